@@ -1,0 +1,154 @@
+"""The errors that travel between the daemons and to clients.
+
+Each class knows its HTTP status and a stable title. The title is part of the registry protocol: the registry client
+turns an answer back into the class that the registry raised. Texts are for users: they name the field and the rule and
+never hold credentials or locations.
+
+    GlanceError
+    ├── BadRequest 400            ├── NotFound 404             ├── UnsupportedMediaType 415
+    ├── NotAuthenticated 401      ├── Conflict 409             ├── RangeNotSatisfiable 416
+    ├── Forbidden 403             │   ├── Duplicate            ├── RequestIdTooLong 431
+    │   └── PolicyDenied          │   ├── StatusConflict       ├── InternalError 500
+    ├── TooLarge 413              │   └── VersionConflict      └── Unavailable 503
+    └── Gone 410                                                   └── OutcomeUnknown
+"""
+
+from typing import Any, ClassVar
+
+
+class GlanceError(Exception):
+    """Base of the family: ``code`` is the HTTP status, ``title`` the stable name, ``details`` machine-readable extras."""
+
+    code: ClassVar[int] = 500
+    title: ClassVar[str] = "InternalError"
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+    def document(self) -> dict[str, Any]:
+        """Return the error as the JSON object that the registry sends."""
+        return {"error": {"code": self.code, "title": self.title, "message": self.message, "details": self.details}}
+
+
+class BadRequest(GlanceError):
+    """The request breaks a rule; the message names the field and the rule."""
+
+    code, title = 400, "BadRequest"
+
+
+class NotAuthenticated(GlanceError):
+    """No confirmed identity came with the request."""
+
+    code, title = 401, "NotAuthenticated"
+
+
+class Forbidden(GlanceError):
+    """The caller is known and may not do this."""
+
+    code, title = 403, "Forbidden"
+
+
+class PolicyDenied(Forbidden):
+    """A policy rule said no."""
+
+    title = "PolicyDenied"
+
+
+class NotFound(GlanceError):
+    """Absent, deleted or not visible to the caller: the three are never told apart (S-43)."""
+
+    code, title = 404, "NotFound"
+
+
+class Conflict(GlanceError):
+    """The request is right but the state does not allow it."""
+
+    code, title = 409, "Conflict"
+
+
+class Duplicate(Conflict):
+    """The id or the member exists already."""
+
+    title = "Duplicate"
+
+
+class StatusConflict(Conflict):
+    """The image's status does not allow the transition; ``details`` hold ``status`` and ``wanted``."""
+
+    title = "StatusConflict"
+
+
+class VersionConflict(Conflict):
+    """Somebody else wrote the row between our read and our write."""
+
+    title = "VersionConflict"
+
+
+class Gone(GlanceError):
+    """The image disappeared while the request was under way, or its store takes no data."""
+
+    code, title = 410, "Gone"
+
+
+class TooLarge(GlanceError):
+    """A size cap, a quota or the space of a store is exceeded."""
+
+    code, title = 413, "TooLarge"
+
+
+class UnsupportedMediaType(GlanceError):
+    """The media type, or the content of an image, is not what it has to be."""
+
+    code, title = 415, "UnsupportedMediaType"
+
+
+class RangeNotSatisfiable(GlanceError):
+    """The asked range is outside of the image; ``details["size"]`` is its size."""
+
+    code, title = 416, "RangeNotSatisfiable"
+
+
+class RequestIdTooLong(GlanceError):
+    """The client's request id is longer than ``max_request_id_length``."""
+
+    code, title = 431, "RequestIdTooLong"
+
+
+class InternalError(GlanceError):
+    """A defect of ours; the message says nothing about the inside."""
+
+    code, title = 500, "InternalError"
+
+
+class Unavailable(GlanceError):
+    """Something behind us is down; the message says what. Nothing was done and a retry may help."""
+
+    code, title = 503, "Unavailable"
+
+
+class OutcomeUnknown(Unavailable):
+    """The registry did not answer a write: it may or may not have happened, so nothing may be undone on its account."""
+
+    title = "OutcomeUnknown"
+
+
+def _family(base: type[GlanceError]) -> dict[str, type[GlanceError]]:
+    known = {base.title: base} if base is not GlanceError else {}
+    for child in base.__subclasses__():
+        known.update(_family(child))
+    return known
+
+
+BY_TITLE: dict[str, type[GlanceError]] = _family(GlanceError)
+
+
+def from_document(code: int, document: Any) -> GlanceError:
+    """Return the error that a registry answer stands for; an unknown shape becomes ``InternalError``."""
+    error = document.get("error") if isinstance(document, dict) else None
+    if not isinstance(error, dict):
+        return InternalError(f"the registry answered {code} with a body that is not an error document")
+    cls = BY_TITLE.get(str(error.get("title")), InternalError)
+    details = error.get("details")
+    return cls(str(error.get("message", "")), **(details if isinstance(details, dict) else {}))

@@ -1,0 +1,57 @@
+"""Named places where a test may kill, stop or delay a real process.
+
+The promises of the service are about processes that die at the worst moment, so the worst moments have names. Nothing
+happens unless the environment names a directory in ``GLANCE_FAILPOINTS_DIR`` when the process starts; a file there,
+named like the failpoint, holds one action and is consumed by the process that hits it, so an action fires once.
+
+Actions: ``kill`` (SIGKILL this process), ``killall`` (SIGKILL the parent, then this process), ``stop`` (SIGSTOP this
+process), ``sleep SECONDS``, ``raise``.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+_DIRECTORY = os.environ.get("GLANCE_FAILPOINTS_DIR")
+
+
+class FailpointError(Exception):
+    """The error that the action ``raise`` throws; no code catches it by name."""
+
+
+def failpoint(name: str) -> None:
+    """Do what the armed action for ``name`` says, once; return at once when none is armed."""
+    if _DIRECTORY is None:
+        return
+    action = _take(Path(_DIRECTORY) / name)
+    if action is not None:
+        _act(name, action)
+
+
+def _take(path: Path) -> str | None:
+    """Return and consume the action in ``path``; renaming first makes exactly one process the one that fires."""
+    mine = path.with_name(f"{path.name}.{os.getpid()}.fired")
+    try:
+        path.rename(mine)
+    except FileNotFoundError:
+        return None
+    return mine.read_text().strip()
+
+
+def _act(name: str, action: str) -> None:
+    verb, _, argument = action.partition(" ")
+    match verb:
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "killall":
+            os.kill(os.getppid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        case "sleep":
+            time.sleep(float(argument))
+        case "raise":
+            raise FailpointError(name)
+        case _:
+            raise ValueError(f"failpoint {name}: unknown action {action!r}")

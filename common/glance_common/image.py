@@ -1,0 +1,105 @@
+"""The values that travel between the daemons: images, members, locations."""
+
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from glance_common.status import ImageStatus
+
+BASE_VISIBILITIES = ("public", "private", "shared", "community")
+MEMBER_STATUSES = ("pending", "accepted", "rejected")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLocation:
+    """An active location as the API needs it: which store has the bytes under which key."""
+
+    id: str
+    store: str
+    key: str
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image row. Times are text, ``YYYY-MM-DDThh:mm:ssZ`` in UTC; sizes are bytes, ``min_disk`` GB, ``min_ram`` MB.
+
+    ``member`` is the caller's project when it is a member of this image, else None. ``locations`` are the active ones
+    and are filled only when they were asked for. ``row_version`` is the optimistic lock of updates.
+    """
+
+    id: str
+    name: str | None
+    status: ImageStatus
+    visibility: str
+    owner: str | None
+    disk_format: str | None
+    container_format: str | None
+    size: int | None
+    virtual_size: int | None
+    min_disk: int
+    min_ram: int
+    protected: bool
+    os_hidden: bool
+    checksum: str | None
+    os_hash_algo: str | None
+    os_hash_value: str | None
+    created_at: str
+    updated_at: str
+    row_version: int
+    properties: dict[str, str | None]
+    tags: list[str]
+    deleted_at: str | None = None
+    member: str | None = None
+    locations: tuple[ImageLocation, ...] = ()
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> Self:
+        """Build an image from the registry's JSON object; unknown keys are ignored so that versions may differ."""
+        values = {name: document[name] for name in _IMAGE_FIELDS if name in document}
+        values["status"] = ImageStatus(values["status"])
+        if document.get("locations"):
+            values["locations"] = tuple(
+                ImageLocation(loc["id"], loc["store"], loc["key"], loc["metadata"]) for loc in document["locations"]
+            )
+        return cls(**values)
+
+
+_IMAGE_FIELDS = tuple(field.name for field in fields(Image) if field.name != "locations")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A project with which an image is shared."""
+
+    image_id: str
+    member: str
+    status: str
+    created_at: str
+    updated_at: str
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> Self:
+        """Build a member from the registry's JSON object."""
+        return cls(**{field.name: document[field.name] for field in fields(cls)})
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A running attempt to store the data of an image: its location row and the image as the attempt found it."""
+
+    attempt: str
+    location: ImageLocation
+    image: Image
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """Bytes whose removal one scrubber has claimed with ``token``; ``attempts`` counts failed removals so far."""
+
+    location: str
+    image_id: str
+    store: str
+    key: str
+    token: str
+    attempts: int
+    request_id: str | None = None
