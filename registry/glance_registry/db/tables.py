@@ -1,0 +1,114 @@
+"""The schema, as SQLAlchemy tables. Migrations build it; a test compares the two.
+
+Image rows carry their properties and tags, so that one row read is one image. All text keys are compared bytewise
+(collation "C"): the order of a list must not depend on the host's locale. Times are ``timestamptz``, always written and
+compared with the database's own clock.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP, UUID
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+metadata = sa.MetaData(naming_convention=NAMING)
+
+Text = sa.Text(collation="C")
+Time = TIMESTAMP(timezone=True)
+Id = UUID(as_uuid=False)
+NOW = sa.text("now()")
+
+images = sa.Table(
+    "images",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("name", Text),
+    sa.Column("status", Text, nullable=False),
+    sa.Column("visibility", Text, nullable=False),
+    sa.Column("owner", Text),
+    sa.Column("disk_format", Text),
+    sa.Column("container_format", Text),
+    sa.Column("size", sa.BigInteger),
+    sa.Column("virtual_size", sa.BigInteger),
+    sa.Column("min_disk", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("min_ram", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("protected", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("os_hidden", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("checksum", Text),
+    sa.Column("os_hash_algo", Text),
+    sa.Column("os_hash_value", Text),
+    sa.Column("properties", JSONB, nullable=False, server_default="{}"),
+    sa.Column("tags", ARRAY(Text), nullable=False, server_default="{}"),
+    sa.Column("created_at", Time, nullable=False, server_default=NOW),
+    sa.Column("updated_at", Time, nullable=False, server_default=NOW),
+    sa.Column("deleted_at", Time),
+    sa.Column("status_before_delete", Text, comment="where restore goes back to"),
+    sa.Column("delayed", sa.Boolean, nullable=False, server_default=sa.false(), comment="deleted with delayed_delete"),
+    sa.Column("row_version", sa.BigInteger, nullable=False, server_default="1", comment="optimistic lock of updates"),
+    sa.Column("create_attempt", Id, nullable=False, comment="repeating this create answers the row"),
+    sa.Column("write_attempt", Id, comment="repeating this update, delete or restore answers the row"),
+)
+
+members = sa.Table(
+    "members",
+    metadata,
+    sa.Column("image_id", Id, sa.ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("member", Text, primary_key=True),
+    sa.Column("status", Text, nullable=False, server_default="pending"),
+    sa.Column("image_created_at", Time, nullable=False, comment="copy of the immutable images.created_at, for lists"),
+    sa.Column("created_at", Time, nullable=False, server_default=NOW),
+    sa.Column("updated_at", Time, nullable=False, server_default=NOW),
+    sa.Column("attempt", Id, comment="repeating this add answers the row"),
+)
+
+locations = sa.Table(
+    "locations",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("image_id", Id, sa.ForeignKey("images.id"), nullable=False),
+    sa.Column("store", Text, nullable=False),
+    sa.Column("key", Text, nullable=False),
+    sa.Column("status", Text, nullable=False),
+    sa.Column("size", sa.BigInteger, comment="bytes; announced while writing, counted when active"),
+    sa.Column("metadata", JSONB, nullable=False, server_default="{}"),
+    sa.Column("position", sa.BigInteger, sa.Identity(), nullable=False, comment="order in which locations were added"),
+    sa.Column("attempt", Id, nullable=False, comment="the write that made this row"),
+    sa.Column("on_fail", Text, comment="image status after a failed or dead attempt: queued, or killed for v1"),
+    sa.Column("token", Id, comment="the claim that may remove the bytes"),
+    sa.Column("lease_until", Time, comment="of the writer while writing, of the claim while deleting or reaping"),
+    sa.Column("not_before", Time, comment="no removal before this time"),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0", comment="failed removals"),
+    sa.Column("last_error", sa.Text),
+    sa.Column("late_passes", sa.SmallInteger, nullable=False, server_default="0",
+              comment="of a reaped key: how many more times to delete it, against a late writer"),
+    sa.Column("request_id", sa.Text, comment="the request that asked for the removal, for the logs"),
+    sa.Column("created_at", Time, nullable=False, server_default=NOW),
+    sa.Column("deleted_at", Time),
+)
+
+store_identities = sa.Table(
+    "store_identities",
+    metadata,
+    sa.Column("store", Text, primary_key=True),
+    sa.Column("place", Text, primary_key=True, comment="a directory of a file store"),
+    sa.Column("identity", Id, nullable=False, comment="the uuid in the sentinel file of that place"),
+    sa.Column("created_at", Time, nullable=False, server_default=NOW),
+)
+
+# A key is taken while bytes may be under it, and stays taken after a reaped attempt until the late passes are over.
+sa.Index(
+    "uq_locations_key", locations.c.store, locations.c.key, unique=True,
+    postgresql_where=sa.text("status <> 'deleted' OR late_passes > 0"),
+)
+sa.Index("uq_locations_attempt", locations.c.attempt, unique=True)
+sa.Index("ix_locations_image_id", locations.c.image_id)
+# What a sweep looks for: everything that is not at rest.
+sa.Index(
+    "ix_locations_due", sa.text("coalesce(not_before, lease_until)"),
+    postgresql_where=sa.text("status IN ('writing','pending_delete','deleting','reaping') OR late_passes > 0"),
+)
+sa.Index("ix_locations_failed", locations.c.image_id, postgresql_where=sa.text("status = 'failed'"))
