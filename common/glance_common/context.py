@@ -65,7 +65,7 @@ class ContextSigner:
             fields = dict(payload["c"], roles=tuple(payload["c"]["roles"]))
             context = RequestContext(**fields)
         except (BadSignature, KeyError, TypeError, ValueError):
-            raise errors.NotAuthenticated("the registry answers only to signed requests of this cloud's services") from None
+            raise errors.NotAuthenticated("the registry answers only to requests signed with its secret") from None
         if made_for != (method, path):
             raise errors.NotAuthenticated("the signed context belongs to another request")
         if age > MAX_CLOCK_SKEW:

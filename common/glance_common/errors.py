@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 
 class GlanceError(Exception):
-    """Base of the family: ``code`` is the HTTP status, ``title`` the stable name, ``details`` machine-readable extras."""
+    """Base of the family: ``code`` is the HTTP status, ``title`` the stable name, ``details`` extras for programs."""
 
     code: ClassVar[int] = 500
     title: ClassVar[str] = "InternalError"
