@@ -11,7 +11,6 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 from oslo_config import cfg
 
@@ -35,15 +34,15 @@ class ConfigError(Exception):
 
 LOG_OPTS: list[cfg.Opt] = [
     cfg.BoolOpt("debug", default=False, short="d", help="Log at level DEBUG."),
-    cfg.StrOpt("log_file", help="File of the log; relative names are under log_dir. Without it the log goes to stderr."),
-    cfg.StrOpt("log_dir", help="Directory of the log files; the file is named after the program when log_file is unset."),
+    cfg.StrOpt("log_file", help="File of the log, under log_dir when relative. Unset: the log goes to stderr."),
+    cfg.StrOpt("log_dir", help="Directory of the log; the file is named after the program when log_file is unset."),
     cfg.BoolOpt("use_json", default=False, help="Write the log as one JSON object a line instead of text."),
 ]
 
 REGISTRY_CLIENT_OPTS: list[cfg.Opt] = [
     cfg.HostAddressOpt("registry_host", default="127.0.0.1", help="Host of glance-registry."),
     cfg.PortOpt("registry_port", default=9191, help="Port of glance-registry."),
-    cfg.StrOpt("registry_client_protocol", default="http", choices=["http", "https"], help="How to reach the registry."),
+    cfg.StrOpt("registry_client_protocol", default="http", choices=["http", "https"], help="Protocol of the registry."),
     cfg.StrOpt("registry_client_ca_file", help="CA certificates that the registry's certificate is checked with."),
     cfg.StrOpt("registry_client_cert_file", help="Client certificate shown to the registry."),
     cfg.StrOpt("registry_client_key_file", help="Key of the client certificate."),
@@ -58,7 +57,7 @@ REGISTRY_CLIENT_OPTS: list[cfg.Opt] = [
 REGISTRY_OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
         "context_secret_file", default="/etc/glance/registry-secret",
-        help="File with the secret that signs what the services tell the registry, one secret a line, the newest first. "
+        help="File with the secret that signs what the services tell the registry, one secret a line, newest first. "
         "Only its owner and group may read it.",
     ),
 ]
@@ -66,8 +65,8 @@ REGISTRY_OPTS: list[cfg.Opt] = [
 QUEUE_OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
         "transport_url", default="filesystem:///var/lib/glance/queue", secret=True,
-        help="Message broker of the delete queue: amqp://user:password@host:5672/vhost (RabbitMQ), several separated by "
-        "';', or filesystem:///directory for a single machine.",
+        help="Message broker of the delete queue: amqp://user:password@host:5672/vhost (RabbitMQ), several "
+        "separated by ';', or filesystem:///directory for a single machine.",
     ),
 ]
 
@@ -95,14 +94,14 @@ def register(conf: cfg.ConfigOpts, table: OptionTable) -> None:
 def load(prog: str, argv: Sequence[str], table: OptionTable, cli: Sequence[cfg.Opt] = ()) -> cfg.ConfigOpts:
     """Read the configuration of ``prog`` from the command line and the files it names.
 
-    Without ``--config-file`` the files are ``<prog>.conf`` in ``~/.glance``, ``~``, ``/etc/glance``, ``/etc``, the first
-    directory that has it, then ``<prog>.conf.d``; the environment variable OS_GLANCE_CONFIG_DIR replaces the search.
+    Without ``--config-file`` the files are ``<prog>.conf`` in the first of ``~/.glance``, ``~``, ``/etc/glance`` and
+    ``/etc`` that has it, then ``<prog>.conf.d``; the environment variable OS_GLANCE_CONFIG_DIR replaces the search.
     Raises ConfigError for a value that is not allowed.
     """
     conf = cfg.ConfigOpts()
     conf.register_cli_opts([
         *cli,
-        cfg.BoolOpt("check-config", default=False, help="Check the configuration, say what is wrong with it, and exit."),
+        cfg.BoolOpt("check-config", default=False, help="Check the configuration, say what is wrong, and exit."),
     ])
     conf.register_cli_opts([opt for opt in LOG_OPTS if any(opt is known for _, opts in table for known in opts)])
     register(conf, table)
@@ -179,16 +178,15 @@ def unknown_names(conf: cfg.ConfigOpts, table: OptionTable, others: Iterable[str
     for group, options in table:
         names = known.setdefault(group, set())
         for opt in options:
-            names |= {opt.name, opt.dest, opt.name.replace("-", "_")} | {old.name for old in opt.deprecated_opts}
+            names |= {opt.name, opt.dest, *(str(old.name) for old in opt.deprecated_opts)}
     skipped = FOREIGN_GROUPS | set(others)
     sentences = []
     for path, sections in read_files(conf):
         for group, entries in sections.items():
             if group in skipped:
                 continue
-            for name in entries:
-                if name not in known.get(group, set()):
-                    sentences.append(f"{path}: " + _sentence(group, name, known))
+            unknown = (name for name in entries if name not in known.get(group, set()))
+            sentences += [f"{path}: {_sentence(group, name, known)}" for name in unknown]
     return sentences
 
 
@@ -208,7 +206,7 @@ def read_secrets(path: str) -> list[bytes]:
 
     Raises ConfigError when the file is missing, empty, too short, or readable by everybody.
     """
-    option: tuple[Any, ...] = ("registry", "context_secret_file", path)
+    option = ("registry", "context_secret_file", path)
     try:
         mode = Path(path).stat().st_mode
         lines = [line.strip() for line in Path(path).read_bytes().splitlines()]
