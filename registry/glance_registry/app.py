@@ -1,0 +1,34 @@
+"""The registry as a Flask application."""
+
+from flask import Flask
+from sqlalchemy import Engine
+from werkzeug.routing import BaseConverter
+
+from glance_common.context import ContextSigner
+from glance_registry import hooks
+from glance_registry.views import health, parsing
+
+MAX_BODY = 16 * 2**20
+"""Bytes of a request body: far above any image document, far below what would hurt."""
+
+BLUEPRINTS = (health.blueprint,)
+
+
+class RestConverter(BaseConverter):
+    """The rest of a path as one text, slashes included: tags and projects may hold any character."""
+
+    regex = r"(?s:.+)"
+    part_isolating = False
+
+
+def create_app(engine: Engine, signer: ContextSigner) -> Flask:
+    """Return the application on ``engine``, open to those who hold a secret of ``signer``."""
+    app = Flask("glance_registry", static_folder=None)
+    app.config[parsing.ENGINE] = engine
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.url_map.merge_slashes = False
+    app.url_map.converters["rest"] = RestConverter
+    hooks.install(app, signer)
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
+    return app

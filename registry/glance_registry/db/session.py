@@ -1,0 +1,178 @@
+"""Connections and transactions. Everything that talks to the database goes through ``reading``, ``transaction`` or
+``run_transaction``; their errors are already those of ``glance_common.errors``.
+"""
+
+import select
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy import event, exc
+
+from glance_registry.db.errors import ConnectionLost, RetryTransaction, translate, translate_commit
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+RETRIES = 4
+"""How often a transaction is run again after the database broke it off (deadlock, serialization)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How to talk to the database; times are seconds.
+
+    ``pool_size`` is the number of threads of the process: each holds at most one connection at a time. The connect
+    timeout is short so that a dead database is a quick 503 (promise I10). ``idle_timeout`` ends transactions of a
+    registry process that was stopped in the middle, with their locks.
+    """
+
+    pool_size: int = 8
+    connect_timeout: int = 3
+    statement_timeout: float = 8.0
+    lock_timeout: float = 5.0
+    idle_timeout: float = 30.0
+    application_name: str = "glance-registry"
+
+
+@dataclass(slots=True)
+class Statistics:
+    """Database work of one request, for the log."""
+
+    statements: int = 0
+    seconds: float = 0.0
+
+
+statistics: ContextVar[Statistics | None] = ContextVar("statistics", default=None)
+
+
+def make_engine(url: str, settings: EngineSettings | None = None) -> sa.Engine:
+    """Return an engine for PostgreSQL at ``url``; nothing is connected yet."""
+    settings = settings or EngineSettings()
+    session = {
+        "timezone": "UTC",
+        "statement_timeout": round(settings.statement_timeout * 1000),
+        "lock_timeout": round(settings.lock_timeout * 1000),
+        "idle_in_transaction_session_timeout": round(settings.idle_timeout * 1000),
+    }
+    engine = sa.create_engine(
+        sa.make_url(url).set(drivername="postgresql+psycopg2"),
+        pool_size=settings.pool_size,
+        max_overflow=0,
+        pool_timeout=settings.connect_timeout,
+        pool_use_lifo=True,
+        hide_parameters=True,
+        json_serializer=lambda value: orjson.dumps(value).decode(),
+        json_deserializer=orjson.loads,
+        connect_args={
+            "connect_timeout": settings.connect_timeout,
+            "application_name": settings.application_name,
+            "options": " ".join(f"-c {name}={value}" for name, value in session.items()),
+            # A peer that vanished without a word is noticed after about a statement timeout, not after two hours.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": round((settings.statement_timeout + 5) * 1000),
+        },
+    )
+    event.listen(engine, "checkout", _refuse_dead_connection)
+    event.listen(engine, "before_cursor_execute", _start_clock)
+    event.listen(engine, "after_cursor_execute", _stop_clock)
+    return engine
+
+
+@contextmanager
+def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Give a connection for single-statement reads: each sees its own snapshot and costs one round trip.
+
+    Raises Unavailable when the database does not answer.
+    """
+    try:
+        with engine.connect() as connection:
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+    except exc.SQLAlchemyError as error:
+        raise translate(error) from error
+
+
+@contextmanager
+def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Give a connection in a transaction (READ COMMITTED): committed at the end, rolled back on any exception.
+
+    Raises Unavailable when nothing was done, OutcomeUnknown when the COMMIT got no clear answer, Duplicate for a
+    unique key, RetryTransaction for a deadlock.
+    """
+    try:
+        with engine.connect() as connection:
+            yield connection
+            _commit(connection)
+    except exc.SQLAlchemyError as error:
+        raise translate(error) from error
+
+
+def run_transaction(
+    engine: sa.Engine, work: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Return ``work(connection, ...)`` done in one transaction.
+
+    It is run again after a deadlock (bounded) and once after a connection lost before COMMIT was sent; so ``work`` may
+    have no effects outside of the database.
+    """
+    reconnected = False
+    for tries_left in reversed(range(RETRIES + 1)):
+        try:
+            with transaction(engine) as connection:
+                return work(connection, *args, **kwargs)
+        except RetryTransaction:
+            if not tries_left:
+                raise
+            time.sleep(0.01 * (RETRIES - tries_left))
+        except ConnectionLost:
+            if reconnected or not tries_left:
+                raise
+            reconnected = True
+    raise AssertionError("the last try returns or raises")
+
+
+def read(engine: sa.Engine, work: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Return ``work(connection, ...)``, a read of single statements, repeated once when the connection was lost."""
+    try:
+        with reading(engine) as connection:
+            return work(connection, *args, **kwargs)
+    except ConnectionLost:
+        with reading(engine) as connection:
+            return work(connection, *args, **kwargs)
+
+
+def _commit(connection: sa.Connection) -> None:
+    try:
+        connection.commit()
+    except exc.SQLAlchemyError as error:
+        raise translate_commit(error) from error
+
+
+def _refuse_dead_connection(connection: Any, _record: Any, _proxy: Any) -> None:
+    """Make the pool connect anew when the server closed this connection while it lay idle.
+
+    An idle connection on which something can be read has been told good-bye; asking the socket costs no round trip.
+    """
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        raise exc.DisconnectionError("the database closed the connection")
+
+
+def _start_clock(_conn: Any, _cursor: Any, _statement: Any, _parameters: Any, context: Any, _many: Any) -> None:
+    if statistics.get() is not None:
+        context.glance_started = time.perf_counter()
+
+
+def _stop_clock(_conn: Any, _cursor: Any, _statement: Any, _parameters: Any, context: Any, _many: Any) -> None:
+    current = statistics.get()
+    if current is not None:
+        current.statements += 1
+        current.seconds += time.perf_counter() - context.glance_started

@@ -1,0 +1,83 @@
+"""What happens around every request: the signature, the error document and the log line."""
+
+import logging
+import time
+from urllib.parse import quote
+
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException
+
+from glance_common import errors
+from glance_common.context import HEADER, ContextSigner
+from glance_registry.db.session import Statistics, statistics
+from glance_registry.views import parsing
+
+LOG = logging.getLogger(__name__)
+REQUESTS = logging.getLogger("glance_registry.request")
+
+REQUEST_ID = "X-Openstack-Request-ID"
+UNSIGNED = frozenset({"/healthcheck"})
+
+
+def install(app: Flask, signer: ContextSigner) -> None:
+    """Add the hooks to ``app``; ``signer`` knows the secrets shared with the other daemons."""
+
+    def verify() -> None:
+        g.started = time.perf_counter()
+        g.statistics = Statistics()
+        statistics.set(g.statistics)
+        if request.path not in UNSIGNED:
+            g.context = signer.verify(request.headers.get(HEADER), request.method, target())
+        parsing.refuse_nul(request.path, "the path")
+
+    app.before_request(verify)
+    app.after_request(_log_request)
+    app.register_error_handler(errors.GlanceError, _glance_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _defect)
+
+
+def target() -> str:
+    """Return path and query exactly as the client sent them: that is what it signed."""
+    environ = request.environ
+    sent = environ.get("RAW_URI") or environ.get("REQUEST_URI")
+    if sent:
+        return str(sent)
+    query = f"?{environ['QUERY_STRING']}" if environ.get("QUERY_STRING") else ""
+    return quote(request.path) + query
+
+
+def request_id() -> str:
+    """Return the id of this request: the signed one, else what the header claims, made safe for a log line."""
+    context = g.get("context")
+    claimed = context.request_id if context is not None else request.headers.get(REQUEST_ID, "-")
+    return "".join(c for c in claimed[:255] if c.isprintable()) or "-"
+
+
+def _glance_error(error: errors.GlanceError) -> Response:
+    if error.code >= 500:
+        LOG.error("%s %s: %s [%s]", request.method, request.path, error.message, request_id(), exc_info=error.__cause__)
+    return parsing.answer(error.document(), error.code)
+
+
+def _http_error(error: HTTPException) -> Response:
+    """Answer in the protocol's words what Flask itself refuses: unknown routes, methods and bodies beyond the cap."""
+    cls = {404: errors.NotFound, 413: errors.TooLarge}.get(error.code or 500, errors.BadRequest)
+    return _glance_error(cls(f"{request.method} {request.path}: {error.name}"))
+
+
+def _defect(error: Exception) -> Response:
+    LOG.error("%s %s: defect [%s]", request.method, request.path, request_id(), exc_info=error)
+    return parsing.answer(errors.InternalError("the registry met an unexpected error; see its log").document(), 500)
+
+
+def _log_request(response: Response) -> Response:
+    response.headers[REQUEST_ID] = request_id()
+    if REQUESTS.isEnabledFor(logging.INFO):
+        work: Statistics = g.statistics
+        REQUESTS.info(
+            "%s %s %s %d %.1f ms, %d statements %.1f ms",
+            request_id(), request.method, request.path, response.status_code,
+            (time.perf_counter() - g.started) * 1000, work.statements, work.seconds * 1000,
+        )
+    return response

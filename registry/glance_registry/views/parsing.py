@@ -1,0 +1,179 @@
+"""What views share: who calls, what the body says field by field, and how an answer is written.
+
+A wrong body is a BadRequest that names the field and the rule (S-54); nothing below the views meets untyped data.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+from flask import Response, current_app, g, request
+from sqlalchemy import Engine
+
+from glance_common import errors
+from glance_common.context import RequestContext
+
+UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
+MAX_BIGINT = 2**63 - 1
+ENGINE = "GLANCE_ENGINE"
+
+
+def engine() -> Engine:
+    """Return the engine that ``create_app`` was given."""
+    found: Engine = current_app.config[ENGINE]
+    return found
+
+
+def caller() -> RequestContext:
+    """Return the verified context of this request."""
+    context: RequestContext = g.context
+    return context
+
+
+def path_id(text: str, kind: str = "image") -> str:
+    """Return the uuid in a path, lower-case; a malformed one is as absent as an unknown one (S-43)."""
+    if UUID.fullmatch(text) is None:
+        raise errors.NotFound(f"No {kind} found with ID {text}")
+    return text.lower()
+
+
+def answer(document: Any, status: int = 200) -> Response:
+    """Return ``document`` as a JSON answer."""
+    return raw_answer(orjson.dumps(document), status)
+
+
+def raw_answer(text: str | bytes, status: int = 200) -> Response:
+    """Return JSON text, as the database built it, without parsing it."""
+    return Response(text, status, content_type="application/json")
+
+
+def no_content() -> Response:
+    """Return 204."""
+    return Response(status=204)
+
+
+def body() -> Fields:
+    """Return the fields of the request's JSON object; raise BadRequest when it is anything else."""
+    return Fields.parse(request.get_data(), "the body")
+
+
+class Fields:
+    """A JSON object, read field by field. ``where`` names it in messages."""
+
+    def __init__(self, values: dict[str, Any], where: str) -> None:
+        self.values = values
+        self._where = where
+
+    @classmethod
+    def parse(cls, text: str | bytes, where: str) -> Fields:
+        """Parse ``text``; raise BadRequest unless it is a JSON object without NUL characters."""
+        try:
+            values = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            raise errors.BadRequest(f"{where} is not JSON: {error}") from None
+        if not isinstance(values, dict):
+            raise errors.BadRequest(f"{where} must be a JSON object")
+        if ("\\u0000" if isinstance(text, str) else b"\\u0000") in text:  # type: ignore[operator]
+            refuse_nul(values, where)
+        return cls(values, where)
+
+    def given(self, name: str) -> bool:
+        """Tell whether the field is there, null included."""
+        return name in self.values
+
+    def only(self, *names: str) -> None:
+        """Refuse fields that are not in ``names``."""
+        unknown = sorted(set(self.values) - set(names))
+        if unknown:
+            raise errors.BadRequest(f"{self._where} has unknown fields: {', '.join(unknown)}")
+
+    def uuid(self, name: str) -> str:
+        """Return a field that must be a uuid, lower-case."""
+        value = self.values.get(name)
+        if not isinstance(value, str) or UUID.fullmatch(value) is None:
+            raise self._wrong(name, "a uuid")
+        return value.lower()
+
+    def text(self, name: str, maximum: int = 255) -> str:
+        """Return a field that must be a text of 1 to ``maximum`` characters."""
+        value = self.values.get(name)
+        if not isinstance(value, str) or not 0 < len(value) <= maximum:
+            raise self._wrong(name, f"a text of 1 to {maximum} characters")
+        return value
+
+    def optional_text(self, name: str, maximum: int = 255) -> str | None:
+        """Return a field that may be absent, null or a text of at most ``maximum`` characters."""
+        value = self.values.get(name)
+        if value is not None and (not isinstance(value, str) or len(value) > maximum):
+            raise self._wrong(name, f"null or a text of at most {maximum} characters")
+        return value
+
+    def integer(self, name: str, minimum: int = 0, maximum: int = MAX_BIGINT) -> int:
+        """Return a field that must be a whole number from ``minimum`` to ``maximum``."""
+        value = self.values.get(name)
+        if type(value) is not int or not minimum <= value <= maximum:
+            raise self._wrong(name, f"a whole number from {minimum} to {maximum}")
+        return value
+
+    def optional_integer(self, name: str, minimum: int = 0, maximum: int = MAX_BIGINT) -> int | None:
+        """Return a field that may be absent, null or a whole number from ``minimum`` to ``maximum``."""
+        return None if self.values.get(name) is None else self.integer(name, minimum, maximum)
+
+    def number(self, name: str, minimum: float = 0.0, maximum: float = 10.0**9) -> float:
+        """Return a field that must be a number from ``minimum`` to ``maximum``, such as seconds."""
+        value = self.values.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not minimum <= value <= maximum:
+            raise self._wrong(name, f"a number from {minimum:g} to {maximum:g}")
+        return float(value)
+
+    def boolean(self, name: str, default: bool | None = None) -> bool:
+        """Return a field that must be true or false; absent means ``default`` when that is given."""
+        value = self.values.get(name, default)
+        if not isinstance(value, bool):
+            raise self._wrong(name, "true or false")
+        return value
+
+    def choice(self, name: str, allowed: tuple[str, ...]) -> str:
+        """Return a field that must be one of ``allowed``."""
+        value = self.values.get(name)
+        if not isinstance(value, str) or value not in allowed:
+            raise self._wrong(name, f"one of {', '.join(allowed)}")
+        return value
+
+    def texts(self, name: str, maximum: int = 255) -> list[str]:
+        """Return a field that must be a list of texts of at most ``maximum`` characters each."""
+        value = self.values.get(name)
+        if not isinstance(value, list) or not all(isinstance(item, str) and len(item) <= maximum for item in value):
+            raise self._wrong(name, f"a list of texts of at most {maximum} characters")
+        return value
+
+    def optional_texts(self, name: str, maximum: int = 255) -> list[str] | None:
+        """Return a field that may be absent, null or a list of texts."""
+        return None if self.values.get(name) is None else self.texts(name, maximum)
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        """Return a field that must be an object; absent means empty."""
+        value = self.values.get(name, {})
+        if not isinstance(value, dict):
+            raise self._wrong(name, "an object")
+        return value
+
+    def _wrong(self, name: str, rule: str) -> errors.BadRequest:
+        state = "must be" if name in self.values else "is missing; it must be"
+        return errors.BadRequest(f"{name} {state} {rule}", field=name)
+
+
+def refuse_nul(value: Any, where: str) -> None:
+    """Raise BadRequest when a text in ``value``, keys included, holds a NUL character: PostgreSQL cannot store it."""
+    match value:
+        case str() if "\0" in value:
+            raise errors.BadRequest(f"{where} holds a NUL character")
+        case dict():
+            for key, item in value.items():
+                refuse_nul(key, where)
+                refuse_nul(item, f"{where}: {key}" if "\0" not in key else where)
+        case list():
+            for item in value:
+                refuse_nul(item, where)
