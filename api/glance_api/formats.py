@@ -1,0 +1,155 @@
+"""What is inside the bytes: format inspection while an image streams by.
+
+The inspectors are those of oslo.utils; this module holds the rules of what is accepted (security S-34 to S-38, API
+section 10.2). They see every piece and keep only the headers they need.
+"""
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import IO, cast
+
+from oslo_utils.imageutils import format_inspector
+
+from glance_common.errors import UnsupportedMediaType
+
+LOG = logging.getLogger(__name__)
+
+PLAIN_CONTAINERS = frozenset({"bare", "ovf", "ami", "aki", "ari"})
+"""Container formats whose data is the disk itself (S-37); archives (ova, docker, compressed) are not looked into."""
+
+UNINSPECTED = frozenset({"ami", "aki", "ari", "ploop"})
+"""Disk formats without a signature that could be checked; plain data is what they look like."""
+
+MAY_BE_EMPTY = frozenset({"raw", "ami", "aki", "ari"})
+"""Disk formats for which no bytes at all are a valid image; every other format has at least a header."""
+
+_BOOT_RECORD = "gpt"
+"""The inspector's name for any partition table. A partitioned disk is a raw disk (S-35)."""
+
+
+@dataclass(frozen=True, slots=True)
+class FormatRules:
+    """``require_match`` false turns off only the refusal of a mismatch, never the safety checks (S-38)."""
+
+    require_match: bool = True
+    vmdk_types: tuple[str, ...] = ("streamOptimized", "monolithicSparse")
+    nonfatal_checks: tuple[str, ...] = ()
+
+
+class _Feed:
+    """The file-like source that the inspectors' wrapper reads from: always the piece at hand."""
+
+    piece = b""
+
+    def read(self, _size: int) -> bytes:
+        return self.piece
+
+    def close(self) -> None:
+        pass
+
+
+class Inspection:
+    """Inspects one stream that is declared to be ``disk_format`` in ``container_format``."""
+
+    def __init__(self, disk_format: str, container_format: str, rules: FormatRules) -> None:
+        self._declared = disk_format
+        self._rules = rules
+        self._feed = _Feed()
+        self._inspector = (
+            format_inspector.InspectWrapper(cast(IO[bytes], self._feed)) if container_format in PLAIN_CONTAINERS else None
+        )
+        self._size = 0
+
+    def update(self, piece: bytes) -> None:
+        """Look at the next piece."""
+        self._size += len(piece)
+        if self._inspector is not None:
+            self._feed.piece = piece
+            self._inspector.read(len(piece))
+
+    def finish(self) -> int | None:
+        """Return the virtual size in bytes, None when it cannot be told.
+
+        Raises UnsupportedMediaType when the content is unsafe or is not what ``disk_format`` says.
+        """
+        if self._inspector is None:
+            return None
+        self._inspector.close()
+        if self._size == 0:
+            return self._empty()
+        found = {str(inspector): inspector for inspector in self._inspector.formats or ()}
+        self._check_safety(found)
+        declared = self._matching(set(found))
+        if declared is None:
+            self._refuse_mismatch(found)
+            return None
+        if declared in UNINSPECTED or declared == "raw":
+            return self._size
+        return _virtual_size(found[declared])
+
+    def _empty(self) -> int | None:
+        if self._declared not in MAY_BE_EMPTY and self._rules.require_match:
+            raise UnsupportedMediaType(f"disk_format is {self._declared}, but the image has no data at all")
+        return 0 if self._declared in MAY_BE_EMPTY else None
+
+    def _matching(self, found: set[str]) -> str | None:
+        """Return the declared format when the detected ones agree with it."""
+        if self._declared == "raw":
+            return "raw"
+        if found == {"iso", _BOOT_RECORD}:
+            # A bootable CD that may also be written to a stick has both structures.
+            return "iso" if self._declared == "iso" else None
+        if found <= {"raw", _BOOT_RECORD} and self._declared in UNINSPECTED:
+            return self._declared
+        return self._declared if found == {self._declared} else None
+
+    def _refuse_mismatch(self, found: Collection[str]) -> None:
+        names = " and ".join(sorted(found))
+        text = f"disk_format is {self._declared}, but the content of the image is {names}"
+        if self._rules.require_match:
+            raise UnsupportedMediaType(text)
+        LOG.warning("%s; accepted because require_image_format_match is off", text)
+
+    def _check_safety(self, found: dict[str, format_inspector.FileInspector]) -> None:
+        if len(found) > 1 and set(found) != {"iso", _BOOT_RECORD}:
+            raise UnsupportedMediaType(f"the image claims to be several formats at once: {', '.join(sorted(found))}")
+        for name, inspector in found.items():
+            if name == _BOOT_RECORD and (self._declared in ("aki", "ari") or "iso" in found):
+                # Kernels carry a boot signature without a table, and so do hybrid CDs.
+                continue
+            self._run_checks(name, inspector)
+
+    def _run_checks(self, name: str, inspector: format_inspector.FileInspector) -> None:
+        try:
+            inspector.safety_check()
+        except format_inspector.SafetyCheckFailed as failed:
+            fatal = {check: str(why) for check, why in failed.failures.items() if not self._tolerated(name, check, why)}
+            if fatal:
+                reasons = "; ".join(f"{check}: {why}" for check, why in sorted(fatal.items()))
+                raise UnsupportedMediaType(f"the {name} image is not safe to use ({reasons})") from None
+            LOG.warning("tolerated findings in a %s image: %s", name, failed)
+        except format_inspector.ImageFormatError as error:
+            raise UnsupportedMediaType(f"the {name} image cannot be checked: {error}") from None
+        if isinstance(inspector, format_inspector.VMDKInspector):
+            self._check_vmdk_type(inspector)
+
+    def _tolerated(self, name: str, check: str, why: object) -> bool:
+        if name != _BOOT_RECORD or check != "mbr":
+            return False
+        # The inspector knows one check; its findings about a protective GPT record say so.
+        kind = "gptmbr" if str(why).startswith("GPT MBR") else "mbr"
+        return kind in self._rules.nonfatal_checks
+
+    def _check_vmdk_type(self, inspector: format_inspector.VMDKInspector) -> None:
+        allowed = {name.lower() for name in self._rules.vmdk_types}
+        if inspector.vmdktype not in allowed:
+            raise UnsupportedMediaType(f"VMDK images of type {inspector.vmdktype} are not allowed (vmdk_allowed_types)")
+
+
+def _virtual_size(inspector: format_inspector.FileInspector) -> int | None:
+    try:
+        return inspector.virtual_size or None
+    except Exception as error:  # the size is a courtesy; a header that cannot say it was still found to be safe
+        LOG.info("the virtual size of a %s image cannot be told: %s", inspector, error)
+        return None

@@ -1,0 +1,155 @@
+"""What happens to bytes on their way between client and store: counting, caps, hashes, inspection, ranges.
+
+Pure: no HTTP and no store in here. An ``Intake`` ends normally only when every rule holds, so a store that makes data
+durable after its source ended never makes bad data durable.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from glance_api.digests import Digests
+from glance_api.formats import Inspection
+from glance_common.errors import BadRequest, RangeNotSatisfiable, TooLarge
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What came in: bytes, hex digests by algorithm, and the virtual size when the format tells it."""
+
+    size: int
+    digests: dict[str, str]
+    virtual_size: int | None
+
+
+class Intake:
+    """The pieces of one upload on their way to the store. Iterate it once, then ask for ``received``.
+
+    Raises while iterating: TooLarge over ``cap`` bytes, BadRequest when more or less comes than ``announced``,
+    UnsupportedMediaType for unsafe or mismatching content, and whatever ``still_wanted`` raises (called each piece).
+    """
+
+    def __init__(
+        self,
+        pieces: Iterable[bytes],
+        *,
+        announced: int | None,
+        cap: int,
+        digests: Digests,
+        inspection: Inspection,
+        still_wanted: Callable[[], None],
+    ) -> None:
+        self._pieces = pieces
+        self._announced = announced
+        self._cap = cap
+        self._digests = digests
+        self._inspection = inspection
+        self._still_wanted = still_wanted
+        self._size = 0
+        self._received: Received | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the pieces; the store asks for the next one when it has written the last."""
+        for piece in self._pieces:
+            self._still_wanted()
+            self._size += len(piece)
+            self._check_bounds()
+            self._digests.update(piece)
+            self._inspection.update(piece)
+            yield piece
+        if self._announced is not None and self._size < self._announced:
+            raise BadRequest(f"the body has {self._size} bytes, but {self._announced} were announced")
+        virtual_size = self._inspection.finish()
+        self._still_wanted()
+        self._received = Received(self._size, self._digests.finish(), virtual_size)
+
+    def _check_bounds(self) -> None:
+        if self._size > self._cap:
+            raise TooLarge(f"the image is larger than image_size_cap, {self._cap} bytes")
+        if self._announced is not None and self._size > self._announced:
+            raise BadRequest(f"the body has more than the {self._announced} bytes that were announced")
+
+    @property
+    def received(self) -> Received:
+        """The facts about a stream that was read to its end."""
+        if self._received is None:
+            raise RuntimeError("the stream was not read to its end")
+        return self._received
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """A satisfiable part of an image: ``length`` bytes from ``start``."""
+
+    start: int
+    length: int
+
+    def content_range(self, size: int) -> str:
+        """Return the value of the answer's Content-Range header."""
+        return f"bytes {self.start}-{self.start + self.length - 1}/{size}"
+
+
+_RANGE = re.compile(r"bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*", re.ASCII | re.IGNORECASE)
+_CONTENT_RANGE = re.compile(r"bytes\s+(\d+)-(\d+)/(\d+|\*)\s*", re.ASCII | re.IGNORECASE)
+
+
+def parse_range(header: str, size: int) -> ByteRange:
+    """Return the range that a ``Range`` header asks of an image of ``size`` bytes; an end beyond it is clipped.
+
+    Raises BadRequest for several ranges and RangeNotSatisfiable for everything that cannot be read or satisfied (API
+    section 10.3, S-55).
+    """
+    if "," in header:
+        raise BadRequest("Range: only one range can be asked for at a time")
+    match = _RANGE.fullmatch(header.strip())
+    if match is None or match.groups() == ("", ""):
+        raise _unsatisfiable(header, size)
+    first, last = match.groups()
+    if first == "":
+        length = min(int(last), size)
+        start = size - length
+    else:
+        start = int(first)
+        length = (min(int(last), size - 1) if last else size - 1) - start + 1
+    if length <= 0 or start >= size:
+        raise _unsatisfiable(header, size)
+    return ByteRange(start, length)
+
+
+def parse_content_range(header: str, size: int) -> ByteRange:
+    """Return the range of the legacy request header ``Content-Range: bytes a-b/len``; raise RangeNotSatisfiable."""
+    match = _CONTENT_RANGE.fullmatch(header.strip())
+    if match is None:
+        raise _unsatisfiable(header, size)
+    first, last = int(match[1]), int(match[2])
+    if first > last or last >= size or (match[3] != "*" and int(match[3]) != size):
+        raise _unsatisfiable(header, size)
+    return ByteRange(first, last - first + 1)
+
+
+def _unsatisfiable(header: str, size: int) -> RangeNotSatisfiable:
+    return RangeNotSatisfiable(f"the range {header[:80]!r} does not lie within the image of {size} bytes", size=size)
+
+
+class DamagedData(Exception):
+    """The bytes that came from a store are not the bytes of the image."""
+
+
+def verified(pieces: Iterable[bytes], size: int, algorithm: str, expected: str) -> Iterator[bytes]:
+    """Yield ``pieces``, the last one only after size and digest of the whole were found right.
+
+    A client therefore never gets the announced number of bytes of a damaged copy (I8). Raises DamagedData.
+    """
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    held, count = b"", 0
+    for piece in pieces:
+        if held:
+            yield held
+        digest.update(piece)
+        count += len(piece)
+        held = piece
+    if count != size or digest.hexdigest() != expected:
+        raise DamagedData(f"{count} of {size} bytes came, {algorithm} {digest.hexdigest()} instead of {expected}")
+    if held:
+        yield held
