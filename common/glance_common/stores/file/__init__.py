@@ -1,0 +1,1 @@
+"""The file driver: images as files in one directory or in several with priorities."""

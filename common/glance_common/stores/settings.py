@@ -1,0 +1,80 @@
+"""What the loader hands to a driver: the options of one store, and how a driver complains about them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from oslo_config import cfg
+
+from glance_common.config import ConfigError
+from glance_common.stores.contract import Store
+
+_DEFAULTS = (cfg.Locations.opt_default, cfg.Locations.set_default)
+
+
+class StoreConfigError(ConfigError):
+    """A store option that stops the start; the text names group, option, value and what is allowed."""
+
+
+class Identities(Protocol):
+    """What the registry knows about the places of stores: the uuid of each directory that was ever used.
+
+    When the registry cannot be asked, the error of its client passes through the store unchanged.
+    """
+
+    def known(self, store: str, place: str) -> str | None:
+        """Return the uuid registered for the place, or None when the place was never used."""
+
+    def register(self, store: str, place: str, identity: str) -> str:
+        """Register the uuid unless one is registered; return the one that is registered now (the first one wins)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One store as configured: its id, the group its options are in, and the collaborators of its driver."""
+
+    id: str
+    conf: cfg.ConfigOpts
+    group: str
+    identities: Identities
+
+    @property
+    def description(self) -> str | None:
+        """Text for the list of stores."""
+        text: str | None = self.value("store_description")
+        return text
+
+    @property
+    def weight(self) -> int:
+        """Preference when several stores hold an image: higher is read first."""
+        weight: int = self.value("weight")
+        return weight
+
+    def value(self, option: str) -> Any:
+        """Return the value of an option of this store."""
+        return self.conf[self.group][option]
+
+    def is_set(self, option: str) -> bool:
+        """Say whether the operator wrote the option into this store's own group, even with an empty value."""
+        found = self.conf.get_location(option, self.group)
+        return found is not None and found.location not in _DEFAULTS
+
+    def refuse(self, option: str, allowed: str) -> StoreConfigError:
+        """Return the error to raise for the value of ``option``."""
+        return StoreConfigError(self.group, option, self.value(option), allowed)
+
+
+class Driver(Protocol):
+    """What the loader needs from the class of a driver."""
+
+    @classmethod
+    def options(cls) -> Sequence[cfg.Opt]:
+        """Return the options of one store of this kind; needs no client library of the kind."""
+
+    @classmethod
+    def build(cls, settings: Settings) -> Store:
+        """Return the store. Touches neither disk contents nor network; raises StoreConfigError for bad options."""
+
+    @classmethod
+    def create_places(cls, settings: Settings) -> Sequence[str]:
+        """Create what the store needs before its first use and return what was created. Raises OSError."""
