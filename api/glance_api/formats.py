@@ -5,6 +5,7 @@ section 10.2). They see every piece and keep only the headers they need.
 """
 
 import logging
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import IO, cast
@@ -23,6 +24,12 @@ UNINSPECTED = frozenset({"ami", "aki", "ari", "ploop"})
 
 MAY_BE_EMPTY = frozenset({"raw", "ami", "aki", "ari"})
 """Disk formats for which no bytes at all are a valid image; every other format has at least a header."""
+
+_TEXT_VMDK = re.compile(rb"(?:#[^\n]*\n|[ \t]*\r?\n)*version=\d+\s", re.IGNORECASE)
+"""A VMDK descriptor without data: qemu takes any file that begins so for one, and follows the file names in it (S-19)."""
+
+_PROBE = 4096
+"""Bytes at the beginning in which ``_TEXT_VMDK`` is looked for; qemu looks at 512."""
 
 _BOOT_RECORD = "gpt"
 """The inspector's name for any partition table. A partitioned disk is a raw disk (S-35)."""
@@ -56,14 +63,17 @@ class Inspection:
         self._declared = disk_format
         self._rules = rules
         self._feed = _Feed()
-        self._inspector = (
-            format_inspector.InspectWrapper(cast(IO[bytes], self._feed)) if container_format in PLAIN_CONTAINERS else None
-        )
+        self._inspector = None
+        if container_format in PLAIN_CONTAINERS:
+            self._inspector = format_inspector.InspectWrapper(cast(IO[bytes], self._feed))
         self._size = 0
+        self._head = b""
 
     def update(self, piece: bytes) -> None:
         """Look at the next piece."""
         self._size += len(piece)
+        if len(self._head) < _PROBE:
+            self._head += piece[:_PROBE]
         if self._inspector is not None:
             self._feed.piece = piece
             self._inspector.read(len(piece))
@@ -112,6 +122,8 @@ class Inspection:
         LOG.warning("%s; accepted because require_image_format_match is off", text)
 
     def _check_safety(self, found: dict[str, format_inspector.FileInspector]) -> None:
+        if _TEXT_VMDK.match(self._head):
+            raise UnsupportedMediaType("the image is a VMDK descriptor, which names files instead of holding data")
         if len(found) > 1 and set(found) != {"iso", _BOOT_RECORD}:
             raise UnsupportedMediaType(f"the image claims to be several formats at once: {', '.join(sorted(found))}")
         for name, inspector in found.items():

@@ -144,10 +144,12 @@ def verified(pieces: Iterable[bytes], size: int, algorithm: str, expected: str) 
     digest = hashlib.new(algorithm, usedforsecurity=False)
     held, count = b"", 0
     for piece in pieces:
-        if held:
-            yield held
         digest.update(piece)
         count += len(piece)
+        if count > size:
+            break
+        if held:
+            yield held
         held = piece
     if count != size or digest.hexdigest() != expected:
         raise DamagedData(f"{count} of {size} bytes came, {algorithm} {digest.hexdigest()} instead of {expected}")

@@ -1,0 +1,65 @@
+"""The keeper renews leases while transfers live and tells them when they are over."""
+
+import threading
+import time
+
+import pytest
+
+from glance_api.leases import LeaseKeeper
+from glance_common.context import RequestContext
+from glance_common.errors import Gone, Unavailable
+
+CONTEXT = RequestContext(request_id="req-test")
+
+
+class Registry:
+    """Stands for the renew call: records attempts and raises what it is told."""
+
+    def __init__(self):
+        self.renewed = []
+        self.error = None
+        self.asked = threading.Event()
+
+    def renew(self, context, attempt, *, lease):
+        self.renewed.append((attempt, lease))
+        self.asked.set()
+        if self.error:
+            raise self.error
+        return lease
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_kept_lease_is_renewed_until_the_block_ends():
+    registry = Registry()
+    keeper = LeaseKeeper(registry, seconds=0.03)
+    with keeper.keep(CONTEXT, "one") as lease:
+        wait_for(lambda: len(registry.renewed) >= 3)
+        lease.check()
+    time.sleep(0.1)
+    count = len(registry.renewed)
+    time.sleep(0.1)
+    assert len(registry.renewed) == count
+    assert set(registry.renewed) == {("one", 0.03)}
+
+
+def test_an_attempt_that_is_over_is_told_so():
+    registry = Registry()
+    registry.error = Gone("the image was deleted")
+    with LeaseKeeper(registry, seconds=0.03).keep(CONTEXT, "one") as lease:
+        wait_for(lambda: lease.lost)
+        with pytest.raises(Gone, match="deleted"):
+            lease.check()
+
+
+def test_a_registry_that_is_away_ends_nothing():
+    registry = Registry()
+    registry.error = Unavailable("the registry does not answer")
+    with LeaseKeeper(registry, seconds=0.03).keep(CONTEXT, "one") as lease:
+        wait_for(lambda: len(registry.renewed) >= 2)
+        lease.check()
