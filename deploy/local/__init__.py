@@ -1,0 +1,1 @@
+"""Parts of ``deploy/run-local``; the test suite starts its servers with the same parts."""

@@ -1,0 +1,167 @@
+"""Start and stop child processes so that none outlives the process that started it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import random
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+LOOPBACK = "127.0.0.1"
+
+# The kernel's "your parent died" signal comes when the *thread* that forked ends. A child started by a short thread
+# would die with it, so one thread that lives as long as the interpreter starts them all.
+_forker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="forker")
+
+_handed_out: set[int] = set()
+
+
+class StartError(Exception):
+    """A child process did not come up; the text names it and shows the end of its log."""
+
+
+def spawn(
+    argv: Sequence[str | Path],
+    *,
+    output: int | IO[bytes],
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    account: pwd.struct_passwd | None = None,
+    death_signal: signal.Signals = signal.SIGTERM,
+) -> subprocess.Popen[bytes]:
+    """Start ``argv`` in a session of its own, with empty standard input, both outputs to ``output``.
+
+    ``account`` drops to that user (only root may). When this process ends, however it ends, the kernel sends
+    ``death_signal`` to the child. Raises OSError when the command cannot be started.
+    """
+    command = ["setpriv", "--pdeathsig", death_signal.name.removeprefix("SIG"), "--", *map(str, argv)]
+    identity = (account.pw_uid, account.pw_gid, ()) if account else (None, None, None)
+
+    def fork() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=None if env is None else dict(env),
+            cwd=cwd,
+            start_new_session=True,
+            user=identity[0],
+            group=identity[1],
+            extra_groups=identity[2],
+        )
+
+    return _forker.submit(fork).result()
+
+
+def stop(process: subprocess.Popen[bytes], *, how: signal.Signals = signal.SIGTERM, seconds: float = 30) -> int:
+    """Ask ``process`` to end, kill its whole group after ``seconds``, and return its exit code.
+
+    Members of the group that outlived their leader are killed too. Safe to call for a process that has ended.
+    """
+    if process.poll() is None:
+        signal_group(process, signal.SIGCONT)
+        process.send_signal(how)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+    signal_group(process, signal.SIGKILL)
+    return process.wait()
+
+
+def signal_group(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
+    """Send ``how`` to every process of the group that ``process`` leads; nothing happens when none is left."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, how)
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the ids of the direct children of ``pid``."""
+    every = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return [each for each in every if (stat := _stat(each)) is not None and int(stat[1]) == pid]
+
+
+def is_running(pid: int) -> bool:
+    """Return whether this process exists and has not ended; a zombie waiting for its parent has."""
+    stat = _stat(pid)
+    return stat is not None and stat[0] not in "ZX"
+
+
+def _stat(pid: int) -> list[str] | None:
+    try:
+        # The command name stands in parentheses and may hold blanks: fields count from the last one.
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
+def wait_until(
+    ready: Callable[[], bool],
+    *,
+    what: str,
+    process: subprocess.Popen[bytes] | None = None,
+    log: Path | None = None,
+    seconds: float = 30,
+) -> None:
+    """Return as soon as ``ready()`` is true; raise StartError when ``process`` ends first or ``seconds`` pass."""
+    deadline = time.monotonic() + seconds
+    while not ready():
+        if process is not None and process.poll() is not None:
+            raise StartError(f"{what} ended with code {process.returncode}{_quote(log)}")
+        if time.monotonic() > deadline:
+            raise StartError(f"{what}: not ready after {seconds:g} s{_quote(log)}")
+        time.sleep(0.05)
+
+
+def last_lines(log: Path, count: int = 20) -> list[str]:
+    """Return the last ``count`` lines of a log file, or nothing when there is no such file."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 64 * 1024))
+            return file.read().decode(errors="replace").splitlines()[-count:]
+    except FileNotFoundError:
+        return []
+
+
+def _quote(log: Path | None) -> str:
+    lines = last_lines(log) if log else []
+    return "".join([f"; end of {log}:", *(f"\n    {line}" for line in lines)]) if lines else ""
+
+
+def free_port() -> int:
+    """Return a free loopback TCP port that was not handed out before.
+
+    It lies below the range from which the kernel takes ports for outgoing connections: a port from that range can be
+    taken between this call and the moment the server binds it.
+    """
+    for port in random.sample(range(15000, 32000), 200):
+        if port not in _handed_out and port_is_free(port):
+            _handed_out.add(port)
+            return port
+    raise OSError("no free TCP port found between 15000 and 32000")
+
+
+def port_is_free(port: int) -> bool:
+    """Return whether a server could listen on this TCP port of the loopback address now."""
+    with socket.socket() as probe:
+        # Servers set this option too: without it a port whose last connections linger would count as taken.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def accepts_connections(port: int) -> bool:
+    """Return whether something listens on this TCP port of the loopback address."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((LOOPBACK, port)) == 0
