@@ -1,0 +1,30 @@
+"""What the service functions work with: built once in each worker process, handed to them by argument."""
+
+from dataclasses import dataclass
+
+from glance_common.stores.loader import Stores
+
+from glance_api.leases import LeaseKeeper
+from glance_api.permits import TransferPermits
+from glance_api.policy.enforcer import Enforcer
+from glance_api.settings import Settings
+from glance_common.delete_queue import DeletePublisher
+from glance_common.registry_client import RegistryClient
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """The collaborators of one process.
+
+    ``registry`` keeps the records, ``stores`` the bytes; ``deletes`` tells the scrubbers what is due; ``policy`` says
+    who may do what; ``permits`` bounds the transfers,
+    ``leases`` keeps those that run alive.
+    """
+
+    settings: Settings
+    registry: RegistryClient
+    stores: Stores
+    deletes: DeletePublisher
+    policy: Enforcer
+    permits: TransferPermits
+    leases: LeaseKeeper

@@ -1,0 +1,147 @@
+"""The options of glance-api: names, groups and defaults of the original's ``glance-api.conf``, and a few of our own.
+
+Options that the daemons share are in ``glance_common.config``; those of a store are in its driver.
+"""
+
+import copy
+
+from oslo_config import cfg, types
+from oslo_policy import opts as policy_opts
+
+from glance_common.config import OptionTable
+
+MAX_IMAGE_SIZE = 2**63 - 1
+"""Bytes; the largest number that the size columns hold (S-56)."""
+
+API_OPTS: list[cfg.Opt] = [
+    cfg.StrOpt(
+        "public_endpoint",
+        help="URL under which clients reach this service, as it stands in the versions document. Unset: the URL of "
+        "the request.",
+    ),
+    cfg.BoolOpt("allow_anonymous_access", default=False, help="Let callers without identity read what policy allows."),
+    cfg.IntOpt(
+        "max_request_id_length", default=64, min=0,
+        help="Longest X-Openstack-Request-ID that is accepted from a client; 0 = no limit.",
+    ),
+    cfg.IntOpt("limit_param_default", default=25, min=1, help="Images on a page when the request has no limit."),
+    cfg.IntOpt("api_limit_max", default=1000, min=1, help="Most images on one page."),
+    cfg.IntOpt(
+        "max_json_body", default=1024 * 1024, min=1024,
+        help="Largest JSON body of a request, in bytes. The original has no such limit.",
+    ),
+    cfg.IntOpt("image_member_quota", default=128, help="Most members of an image; negative = unlimited."),
+    cfg.IntOpt("image_property_quota", default=128, help="Most properties of an image; negative = unlimited."),
+    cfg.IntOpt("image_tag_quota", default=128, help="Most tags of an image; negative = unlimited."),
+    cfg.BoolOpt(
+        "show_image_direct_url", default=False,
+        help="Show direct_url, the address of the data in the store. Whoever knows it may change the data on some "
+        "stores: only for an internal endpoint.",
+    ),
+    cfg.BoolOpt(
+        "show_multiple_locations", default=False,
+        help="Show the locations of images to those whom policy get_image_location allows it. The warning of "
+        "show_image_direct_url holds here too.",
+    ),
+    cfg.BoolOpt(
+        "allow_additional_image_properties", default=True,
+        help="Accept properties that the image schema does not name.",
+    ),
+    cfg.StrOpt(
+        "schema_image_file", default="schema-image.json",
+        help="JSON file with additional properties of the image schema; a relative name is searched where the "
+        "configuration files are.",
+    ),
+]
+
+DATA_OPTS: list[cfg.Opt] = [
+    cfg.IntOpt(
+        "image_size_cap", default=1024**4, min=1, max=MAX_IMAGE_SIZE, help="Largest image, in bytes (default 1 TiB)."
+    ),
+    cfg.StrOpt(
+        "hashing_algorithm", default="sha512",
+        choices=["sha224", "sha256", "sha384", "sha512", "sha3_224", "sha3_256", "sha3_384", "sha3_512", "blake2b",
+                 "blake2s", "sha1", "md5"],
+        help="Algorithm of os_hash_value.",
+    ),
+    cfg.IntOpt(
+        "max_transfers", min=1,
+        help="Uploads and downloads that one process carries at the same time; more are answered 503. Unset: threads "
+        "less 4, so that metadata calls always find a thread.",
+    ),
+]
+
+NOAUTH_OPTS: list[cfg.Opt] = [
+    cfg.StrOpt(
+        "noauth_project_id", default="00000000000000000000000000000001",
+        help="Project of every caller when [paste_deploy] flavor is empty.",
+    ),
+    cfg.StrOpt("noauth_user_id", default="noauth", help="User of every caller when [paste_deploy] flavor is empty."),
+    cfg.ListOpt(
+        "noauth_roles", default=["admin", "member", "reader"],
+        help="Roles of every caller when [paste_deploy] flavor is empty.",
+    ),
+    cfg.BoolOpt(
+        "allow_insecure_bind", default=False,
+        help="Accept a bind_host that other machines reach although callers are not authenticated (flavor empty or "
+        "trusted-auth).",
+    ),
+]
+
+IMAGE_FORMAT_OPTS: list[cfg.Opt] = [
+    cfg.ListOpt(
+        "container_formats", default=["ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed"],
+        help="Values of container_format.",
+    ),
+    cfg.ListOpt(
+        "disk_formats",
+        default=["ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso", "ploop"],
+        help="Values of disk_format.",
+    ),
+    cfg.BoolOpt(
+        "require_image_format_match", default=True,
+        help="Refuse data that are not of the declared disk_format. Unsafe data are refused in any case.",
+    ),
+    cfg.ListOpt(
+        "vmdk_allowed_types", default=["streamOptimized", "monolithicSparse"],
+        help="Create types of VMDK images that are accepted; empty = none.",
+    ),
+    cfg.ListOpt(
+        "gpt_safety_checks_nonfatal", default=[], item_type=types.String(choices=["mbr", "gptmbr"]),
+        help="Findings about partition tables that are logged and not refused.",
+    ),
+]
+
+PASTE_OPTS: list[cfg.Opt] = [
+    cfg.StrOpt(
+        "flavor",
+        help="How callers are authenticated: unset = everybody is one fixed administrator; keystone = tokens are "
+        "checked by Keystone; trusted-auth = a proxy in front sets the identity headers. '+caching' and "
+        "'+cachemanagement' are accepted behind each.",
+    ),
+]
+
+HEALTHCHECK_OPTS: list[cfg.Opt] = [
+    cfg.StrOpt(
+        "disable_by_file_path", default="/etc/glance/healthcheck_disable",
+        help="While this file exists /healthcheck answers 503, so that a load balancer takes this server out.",
+    ),
+]
+
+_POLICY_NAMES = ("policy_file", "policy_dirs", "policy_default_rule", "enforce_new_defaults")
+
+
+def _policy_opts() -> list[cfg.Opt]:
+    """Return the library's own option objects: it registers them again, and two that differ would clash."""
+    return [copy.deepcopy(opt) for _, table in policy_opts.list_opts() for opt in table if opt.dest in _POLICY_NAMES]
+
+
+def list_opts() -> OptionTable:
+    """Return the options that only glance-api has, by group."""
+    return [
+        ("DEFAULT", [*API_OPTS, *DATA_OPTS, *NOAUTH_OPTS]),
+        ("image_format", IMAGE_FORMAT_OPTS),
+        ("paste_deploy", PASTE_OPTS),
+        ("oslo_policy", _policy_opts()),
+        ("healthcheck", HEALTHCHECK_OPTS),
+    ]
