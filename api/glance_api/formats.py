@@ -26,7 +26,7 @@ MAY_BE_EMPTY = frozenset({"raw", "ami", "aki", "ari"})
 """Disk formats for which no bytes at all are a valid image; every other format has at least a header."""
 
 _TEXT_VMDK = re.compile(rb"(?:#[^\n]*\n|[ \t]*\r?\n)*version=\d+\s", re.IGNORECASE)
-"""A VMDK descriptor without data: qemu takes any file that begins so for one, and follows the file names in it (S-19)."""
+"""A VMDK descriptor without data: qemu takes any file that begins so for one and follows the names in it (S-19)."""
 
 _PROBE = 4096
 """Bytes at the beginning in which ``_TEXT_VMDK`` is looked for; qemu looks at 512."""

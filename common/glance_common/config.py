@@ -34,9 +34,9 @@ class ConfigError(Exception):
 
 LOG_OPTS: list[cfg.Opt] = [
     cfg.BoolOpt("debug", default=False, short="d", help="Log at level DEBUG."),
-    cfg.StrOpt("log_file", help="File of the log, under log_dir when relative. Unset: the log goes to stderr."),
-    cfg.StrOpt("log_dir", help="Directory of the log; the file is named after the program when log_file is unset."),
-    cfg.BoolOpt("use_json", default=False, help="Write the log as one JSON object a line instead of text."),
+    cfg.StrOpt("log-file", help="File of the log, under log_dir when relative. Unset: the log goes to stderr."),
+    cfg.StrOpt("log-dir", help="Directory of the log; the file is named after the program when log_file is unset."),
+    cfg.BoolOpt("use-json", default=False, help="Write the log as one JSON object a line instead of text."),
 ]
 
 REGISTRY_CLIENT_OPTS: list[cfg.Opt] = [

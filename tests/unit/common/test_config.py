@@ -1,0 +1,114 @@
+"""Options: bad values stop the start and say everything, unknown names warn, secrets are guarded."""
+
+import pytest
+from oslo_config import cfg
+
+from glance_common import config
+from glance_common.config_no_effect import NO_EFFECT
+
+TABLE = [*config.list_opts(), ("image_format", [cfg.ListOpt("disk_formats", default=["raw"])])]
+
+
+@pytest.fixture
+def load(tmp_path):
+    def make(text, *arguments):
+        path = tmp_path / "glance-test.conf"
+        path.write_text(text)
+        return config.load("glance-test", ["--config-file", str(path), *arguments], TABLE)
+
+    return make
+
+
+def test_values_come_from_the_file(load):
+    conf = load("[DEFAULT]\nregistry_port = 9999\ndelayed_delete = true\n[registry]\ncontext_secret_file = /x\n")
+    assert (conf.registry_port, conf.delayed_delete, conf.registry.context_secret_file) == (9999, True, "/x")
+
+
+def test_the_command_line_wins(load):
+    assert load("[DEFAULT]\nlog_file = a.log\n", "--log-file", "b.log").log_file == "b.log"
+
+
+@pytest.mark.parametrize(
+    ("line", "allowed"),
+    [
+        ("scrub_time = soon", "number"),
+        ("scrub_time = -1", "number from 0"),
+        ("delayed_delete = perhaps", "perhaps"),
+        ("registry_client_protocol = ftp", "one of http, https"),
+        ("registry_port = 70000", "number from 0 to 65535"),
+    ],
+)
+def test_a_bad_value_names_file_group_option_value_and_what_is_allowed(load, tmp_path, line, allowed):
+    with pytest.raises(config.ConfigError) as caught:
+        load(f"[DEFAULT]\n{line}\n")
+    text = str(caught.value)
+    name, _, value = line.partition(" = ")
+    assert f"{tmp_path}/glance-test.conf: [DEFAULT] {name} = {value}: " in text
+    assert allowed in text
+
+
+def test_a_bad_secret_value_is_not_repeated(tmp_path):
+    table = [("DEFAULT", [cfg.IntOpt("pin", secret=True)])]
+    path = tmp_path / "x.conf"
+    path.write_text("[DEFAULT]\npin = hunter2\n")
+    with pytest.raises(config.ConfigError) as caught:
+        config.load("x", ["--config-file", str(path)], [*config.list_opts(), *table])
+    assert "[DEFAULT] pin = ***" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["no section\n", "[DEFAULT\n"])
+def test_a_file_that_cannot_be_parsed(load, text):
+    with pytest.raises(config.ConfigError):
+        load(text)
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(config.ConfigError, match="/no/such"):
+        config.load("x", ["--config-file", "/no/such.conf"], TABLE)
+
+
+def test_unknown_names_warn_with_the_nearest_match(load):
+    conf = load("[DEFAULT]\nregistry_prot = 1\n[image_formats]\ndisk_formats = raw\n[fast]\nx = 1\n")
+    sentences = "\n".join(config.unknown_names(conf, TABLE, others=["fast"]))
+    assert "[DEFAULT] registry_prot is not a known option; did you mean registry_port?" in sentences
+    assert "[image_formats] is not a known group; did you mean [image_format]?" in sentences
+    assert "fast" not in sentences
+
+
+def test_options_without_effect_say_why(load):
+    conf = load("[DEFAULT]\ndata_api = x\n[database]\nconnection = y\n[keystone_authtoken]\nanything = 1\n")
+    sentences = config.unknown_names(conf, TABLE)
+    assert [sentence.partition(": ")[2] for sentence in sentences] == [
+        "[DEFAULT] data_api has no effect: metadata always go through the registry",
+        "[database] connection has no effect: " + NO_EFFECT["database", "*"],
+    ]
+
+
+def test_the_environment_names_the_configuration_directory(tmp_path, monkeypatch):
+    (tmp_path / "glance-test.conf").write_text("[DEFAULT]\nregistry_port = 7777\n")
+    monkeypatch.setenv("OS_GLANCE_CONFIG_DIR", str(tmp_path))
+    assert config.load("glance-test", [], TABLE).registry_port == 7777
+
+
+def test_secrets_are_read_newest_first(tmp_path):
+    path = tmp_path / "secret"
+    path.write_text("n" * 32 + "\n\n" + "o" * 40 + "\n")
+    path.chmod(0o640)
+    assert config.read_secrets(str(path)) == [b"n" * 32, b"o" * 40]
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "reason"),
+    [("s" * 32, 0o644, "mode 0644"), ("s" * 32, 0o660, "mode 0660"), ("short", 0o600, "32 char"), ("", 0o600, "32")],
+)
+def test_s79_a_secret_that_is_not_one_is_refused(tmp_path, content, mode, reason):
+    path = tmp_path / "secret"
+    path.write_text(content)
+    path.chmod(mode)
+    with pytest.raises(config.ConfigError, match=reason):
+        config.read_secrets(str(path))
+
+
+def test_a_missing_secret_file_is_named(tmp_path):
+    with pytest.raises(config.ConfigError, match=r"context_secret_file = .*none: cannot be read"):
+        config.read_secrets(str(tmp_path / "none"))

@@ -1,0 +1,64 @@
+"""The signed context: believed for just one request, for a short time, from holders of the secret only."""
+
+import pytest
+
+from glance_common import context as module
+from glance_common.context import ContextSigner, RequestContext
+from glance_common.errors import NotAuthenticated
+
+OLD, NEW = b"o" * 32, b"n" * 32
+CALLER = RequestContext("req-1", user_id="u", project_id="p", roles=("member", "reader"))
+
+
+@pytest.fixture
+def signer():
+    return ContextSigner([NEW])
+
+
+def test_what_was_signed_comes_back(signer):
+    header = signer.sign(CALLER, "GET", "/v1/images?q=1")
+    assert signer.verify(header, "GET", "/v1/images?q=1") == CALLER
+
+
+@pytest.mark.parametrize(("method", "path"), [("DELETE", "/i/1"), ("GET", "/i/2"), ("GET", "/i/1?a=b")])
+def test_a_context_is_good_for_its_request_only(signer, method, path):
+    header = signer.sign(CALLER, "GET", "/i/1")
+    with pytest.raises(NotAuthenticated, match="another request"):
+        signer.verify(header, method, path)
+
+
+@pytest.mark.parametrize("shift", [-301, 301])
+def test_a_context_is_good_for_five_minutes_in_both_directions(signer, monkeypatch, shift):
+    header = signer.sign(CALLER, "GET", "/")
+    now = module.time.time()
+    monkeypatch.setattr(module.time, "time", lambda: now + shift)
+    with pytest.raises(NotAuthenticated, match="clocks"):
+        signer.verify(header, "GET", "/")
+
+
+@pytest.mark.parametrize("header", [None, "", "x", "{}.x", '{"c":{},"m":"GET","p":"/","t":0}'])
+def test_nothing_unsigned_is_believed(signer, header):
+    with pytest.raises(NotAuthenticated):
+        signer.verify(header, "GET", "/")
+
+
+def test_a_changed_context_is_not_believed(signer):
+    header = signer.sign(CALLER, "GET", "/")
+    changed = header.replace('"is_admin": false', '"is_admin": true')
+    assert changed != header
+    with pytest.raises(NotAuthenticated):
+        signer.verify(changed, "GET", "/")
+
+
+def test_secrets_can_be_rotated():
+    both = ContextSigner([NEW, OLD])
+    assert both.verify(ContextSigner([OLD]).sign(CALLER, "GET", "/"), "GET", "/") == CALLER
+    assert ContextSigner([NEW]).verify(both.sign(CALLER, "GET", "/"), "GET", "/") == CALLER
+    with pytest.raises(NotAuthenticated):
+        ContextSigner([OLD]).verify(both.sign(CALLER, "GET", "/"), "GET", "/")
+
+
+def test_a_signer_needs_a_secret():
+    for secrets in ([], [b""]):
+        with pytest.raises(ValueError, match="secret"):
+            ContextSigner(secrets)

@@ -1,0 +1,35 @@
+"""The status tables: complete, and exactly the transitions of the life cycle."""
+
+from glance_common import status
+from glance_common.status import ImageStatus, LocationStatus
+
+
+def test_every_status_has_its_row():
+    assert set(status.IMAGE_TRANSITIONS) == set(ImageStatus)
+    assert set(status.LOCATION_TRANSITIONS) == set(LocationStatus)
+
+
+def test_s17_what_was_active_never_takes_data_again():
+    reached, todo = set(), [ImageStatus.ACTIVE]
+    while todo:
+        for new in status.IMAGE_TRANSITIONS[todo.pop()] - {ImageStatus.PENDING_DELETE}:
+            if new not in reached:
+                reached.add(new)
+                todo.append(new)
+    assert reached == {ImageStatus.ACTIVE, ImageStatus.DEACTIVATED, ImageStatus.DELETED}
+
+
+def test_deleted_is_the_end_and_can_be_reached_from_everywhere():
+    assert status.IMAGE_TRANSITIONS[ImageStatus.DELETED] == frozenset()
+    assert status.LOCATION_TRANSITIONS[LocationStatus.DELETED] == frozenset()
+    others = set(ImageStatus) - {ImageStatus.DELETED}
+    assert status.sources(ImageStatus.PENDING_DELETE) == others - {ImageStatus.PENDING_DELETE}
+    assert status.sources(ImageStatus.DELETED) == others
+
+
+def test_only_live_attempts_become_active():
+    assert status.sources(ImageStatus.SAVING) == {ImageStatus.QUEUED}
+    assert not status.may_become(ImageStatus.KILLED, ImageStatus.ACTIVE)
+    assert {old for old in LocationStatus if status.location_may_become(old, LocationStatus.ACTIVE)} == {
+        LocationStatus.WRITING, LocationStatus.PENDING_DELETE,
+    }
