@@ -10,7 +10,7 @@ never hold credentials or locations.
     ├── Forbidden 403             │   ├── Duplicate            ├── RequestIdTooLong 431
     │   └── PolicyDenied          │   ├── StatusConflict       ├── InternalError 500
     ├── TooLarge 413              │   └── VersionConflict      └── Unavailable 503
-    └── Gone 410                                                   └── OutcomeUnknown
+    ├── Gone 410                  └── RequestTimeout 408           └── OutcomeUnknown
 """
 
 from typing import Any, ClassVar
@@ -60,6 +60,12 @@ class NotFound(GlanceError):
     """Absent, deleted or not visible to the caller: the three are never told apart (S-43)."""
 
     code, title = 404, "NotFound"
+
+
+class RequestTimeout(GlanceError):
+    """The client did not send its request in time."""
+
+    code, title = 408, "RequestTimeout"
 
 
 class Conflict(GlanceError):

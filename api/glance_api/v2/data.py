@@ -1,0 +1,157 @@
+"""Views of image data: upload and download (API section 10)."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+
+from flask import Blueprint, Response, request
+
+from glance_api.request import context, glance, without_body
+from glance_api.services import data as service
+from glance_api.services.data import Download, Source
+from glance_api.streams import ByteRange, DamagedData, parse_content_range, parse_range, verified
+from glance_common.body import ClientDisconnected, ClientTooSlow, read_pieces
+from glance_common.errors import BadRequest, RequestTimeout, UnsupportedMediaType
+from glance_common.stores.contract import Blob
+
+LOG = logging.getLogger(__name__)
+
+OCTETS = "application/octet-stream"
+SIZE_HEADER = "x-openstack-image-size"
+STORE_HEADER = "X-Image-Meta-Store"
+
+blueprint = Blueprint("v2_data", __name__)
+
+
+@blueprint.put("/v2/images/<image_id>/file")
+def upload(image_id: str) -> Response:
+    """Store the body as the data of a queued image."""
+    if request.headers.get("Content-Type", "") != OCTETS:
+        raise UnsupportedMediaType(f"Content-Type must be {OCTETS}")
+    announced = _announced_size()
+    store = request.headers.get(STORE_HEADER) if glance().settings.multi_store else None
+    # Taken before the first byte of the body is read: a client that gets no permit has lost nothing.
+    give_back = glance().permits.take()
+    try:
+        service.upload(glance(), context(), image_id, Source(_body(), announced, store))
+    finally:
+        give_back()
+    return Response(status=204)
+
+
+def _announced_size() -> int | None:
+    """Return the bytes that the client says it will send, None when it does not say; BadRequest when it cannot be."""
+    hint, length = request.headers.get(SIZE_HEADER), request.content_length
+    if hint is None:
+        return length
+    if not (hint.isascii() and hint.isdigit()):
+        raise BadRequest(f"{SIZE_HEADER} must be a number of bytes, not {hint[:80]!r}")
+    if length is not None and length != int(hint):
+        raise BadRequest(f"{SIZE_HEADER} announces {hint} bytes, but Content-Length is {length}")
+    return int(hint)
+
+
+def _body() -> Iterator[bytes]:
+    try:
+        yield from read_pieces(request.environ)
+    except ClientDisconnected as gone:
+        raise BadRequest(f"the body is incomplete: {gone}") from gone
+    except ClientTooSlow as slow:
+        raise RequestTimeout(f"the body came too slowly: {slow}") from slow
+
+
+@blueprint.get("/v2/images/<image_id>/file")
+@without_body
+def download(image_id: str) -> Response:
+    """Send the data of an image, or the part that was asked for; 204 while there are none."""
+    give_back = glance().permits.take()
+    try:
+        opened = service.open_data(glance(), context(), image_id, _wanted_part)
+        if opened is None:
+            give_back()
+            return Response(status=204)
+        return _answer(opened, give_back)
+    except BaseException:
+        give_back()
+        raise
+
+
+def _wanted_part(size: int) -> ByteRange | None:
+    """Return the range that the request asks of an image of ``size`` bytes: Range, or the older Content-Range."""
+    if "Range" in request.headers:
+        return parse_range(request.headers["Range"], size)
+    if "Content-Range" in request.headers:
+        return parse_content_range(request.headers["Content-Range"], size)
+    return None
+
+
+def _answer(opened: Download, give_back: Callable[[], None]) -> Response:
+    image, part = opened.image, opened.part
+    size = image.size or 0
+    headers = {"Content-Type": OCTETS, "Content-Length": str(part.length if part else size), "Accept-Ranges": "bytes"}
+    if image.checksum:
+        headers["Content-MD5"] = image.checksum
+    if part:
+        headers["Content-Range"] = part.content_range(size)
+    # Passed through untouched, so that the server sees its own file wrapper and sends the file by the kernel.
+    return Response(
+        _sendable(opened, give_back), status=206 if part else 200, headers=headers, direct_passthrough=True
+    )
+
+
+def _sendable(opened: Download, give_back: Callable[[], None]) -> Iterable[bytes]:
+    wrapper = request.environ.get("wsgi.file_wrapper")
+    descriptor = opened.blob.fileno()
+    if wrapper is not None and descriptor is not None:
+        wrapped: Iterable[bytes] = wrapper(LocalFile(opened.blob, descriptor, give_back))
+        return wrapped
+    return Pieces(opened, give_back)
+
+
+class LocalFile:
+    """A blob in a local file, as the server's file wrapper wants it."""
+
+    def __init__(self, blob: Blob, descriptor: int, give_back: Callable[[], None]) -> None:
+        self._blob = blob
+        self._descriptor = descriptor
+        self._give_back = give_back
+        self._rest = iter(blob)
+
+    def fileno(self) -> int:
+        """Return the descriptor, positioned at the first byte to send."""
+        return self._descriptor
+
+    def read(self, _size: int) -> bytes:
+        """Return the next piece, for servers that do not send by descriptor; empty at the end."""
+        return next(self._rest, b"")
+
+    def close(self) -> None:
+        """Close the file and end the transfer."""
+        self._blob.close()
+        self._give_back()
+
+
+class Pieces:
+    """A blob that comes piece by piece from a remote store. The whole of an image is verified on the way (I8)."""
+
+    def __init__(self, opened: Download, give_back: Callable[[], None]) -> None:
+        self._opened = opened
+        self._give_back = give_back
+
+    def __iter__(self) -> Iterator[bytes]:
+        image = self._opened.image
+        known = image.size is not None and image.os_hash_algo and image.os_hash_value
+        if self._opened.part is not None or not known:
+            yield from self._opened.blob
+            return
+        try:
+            yield from verified(
+                self._opened.blob, image.size or 0, str(image.os_hash_algo), str(image.os_hash_value)
+            )
+        except DamagedData as damage:
+            LOG.error("the copy of image %s in store %s is damaged: %s", image.id, self._opened.store, damage)
+            raise
+
+    def close(self) -> None:
+        """Close the read and end the transfer."""
+        self._opened.blob.close()
+        self._give_back()
