@@ -31,24 +31,13 @@ class Identities(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One store as configured: its id, the group its options are in, and the collaborators of its driver."""
+    """One store as configured: its id, the group its options are in, and what every kind has."""
 
     id: str
     conf: cfg.ConfigOpts
     group: str
-    identities: Identities
-
-    @property
-    def description(self) -> str | None:
-        """Text for the list of stores."""
-        text: str | None = self.value("store_description")
-        return text
-
-    @property
-    def weight(self) -> int:
-        """Preference when several stores hold an image: higher is read first."""
-        weight: int = self.value("weight")
-        return weight
+    description: str | None
+    weight: int
 
     def value(self, option: str) -> Any:
         """Return the value of an option of this store."""
@@ -60,7 +49,7 @@ class Settings:
         return found is not None and found.location not in _DEFAULTS
 
     def refuse(self, option: str, allowed: str) -> StoreConfigError:
-        """Return the error to raise for the value of ``option``."""
+        """Return the error to raise for the value of ``option``, which must not be a secret."""
         return StoreConfigError(self.group, option, self.value(option), allowed)
 
 
@@ -72,9 +61,16 @@ class Driver(Protocol):
         """Return the options of one store of this kind; needs no client library of the kind."""
 
     @classmethod
-    def build(cls, settings: Settings) -> Store:
-        """Return the store. Touches neither disk contents nor network; raises StoreConfigError for bad options."""
+    def build(cls, settings: Settings, identities: Identities) -> Store:
+        """Return the store without looking at its data, so that a store that is down can be built.
+
+        Raises StoreConfigError for bad options.
+        """
+
+    @classmethod
+    def places(cls, settings: Settings) -> Sequence[str]:
+        """Return what the store alone must own, for example its directories. Raises StoreConfigError."""
 
     @classmethod
     def create_places(cls, settings: Settings) -> Sequence[str]:
-        """Create what the store needs before its first use and return what was created. Raises OSError."""
+        """Create what is missing of it and return what was created. Raises StoreConfigError, OSError."""

@@ -25,7 +25,7 @@ from glance_common.stores.file import options as file_options
 from glance_common.stores.file.blob import FileBlob
 from glance_common.stores.file.directory import Directory, Handle
 from glance_common.stores.file.unfinished import Unfinished
-from glance_common.stores.settings import Settings
+from glance_common.stores.settings import Identities, Settings
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +40,14 @@ class FileStore:
     kind = "file"
     capabilities = Capabilities(schemes=_SCHEMES, add=True, delete=True, ranges=True)
 
-    def __init__(self, settings: Settings, options: file_options.FileOptions) -> None:
+    def __init__(self, settings: Settings, options: file_options.FileOptions, identities: Identities) -> None:
         self.id = settings.id
         self.description = settings.description
         self.weight = settings.weight
         self._options = options
         bits = file_options.directory_mode(options.mode)
         self._directories = [
-            Directory(settings.id, place.path, place.priority, bits, settings.identities)
+            Directory(settings.id, place.path, place.priority, bits, identities)
             for place in options.directories
         ]
         self._lock = threading.Lock()
@@ -59,24 +59,22 @@ class FileStore:
         return file_options.OPTIONS
 
     @classmethod
-    def build(cls, settings: Settings) -> "FileStore":
+    def build(cls, settings: Settings, identities: Identities) -> "FileStore":
         """Return the store. Raises StoreConfigError."""
-        return cls(settings, file_options.parse(settings))
+        return cls(settings, file_options.parse(settings), identities)
+
+    @classmethod
+    def places(cls, settings: Settings) -> Sequence[str]:
+        """Return the directories. Raises StoreConfigError."""
+        return [place.path for place in file_options.parse(settings).directories]
 
     @classmethod
     def create_places(cls, settings: Settings) -> Sequence[str]:
-        """Create missing directories and return them. Raises OSError, StoreConfigError."""
-        created = []
-        for place in file_options.parse(settings).directories:
-            if not os.path.isdir(place.path):
-                os.makedirs(place.path, mode=0o750)
-                created.append(place.path)
-        return created
-
-    @property
-    def places(self) -> tuple[str, ...]:
-        """The directories, the highest priority first."""
-        return tuple(directory.path for directory in self._directories)
+        """Create missing directories for owner and group; return them. Raises StoreConfigError, OSError."""
+        missing = [path for path in cls.places(settings) if not os.path.isdir(path)]
+        for path in missing:
+            os.makedirs(path, mode=0o750)
+        return missing
 
     def add(self, key: str, pieces: Iterable[bytes], size: int | None) -> Stored:
         """See the contract. The data are in the kernel's hands piece by piece and on the disk on return."""
@@ -138,7 +136,8 @@ class FileStore:
         if parts.scheme not in _SCHEMES or parts.netloc or parts.query or parts.fragment:
             return None
         place, _, key = unquote(parts.path).rpartition("/")
-        return key if place in self.places and is_key(key) else None
+        ours = any(place == directory.path for directory in self._directories)
+        return key if ours and is_key(key) else None
 
     def check(self) -> None:
         """Raise StoreUnavailable unless every directory is there and is the right one."""

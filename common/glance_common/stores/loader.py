@@ -1,0 +1,245 @@
+"""From options to stores. The only module that knows the drivers by name (spec: stores 12, configuration 1.6).
+
+``enabled_backends = fast:file, slow:file`` makes one store an id, its options in the group ``[<id>]``. Without it the
+options of older files, all in ``[glance_store]``, make one store a kind, whose id is the name of the kind.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from urllib.parse import urlsplit
+
+from oslo_config import cfg
+
+from glance_common import config, url_filter
+from glance_common.stores.contract import BadLocation, Store, UnknownStore
+from glance_common.stores.settings import Driver, Identities, Settings, StoreConfigError
+from glance_common.stores.wrap import Logged, Retrying
+
+GROUP = "glance_store"
+DEFAULTS = "backend_defaults"
+RESERVED = "os_glance_"
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Where a driver is, and whether a network is between us and it, so that asking again at once can help."""
+
+    driver: str
+    remote: bool
+
+    def load(self) -> type[Driver]:
+        module, _, name = self.driver.partition(":")
+        found: type[Driver] = getattr(import_module(module), name)
+        return found
+
+
+_KINDS = {
+    "file": _Kind("glance_common.stores.file.driver:FileStore", remote=False),
+    "http": _Kind("glance_common.stores.http:HttpStore", remote=True),
+}
+_ALIASES = {"filesystem": "file", "https": "http"}
+
+USER_SCHEMES = frozenset({
+    "http", "https", "rbd", "cinder", "s3", "s3+http", "s3+https", "swift", "swift+http", "swift+https", "vsphere",
+})
+"""Schemes that a user may register as a location, if a store has them; never a local or internal one (S-09, S-10)."""
+
+_CHOICE_OPTS: list[cfg.Opt] = [
+    cfg.ListOpt("stores", default=["file", "http"], help="Kinds of stores; only without enabled_backends."),
+    cfg.StrOpt("default_store", default="file", help="Kind that uploads go to; only without enabled_backends."),
+    cfg.StrOpt("default_backend", help="Id of the store that uploads go to; required with enabled_backends."),
+]
+
+_STORE_OPTS: list[cfg.Opt] = [
+    cfg.StrOpt("store_description", help="Text for users in the list of stores."),
+    cfg.IntOpt("weight", default=0, help="Of the stores that hold an image the one with most weight is read first."),
+]
+
+_ENABLED = cfg.ListOpt(
+    "enabled_backends",
+    help="Stores as id:kind, separated by commas; the options of each are in the group named like its id, what "
+    "they share in [backend_defaults].",
+)
+
+
+class Stores:
+    """The configured stores. Iterating yields them in the order to read copies: by weight, then as written."""
+
+    def __init__(self, stores: Sequence[Store], default: str, multi: bool) -> None:
+        """``multi`` says whether clients may see and choose stores."""
+        self._stores = {store.id: store for store in stores}
+        self._ordered = sorted(stores, key=lambda store: -store.weight)
+        self.default = self._stores[default]
+        self.multi = multi
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids as written in the configuration."""
+        return tuple(self._stores)
+
+    def __iter__(self) -> Iterator[Store]:
+        return iter(self._ordered)
+
+    def get(self, store: str) -> Store:
+        """Return the store with the id. Raises UnknownStore."""
+        try:
+            return self._stores[store]
+        except KeyError:
+            raise UnknownStore(f"no store {store!r} is configured") from None
+
+    def by_url(self, url: str) -> Store:
+        """Return the store that a location URL belongs to. Raises UnknownStore."""
+        for store in self._ordered:
+            if store.key_of(url) is not None:
+                return store
+        raise UnknownStore("the location belongs to no configured store")
+
+    def user_location(self, url: str) -> tuple[Store, str]:
+        """Return store and key of a location URL that a user wants to register.
+
+        Raises BadLocation for a scheme that users may not name, whatever its spelling (S-09, S-10), and UnknownStore.
+        The URL filter judges http and https URLs when the caller asks ``store.size`` (S-32).
+        """
+        try:
+            scheme = urlsplit(url).scheme
+        except ValueError:
+            raise BadLocation("the location is not a URL") from None
+        if scheme not in USER_SCHEMES:
+            raise BadLocation(f"locations with the scheme {scheme!r} cannot be registered")
+        store = self.by_url(url)
+        key = store.key_of(url)
+        assert key is not None
+        return store, key
+
+
+def list_opts() -> config.OptionTable:
+    """Return the options of all kinds of stores, for registration and for the sample files."""
+    drivers = [opt for kind in _KINDS.values() for opt in kind.load().options()]
+    return [
+        ("DEFAULT", [_ENABLED]),
+        (GROUP, [*_CHOICE_OPTS, *drivers]),
+        (DEFAULTS, [*_STORE_OPTS, *drivers]),
+        *url_filter.list_opts(),
+    ]
+
+
+def register_opts(conf: cfg.ConfigOpts) -> None:
+    """Register ``list_opts``."""
+    config.register(conf, list_opts())
+
+
+def store_opts(conf: cfg.ConfigOpts) -> config.OptionTable:
+    """Return the groups of the enabled stores with their options; they are known only when the files are read.
+
+    Raises StoreConfigError for a bad ``enabled_backends``.
+    """
+    return [(store, [*_STORE_OPTS, *_KINDS[kind].load().options()]) for store, kind in _enabled(conf).items()]
+
+
+def load_stores(conf: cfg.ConfigOpts, identities: Identities) -> Stores:
+    """Return the configured stores. One that is down is loaded all the same; raises ConfigError for bad options."""
+    chosen = _chosen(conf)
+    _refuse_shared_places(chosen)
+    stores = [_wrapped(kind, kind.load().build(settings, identities)) for settings, kind in chosen]
+    return Stores(stores, _default(conf, [store.id for store in stores]), multi=bool(conf.enabled_backends))
+
+
+def init_directories(conf: cfg.ConfigOpts) -> list[tuple[str, str]]:
+    """Create the missing directories of all stores and return (store id, directory) of each that was created.
+
+    They get their sentinels at first use. Raises ConfigError, OSError.
+    """
+    return [
+        (settings.id, created)
+        for settings, kind in _chosen(conf)
+        for created in kind.load().create_places(settings)
+    ]
+
+
+def _wrapped(kind: _Kind, store: Store) -> Store:
+    return Logged(Retrying(store) if kind.remote else store)
+
+
+def _chosen(conf: cfg.ConfigOpts) -> list[tuple[Settings, _Kind]]:
+    """Return the settings of each store with its kind, in the order of the configuration."""
+    if not conf.enabled_backends:
+        return [(Settings(kind, conf, GROUP, None, 0), _KINDS[kind]) for kind in _single(conf)]
+    table = store_opts(conf)
+    config.register(conf, table)
+    for group, options in table:
+        _inherit(conf, group, options)
+    config.check_values(conf, table)
+    return [
+        (Settings(store, conf, store, conf[store].store_description, conf[store].weight), _KINDS[kind])
+        for store, kind in _enabled(conf).items()
+    ]
+
+
+def _inherit(conf: cfg.ConfigOpts, group: str, options: Sequence[cfg.Opt]) -> None:
+    """Let what ``[backend_defaults]`` says be the default in the group of a store."""
+    for opt in options:
+        conf.set_default(opt.dest, conf[DEFAULTS][opt.dest], group=group)
+
+
+def _single(conf: cfg.ConfigOpts) -> list[str]:
+    """Return the kinds of ``[glance_store] stores``, each once."""
+    kinds = [_ALIASES.get(name, name) for name in conf[GROUP].stores]
+    unknown = [kind for kind in kinds if kind not in _KINDS]
+    if unknown or not kinds:
+        raise StoreConfigError(GROUP, "stores", ",".join(conf[GROUP].stores), f"must be out of {', '.join(_KINDS)}")
+    return list(dict.fromkeys(kinds))
+
+
+def _enabled(conf: cfg.ConfigOpts) -> dict[str, str]:
+    """Return id → kind of ``enabled_backends``; empty when it is unset."""
+    entries = conf.enabled_backends or []
+    found: dict[str, str] = {}
+    for entry in entries:
+        store, _, kind = (part.strip() for part in entry.partition(":"))
+        problem = _problem(store, kind)
+        if store in found:
+            problem = f"names the store {store} twice"
+        elif store in conf and not isinstance(conf[store], cfg.ConfigOpts.GroupAttr):
+            # conf.<id> would from now on be the group and not the option.
+            problem = f"the id {store} is not allowed: an option has that name"
+        if problem:
+            raise StoreConfigError("DEFAULT", "enabled_backends", ", ".join(entries), problem)
+        found[store] = _ALIASES.get(kind, kind)
+    return found
+
+
+def _problem(store: str, kind: str) -> str | None:
+    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", store) is None or not kind:
+        return "must be id:kind, separated by commas; an id has letters, digits, '_', '.' and '-'"
+    if store.startswith(RESERVED):
+        return f"the id {store} is not allowed: ids that begin with {RESERVED} are reserved"
+    if store in {"DEFAULT", GROUP, DEFAULTS, url_filter.GROUP}:
+        return f"the id {store} is not allowed: the group of that name has another meaning"
+    if _ALIASES.get(kind, kind) not in _KINDS:
+        return f"the kind of the store {store} must be one of {', '.join(_KINDS)}"
+    return None
+
+
+def _default(conf: cfg.ConfigOpts, ids: Sequence[str]) -> str:
+    if conf.enabled_backends:
+        option, default = "default_backend", conf[GROUP].default_backend
+    else:
+        option, default = "default_store", _ALIASES.get(conf[GROUP].default_store, conf[GROUP].default_store)
+    if default not in ids:
+        raise StoreConfigError(GROUP, option, default, f"must be one of the enabled stores: {', '.join(ids)}")
+    chosen: str = default
+    return chosen
+
+
+def _refuse_shared_places(chosen: Sequence[tuple[Settings, _Kind]]) -> None:
+    """Two stores in one directory would each delete the data of the other."""
+    owners: dict[str, str] = {}
+    for settings, kind in chosen:
+        for place in kind.load().places(settings):
+            owner = owners.setdefault(place, settings.id)
+            if owner != settings.id:
+                raise StoreConfigError(
+                    settings.group, "filesystem_store_datadir", place, f"is already used by the store {owner}"
+                )

@@ -1,0 +1,145 @@
+"""Stores around a store: what every driver needs in the same way is done once, here."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from glance_common.log import mask_url
+from glance_common.stores.contract import Blob, Capabilities, Store, Stored, StoreError, StoreUnavailable, WriteDenied
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Wrapper:
+    """A store that does what the inner one does; wrappers override what they add to."""
+
+    id: str
+    kind: str
+    capabilities: Capabilities
+    description: str | None
+    weight: int
+
+    def __init__(self, inner: Store) -> None:
+        self.inner = inner
+        self.id = inner.id
+        self.kind = inner.kind
+        self.capabilities = inner.capabilities
+        self.description = inner.description
+        self.weight = inner.weight
+
+    def add(self, key: str, pieces: Iterable[bytes], size: int | None) -> Stored:
+        """See the contract."""
+        return self.inner.add(key, pieces, size)
+
+    def open(self, key: str, offset: int = 0, length: int | None = None) -> Blob:
+        """See the contract."""
+        return self.inner.open(key, offset, length)
+
+    def size(self, key: str) -> int:
+        """See the contract."""
+        return self.inner.size(key)
+
+    def delete(self, key: str) -> None:
+        """See the contract."""
+        self.inner.delete(key)
+
+    def url(self, key: str) -> str:
+        """See the contract."""
+        return self.inner.url(key)
+
+    def key_of(self, url: str) -> str | None:
+        """See the contract."""
+        return self.inner.key_of(url)
+
+    def check(self) -> None:
+        """See the contract."""
+        self.inner.check()
+
+
+class Retrying(Wrapper):
+    """Asks a remote store again after StoreUnavailable; never for ``add``, whose pieces are gone by then."""
+
+    def __init__(
+        self, inner: Store, pauses: Iterable[float] = (0.2, 1.0), sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        """``pauses`` are the seconds before each further try."""
+        super().__init__(inner)
+        self._pauses = tuple(pauses)
+        self._sleep = sleep
+
+    def open(self, key: str, offset: int = 0, length: int | None = None) -> Blob:
+        """Open, again if need be; a failure in the middle of the pieces is the reader's."""
+        return self._insist(lambda: self.inner.open(key, offset, length))
+
+    def size(self, key: str) -> int:
+        """Ask for the size, again if need be."""
+        return self._insist(lambda: self.inner.size(key))
+
+    def delete(self, key: str) -> None:
+        """Delete, again if need be; BlobNotFound after a lost answer means that the first try did it."""
+        self._insist(lambda: self.inner.delete(key))
+
+    def _insist(self, act: Callable[[], T]) -> T:
+        for pause in self._pauses:
+            try:
+                return act()
+            except WriteDenied:
+                raise
+            except StoreUnavailable:
+                self._sleep(pause)
+        return act()
+
+
+class Logged(Wrapper):
+    """Writes one line for each operation: store, key, bytes, milliseconds and error, never credentials (S-06, S-75)."""
+
+    def add(self, key: str, pieces: Iterable[bytes], size: int | None) -> Stored:
+        """Add; logged with the bytes written."""
+        with self._logged("add", key, logging.INFO) as facts:
+            stored = self.inner.add(key, pieces, size)
+            facts["bytes"] = stored.size
+        return stored
+
+    def open(self, key: str, offset: int = 0, length: int | None = None) -> Blob:
+        """Open; the milliseconds are those until the first byte could be read."""
+        with self._logged("open", key, logging.DEBUG):
+            return self.inner.open(key, offset, length)
+
+    def size(self, key: str) -> int:
+        """Ask for the size; logged on level DEBUG."""
+        with self._logged("size", key, logging.DEBUG):
+            return self.inner.size(key)
+
+    def delete(self, key: str) -> None:
+        """Delete; logged on level INFO."""
+        with self._logged("delete", key, logging.INFO):
+            self.inner.delete(key)
+
+    @contextmanager
+    def _logged(self, operation: str, key: str, level: int) -> Iterator[dict[str, Any]]:
+        facts: dict[str, Any] = {"store": self.id, "key": shown(key)}
+        start = time.monotonic()
+        try:
+            yield facts
+        except BaseException as error:
+            facts["error"] = _described(error)
+            level = max(level, logging.INFO if getattr(error, "permanent", True) else logging.WARNING)
+            raise
+        finally:
+            facts["ms"] = round((time.monotonic() - start) * 1000, 1)
+            log.log(level, "store %s", operation, extra=facts)
+
+
+def shown(key: str) -> str:
+    """Return the key for a log: a URL without credentials and without its query, which may be a signature."""
+    return mask_url(key).partition("?")[0] if "://" in key else key
+
+
+def _described(error: BaseException) -> str:
+    """The text of a foreign error, for example of the source of an upload, may hold anything; its name does not."""
+    name = type(error).__name__
+    return f"{name}: {error}" if isinstance(error, StoreError) else name

@@ -1,0 +1,136 @@
+"""Fetching a URL that the filter lets through: connected to the checked address, redirects checked like the first URL.
+
+(security: section 3 "Connect" and "Redirect", S-04, S-22, S-33)
+"""
+
+import base64
+import logging
+from collections.abc import Collection, Mapping
+from typing import Any
+from urllib.parse import urljoin
+
+import requests
+import urllib3.exceptions
+from requests.adapters import HTTPAdapter
+
+from glance_common.url_filter import CheckedUrl, UrlFilter, UrlRefused, parse
+
+log = logging.getLogger(__name__)
+
+MAX_REDIRECTS = 5
+_MAX_ADDRESSES = 4
+_SAFE_HEADERS = frozenset({"accept", "accept-encoding", "if-range", "range", "user-agent"})
+"""The headers that another host may see; tokens and credentials stay with the one they were meant for."""
+
+
+class FetchFailed(Exception):
+    """No answer came: refused, timed out, cut or not trusted. One text for all, so that none can scan ports (S-27)."""
+
+
+class _PinnedAdapter(HTTPAdapter):
+    """Connects to one address while Host, SNI and certificate check keep the name."""
+
+    def __init__(self, target: CheckedUrl, address: str) -> None:
+        super().__init__(pool_connections=1, pool_maxsize=1)
+        self._target = target
+        self._address = address
+
+    def build_connection_pool_key_attributes(
+        self, request: requests.PreparedRequest, verify: Any, cert: Any = None
+    ) -> Any:
+        """Return host and pool parameters; the hook that requests offers for exactly such changes."""
+        host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
+        tls: dict[str, Any] = {}
+        if self._target.scheme == "https":
+            tls = {"server_hostname": self._target.host, "assert_hostname": self._target.host if verify else False}
+        return {**host, "host": self._address}, {**pool, **tls}
+
+
+class UrlSession:
+    """Fetches URLs through a filter. Holds no connections, cookies or state; any number of threads may use it."""
+
+    def __init__(
+        self,
+        url_filter: UrlFilter,
+        *,
+        verify: bool | str = True,
+        timeout: tuple[float, float] = (10.0, 60.0),
+        proxies: Mapping[str, str] | None = None,
+        follow: Collection[int] = (301, 302, 303, 307, 308),
+    ) -> None:
+        """``verify``: false, true or a file of CA certificates; ``timeout``: seconds to connect and to wait for data;
+        ``proxies``: scheme to proxy, which then resolves names by itself; ``follow``: statuses that are redirects."""
+        self._filter = url_filter
+        self._verify = verify
+        self._timeout = timeout
+        self._proxies = dict(proxies or {})
+        self._follow = frozenset(follow)
+
+    def request(self, method: str, url: str, headers: Mapping[str, str] | None = None) -> requests.Response:
+        """Return the answer, its body unread; the caller closes it. Credentials in ``url`` become a Basic header.
+
+        Raises UrlRefused for a URL or redirect that the rules forbid, FetchFailed when no answer comes.
+        """
+        current = self._check(url, userinfo=True)
+        sent = {"User-Agent": "glance", "Accept-Encoding": "identity", **(headers or {}), **_basic(current)}
+        for _ in range(MAX_REDIRECTS + 1):
+            response = self._send(method, current, sent)
+            if response.status_code not in self._follow:
+                return response
+            with response:
+                target = self._redirect(current, response.headers.get("Location"))
+            if target.origin != current.origin:
+                sent = {name: value for name, value in sent.items() if name.lower() in _SAFE_HEADERS}
+            current = target
+        raise UrlRefused(f"the URL leads to more than {MAX_REDIRECTS} redirects")
+
+    def _check(self, url: str, *, userinfo: bool) -> CheckedUrl:
+        proxied = parse(url, userinfo=userinfo).scheme in self._proxies
+        return self._filter.check(url, userinfo=userinfo, resolve=not proxied)
+
+    def _redirect(self, current: CheckedUrl, location: str | None) -> CheckedUrl:
+        if not location:
+            raise UrlRefused("the URL leads to a redirect without a target")
+        target = self._check(urljoin(current.url, location), userinfo=False)
+        if current.scheme == "https" and target.scheme == "http":
+            raise UrlRefused("the URL leads from https to http")
+        return target
+
+    def _send(self, method: str, target: CheckedUrl, headers: Mapping[str, str]) -> requests.Response:
+        # No requests.Session: it would add cookies, .netrc passwords and proxies of the environment.
+        prepared = requests.Request(
+            method, target.url, headers={**headers, "Host": _host_header(target), "Connection": "close"}
+        ).prepare()
+        adapters: list[HTTPAdapter]
+        if target.scheme in self._proxies:
+            adapters = [HTTPAdapter()]
+        else:
+            adapters = [_PinnedAdapter(target, address) for address in target.addresses[:_MAX_ADDRESSES]]
+        for adapter in adapters:
+            try:
+                return adapter.send(
+                    prepared, stream=True, timeout=self._timeout, verify=self._verify, proxies=self._proxies
+                )
+            except requests.ConnectionError as error:
+                log.info("%s %s: %s", method, _shown(target), type(error).__name__)
+            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+                # OSError: the file of CA certificates is missing. ValueError: the answer is not HTTP.
+                log.info("%s %s: %s", method, _shown(target), type(error).__name__)
+                break
+        raise FetchFailed(f"{_shown(target)} cannot be fetched")
+
+
+def _basic(checked: CheckedUrl) -> dict[str, str]:
+    if checked.credentials is None:
+        return {}
+    pair = ":".join(checked.credentials).encode()
+    return {"Authorization": "Basic " + base64.b64encode(pair).decode("ascii")}
+
+
+def _host_header(target: CheckedUrl) -> str:
+    return target.url.split("/", 3)[2]
+
+
+def _shown(target: CheckedUrl) -> str:
+    """Return the URL without its query, which may be a signature."""
+    return target.url.partition("?")[0]
