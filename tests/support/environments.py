@@ -1,0 +1,73 @@
+"""Virtual environments of their own for programs that must not share ours: Keystone and the command line clients.
+
+They are made once and kept in ``~/.cache/glance-services-tests`` (or ``$GLANCE_TEST_CACHE``), named after what is in
+them, so that a changed requirement makes a new one. ``python -m tests.support.environments`` makes all of them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+KEYSTONE = "keystone"
+CLIENTS = "clients"
+
+_HERE = Path(__file__).resolve().parent
+
+
+def environment(name: str) -> Path:
+    """Return the folder of the environment ``name``, which is made now when it does not exist yet.
+
+    That takes about a minute; other processes that want the same one wait. Raises CalledProcessError when pip fails.
+    """
+    requirements = _HERE / f"{name}-requirements.txt"
+    folder = _cache() / f"{name}-{_fingerprint(requirements)}"
+    complete = folder / ".complete"
+    if not complete.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with folder.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not complete.exists():
+                _make(folder, requirements)
+                complete.touch()
+    return folder
+
+
+def is_ready(name: str) -> bool:
+    """Return whether the environment exists already."""
+    return (_cache() / f"{name}-{_fingerprint(_HERE / f'{name}-requirements.txt')}" / ".complete").exists()
+
+
+def _make(folder: Path, requirements: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--requirement", requirements], check=True, stdin=subprocess.DEVNULL)
+
+
+def _fingerprint(requirements: Path) -> str:
+    # The text of the version names compiler and build as well: an environment belongs to one interpreter.
+    return hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:12]
+
+
+def _cache() -> Path:
+    named = os.environ.get("GLANCE_TEST_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "glance-services-tests"
+
+
+def main() -> None:
+    """Make every environment."""
+    for name in (KEYSTONE, CLIENTS):
+        state = "is there" if is_ready(name) else "is being made, which takes a minute"
+        sys.stdout.write(f"environment {name} {state}\n")
+        sys.stdout.flush()
+        environment(name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""A PostgreSQL server for tests: the embedded one, told that nobody will miss its data."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deploy.local import accounts
+from deploy.local.embedded_postgres import PostgresServer
+
+_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+_SMALL = {"max_connections": "200", "shared_buffers": "32MB", "max_wal_size": "256MB"}
+
+
+@contextmanager
+def running_postgres(*, durable: bool = False) -> Iterator[PostgresServer]:
+    """Run a server of one's own within the block.
+
+    Without ``durable`` nothing is synced: the data survives a killed server, but not a killed machine. The folder is a
+    new one in /tmp, because pytest's own are closed to the user that root's server runs as.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="glance-test-postgres-"))
+    accounts.hand_over(folder, accounts.server_account())
+    settings = _SMALL if durable else {**_SMALL, **_FAST}
+    server = PostgresServer(folder, settings=settings, death_signal=signal.SIGQUIT)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)

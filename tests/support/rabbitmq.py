@@ -1,0 +1,181 @@
+"""A RabbitMQ broker of one's own, from the distribution's package, on free loopback ports."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import amqp
+
+from deploy.local import processes
+
+PROGRAMS = Path("/usr/lib/rabbitmq/bin")
+PACKAGE = "rabbitmq-server"
+
+_CONFIGURATION = """\
+log.console = false
+log.file.level = info
+disk_free_limit.absolute = 20MB
+"""
+
+_NORMAL_MEMORY = "0.4"
+_NO_MEMORY = "0.0000001"
+
+
+class RabbitMQ:
+    """One broker with everything it writes in ``folder``; also its port mapper is a child of this process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = processes.free_port()
+        self._mapper_port = processes.free_port()
+        self._environment = self._settings(node_port=self.port, distribution_port=processes.free_port())
+        self._output = folder / "output.log"
+        self._mapper: subprocess.Popen[bytes] | None = None
+        self._broker: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """The broker's address as kombu and the option ``transport_url`` take it."""
+        return f"amqp://guest:guest@{processes.LOOPBACK}:{self.port}//"
+
+    def start(self) -> None:
+        """Start the broker and wait until it takes connections; queues and messages of an earlier start are there.
+
+        Raises StartError with the end of the log, or with the command that installs the package.
+        """
+        if not (PROGRAMS / "rabbitmq-server").exists():
+            raise processes.StartError(f"RabbitMQ is not installed: apt-get install {PACKAGE}")
+        self._write_files()
+        with self._output.open("ab") as output:
+            if self._mapper is None:
+                mapper = ["epmd", "-address", processes.LOOPBACK, "-port", str(self._mapper_port)]
+                self._mapper = processes.spawn(mapper, output=output, env=self._environment)
+                processes.wait_until(
+                    lambda: processes.accepts_connections(self._mapper_port),
+                    what="Erlang's port mapper",
+                    process=self._mapper,
+                    log=self._output,
+                )
+            program = [PROGRAMS / "rabbitmq-server"]
+            self._broker = processes.spawn(program, output=output, env=self._environment, cwd=self.folder)
+        processes.wait_until(
+            self._answers, what="RabbitMQ", process=self._broker, log=self._output, seconds=90
+        )
+
+    def stop(self) -> None:
+        """Stop broker and port mapper cleanly."""
+        self._stop_broker()
+        if self._mapper is not None:
+            processes.stop(self._mapper)
+            self._mapper = None
+
+    def restart(self) -> None:
+        """Stop the broker cleanly and start it again on the same port."""
+        self._stop_broker()
+        self.start()
+
+    def kill(self) -> None:
+        """Kill -9 the broker; start() brings it back with what quorum queues had confirmed."""
+        assert self._broker is not None
+        self._broker.kill()
+        self._broker.wait()
+        self._broker = None
+
+    def memory_alarm(self, on: bool) -> None:
+        """Switch the memory alarm: while it is on the broker blocks every connection that publishes."""
+        self.control("set_vm_memory_high_watermark", _NO_MEMORY if on else _NORMAL_MEMORY)
+
+    def purge(self, queue: str) -> int:
+        """Throw away the messages of ``queue`` that wait for a consumer; return their number."""
+        with self._channel() as channel:
+            return int(channel.queue_purge(queue))
+
+    def queue_depth(self, queue: str) -> int:
+        """Return how many messages of ``queue`` wait for a consumer; a queue nobody declared yet holds none."""
+        with suppress(amqp.NotFound), self._channel() as channel:
+            return int(channel.queue_declare(queue, passive=True).message_count)
+        return 0
+
+    def control(self, *arguments: str) -> str:
+        """Run ``rabbitmqctl`` against this broker and return what it prints; takes a second or two."""
+        done = subprocess.run(
+            [PROGRAMS / "rabbitmqctl", "--quiet", *arguments],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"rabbitmqctl {' '.join(arguments)}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def _stop_broker(self) -> None:
+        if self._broker is not None:
+            processes.stop(self._broker, seconds=60)
+            self._broker = None
+
+    def _channel(self) -> _Channel:
+        return _Channel(self.port)
+
+    def _answers(self) -> bool:
+        try:
+            with self._channel():
+                return True
+        except (OSError, amqp.AMQPError):
+            return False
+
+    def _write_files(self) -> None:
+        for name in ("mnesia", "log", "home"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        (self.folder / "rabbitmq.conf").write_text(_CONFIGURATION)
+        (self.folder / "enabled_plugins").write_text("[].\n")
+        cookie = self.folder / "home" / ".erlang.cookie"
+        if not cookie.exists():
+            cookie.write_text(os.urandom(16).hex())
+            cookie.chmod(0o400)
+
+    def _settings(self, *, node_port: int, distribution_port: int) -> Mapping[str, str]:
+        loopback_only = "-kernel inet_dist_use_interface {127,0,0,1}"
+        # Erlang's schedulers spin before they sleep, which costs the other processes of a small machine dear.
+        no_spinning = "+sbwt none +sbwtdcpu none +sbwtdio none"
+        return {
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "LANG": "C.UTF-8",
+            "HOME": str(self.folder / "home"),
+            "ERL_EPMD_PORT": str(self._mapper_port),
+            "RABBITMQ_NODENAME": f"glance-test-{node_port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": processes.LOOPBACK,
+            "RABBITMQ_NODE_PORT": str(node_port),
+            "RABBITMQ_DIST_PORT": str(distribution_port),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(self.folder / "log"),
+            "RABBITMQ_PID_FILE": str(self.folder / "pid"),
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{loopback_only} {no_spinning}",
+            # Without it a shell script stays in between, and signals would not reach the broker itself.
+            "RUNNING_UNDER_SYSTEMD": "true",
+        }
+
+
+class _Channel:
+    """A connection with one channel, open within the block."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = amqp.Connection(
+            f"{processes.LOOPBACK}:{port}", userid="guest", password="guest", connect_timeout=5, read_timeout=10
+        )
+
+    def __enter__(self) -> amqp.Channel:
+        self._connection.connect()
+        return self._connection.channel()
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.collect()
