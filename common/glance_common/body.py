@@ -1,0 +1,83 @@
+"""Request bodies as pieces of one size, with honest ends.
+
+A WSGI server may report a body that stopped too early as a normal end, so the bytes are counted here. Whoever reads an
+upload gets either every announced byte or an exception.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+MIB = 1024 * 1024
+
+READ_BODY = "glance.read_body"
+"""Key in the environ of a ``Callable[[int], bytes]`` that our server offers for bodies of known length.
+
+It reads from the socket without the copies of gunicorn's own ``wsgi.input``: 2 GiB over loopback in pieces of 1 MiB
+took 0.25 to 0.4 of the time and 0.15 to 0.25 of the server's CPU. Chunked bodies gain nothing and go through
+``wsgi.input``. A request is read through one of the two, never through both.
+"""
+
+
+class ClientGone(Exception):
+    """The client's part of a transfer failed; nobody may be left to answer."""
+
+
+class ClientDisconnected(ClientGone):
+    """The connection ended before the body or the response did."""
+
+
+class ClientTooSlow(ClientGone):
+    """The client did not move a byte within ``client_socket_timeout``, or moved fewer than ``min_transfer_rate``."""
+
+
+def announced_length(environ: dict[str, Any]) -> int | None:
+    """Return the Content-Length in bytes, None when the request has none."""
+    text = environ.get("CONTENT_LENGTH", "")
+    return int(text) if text else None
+
+
+def read_pieces(environ: dict[str, Any], piece: int = MIB) -> Iterator[bytes]:
+    """Yield the body in pieces of exactly ``piece`` bytes, only the last may be shorter; an empty body yields nothing.
+
+    Works for Content-Length and for chunked bodies with chunks of any size. Raises ClientDisconnected when the body
+    ends before its announced length or before the end of its last chunk, ClientTooSlow when the client stalls.
+    """
+    read: Callable[[int], bytes] = environ.get(READ_BODY) or environ["wsgi.input"].read
+    expected = announced_length(environ)
+    received = 0
+    while expected is None or received < expected:
+        wanted = piece if expected is None else min(piece, expected - received)
+        data = _fill(read, wanted)
+        received += len(data)
+        if expected is not None and len(data) < wanted:
+            raise ClientDisconnected(f"the body ended after {received} of {expected} bytes")
+        if data:
+            yield data
+        if len(data) < wanted:
+            return
+
+
+def _fill(read: Callable[[int], bytes], size: int) -> bytes:
+    """Return ``size`` bytes, fewer only at the end of the body."""
+    parts: list[bytes] = []
+    missing = size
+    while missing:
+        part = _read(read, missing)
+        if not part:
+            break
+        parts.append(part)
+        missing -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _read(read: Callable[[int], bytes], size: int) -> bytes:
+    try:
+        return read(size)
+    except ClientGone:
+        raise
+    except TimeoutError as error:
+        raise ClientTooSlow(f"the client stopped sending: {error}") from error
+    except Exception as error:
+        # Servers raise classes of their own for a broken body (gunicorn: NoMoreData, InvalidChunkSize, …); whatever it
+        # was, the rest of this body will not come.
+        raise ClientDisconnected(f"the body broke off: {error}") from error

@@ -1,0 +1,240 @@
+"""One client's connection: every byte in either direction goes through here, so that no client can hold a thread.
+
+gunicorn's sockets block without any limit of time. Ours never block: when the kernel has nothing to give or take, the
+thread waits in ``_wait``, which knows ``client_socket_timeout`` and ``min_transfer_rate``.
+"""
+
+import errno
+import os
+import select
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from gunicorn import util
+from gunicorn.http.parser import RequestParser
+from gunicorn.http.unreader import Unreader
+from gunicorn.workers.gthread import TConn
+
+from glance_common.body import MIB, ClientDisconnected, ClientGone, ClientTooSlow
+from glance_common.server.floor import RateFloor
+from glance_common.server.settings import ServerSettings
+
+HEADER_READ = 8192
+SENDFILE_STEP = 8 * MIB
+DRAIN_BYTES = 64 * 1024
+"""An unread rest of a body up to this size is discarded to keep the connection; a larger one closes it."""
+DRAIN_SECONDS = 5.0
+LINGER_SECONDS = 2.0
+LINGER_BYTES = 4 * MIB
+
+_GONE = frozenset({
+    errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED, errno.ETIMEDOUT, errno.ENOTCONN, errno.ESHUTDOWN,
+    errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EBADF,
+})
+_NO_SENDFILE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+
+
+class ShortFile(Exception):
+    """A file ended before the length that the response had promised."""
+
+
+class ClientUnreader(Unreader):
+    """gunicorn's read-ahead buffer, filled through the connection and its limits."""
+
+    def __init__(self, connection: "Connection") -> None:
+        super().__init__()
+        self._connection = connection
+
+    def chunk(self, size_hint: int | None = None) -> bytes:
+        """Return the next bytes from the client, at most 1 MiB; empty at the end."""
+        return self._connection.receive(min(max(size_hint or 0, HEADER_READ), MIB))
+
+
+class Connection(TConn):
+    """gunicorn's connection record with limited reads and writes."""
+
+    initialized: bool
+    sock: socket.socket
+    parser: Any
+
+    def __init__(
+        self, config: Any, sock: socket.socket, client: Any, server: Any, settings: ServerSettings,
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        super().__init__(config, sock, client, server)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, settings.keepidle)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._tls = tls
+        self._timeout = settings.client_timeout
+        self._deadline: float | None = None
+        self._floor = RateFloor(settings.min_transfer_rate, settings.rate_window)
+        self._continue_due = False
+
+    def init(self) -> None:
+        """Make the connection ready for its first request, in the thread that serves it. Raises ClientGone."""
+        self._floor.restart()
+        if self.initialized:
+            return
+        self.initialized = True
+        if self._tls is not None:
+            try:
+                secure = self._tls.wrap_socket(self.sock, server_side=True, do_handshake_on_connect=False)
+            except OSError as error:
+                raise ClientDisconnected(f"gone before the TLS handshake: {error}") from error
+            self.sock = secure
+            self._patiently(select.POLLIN, secure.do_handshake)
+        self.parser = RequestParser(self.cfg, self.sock, self.client)
+        self.parser.unreader = ClientUnreader(self)
+
+    # --- reading ---
+
+    def expect_continue(self) -> None:
+        """Send ``100 Continue`` when, and only when, the body is first read from the socket."""
+        self._continue_due = True
+
+    def receive(self, size: int) -> bytes:
+        """Return at least one and at most ``size`` bytes, empty at the end of the stream. Raises ClientGone."""
+        if self._continue_due:
+            self._continue_due = False
+            self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        data: bytes = self._patiently(select.POLLIN, self.sock.recv, size)
+        self._floor.moved(len(data))
+        return data
+
+    def read_body(self, size: int) -> bytes:
+        """Return at least one and at most ``size`` bytes of a body of known length, empty at its end or when it breaks.
+
+        gunicorn's own count of what is left is kept in step: it finds the next request by it.
+        """
+        body = self.parser.mesg.body
+        size = min(size, body.reader.length)
+        if not size:
+            return b""
+        data: bytes = self.parser.unreader.take_buffered()
+        if len(data) > size:
+            self.parser.unreader.unread(data[size:])
+            data = data[:size]
+        try:
+            data = data or self.receive(size)
+        except ClientGone:
+            body.failed = True
+            raise
+        body.reader.length -= len(data)
+        body.failed = not data
+        return data
+
+    def reusable(self) -> bool:
+        """Tell whether the next request can follow on this connection, as far as the body of this one decides it."""
+        body = self.parser.mesg.body
+        return not self._continue_due and not body.failed and getattr(body.reader, "length", 0) <= DRAIN_BYTES
+
+    def drain(self) -> bool:
+        """Discard what the application left unread of the body; False when it is too much to wait for."""
+        self._deadline = time.monotonic() + DRAIN_SECONDS
+        try:
+            return len(self.parser.mesg.body.read(DRAIN_BYTES + 1)) <= DRAIN_BYTES
+        except Exception:
+            # Whatever broke (the client, a malformed chunk), where a next request would start is unknown.
+            return False
+        finally:
+            self._deadline = None
+
+    # --- writing ---
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Send everything. Raises ClientGone."""
+        view = memoryview(data)
+        while view:
+            sent = self._patiently(select.POLLOUT, self.sock.send, view)
+            self._floor.moved(sent)
+            view = view[sent:]
+
+    def send_file(self, fd: int, offset: int, count: int) -> None:
+        """Send ``count`` bytes of a file from ``offset``, in the kernel where TLS or the file system do not prevent it.
+
+        Raises ShortFile when the file ends earlier, ClientGone.
+        """
+        while count and self._tls is None:
+            try:
+                sent = self._patiently(
+                    select.POLLOUT, os.sendfile, self.sock.fileno(), fd, offset, min(count, SENDFILE_STEP)
+                )
+            except OSError as error:
+                if error.errno in _NO_SENDFILE:
+                    break
+                raise
+            if not sent:
+                raise ShortFile(f"{count} bytes are missing at the end of the file")
+            self._floor.moved(sent)
+            offset, count = offset + sent, count - sent
+        self._copy_file(fd, offset, count)
+
+    def _copy_file(self, fd: int, offset: int, count: int) -> None:
+        buffer = memoryview(bytearray(min(count, MIB)))
+        while count:
+            got = os.preadv(fd, [buffer[:min(count, MIB)]], offset)
+            if not got:
+                raise ShortFile(f"{count} bytes are missing at the end of the file")
+            self.send(buffer[:got])
+            offset, count = offset + got, count - got
+
+    # --- waiting and ending ---
+
+    def _patiently(self, event: int, operation: Callable[..., Any], *args: Any) -> Any:
+        """Return ``operation(*args)``, repeated until the socket lets it make progress. Raises ClientGone."""
+        idle = 0.0
+        while True:
+            wanted = event
+            try:
+                return operation(*args)
+            except (BlockingIOError, InterruptedError):
+                pass
+            except ssl.SSLWantReadError:
+                wanted = select.POLLIN
+            except ssl.SSLWantWriteError:
+                wanted = select.POLLOUT
+            except OSError as error:
+                if isinstance(error, ssl.SSLError) or error.errno in _GONE:
+                    raise ClientDisconnected(str(error)) from error
+                raise
+            idle += self._wait(wanted, idle)
+
+    def _wait(self, event: int, idle: float) -> float:
+        """Wait for the client, who has done nothing for ``idle`` seconds already; return the seconds it took."""
+        started = time.monotonic()
+        limits = [
+            None if self._timeout is None else self._timeout - idle,
+            None if self._deadline is None else self._deadline - started,
+            self._floor.patience(),
+        ]
+        patience = min((max(limit, 0.0) for limit in limits if limit is not None), default=None)
+        poller = select.poll()
+        poller.register(self.sock, event)
+        ready = poller.poll(None if patience is None else patience * 1000 + 1)
+        waited = time.monotonic() - started
+        self._floor.waited(waited)
+        if not ready and self._timeout is not None and idle + waited >= self._timeout:
+            raise ClientTooSlow(f"no byte moved for {idle + waited:.0f} s")
+        if not ready and self._deadline is not None and started + waited >= self._deadline:
+            raise ClientTooSlow("the rest of the body did not come in time")
+        return waited
+
+    def cut(self) -> None:
+        """End the transfer under way from another thread: its next read or write fails."""
+        # The plain socket's shutdown: SSLSocket's would drop the TLS layer under the feet of the thread that uses it.
+        with suppress(OSError):
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+
+    def close(self, graceful: bool = False) -> None:
+        """Close; ``graceful`` lets a client that is still sending read the answer first. May be called twice."""
+        if self.sock.fileno() < 0:
+            return
+        if graceful:
+            util.close_graceful(self.sock, LINGER_SECONDS, LINGER_BYTES)
+        else:
+            util.close(self.sock)

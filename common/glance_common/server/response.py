@@ -1,0 +1,83 @@
+"""Responses that cannot end as complete with fewer bytes than they promised."""
+
+import os
+from typing import Any
+
+from gunicorn.http.wsgi import FileWrapper, Response
+
+from glance_common.server.connection import Connection, ShortFile
+
+JOIN_LIMIT = 64 * 1024
+"""Up to this size a body travels in one piece with the header: one system call and one packet less."""
+
+
+class ShortBody(Exception):
+    """The application gave fewer bytes than its Content-Length."""
+
+
+class TransferResponse(Response):
+    """gunicorn's response, written through the connection's limits."""
+
+    headers_sent: bool
+
+    def __init__(self, request: Any, sock: Any, config: Any, connection: Connection) -> None:
+        super().__init__(request, sock, config)
+        self._connection = connection
+        self._head = b""
+
+    def should_close(self) -> bool:
+        """Tell whether the connection ends with this response."""
+        return bool(super().should_close()) or not self._connection.reusable()
+
+    def send_headers(self) -> None:
+        """Fix the header; it leaves with the first bytes of the body or at the end."""
+        if self.headers_sent:
+            return
+        lines = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers), "\r\n"]
+        self._head = "".join(lines).encode("latin-1")
+        self.headers_sent = True
+
+    def _emit_body(self, data: bytes) -> None:
+        if self.chunked:
+            data = b"%X\r\n%b\r\n" % (len(data), data)
+        if len(data) <= JOIN_LIMIT:
+            data = self._head + data
+        else:
+            self._connection.send(self._head)
+        self._head = b""
+        self._connection.send(data)
+
+    def write_file(self, wrapper: FileWrapper) -> None:
+        """Send a file from its current position, as many bytes as the Content-Length says.
+
+        Raises ShortFile when the file has fewer.
+        """
+        try:
+            fd = wrapper.filelike.fileno()
+            offset = os.lseek(fd, 0, os.SEEK_CUR)
+        except (AttributeError, OSError):
+            fd = -1
+        if fd < 0 or self.response_length is None:
+            for piece in wrapper:
+                self.write(piece)
+            return
+        self.send_headers()
+        if self._omits_body:
+            return
+        self._connection.send(self._head)
+        self._head = b""
+        self._connection.send_file(fd, offset, self.response_length)
+        self.sent = self.response_length
+
+    def close(self) -> None:
+        """Send what is left. Raises ShortBody when the body is shorter than promised."""
+        self.send_headers()
+        tail = b"0\r\n\r\n" if self.chunked else b""
+        if self._head or tail:
+            self._connection.send(self._head + tail)
+            self._head = b""
+        if self.response_length is not None and self.sent < self.response_length and not self._omits_body:
+            raise ShortBody(f"{self.sent} of {self.response_length} bytes")
+
+
+__all__ = ["ShortBody", "ShortFile", "TransferResponse"]

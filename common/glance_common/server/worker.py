@@ -1,0 +1,276 @@
+"""The worker process: gunicorn's threaded worker with limits for clients and an orderly end.
+
+Signals: TERM stops (``stop_timeout``), HUP retires after a reload (``graceful_timeout``), QUIT aborts at once. Each may
+come more than once. INT is left to the master, because Ctrl-C reaches the whole process group.
+"""
+
+import errno
+import mmap
+import os
+import selectors
+import signal
+import ssl
+import sys
+import time
+from functools import partial
+from types import FrameType
+from typing import Any
+
+from gunicorn.http import wsgi
+from gunicorn.http.body import Body, EOFReader, LengthReader
+from gunicorn.http.errors import NoMoreData
+from gunicorn.http.wsgi import FileWrapper
+from gunicorn.workers.gthread import ThreadWorker
+
+from glance_common.body import READ_BODY, ClientGone
+from glance_common.config import ConfigError
+from glance_common.errors import GlanceError
+from glance_common.server.connection import Connection
+from glance_common.server.response import TransferResponse
+from glance_common.server.settings import tls_context
+from glance_common.server.state import ServerState
+
+IDLE_SECONDS = 75
+"""How long a connection without a request stays open: longer than the pools of common clients and proxies."""
+STOP_LINGER = 2.0
+"""How long a stopping worker keeps idle connections, for a request that may be on its way already."""
+_NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class BootReport:
+    """A page shared between the master and one worker, through which the worker tells how its start went."""
+
+    _READY, _FAILED = 1, 2
+
+    def __init__(self) -> None:
+        self._page = mmap.mmap(-1, mmap.PAGESIZE)
+
+    def ready(self) -> None:
+        """Tell that the worker accepts connections."""
+        self._page[0] = self._READY
+
+    def failed(self, reason: str) -> None:
+        """Tell why the worker cannot serve."""
+        text = reason.encode()[: mmap.PAGESIZE - 2]
+        self._page[1 : 1 + len(text)] = text
+        self._page[0] = self._FAILED
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the worker accepts connections, or did before it died."""
+        return self._page[0] == self._READY
+
+    @property
+    def reason(self) -> str:
+        """Why the worker did not start."""
+        if self._page[0] != self._FAILED:
+            return "a worker process died while it started"
+        return bytes(self._page[1:]).rstrip(b"\0").decode(errors="replace")
+
+
+class TransferWorker(ThreadWorker):
+    """Serves requests in threads; ``self.app`` is the master's ``Service``."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.report = BootReport()
+        self.generation = 0
+        self.kill_at: float | None = None
+        self.settings = self.app.settings
+        self._tls: ssl.SSLContext | None = None
+        self._running: set[Connection] = set()
+        self._deadline = float("inf")
+        self._stop = False
+
+    # --- start ---
+
+    def load_wsgi(self) -> None:
+        """Build the application; a failure goes to the master as one line."""
+        self.state = ServerState()
+        try:
+            self._tls = tls_context(self.settings)
+            self.wsgi = self.app.factory(self.state)
+        except Exception as error:
+            if not isinstance(error, ConfigError | GlanceError | OSError):
+                self.log.exception("The application cannot be built")
+            self.report.failed(f"{error}" if str(error) else type(error).__name__)
+            sys.exit(1)
+
+    def init_signals(self) -> None:
+        """Install the handlers; they only note what was asked, the main loop does it."""
+        super().init_signals()
+        signal.signal(signal.SIGHUP, self.handle_retire)
+        signal.signal(signal.SIGINT, self.handle_winch)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 signature of a signal handler
+        """TERM: the service stops."""
+        self._stop = True
+        self._end_within(self.settings.stop_timeout)
+
+    def handle_retire(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """HUP: newer workers have taken over."""
+        self._end_within(self.settings.graceful_timeout)
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """QUIT: abort what is running."""
+        self._stop = True
+        self._end_within(0)
+
+    def _end_within(self, seconds: float) -> None:
+        self._deadline = min(self._deadline, time.monotonic() + seconds)
+        self.alive = False
+        self.method_queue.defer(_nothing)
+
+    # --- main thread ---
+
+    def run(self) -> None:
+        """Serve until told to end or the master is gone, then end in order."""
+        self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
+        self.set_accept_enabled(True)
+        self.report.ready()
+        while self.alive:
+            self.set_accept_enabled(self.nr_conns < self.worker_connections)
+            self._tick()
+            if self.alive and not self.is_parent_alive():
+                # Nobody is left to stop this worker, and a new master needs the address.
+                self.handle_exit(signal.SIGTERM, None)
+        self._stop_accepting()
+        self._finish_requests()
+        self.state.close()
+
+    def _tick(self, timeout: float = 1.0) -> None:
+        self.notify()
+        self.wait_for_and_dispatch_events(timeout=timeout)
+        self.murder_keepalived()
+        self.murder_pending()
+        if self._stop and not self.state.stopping.is_set():
+            self.state.stopping.set()
+
+    def accept(self, listener: Any) -> None:
+        """Accept a connection; it gets a thread when its first bytes are here."""
+        try:
+            sock, client = listener.accept()
+        except OSError as error:
+            if error.errno in _NO_RESOURCES:
+                self.log.error("Cannot accept a connection: %s", error.strerror)
+                time.sleep(0.1)
+            return
+        try:
+            conn = Connection(self.cfg, sock, client, listener.getsockname(), self.settings, self._tls)
+        except OSError:
+            sock.close()
+            return
+        self.nr_conns += 1
+        conn.data_ready = True
+        conn.timeout = time.monotonic() + IDLE_SECONDS
+        self.pending_conns.append(conn)
+        self.poller.register(sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+    def _stop_accepting(self) -> None:
+        """Close the listening sockets now, so that a new connection is refused at once instead of waiting for nobody.
+
+        When the service stops, connections that the kernel has accepted already are taken over first and answered.
+        """
+        self.set_accept_enabled(False)
+        for listener in self.sockets:
+            while self._stop:
+                before = self.nr_conns
+                self.accept(listener)
+                if self.nr_conns == before:
+                    break
+            listener.close()
+        for conn in (*self.keepalived_conns, *self.pending_conns):
+            conn.timeout = min(conn.timeout, time.monotonic() + STOP_LINGER)
+
+    def _finish_requests(self) -> None:
+        while self.nr_conns and time.monotonic() < self._deadline:
+            self._tick()
+        if not self.nr_conns:
+            return
+        self.log.warning("Aborting %d requests: their time is over", len(self._running))
+        self.state.aborting.set()
+        limit = time.monotonic() + self.settings.abort_grace
+        while self._running and time.monotonic() < limit:
+            for conn in tuple(self._running):
+                conn.cut()
+            self._tick(timeout=0.2)
+        if self._running:
+            self.log.critical("Leaving %d requests that did not end", len(self._running))
+            os._exit(1)
+
+    # --- request threads ---
+
+    def handle(self, conn: Connection) -> bool:
+        """Serve one request; return whether the connection stays open for another."""
+        keep = False
+        self._running.add(conn)
+        try:
+            keep = not self.state.aborting.is_set() and self._serve(conn)
+        finally:
+            self._running.discard(conn)
+            if not keep:
+                # Here and not in the main thread: a client may take its time to read the end.
+                conn.close(graceful=True)
+        return keep
+
+    def _serve(self, conn: Connection) -> bool:
+        request = None
+        try:
+            conn.init()
+            request = next(conn.parser)
+            return self.handle_request(request, conn) and conn.drain()
+        except (ClientGone, NoMoreData, StopIteration) as error:
+            self.log.debug("Connection of %s ended: %s", conn.client, error)
+        except Exception as error:
+            self.handle_error(request, conn.sock, conn.client, error)
+        return False
+
+    def handle_request(self, request: Any, conn: Connection) -> bool:
+        """Run the application for one request; return whether the connection may be used again."""
+        response, environ = self._prepare(request, conn)
+        try:
+            result = self.wsgi(environ, response.start_response)
+            try:
+                if isinstance(result, FileWrapper):
+                    response.write_file(result)
+                else:
+                    for item in result:
+                        response.write(item)
+                response.close()
+            finally:
+                with_close = getattr(result, "close", None)
+                if with_close is not None:
+                    with_close()
+        except ClientGone as error:
+            self.log.info("Client %s left during %s %s: %s", conn.client[0], request.method, request.path, error)
+            return False
+        except Exception:
+            if not response.headers_sent:
+                raise
+            # Closing is the only way left to tell the client that its data is incomplete.
+            self.log.exception("The response to %s %s was cut", request.method, request.path)
+            return False
+        return not response.should_close()
+
+    def _prepare(self, request: Any, conn: Connection) -> tuple[TransferResponse, dict[str, Any]]:
+        if isinstance(request.body.reader, EOFReader):
+            request.body = Body(LengthReader(request.unreader, 0))
+        if request._expected_100_continue:  # noqa: SLF001 gunicorn would invite the body before the application saw the request
+            request._expected_100_continue = False  # noqa: SLF001
+            conn.expect_continue()
+        response, environ = wsgi.create(
+            request, conn.sock, conn.client, conn.server, self.cfg, TransferResponse, (conn,)
+        )
+        environ["wsgi.multithread"] = True
+        if isinstance(request.body.reader, LengthReader):
+            environ[READ_BODY] = conn.read_body
+        if not self.alive or not self.settings.keepalive or len(self.keepalived_conns) >= self.max_keepalived:
+            response.force_close()
+        return response, environ
+
+
+def _nothing() -> None:
+    """Wake up the main loop."""
+
+
+__all__ = ["BootReport", "TransferWorker"]
