@@ -126,7 +126,7 @@ class HttpStore:
             if start != offset:
                 raise StoreUnavailable(f"{self.id}: the server sent another range than the one asked for")
             return HttpBlob(response, total, _smaller(whole, length))
-        if offset:
+        if offset and length != 0:
             raise RangeUnsupported(f"{self.id}: the server does not send parts of this object")
         return HttpBlob(response, whole or 0, _smaller(whole, length))
 

@@ -1,12 +1,12 @@
 """Stores around a store: what every driver needs in the same way is done once, here."""
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from glance_common.log import mask_url
 from glance_common.stores.contract import Blob, Capabilities, Store, Stored, StoreError, StoreUnavailable, WriteDenied
 
 log = logging.getLogger(__name__)
@@ -135,8 +135,11 @@ class Logged(Wrapper):
 
 
 def shown(key: str) -> str:
-    """Return the key for a log: a URL without credentials and without its query, which may be a signature."""
-    return mask_url(key).partition("?")[0] if "://" in key else key
+    """Return the key for a log: a URL without credentials and without its query, which may be a signature.
+
+    Works on text that is no valid URL too: such keys are refused later, and that is logged.
+    """
+    return re.sub(r"//[^/?#]*@", "//***@", key).partition("?")[0] if "://" in key else key
 
 
 def _described(error: BaseException) -> str:

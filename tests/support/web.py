@@ -1,0 +1,99 @@
+"""A small web server on the loopback address, with the bad habits of real ones on request."""
+
+import re
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass
+class Page:
+    """One path: what it holds and how the server behaves when asked for it."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    ranges: bool = True
+    announce: bool = True
+    """Send Content-Length; otherwise the end of the connection is the end of the body."""
+    chunked: bool = False
+    cut: int | None = None
+    """Close the connection after so many bytes of the body."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: "WebServer"
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Keep stderr clean."""
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def _answer(self, *, with_body: bool) -> None:
+        self.server.seen.append((self.command, self.path, dict(self.headers)))
+        page = self.server.pages.get(self.path, Page(b"nothing here", 404))
+        body, status, headers = page.body, page.status, dict(page.headers)
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if wanted and page.ranges and status == 200:
+            start, total = int(wanted[1]), len(body)
+            body = body[start : int(wanted[2]) + 1 if wanted[2] else None]
+            status = 206 if start < total else 416
+            headers["Content-Range"] = f"bytes {start}-{start + len(body) - 1}/{total}" if body else f"bytes */{total}"
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if page.chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+            body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
+        elif page.announce:
+            self.send_header("Content-Length", str(len(body)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        if with_body:
+            self.wfile.write(body[: page.cut])
+
+
+class WebServer(ThreadingHTTPServer):
+    """``pages`` is what it serves, ``seen`` the requests it got as (method, path, headers)."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.pages: dict[str, Page] = {}
+        self.seen: list[tuple[str, str, dict[str, str]]] = []
+        self.scheme = "http"
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+    def url(self, path: str, host: str = "127.0.0.1") -> str:
+        return f"{self.scheme}://{host}:{self.port}{path}"
+
+
+@contextmanager
+def web_server(context: ssl.SSLContext | None = None) -> Iterator[WebServer]:
+    """Serve until the block ends, with TLS when a context is given."""
+    server = WebServer()
+    if context is not None:
+        server.scheme = "https"
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
