@@ -77,6 +77,11 @@ def may_become(old: ImageStatus, new: ImageStatus) -> bool:
     return new in IMAGE_TRANSITIONS[old]
 
 
+def location_sources(target: LocationStatus) -> frozenset[LocationStatus]:
+    """Return every location status from which ``target`` may be reached."""
+    return frozenset(old for old, new in LOCATION_TRANSITIONS.items() if target in new)
+
+
 def location_may_become(old: LocationStatus, new: LocationStatus) -> bool:
     """Tell whether a location may go from ``old`` to ``new``."""
     return new in LOCATION_TRANSITIONS[old]
