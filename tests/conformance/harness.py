@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
-from tests.support.stores import load
+from tests.support.stores import bare, load
 from tests.support.web import Page, WebServer
 
 from glance_common.stores.contract import Store
-from glance_common.stores.wrap import Logged, Retrying, Wrapper
+from glance_common.stores.wrap import Logged, Retrying
 
 DATA = bytes(range(256)) * 5000
 """1.28 MB: several pieces for every driver."""
@@ -49,11 +49,6 @@ class Harness:
     def unfinished(self) -> list[str]:
         """Return what unfinished writes left."""
         return [path.name for folder in self.folders for path in (folder / ".incoming").glob("*")]
-
-
-def bare(store: Store) -> Store:
-    """Return the driver without its wrappers."""
-    return bare(store.inner) if isinstance(store, Wrapper) else store
 
 
 def file_single(folder: Path) -> Harness:

@@ -1,12 +1,16 @@
 """Stores for tests: options from plain values, and an identity table in memory."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from oslo_config import cfg
 
 from glance_common.stores import loader
+from glance_common.stores.contract import Store
+from glance_common.stores.file.driver import FileStore
+from glance_common.stores.wrap import Wrapper
 
 
 class MemoryIdentities:
@@ -42,3 +46,39 @@ def load(
 ) -> loader.Stores:
     """Return the stores that these groups configure."""
     return loader.load_stores(configuration(folder, groups), identities or MemoryIdentities())
+
+
+def bare(store: Store) -> Store:
+    """Return the driver without its wrappers."""
+    return bare(store.inner) if isinstance(store, Wrapper) else store
+
+
+def read(store: Store, key: str) -> bytes:
+    """Return the whole object."""
+    with closing(store.open(key)) as blob:
+        return b"".join(blob)
+
+
+class FileCase:
+    """File stores in a temporary directory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.identities = MemoryIdentities()
+
+    def store(self, *names: str, **options: object) -> FileStore:
+        """Return a store over directories ``name`` or ``name:priority``; the directories are made."""
+        entries = []
+        for name in names or ("a",):
+            path, colon, priority = name.partition(":")
+            (self.folder / path).mkdir(exist_ok=True)
+            entries.append(f"{self.folder / path}{colon}{priority}")
+        values = {"filesystem_store_datadirs": entries, **options}
+        store = bare(load(self.folder, {"glance_store": values}, self.identities).default)
+        assert isinstance(store, FileStore)
+        return store
+
+    def files(self, name: str = "a") -> list[str]:
+        """Return all files in a directory but the sentinel, unfinished ones included."""
+        found = (path for path in (self.folder / name).rglob("*") if path.is_file())
+        return sorted(str(path.relative_to(self.folder / name)) for path in found if path.name != ".glance-store")
