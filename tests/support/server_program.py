@@ -1,0 +1,129 @@
+"""A service with the real server and an application that does what the test asks; run as a process of its own.
+
+Arguments: a JSON file with the settings, read again on HUP, and a file that events are appended to.
+"""
+
+import hashlib
+import io
+import json
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+from glance_common.body import ClientGone, read_pieces
+from glance_common.config import ConfigError
+from glance_common.server import ServerSettings, serve
+from glance_common.server.settings import tls_context
+
+CONFIG, EVENTS = Path(sys.argv[1]), sys.argv[2]
+
+
+def note(event, **values):
+    line = json.dumps({"event": event, "pid": os.getpid(), "at": time.monotonic(), **values}) + "\n"
+    fd = os.open(EVENTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(fd, line.encode())
+    os.close(fd)
+
+
+class Application:
+    def __init__(self, state, config):
+        self.state, self.config = state, config
+
+    def __call__(self, environ, start_response):
+        query = dict(parse_qsl(environ["QUERY_STRING"]))
+        return getattr(self, environ["PATH_INFO"].strip("/"))(environ, start_response, query)
+
+    def answer(self, start_response, document, status="200 OK"):
+        body = json.dumps(document).encode()
+        start_response(status, [("Content-Length", str(len(body))), ("Content-Type", "application/json")])
+        return [body]
+
+    def hello(self, environ, start_response, query):
+        return self.answer(start_response, {
+            "pid": os.getpid(), "tag": self.config.get("tag"), "stopping": self.state.stopping.is_set(),
+            "scheme": environ["wsgi.url_scheme"],
+            "headers": {key: value for key, value in environ.items() if key.startswith("HTTP_")},
+        })
+
+    def upload(self, environ, start_response, query):
+        note("upload")
+        digest, sizes = hashlib.sha256(), []
+        try:
+            for piece in read_pieces(environ):
+                digest.update(piece)
+                sizes.append(len(piece))
+        except ClientGone as error:
+            note("cut", kind=type(error).__name__, text=str(error), aborting=self.state.aborting.is_set(),
+                 received=sum(sizes))
+            time.sleep(float(query.get("cleanup", 0)))
+            note("cleaned")
+            return self.answer(start_response, {"error": str(error)}, "400 Bad Request")
+        note("uploaded")
+        return self.answer(start_response, {"pid": os.getpid(), "sizes": sizes, "sha256": digest.hexdigest()})
+
+    def refuse(self, environ, start_response, query):
+        return self.answer(start_response, {"error": "refused"}, "503 Service Unavailable")
+
+    def file(self, environ, start_response, query):
+        note("download")
+        file = Path(query["path"]).open("rb")
+        size = int(query.get("promise", os.fstat(file.fileno()).st_size))
+        if "offset" in query:
+            file.seek(int(query["offset"]))
+        if "memory" in query:
+            file = io.BytesIO(file.read())
+        start_response("200 OK", [("Content-Length", str(size))])
+        return environ["wsgi.file_wrapper"](file, 65536)
+
+    def pieces(self, environ, start_response, query):
+        note("download")
+        promise, give = int(query.get("promise", -1)), int(query["give"])
+        start_response("200 OK", [("Content-Length", str(promise))] if promise >= 0 else [])
+        return self._give(give, query)
+
+    def _give(self, give, query):
+        try:
+            while give:
+                piece = b"x" * min(give, 1024 * 1024)
+                yield piece
+                give -= len(piece)
+            if "fail" in query:
+                raise OSError(5, "disk on fire")
+        finally:
+            note("closed")
+
+    def slow(self, environ, start_response, query):
+        note("slow")
+        time.sleep(float(query["seconds"]))
+        note("slept")
+        return self.answer(start_response, {"pid": os.getpid()})
+
+    def fail(self, environ, start_response, query):
+        raise ValueError("a defect")
+
+
+def load():
+    config = json.loads(CONFIG.read_text())
+    settings = ServerSettings(**config["settings"])
+    tls_context(settings)
+    if config.get("refuse"):
+        raise ConfigError("DEFAULT", "tag", config["refuse"], "is refused")
+
+    def factory(state):
+        note("factory", tag=config.get("tag"))
+        if config.get("broken"):
+            raise ConfigError("DEFAULT", "tag", config["broken"], "is broken")
+        if config.get("dies"):
+            os._exit(9)
+        state.at_stop(lambda: note("stopped"))
+        return Application(state, config)
+
+    return settings, factory
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+    serve(*load(), name="test-server", on_reload=load)
