@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import amqp
-
 from deploy.local import processes
 
 PROGRAMS = Path("/usr/lib/rabbitmq/bin")
