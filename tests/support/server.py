@@ -38,7 +38,8 @@ class Server:
     def __init__(self, directory, **settings):
         self.directory = directory
         self.port = free_port()
-        self.config = {"settings": {"host": "127.0.0.1", "port": self.port, "workers": 1, "threads": 4} | QUICK | settings}
+        address = {"host": "127.0.0.1", "port": self.port}
+        self.config = {"settings": address | {"workers": 1, "threads": 4} | QUICK | settings}
         self.config_file, self.event_file = directory / "server.json", directory / "events"
         self.log_file = directory / "server.log"
         self.process = None
@@ -106,13 +107,15 @@ class Server:
     def connect(self, tls=None, receive_buffer=None):
         """Return a connection to the server."""
         sock = socket.socket()
-        if receive_buffer:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        sock.settimeout(10)
-        sock.connect(("127.0.0.1", self.port))
-        if tls is not None:
-            sock = tls.wrap_socket(sock, server_hostname="localhost")
-        return Client(sock)
+        try:
+            if receive_buffer:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            sock.settimeout(10)
+            sock.connect(("127.0.0.1", self.port))
+            return Client(sock if tls is None else tls.wrap_socket(sock, server_hostname="localhost"))
+        except OSError:
+            sock.close()
+            raise
 
     def get(self, target, tls=None, **headers):
         """Return status, headers and body of a GET on a connection of its own."""

@@ -69,7 +69,7 @@ class Application:
 
     def file(self, environ, start_response, query):
         note("download")
-        file = Path(query["path"]).open("rb")
+        file = Path(query["path"]).open("rb")  # noqa: SIM115 - the server closes it
         size = int(query.get("promise", os.fstat(file.fileno()).st_size))
         if "offset" in query:
             file.seek(int(query["offset"]))
@@ -116,6 +116,8 @@ def load():
         note("factory", tag=config.get("tag"))
         if config.get("broken"):
             raise ConfigError("DEFAULT", "tag", config["broken"], "is broken")
+        if CONFIG.with_name("broken").exists():
+            raise OSError("broken for a while")
         if config.get("dies"):
             os._exit(9)
         state.at_stop(lambda: note("stopped"))

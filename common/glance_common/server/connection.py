@@ -14,7 +14,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from gunicorn import util
 from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import Unreader
 from gunicorn.workers.gthread import TConn
@@ -28,7 +27,6 @@ SENDFILE_STEP = 8 * MIB
 DRAIN_BYTES = 64 * 1024
 """An unread rest of a body up to this size is discarded to keep the connection; a larger one closes it."""
 DRAIN_SECONDS = 5.0
-LINGER_SECONDS = 2.0
 LINGER_BYTES = 4 * MIB
 
 _GONE = frozenset({
@@ -74,6 +72,7 @@ class Connection(TConn):
         self._deadline: float | None = None
         self._floor = RateFloor(settings.min_transfer_rate, settings.rate_window)
         self._continue_due = False
+        self._linger_bytes = 0
 
     def init(self) -> None:
         """Make the connection ready for its first request, in the thread that serves it. Raises ClientGone."""
@@ -230,11 +229,25 @@ class Connection(TConn):
         with suppress(OSError):
             socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
-    def close(self, graceful: bool = False) -> None:
-        """Close; ``graceful`` lets a client that is still sending read the answer first. May be called twice."""
-        if self.sock.fileno() < 0:
-            return
-        if graceful:
-            util.close_graceful(self.sock, LINGER_SECONDS, LINGER_BYTES)
-        else:
-            util.close(self.sock)
+    def half_close(self) -> bool:
+        """Send the end of the stream; False when the client is gone already."""
+        try:
+            socket.socket.shutdown(self.sock, socket.SHUT_WR)
+        except OSError:
+            return False
+        self._linger_bytes = LINGER_BYTES
+        return True
+
+    def discard(self) -> bool:
+        """Throw away what the client still sends after the end; False when it has ended too or sends too much.
+
+        Closing with unread bytes would reset the connection, and the client might lose the answer (RFC 9112, 9.6).
+        """
+        try:
+            count = len(socket.socket.recv(self.sock, HEADER_READ * 8))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        self._linger_bytes -= count
+        return count > 0 and self._linger_bytes > 0

@@ -1,11 +1,12 @@
 """Responses that cannot end as complete with fewer bytes than they promised."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from gunicorn.http.wsgi import FileWrapper, Response
 
-from glance_common.server.connection import Connection, ShortFile
+from glance_common.server.connection import Connection
 
 JOIN_LIMIT = 64 * 1024
 """Up to this size a body travels in one piece with the header: one system call and one packet less."""
@@ -20,14 +21,17 @@ class TransferResponse(Response):
 
     headers_sent: bool
 
-    def __init__(self, request: Any, sock: Any, config: Any, connection: Connection) -> None:
+    def __init__(
+        self, request: Any, sock: Any, config: Any, connection: Connection, keeps_connections: Callable[[], bool]
+    ) -> None:
         super().__init__(request, sock, config)
         self._connection = connection
+        self._keeps_connections = keeps_connections
         self._head = b""
 
     def should_close(self) -> bool:
         """Tell whether the connection ends with this response."""
-        return bool(super().should_close()) or not self._connection.reusable()
+        return bool(super().should_close()) or not self._keeps_connections() or not self._connection.reusable()
 
     def send_headers(self) -> None:
         """Fix the header; it leaves with the first bytes of the body or at the end."""
@@ -79,5 +83,3 @@ class TransferResponse(Response):
         if self.response_length is not None and self.sent < self.response_length and not self._omits_body:
             raise ShortBody(f"{self.sent} of {self.response_length} bytes")
 
-
-__all__ = ["ShortBody", "ShortFile", "TransferResponse"]

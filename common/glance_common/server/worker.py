@@ -12,6 +12,8 @@ import signal
 import ssl
 import sys
 import time
+from collections import deque
+from concurrent.futures import Future
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -32,6 +34,8 @@ from glance_common.server.state import ServerState
 
 IDLE_SECONDS = 75
 """How long a connection without a request stays open: longer than the pools of common clients and proxies."""
+LINGER_SECONDS = 2.0
+"""How long a client has to read the end of a response before its connection is closed."""
 STOP_LINGER = 2.0
 """How long a stopping worker keeps idle connections, for a request that may be on its way already."""
 _NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -79,6 +83,7 @@ class TransferWorker(ThreadWorker):
         self.settings = self.app.settings
         self._tls: ssl.SSLContext | None = None
         self._running: set[Connection] = set()
+        self._lingering: deque[Connection] = deque()
         self._deadline = float("inf")
         self._stop = False
 
@@ -102,16 +107,16 @@ class TransferWorker(ThreadWorker):
         signal.signal(signal.SIGHUP, self.handle_retire)
         signal.signal(signal.SIGINT, self.handle_winch)
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 signature of a signal handler
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's signature
         """TERM: the service stops."""
         self._stop = True
         self._end_within(self.settings.stop_timeout)
 
-    def handle_retire(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+    def handle_retire(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as above
         """HUP: newer workers have taken over."""
         self._end_within(self.settings.graceful_timeout)
 
-    def handle_quit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as above
         """QUIT: abort what is running."""
         self._stop = True
         self._end_within(0)
@@ -143,6 +148,7 @@ class TransferWorker(ThreadWorker):
         self.wait_for_and_dispatch_events(timeout=timeout)
         self.murder_keepalived()
         self.murder_pending()
+        self._drop_lingering()
         if self._stop and not self.state.stopping.is_set():
             self.state.stopping.set()
 
@@ -166,6 +172,33 @@ class TransferWorker(ThreadWorker):
         self.pending_conns.append(conn)
         self.poller.register(sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
 
+    def finish_request(self, conn: Connection, future: "Future[bool]") -> None:
+        """Wait for the connection's next request or for the client to read the end; neither needs a thread."""
+        if not future.cancelled() and future.exception() is None and future.result():
+            super().finish_request(conn, future)
+        elif conn.half_close():
+            conn.timeout = time.monotonic() + LINGER_SECONDS
+            self._lingering.append(conn)
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._on_lingering_readable, conn))
+        else:
+            self._drop(conn)
+
+    def _on_lingering_readable(self, conn: Connection, sock: Any) -> None:
+        if not conn.discard():
+            self._lingering.remove(conn)
+            self.poller.unregister(sock)
+            self._drop(conn)
+
+    def _drop_lingering(self) -> None:
+        while self._lingering and self._lingering[0].timeout <= time.monotonic():
+            conn = self._lingering.popleft()
+            self.poller.unregister(conn.sock)
+            self._drop(conn)
+
+    def _drop(self, conn: Connection) -> None:
+        self.nr_conns -= 1
+        conn.close()
+
     def _stop_accepting(self) -> None:
         """Close the listening sockets now, so that a new connection is refused at once instead of waiting for nobody.
 
@@ -185,7 +218,7 @@ class TransferWorker(ThreadWorker):
     def _finish_requests(self) -> None:
         while self.nr_conns and time.monotonic() < self._deadline:
             self._tick()
-        if not self.nr_conns:
+        if not self._running:
             return
         self.log.warning("Aborting %d requests: their time is over", len(self._running))
         self.state.aborting.set()
@@ -208,9 +241,6 @@ class TransferWorker(ThreadWorker):
             keep = not self.state.aborting.is_set() and self._serve(conn)
         finally:
             self._running.discard(conn)
-            if not keep:
-                # Here and not in the main thread: a client may take its time to read the end.
-                conn.close(graceful=True)
         return keep
 
     def _serve(self, conn: Connection) -> bool:
@@ -255,22 +285,22 @@ class TransferWorker(ThreadWorker):
     def _prepare(self, request: Any, conn: Connection) -> tuple[TransferResponse, dict[str, Any]]:
         if isinstance(request.body.reader, EOFReader):
             request.body = Body(LengthReader(request.unreader, 0))
-        if request._expected_100_continue:  # noqa: SLF001 gunicorn would invite the body before the application saw the request
-            request._expected_100_continue = False  # noqa: SLF001
+        # gunicorn would invite the body before the application has seen the request.
+        if request._expected_100_continue:  # noqa: SLF001 - gunicorn has no public name for it
+            request._expected_100_continue = False  # noqa: SLF001 - as above
             conn.expect_continue()
         response, environ = wsgi.create(
-            request, conn.sock, conn.client, conn.server, self.cfg, TransferResponse, (conn,)
+            request, conn.sock, conn.client, conn.server, self.cfg, TransferResponse, (conn, self._keeps_connections)
         )
         environ["wsgi.multithread"] = True
         if isinstance(request.body.reader, LengthReader):
             environ[READ_BODY] = conn.read_body
-        if not self.alive or not self.settings.keepalive or len(self.keepalived_conns) >= self.max_keepalived:
-            response.force_close()
         return response, environ
+
+    def _keeps_connections(self) -> bool:
+        return self.alive and self.settings.keepalive and len(self.keepalived_conns) < self.max_keepalived
 
 
 def _nothing() -> None:
     """Wake up the main loop."""
 
-
-__all__ = ["BootReport", "TransferWorker"]

@@ -1,7 +1,6 @@
 """A server of its own for each test."""
 
 import pytest
-
 from tests.support.server import Server
 
 

@@ -7,7 +7,6 @@ import random
 import socket
 
 import pytest
-
 from tests.support.server import wait_for
 
 MIB = 1024 * 1024
