@@ -157,22 +157,10 @@ def test_store_of_a_url(tmp_path: Path):
 @pytest.mark.parametrize(
     "url",
     [
-        "file:///etc/passwd",
-        "FILE:///etc/passwd",
-        "filesystem:///etc/passwd",
-        "FileSystem:///fast/{key}",
-        "file:///fast/{key}",
-        "swift+config://ref1/container/x",
-        "sheepdog://127.0.0.1:7000:{key}",
-        "os_glance_staging_store://x",
-        "fi\nle:///etc/passwd",
-        " file:///etc/passwd",
-        "/etc/passwd",
-        "",
-        "http://[::1",
-        "data:,x",
-        "ftp://example.org/x",
-        "gridfs://{key}",
+        "file:///etc/passwd", "FILE:///etc/passwd", "filesystem:///etc/passwd", "FileSystem:///fast/{key}",
+        "file:///fast/{key}", "swift+config://ref1/container/x", "sheepdog://127.0.0.1:7000:{key}",
+        "os_glance_staging_store://x", "fi\nle:///etc/passwd", " file:///etc/passwd", "/etc/passwd", "",
+        "http://[::1", "data:,x", "ftp://example.org/x", "gridfs://{key}",
     ],
 )
 def test_s09_s10_users_cannot_register_local_or_internal_schemes(tmp_path: Path, url: str):
@@ -278,12 +266,7 @@ def test_bad_store_options(tmp_path: Path, options: dict[str, Any], text: str):
 @pytest.mark.parametrize(
     "document",
     [
-        "{",
-        "[]x",
-        '"text"',
-        '[{"id": "x"}]',
-        '{"mountpoint": "/a"}',
-        '{"id": 1, "mountpoint": "/"}',
+        "{", "[]x", '"text"', '[{"id": "x"}]', '{"mountpoint": "/a"}', '{"id": 1, "mountpoint": "/"}',
         '{"id": "x", "mountpoint": "a"}',
     ],
 )
