@@ -1,12 +1,51 @@
-"""The Flask application of the API."""
+"""The API as a WSGI application: the routes, and the layers around them."""
 
 from flask import Flask
+from werkzeug.routing import BaseConverter
 
+from glance_api import health, hooks
+from glance_api.access import Access
+from glance_api.auth.flavors import Layer
 from glance_api.collaborators import Glance
+from glance_api.v2 import actions, data, images, members, schemas, tags
+from glance_api.versions import Versions
+
+BLUEPRINTS = (
+    health.blueprint,
+    images.blueprint,
+    data.blueprint,
+    actions.blueprint,
+    tags.blueprint,
+    members.blueprint,
+    schemas.blueprint,
+)
 
 
-def create_app(glance: Glance) -> Flask:
-    """Return the application that answers with the help of ``glance``."""
+class RestConverter(BaseConverter):
+    """The rest of a path as one text, slashes included: tags and projects may hold any character."""
+
+    regex = r"(?s:.+)"
+    part_isolating = False
+
+
+def create_app(glance: Glance, authenticate: Layer) -> Flask:
+    """Return the application that answers with the help of ``glance``; ``authenticate`` says who is calling.
+
+    A request passes the layers from the outside in: its id and log line, the version documents (which need no token),
+    authentication, the routes.
+    """
     app = Flask("glance_api", static_folder=None)
     app.extensions["glance"] = glance
+    # An OPTIONS that answers by itself would be a route without a policy rule.
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.merge_slashes = False
+    app.url_map.converters["rest"] = RestConverter
+    hooks.install(app)
+    schemas.install(app, glance.settings)
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
+    settings = glance.settings
+    behind = authenticate(app.wsgi_app)
+    versions = Versions(behind, multi_store=settings.multi_store, public_endpoint=settings.public_endpoint)
+    app.wsgi_app = Access(versions, settings.max_request_id_length)  # type: ignore[method-assign]
     return app

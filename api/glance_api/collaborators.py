@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 
-from glance_common.stores.loader import Stores
-
 from glance_api.leases import LeaseKeeper
 from glance_api.permits import TransferPermits
 from glance_api.policy.enforcer import Enforcer
 from glance_api.settings import Settings
 from glance_common.delete_queue import DeletePublisher
 from glance_common.registry_client import RegistryClient
+from glance_common.stores.loader import Stores
 
 
 @dataclass(frozen=True, slots=True)

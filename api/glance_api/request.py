@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from flask import current_app, g, request
+import orjson
+from flask import Response, current_app, g, request
 
+from glance_api import documents
 from glance_api.collaborators import Glance
+from glance_common.body import announced_length, read_pieces
 from glance_common.context import RequestContext
-from glance_common.errors import BadRequest
+from glance_common.errors import BadRequest, TooLarge
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -40,7 +43,47 @@ def without_policy(reason: str) -> Callable[[View], View]:
     return mark
 
 
+def public(view: View) -> View:
+    """Mark a view that everybody may call, with or without a token."""
+    view.public = True  # type: ignore[attr-defined]
+    return view
+
+
 def refuse_body() -> None:
     """Raise BadRequest when the request has a body."""
     if request.content_length or "chunked" in request.headers.get("Transfer-Encoding", "").lower():
         raise BadRequest(f"{request.method} {request.path} takes no body")
+
+
+def answer(document: Any, status: int = 200) -> Response:
+    """Return the response with a JSON document."""
+    return Response(orjson.dumps(document), status=status, content_type="application/json")
+
+
+def json_object() -> dict[str, Any]:
+    """Return the JSON object in the body. Raises BadRequest, and TooLarge beyond ``max_json_body``."""
+    document = documents.parse(_body())
+    if not isinstance(document, dict):
+        raise BadRequest("Unexpected body type: the body must be a JSON object")
+    return document
+
+
+def json_array() -> list[Any]:
+    """Return the JSON array in the body. Raises as ``json_object``."""
+    document = documents.parse(_body())
+    if not isinstance(document, list):
+        raise BadRequest("Unexpected body type: the body must be a JSON array")
+    return document
+
+
+def _body() -> bytes:
+    limit = glance().settings.max_json_body
+    too_large = TooLarge(f"the body is larger than max_json_body, {limit} bytes")
+    if (announced_length(request.environ) or 0) > limit:
+        raise too_large
+    body = bytearray()
+    for piece in read_pieces(request.environ, piece=64 * 1024):
+        body += piece
+        if len(body) > limit:
+            raise too_large
+    return bytes(body)

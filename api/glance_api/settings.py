@@ -6,6 +6,7 @@ from typing import Self
 from oslo_config import cfg
 
 from glance_api.formats import FormatRules
+from glance_common.config import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,9 @@ class Settings:
     """
 
     public_endpoint: str | None
+    allow_anonymous_access: bool
+    max_request_id_length: int
+    healthcheck_disable_file: str | None
     limit_param_default: int
     api_limit_max: int
     max_json_body: int
@@ -26,6 +30,7 @@ class Settings:
     show_image_direct_url: bool
     show_multiple_locations: bool
     allow_additional_image_properties: bool
+    schema_image_file: str | None
     container_formats: tuple[str, ...]
     disk_formats: tuple[str, ...]
     image_size_cap: int
@@ -37,10 +42,13 @@ class Settings:
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> Self:
-        """Read the options; they have been checked at the start."""
+        """Read the options, whose values have been checked. Raises ConfigError for a named file that is missing."""
         formats = conf.image_format
         return cls(
             public_endpoint=conf.public_endpoint,
+            allow_anonymous_access=conf.allow_anonymous_access,
+            max_request_id_length=conf.max_request_id_length,
+            healthcheck_disable_file=conf.healthcheck.disable_by_file_path,
             limit_param_default=conf.limit_param_default,
             api_limit_max=conf.api_limit_max,
             max_json_body=conf.max_json_body,
@@ -50,6 +58,7 @@ class Settings:
             show_image_direct_url=conf.show_image_direct_url,
             show_multiple_locations=conf.show_multiple_locations,
             allow_additional_image_properties=conf.allow_additional_image_properties,
+            schema_image_file=_schema_image_file(conf),
             container_formats=tuple(formats.container_formats),
             disk_formats=tuple(formats.disk_formats),
             image_size_cap=conf.image_size_cap,
@@ -63,3 +72,13 @@ class Settings:
             scrub_time=conf.scrub_time,
             multi_store=bool(conf.enabled_backends),
         )
+
+
+def _schema_image_file(conf: cfg.ConfigOpts) -> str | None:
+    """Return the path of the file, None when the one with the default name does not exist."""
+    path: str | None = conf.find_file(conf.schema_image_file)
+    found = conf.get_location("schema_image_file")
+    is_named = found is not None and found.location not in (cfg.Locations.opt_default, cfg.Locations.set_default)
+    if path is None and is_named:
+        raise ConfigError("DEFAULT", "schema_image_file", conf.schema_image_file, "there is no such file")
+    return path

@@ -1,10 +1,215 @@
-"""What the service does with images: create, show, list, update, delete. No Flask here."""
+"""What the service does with images: create, show, list, update, delete. No Flask here.
+
+Every function asks the policy before it changes anything. What the caller may not see, the registry does not return.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
 
 from glance_api.collaborators import Glance
+from glance_api.policy.targets import image_target, project_target
+from glance_api.services import locations
 from glance_common.context import RequestContext
+from glance_common.errors import Conflict, Forbidden, TooLarge, VersionConflict
 from glance_common.image import Image
+
+UPDATE_TRIES = 4
+"""An update that meets another one is repeated up to three times."""
+
+INTERNAL_PREFIX = "os_glance"
+"""Properties that the service itself writes begin so; no client may."""
+
+_VISIBILITY_RULES = {"public": "publicize_image", "community": "communitize_image"}
+
+
+@dataclass(frozen=True, slots=True)
+class NewImage:
+    """An image to be created: base fields that were given, additional properties, tags without doubles."""
+
+    fields: Mapping[str, Any]
+    properties: Mapping[str, str | None]
+    tags: Collection[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What an update writes: base fields by name, and the whole of the properties or tags when they change."""
+
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    properties: Mapping[str, str | None] | None = None
+    tags: Collection[str] | None = None
+
+    def document(self) -> dict[str, Any]:
+        """Return the changes as the registry takes them."""
+        document = dict(self.fields)
+        if self.properties is not None:
+            document["properties"] = dict(self.properties)
+        if self.tags is not None:
+            document["tags"] = list(self.tags)
+        return document
+
+
+@dataclass(frozen=True, slots=True)
+class ImageQuery:
+    """A list request in the words of the registry protocol; ``visibility`` None means what is listed by default."""
+
+    limit: int
+    sort: tuple[tuple[str, str], ...]
+    marker: str | None = None
+    filters: tuple[tuple[str, str, Any], ...] = ()
+    properties: Mapping[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    visibility: str | None = None
+    member_status: str = "accepted"
+    os_hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list; ``next_marker`` is None on the last one."""
+
+    images: list[Image]
+    next_marker: str | None
 
 
 def check_image(glance: Glance, context: RequestContext, rule: str, image: Image) -> None:
     """Ask ``rule`` about an image. Raises PolicyDenied, or NotFound for a caller whom ``get_image`` hides it from."""
     glance.policy.check_image(context, rule, image)
+
+
+def create(glance: Glance, context: RequestContext, new: NewImage) -> Image:
+    """Create a queued image (API section 4). Raises PolicyDenied, Forbidden, TooLarge over a quota, Duplicate."""
+    owner = new.fields.get("owner", context.project_id)
+    target = project_target(context)
+    if owner is not None:
+        target["owner"] = owner
+    glance.policy.check(context, "add_image", target)
+    if owner != context.project_id and not context.is_admin:
+        raise Forbidden("owner: only an administrator may create an image for another project (S-46)")
+    rule = _VISIBILITY_RULES.get(new.fields.get("visibility", ""))
+    if rule is not None:
+        owned = {} if owner is None else {"project_id": owner, "owner": owner}
+        glance.policy.check(context, rule, {**owned, "visibility": new.fields["visibility"]})
+    _check_tag_quota(glance, new.tags)
+    _check_property_quota(glance, new.properties)
+    document = {
+        "id": str(uuid4()),
+        "visibility": "shared",
+        **new.fields,
+        "owner": owner,
+        "properties": dict(new.properties),
+        "tags": list(new.tags),
+    }
+    return glance.registry.images.create(context, str(uuid4()), document)
+
+
+def show(glance: Glance, context: RequestContext, image_id: str) -> Image:
+    """Return one image (API section 5); NotFound when it is absent, deleted or not visible, or policy hides it."""
+    image = glance.registry.images.get(context, image_id, locations=locations.are_shown(glance.settings))
+    check_image(glance, context, "get_image", image)
+    return image
+
+
+def list_images(glance: Glance, context: RequestContext, query: ImageQuery) -> Page:
+    """Return a page of images (API section 6).
+
+    Raises PolicyDenied when listing as such is denied; single images that ``get_image`` denies are left out.
+    """
+    glance.policy.check(context, "get_images", project_target(context))
+    if query.limit == 0:
+        return Page([], None)
+    found = glance.registry.images.list(context, _registry_query(query, locations.are_shown(glance.settings)))
+    shown = glance.policy.allowed_images(context, "get_image", found)
+    is_full = len(found) == query.limit
+    return Page(shown, shown[-1].id if is_full and shown else None)
+
+
+def _registry_query(query: ImageQuery, with_locations: bool) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "limit": query.limit,
+        "sort": [list(key) for key in query.sort],
+        "filters": [list(condition) for condition in query.filters],
+        "properties": dict(query.properties),
+        "tags": list(query.tags),
+        "member_status": query.member_status,
+        "os_hidden": query.os_hidden,
+        "locations": with_locations,
+    }
+    if query.marker is not None:
+        document["marker"] = query.marker
+    if query.visibility is not None:
+        document["visibility"] = query.visibility
+    return document
+
+
+def update(glance: Glance, context: RequestContext, image_id: str, change: Callable[[Image], Changes]) -> Image:
+    """Apply ``change`` to the image as it is now and save the result at once (API section 7).
+
+    ``change`` says what differs, or raises. When somebody else wrote in between, all is repeated up to three times.
+    Raises NotFound, PolicyDenied, Forbidden, TooLarge over a quota, Conflict when it never fits.
+    """
+    for _ in range(UPDATE_TRIES):
+        image = glance.registry.images.get(context, image_id)
+        check_image(glance, context, "modify_image", image)
+        changes = change(image)
+        _check_rights(glance, context, image, changes)
+        _check_quotas(glance, image, changes)
+        document = changes.document()
+        if not document:
+            return show(glance, context, image_id) if locations.are_shown(glance.settings) else image
+        try:
+            changed = glance.registry.images.update(context, image_id, str(uuid4()), image.row_version, document)
+        except VersionConflict:
+            continue
+        return show(glance, context, image_id) if locations.are_shown(glance.settings) else changed
+    raise Conflict(f"image {image_id} was changed by others all the time; try again")
+
+
+def _check_rights(glance: Glance, context: RequestContext, image: Image, changes: Changes) -> None:
+    if "owner" in changes.fields and not context.is_admin:
+        raise Forbidden("owner: only an administrator may change it (S-46)")
+    visibility = changes.fields.get("visibility", image.visibility)
+    if visibility != image.visibility and visibility in _VISIBILITY_RULES:
+        target = {**image_target(image), "visibility": visibility}
+        glance.policy.check_about(context, _VISIBILITY_RULES[visibility], target, image)
+
+
+def _check_quotas(glance: Glance, image: Image, changes: Changes) -> None:
+    """Raise TooLarge over a quota; who only changes or removes properties may stay above a quota that was lowered."""
+    if changes.properties is not None and changes.properties.keys() - image.properties.keys():
+        _check_property_quota(glance, changes.properties)
+    if changes.tags is not None:
+        _check_tag_quota(glance, changes.tags)
+
+
+def _check_property_quota(glance: Glance, properties: Mapping[str, Any]) -> None:
+    quota = glance.settings.image_property_quota
+    count = sum(not name.startswith(INTERNAL_PREFIX) for name in properties)
+    if 0 <= quota < count:
+        raise TooLarge(f"The limit has been exceeded on the number of allowed image properties: {count} of {quota}")
+
+
+def _check_tag_quota(glance: Glance, tags: Collection[str]) -> None:
+    quota = glance.settings.image_tag_quota
+    if 0 <= quota < len(tags):
+        raise TooLarge(f"The limit has been exceeded on the number of allowed image tags: {len(tags)} of {quota}")
+
+
+def delete(glance: Glance, context: RequestContext, image_id: str) -> None:
+    """Delete an image and hand its data to the scrubbers (API section 8).
+
+    The caller's right is settled before record, locations or data change (S-01). Raises NotFound, PolicyDenied,
+    Forbidden for a protected image.
+    """
+    image = glance.registry.images.get(context, image_id)
+    check_image(glance, context, "delete_image", image)
+    if image.protected:
+        raise Forbidden(f"Image {image_id} is protected and cannot be deleted.")
+    settings = glance.settings
+    due = glance.registry.images.delete(
+        context, image_id, str(uuid4()), delayed=settings.delayed_delete, scrub_time=settings.scrub_time
+    )
+    if due:
+        glance.deletes.publish(due, context.request_id)

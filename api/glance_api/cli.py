@@ -1,0 +1,62 @@
+"""The console script glance-api."""
+
+import logging
+import sys
+from collections.abc import Sequence
+
+from oslo_config import cfg
+
+from glance_api import config as api_config
+from glance_api.auth import choose
+from glance_api.wsgi import app_factory
+from glance_common import config, log, server
+from glance_common.server import AppFactory, ServerSettings
+from glance_common.stores import loader
+
+LOG = logging.getLogger(__name__)
+PROG = "glance-api"
+
+
+def options() -> config.OptionTable:
+    """Return every option that glance-api reads, except those of single stores, which their ids name."""
+    return [
+        *config.list_opts(),
+        *server.list_opts(bind_host_default=None, bind_port_default=9292),
+        *api_config.list_opts(),
+        *loader.list_opts(),
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run glance-api until it is stopped; return 1 when the configuration does not allow a start."""
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        conf = config.load(PROG, arguments, options())
+        log.setup(conf, PROG)
+        problems = warnings(conf)
+        settings, factory = prepare(conf)
+    except config.ConfigError as error:
+        print(f"{PROG}: {error}", file=sys.stderr)  # noqa: T201  # the log may not be set up yet
+        return 1
+    for problem in problems:
+        LOG.warning("%s", problem)
+    if conf.check_config:
+        return 1 if problems else 0
+    server.serve(settings, factory, name=PROG, on_reload=lambda: prepare(config.load(PROG, arguments, options())))
+    return 0
+
+
+def warnings(conf: cfg.ConfigOpts) -> list[str]:
+    """Return what is not understood or without effect in the configuration files."""
+    table = [*options(), *loader.store_opts(conf)]
+    return config.unknown_names(conf, table)
+
+
+def prepare(conf: cfg.ConfigOpts) -> tuple[ServerSettings, AppFactory]:
+    """Return how to listen and what to serve. Raises ConfigError for everything that must not start."""
+    flavor = choose(conf)
+    for line in flavor.warnings():
+        LOG.warning("%s", line)
+    settings = ServerSettings.from_conf(conf, default_host=flavor.default_host)
+    flavor.check_bind(settings.host, allow_insecure=conf.allow_insecure_bind)
+    return settings, app_factory(conf)

@@ -1,0 +1,122 @@
+"""What happens around every view: the caller, the guards, and the error documents."""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from flask import Flask, Response, current_app, g, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import NotFound as NoSuchPath
+
+from glance_api import faults
+from glance_api.access import CONTEXT, REQUEST_ID
+from glance_api.auth import identity
+from glance_api.policy.enforcer import rules_asked
+from glance_api.request import glance, refuse_body
+from glance_common.body import ClientGone
+from glance_common.errors import BadRequest, Forbidden, GlanceError, InternalError
+
+LOG = logging.getLogger(__name__)
+
+READ_METHODS = frozenset({"GET", "HEAD"})
+KNOWN_METHODS = READ_METHODS | {"POST", "PUT", "DELETE", "PATCH"}
+
+
+class NoRuleAsked(AssertionError):
+    """A route did its work without asking a policy rule: a defect."""
+
+
+def install(app: Flask) -> None:
+    """Add the hooks to ``app``."""
+    app.before_request(_begin)
+    app.after_request(_guard_policy)
+    app.register_error_handler(GlanceError, _glance_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(ClientGone, _client_gone)
+    app.register_error_handler(Exception, _defect)
+
+
+def _begin() -> None:
+    """Know the caller before anything else, then refuse what no view should see."""
+    rules_asked.set(0)
+    if not hasattr(_view(), "public"):
+        _identify()
+    _check_url()
+    if hasattr(_view(), "without_body"):
+        refuse_body()
+
+
+def _view() -> Any:
+    return current_app.view_functions.get(request.endpoint or "")
+
+
+def _identify() -> None:
+    settings, policy = glance().settings, glance().policy
+    g.context = identity.caller(
+        request.environ,
+        request.environ[REQUEST_ID],
+        allow_anonymous=settings.allow_anonymous_access,
+        is_admin=policy.is_admin,
+    )
+    request.environ[CONTEXT] = g.context
+    if g.context.read_only and request.method not in READ_METHODS:
+        raise Forbidden("Read-only access")
+
+
+def _check_url() -> None:
+    """Refuse a path that is not UTF-8 or holds a NUL character, which no name of ours can hold."""
+    try:
+        path = request.environ.get("PATH_INFO", "").encode("latin-1").decode()
+    except UnicodeDecodeError:
+        raise BadRequest("the path of the request is not UTF-8") from None
+    if "\0" in path:
+        raise BadRequest("the path of the request holds a NUL character")
+
+
+def _guard_policy(response: Response) -> Response:
+    """Report a route that succeeded without asking who may do it; tests fail on it."""
+    if response.status_code < 400 and not rules_asked.get() and not hasattr(_view(), "without_policy"):
+        LOG.error("%s %s asked no policy rule", request.method, request.url_rule)
+        if current_app.testing:
+            raise NoRuleAsked(f"{request.method} {request.url_rule}")
+    return response
+
+
+def _glance_error(error: GlanceError) -> Response:
+    if error.code >= 500:
+        LOG.error("%s %s: %s", request.method, request.path, error.message, exc_info=error.__cause__)
+    return _response(faults.from_error(error, _accept()))
+
+
+def _http_error(error: HTTPException) -> Response:
+    """Answer what Flask itself refuses: unknown paths, methods and broken requests."""
+    code = error.code or 500
+    headers = {}
+    if isinstance(error, MethodNotAllowed):
+        methods = set(error.valid_methods or ()) - {"HEAD", "OPTIONS"}
+        headers["Allow"] = ", ".join(sorted(methods))
+    if isinstance(error, NoSuchPath) and request.method not in KNOWN_METHODS:
+        code = 501
+    text = "There is nothing at this path." if code == 404 else HTTPStatus(code).description
+    return _response(faults.render(code, text or HTTPStatus(code).phrase, _accept(), headers))
+
+
+def _client_gone(error: ClientGone) -> Response:
+    LOG.info("%s %s: %s", request.method, request.path, error)
+    return _response(faults.from_error(BadRequest(f"the body is incomplete: {error}"), _accept()))
+
+
+def _defect(error: Exception) -> Response:
+    """Answer 500 without a word about the inside."""
+    if isinstance(error, NoRuleAsked):
+        raise error
+    LOG.error("%s %s: defect", request.method, request.path, exc_info=error)
+    return _response(faults.from_error(InternalError(""), _accept()))
+
+
+def _accept() -> str:
+    return request.headers.get("Accept", "")
+
+
+def _response(answer: faults.Answer) -> Response:
+    return Response(answer.body, status=answer.code, headers=answer.headers)

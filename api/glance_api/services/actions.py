@@ -1,0 +1,37 @@
+"""Close and open the data of an image (API section 12)."""
+
+from uuid import uuid4
+
+from glance_api.collaborators import Glance
+from glance_api.services.images import check_image
+from glance_common.context import RequestContext
+from glance_common.errors import Forbidden, StatusConflict
+from glance_common.status import ImageStatus
+
+
+def deactivate(glance: Glance, context: RequestContext, image_id: str) -> None:
+    """Make an active image deactivated; one that is already stays. Raises NotFound, PolicyDenied, Forbidden."""
+    _switch(glance, context, image_id, "deactivate", ImageStatus.ACTIVE, ImageStatus.DEACTIVATED)
+
+
+def reactivate(glance: Glance, context: RequestContext, image_id: str) -> None:
+    """Make a deactivated image active; one that is already stays. Raises NotFound, PolicyDenied, Forbidden."""
+    _switch(glance, context, image_id, "reactivate", ImageStatus.DEACTIVATED, ImageStatus.ACTIVE)
+
+
+def _switch(
+    glance: Glance, context: RequestContext, image_id: str, rule: str, source: ImageStatus, target: ImageStatus
+) -> None:
+    image = glance.registry.images.get(context, image_id)
+    check_image(glance, context, rule, image)
+    if image.status is target:
+        return
+    refused = Forbidden(f"{rule}: the status of the image is {image.status}, only {source} images can be")
+    if image.status is not source:
+        raise refused
+    try:
+        glance.registry.images.set_status(context, image_id, str(uuid4()), [source], target)
+    except StatusConflict as conflict:
+        # Somebody else was faster; that is no error when they did the same.
+        if conflict.details.get("status") != target:
+            raise refused from None

@@ -1,0 +1,65 @@
+"""Projects with which an image is shared (API section 13, lifecycle section 8)."""
+
+from uuid import uuid4
+
+from glance_api.collaborators import Glance
+from glance_api.policy.targets import member_target
+from glance_api.services.images import check_image
+from glance_common.context import RequestContext
+from glance_common.errors import BadRequest, Forbidden, NotFound
+from glance_common.image import MEMBER_STATUSES, Image, Member
+
+MAX_MEMBER = 255
+
+
+def list_members(glance: Glance, context: RequestContext, image_id: str) -> list[Member]:
+    """Return the members that the caller sees: owner and admin all of them, a member itself (S-44)."""
+    image = glance.registry.images.get(context, image_id)
+    check_image(glance, context, "get_members", image)
+    _require_shared(image)
+    return glance.registry.members.list(context, image_id)
+
+
+def add(glance: Glance, context: RequestContext, image_id: str, member: str) -> Member:
+    """Share an image with a project; the membership is pending. Raises Duplicate, TooLarge, Forbidden, NotFound."""
+    if not member:
+        raise BadRequest("member must be the id of a project, not empty")
+    if len(member) > MAX_MEMBER:
+        raise BadRequest(f"member has at most {MAX_MEMBER} characters, this one has {len(member)}")
+    image = glance.registry.images.get(context, image_id)
+    check_image(glance, context, "add_member", image)
+    _require_shared(image)
+    quota = glance.settings.image_member_quota
+    return glance.registry.members.add(context, image_id, member, str(uuid4()), quota=quota)
+
+
+def show(glance: Glance, context: RequestContext, image_id: str, member_id: str) -> Member:
+    """Return one member; every case in which the caller may not see it is NotFound."""
+    image = glance.registry.images.get(context, image_id)
+    member = glance.registry.members.get(context, image_id, member_id)
+    if not glance.policy.allows(context, "get_member", member_target(image, member)):
+        raise NotFound(f"{member_id} is not a member of image {image_id}")
+    return member
+
+
+def set_status(glance: Glance, context: RequestContext, image_id: str, member_id: str, status: str) -> Member:
+    """Accept, reject or suspend a shared image: the member itself or an admin may, the owner may not."""
+    if status not in MEMBER_STATUSES:
+        raise BadRequest(f"status must be one of {', '.join(MEMBER_STATUSES)}")
+    image = glance.registry.images.get(context, image_id)
+    member = glance.registry.members.get(context, image_id, member_id)
+    glance.policy.check_about(context, "modify_member", member_target(image, member), image)
+    return glance.registry.members.set_status(context, image_id, member_id, str(uuid4()), status)
+
+
+def remove(glance: Glance, context: RequestContext, image_id: str, member_id: str) -> None:
+    """Stop sharing an image with a project. Raises NotFound, PolicyDenied, Forbidden."""
+    image = glance.registry.images.get(context, image_id)
+    check_image(glance, context, "delete_member", image)
+    _require_shared(image)
+    glance.registry.members.remove(context, image_id, member_id, str(uuid4()))
+
+
+def _require_shared(image: Image) -> None:
+    if image.visibility != "shared":
+        raise Forbidden(f"Image {image.id} is {image.visibility}: only shared images have members.")

@@ -1,0 +1,30 @@
+"""Tags of an image, one at a time (API section 13)."""
+
+from uuid import uuid4
+
+from glance_api.collaborators import Glance
+from glance_api.services.images import check_image
+from glance_common.context import RequestContext
+from glance_common.errors import BadRequest, TooLarge
+
+MAX_TAG = 255
+
+
+def add(glance: Glance, context: RequestContext, image_id: str, tag: str) -> None:
+    """Put a tag on an image; one that is there already stays. Raises BadRequest, NotFound, PolicyDenied, TooLarge."""
+    if len(tag) > MAX_TAG:
+        raise BadRequest(f"a tag has at most {MAX_TAG} characters, this one has {len(tag)}")
+    image = glance.registry.images.get(context, image_id)
+    check_image(glance, context, "modify_image", image)
+    quota = glance.settings.image_tag_quota
+    if tag not in image.tags and 0 <= quota <= len(image.tags):
+        count = len(image.tags) + 1
+        raise TooLarge(f"The limit has been exceeded on the number of allowed image tags: {count} of {quota}")
+    glance.registry.images.add_tag(context, image_id, tag, str(uuid4()))
+
+
+def remove(glance: Glance, context: RequestContext, image_id: str, tag: str) -> None:
+    """Take a tag off an image. Raises NotFound also when the image does not have it, PolicyDenied."""
+    image = glance.registry.images.get(context, image_id)
+    check_image(glance, context, "modify_image", image)
+    glance.registry.images.remove_tag(context, image_id, tag, str(uuid4()))

@@ -1,0 +1,24 @@
+"""Views of the actions on an image (API section 12)."""
+
+from flask import Blueprint, Response
+
+from glance_api.request import context, glance, without_body
+from glance_api.services import actions as service
+
+blueprint = Blueprint("v2_actions", __name__)
+
+
+@blueprint.post("/v2/images/<image_id>/actions/deactivate")
+@without_body
+def deactivate(image_id: str) -> Response:
+    """Close the data of the image."""
+    service.deactivate(glance(), context(), image_id)
+    return Response(status=204)
+
+
+@blueprint.post("/v2/images/<image_id>/actions/reactivate")
+@without_body
+def reactivate(image_id: str) -> Response:
+    """Open the data of the image again."""
+    service.reactivate(glance(), context(), image_id)
+    return Response(status=204)

@@ -1,0 +1,129 @@
+"""The fields of an image as JSON schema: the one table from which documents are served and requests are checked."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from glance_api.settings import Settings
+from glance_common.image import BASE_VISIBILITIES
+from glance_common.status import ImageStatus
+
+MAX_NAME = 255
+MAX_VALUE = 64 * 1024
+"""Characters of an additional property (S-59)."""
+
+MAX_INTEGER = 2**31 - 1
+"""Largest min_disk and min_ram (S-56)."""
+
+UUID_PATTERN = "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$"
+
+WRITABLE = (
+    "id", "name", "visibility", "protected", "os_hidden", "owner", "container_format", "disk_format", "tags", "min_ram",
+    "min_disk",
+)
+"""Base fields that a client may set at create; all but ``id`` may be changed later."""
+
+READ_ONLY = (
+    "created_at", "updated_at", "status", "checksum", "size", "virtual_size", "os_hash_algo", "os_hash_value",
+)
+LINKS = ("direct_url", "self", "file", "schema", "stores")
+NAMES = frozenset({*WRITABLE, *READ_ONLY, *LINKS, "locations"})
+"""Every base field."""
+
+RESERVED = ("location", "deleted", "deleted_at")
+"""Names of the record that are no properties of the API."""
+
+Schema = dict[str, Any]
+
+
+def _read_only(kind: str | list[str], description: str, **rules: Any) -> Schema:
+    return {"type": kind, "readOnly": True, "description": description, **rules}
+
+
+def _text(description: str, **rules: Any) -> Schema:
+    return {"type": ["null", "string"], "description": description, **rules}
+
+
+def _choice(values: tuple[str, ...], description: str) -> Schema:
+    return {"type": ["null", "string"], "enum": [None, *values], "description": description}
+
+
+def _count(description: str) -> Schema:
+    return {"type": "integer", "minimum": 0, "maximum": MAX_INTEGER, "description": description}
+
+
+def base(settings: Settings) -> dict[str, Schema]:
+    """Return the schema of every base field (API section 3)."""
+    return {
+        # The length as well: "$" of a pattern lets a line end follow.
+        "id": {"type": "string", "pattern": UUID_PATTERN, "maxLength": 36, "description": "Identifier of the image"},
+        "name": _text("Descriptive name for the image", maxLength=255),
+        "status": _read_only("string", "Status of the image", enum=sorted(ImageStatus)),
+        "visibility": {"type": "string", "enum": list(BASE_VISIBILITIES), "description": "Who may see the image"},
+        "protected": {"type": "boolean", "description": "If true, image will not be deletable."},
+        "os_hidden": {"type": "boolean", "description": "If true, image will not appear in a list unless asked for."},
+        "checksum": _read_only(["null", "string"], "md5 hash of image contents.", maxLength=32),
+        "os_hash_algo": _read_only(["null", "string"], "Algorithm to calculate the os_hash_value", maxLength=64),
+        "os_hash_value": _read_only(
+            ["null", "string"], "Hexdigest of the image contents using the algorithm specified by the os_hash_algo",
+            maxLength=128,
+        ),
+        "owner": _text("Owner of the image", maxLength=255),
+        "size": _read_only(["null", "integer"], "Size of image file in bytes"),
+        "virtual_size": _read_only(["null", "integer"], "Virtual size of image in bytes"),
+        "container_format": _choice(settings.container_formats, "Format of the container"),
+        "disk_format": _choice(settings.disk_formats, "Format of the disk"),
+        "created_at": _read_only("string", "Date and time of image registration"),
+        "updated_at": _read_only("string", "Date and time of the last image modification"),
+        "tags": {
+            "type": "array",
+            "items": {"type": "string", "maxLength": 255},
+            "description": "List of strings related to the image",
+        },
+        "direct_url": _read_only("string", "URL to access the image file kept in external store"),
+        "min_ram": _count("Amount of ram (in MB) required to boot image."),
+        "min_disk": _count("Amount of disk space (in GB) required to boot image."),
+        "self": _read_only("string", "An image self url"),
+        "file": _read_only("string", "An image file url"),
+        "schema": _read_only("string", "An image schema url"),
+        "stores": _read_only("string", "Store in which image data resides"),
+        "locations": _LOCATIONS,
+    }
+
+
+_LOCATIONS: Schema = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {
+            "url": {"type": "string", "maxLength": 255},
+            "metadata": {"type": "object"},
+            "validation_data": {
+                "type": "object",
+                "description": "Values to be used to populate the corresponding image properties.",
+                "writeOnly": True,
+                "additionalProperties": False,
+                "properties": {
+                    "checksum": {"type": "string", "minLength": 32, "maxLength": 32},
+                    "os_hash_algo": {"type": "string", "maxLength": 64},
+                    "os_hash_value": {"type": "string", "maxLength": 128},
+                },
+                "required": ["os_hash_algo", "os_hash_value"],
+            },
+        },
+        "required": ["url", "metadata"],
+    },
+    "description": "A set of URLs to access the image file kept in external store",
+}
+
+MEMBER: Mapping[str, Schema] = {
+    "created_at": {"type": "string", "description": "Date and time of image member creation"},
+    "image_id": {"type": "string", "pattern": UUID_PATTERN, "description": "An identifier for the image"},
+    "member_id": {"type": "string", "description": "An identifier for the image member (tenantId)"},
+    "status": {
+        "type": "string",
+        "enum": ["pending", "accepted", "rejected"],
+        "description": "The status of this image member",
+    },
+    "updated_at": {"type": "string", "description": "Date and time of last modification of image member"},
+    "schema": {"type": "string", "readOnly": True},
+}

@@ -1,0 +1,91 @@
+"""Views of images: create, list, show, update, delete (API sections 4 to 8)."""
+
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from glance_api.request import answer, context, glance, json_array, json_object, without_body
+from glance_api.services import images as service
+from glance_api.services import locations
+from glance_api.v2 import patch, queries, wire
+from glance_api.v2.schemas import image_schema
+from glance_common.image import Image
+
+blueprint = Blueprint("v2_images", __name__)
+
+STORE_IDS = "OpenStack-image-store-ids"
+
+
+@blueprint.post("/v2/images")
+def create() -> Response:
+    """Create an image."""
+    image = service.create(glance(), context(), wire.new_image(json_object(), image_schema()))
+    response = answer(_documents([image])[0], 201)
+    response.headers["Location"] = f"/v2/images/{image.id}"
+    response.autocorrect_location_header = False
+    if glance().settings.multi_store:
+        response.headers[STORE_IDS] = ",".join(glance().stores.ids)
+    return response
+
+
+@blueprint.get("/v2/images")
+def index() -> Response:
+    """List images, one page at a time."""
+    settings = glance().settings
+    wanted = queries.parse(
+        request.environ.get("QUERY_STRING", ""),
+        default_limit=settings.limit_param_default,
+        max_limit=settings.api_limit_max,
+    )
+    page = service.list_images(glance(), context(), wanted.query)
+    document: dict[str, Any] = {
+        "images": _documents(page.images),
+        "first": wire.link("/v2/images", wanted.pairs),
+        "schema": "/v2/schemas/images",
+    }
+    if page.next_marker is not None:
+        document["next"] = wire.link("/v2/images", [*wanted.pairs, ("marker", page.next_marker)])
+    return answer(document)
+
+
+@blueprint.get("/v2/images/<image_id>")
+@without_body
+def show(image_id: str) -> Response:
+    """Show one image."""
+    return answer(_documents([service.show(glance(), context(), image_id)])[0])
+
+
+@blueprint.patch("/v2/images/<image_id>")
+def update(image_id: str) -> Response:
+    """Change an image."""
+    schema = image_schema()
+    dialect = patch.media_type(request.headers.get("Content-Type", ""))
+    operations = patch.parse(json_array(), dialect, schema)
+    image = service.update(glance(), context(), image_id, lambda now: patch.apply(now, operations, schema))
+    return answer(_documents([image])[0])
+
+
+@blueprint.delete("/v2/images/<image_id>")
+@without_body
+def delete(image_id: str) -> Response:
+    """Delete an image."""
+    service.delete(glance(), context(), image_id)
+    return Response(status=204)
+
+
+def _documents(images: list[Image]) -> list[dict[str, Any]]:
+    nullable = image_schema().nullable
+    documents = [wire.image_document(image, nullable) for image in images]
+    settings = glance().settings
+    if locations.are_shown(settings):
+        listable = locations.may_list(glance(), context(), images) if settings.show_multiple_locations else frozenset()
+        for image, document in zip(images, documents, strict=True):
+            wire.add_places(
+                document,
+                locations.visible(glance(), context(), image),
+                direct_url=settings.show_image_direct_url,
+                locations=settings.show_multiple_locations,
+                may_list=image.id in listable,
+                stores=settings.multi_store,
+            )
+    return documents

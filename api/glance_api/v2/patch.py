@@ -1,0 +1,160 @@
+"""PATCH of an image: both JSON-patch dialects, turned into the changes that the service writes (API section 7).
+
+Pure: what a request says is checked once; applying it to the image as it is now may be repeated.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from glance_api.services.images import INTERNAL_PREFIX, Changes
+from glance_api.v2 import fields, wire
+from glance_api.v2.schemas import ImageSchema
+from glance_common.errors import BadRequest, Conflict, Forbidden, UnsupportedMediaType
+from glance_common.image import Image
+from glance_common.status import ImageStatus
+
+V20 = "application/openstack-images-v2.0-json-patch"
+V21 = "application/openstack-images-v2.1-json-patch"
+MAX_OPERATIONS = 1000
+"""Operations of one request (S-59); all quotas together allow fewer."""
+
+_UNCHANGEABLE = frozenset({*fields.READ_ONLY, *fields.LINKS, "id"})
+_WHILE_QUEUED = ("disk_format", "container_format")
+_EARLY = (ImageStatus.QUEUED, ImageStatus.IMPORTING)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One change: ``name`` is the field or property; ``strict`` makes "add" refuse what exists (the v2.0 dialect)."""
+
+    op: Literal["add", "replace", "remove"]
+    name: str
+    value: Any = None
+    strict: bool = False
+
+
+def media_type(content_type: str) -> str:
+    """Return the dialect that the Content-Type names; raise UnsupportedMediaType, which lists both."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind not in (V20, V21):
+        accepted = ", ".join(sorted((V20, V21)))
+        raise UnsupportedMediaType(f"Content-Type must be one of: {accepted}", accept_patch=accepted)
+    return kind
+
+
+def parse(document: Sequence[Any], dialect: str, schema: ImageSchema) -> list[Operation]:
+    """Return the operations of a request body.
+
+    Raises BadRequest for what is malformed or not allowed by the schema, Forbidden for fields that are never changed
+    by clients. Which of them exist is not looked at yet.
+    """
+    if len(document) > MAX_OPERATIONS:
+        raise BadRequest(f"a request has at most {MAX_OPERATIONS} operations, this one has {len(document)}")
+    return [_operation(element, f"operation {number}", dialect, schema) for number, element in enumerate(document)]
+
+
+def _operation(element: Any, where: str, dialect: str, schema: ImageSchema) -> Operation:
+    if not isinstance(element, dict):
+        raise BadRequest(f"{where}: must be a JSON object")
+    op, path = _read_v20(element, where) if dialect == V20 else _read_v21(element, where)
+    name = _field_name(path, where)
+    _check_changeable(name)
+    if op == "remove":
+        if schema.is_base(name):
+            raise Forbidden(f"{name} cannot be removed")
+        return Operation("remove", name)
+    if "value" not in element:
+        raise BadRequest(f"{where}: {op} needs a value")
+    value = element["value"]
+    if not schema.is_base(name):
+        wire.check_property_name(name)
+    schema.check_value(name, value)
+    return Operation("add" if op == "add" else "replace", name, value, strict=dialect == V20)
+
+
+def _read_v21(element: dict[str, Any], where: str) -> tuple[str, str]:
+    for key in ("op", "path"):
+        if not isinstance(element.get(key), str):
+            raise BadRequest(f"{where}: {key} must be given as a string")
+    if element["op"] not in ("add", "replace", "remove"):
+        raise BadRequest(f"{where}: op must be add, replace or remove, not {element['op'][:40]!r}")
+    return element["op"], element["path"]
+
+
+def _read_v20(element: dict[str, Any], where: str) -> tuple[str, str]:
+    given = [op for op in ("add", "replace", "remove") if op in element]
+    if len(given) != 1:
+        raise BadRequest(f"{where}: needs exactly one of add, replace and remove")
+    path = element[given[0]]
+    if not isinstance(path, str):
+        raise BadRequest(f"{where}: the path of {given[0]} must be a string")
+    return given[0], path
+
+
+def _field_name(path: str, where: str) -> str:
+    """Return the only part of a JSON pointer that may have one."""
+    if not path.startswith("/"):
+        raise BadRequest(f"{where}: path {path[:80]!r} must begin with /")
+    parts = path[1:].split("/")
+    if "" in parts:
+        raise BadRequest(f"{where}: path {path[:80]!r} has an empty part")
+    names = [_unescape(part, where) for part in parts]
+    if names[0] == "locations":
+        raise Forbidden("It's not allowed to update locations if they are invisible.")
+    if len(names) != 1:
+        raise BadRequest(f"{where}: path {path[:80]!r} must name a field of the image, as /name does")
+    return names[0]
+
+
+def _unescape(part: str, where: str) -> str:
+    plain = part.replace("~1", "").replace("~0", "")
+    if "~" in plain:
+        raise BadRequest(f"{where}: in a path ~ must be written ~0 and / must be written ~1")
+    return part.replace("~1", "/").replace("~0", "~")
+
+
+def _check_changeable(name: str) -> None:
+    if name in _UNCHANGEABLE:
+        raise Forbidden(f"{name} is read-only")
+    if name in fields.RESERVED or name.startswith(INTERNAL_PREFIX):
+        raise Forbidden(f"{name} is reserved")
+
+
+def apply(image: Image, operations: Sequence[Operation], schema: ImageSchema) -> Changes:
+    """Return what the operations, one after the other, change in ``image``.
+
+    Raises Conflict for a property that does not exist, or exists already in the v2.0 dialect; Forbidden for formats of
+    an image that has data (lifecycle section 10).
+    """
+    base: dict[str, Any] = {}
+    properties = dict(image.properties)
+    for operation in operations:
+        name, value = operation.name, operation.value
+        if schema.is_base(name):
+            if operation.op == "add" and operation.strict:
+                raise Conflict(f"Property {name} already exists.")
+            _check_format(image, name, value)
+            base[name] = value
+        else:
+            _check_presence(operation, properties)
+            if operation.op == "remove":
+                del properties[name]
+            else:
+                properties[name] = value
+    tags = wire.unique(base.pop("tags")) if "tags" in base else None
+    return Changes(base, properties if properties != image.properties else None, tags)
+
+
+def _check_presence(operation: Operation, properties: dict[str, str | None]) -> None:
+    exists = operation.name in properties
+    if operation.op == "add":
+        if exists and operation.strict:
+            raise Conflict(f"Property {operation.name} already exists.")
+    elif not exists:
+        raise Conflict(f"Property {operation.name} does not exist.")
+
+
+def _check_format(image: Image, name: str, value: Any) -> None:
+    if name in _WHILE_QUEUED and image.status not in _EARLY and value != getattr(image, name):
+        raise Forbidden(f"Attribute {name} can be only replaced for a queued image.")

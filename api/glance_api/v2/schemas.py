@@ -1,0 +1,227 @@
+"""The JSON schemas: served to clients (API section 17), and used to check what they send."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from flask import Blueprint, Flask, Response, current_app
+from jsonschema import Draft4Validator
+from jsonschema.exceptions import SchemaError, ValidationError, best_match
+
+from glance_api.request import without_body, without_policy
+from glance_api.settings import Settings
+from glance_api.v2 import fields
+from glance_common.config import ConfigError
+from glance_common.errors import BadRequest
+
+LOG = logging.getLogger(__name__)
+
+blueprint = Blueprint("v2_schemas", __name__)
+
+_EXTENSION = "glance.v2.schemas"
+_ANY_PROPERTY = {"type": "string", "maxLength": fields.MAX_VALUE}
+
+
+@dataclass(frozen=True, slots=True)
+class CustomProperties:
+    """What ``schema-image.json`` adds to the image schema."""
+
+    properties: Mapping[str, fields.Schema]
+    required: tuple[str, ...] = ()
+
+
+class ImageSchema:
+    """The image schema of this installation, and the checks that follow from it."""
+
+    def __init__(self, settings: Settings, custom: CustomProperties) -> None:
+        self._base = fields.base(settings)
+        self._custom = custom.properties
+        self._is_open = settings.allow_additional_image_properties
+        self.required = custom.required
+        properties = {**self._base, **{name: {**rule, "is_base": False} for name, rule in custom.properties.items()}}
+        checked: fields.Schema = {
+            "type": "object",
+            "properties": {**self._base, **self._custom},
+            "additionalProperties": _ANY_PROPERTY if self._is_open else False,
+        }
+        if custom.required:
+            checked["required"] = list(custom.required)
+        self._whole = Draft4Validator(checked)
+        self._single = {name: Draft4Validator(rule) for name, rule in checked["properties"].items()}
+        self._other = Draft4Validator(_ANY_PROPERTY)
+        self.nullable = frozenset(custom.properties)
+        self.document = _image_document(properties, self._is_open, custom.required)
+
+    def is_base(self, name: str) -> bool:
+        """Say whether ``name`` is a field of every image and no additional property."""
+        return name in self._base
+
+    def check_image(self, document: Mapping[str, Any]) -> None:
+        """Raise BadRequest, naming the field and the rule, unless ``document`` is a valid new image."""
+        _check(self._whole, document, "")
+
+    def check_value(self, name: str, value: Any) -> None:
+        """Raise BadRequest unless ``value`` may be the value of the field or property ``name``."""
+        validator = self._single.get(name)
+        if validator is None and not self._is_open:
+            raise BadRequest(f"{name}: additional properties are not allowed")
+        _check(validator or self._other, value, name)
+
+
+def _check(validator: Draft4Validator, value: Any, name: str) -> None:
+    error = best_match(validator.iter_errors(value))
+    if error is not None:
+        raise BadRequest(_sentence(error, name))
+
+
+def _sentence(error: ValidationError, name: str) -> str:
+    where = ".".join([*filter(None, [name]), *map(str, error.absolute_path)])
+    rule: Any = error.validator_value
+    if error.validator == "maxLength":
+        return f"{where}: longer than {rule} characters"
+    if error.validator == "type":
+        return f"{where}: must be {rule if isinstance(rule, str) else ' or '.join(rule)}"
+    text = error.message if len(error.message) < 300 else f"{error.message[:300]}…"
+    return f"{where}: {text}" if where else text
+
+
+def _image_document(properties: Mapping[str, fields.Schema], is_open: bool, required: tuple[str, ...]) -> fields.Schema:
+    document: fields.Schema = {
+        "name": "image",
+        "properties": dict(properties),
+        "additionalProperties": {"type": "string"} if is_open else False,
+        "links": [
+            {"rel": "self", "href": "{self}"},
+            {"rel": "enclosure", "href": "{file}"},
+            {"rel": "describedby", "href": "{schema}"},
+        ],
+    }
+    if required:
+        document["required"] = list(required)
+    return document
+
+
+def _collection(name: str, item: fields.Schema, paged: bool) -> fields.Schema:
+    properties: fields.Schema = {name: {"type": "array", "items": item}, "schema": {"type": "string"}}
+    links = [{"rel": "describedby", "href": "{schema}"}]
+    if paged:
+        properties |= {"first": {"type": "string"}, "next": {"type": "string"}}
+        links += [{"rel": "first", "href": "{first}"}, {"rel": "next", "href": "{next}"}]
+    return {"name": name, "properties": properties, "links": links}
+
+
+def read_custom(path: str | None) -> CustomProperties:
+    """Return what the file adds to the image schema: an object of properties, or its extended form.
+
+    Without a file there are none, which is worth a warning. Raises ConfigError for a file that is not what it must be.
+    """
+    if path is None:
+        LOG.warning("there is no schema-image.json: the image schema has no additional properties")
+        return CustomProperties({})
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _refusal(path, f"cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise _refusal(path, f"is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise _refusal(path, "must be a JSON object")
+    properties, required = content, []
+    if isinstance(content.get("properties"), dict) and content.keys() <= {"properties", "required"}:
+        properties, required = content["properties"], content.get("required", [])
+    if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
+        raise _refusal(path, "required must be a list of names")
+    for name, rule in properties.items():
+        _check_custom(path, name, rule)
+    return CustomProperties(properties, tuple(required))
+
+
+def _check_custom(path: str, name: str, rule: Any) -> None:
+    try:
+        Draft4Validator.check_schema(rule)
+    except SchemaError as error:
+        raise _refusal(path, f"{name} is not a JSON schema: {error.message}") from None
+    kinds = rule.get("type") or "unset"
+    if name not in fields.NAMES and not set([kinds] if isinstance(kinds, str) else kinds) <= {"string", "null"}:
+        raise _refusal(path, f"{name}: type must be string, null or both, because properties are text")
+
+
+def _refusal(path: str, reason: str) -> ConfigError:
+    return ConfigError("DEFAULT", "schema_image_file", path, reason)
+
+
+def build(settings: Settings) -> ImageSchema:
+    """Return the image schema with the properties of ``schema-image.json``.
+
+    Raises ConfigError when one has the name of a base field and differs from it (configuration section 7).
+    """
+    custom = read_custom(settings.schema_image_file)
+    known = fields.base(settings)
+    for name, rule in custom.properties.items():
+        if name in known and known[name] != rule:
+            reason = f"{name} is a field of every image and cannot be redefined"
+            raise _refusal(settings.schema_image_file or "", reason)
+    own = {name: rule for name, rule in custom.properties.items() if name not in known}
+    return ImageSchema(settings, CustomProperties(own, custom.required))
+
+
+def install(app: Flask, settings: Settings) -> None:
+    """Build the schemas of ``app`` once. Raises ConfigError."""
+    image = build(settings)
+    member: fields.Schema = {"name": "member", "properties": dict(fields.MEMBER)}
+    served = {
+        "image": image.document,
+        "images": _collection("images", image.document, paged=True),
+        "member": member,
+        "members": _collection("members", member, paged=False),
+    }
+    app.extensions[_EXTENSION] = (image, {name: orjson.dumps(schema) for name, schema in served.items()})
+
+
+def image_schema() -> ImageSchema:
+    """Return the image schema of the current application."""
+    schema: ImageSchema = current_app.extensions[_EXTENSION][0]
+    return schema
+
+
+def _serve(name: str) -> Response:
+    return Response(current_app.extensions[_EXTENSION][1][name], content_type="application/json")
+
+
+_PUBLIC_FORM = "schemas describe the API and tell nothing about any image"
+
+
+@blueprint.get("/v2/schemas/image")
+@without_policy(_PUBLIC_FORM)
+@without_body
+def image_document() -> Response:
+    """Serve the schema of an image."""
+    return _serve("image")
+
+
+@blueprint.get("/v2/schemas/images")
+@without_policy(_PUBLIC_FORM)
+@without_body
+def images_document() -> Response:
+    """Serve the schema of a list of images."""
+    return _serve("images")
+
+
+@blueprint.get("/v2/schemas/member")
+@without_policy(_PUBLIC_FORM)
+@without_body
+def member_document() -> Response:
+    """Serve the schema of a member."""
+    return _serve("member")
+
+
+@blueprint.get("/v2/schemas/members")
+@without_policy(_PUBLIC_FORM)
+@without_body
+def members_document() -> Response:
+    """Serve the schema of the members of an image."""
+    return _serve("members")

@@ -1,0 +1,24 @@
+"""Views of the tags of an image (API section 13)."""
+
+from flask import Blueprint, Response
+
+from glance_api.request import context, glance, without_body
+from glance_api.services import tags as service
+
+blueprint = Blueprint("v2_tags", __name__)
+
+
+@blueprint.put("/v2/images/<image_id>/tags/<rest:tag>")
+@without_body
+def add(image_id: str, tag: str) -> Response:
+    """Put a tag on the image."""
+    service.add(glance(), context(), image_id, tag)
+    return Response(status=204)
+
+
+@blueprint.delete("/v2/images/<image_id>/tags/<rest:tag>")
+@without_body
+def remove(image_id: str, tag: str) -> Response:
+    """Take a tag off the image."""
+    service.remove(glance(), context(), image_id, tag)
+    return Response(status=204)

@@ -1,0 +1,121 @@
+"""The only translator between v2 documents and the values of the services."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from glance_api.services.images import INTERNAL_PREFIX, NewImage
+from glance_api.services.locations import Place
+from glance_api.v2 import fields
+from glance_api.v2.schemas import ImageSchema
+from glance_common.errors import BadRequest, Forbidden
+from glance_common.image import Image, Member
+
+HIDDEN = ("os_glance_stage_host", "os_glance_hash_op_host")
+"""Properties that the services keep for themselves."""
+
+
+def image_document(image: Image, nullable: frozenset[str]) -> dict[str, Any]:
+    """Return an image as clients see it (API section 3).
+
+    A property without value shows as ``""``, unless the schema names it (``nullable``), as clients check against it.
+    """
+    document: dict[str, Any] = dict(image.properties)
+    if None in document.values():
+        document = {k: "" if v is None and k not in nullable else v for k, v in document.items()}
+    for name in HIDDEN:
+        document.pop(name, None)
+    path = f"/v2/images/{image.id}"
+    document.update({
+        "id": image.id,
+        "name": image.name,
+        "status": image.status,
+        "visibility": image.visibility,
+        "protected": image.protected,
+        "os_hidden": image.os_hidden,
+        "checksum": image.checksum,
+        "os_hash_algo": image.os_hash_algo,
+        "os_hash_value": image.os_hash_value,
+        "owner": image.owner,
+        "size": image.size,
+        "virtual_size": image.virtual_size,
+        "container_format": image.container_format,
+        "disk_format": image.disk_format,
+        "created_at": image.created_at,
+        "updated_at": image.updated_at,
+        "min_ram": image.min_ram,
+        "min_disk": image.min_disk,
+        "tags": image.tags,
+        "self": path,
+        "file": f"{path}/file",
+        "schema": "/v2/schemas/image",
+    })
+    return document
+
+
+def add_places(
+    document: dict[str, Any], places: list[Place], *, direct_url: bool, locations: bool, may_list: bool, stores: bool
+) -> None:
+    """Add what the options show of the locations: each is shown as soon as its option is on and there is something."""
+    if locations:
+        shown = places if may_list else []
+        document["locations"] = [{"url": place.url, "metadata": place.metadata} for place in shown]
+    if direct_url and places:
+        document["direct_url"] = places[0].url
+    if stores and places:
+        document["stores"] = ",".join(dict.fromkeys(place.store for place in places))
+
+
+def member_document(member: Member) -> dict[str, Any]:
+    """Return a member as clients see it (API section 13)."""
+    return {
+        "member_id": member.member,
+        "image_id": member.image_id,
+        "status": member.status,
+        "created_at": member.created_at,
+        "updated_at": member.updated_at,
+        "schema": "/v2/schemas/member",
+    }
+
+
+def new_image(document: Mapping[str, Any], schema: ImageSchema) -> NewImage:
+    """Return the image that a create request describes (API section 4, checks 1 to 4, 8 and 12).
+
+    Raises Forbidden for fields that are not the client's, BadRequest for what the schema does not allow.
+    """
+    for name in fields.LINKS:
+        if name in document:
+            raise Forbidden(f"{name} is read-only")
+    schema.check_image(document)
+    for name in document:
+        if not schema.is_base(name):
+            check_property_name(name)
+    for name in (*fields.READ_ONLY, "locations"):
+        if name in document:
+            raise Forbidden(f"{name} is read-only")
+    base = {name: document[name] for name in fields.WRITABLE if name in document and name != "tags"}
+    if "id" in base:
+        base["id"] = base["id"].lower()
+    properties = {name: value for name, value in document.items() if not schema.is_base(name)}
+    return NewImage(base, properties, unique(document.get("tags", ())))
+
+
+def check_property_name(name: str) -> None:
+    """Raise BadRequest for a name that no property can have (S-60), Forbidden for one that is reserved (S-47)."""
+    if not name:
+        raise BadRequest("the name of a property must not be empty")
+    if len(name) > fields.MAX_NAME:
+        raise BadRequest(f"the name of a property has at most {fields.MAX_NAME} characters: {name[:40]}…")
+    if name in fields.RESERVED or name.startswith(INTERNAL_PREFIX):
+        raise Forbidden(f"{name} is reserved")
+
+
+def unique(tags: Iterable[str]) -> tuple[str, ...]:
+    """Return the tags without doubles, in the order in which they were given."""
+    return tuple(dict.fromkeys(tags))
+
+
+def link(path: str, pairs: Iterable[tuple[str, str]]) -> str:
+    """Return ``path`` with a query that keeps every pair, repeated names too."""
+    query = urlencode(list(pairs))
+    return f"{path}?{query}" if query else path

@@ -1,0 +1,72 @@
+"""Version discovery and version selection (API section 1).
+
+A WSGI layer ahead of authentication: the version documents need no token, and whatever version string a client uses,
+the layers behind see ``/v2/…``. Minor versions only announce features, all of them run the same code.
+"""
+
+import re
+from collections.abc import Iterable
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+from wsgiref.util import application_uri
+
+import orjson
+
+MEDIA_TYPE = "application/vnd.openstack.images-"
+UNVERSIONED = ("healthcheck",)
+"""First path segments that are no version and are still answered behind this layer."""
+
+_ALWAYS = ("2.7", "2.6", "2.5", "2.4", "2.3", "2.2", "2.1", "2.0")
+_MULTI_STORE = ("2.13", "2.12", "2.11", "2.10", "2.9", "2.8")
+_SINGLE_STORE = ("2.9",)
+_CURRENT = "2.17"
+_LEADING = "2.15"
+
+
+def advertised(multi_store: bool) -> list[tuple[str, str]]:
+    """Return the versions with their status, in the order in which they are listed."""
+    supported = (_LEADING, *(_MULTI_STORE if multi_store else _SINGLE_STORE))
+    return [
+        *((version, "SUPPORTED") for version in supported),
+        (_CURRENT, "CURRENT"),
+        *((version, "SUPPORTED") for version in _ALWAYS),
+    ]
+
+
+class Versions:
+    """Wraps ``app``: answers version documents, and hands on requests of a known version under ``/v2``."""
+
+    def __init__(self, app: WSGIApplication, *, multi_store: bool, public_endpoint: str | None) -> None:
+        self._app = app
+        self._public_endpoint = public_endpoint
+        self._advertised = advertised(multi_store)
+        self._known = {"v2", *(f"v{version}" for version, _ in self._advertised)}
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        path: str = environ.get("PATH_INFO", "")
+        first, slash, rest = path.lstrip("/").partition("/")
+        if first == "versions":
+            return self._document(environ, start_response, "200 OK")
+        if first in UNVERSIONED:
+            return self._app(environ, start_response)
+        wanted = _media_type_version(environ.get("HTTP_ACCEPT", ""))
+        if (wanted or first) not in self._known:
+            return self._document(environ, start_response, "300 Multiple Choices")
+        # The version in Accept wins over the one in the URL, which may be missing then.
+        environ["PATH_INFO"] = f"/v2{slash}{rest}" if first in self._known else f"/v2{path}"
+        return self._app(environ, start_response)
+
+    def _document(self, environ: WSGIEnvironment, start_response: StartResponse, status: str) -> list[bytes]:
+        base = (self._public_endpoint or application_uri(environ)).rstrip("/")
+        links = [{"rel": "self", "href": f"{base}/v2/"}]
+        versions = [{"id": f"v{version}", "status": state, "links": links} for version, state in self._advertised]
+        body = orjson.dumps({"versions": versions})
+        start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+
+def _media_type_version(accept: str) -> str | None:
+    """Return the version in ``Accept: application/vnd.openstack.images-v2.1``, None when it names none."""
+    if not accept.startswith(MEDIA_TYPE):
+        return None
+    return re.split(r"[,;\s]", accept.removeprefix(MEDIA_TYPE), maxsplit=1)[0]

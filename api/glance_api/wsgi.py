@@ -1,0 +1,63 @@
+"""From options to the running application: the one place that chooses the collaborators."""
+
+from collections.abc import Callable, Sequence
+
+from flask import Flask
+from oslo_config import cfg
+
+from glance_api.app import create_app
+from glance_api.auth import choose
+from glance_api.collaborators import Glance
+from glance_api.leases import LeaseKeeper
+from glance_api.permits import TransferPermits
+from glance_api.policy.enforcer import Enforcer
+from glance_api.settings import Settings
+from glance_common.config import read_secrets
+from glance_common.delete_queue import DeletePublisher
+from glance_common.registry_client import RegistryClient, connect
+from glance_common.server import AppFactory, ServerState
+from glance_common.stores.loader import load_stores
+
+SPARE_THREADS = 4
+"""Threads that transfers never take, so that metadata calls are always answered."""
+
+UPLOAD_LEASE = 60
+"""Seconds after which an upload that nobody renews counts as dead."""
+
+
+def app_factory(conf: cfg.ConfigOpts) -> AppFactory:
+    """Return the function that builds the application in each worker process, after the fork.
+
+    Raises ConfigError for every setting that would keep a worker from starting: all is built once here and thrown away.
+    """
+    secrets = read_secrets(conf.registry.context_secret_file)
+    layer = choose(conf).layer
+    create_app(build(conf, secrets, lambda: False), layer)
+
+    def make(state: ServerState) -> Flask:
+        glance = build(conf, secrets, state.stopping.is_set)
+        glance.deletes.start()
+        state.at_stop(glance.registry.close)
+        state.at_stop(glance.deletes.stop)
+        return create_app(glance, layer)
+
+    return make
+
+
+def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes], stopping: Callable[[], bool]) -> Glance:
+    """Return the collaborators of one process; nothing runs or is connected yet. Raises ConfigError."""
+    registry = connect_registry(conf, secrets)
+    return Glance(
+        settings=Settings.from_conf(conf),
+        registry=registry,
+        stores=load_stores(conf, registry.stores),
+        deletes=DeletePublisher(conf.transport_url),
+        policy=Enforcer(conf),
+        permits=TransferPermits(conf.max_transfers or max(conf.threads - SPARE_THREADS, 1), stopping),
+        leases=LeaseKeeper(registry.uploads, UPLOAD_LEASE),
+    )
+
+
+def connect_registry(conf: cfg.ConfigOpts, secrets: Sequence[bytes]) -> RegistryClient:
+    """Return the client of the registry that the options name."""
+    return connect(conf, secrets, pool_size=conf.threads)
