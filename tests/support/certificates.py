@@ -1,6 +1,6 @@
 """Certificates for servers on the loopback address, made when asked for."""
 
-import datetime
+import datetime as dt
 import ssl
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 def server_certificate(folder: Path, *names: str) -> tuple[Path, ssl.SSLContext]:
     """Make a self-signed certificate for DNS names; return its file, which is the CA to trust, and a server context."""
     key = ec.generate_private_key(ec.SECP256R1())
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
     certificate = (
         x509.CertificateBuilder()
@@ -21,8 +21,8 @@ def server_certificate(folder: Path, *names: str) -> tuple[Path, ssl.SSLContext]
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())

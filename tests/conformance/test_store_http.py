@@ -1,0 +1,203 @@
+"""The http store against a real server with its bad habits (spec: stores 4)."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.certificates import server_certificate
+from tests.support.stores import load
+from tests.support.web import Page, WebServer, web_server
+
+from glance_common.stores.contract import (
+    BadLocation,
+    BlobNotFound,
+    RangeUnsupported,
+    Store,
+    StoreUnavailable,
+)
+from glance_common.stores.wrap import Logged, Retrying
+
+DATA = bytes(range(256)) * 2000
+
+
+@pytest.fixture
+def server() -> Iterator[WebServer]:
+    with web_server() as found:
+        yield found
+
+
+def make(folder: Path, server: WebServer, **options: Any) -> Store:
+    """Return the store as an operator would configure it for this server; only its pauses between tries are left out."""
+    allowed = {"allowed_hosts": "[127.0.0.1]", "allowed_ports": f"[{server.port}]"}
+    store = load(folder, {"glance_store": options, "import_filtering_opts": allowed}).get("http")
+    retrying(store)._sleep = lambda seconds: None
+    return store
+
+
+def retrying(store: Store) -> Retrying:
+    assert isinstance(store, Logged)
+    assert isinstance(store.inner, Retrying)
+    return store.inner
+
+
+@pytest.fixture
+def store(server: WebServer, tmp_path: Path) -> Store:
+    return make(tmp_path, server)
+
+
+def read(store: Store, url: str, offset: int = 0, length: int | None = None) -> bytes:
+    with closing(store.open(url, offset, length)) as blob:
+        assert blob.fileno() is None
+        return b"".join(blob)
+
+
+@pytest.mark.parametrize("status", [301, 302])
+def test_redirects_that_are_followed(server: WebServer, store: Store, status: int):
+    server.pages["/a"] = Page(status=status, headers={"Location": "/b"})
+    server.pages["/b"] = Page(DATA)
+    assert read(store, server.url("/a"), 5, 10) == DATA[5:15]
+    assert store.size(server.url("/a")) == len(DATA)
+
+
+@pytest.mark.parametrize("status", [300, 303, 304, 307, 308])
+def test_redirects_that_are_not(server: WebServer, store: Store, status: int):
+    server.pages["/a"] = Page(status=status, headers={"Location": "/b"})
+    for act in (store.open, store.size):
+        with pytest.raises(BadLocation, match=f"status {status}"):
+            act(server.url("/a"))
+
+
+def test_six_redirects(server: WebServer, store: Store):
+    server.pages["/a"] = Page(status=301, headers={"Location": "/a"})
+    with pytest.raises(BadLocation, match="more than 5 redirects"):
+        store.open(server.url("/a"))
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, BadLocation), (401, BadLocation), (403, BadLocation), (405, BadLocation), (410, BadLocation),
+        (204, BadLocation), (404, BlobNotFound), (408, StoreUnavailable), (429, StoreUnavailable),
+        (500, StoreUnavailable), (503, StoreUnavailable),
+    ],
+)
+def test_statuses(server: WebServer, store: Store, status: int, error: type):
+    server.pages["/a"] = Page(status=status)
+    for act in (store.open, store.size):
+        with pytest.raises(error) as caught:
+            act(server.url("/a"))
+        assert type(caught.value) is error
+        assert caught.value.permanent is (error is not StoreUnavailable)
+
+
+def test_a_server_that_recovers_is_asked_again(server: WebServer, store: Store):
+    server.pages["/a"] = Page(status=503)
+
+    def recover(seconds: float) -> None:
+        server.pages["/a"] = Page(DATA)
+
+    retrying(store)._sleep = recover
+    assert read(store, server.url("/a")) == DATA
+
+
+def test_a_server_that_only_sends_whole_objects(server: WebServer, store: Store):
+    server.pages["/a"] = Page(DATA, ranges=False)
+    assert read(store, server.url("/a")) == DATA
+    assert read(store, server.url("/a"), 0, 10) == DATA[:10]
+    with pytest.raises(RangeUnsupported):
+        store.open(server.url("/a"), 1, 10)
+
+
+def test_a_server_that_sends_another_range(server: WebServer, store: Store):
+    server.pages["/a"] = Page(DATA[:10], status=206, headers={"Content-Range": f"bytes 0-9/{len(DATA)}"})
+    with pytest.raises(StoreUnavailable, match="another range"):
+        store.open(server.url("/a"), 5, 10)
+
+
+def test_a_server_that_does_not_tell_the_size(server: WebServer, store: Store):
+    server.pages["/a"] = Page(DATA, announce=False)
+    server.pages["/b"] = Page(DATA, chunked=True)
+    for path in ("/a", "/b"):
+        with closing(store.open(server.url(path))) as blob:
+            assert blob.size == 0
+            assert b"".join(blob) == DATA
+        assert store.size(server.url(path)) == 0
+
+
+@pytest.mark.parametrize("page", [Page(DATA, cut=300_000), Page(DATA, cut=0), Page(DATA, chunked=True, cut=300_000)])
+def test_a_connection_that_ends_early_never_looks_complete(server: WebServer, store: Store, page: Page):
+    server.pages["/a"] = page
+    with closing(store.open(server.url("/a"))) as blob, pytest.raises(StoreUnavailable, match="stopped sending"):
+        list(blob)
+
+
+def test_compressed_answers_are_refused(server: WebServer, store: Store):
+    server.pages["/a"] = Page(DATA, headers={"Content-Encoding": "gzip"})
+    with pytest.raises(BadLocation, match="encoded form"):
+        store.open(server.url("/a"))
+
+
+def test_no_server(server: WebServer, store: Store):
+    url = server.url("/a")
+    server.socket.close()
+    with pytest.raises(StoreUnavailable, match="cannot be fetched"):
+        store.open(url)
+    with pytest.raises(BadLocation, match="cannot be fetched"):
+        store.size(url)
+
+
+def test_s32_locations_pass_the_filter_at_every_read(server: WebServer, tmp_path: Path):
+    server.pages["/a"] = Page(DATA)
+    closed = load(tmp_path, {"import_filtering_opts": {"allowed_ports": f"[{server.port}]"}}).get("http")
+    for host in ("127.0.0.1", "localhost", "[::1]", "2130706433", "0x7f000001"):
+        for act in (closed.open, closed.size):
+            with pytest.raises(BadLocation):
+                act(server.url("/a", host))
+    assert server.seen == []
+
+
+def test_s32_redirects_pass_the_filter(server: WebServer, store: Store):
+    server.pages["/a"] = Page(status=302, headers={"Location": server.url("/b", "localhost")})
+    server.pages["/b"] = Page(DATA)
+    with pytest.raises(BadLocation, match="host localhost is not allowed"):
+        store.open(server.url("/a"))
+    assert [path for _, path, _ in server.seen] == ["/a"]
+
+
+def test_s02_credentials_are_used_and_never_shown(
+    server: WebServer, store: Store, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.DEBUG)
+    server.pages["/a"] = Page(DATA)
+    url = server.url("/a", "user:hunter2@127.0.0.1")
+    assert read(store, url) == DATA
+    assert all("Authorization" in headers for _, _, headers in server.seen)
+    assert store.url(url) == server.url("/a")
+    errors = []
+    for bad in (server.url("/missing", "user:hunter2@127.0.0.1"), "http://user:hunter2@localhost:1/", "http://u:hunter2@h:x/"):
+        with pytest.raises((BlobNotFound, BadLocation)) as caught:
+            store.open(bad)
+        errors.append(str(caught.value))
+    told = " ".join([*errors, *(str(vars(record)) for record in caplog.records if record.name.startswith("glance"))])
+    assert "hunter2" not in told
+
+
+def test_s04_certificates_are_checked_unless_told_otherwise(tmp_path: Path):
+    authority, context = server_certificate(tmp_path, "localhost")
+    with web_server(context) as server:
+        server.pages["/a"] = Page(DATA)
+        allowed = {"allowed_hosts": "[localhost]", "allowed_ports": f"[{server.port}]"}
+        url = server.url("/a", "localhost")
+
+        def with_options(**options: Any) -> Store:
+            return load(tmp_path, {"glance_store": options, "import_filtering_opts": allowed}).get("http")
+
+        with pytest.raises(BadLocation, match="cannot be fetched"):
+            with_options().size(url)
+        assert with_options(https_ca_certificates_file=authority).size(url) == len(DATA)
+        assert with_options(https_ca_certificates_file=authority, https_insecure="true").size(url) == len(DATA)
+        with pytest.warns(match="Unverified HTTPS request"):
+            assert with_options(https_insecure="true").size(url) == len(DATA)
