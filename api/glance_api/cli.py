@@ -17,21 +17,11 @@ LOG = logging.getLogger(__name__)
 PROG = "glance-api"
 
 
-def options() -> config.OptionTable:
-    """Return every option that glance-api reads, except those of single stores, which their ids name."""
-    return [
-        *config.list_opts(),
-        *server.list_opts(bind_host_default=None, bind_port_default=9292),
-        *api_config.list_opts(),
-        *loader.list_opts(),
-    ]
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run glance-api until it is stopped; return 1 when the configuration does not allow a start."""
     arguments = sys.argv[1:] if argv is None else argv
     try:
-        conf = config.load(PROG, arguments, options())
+        conf = load(arguments)
         log.setup(conf, PROG)
         problems = warnings(conf)
         settings, factory = prepare(conf)
@@ -42,14 +32,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         LOG.warning("%s", problem)
     if conf.check_config:
         return 1 if problems else 0
-    server.serve(settings, factory, name=PROG, on_reload=lambda: prepare(config.load(PROG, arguments, options())))
+    server.serve(settings, factory, name=PROG, on_reload=lambda: prepare(load(arguments)))
     return 0
+
+
+def load(arguments: Sequence[str]) -> cfg.ConfigOpts:
+    """Read the configuration. Raises ConfigError."""
+    return config.load(PROG, arguments, [*api_config.list_opts(), *api_config.policy_opts()])
 
 
 def warnings(conf: cfg.ConfigOpts) -> list[str]:
     """Return what is not understood or without effect in the configuration files."""
-    table = [*options(), *loader.store_opts(conf)]
-    return config.unknown_names(conf, table)
+    return config.unknown_names(conf, [*api_config.list_opts(), *loader.store_opts(conf)])
 
 
 def prepare(conf: cfg.ConfigOpts) -> tuple[ServerSettings, AppFactory]:

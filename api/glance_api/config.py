@@ -1,14 +1,16 @@
 """The options of glance-api: names, groups and defaults of the original's ``glance-api.conf``, and a few of our own.
 
-Options that the daemons share are in ``glance_common.config``; those of a store are in its driver.
+The table holds what the daemons share as well; the options of a store are in its driver.
 """
 
 import copy
 
 from oslo_config import cfg, types
-from oslo_policy import opts as policy_opts
+from oslo_policy import opts as library_opts
 
+from glance_common import config, server
 from glance_common.config import OptionTable
+from glance_common.stores import loader
 
 MAX_IMAGE_SIZE = 2**63 - 1
 """Bytes; the largest number that the size columns hold (S-56)."""
@@ -128,20 +130,20 @@ HEALTHCHECK_OPTS: list[cfg.Opt] = [
     ),
 ]
 
-_POLICY_NAMES = ("policy_file", "policy_dirs", "policy_default_rule", "enforce_new_defaults")
 
-
-def _policy_opts() -> list[cfg.Opt]:
-    """Return the library's own option objects: it registers them again, and two that differ would clash."""
-    return [copy.deepcopy(opt) for _, table in policy_opts.list_opts() for opt in table if opt.dest in _POLICY_NAMES]
+def policy_opts() -> OptionTable:
+    """Return the policy library's own option objects: it registers them again, and two that differ would clash."""
+    return [(group, [copy.deepcopy(opt) for opt in table]) for group, table in library_opts.list_opts()]
 
 
 def list_opts() -> OptionTable:
-    """Return the options that only glance-api has, by group."""
+    """Return every option of glance-api, except those of single stores (their ids name them) and of libraries."""
     return [
+        *config.list_opts(),
+        *server.list_opts(bind_host_default=None, bind_port_default=9292),
         ("DEFAULT", [*API_OPTS, *DATA_OPTS, *NOAUTH_OPTS]),
         ("image_format", IMAGE_FORMAT_OPTS),
         ("paste_deploy", PASTE_OPTS),
-        ("oslo_policy", _policy_opts()),
         ("healthcheck", HEALTHCHECK_OPTS),
+        *loader.list_opts(),
     ]

@@ -14,7 +14,7 @@ from typing import Any
 from oslo_config import cfg
 from oslo_policy import _checks, policy
 
-from glance_api.policy import base, images, members
+from glance_api.policy import RULES
 from glance_api.policy.files import Fingerprint, PolicyFiles, nodes
 from glance_api.policy.targets import IMAGE_ATTRIBUTES, image_target
 from glance_common.config import ConfigError
@@ -23,9 +23,6 @@ from glance_common.errors import NotFound, PolicyDenied
 from glance_common.image import Image
 
 LOG = logging.getLogger(__name__)
-
-RULES: list[policy.RuleDefault] = [*base.RULES, *images.RULES, *members.RULES]
-"""The default of every rule that a call asks."""
 
 LOOK_AGAIN = 1.0
 """Seconds between two looks at the policy files."""
