@@ -30,7 +30,7 @@ def server() -> Iterator[WebServer]:
 
 
 def make(folder: Path, server: WebServer, **options: Any) -> Store:
-    """Return the store as an operator would configure it for this server; only its pauses between tries are left out."""
+    """Return the store as an operator would configure it, but without pauses between tries."""
     allowed = {"allowed_hosts": "[127.0.0.1]", "allowed_ports": f"[{server.port}]"}
     store = load(folder, {"glance_store": options, "import_filtering_opts": allowed}).get("http")
     retrying(store)._sleep = lambda seconds: None
