@@ -136,12 +136,22 @@ class Connection(TConn):
         """Discard what the application left unread of the body; False when it is too much to wait for."""
         self._deadline = time.monotonic() + DRAIN_SECONDS
         try:
-            return len(self.parser.mesg.body.read(DRAIN_BYTES + 1)) <= DRAIN_BYTES
+            if len(self.parser.mesg.body.read(DRAIN_BYTES + 1)) > DRAIN_BYTES:
+                return False
+            self._take_decrypted()
+            return True
         except Exception:
             # Whatever broke (the client, a malformed chunk), where a next request would start is unknown.
             return False
         finally:
             self._deadline = None
+
+    def _take_decrypted(self) -> None:
+        """Move the start of a next request out of the TLS layer, where nobody who waits for the socket would see it."""
+        pending = self.sock.pending() if isinstance(self.sock, ssl.SSLSocket) else 0
+        if pending:
+            unreader = self.parser.unreader
+            unreader.unread(unreader.take_buffered() + self.receive(pending))
 
     # --- writing ---
 

@@ -170,9 +170,9 @@ class Master(Arbiter):
 
     def reload(self) -> None:
         """HUP: read the configuration and start workers with it. A configuration that is wrong changes nothing."""
-        self._notifier.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         if self._previous is not None:
             self._roll_back()
+        self._notifier.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         running = (self._service.settings, self._service.factory)
         try:
             settings, factory = self._on_reload() if self._on_reload is not None else running

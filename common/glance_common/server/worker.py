@@ -149,28 +149,33 @@ class TransferWorker(ThreadWorker):
         self.murder_keepalived()
         self.murder_pending()
         self._drop_lingering()
-        if self._stop and not self.state.stopping.is_set():
+        self._note_stop()
+
+    def _note_stop(self) -> None:
+        # Not in the signal handler: the event's lock may be held by the very code that the signal interrupts.
+        if self._stop:
             self.state.stopping.set()
 
-    def accept(self, listener: Any) -> None:
-        """Accept a connection; it gets a thread when its first bytes are here."""
+    def accept(self, listener: Any) -> bool:
+        """Accept a connection, which gets a thread when its first bytes are here; tell whether there was one."""
         try:
             sock, client = listener.accept()
         except OSError as error:
             if error.errno in _NO_RESOURCES:
                 self.log.error("Cannot accept a connection: %s", error.strerror)
                 time.sleep(0.1)
-            return
+            return False
         try:
             conn = Connection(self.cfg, sock, client, listener.getsockname(), self.settings, self._tls)
         except OSError:
             sock.close()
-            return
+            return True
         self.nr_conns += 1
         conn.data_ready = True
         conn.timeout = time.monotonic() + IDLE_SECONDS
         self.pending_conns.append(conn)
         self.poller.register(sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+        return True
 
     def finish_request(self, conn: Connection, future: "Future[bool]") -> None:
         """Wait for the connection's next request or for the client to read the end; neither needs a thread."""
@@ -204,13 +209,11 @@ class TransferWorker(ThreadWorker):
 
         When the service stops, connections that the kernel has accepted already are taken over first and answered.
         """
+        self._note_stop()
         self.set_accept_enabled(False)
         for listener in self.sockets:
-            while self._stop:
-                before = self.nr_conns
-                self.accept(listener)
-                if self.nr_conns == before:
-                    break
+            while self._stop and self.accept(listener):
+                pass
             listener.close()
         for conn in (*self.keepalived_conns, *self.pending_conns):
             conn.timeout = min(conn.timeout, time.monotonic() + STOP_LINGER)

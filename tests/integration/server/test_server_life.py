@@ -168,6 +168,20 @@ def test_hup_loses_no_request(make_server):
     assert len(set(served)) >= 6
 
 
+def test_hup_to_the_whole_group_is_a_reload(make_server):
+    """logrotate and terminals signal every process, not only the master."""
+    server = make_server(client_timeout=60).start()
+    old = server.workers()
+    with server.connect() as client:
+        begin_upload(server, client)
+        os.killpg(server.process.pid, signal.SIGHUP)
+        wait_for(lambda: server.log().count("Ready: ") == 2)
+        assert server.hello()["pid"] not in old
+        client.send(b"x" * MIB)
+        assert client.response()[0] == 200
+    wait_for(lambda: len(server.workers()) == 1)
+
+
 def test_hup_gives_old_workers_a_limit(make_server):
     server = make_server(graceful_timeout=1, client_timeout=60).start()
     with server.connect() as client:

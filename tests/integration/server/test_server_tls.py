@@ -64,6 +64,15 @@ def test_requests_uploads_and_downloads(serve, trust, tmp_path):
             assert client.response()[2] == path.read_bytes()
 
 
+def test_requests_sent_in_one_piece_are_all_answered(serve, trust):
+    server = serve()
+    with server.connect(trust()) as client:
+        client.send(b"PUT /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n" + b"x" * 9000
+                    + b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert json.loads(client.response()[2])["sizes"] == [9000]
+        assert json.loads(client.response()[2])["pid"]
+
+
 def test_a_short_file_closes_the_connection(serve, trust, tmp_path):
     server = serve()
     path = tmp_path / "image"
