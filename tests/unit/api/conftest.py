@@ -1,0 +1,97 @@
+"""The API with everything behind it replaced, so that its HTTP face can be seen alone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from flask import Flask
+from oslo_config import cfg
+from werkzeug.test import TestResponse
+
+from glance_api import config as api_config
+from glance_api.app import create_app
+from glance_api.collaborators import Glance
+from glance_api.policy.enforcer import Enforcer
+from glance_api.settings import Settings
+from glance_common import config
+from tests.unit.api.fake_registry import FakeRegistry
+
+Options = dict[str, Any]
+
+
+def make_conf(options: Options | None = None, files: list[str] | None = None) -> cfg.ConfigOpts:
+    """Return the options of glance-api; names are ``option`` or ``group.option``."""
+    conf = cfg.ConfigOpts()
+    config.register(conf, [*api_config.list_opts(), *api_config.policy_opts()])
+    conf([], project="glance", prog="glance-api", default_config_files=files or [])
+    for name, value in (options or {}).items():
+        group, _, option = name.rpartition(".")
+        conf.set_override(option, value, group or None)
+    return conf
+
+
+@dataclass
+class Api:
+    """The application and the fakes behind it; ``call`` speaks as a user of ``project`` with ``roles``."""
+
+    app: Flask
+    registry: FakeRegistry
+    published: list[str]
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        project: str | None = "own",
+        roles: str = "member,reader",
+        headers: dict[str, str] | None = None,
+        **kwargs: Any,
+    ) -> TestResponse:
+        identity = {"X-Identity-Status": "Confirmed", "X-User-Id": "someone", "X-Roles": roles}
+        if project is not None:
+            identity["X-Project-Id"] = project
+        return self.app.test_client().open(path, method=method, headers={**identity, **(headers or {})}, **kwargs)
+
+
+@pytest.fixture
+def make_api() -> Callable[..., Api]:
+    """Build an API with these options changed."""
+
+    def make(conf: cfg.ConfigOpts | None = None, **options: Any) -> Api:
+        conf = conf or make_conf({name.replace("__", "."): value for name, value in options.items()})
+        registry, published = FakeRegistry(), []
+        deletes = SimpleNamespace(publish=lambda ids, _request_id: published.extend(ids))
+        glance = Glance(
+            settings=Settings.from_conf(conf),
+            registry=registry,  # type: ignore[arg-type]
+            stores=SimpleNamespace(ids=("fast", "slow"), get=FakeStore),  # type: ignore[arg-type]
+            deletes=deletes,  # type: ignore[arg-type]
+            policy=Enforcer(conf),
+            permits=None,  # type: ignore[arg-type]
+            leases=None,  # type: ignore[arg-type]
+        )
+        app = create_app(glance, lambda inner: inner)
+        app.testing = True
+        return Api(app, registry, published)
+
+    return make
+
+
+class FakeStore:
+    """A store that only knows its own name and what an URL of it looks like."""
+
+    def __init__(self, name: str) -> None:
+        self.id = name
+        self.weight = {"fast": 10}.get(name, 0)
+
+    def url(self, key: str) -> str:
+        return f"{self.id}://{key}"
+
+
+@pytest.fixture
+def api(make_api: Callable[..., Api]) -> Api:
+    """The API with the default options."""
+    return make_api()

@@ -1,0 +1,153 @@
+"""A registry in memory, just enough to see what the API's HTTP face does with its answers.
+
+Who may see what and how states change is tested against the real registry, not here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+from glance_common.context import RequestContext
+from glance_common.errors import BadRequest, Duplicate, NotFound, StatusConflict, VersionConflict
+from glance_common.image import Image, Member
+from glance_common.status import ImageStatus
+
+TIME = "2026-11-21T10:00:00Z"
+
+
+def make_image(**values: Any) -> Image:
+    """Return a queued shared image of project ``own`` with these values changed."""
+    image = Image(
+        id="11111111-1111-4111-8111-111111111111", name="one", status=ImageStatus.QUEUED, visibility="shared",
+        owner="own", disk_format=None, container_format=None, size=None, virtual_size=None, min_disk=0, min_ram=0,
+        protected=False, os_hidden=False, checksum=None, os_hash_algo=None, os_hash_value=None, created_at=TIME,
+        updated_at=TIME, row_version=1, properties={}, tags=[],
+    )
+    return replace(image, **values)
+
+
+class FakeImages:
+    """Images by id; ``writes`` counts what changed something, ``conflicts`` makes that many updates fail."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Image] = {}
+        self.members: dict[tuple[str, str], Member] = {}
+        self.writes: list[str] = []
+        self.queries: list[dict[str, Any]] = []
+        self.conflicts = 0
+
+    def get(self, context: RequestContext, image_id: str, *, locations: bool = False) -> Image:
+        image = self.rows.get(image_id)
+        if image is None or not self._is_visible(context, image):
+            raise NotFound(f"No image found with ID {image_id}")
+        member = context.project_id if (image_id, context.project_id) in self.members else None
+        return replace(image, member=member, locations=image.locations if locations else ())
+
+    def _is_visible(self, context: RequestContext, image: Image) -> bool:
+        if context.is_admin or image.owner in (None, context.project_id):
+            return True
+        if image.visibility == "shared":
+            return (image.id, context.project_id) in self.members
+        return image.visibility in ("public", "community")
+
+    def list(self, context: RequestContext, query: dict[str, Any]) -> list[Image]:
+        self.queries.append(query)
+        if query.get("marker", "") not in ("", *self.rows):
+            raise BadRequest("marker: there is no such image")
+        return [image for image in self.rows.values() if self._is_visible(context, image)][: query["limit"]]
+
+    def create(self, context: RequestContext, attempt: str, document: dict[str, Any]) -> Image:
+        if document["id"] in self.rows:
+            raise Duplicate(f"Image ID {document['id']} already exists!")
+        image = make_image(**{"name": None, **document})
+        self.rows[image.id] = image
+        self.writes.append("create")
+        return image
+
+    def update(
+        self, context: RequestContext, image_id: str, attempt: str, row_version: int, changes: dict[str, Any]
+    ) -> Image:
+        image = self.get(context, image_id)
+        if self.conflicts or row_version != image.row_version:
+            self.conflicts -= 1
+            raise VersionConflict("the image was changed in between")
+        self.rows[image_id] = replace(image, row_version=row_version + 1, member=None, **changes)
+        self.writes.append("update")
+        return self.rows[image_id]
+
+    def delete(
+        self, context: RequestContext, image_id: str, attempt: str, *, delayed: bool, scrub_time: int
+    ) -> list[str]:
+        image = self.rows.pop(image_id)
+        self.writes.append("delete")
+        return [] if delayed else [location.id for location in image.locations]
+
+    def set_status(
+        self, context: RequestContext, image_id: str, attempt: str, sources: list[ImageStatus], target: ImageStatus
+    ) -> Image:
+        image = self.rows[image_id]
+        if image.status not in sources:
+            raise StatusConflict("the status changed", status=image.status, wanted=target)
+        self.rows[image_id] = replace(image, status=target)
+        self.writes.append("status")
+        return self.rows[image_id]
+
+    def add_tag(self, context: RequestContext, image_id: str, tag: str, attempt: str) -> Image:
+        image = self.rows[image_id]
+        self.rows[image_id] = replace(image, tags=[*image.tags, tag] if tag not in image.tags else image.tags)
+        self.writes.append("tag")
+        return self.rows[image_id]
+
+    def remove_tag(self, context: RequestContext, image_id: str, tag: str, attempt: str) -> Image:
+        image = self.rows[image_id]
+        if tag not in image.tags:
+            raise NotFound(f"the image has no tag {tag}")
+        self.rows[image_id] = replace(image, tags=[old for old in image.tags if old != tag])
+        self.writes.append("untag")
+        return self.rows[image_id]
+
+
+class FakeMembers:
+    """The members of the images next door."""
+
+    def __init__(self, images: FakeImages) -> None:
+        self._images = images
+
+    def list(self, context: RequestContext, image_id: str) -> list[Member]:
+        members = self._images.members
+        owns = context.is_admin or self._images.rows[image_id].owner == context.project_id
+        return [row for (image, who), row in members.items() if image == image_id and (owns or who == context.project_id)]
+
+    def get(self, context: RequestContext, image_id: str, member: str) -> Member:
+        for row in self.list(context, image_id):
+            if row.member == member:
+                return row
+        raise NotFound(f"{member} is not a member of image {image_id}")
+
+    def add(self, context: RequestContext, image_id: str, member: str, attempt: str, *, quota: int) -> Member:
+        if (image_id, member) in self._images.members:
+            raise Duplicate("the project is a member already")
+        self._images.members[image_id, member] = row = Member(image_id, member, "pending", TIME, TIME)
+        self._images.writes.append("share")
+        return row
+
+    def set_status(self, context: RequestContext, image_id: str, member: str, attempt: str, status: str) -> Member:
+        row = replace(self.get(context, image_id, member), status=status)
+        self._images.members[image_id, member] = row
+        self._images.writes.append("member")
+        return row
+
+    def remove(self, context: RequestContext, image_id: str, member: str, attempt: str) -> None:
+        self.get(context, image_id, member)
+        del self._images.members[image_id, member]
+        self._images.writes.append("unshare")
+
+
+class FakeRegistry(SimpleNamespace):
+    """Both, in the shape of the registry client."""
+
+    def __init__(self) -> None:
+        images = FakeImages()
+        super().__init__(images=images, members=FakeMembers(images))
