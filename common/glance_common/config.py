@@ -48,7 +48,7 @@ REGISTRY_CLIENT_OPTS: list[cfg.Opt] = [
     cfg.StrOpt("registry_client_key_file", help="Key of the client certificate."),
     cfg.BoolOpt("registry_client_insecure", default=False, help="Do not check the registry's certificate."),
     cfg.IntOpt(
-        "registry_client_timeout", default=30, min=0,
+        "registry_client_timeout", default=10, min=0,
         help="Seconds to wait for an answer of the registry; 0 = for ever. The original waits 600 s, which would let a "
         "hanging registry hang its clients.",
     ),

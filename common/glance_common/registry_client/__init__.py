@@ -1,0 +1,63 @@
+"""The registry as the API, the scrubber and the tools see it.
+
+One ``RegistryClient`` a process; its parts speak about one kind of thing each and share the kept connections.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from oslo_config import cfg
+
+from glance_common.context import ContextSigner
+from glance_common.registry_client.deletions import DeletionsClient
+from glance_common.registry_client.http import RegistryHttp, Timeouts, Tls
+from glance_common.registry_client.images import ImagesClient
+from glance_common.registry_client.members import MembersClient
+from glance_common.registry_client.stores import StoresClient
+from glance_common.registry_client.uploads import UploadsClient
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryClient:
+    """The calls of the registry protocol, by what they are about."""
+
+    http: RegistryHttp
+    images: ImagesClient
+    members: MembersClient
+    uploads: UploadsClient
+    deletions: DeletionsClient
+    stores: StoresClient
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        self.http.close()
+
+
+def over(http: RegistryHttp) -> RegistryClient:
+    """Return the client whose calls go through ``http``."""
+    return RegistryClient(
+        http=http,
+        images=ImagesClient(http),
+        members=MembersClient(http),
+        uploads=UploadsClient(http),
+        deletions=DeletionsClient(http),
+        stores=StoresClient(http),
+    )
+
+
+def connect(conf: cfg.ConfigOpts, secrets: Sequence[bytes], *, pool_size: int = 32) -> RegistryClient:
+    """Return the client of the registry that the options ``registry_*`` name; nothing is connected yet."""
+    host = f"[{conf.registry_host}]" if ":" in conf.registry_host else conf.registry_host
+    cert = (conf.registry_client_cert_file, conf.registry_client_key_file)
+    timeout = conf.registry_client_timeout or None
+    http = RegistryHttp(
+        f"{conf.registry_client_protocol}://{host}:{conf.registry_port}",
+        ContextSigner(secrets),
+        timeouts=Timeouts(read=timeout),
+        tls=Tls(
+            verify=False if conf.registry_client_insecure else conf.registry_client_ca_file or True,
+            cert=cert if all(cert) else None,
+        ),
+        pool_size=pool_size,
+    )
+    return over(http)

@@ -30,7 +30,7 @@ class Timeouts:
     """Seconds: to connect, to wait for an answer, and after which no repetition of a read or a write begins."""
 
     connect: float = 2.0
-    read: float = 10.0
+    read: float | None = 10.0
     read_deadline: float = 2.0
     write_deadline: float = 6.0
 

@@ -1,0 +1,99 @@
+"""Deletions in the registry: which bytes may be removed, who has claimed them, and how it ended."""
+
+import logging
+from collections.abc import Sequence
+
+import orjson
+
+from glance_common.context import RequestContext
+from glance_common.errors import Conflict, NotFound
+from glance_common.image import Deletion, Due, FailedDeletion
+from glance_common.registry_client.http import RegistryHttp, segment
+from glance_common.registry_client.uploads import MAX_ERROR
+from glance_common.status import LocationStatus
+
+LOG = logging.getLogger(__name__)
+
+
+class DeletionsClient:
+    """Claims bytes and records their removal. Every call may be repeated with the same token."""
+
+    def __init__(self, http: RegistryHttp) -> None:
+        self._http = http
+
+    def due(
+        self, context: RequestContext, *, limit: int, stores: Sequence[str] | None = None, scrub_time: float = 0
+    ) -> Due:
+        """Return at most ``limit`` locations that a claim with the same stores and scrub_time would get now."""
+        query = {"limit": limit, "stores": _listed(stores), "scrub_time": scrub_time}
+        answer = self._http.call(context, "GET", "/v1/deletions", query={"q": orjson.dumps(query).decode()})
+        return Due(locations=tuple(answer["locations"]), oldest=float(answer["oldest"]))
+
+    def claim(
+        self,
+        context: RequestContext,
+        location: str,
+        token: str,
+        *,
+        lease: int,
+        stores: Sequence[str] | None = None,
+        scrub_time: float = 0,
+    ) -> Deletion | None:
+        """Claim the bytes of ``location`` for ``lease`` seconds, or return None when they are not to be had.
+
+        ``stores`` are those that the caller can work (None = all); ``scrub_time`` is its own delay in seconds of images
+        deleted with a delay. Take a new ``token`` for each claim.
+        """
+        body = {"token": token, "lease": lease, "stores": _listed(stores), "scrub_time": scrub_time}
+        try:
+            answer = self._http.call(context, "POST", f"{_path(location)}/claim", body)
+        except (Conflict, NotFound) as error:
+            LOG.debug("%s", error.message)
+            return None
+        return Deletion.from_document(answer["deletion"])
+
+    def renew(self, context: RequestContext, location: str, token: str, *, lease: int) -> int:
+        """Hold the claim for ``lease`` seconds from now; raise Gone when it is over or another's."""
+        body = {"token": token, "lease": lease}
+        return int(self._http.call(context, "POST", f"{_path(location)}/renew", body)["lease"])
+
+    def done(self, context: RequestContext, location: str, token: str) -> bool:
+        """Say that the store holds nothing under the key any more; return whether the image is deleted with it.
+
+        Raises Gone when another has claimed the row meanwhile.
+        """
+        answer = self._http.call(context, "POST", f"{_path(location)}/done", {"token": token})
+        return bool(answer["image_deleted"])
+
+    def retry(
+        self, context: RequestContext, location: str, token: str, *, error: str, delay: float, max_attempts: int
+    ) -> LocationStatus:
+        """Give the claim back after a failure, to be tried again after ``delay`` seconds; return the row's status.
+
+        After ``max_attempts`` failures that is ``failed``. ``error`` is shown to operators and must not hold
+        credentials. Raises Gone when another has claimed the row meanwhile.
+        """
+        body = {"token": token, "error": error[:MAX_ERROR], "delay": delay, "max_attempts": max_attempts}
+        return LocationStatus(self._http.call(context, "POST", f"{_path(location)}/retry", body)["status"])
+
+    def failed(self, context: RequestContext, *, limit: int = 100, marker: str | None = None) -> list[FailedDeletion]:
+        """Return at most ``limit`` locations whose removal failed too often, by id, after the id ``marker``."""
+        query = {"q": orjson.dumps({"limit": limit, "marker": marker}).decode()}
+        answer = self._http.call(context, "GET", "/v1/deletions/failed", query=query)
+        return [FailedDeletion.from_document(row) for row in answer["locations"]]
+
+    def replay(self, context: RequestContext, location: str, attempt: str) -> FailedDeletion:
+        """Let a failed location be claimed again from now on, and return it.
+
+        Raises NotFound, and Conflict when its bytes are not to be removed.
+        """
+        answer = self._http.call(context, "POST", f"{_path(location)}/replay", {"attempt": attempt})
+        return FailedDeletion.from_document(answer["location"])
+
+
+def _listed(stores: Sequence[str] | None) -> list[str] | None:
+    return None if stores is None else list(stores)
+
+
+def _path(location: str) -> str:
+    return f"/v1/deletions/{segment(location)}"

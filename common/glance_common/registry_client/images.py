@@ -1,0 +1,79 @@
+"""Images in the registry: records, properties, tags, states."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from glance_common.context import RequestContext
+from glance_common.image import Image
+from glance_common.registry_client.http import RegistryHttp, segment
+from glance_common.status import ImageStatus
+
+
+class ImagesClient:
+    """Reads and writes image rows. Every write may be repeated with the same attempt id."""
+
+    def __init__(self, http: RegistryHttp) -> None:
+        self._http = http
+
+    def list(self, context: RequestContext, query: dict[str, Any]) -> list[Image]:
+        """Return a page of visible images; ``query`` is the object ``q`` of the protocol.
+
+        Raises BadRequest for an unknown marker, Forbidden for one that the caller may not see.
+        """
+        answer = self._http.call(context, "GET", "/v1/images", query={"q": orjson.dumps(query).decode()})
+        return [Image.from_document(document) for document in answer["images"]]
+
+    def get(self, context: RequestContext, image_id: str, *, locations: bool = False) -> Image:
+        """Return one visible image, with its active locations when asked; raise NotFound for any other."""
+        query = {"locations": "1"} if locations else None
+        return Image.from_document(self._http.call(context, "GET", _path(image_id), query=query)["image"])
+
+    def create(self, context: RequestContext, attempt: str, document: dict[str, Any]) -> Image:
+        """Make a queued image; raise Duplicate for an id that is or was in use."""
+        return self._write(context, "POST", "/v1/images", {"attempt": attempt, "image": document})
+
+    def update(
+        self, context: RequestContext, image_id: str, attempt: str, row_version: int, changes: dict[str, Any]
+    ) -> Image:
+        """Change columns, and replace all properties or tags, of the row as it was read; raise VersionConflict."""
+        body = {"attempt": attempt, "row_version": row_version, "changes": changes}
+        return self._write(context, "PATCH", _path(image_id), body)
+
+    def set_status(
+        self, context: RequestContext, image_id: str, attempt: str, sources: Sequence[ImageStatus], target: ImageStatus
+    ) -> Image:
+        """Take the image from one of ``sources`` to ``target``; raise StatusConflict with its ``status``."""
+        body = {"attempt": attempt, "from": list(sources), "to": target}
+        return self._write(context, "POST", f"{_path(image_id)}/status", body)
+
+    def delete(
+        self, context: RequestContext, image_id: str, attempt: str, *, delayed: bool, scrub_time: int
+    ) -> Sequence[str]:
+        """Delete the image and return the locations whose bytes are due for removal now.
+
+        ``scrub_time``: seconds to keep them when ``delayed``. Raises NotFound, Forbidden for a protected image.
+        """
+        body = {"attempt": attempt, "delayed": delayed, "scrub_time": scrub_time}
+        due: Sequence[str] = self._http.call(context, "DELETE", _path(image_id), body)["locations"]
+        return due
+
+    def restore(self, context: RequestContext, image_id: str, attempt: str) -> Image:
+        """Bring a deleted image back while all its bytes are there; raise NotFound, Conflict."""
+        return self._write(context, "POST", f"{_path(image_id)}/restore", {"attempt": attempt})
+
+    def add_tag(self, context: RequestContext, image_id: str, tag: str, attempt: str) -> Image:
+        """Put a tag on the image; one that is there already stays."""
+        return self._write(context, "PUT", f"{_path(image_id)}/tags/{segment(tag)}", {"attempt": attempt})
+
+    def remove_tag(self, context: RequestContext, image_id: str, tag: str, attempt: str) -> Image:
+        """Take a tag off the image; raise NotFound when it has none such."""
+        return self._write(context, "DELETE", f"{_path(image_id)}/tags/{segment(tag)}", {"attempt": attempt})
+
+    def _write(self, context: RequestContext, method: str, path: str, body: dict[str, Any]) -> Image:
+        return Image.from_document(self._http.call(context, method, path, body)["image"])
+
+
+def _path(image_id: str) -> str:
+    return f"/v1/images/{segment(image_id)}"

@@ -1,0 +1,40 @@
+"""Members in the registry: the projects that an image is shared with."""
+
+from glance_common.context import RequestContext
+from glance_common.image import Member
+from glance_common.registry_client.http import RegistryHttp, segment
+
+
+class MembersClient:
+    """Reads and writes memberships; a member sees only its own. Every write may be repeated with its attempt id."""
+
+    def __init__(self, http: RegistryHttp) -> None:
+        self._http = http
+
+    def list(self, context: RequestContext, image_id: str) -> list[Member]:
+        """Return the members that the caller may see; raise NotFound."""
+        answer = self._http.call(context, "GET", _path(image_id))
+        return [Member.from_document(document) for document in answer["members"]]
+
+    def get(self, context: RequestContext, image_id: str, member: str) -> Member:
+        """Return one member; raise NotFound also for those that the caller may not see."""
+        return Member.from_document(self._http.call(context, "GET", _path(image_id, member))["member"])
+
+    def add(self, context: RequestContext, image_id: str, member: str, attempt: str, *, quota: int) -> Member:
+        """Share the image with a project, pending; raise Duplicate, TooLarge above ``quota`` (negative = no limit)."""
+        body = {"attempt": attempt, "member": member, "quota": quota}
+        return Member.from_document(self._http.call(context, "POST", _path(image_id), body)["member"])
+
+    def set_status(self, context: RequestContext, image_id: str, member: str, attempt: str, status: str) -> Member:
+        """Change the status of a membership; raise NotFound."""
+        body = {"attempt": attempt, "status": status}
+        return Member.from_document(self._http.call(context, "PUT", _path(image_id, member), body)["member"])
+
+    def remove(self, context: RequestContext, image_id: str, member: str, attempt: str) -> None:
+        """Stop sharing the image with a project; raise NotFound."""
+        self._http.call(context, "DELETE", _path(image_id, member), {"attempt": attempt})
+
+
+def _path(image_id: str, member: str | None = None) -> str:
+    path = f"/v1/images/{segment(image_id)}/members"
+    return path if member is None else f"{path}/{segment(member)}"
