@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from oslo_config import cfg
+from tests.unit.api.fake_registry import FakeRegistry
 from werkzeug.test import TestResponse
 
 from glance_api import config as api_config
@@ -16,7 +17,6 @@ from glance_api.collaborators import Glance
 from glance_api.policy.enforcer import Enforcer
 from glance_api.settings import Settings
 from glance_common import config
-from tests.unit.api.fake_registry import FakeRegistry
 
 Options = dict[str, Any]
 

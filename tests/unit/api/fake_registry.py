@@ -118,7 +118,9 @@ class FakeMembers:
     def list(self, context: RequestContext, image_id: str) -> list[Member]:
         members = self._images.members
         owns = context.is_admin or self._images.rows[image_id].owner == context.project_id
-        return [row for (image, who), row in members.items() if image == image_id and (owns or who == context.project_id)]
+        return [
+            row for (image, who), row in members.items() if image == image_id and (owns or who == context.project_id)
+        ]
 
     def get(self, context: RequestContext, image_id: str, member: str) -> Member:
         for row in self.list(context, image_id):

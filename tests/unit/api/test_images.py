@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 import pytest
+from tests.unit.api.fake_registry import make_image
 
 from glance_common.image import ImageLocation
 from glance_common.status import ImageStatus
-from tests.unit.api.fake_registry import make_image
 
 ID = "11111111-1111-4111-8111-111111111111"
 
@@ -75,7 +75,9 @@ def test_create_refused(api, document, status, field):
     assert api.registry.images.writes == []
 
 
-@pytest.mark.parametrize("body", [b"", b"  ", b"{", b"null", b"5", b"[]", b'"x"', b"[{}]", b"\xff\xfe", b'{"name": NaN}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"  ", b"{", b"null", b"5", b"[]", b'"x"', b"[{}]", b"\xff\xfe", b'{"name": NaN}']
+)
 def test_s54_malformed_bodies_are_bad_requests(api, body):
     response = api.call("POST", "/v2/images", data=body)
     assert response.status_code == 400
@@ -133,7 +135,7 @@ def test_only_named_properties_when_additional_ones_are_off(make_api):
 
 
 def test_show_and_the_properties_it_hides(api):
-    properties = {"os_glance_stage_host": "http://node", "os_glance_hash_op_host": "http://node", "empty": None, "a": "b"}
+    properties = {"os_glance_stage_host": "http://x", "os_glance_hash_op_host": "http://x", "empty": None, "a": "b"}
     api.registry.images.rows[ID] = make_image(properties=properties)
     document = api.call("GET", f"/v2/images/{ID}").json
     assert (document["empty"], document["a"]) == ("", "b")
@@ -149,7 +151,9 @@ def test_s43_invisible_is_like_missing(api):
         ("PUT", "/tags/x"), ("DELETE", "/tags/x"), ("GET", "/members"), ("GET", "/members/x"), ("DELETE", "/members/x"),
         ("POST", "/members"), ("PUT", "/members/x"), ("PATCH", ""),
     ]
-    bodies = {("POST", "/members"): '{"member": "m"}', ("PUT", "/members/x"): '{"status": "accepted"}', ("PATCH", ""): "[]"}
+    bodies = {
+        ("POST", "/members"): '{"member": "m"}', ("PUT", "/members/x"): '{"status": "accepted"}', ("PATCH", ""): "[]",
+    }
     headers = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
     for method, rest in calls:
         answers = [
@@ -226,7 +230,8 @@ def test_locations_as_the_options_show_them(make_api):
     api.registry.images.rows[ID] = located()
     document = api.call("GET", f"/v2/images/{ID}").json
     assert document["locations"] == [
-        {"url": "fast://k2", "metadata": {"store": "fast"}}, {"url": "slow://k1", "metadata": {"a": 1, "store": "slow"}},
+        {"url": "fast://k2", "metadata": {"store": "fast"}},
+        {"url": "slow://k1", "metadata": {"a": 1, "store": "slow"}},
     ]
     assert document["direct_url"] == "fast://k2"
     assert document["stores"] == "fast,slow"

@@ -1,20 +1,21 @@
 """PATCH: both dialects and every row of the table in API section 7."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.api.conftest import make_conf
+from tests.unit.api.fake_registry import make_image
 
 from glance_api.services.images import Changes
 from glance_api.settings import Settings
 from glance_api.v2 import fields, patch
 from glance_api.v2.schemas import CustomProperties, ImageSchema
-from glance_common.errors import BadRequest, Conflict, Forbidden, GlanceError
+from glance_common.errors import BadRequest, Conflict, Forbidden
 from glance_common.status import ImageStatus
-from tests.unit.api.conftest import make_conf
-from tests.unit.api.fake_registry import make_image
 
 ID = "11111111-1111-4111-8111-111111111111"
 PATH = f"/v2/images/{ID}"
@@ -88,7 +89,8 @@ def test_nothing_to_do(owned):
             "os_glance_import_task", "os_glancex",
         )),
         (op("add", "/locations/-", {"url": "http://x/", "metadata": {}}), 403),
-        (op("add", "/locations/0", {}), 403), (op("replace", "/locations", []), 403), (op("remove", "/locations/0"), 403),
+        (op("add", "/locations/0", {}), 403), (op("replace", "/locations", []), 403),
+        (op("remove", "/locations/0"), 403),
         (op("add", "/name", 5), 400), (op("add", "/extra", None), 400), (op("add", "/extra", {}), 400),
         (op("add", "/protected", "yes"), 400), (op("replace", "/tags", "x"), 400),
         (op("replace", "/tags", ["t" * 256]), 400), (op("add", "/" + "p" * 256, "x"), 400),
@@ -108,7 +110,10 @@ def test_refused_and_unchanged(owned, operation, status):
 
 @pytest.mark.parametrize(
     "operation",
-    [{}, {"add": "/a", "remove": "/b", "value": "x"}, {"add": "/a"}, {"test": "/a", "value": "x"}, {"add": 5, "value": "x"}],
+    [
+        {}, {"add": "/a", "remove": "/b", "value": "x"}, {"add": "/a"}, {"test": "/a", "value": "x"},
+        {"add": 5, "value": "x"},
+    ],
 )
 def test_refused_in_the_older_dialect(owned, operation):
     assert change(owned, [operation], patch.V20).status_code == 400
@@ -189,12 +194,11 @@ operations = st.lists(
 
 @given(operations)
 def test_a_patch_changes_what_it_says_or_raises(document):
-    """Whatever comes in: a GlanceError of the 400 family, or changes that hold only what a client may write."""
+    """Whatever comes in is refused, or becomes changes that hold only what a client may write."""
     image = make_image(properties={"a": "1"})
     try:
         changes = patch.apply(image, patch.parse(document, patch.V21, SCHEMA), SCHEMA)
-    except GlanceError as error:
-        assert isinstance(error, BadRequest | Forbidden | Conflict)
+    except (BadRequest, Forbidden, Conflict):
         return
     assert set(changes.fields) <= set(fields.WRITABLE) - {"id", "tags"}
     expected = {"a": "1"}
@@ -214,12 +218,10 @@ leaves = st.none() | st.booleans() | st.text() | st.integers()
 
 @given(st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_any_json_is_answered(document):
-    """No document makes the parser fail in another way than by a GlanceError."""
+    """Whatever a document holds, it is parsed or refused."""
     for dialect in (patch.V20, patch.V21):
-        try:
+        with suppress(BadRequest, Forbidden):
             patch.parse(document if isinstance(document, list) else [document], dialect, SCHEMA)
-        except GlanceError as error:
-            assert error.code in (400, 403)
 
 
 def test_no_change_is_an_empty_document():

@@ -1,5 +1,6 @@
 """The query string of a list request (API section 6)."""
 
+from contextlib import suppress
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -128,7 +129,5 @@ def test_whatever_comes_is_parsed_or_refused(pairs):
 
 @given(st.text(st.characters(max_codepoint=255), max_size=40))
 def test_raw_query_strings(text):
-    try:
+    with suppress(BadRequest):
         parse(text)
-    except BadRequest as error:
-        assert error.message

@@ -1,0 +1,212 @@
+"""What holds for every call (API section 0): ids, errors, bodies, methods, the access log, the guards."""
+
+import logging
+
+import pytest
+from werkzeug.wsgi import FileWrapper
+
+from glance_api import faults
+from glance_api.access import Access
+from glance_api.hooks import NoRuleAsked
+from glance_common.errors import BadRequest, InternalError, RangeNotSatisfiable, Unavailable
+
+IMAGE = "/v2/images/11111111-1111-4111-8111-111111111111"
+
+
+def test_request_ids(api):
+    assert api.call("GET", "/v2/images").headers["x-openstack-request-id"].startswith("req-")
+    for sent, answered in (("abc", "req-abc"), ("req-abc", "req-abc")):
+        response = api.call("GET", "/v2/images", headers={"X-Openstack-Request-ID": sent})
+        assert response.headers.getlist("x-openstack-request-id") == [answered]
+
+
+def test_s57_long_request_ids_are_refused(make_api):
+    api = make_api()
+    assert api.call("GET", "/v2/images", headers={"X-Openstack-Request-ID": "x" * 64}).status_code == 200
+    refused = api.call("GET", "/", headers={"X-Openstack-Request-ID": "x" * 65})
+    assert refused.status_code == 431
+    assert refused.headers["x-openstack-request-id"].startswith("req-")
+    assert api.call("GET", "/v2/images", headers={"X-Openstack-Request-ID": "a b"}).status_code == 400
+    unlimited = make_api(max_request_id_length=0)
+    assert unlimited.call("GET", "/v2/images", headers={"X-Openstack-Request-ID": "x" * 500}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("", "text/plain; charset=UTF-8"), ("*/*", "text/plain; charset=UTF-8"),
+        ("application/json", "application/json"),
+        ("application/json, text/html;q=0.5", "application/json"), ("image/png", "text/plain; charset=UTF-8"),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", "text/html; charset=UTF-8"),
+        ("text/html;q=0, application/json;q=0.1", "application/json"), ("nonsense;;q=x", "text/plain; charset=UTF-8"),
+    ],
+)
+def test_error_bodies(api, accept, kind):
+    response = api.call("GET", IMAGE, headers={"Accept": accept})
+    assert (response.status_code, response.headers["Content-Type"]) == (404, kind)
+    assert "No image found with ID" in response.text
+    if kind == "application/json":
+        assert response.json == {
+            "code": 404, "title": "Not Found", "message": f"No image found with ID {IMAGE.removeprefix('/v2/images/')}",
+        }
+
+
+def test_s58_html_is_escaped():
+    answer = faults.from_error(BadRequest("<script>alert(1)</script>"), "text/html")
+    assert b"<script>" not in answer.body
+    assert b"&lt;script&gt;" in answer.body
+
+
+def test_headers_of_errors():
+    assert faults.from_error(Unavailable("busy", retry_after=5), "").headers["Retry-After"] == "5"
+    assert faults.from_error(RangeNotSatisfiable("range", size=9), "").headers["Content-Range"] == "bytes */9"
+
+
+def test_500_says_nothing(api, caplog):
+    assert "secret" not in faults.from_error(InternalError("secret"), "").body.decode()
+
+    def broken(*_args, **_kwargs):
+        raise RuntimeError("secret detail")
+
+    api.registry.images.get = broken
+    response = api.call("GET", IMAGE)
+    assert response.status_code == 500
+    assert "secret" not in response.text
+    assert "Traceback" not in response.text
+    assert "secret detail" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("PUT", "/v2/images", "GET, POST"), ("POST", IMAGE, "DELETE, GET, PATCH"),
+        ("POST", f"{IMAGE}/file", "GET, PUT"), ("POST", "/v2/schemas/image", "GET"),
+        ("GET", f"{IMAGE}/actions/deactivate", "POST"), ("GET", f"{IMAGE}/tags/x", "DELETE, PUT"),
+        ("PUT", f"{IMAGE}/members", "GET, POST"), ("POST", f"{IMAGE}/members/x", "DELETE, GET, PUT"),
+        ("OPTIONS", "/v2/images", "GET, POST"), ("BREW", "/v2/images", "GET, POST"),
+    ],
+)
+def test_wrong_methods(api, method, path, allow):
+    response = api.call(method, path)
+    assert (response.status_code, response.headers["Allow"]) == (405, allow)
+
+
+@pytest.mark.parametrize(
+    ("method", "status"), [("GET", 404), ("POST", 404), ("PATCH", 404), ("OPTIONS", 501), ("BREW", 501)]
+)
+def test_unknown_paths(api, method, status):
+    assert api.call(method, "/v2/nothing/here").status_code == status
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", IMAGE), ("DELETE", IMAGE), ("GET", f"{IMAGE}/file"), ("POST", f"{IMAGE}/actions/deactivate"),
+        ("POST", f"{IMAGE}/actions/reactivate"), ("PUT", f"{IMAGE}/tags/x"), ("DELETE", f"{IMAGE}/tags/x"),
+        ("GET", f"{IMAGE}/members"), ("GET", f"{IMAGE}/members/x"), ("DELETE", f"{IMAGE}/members/x"),
+        ("GET", "/v2/schemas/image"),
+    ],
+)
+def test_bodies_where_none_belongs(api, method, path):
+    assert api.call(method, path, data=b"{}").status_code == 400
+    assert api.call(method, path, headers={"Transfer-Encoding": "chunked"}).status_code == 400
+
+
+@pytest.mark.parametrize("path", [f"{IMAGE}/tags/a\xff", f"{IMAGE}/tags/a\0b", "/v2/images\xff"])
+def test_s54_paths_that_are_not_text(api, path):
+    assert api.call("PUT", "/", environ_overrides={"PATH_INFO": path}).status_code == 400
+
+
+@pytest.mark.parametrize("query", ["name=%FF", "x=%00"])
+def test_s54_queries_that_are_not_text(api, query):
+    assert api.call("GET", f"/v2/images?{query}").status_code == 400
+
+
+def test_no_identity(make_api):
+    client = make_api().app.test_client()
+    for path in ("/v2/images", "/v2/nothing", "/v2/schemas/image"):
+        assert client.get(path).status_code == 401
+    anonymous = make_api(allow_anonymous_access=True).app.test_client()
+    assert anonymous.get(IMAGE).status_code == 404
+    refused = anonymous.post("/v2/images", data="{}")
+    assert refused.status_code == 403
+    assert "Read-only access" in refused.text
+
+
+def test_healthcheck(make_api, tmp_path):
+    switch = tmp_path / "off"
+    client = make_api(healthcheck__disable_by_file_path=str(switch)).app.test_client()
+    assert (client.get("/healthcheck").status_code, client.get("/healthcheck").text) == (200, "OK\n")
+    switch.touch()
+    assert client.get("/healthcheck").status_code == 503
+
+
+def test_a_route_that_asks_no_rule_fails(api):
+    api.app.add_url_rule("/v2/forgotten", "forgotten", lambda: "ok")
+    with pytest.raises(NoRuleAsked):
+        api.call("GET", "/v2/forgotten")
+    api.app.testing = False
+    assert api.call("GET", "/v2/forgotten").status_code == 200
+
+
+def fields(record: logging.LogRecord) -> dict[str, object]:
+    names = ("user", "project", "bytes_in", "bytes_out")
+    return {name: vars(record)[name] for name in names}
+
+
+def test_access_log(api, caplog):
+    caplog.set_level(logging.INFO, "glance_api.access")
+    response = api.call("POST", "/v2.1/images?x=1", data=b"{}", buffered=True)
+    (record,) = caplog.records
+    assert record.getMessage() == "POST /v2.1/images?x=1 201"
+    assert fields(record) == {"user": "someone", "project": "own", "bytes_in": "2", "bytes_out": len(response.data)}
+    assert vars(record)["ms"] >= 0
+
+
+def run(app, environ=None):
+    started = []
+    body = Access(app, 64)(
+        {"REQUEST_METHOD": "GET", "PATH_INFO": "/x", **(environ or {})}, lambda *args: started.append(args)
+    )
+    return started, body
+
+
+def test_access_log_of_a_stream_comes_at_its_end(caplog):
+    caplog.set_level(logging.INFO, "glance_api.access")
+    closed = []
+
+    class Body:
+        def __iter__(self):
+            yield from (b"abc", b"de", b"never sent")
+
+        def close(self):
+            closed.append(True)
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        return Body()
+
+    _, body = run(app)
+    pieces = iter(body)
+    assert [next(pieces), next(pieces)] == [b"abc", b"de"]
+    assert not caplog.records
+    body.close()
+    assert closed == [True]
+    assert fields(caplog.records[0])["bytes_out"] == 3
+
+
+def test_a_file_for_sendfile_stays_itself(caplog, tmp_path):
+    caplog.set_level(logging.INFO, "glance_api.access")
+    (tmp_path / "f").write_bytes(b"12345")
+    file = (tmp_path / "f").open("rb")
+
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Length", "5")])
+        return FileWrapper(file)
+
+    _, body = run(app, {"wsgi.file_wrapper": FileWrapper})
+    assert type(body) is FileWrapper
+    assert not caplog.records
+    body.close()
+    assert file.closed
+    assert fields(caplog.records[0])["bytes_out"] == 5
