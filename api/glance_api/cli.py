@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from oslo_config import cfg
 
 from glance_api import config as api_config
+from glance_api import policy
 from glance_api.auth import choose
 from glance_api.wsgi import app_factory
 from glance_common import config, log, server
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def load(arguments: Sequence[str]) -> cfg.ConfigOpts:
     """Read the configuration. Raises ConfigError."""
-    return config.load(PROG, arguments, [*api_config.list_opts(), *api_config.policy_opts()])
+    return config.load(PROG, arguments, [*api_config.list_opts(), *policy.list_opts()])
 
 
 def warnings(conf: cfg.ConfigOpts) -> list[str]:

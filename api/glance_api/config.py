@@ -3,10 +3,7 @@
 The table holds what the daemons share as well; the options of a store are in its driver.
 """
 
-import copy
-
 from oslo_config import cfg, types
-from oslo_policy import opts as library_opts
 
 from glance_common import config, server
 from glance_common.config import OptionTable
@@ -129,11 +126,6 @@ HEALTHCHECK_OPTS: list[cfg.Opt] = [
         help="While this file exists /healthcheck answers 503, so that a load balancer takes this server out.",
     ),
 ]
-
-
-def policy_opts() -> OptionTable:
-    """Return the policy library's own option objects: it registers them again, and two that differ would clash."""
-    return [(group, [copy.deepcopy(opt) for opt in table]) for group, table in library_opts.list_opts()]
 
 
 def list_opts() -> OptionTable:

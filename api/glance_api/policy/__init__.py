@@ -1,11 +1,17 @@
 """The only place that says who may do what; asked by the services."""
 
-from oslo_policy import policy
+from oslo_policy import opts, policy
 
 from glance_api.policy import base, images, members
+from glance_common.config import OptionTable
 
 RULES: list[policy.RuleDefault] = [*base.RULES, *images.RULES, *members.RULES]
 """The default of every rule that a call asks."""
+
+
+def list_opts() -> OptionTable:
+    """Return the library's own options, which it registers again with its first enforcer."""
+    return [(group, list(options)) for group, options in opts.list_opts()]
 
 
 def list_rules() -> list[policy.RuleDefault]:

@@ -12,6 +12,7 @@ from tests.unit.api.fake_registry import FakeRegistry
 from werkzeug.test import TestResponse
 
 from glance_api import config as api_config
+from glance_api import policy
 from glance_api.app import create_app
 from glance_api.collaborators import Glance
 from glance_api.policy.enforcer import Enforcer
@@ -24,7 +25,7 @@ Options = dict[str, Any]
 def make_conf(options: Options | None = None, files: list[str] | None = None) -> cfg.ConfigOpts:
     """Return the options of glance-api; names are ``option`` or ``group.option``."""
     conf = cfg.ConfigOpts()
-    config.register(conf, [*api_config.list_opts(), *api_config.policy_opts()])
+    config.register(conf, [*api_config.list_opts(), *policy.list_opts()])
     conf([], project="glance", prog="glance-api", default_config_files=files or [])
     for name, value in (options or {}).items():
         group, _, option = name.rpartition(".")
