@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -74,8 +75,7 @@ class _Record:
         self._environ = environ
         self._started = time.monotonic()
         # What is logged is what the client asked for: inner layers rewrite the path.
-        query = environ.get("QUERY_STRING")
-        self._target = environ.get("PATH_INFO", "") + (f"?{query}" if query else "")
+        self._target = environ.get("RAW_URI") or quote(environ.get("PATH_INFO", ""), encoding="latin-1")
         self._status = "-"
         self._length: str | None = None
         self.sent = 0

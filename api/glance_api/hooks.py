@@ -14,7 +14,7 @@ from glance_api.auth import identity
 from glance_api.policy.enforcer import rules_asked
 from glance_api.request import glance, refuse_body
 from glance_common.body import ClientGone
-from glance_common.errors import BadRequest, Forbidden, GlanceError, InternalError
+from glance_common.errors import BadRequest, Forbidden, GlanceError, InternalError, Unavailable
 
 LOG = logging.getLogger(__name__)
 
@@ -84,7 +84,9 @@ def _guard_policy(response: Response) -> Response:
 
 def _glance_error(error: GlanceError) -> Response:
     if error.code >= 500:
-        LOG.error("%s %s: %s", request.method, request.path, error.message, exc_info=error.__cause__)
+        # That something behind us is down is said in one line; the traceback of a defect is needed to find it.
+        trace = None if isinstance(error, Unavailable) else error
+        LOG.error("%s %s: %s", request.method, request.path, error.message, exc_info=trace)
     return _response(faults.from_error(error, _accept()))
 
 

@@ -7,6 +7,7 @@ import orjson
 from flask import Response, current_app, g, request
 
 from glance_api import documents
+from glance_api.access import BYTES_IN
 from glance_api.collaborators import Glance
 from glance_common.body import announced_length, read_pieces
 from glance_common.context import RequestContext
@@ -86,4 +87,5 @@ def _body() -> bytes:
         body += piece
         if len(body) > limit:
             raise too_large
+    request.environ[BYTES_IN] = len(body)
     return bytes(body)
