@@ -91,8 +91,12 @@ def register(conf: cfg.ConfigOpts, table: OptionTable) -> None:
         conf.register_opts(options, None if group == "DEFAULT" else group)
 
 
-def load(prog: str, argv: Sequence[str], table: OptionTable, cli: Sequence[cfg.Opt] = ()) -> cfg.ConfigOpts:
+def load(
+    prog: str, argv: Sequence[str], table: OptionTable, cli: Sequence[cfg.Opt] = (), others: Sequence[str] = ()
+) -> cfg.ConfigOpts:
     """Read the configuration of ``prog`` from the command line and the files it names.
+
+    ``cli`` are options of the command line only; ``others`` are programs whose default files are read first.
 
     Without ``--config-file`` the files are ``<prog>.conf`` in the first of ``~/.glance``, ``~``, ``/etc/glance`` and
     ``/etc`` that has it, then ``<prog>.conf.d``; the environment variable OS_GLANCE_CONFIG_DIR replaces the search.
@@ -106,7 +110,7 @@ def load(prog: str, argv: Sequence[str], table: OptionTable, cli: Sequence[cfg.O
     conf.register_cli_opts([opt for opt in LOG_OPTS if any(opt is known for _, opts in table for known in opts)])
     register(conf, table)
     try:
-        conf(list(argv), project="glance", prog=prog, default_config_files=_default_files(prog))
+        conf(list(argv), project="glance", prog=prog, default_config_files=_default_files([*others, prog]))
     except (cfg.ConfigFileParseError, cfg.ConfigFilesNotFoundError, cfg.ConfigDirNotFoundError) as error:
         raise ConfigError("-", "--config-file", "", str(error)) from None
     except cfg.ConfigFileValueError as error:
@@ -115,14 +119,12 @@ def load(prog: str, argv: Sequence[str], table: OptionTable, cli: Sequence[cfg.O
     return conf
 
 
-def _default_files(prog: str) -> list[str] | None:
-
-
+def _default_files(progs: Sequence[str]) -> list[str]:
     directory = os.environ.get("OS_GLANCE_CONFIG_DIR")
     if directory is None:
-        return None
-    path = Path(directory) / f"{prog}.conf"
-    return [str(path)] if path.exists() else []
+        return [path for prog in progs for path in cfg.find_config_files(project="glance", prog=prog)]
+    paths = (Path(directory) / f"{prog}.conf" for prog in progs)
+    return [str(path) for path in paths if path.exists()]
 
 
 def check_values(conf: cfg.ConfigOpts, table: OptionTable) -> None:

@@ -13,24 +13,38 @@ UMASK = 0o027
 """Files of the services are not for everybody (the original sets the same)."""
 
 
-def list_opts(*, bind_host_default: str | None, bind_port_default: int) -> OptionTable:
-    """Return the server's options; without a ``bind_host_default``, ``ServerSettings.from_conf`` has it."""
+def list_opts(
+    *, bind_host_default: str | None, bind_port_default: int, most_workers: int | None = None, threads_default: int = 32
+) -> OptionTable:
+    """Return the server's options; without a ``bind_host_default``, ``ServerSettings.from_conf`` has it.
+
+    ``most_workers`` bounds the default number of processes, for a service whose threads cost something elsewhere.
+    """
     return [
         ("DEFAULT", [
             cfg.HostAddressOpt("bind_host", default=bind_host_default, help="Address to listen on."),
             cfg.PortOpt("bind_port", default=bind_port_default, help="Port to listen on."),
-            *_PROCESS_OPTS, *_CONNECTION_OPTS, *_TLS_OPTS,
+            *_worker_opts(most_workers, threads_default), *_PROCESS_OPTS, *_CONNECTION_OPTS, *_TLS_OPTS,
         ]),
         ("oslo_middleware", _PROXY_OPTS),
     ]
 
 
+def _worker_opts(most_workers: int | None, threads_default: int) -> list[cfg.Opt]:
+    cpus = len(os.sched_getaffinity(0))
+    return [
+        cfg.IntOpt(
+            "workers", min=0, default=min(cpus, most_workers or cpus),
+            sample_default="number of CPUs" + (f", at most {most_workers}" if most_workers else ""),
+            help="Worker processes; 0 and 1 both mean one.",
+        ),
+        cfg.IntOpt(
+            "threads", min=1, default=threads_default, help="Requests that one worker serves at the same time."
+        ),
+    ]
+
+
 _PROCESS_OPTS: list[cfg.Opt] = [
-    cfg.IntOpt(
-        "workers", min=0, default=len(os.sched_getaffinity(0)), sample_default="number of CPUs",
-        help="Worker processes; 0 and 1 both mean one.",
-    ),
-    cfg.IntOpt("threads", min=1, default=32, help="Requests that one worker serves at the same time."),
     cfg.IntOpt("backlog", min=1, default=4096, help="Connections that may wait to be accepted."),
     cfg.IntOpt(
         "graceful_timeout", min=0, default=3600,

@@ -108,7 +108,38 @@ sa.Index("uq_locations_attempt", locations.c.attempt, unique=True)
 sa.Index("ix_locations_image_id", locations.c.image_id)
 # What a sweep looks for: everything that is not at rest.
 sa.Index(
-    "ix_locations_due", sa.text("coalesce(not_before, lease_until)"),
+    "ix_locations_due", sa.func.coalesce(locations.c.not_before, locations.c.lease_until),
     postgresql_where=sa.text("status IN ('writing','pending_delete','deleting','reaping') OR late_passes > 0"),
 )
 sa.Index("ix_locations_failed", locations.c.image_id, postgresql_where=sa.text("status = 'failed'"))
+
+# Lists. Each index serves one arm of a list (visibility.py) in one order, so that a page costs the same at any depth.
+# Nulls sort as the empty text and as 0, in index and marker alike, hence the coalesce.
+LISTED = "status NOT IN ('deleted', 'pending_delete', 'killed')"
+"""The rows that lists show; an index is usable only for queries that repeat this text."""
+
+_ARMS = {
+    "everyone": ((), "visibility <> 'community'"),
+    "public": ((), "visibility = 'public'"),
+    "community": ((), "visibility = 'community'"),
+    "own": ((images.c.owner,), "visibility <> 'public'"),
+}
+_ORDERS: dict[str, tuple[sa.ColumnElement[object], ...]] = {
+    "created_at": (images.c.created_at, images.c.id),
+    "updated_at": (images.c.updated_at, images.c.created_at, images.c.id),
+    "name": (sa.func.coalesce(images.c.name, sa.literal_column("''")), images.c.created_at, images.c.id),
+    "size": (sa.func.coalesce(images.c.size, sa.literal_column("0")), images.c.created_at, images.c.id),
+    "id": (images.c.id,),
+}
+for _arm, (_prefix, _clause) in _ARMS.items():
+    for _key, _columns in _ORDERS.items():
+        sa.Index(f"ix_images_{_arm}_{_key}", *_prefix, *_columns, postgresql_where=sa.text(f"{LISTED} AND {_clause}"))
+sa.Index(
+    "ix_images_properties", images.c.properties, postgresql_using="gin",
+    postgresql_ops={"properties": "jsonb_path_ops"}, postgresql_where=sa.text(LISTED),
+)
+sa.Index("ix_images_tags", images.c.tags, postgresql_using="gin", postgresql_where=sa.text(LISTED))
+# The images shared with a project, newest first, without looking at a single image row that is not on the page.
+sa.Index(
+    "ix_members_shared_with", members.c.member, members.c.status, members.c.image_created_at, members.c.image_id,
+)
