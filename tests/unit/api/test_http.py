@@ -158,7 +158,7 @@ def test_access_log(api, caplog):
     caplog.set_level(logging.INFO, "glance_api.access")
     response = api.call("POST", "/v2.1/images?x=1", data=b"{}", buffered=True)
     (record,) = caplog.records
-    assert record.getMessage() == "POST /v2.1/images 201"
+    assert record.getMessage() == "POST /v2.1/images?x=1 201"
     assert fields(record) == {"user": "someone", "project": "own", "bytes_in": 2, "bytes_out": len(response.data)}
     assert vars(record)["ms"] >= 0
 

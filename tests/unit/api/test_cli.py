@@ -1,0 +1,84 @@
+"""Start of glance-api: what stops it, what is only named, and what --check-config answers."""
+
+import pytest
+
+from glance_api import cli
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch, capsys):
+    """Return a function that starts glance-api with this configuration as far as serving, which is replaced."""
+    served = []
+    monkeypatch.setattr(cli.server, "serve", lambda settings, factory, **_: served.append((settings, factory)))
+    monkeypatch.setattr(cli.log, "setup", lambda *_: None)
+    secret = tmp_path / "secret"
+    secret.write_text("x" * 64)
+    secret.chmod(0o600)
+
+    def run(text="", *arguments):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        path = tmp_path / "glance-api.conf"
+        path.write_text(
+            f"[DEFAULT]\ntransport_url = filesystem://{tmp_path}/queue\n{text}\n"
+            f"[registry]\ncontext_secret_file = {secret}\n"
+            f"[glance_store]\nstores = file\nfilesystem_store_datadir = {tmp_path}/images\n"
+        )
+        code = cli.main(["--config-file", str(path), *arguments])
+        return code, served, capsys.readouterr().err
+
+    return run
+
+
+def test_a_plain_start(start):
+    code, served, err = start("bind_port = 19292\nworkers = 3")
+    assert (code, err) == (0, "")
+    settings, _factory = served[0]
+    assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 19292, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("limit_param_default = 0", "limit_param_default"),
+        ("api_limit_max = many", "api_limit_max"),
+        ("image_size_cap = 9223372036854775808", "image_size_cap"),
+        ("hashing_algorithm = crc32", "hashing_algorithm"),
+        ("bind_host = 0.0.0.0", "allow_insecure_bind"),
+        ("[paste_deploy]\nflavor = keystoen", "flavor"),
+        ("[oslo_policy]\npolicy_file = none.yaml", "policy_file"),
+        ("[oslo_policy]\nenforce_new_defaults = maybe", "enforce_new_defaults"),
+        ("[image_format]\ngpt_safety_checks_nonfatal = all", "gpt_safety_checks_nonfatal"),
+        ("schema_image_file = none.json", "schema_image_file"),
+        ("transport_url = carrier-pigeon://x", "transport_url"),
+    ],
+)
+def test_what_stops_the_start(start, text, said):
+    code, served, err = start(text)
+    assert (code, served) == (1, [])
+    assert err.startswith("glance-api: ")
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_an_open_door_on_purpose(start):
+    code, served, _ = start("bind_host = 0.0.0.0\nallow_insecure_bind = true")
+    assert code == 0
+    assert served[0][0].host == "0.0.0.0"
+
+
+def test_unknown_names_are_warnings_and_fail_the_check(start, caplog):
+    assert start("limit_param_defualt = 5")[0] == 0
+    assert "did you mean limit_param_default?" in caplog.text
+    code, served, _ = start("limit_param_defualt = 5", "--check-config")
+    assert (code, len(served)) == (1, 1)
+    assert start("", "--check-config")[0] == 0
+
+
+def test_groups_of_stores_are_known(start, tmp_path, caplog):
+    text = (
+        "enabled_backends = fast:file\n[glance_store]\ndefault_backend = fast\n"
+        f"[fast]\nfilesystem_store_datadir = {tmp_path}/fast\nweight = 5\n"
+    )
+    (tmp_path / "fast").mkdir()
+    assert start(text, "--check-config")[0] == 0
+    assert "not a known" not in caplog.text

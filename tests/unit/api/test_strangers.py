@@ -1,0 +1,101 @@
+"""Every route, called by those who may not: no answer but 401, 403 or 404, and nothing happens.
+
+New routes are found by themselves: whoever adds one without a policy rule fails here.
+"""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tests.unit.api.fake_registry import TIME, make_image
+
+from glance_common.image import ImageLocation, Member
+from glance_common.status import ImageStatus
+
+ID = "11111111-1111-4111-8111-111111111111"
+BODIES: dict[tuple[str, str], tuple[str, str]] = {
+    ("POST", "/v2/images"): ("application/json", "{}"),
+    ("PATCH", "/v2/images/<image_id>"): ("application/openstack-images-v2.1-json-patch", "[]"),
+    ("PUT", "/v2/images/<image_id>/file"): ("application/octet-stream", "data"),
+    ("POST", "/v2/images/<image_id>/members"): ("application/json", '{"member": "m"}'),
+    ("PUT", "/v2/images/<image_id>/members/<rest:member_id>"): ("application/json", '{"status": "accepted"}'),
+}
+"""Requests that need a body to be well-formed, with its Content-Type."""
+
+
+@pytest.fixture(params=["private", "shared", "public", "community"])
+def guarded(request, make_api):
+    """An API with one active image of project ``own``, whose permits and stores count what is taken from them."""
+    api = make_api()
+    taken: list[str] = []
+    glance = api.app.extensions["glance"]
+    object.__setattr__(glance, "permits", SimpleNamespace(take=lambda: lambda: None))
+    stores = SimpleNamespace(
+        default=SimpleNamespace(id="fast", capabilities=SimpleNamespace(add=True), add=lambda *_: taken.append("add")),
+        get=lambda _store: SimpleNamespace(open=lambda *_: taken.append("open")),
+    )
+    object.__setattr__(glance, "stores", stores)
+    api.registry.images.rows[ID] = make_image(
+        visibility=request.param, status=ImageStatus.ACTIVE, size=4, locations=(ImageLocation("l", "fast", ID, {}),),
+        tags=["t"],
+    )
+    api.registry.images.members[ID, "m"] = Member(ID, "m", "pending", TIME, TIME)
+    api.taken = taken
+    return api
+
+
+def calls(app: Any) -> list[tuple[str, str, str]]:
+    """Return (method, rule, path) of every route that is not marked as asking no policy."""
+    found = []
+    for rule in app.url_map.iter_rules():
+        view = app.view_functions[rule.endpoint]
+        path = rule.rule.replace("<image_id>", ID).replace("<rest:tag>", "t").replace("<rest:member_id>", "m")
+        assert "<" not in path, f"say what stands for the variable parts of {rule.rule}"
+        if not hasattr(view, "without_policy"):
+            found += [(method, rule.rule, path) for method in sorted(rule.methods)]
+    return found
+
+
+STRANGERS = {
+    "a project without roles": {"project": "stranger", "roles": ""},
+    "the owner without roles": {"project": "own", "roles": ""},
+    "nobody's token": {"project": "own", "roles": "member,reader", "headers": {"X-Identity-Status": "Invalid"}},
+}
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_no_route_opens_for(stranger, guarded):
+    walked = calls(guarded.app)
+    assert len(walked) > 15
+    for method, rule, path in walked:
+        content_type, body = BODIES.get((method, rule), ("", ""))
+        caller = dict(STRANGERS[stranger])
+        headers = {"Content-Type": content_type, **caller.pop("headers", {})}
+        response = guarded.call(method, path, data=body, headers=headers, **caller)
+        expected = (401,) if stranger == "nobody's token" else (403, 404)
+        assert response.status_code in expected, (method, rule, response.status_code, response.text)
+    assert guarded.registry.images.writes == []
+    assert guarded.published == []
+    assert guarded.taken == []
+    assert guarded.registry.images.rows[ID].status == "active"
+
+
+def test_who_owns_it_does_get_through(guarded):
+    """The counter-proof: with the right roles the same walk is answered otherwise."""
+    answers = set()
+    for method, rule, path in calls(guarded.app):
+        if rule.endswith("/file"):
+            continue
+        content_type, body = BODIES.get((method, rule), ("", ""))
+        answers.add(guarded.call(method, path, data=body, headers={"Content-Type": content_type}).status_code)
+    assert answers >= {200, 201, 204}
+
+
+def test_routes_without_a_rule_are_few_and_have_a_reason(api):
+    reasons = {
+        rule.rule: getattr(api.app.view_functions[rule.endpoint], "without_policy", None)
+        for rule in api.app.url_map.iter_rules()
+    }
+    assert {rule for rule, reason in reasons.items() if reason} == {
+        "/healthcheck", "/v2/schemas/image", "/v2/schemas/images", "/v2/schemas/member", "/v2/schemas/members",
+    }
