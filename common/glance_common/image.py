@@ -112,7 +112,7 @@ class Deletion:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Locations whose bytes may be removed now, oldest first; ``oldest`` is the age in seconds of the longest due one."""
+    """Locations whose bytes may be removed now, oldest first; ``oldest``: seconds since the longest due one is due."""
 
     locations: tuple[str, ...]
     oldest: float

@@ -1,0 +1,125 @@
+"""The locations table, owner of every byte: how its rows are locked and how they change.
+
+Every transition locks the image row first and its locations after it, so that delete, restore, commit and claims of one
+image happen one after another and never wait for each other in a circle. Time is the database's ``now()`` only: the
+clocks of the hosts do not matter. ``now()`` is when the transaction began, so that waiting for a lock can make a lease
+look longer than it is, never shorter.
+
+What a row says beside its status:
+
+- ``on_fail`` is set from the start of an attempt until its commit: null means that the bytes were once complete.
+- ``lease_until`` is set while somebody holds the row: a writer (status ``writing``, or ``pending_delete`` when the
+  image was deleted under its hands), or the claim ``token``. Null together with a token means that the claim is over.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from glance_common import errors
+from glance_common.status import (
+    ImageStatus,
+    LocationStatus,
+    location_may_become,
+    may_become,
+)
+from glance_registry.db.tables import images, locations
+
+LATE_PASSES = 2
+"""How often the key of a dead writer is deleted again after the first time: it may wake up and still write."""
+
+
+def seconds(number: float) -> timedelta:
+    """Return an interval to add to the database's ``now()``."""
+    return timedelta(seconds=number)
+
+
+def after(number: float) -> sa.ColumnElement[Any]:
+    """Return the database's time ``number`` seconds from now."""
+    return sa.func.now() + seconds(number)
+
+
+def lock_image(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> sa.Row[Any] | None:
+    """Lock and return the one image row that meets ``conditions``, or None."""
+    return connection.execute(sa.select(images).where(*conditions).with_for_update(of=images)).one_or_none()
+
+
+def lock_owner(
+    connection: sa.Connection, condition: sa.ColumnElement[bool]
+) -> tuple[sa.Row[Any], sa.Row[Any]] | None:
+    """Lock the image of the one location that meets ``condition``, then the location; return both, or None."""
+    # A location never changes its image, so the subquery may be read without a lock.
+    image = lock_image(connection, images.c.id == sa.select(locations.c.image_id).where(condition).scalar_subquery())
+    if image is None:
+        return None
+    location = connection.execute(sa.select(locations).where(condition).with_for_update()).one_or_none()
+    return None if location is None else (image, location)
+
+
+def lock_locations(connection: sa.Connection, image_id: str) -> list[sa.Row[Any]]:
+    """Lock and return the locations of an image whose row is locked already."""
+    select = sa.select(locations).where(locations.c.image_id == image_id).order_by(locations.c.position)
+    return list(connection.execute(select.with_for_update()))
+
+
+def set_image(connection: sa.Connection, image: sa.Row[Any], new: ImageStatus, **values: Any) -> None:
+    """Move a locked image to status ``new``, compare-and-set; raise StatusConflict when the table forbids it."""
+    old = ImageStatus(image.status)
+    if not may_become(old, new):
+        raise status_conflict(old, new)
+    update = (
+        sa.update(images)
+        .where(images.c.id == image.id, images.c.status == old)
+        .values(status=new, updated_at=sa.func.now(), row_version=images.c.row_version + 1, **values)
+    )
+    if connection.execute(update).rowcount != 1:
+        raise status_conflict(old, new)
+
+
+def fail_image(connection: sa.Connection, image: sa.Row[Any], location: sa.Row[Any]) -> None:
+    """Give the image of a failed or dead attempt the status that the attempt named for this case.
+
+    Nothing happens to an image that is not waiting for this attempt any more. Size and virtual size go back to unknown
+    (lifecycle section 2).
+    """
+    if image.status == ImageStatus.SAVING:
+        set_image(connection, image, ImageStatus(location.on_fail), size=None, virtual_size=None)
+
+
+def set_location(connection: sa.Connection, location: sa.Row[Any], new: LocationStatus, **values: Any) -> None:
+    """Move a locked location to status ``new``, compare-and-set; raise Conflict when the table forbids it."""
+    old = LocationStatus(location.status)
+    if not location_may_become(old, new):
+        raise errors.Conflict(f"a location cannot go from {old} to {new}", reason=str(old))
+    change_location(connection, location, status=new, **values)
+
+
+def change_location(connection: sa.Connection, location: sa.Row[Any], **values: Any) -> None:
+    """Change columns of a locked location."""
+    update = sa.update(locations).where(locations.c.id == location.id, locations.c.status == location.status)
+    if connection.execute(update.values(**values)).rowcount != 1:
+        raise errors.Conflict(f"location {location.id} is not {location.status} any more")
+
+
+def status_conflict(old: ImageStatus, new: ImageStatus) -> errors.StatusConflict:
+    """Return the error for a transition that the image's status does not allow (lifecycle section 2)."""
+    return errors.StatusConflict(f"the image is {old} and cannot become {new}", status=str(old), wanted=str(new))
+
+
+def location_document(location: sa.Row[Any]) -> dict[str, Any]:
+    """Return a location as the API needs it."""
+    return {"id": location.id, "store": location.store, "key": location.key, "metadata": location.metadata}
+
+
+def deletion_document(location: sa.Row[Any], token: str) -> dict[str, Any]:
+    """Return the claim ``token`` on the bytes of ``location``."""
+    return {
+        "location": location.id,
+        "image_id": location.image_id,
+        "store": location.store,
+        "key": location.key,
+        "token": token,
+        "attempts": location.attempts,
+        "request_id": location.request_id,
+    }
