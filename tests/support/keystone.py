@@ -96,9 +96,7 @@ class Keystone:
         fresh = not (self.folder / "keystone.db").exists()
         if fresh:
             self._bootstrap(programs)
-        (self.folder / "gunicorn.conf.py").write_text(
-            _WEB_SERVER.format(address=f"{processes.LOOPBACK}:{self.port}")
-        )
+        (self.folder / "gunicorn.conf.py").write_text(_WEB_SERVER.format(address=f"{processes.LOOPBACK}:{self.port}"))
         with self._log.open("ab") as log:
             self._process = processes.spawn(
                 [programs / "gunicorn"], output=log, env=self._environment(), cwd=self.folder

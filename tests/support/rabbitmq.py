@@ -61,9 +61,7 @@ class RabbitMQ:
                 )
             program = [PROGRAMS / "rabbitmq-server"]
             self._broker = processes.spawn(program, output=output, env=self._environment, cwd=self.folder)
-        processes.wait_until(
-            self._answers, what="RabbitMQ", process=self._broker, log=self._output, seconds=90
-        )
+        processes.wait_until(self._answers, what="RabbitMQ", process=self._broker, log=self._output, seconds=90)
 
     def stop(self) -> None:
         """Stop broker and port mapper cleanly."""

@@ -1,0 +1,282 @@
+"""Our own daemons as real processes: the installed programs, a configuration folder each, free loopback ports."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import ssl
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+from deploy.local import configuration, processes
+from deploy.local.configuration import Options
+
+PROGRAMS = Path(sys.executable).parent
+_NONE: Options = MappingProxyType({})
+
+# More than the 30 s that a daemon gives its transfers and the 10 s that it takes to abort them.
+_STOP_SECONDS = 60
+
+
+class Daemon:
+    """One process (with its workers) of one of our programs."""
+
+    def __init__(self, program: str, folder: Path, options: Options, arguments: Sequence[str] = ()) -> None:
+        self.program = program
+        self.folder = folder
+        self.failpoints = folder / "failpoints"
+        self.log = folder / f"{program}.log"
+        self.output = folder / "output.log"
+        self._arguments = [*arguments, "--config-dir", str(folder / "etc")]
+        self._process: subprocess.Popen[bytes] | None = None
+        self.options: Options = _NONE
+        self.configure(options)
+
+    def configure(self, options: Options) -> None:
+        """Write the configuration anew; the daemon reads it when it starts and on hang_up()."""
+        self.options = configuration.merged({"DEFAULT": {"log_file": self.log}}, options)
+        configuration.write(self.folder / "etc", self.program, self.options)
+        self.failpoints.mkdir(exist_ok=True)
+
+    @property
+    def pid(self) -> int:
+        """Process id of the daemon: of the master where there are workers."""
+        assert self._process is not None, f"{self.program} was not started"
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the daemon was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    def workers(self) -> list[int]:
+        """Return the process ids of the workers."""
+        return processes.children_of(self.pid)
+
+    def start(self) -> None:
+        """Start the process without waiting for it; see wait_ready()."""
+        assert not self.running, f"{self.program} runs already"
+        with self.output.open("ab") as output:
+            self._process = processes.spawn(
+                [PROGRAMS / self.program, *self._arguments],
+                output=output,
+                env=self.environment(),
+                cwd=self.folder,
+                death_signal=signal.SIGKILL,
+            )
+
+    def wait_ready(self, seconds: float = 60) -> None:
+        """Return when the daemon works; raise StartError with its last words when it ends or takes too long."""
+        log = self.log if self.log.exists() and self.log.stat().st_size else self.output
+        processes.wait_until(self.ready, what=self.program, process=self._process, log=log, seconds=seconds)
+
+    def ready(self) -> bool:
+        """Return whether the daemon has begun to work: it has written to its log."""
+        return self.log.exists() and self.log.stat().st_size > 0
+
+    def stop(self) -> int:
+        """TERM, wait for the end, and return the exit code."""
+        assert self._process is not None
+        return processes.stop(self._process, seconds=_STOP_SECONDS)
+
+    def kill(self) -> None:
+        """Kill -9 the process and all its workers at once."""
+        assert self._process is not None
+        processes.signal_group(self._process, signal.SIGKILL)
+        self._process.wait()
+
+    def wait_dead(self, seconds: float = 30) -> int:
+        """Wait until the process has ended by itself (a failpoint, a refused configuration); return its exit code."""
+        assert self._process is not None
+        return self._process.wait(seconds)
+
+    def restart(self) -> None:
+        """Stop cleanly when running, start, and wait until the daemon works."""
+        if self.running:
+            self.stop()
+        self.start()
+        self.wait_ready()
+
+    def hang_up(self) -> None:
+        """HUP: the daemon reads its configuration again; new workers replace the old ones."""
+        os.kill(self.pid, signal.SIGHUP)
+
+    def freeze(self) -> None:
+        """SIGSTOP the process and its workers."""
+        assert self._process is not None
+        processes.signal_group(self._process, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT the process and its workers."""
+        assert self._process is not None
+        processes.signal_group(self._process, signal.SIGCONT)
+
+    def arm(self, failpoint: str, action: str) -> None:
+        """Let the next process of this daemon that passes ``failpoint`` do ``action``, once."""
+        complete = self.failpoints / f".{failpoint}"
+        complete.write_text(action)
+        complete.rename(self.failpoints / failpoint)
+
+    def fired(self, failpoint: str) -> bool:
+        """Return whether an armed failpoint was passed."""
+        return any(self.failpoints.glob(f"{failpoint}.*.fired"))
+
+    def said(self) -> str:
+        """Return everything this daemon has written: log and outputs."""
+        texts = [path.read_text(errors="replace") for path in (self.log, self.output) if path.exists()]
+        return "".join(texts)
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of the process."""
+        return {
+            "PATH": f"{PROGRAMS}:/usr/bin:/bin",
+            "HOME": str(self.folder),
+            "LANG": "C.UTF-8",
+            "GLANCE_FAILPOINTS_DIR": str(self.failpoints),
+        }
+
+
+class WebDaemon(Daemon):
+    """A daemon that listens on a port of its own, kept over restarts."""
+
+    def __init__(self, program: str, folder: Path, options: Options, health: tuple[str, int]) -> None:
+        self.port = processes.free_port()
+        self._health_path, self._health_status = health
+        super().__init__(program, folder, options)
+
+    def configure(self, options: Options) -> None:
+        """Write the configuration anew, with the port of this daemon."""
+        own = {"DEFAULT": {"bind_host": processes.LOOPBACK, "bind_port": self.port, "workers": 2, "threads": 8}}
+        super().configure(configuration.merged(own, options))
+
+    @property
+    def tls(self) -> bool:
+        """Whether the daemon serves TLS."""
+        return bool(self.options["DEFAULT"].get("cert_file"))
+
+    @property
+    def url(self) -> str:
+        """Where the daemon listens, without a slash at the end."""
+        return f"{'https' if self.tls else 'http'}://{processes.LOOPBACK}:{self.port}"
+
+    def ready(self) -> bool:
+        """Return whether the daemon answers its health address as a healthy one does."""
+        return self.status() == self._health_status
+
+    def status(self) -> int | None:
+        """Return the HTTP status of the health address, or None when nobody answers."""
+        connection = self._connection()
+        try:
+            connection.request("GET", self._health_path)
+            return connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if not self.tls:
+            return http.client.HTTPConnection(processes.LOOPBACK, self.port, timeout=10)
+        # Only whether it answers is asked here, so any certificate will do, and its own is shown where one is wanted.
+        context = ssl._create_unverified_context()
+        if self.options["DEFAULT"].get("ca_file"):
+            own = self.options["DEFAULT"]
+            context.load_cert_chain(str(own["cert_file"]), str(own["key_file"]))
+        return http.client.HTTPSConnection(processes.LOOPBACK, self.port, timeout=10, context=context)
+
+
+class Services:
+    """One registry, one API and one scrubber over one database, one delete queue and one file store in ``folder``.
+
+    ``shared`` holds options of all programs; ``api``, ``registry`` and ``scrubber`` those of one. More APIs and
+    scrubbers may join later.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        database_url: str,
+        *,
+        transport_url: str | None = None,
+        shared: Options = _NONE,
+        api: Options = _NONE,
+        registry: Options = _NONE,
+        scrubber: Options = _NONE,
+    ) -> None:
+        self.folder = folder
+        self.images = folder / "images"
+        self.queue = folder / "queue"
+        for path in (self.images, self.queue):
+            path.mkdir(parents=True, exist_ok=True)
+        secret = folder / "registry-secret"
+        configuration.make_secret(secret)
+        self._api_options, self._scrubber_options = api, scrubber
+        self._started: list[Daemon] = []
+
+        everyone = configuration.merged({"registry": {"context_secret_file": secret}}, shared)
+        self.registry = WebDaemon(
+            "glance-registry",
+            folder / "registry",
+            configuration.merged(everyone, {"database": {"connection": database_url}}, registry),
+            ("/healthcheck", 200),
+        )
+        common = {
+            "registry_host": processes.LOOPBACK,
+            "registry_port": self.registry.port,
+            "transport_url": transport_url or f"filesystem://{self.queue}",
+        }
+        stores: Mapping[str, object] = {
+            "stores": "file",
+            "default_store": "file",
+            "filesystem_store_datadir": self.images,
+        }
+        own_stores = "enabled_backends" not in shared.get("DEFAULT", {})
+        self._base = configuration.merged({"DEFAULT": common}, {"glance_store": stores} if own_stores else {}, everyone)
+        self.api = self.new_api("api")
+        self.scrubber = self.new_scrubber("scrubber")
+
+    def new_api(self, name: str, options: Options = _NONE) -> WebDaemon:
+        """Return one more glance-api, not started yet, with its files in a folder ``name``."""
+        merged = configuration.merged(self._base, self._api_options, options)
+        return WebDaemon("glance-api", self.folder / name, merged, ("/", 300))
+
+    def new_scrubber(self, name: str, options: Options = _NONE) -> Daemon:
+        """Return one more glance-scrubber daemon, not started yet, with its files in a folder ``name``."""
+        merged = configuration.merged(self._base, self._scrubber_options, options)
+        return Daemon("glance-scrubber", self.folder / name, merged, ["--daemon"])
+
+    def start(self, *daemons: Daemon) -> None:
+        """Start these daemons, or the first three, and wait until all of them work."""
+        wanted = daemons or (self.registry, self.api, self.scrubber)
+        for daemon in wanted:
+            self._started.append(daemon)
+            daemon.start()
+        for daemon in wanted:
+            daemon.wait_ready()
+
+    def stop(self) -> None:
+        """Stop what start() has started and still runs, the registry last."""
+        for daemon in reversed(self._started):
+            if daemon.running:
+                daemon.stop()
+        self._started.clear()
+
+    def scrub_once(self, *arguments: str, seconds: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run one pass of glance-scrubber, as cron does, with the scrubber's configuration; return its output."""
+        return subprocess.run(
+            [PROGRAMS / "glance-scrubber", *arguments, "--config-dir", self.scrubber.folder / "etc"],
+            env=self.scrubber.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+
+    def files(self) -> list[str]:
+        """Return the names of all image files in the store, without what belongs to the store itself."""
+        return sorted(path.name for path in self.images.rglob("*") if path.is_file() and not path.name.startswith("."))

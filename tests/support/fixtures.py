@@ -1,0 +1,128 @@
+"""Fixtures that give tests real servers; each starts when the first test asks for it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deploy.local.embedded_postgres import PostgresServer
+
+from tests.support import environments
+from tests.support.clients import Clients
+from tests.support.daemons import Services
+from tests.support.keystone import Keystone
+from tests.support.postgres import running_postgres
+from tests.support.rabbitmq import RabbitMQ
+
+_TEMPLATE = "migrated"
+_numbers = itertools.count(1)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Install what the collected tests need before the first one starts: pip takes longer than a test may."""
+    wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.option.collectonly:
+        return
+    for name in sorted(wanted & {environments.KEYSTONE, environments.CLIENTS}):
+        if not environments.is_ready(name):
+            if reporter is not None:
+                reporter.write_line(f"installing the environment {name!r}, once; this takes a minute")
+            environments.environment(name)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for the whole session; tests that kill or restart it use ``own_postgres``."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for one test, which may do to it what it likes."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: PostgresServer) -> str:
+    """The name of a database with the newest schema and no rows."""
+    from glance_registry.db.schema import upgrade
+
+    postgres.create_database(_TEMPLATE)
+    upgrade(postgres.url(_TEMPLATE))
+    return _TEMPLATE
+
+
+@pytest.fixture
+def database(postgres: PostgresServer, migrated_template: str) -> Iterator[str]:
+    """The URL of a fresh database with the newest schema."""
+    name = f"test_{next(_numbers)}"
+    postgres.create_database(name, template=migrated_template)
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def empty_database(postgres: PostgresServer) -> Iterator[str]:
+    """The URL of a fresh database without any table."""
+    name = f"test_{next(_numbers)}"
+    postgres.create_database(name)
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    """A RabbitMQ broker for the whole session; a test that stops it or raises an alarm undoes that."""
+    broker = RabbitMQ(tmp_path_factory.mktemp("rabbitmq"))
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.stop()
+
+
+@pytest.fixture(scope="session")
+def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
+    """A Keystone for the whole session; tell it the image service's URL with ``set_image_endpoint``."""
+    identity = Keystone(tmp_path_factory.mktemp("keystone"))
+    try:
+        identity.start()
+        yield identity
+    finally:
+        identity.stop()
+
+
+@pytest.fixture(scope="session")
+def clients(tmp_path_factory: pytest.TempPathFactory) -> Clients:
+    """The real command line clients."""
+    return Clients(tmp_path_factory.mktemp("clients"))
+
+
+@pytest.fixture
+def make_services(tmp_path: Path, database: str) -> Iterator[Callable[..., Services]]:
+    """A function that makes Services over a fresh database (its options are those of the class); stopped at the end."""
+    made: list[Services] = []
+
+    def make(**options: Any) -> Services:
+        folder = tmp_path / f"services-{len(made)}"
+        services = Services(folder, options.pop("database_url", database), **options)
+        made.append(services)
+        return services
+
+    yield make
+    for services in made:
+        services.stop()
+
+
+@pytest.fixture
+def services(make_services: Callable[..., Services]) -> Services:
+    """Registry, API and scrubber with the embedded default's settings, running."""
+    running = make_services()
+    running.start()
+    return running
