@@ -30,6 +30,7 @@ def install(app: Flask) -> None:
     """Add the hooks to ``app``."""
     app.before_request(_begin)
     app.after_request(_guard_policy)
+    app.after_request(_without_type)
     app.register_error_handler(GlanceError, _glance_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(ClientGone, _client_gone)
@@ -79,6 +80,13 @@ def _guard_policy(response: Response) -> Response:
         LOG.error("%s %s asked no policy rule", request.method, request.url_rule)
         if current_app.testing:
             raise NoRuleAsked(f"{request.method} {request.url_rule}")
+    return response
+
+
+def _without_type(response: Response) -> Response:
+    """An answer without a body has no Content-Type either."""
+    if response.status_code == 204:
+        response.headers.pop("Content-Type", None)
     return response
 
 

@@ -22,7 +22,6 @@ def create() -> Response:
     image = service.create(glance(), context(), wire.new_image(json_object(), image_schema()))
     response = answer(_documents([image])[0], 201)
     response.headers["Location"] = f"/v2/images/{image.id}"
-    response.autocorrect_location_header = False
     if glance().settings.multi_store:
         response.headers[STORE_IDS] = ",".join(glance().stores.ids)
     return response

@@ -196,6 +196,7 @@ def test_s01_delete_asks_before_it_touches_anything(api):
     assert (api.registry.images.writes, api.published) == ([], [])
     response = api.call("DELETE", f"/v2/images/{ID}")
     assert (response.status_code, response.data) == (204, b"")
+    assert "Content-Type" not in response.headers
     assert api.published == ["l1"]
 
 

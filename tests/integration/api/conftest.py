@@ -1,0 +1,129 @@
+"""The API on a real registry with a real database; who is calling is told by identity headers, as behind a proxy."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from deploy.local.embedded_postgres import PostgresServer
+from flask import Flask
+from werkzeug.serving import make_server
+from werkzeug.test import TestResponse
+
+from glance_api import cli, wsgi
+from glance_api.app import create_app
+from glance_api.auth import choose
+from glance_api.collaborators import Glance
+from glance_common.context import ContextSigner
+from glance_registry.app import create_app as create_registry
+from glance_registry.db.session import EngineSettings, make_engine
+
+SECRET = b"s" * 64
+
+
+@pytest.fixture(scope="session")
+def engine(postgres: PostgresServer, migrated_template: str) -> Iterator[sa.Engine]:
+    """A database with the schema, for all tests of the API; each begins with it empty."""
+    postgres.create_database("api", template=migrated_template)
+    made = make_engine(postgres.url("api"), EngineSettings())
+    yield made
+    made.dispose()
+
+
+@pytest.fixture(scope="session")
+def registry_port(engine: sa.Engine) -> Iterator[int]:
+    """The registry, serving on a port of its own."""
+    server = make_server("127.0.0.1", 0, create_registry(engine, ContextSigner([SECRET])), threaded=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server.port
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@dataclass
+class Api:
+    """The application; ``call`` speaks as a user of ``project`` with ``roles``."""
+
+    app: Flask
+    glance: Glance
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        project: str | None = "own",
+        roles: str = "member,reader",
+        headers: dict[str, str] | None = None,
+        **kwargs: Any,
+    ) -> TestResponse:
+        identity = {"X-Identity-Status": "Confirmed", "X-User-Id": "someone", "X-Roles": roles}
+        if project is not None:
+            identity["X-Project-Id"] = project
+        # Buffered: read to the end and closed, as a server does it.
+        return self.app.test_client().open(
+            path, method=method, headers={**identity, **(headers or {})}, buffered=True, **kwargs
+        )
+
+    def create(self, project: str = "own", roles: str = "member,reader", **document: Any) -> dict[str, Any]:
+        """Create an image and return its document."""
+        response = self.call("POST", "/v2/images", json=document, project=project, roles=roles)
+        assert response.status_code == 201, response.text
+        created: dict[str, Any] = response.json
+        return created
+
+    def names(self, query: str = "", **caller: Any) -> list[str]:
+        """Return the names of a list of images."""
+        response = self.call("GET", f"/v2/images?{query}", **caller)
+        assert response.status_code == 200, response.text
+        return [image["name"] for image in response.json["images"]]
+
+
+@pytest.fixture
+def make_api(engine: sa.Engine, registry_port: int, tmp_path: Path) -> Iterator[Callable[..., Api]]:
+    """Build an API with these options changed, on an empty database; ``group__option`` names one in a group."""
+    with engine.begin() as connection:
+        connection.execute(sa.text("TRUNCATE images, members, locations CASCADE"))
+    (tmp_path / "images").mkdir()
+    defaults = {
+        "registry_port": registry_port,
+        "transport_url": f"filesystem://{tmp_path}/queue",
+        "glance_store__stores": "file",
+        "glance_store__filesystem_store_datadir": tmp_path / "images",
+        "paste_deploy__flavor": "trusted-auth",
+    }
+    built: list[Glance] = []
+
+    def make(**options: Any) -> Api:
+        path = tmp_path / f"glance-api-{len(built)}.conf"
+        path.write_text(_ini({**defaults, **options}))
+        conf = cli.load(["--config-file", str(path)])
+        glance = wsgi.build(conf, [SECRET], lambda: False)
+        built.append(glance)
+        app = create_app(glance, choose(conf).layer)
+        app.testing = True
+        return Api(app, glance)
+
+    yield make
+    for glance in built:
+        glance.registry.close()
+
+
+def _ini(options: dict[str, Any]) -> str:
+    """Return the options as a configuration file."""
+    lines = []
+    for name in sorted(options, key=lambda name: "__" in name):
+        group, _, option = name.rpartition("__")
+        lines.append(f"[{group or 'DEFAULT'}]\n{option} = {options[name]}\n")
+    return "".join(lines)
+
+
+@pytest.fixture
+def api(make_api: Callable[..., Api]) -> Api:
+    """The API with the default options."""
+    return make_api()

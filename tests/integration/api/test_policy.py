@@ -1,0 +1,44 @@
+"""Policy files seen from outside."""
+
+import pytest
+
+
+@pytest.fixture
+def with_policy(make_api, tmp_path):
+    """Return a function that makes an API with this policy file."""
+
+    def make(text, **options):
+        path = tmp_path / "mine.yaml"
+        path.write_text(text)
+        return make_api(oslo_policy__policy_file=path, **options)
+
+    return make
+
+
+def test_a_list_leaves_out_what_get_image_denies(with_policy):
+    api = with_policy("get_image: \"'yes':%(shown)s\"\n")
+    for number in range(6):
+        api.create(name=str(number), shown="yes" if number % 2 else "no")
+    assert api.names("sort=name:asc") == ["1", "3", "5"]
+    page = api.call("GET", "/v2/images?sort=name:asc&limit=3").json
+    assert [image["name"] for image in page["images"]] == ["1"]
+    assert page["next"].endswith(f"marker={page['images'][-1]['id']}")
+    rest = api.call("GET", page["next"]).json
+    assert [image["name"] for image in rest["images"]] == ["3"]
+
+
+def test_denied_lists(with_policy):
+    assert with_policy("get_images: '!'\n").call("GET", "/v2/images", roles="admin").status_code == 403
+
+
+def test_a_denied_action_is_not_found_when_the_image_is_hidden_as_well(with_policy):
+    api = with_policy("modify_image: '!'\nget_image: 'role:admin'\n")
+    image = api.create()
+    path = f"/v2/images/{image['id']}/tags/x"
+    assert api.call("PUT", path).status_code == 404
+    assert api.call("PUT", path, roles="admin").status_code == 403
+
+
+def test_locations_need_their_rule(with_policy):
+    api = with_policy("get_image_location: '!'\n", show_multiple_locations=True)
+    assert api.create()["locations"] == []
