@@ -1,0 +1,88 @@
+"""The JSON documents of images, as SQL: PostgreSQL writes the text and the registry passes it through unparsed.
+
+The keys are the fields of ``glance_common.image.Image``.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from glance_common import errors
+from glance_common.context import RequestContext
+from glance_registry.db.tables import images
+from glance_registry.visibility import visible_to
+
+TIME_FORMAT = 'YYYY-MM-DD"T"HH24:MI:SS"Z"'
+"""Times travel in UTC with whole seconds, as the API shows them."""
+
+_PLAIN = (
+    "id", "name", "status", "visibility", "owner", "disk_format", "container_format", "size", "virtual_size",
+    "min_disk", "min_ram", "protected", "os_hidden", "checksum", "os_hash_algo", "os_hash_value", "row_version",
+    "properties", "tags",
+)
+_TIMES = ("created_at", "updated_at", "deleted_at")
+
+# A membership has no effect while the image is not shared (lifecycle 8), so only then is there a member to tell.
+_MEMBER = (
+    "CASE WHEN images.visibility = 'shared' THEN (SELECT m.member FROM members m"
+    " WHERE m.image_id = images.id AND m.member = :project) END"
+)
+_LOCATIONS = (
+    "(SELECT coalesce(json_agg(json_build_object('id', l.id, 'store', l.store, 'key', l.key, 'metadata', l.metadata)"
+    " ORDER BY l.position), '[]') FROM locations l WHERE l.image_id = images.id AND l.status = 'active')"
+)
+
+
+def time_text(column: str) -> str:
+    """Return SQL for the text of a time column."""
+    return f"to_char({column} AT TIME ZONE 'UTC', '{TIME_FORMAT}')"
+
+
+def _document_sql(member: str, locations: bool) -> str:
+    pairs = [f"'{name}', images.{name}" for name in _PLAIN]
+    pairs += [f"'{name}', {time_text('images.' + name)}" for name in _TIMES]
+    pairs.append(f"'member', {member}")
+    if locations:
+        pairs.append(f"'locations', {_LOCATIONS}")
+    return f"json_build_object({', '.join(pairs)})::text".replace(":MI:SS", r"\:MI\:SS")
+
+
+# Built once: the text never changes and a statement made of it is compiled only once.
+_DOCUMENTS = {
+    (member, locations): sa.text(_document_sql(_MEMBER if member else "NULL", locations))
+    for member in (True, False)
+    for locations in (True, False)
+}
+
+
+def image_document(context: RequestContext, locations: bool = False) -> sa.TextClause:
+    """Return the column that is the document of the row called ``images``, with active locations when asked."""
+    if context.project_id is None:
+        return _DOCUMENTS[False, locations]
+    return _DOCUMENTS[True, locations].bindparams(project=context.project_id)
+
+
+def no_image(image_id: str) -> errors.NotFound:
+    """Return the error for an image that is absent, deleted or not visible: the same words for all (S-43)."""
+    return errors.NotFound(f"No image found with ID {image_id}")
+
+
+def select_image(
+    connection: sa.Connection, context: RequestContext, image_id: str, *extra: sa.ColumnElement[Any],
+    locations: bool = False,
+) -> sa.Row[*tuple[Any, ...]]:
+    """Return the document of a visible image and the ``extra`` columns; raise NotFound for any other."""
+    row = connection.execute(
+        sa.select(image_document(context, locations), *extra)
+        .select_from(images)
+        .where(images.c.id == image_id, visible_to(context))
+    ).first()
+    if row is None:
+        raise no_image(image_id)
+    return row
+
+
+def join(documents: Sequence[str]) -> str:
+    """Return the JSON array of ``documents``."""
+    return f"[{','.join(documents)}]"

@@ -1,0 +1,44 @@
+"""Tags one by one: single statements, so that calls at the same time never lose one another's tag."""
+
+import sqlalchemy as sa
+
+from glance_common import errors
+from glance_common.context import RequestContext
+from glance_registry.db.tables import images
+from glance_registry.documents import select_image
+from glance_registry.images import write_image
+
+
+def add_tag(
+    connection: sa.Connection, context: RequestContext, image_id: str, attempt: str, tag: str, quota: int
+) -> str:
+    """Add ``tag`` and return the image's document, unchanged when it has the tag.
+
+    Raises NotFound, and TooLarge when the image has ``quota`` tags already (negative = unlimited).
+    """
+    has_tag = _has(tag)
+    has_room = sa.true() if quota < 0 else sa.func.cardinality(images.c.tags) < quota
+    changes = {"tags": sa.func.array_append(images.c.tags, tag)}
+    document = write_image(connection, context, image_id, attempt, changes, sa.and_(sa.not_(has_tag), has_room))
+    if document is not None:
+        return document
+    document, is_tagged = select_image(connection, context, image_id, has_tag)
+    if not is_tagged:
+        raise errors.TooLarge(f"The limit of {quota} tags of an image is exceeded", quota=quota)
+    return str(document)
+
+
+def remove_tag(connection: sa.Connection, context: RequestContext, image_id: str, attempt: str, tag: str) -> str:
+    """Remove ``tag`` and return the image's document; raise NotFound when image or tag is absent."""
+    changes = {"tags": sa.func.array_remove(images.c.tags, tag)}
+    document = write_image(connection, context, image_id, attempt, changes, _has(tag))
+    if document is not None:
+        return document
+    document, written_by = select_image(connection, context, image_id, images.c.write_attempt)
+    if written_by != attempt:
+        raise errors.NotFound(f"The image {image_id} has no tag {tag}")
+    return str(document)
+
+
+def _has(tag: str) -> sa.ColumnElement[bool]:
+    return sa.literal(tag) == sa.func.any(images.c.tags)
