@@ -18,13 +18,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from glance_common import errors
-from glance_common.status import (
-    ImageStatus,
-    LocationStatus,
-    location_may_become,
-    may_become,
-)
+from glance_common.context import RequestContext
+from glance_common.status import ImageStatus, LocationStatus, location_may_become, may_become
 from glance_registry.db.tables import images, locations
+from glance_registry.documents import image_document
 
 LATE_PASSES = 2
 """How often the key of a dead writer is deleted again after the first time: it may wake up and still write."""
@@ -42,7 +39,9 @@ def after(number: float) -> sa.ColumnElement[Any]:
 
 def lock_image(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> sa.Row[Any] | None:
     """Lock and return the one image row that meets ``conditions``, or None."""
-    return connection.execute(sa.select(images).where(*conditions).with_for_update(of=images)).one_or_none()
+    # FOR NO KEY UPDATE: members may be added meanwhile, nothing else.
+    lock = sa.select(images).where(*conditions).with_for_update(key_share=True, of=images)
+    return connection.execute(lock).one_or_none()
 
 
 def lock_owner(
@@ -100,6 +99,13 @@ def change_location(connection: sa.Connection, location: sa.Row[Any], **values: 
     update = sa.update(locations).where(locations.c.id == location.id, locations.c.status == location.status)
     if connection.execute(update.values(**values)).rowcount != 1:
         raise errors.Conflict(f"location {location.id} is not {location.status} any more")
+
+
+def document(connection: sa.Connection, context: RequestContext, image_id: str) -> str:
+    """Return the document of an image after a write to it, also of a hidden one."""
+    select = sa.select(image_document(context)).select_from(images).where(images.c.id == image_id)
+    text: str = connection.execute(select).scalar_one()
+    return text
 
 
 def status_conflict(old: ImageStatus, new: ImageStatus) -> errors.StatusConflict:

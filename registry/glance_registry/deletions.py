@@ -1,0 +1,277 @@
+"""The removal of bytes: what is due, who has claimed it, and how it ended (DESIGN: delete, purge; lifecycle section 4).
+
+A claim is a token with a lease. Only its holder may remove the bytes and say ``done`` or ``retry``; after the lease
+another may claim the row. Every call may be repeated with the same token.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from glance_common import errors
+from glance_common.status import ImageStatus, LocationStatus
+from glance_registry import owners
+from glance_registry.db.tables import images, locations
+
+LATE_PASS_DELAYS = {2: 3600.0, 1: 23 * 3600.0}
+"""Seconds to the next late pass, by how many are left: one hour and one day after the key was first deleted."""
+
+_WAITING = (
+    LocationStatus.WRITING,
+    LocationStatus.PENDING_DELETE,
+    LocationStatus.DELETING,
+    LocationStatus.REAPING,
+)
+_CLAIMED = (LocationStatus.DELETING, LocationStatus.REAPING)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A scrubber's wish: ``lease`` and its own ``scrub_time`` in seconds, ``stores`` that it works (None = all)."""
+
+    token: str
+    lease: float
+    stores: list[str] | None
+    scrub_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A removal that failed: text without credentials, seconds to wait, and how many failures are allowed."""
+
+    error: str
+    delay: float
+    max_attempts: int
+
+
+def is_due(scrub_time: float) -> sa.ColumnElement[bool]:
+    """Return the condition, on locations joined with images, that a claim would be accepted now.
+
+    ``scrub_time`` (seconds) is the asking scrubber's: an image deleted with a delay waits for the longer of this one
+    and the one written into ``not_before``. A lease that runs keeps every other hand off, a writer's like a claim's.
+    """
+    now = sa.func.now()
+    return sa.and_(
+        sa.or_(
+            locations.c.status.in_(_WAITING),
+            sa.and_(locations.c.status == LocationStatus.DELETED, locations.c.late_passes > 0),
+        ),
+        # Written as in ix_locations_due, so that rows of the far future cost nothing.
+        sa.func.coalesce(locations.c.not_before, locations.c.lease_until) <= now,
+        sa.func.coalesce(locations.c.lease_until, locations.c.not_before) <= now,
+        sa.or_(
+            locations.c.status != LocationStatus.PENDING_DELETE,
+            sa.not_(images.c.delayed),
+            images.c.deleted_at <= owners.after(-scrub_time),
+        ),
+    )
+
+
+def due(
+    connection: sa.Connection, limit: int, stores: list[str] | None, scrub_time: float
+) -> tuple[list[str], float]:
+    """Return the ids of at most ``limit`` due locations, oldest first, and how many seconds the first is late."""
+    since = sa.func.coalesce(locations.c.not_before, locations.c.lease_until)
+    age = sa.func.extract("epoch", sa.func.now() - sa.func.greatest(locations.c.not_before, locations.c.lease_until))
+    select = sa.select(locations.c.id, age.label("age")).join(images, images.c.id == locations.c.image_id)
+    if stores is not None:
+        select = select.where(locations.c.store.in_(stores))
+    rows = connection.execute(select.where(is_due(scrub_time)).order_by(since).limit(limit)).all()
+    return [row.id for row in rows], float(max((row.age for row in rows), default=0))
+
+
+def claim(connection: sa.Connection, location_id: str, wanted: Claim) -> dict[str, Any]:
+    """Give the bytes of a location to ``wanted.token``: the point of no return for restore.
+
+    Raises NotFound without such a row, Conflict with ``details["reason"]`` when it is not due, held by another, or
+    not in one of the stores.
+    """
+    found = owners.lock_owner(connection, locations.c.id == location_id)
+    if found is None:
+        raise errors.NotFound(f"No location found with ID {location_id}")
+    image, location = found
+    if wanted.stores is not None and location.store not in wanted.stores:
+        raise errors.Conflict(f"location {location_id} is in the store {location.store}", reason="other_store")
+    held = {"token": wanted.token, "lease_until": owners.after(wanted.lease)}
+    if _holds(location, wanted.token):
+        owners.change_location(connection, location, **held)
+    else:
+        _check_due(connection, location, wanted.scrub_time)
+        _take(connection, image, location, held)
+    return owners.deletion_document(location, wanted.token)
+
+
+def _take(connection: sa.Connection, image: sa.Row[Any], location: sa.Row[Any], held: dict[str, Any]) -> None:
+    match location.status:
+        case LocationStatus.WRITING:
+            owners.set_location(
+                connection, location, LocationStatus.REAPING, late_passes=owners.LATE_PASSES, **held
+            )
+            owners.fail_image(connection, image, location)
+        case LocationStatus.PENDING_DELETE:
+            # A lease that ran out here was a writer's, and the writer may still wake up.
+            late = {} if location.lease_until is None else {"late_passes": owners.LATE_PASSES}
+            owners.set_location(connection, location, LocationStatus.DELETING, **late, **held)
+        case _:
+            owners.change_location(connection, location, **held)
+
+
+def _check_due(connection: sa.Connection, location: sa.Row[Any], scrub_time: float) -> None:
+    select = (
+        sa.select(locations.c.id)
+        .join(images, images.c.id == locations.c.image_id)
+        .where(locations.c.id == location.id, is_due(scrub_time))
+    )
+    if connection.execute(select).one_or_none() is not None:
+        return
+    is_leased = sa.select(locations.c.id).where(
+        locations.c.id == location.id, locations.c.lease_until > sa.func.now()
+    )
+    reason = _refusal(location, connection.execute(is_leased).one_or_none() is not None)
+    raise errors.Conflict(f"location {location.id} cannot be claimed: {reason}", reason=reason)
+
+
+def _refusal(location: sa.Row[Any], is_leased: bool) -> str:
+    match location.status:
+        case LocationStatus.ACTIVE:
+            return "in_use"
+        case LocationStatus.FAILED:
+            return "failed"
+        case LocationStatus.DELETED if location.late_passes == 0:
+            return "gone"
+        case LocationStatus.WRITING | LocationStatus.PENDING_DELETE if is_leased:
+            return "writing"
+    return "claimed" if is_leased else "not_due"
+
+
+def renew(connection: sa.Connection, location_id: str, token: str, lease: float) -> None:
+    """Hold the claim for ``lease`` more seconds from now; raise Gone when it is over or another's.
+
+    One statement without the image's lock: it changes nothing but the lease, and only while the claim is held.
+    """
+    update = sa.update(locations).where(
+        locations.c.id == location_id, locations.c.token == token, locations.c.lease_until.is_not(None)
+    )
+    if not connection.execute(update.values(lease_until=owners.after(lease))).rowcount:
+        raise _lost(location_id)
+
+
+def done(connection: sa.Connection, location_id: str, token: str) -> bool:
+    """Record that the store holds nothing under the key; return whether the image is deleted with it.
+
+    The image goes with its last row that is not ``deleted``. The key of a writer that may still be alive gets its late
+    passes. Also accepted after the lease, as long as nobody else claimed the row. Raises Gone when somebody did.
+    """
+    image, location = _lock(connection, location_id, token)
+    match location.status:
+        case status if status in _CLAIMED:
+            owners.set_location(
+                connection, location, LocationStatus.DELETED,
+                deleted_at=sa.func.now(), **_rest(location.late_passes),
+            )
+        case LocationStatus.DELETED if location.lease_until is not None:
+            left = location.late_passes - 1
+            owners.change_location(connection, location, late_passes=left, **_rest(left))
+        case LocationStatus.DELETED:
+            pass
+        case _:
+            raise _lost(location_id)
+    return _finish_image(connection, image)
+
+
+def _rest(late_passes: int) -> dict[str, Any]:
+    """Return what a row says when nobody holds it and ``late_passes`` are to come."""
+    delay = LATE_PASS_DELAYS.get(late_passes)
+    return {
+        "lease_until": None,
+        "not_before": None if delay is None else owners.after(delay),
+        "attempts": 0,
+    }
+
+
+def _finish_image(connection: sa.Connection, image: sa.Row[Any]) -> bool:
+    if image.status == ImageStatus.PENDING_DELETE:
+        remaining = sa.select(locations.c.id).where(
+            locations.c.image_id == image.id, locations.c.status != LocationStatus.DELETED
+        )
+        if connection.execute(remaining.limit(1)).one_or_none() is not None:
+            return False
+        owners.set_image(connection, image, ImageStatus.DELETED)
+        return True
+    return bool(image.status == ImageStatus.DELETED)
+
+
+def retry(connection: sa.Connection, location_id: str, token: str, failure: Failure) -> tuple[str, int]:
+    """Give the claim back after a failed removal; return the row's status and how many removals failed.
+
+    The next claim is possible ``delay`` seconds from now. After ``max_attempts`` failures the row is ``failed`` until
+    an operator replays it; a late pass is given up instead, because the key was deleted once already. Raises Gone when
+    the claim is another's.
+    """
+    _, location = _lock(connection, location_id, token)
+    if location.lease_until is None:
+        # Said before: the claim was given back then.
+        return str(location.status), int(location.attempts)
+    attempts = location.attempts + 1
+    failed = {"attempts": attempts, "last_error": failure.error, "lease_until": None}
+    if attempts < failure.max_attempts:
+        owners.change_location(connection, location, not_before=owners.after(failure.delay), **failed)
+        return str(location.status), attempts
+    if location.status == LocationStatus.DELETED:
+        left = location.late_passes - 1
+        owners.change_location(connection, location, late_passes=left, last_error=failure.error, **_rest(left))
+        return str(location.status), 0
+    owners.set_location(connection, location, LocationStatus.FAILED, **failed)
+    return str(LocationStatus.FAILED), attempts
+
+
+def failed(connection: sa.Connection, limit: int, marker: str | None) -> list[dict[str, Any]]:
+    """Return at most ``limit`` rows whose removal failed too often, by id, after ``marker``."""
+    select = sa.select(locations).where(locations.c.status == LocationStatus.FAILED)
+    if marker is not None:
+        select = select.where(locations.c.id > marker)
+    return [_failed_document(row) for row in connection.execute(select.order_by(locations.c.id).limit(limit))]
+
+
+def _failed_document(location: sa.Row[Any]) -> dict[str, Any]:
+    return owners.deletion_document(location, location.token) | {
+        "status": str(location.status),
+        "last_error": location.last_error,
+    }
+
+
+def replay(connection: sa.Connection, location_id: str, attempt: str) -> dict[str, Any]:
+    """Make a failed row claimable again, now and with no failures counted; return it.
+
+    A row that is being removed or is gone already is returned as it is: the wish is fulfilled, maybe by the same call
+    before. Raises NotFound without such a row, Conflict when its bytes are not to be removed.
+    """
+    found = owners.lock_owner(connection, locations.c.id == location_id)
+    if found is None:
+        raise errors.NotFound(f"No location found with ID {location_id}")
+    image, location = found
+    if location.status not in (LocationStatus.FAILED, LocationStatus.DELETED, *_CLAIMED):
+        raise errors.Conflict(f"location {location_id} is {location.status}, not failed", reason=str(location.status))
+    if location.status == LocationStatus.FAILED:
+        is_hidden = image.status in (ImageStatus.PENDING_DELETE, ImageStatus.DELETED)
+        owners.set_location(
+            connection, location, LocationStatus.DELETING if is_hidden else LocationStatus.REAPING,
+            token=attempt, lease_until=None, not_before=sa.func.now(), attempts=0,
+        )
+    return _failed_document(connection.execute(sa.select(locations).where(locations.c.id == location_id)).one())
+
+
+def _holds(location: sa.Row[Any], token: str) -> bool:
+    return location.token == token and location.lease_until is not None
+
+
+def _lock(connection: sa.Connection, location_id: str, token: str) -> tuple[sa.Row[Any], sa.Row[Any]]:
+    found = owners.lock_owner(connection, locations.c.id == location_id)
+    if found is None or found[1].token != token:
+        raise _lost(location_id)
+    return found
+
+
+def _lost(location_id: str) -> errors.Gone:
+    return errors.Gone(f"the claim on location {location_id} is over or another's")

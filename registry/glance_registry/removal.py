@@ -1,0 +1,142 @@
+"""Delete and restore of an image: what hides it, what its bytes wait for, and the way back (lifecycle section 4).
+
+Properties, tags and members stay on their rows. They are hidden because the image is, and a restored image therefore
+has all of them again (S-74).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from glance_common import errors
+from glance_common.context import RequestContext
+from glance_common.status import ImageStatus, LocationStatus, location_sources, may_become
+from glance_registry import owners
+from glance_registry.db.tables import images, locations
+from glance_registry.deletions import is_due
+from glance_registry.documents import no_image
+from glance_registry.visibility import visible_to
+
+_HIDDEN = (ImageStatus.PENDING_DELETE, ImageStatus.DELETED)
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """A delete as asked for: ``delayed`` keeps the bytes for ``scrub_time`` seconds, for restore."""
+
+    attempt: str
+    delayed: bool
+    scrub_time: float
+
+
+def delete(connection: sa.Connection, context: RequestContext, image_id: str, asked: Delete) -> list[str]:
+    """Hide the image, whatever its status, and return the ids of its locations that are due now.
+
+    With rows that may own bytes the image waits in ``pending_delete`` for their removal, otherwise it is ``deleted`` at
+    once. A running upload keeps its lease: its bytes can be claimed when it aborts or when the lease ran out (S-11).
+    Raises NotFound for an image that ``context`` does not see, Forbidden for a protected one (S-01).
+    """
+    mine = sa.and_(images.c.write_attempt == asked.attempt, images.c.status.in_(_HIDDEN))
+    image = owners.lock_image(connection, images.c.id == image_id, sa.or_(visible_to(context), mine))
+    if image is None:
+        raise no_image(image_id)
+    if image.status not in _HIDDEN:
+        image_status = _hide(connection, context, image, asked)
+    else:
+        image_status = ImageStatus(image.status)
+    return _due_now(connection, image_id) if image_status is ImageStatus.PENDING_DELETE else []
+
+
+def _hide(connection: sa.Connection, context: RequestContext, image: sa.Row[Any], asked: Delete) -> ImageStatus:
+    if image.protected:
+        raise errors.Forbidden(f"Image {image.id} is protected and cannot be deleted.")
+    rows = owners.lock_locations(connection, image.id)
+    has_bytes = any(row.status != LocationStatus.DELETED for row in rows)
+    status = ImageStatus.PENDING_DELETE if has_bytes else ImageStatus.DELETED
+    owners.set_image(
+        connection, image, status,
+        deleted_at=sa.func.now(),
+        delayed=asked.delayed,
+        status_before_delete=image.status,
+        write_attempt=asked.attempt,
+    )
+    if not has_bytes:
+        return status
+    # Rows that are being removed already, or that wait for an operator, stay as they are.
+    connection.execute(
+        sa.update(locations)
+        .where(
+            locations.c.image_id == image.id,
+            locations.c.status.in_(location_sources(LocationStatus.PENDING_DELETE)),
+        )
+        .values(
+            status=LocationStatus.PENDING_DELETE,
+            not_before=owners.after(asked.scrub_time if asked.delayed else 0),
+            request_id=context.request_id,
+        )
+    )
+    return status
+
+
+def _due_now(connection: sa.Connection, image_id: str) -> list[str]:
+    due = (
+        sa.select(locations.c.id)
+        .join(images, images.c.id == locations.c.image_id)
+        .where(locations.c.image_id == image_id, is_due(scrub_time=0))
+        .order_by(locations.c.position)
+    )
+    return list(connection.scalars(due))
+
+
+def restore(connection: sa.Connection, context: RequestContext, image_id: str, attempt: str) -> None:
+    """Bring an image back to the status before its delete, with locations, properties, tags and members (S-74).
+
+    All or nothing: raises Conflict when it is not waiting for removal, when its data were never complete, or when the
+    removal of any of its data has begun. Raises NotFound for an unknown image, Forbidden unless ``context`` is an
+    administrator.
+    """
+    if not context.is_admin:
+        raise errors.Forbidden("only an administrator may restore an image")
+    image = owners.lock_image(connection, images.c.id == image_id)
+    if image is None:
+        raise no_image(image_id)
+    if image.write_attempt == attempt and image.status not in _HIDDEN:
+        return
+    before = _status_to_restore(image)
+    rows = owners.lock_locations(connection, image_id)
+    _check_restorable(image, rows)
+    for row in rows:
+        # What a dead upload left in a row of its own still waits for the reaper.
+        if row.status == LocationStatus.PENDING_DELETE and row.on_fail is None:
+            owners.set_location(connection, row, LocationStatus.ACTIVE, not_before=None, request_id=None)
+    owners.set_image(
+        connection, image, before, deleted_at=None, status_before_delete=None, delayed=False, write_attempt=attempt
+    )
+
+
+def _status_to_restore(image: sa.Row[Any]) -> ImageStatus:
+    status = ImageStatus(image.status)
+    if status is not ImageStatus.PENDING_DELETE:
+        raise errors.Conflict(f"image {image.id} is {status}, only pending_delete can be restored", reason=str(status))
+    before = ImageStatus(image.status_before_delete)
+    if not may_become(status, before):
+        raise errors.Conflict(
+            f"image {image.id} was {before} when it was deleted, its data were never complete", reason=str(before)
+        )
+    return before
+
+
+def _check_restorable(image: sa.Row[Any], rows: list[sa.Row[Any]]) -> None:
+    """Raise Conflict when data that the image had at its delete are being removed or gone.
+
+    Rows of attempts that never committed were not the image's data, nor were rows removed before the delete.
+    """
+    for row in rows:
+        was_removed_before = row.status == LocationStatus.DELETED and row.deleted_at < image.deleted_at
+        if row.on_fail is not None or was_removed_before or row.status == LocationStatus.PENDING_DELETE:
+            continue
+        raise errors.Conflict(
+            f"the data of image {image.id} in store {row.store} are {row.status}, it cannot be restored whole",
+            reason=str(row.status),
+        )

@@ -1,0 +1,203 @@
+"""An attempt to store the data of an image: start, renew, commit, abort (DESIGN: upload; lifecycle sections 2 and 3).
+
+An attempt is one row of the locations table, found by its uuid. A repeated call finds the row as the first call left
+it, so that a caller that got no answer asks again without harm. After ``abort`` or the reaper no commit is possible.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+
+from glance_common import errors
+from glance_common.context import RequestContext
+from glance_common.status import ImageStatus, LocationStatus
+from glance_registry import owners
+from glance_registry.db.tables import images, locations
+from glance_registry.documents import no_image
+from glance_registry.visibility import visible_to
+
+_REMOVABLE = (LocationStatus.REAPING, LocationStatus.DELETING)
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """What an uploader announces: ``size`` in bytes or None, ``lease`` in seconds, the image's status ``on_fail``."""
+
+    attempt: str
+    store: str
+    size: int | None
+    lease: float
+    on_fail: ImageStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What was stored, as it is written into the rows: sizes in bytes, digests in hexadecimal."""
+
+    size: int
+    checksum: str | None
+    os_hash_algo: str | None
+    os_hash_value: str | None
+    virtual_size: int | None
+    metadata: dict[str, Any]
+
+
+def start(connection: sa.Connection, context: RequestContext, image_id: str, begin: Begin) -> sa.Row[Any]:
+    """Take the image ``queued -> saving`` and return the new location row, which owns the bytes to come.
+
+    Raises NotFound for an image that ``context`` does not see, StatusConflict unless it is queued, BadRequest without
+    its formats (spec: PUT file), Gone when this attempt is over already.
+    """
+    image = owners.lock_image(connection, images.c.id == image_id, visible_to(context))
+    if image is None:
+        raise no_image(image_id)
+    known = connection.execute(sa.select(locations).where(locations.c.attempt == begin.attempt)).one_or_none()
+    if known is not None:
+        return _begun_before(connection, image, known, begin)
+    owners.set_image(connection, image, ImageStatus.SAVING)
+    for field, value in (("disk_format", image.disk_format), ("container_format", image.container_format)):
+        if value is None:
+            raise errors.BadRequest(f"{field} must be set before data can be uploaded", field=field)
+    insert = sa.insert(locations).values(
+        id=str(uuid4()),
+        image_id=image.id,
+        store=begin.store,
+        key=_free_key(connection, image.id, begin.store),
+        status=LocationStatus.WRITING,
+        size=begin.size,
+        attempt=begin.attempt,
+        on_fail=begin.on_fail,
+        lease_until=owners.after(begin.lease),
+    )
+    return connection.execute(insert.returning(locations)).one()
+
+
+def _begun_before(
+    connection: sa.Connection, image: sa.Row[Any], location: sa.Row[Any], begin: Begin
+) -> sa.Row[Any]:
+    if location.image_id != image.id:
+        raise errors.Conflict(f"the attempt {begin.attempt} belongs to another image")
+    if location.status != LocationStatus.WRITING:
+        raise _over(location, image)
+    owners.change_location(connection, location, lease_until=owners.after(begin.lease))
+    return location
+
+
+def _free_key(connection: sa.Connection, image_id: str, store: str) -> str:
+    """Return the image id, the name that operators look for, or ``<id>.<n>`` while that key is taken.
+
+    A key stays taken while bytes may be under it, and until the late passes of a reaped attempt are over.
+    """
+    taken = set(
+        connection.scalars(
+            sa.select(locations.c.key).where(
+                locations.c.store == store,
+                sa.or_(locations.c.key == image_id, locations.c.key.startswith(f"{image_id}.", autoescape=True)),
+                sa.or_(locations.c.status != LocationStatus.DELETED, locations.c.late_passes > 0),
+            )
+        )
+    )
+    key, number = image_id, 0
+    while key in taken:
+        number += 1
+        key = f"{image_id}.{number}"
+    return key
+
+
+def renew(connection: sa.Connection, attempt: str, lease: float) -> None:
+    """Let the writer live for ``lease`` more seconds from now; raise Gone when the attempt is over.
+
+    One statement without the image's lock: it changes nothing but the lease, and only while the row is ``writing``.
+    """
+    update = sa.update(locations).where(
+        locations.c.attempt == attempt, locations.c.status == LocationStatus.WRITING
+    )
+    if connection.execute(update.values(lease_until=owners.after(lease))).rowcount:
+        return
+    row = connection.execute(
+        sa.select(locations, images.c.status.label("image_status"))
+        .join(images, images.c.id == locations.c.image_id)
+        .where(locations.c.attempt == attempt)
+    ).one_or_none()
+    raise _unknown(attempt) if row is None else _gone(row, ImageStatus(row.image_status))
+
+
+def commit(connection: sa.Connection, attempt: str, content: Content) -> str:
+    """Make the location and its image active in one step; return the image's id.
+
+    An expired lease is no obstacle as long as nobody reaped the attempt. Raises Gone when the image was deleted or the
+    attempt was aborted or reaped; then the caller asks ``abort`` whether it may remove its bytes.
+    """
+    image, location = _lock(connection, attempt)
+    if location.on_fail is None:
+        return str(image.id)
+    if location.status != LocationStatus.WRITING or image.status != ImageStatus.SAVING:
+        raise _over(location, image)
+    owners.set_location(
+        connection, location, LocationStatus.ACTIVE,
+        size=content.size, metadata=content.metadata, lease_until=None, on_fail=None,
+    )
+    owners.set_image(
+        connection, image, ImageStatus.ACTIVE,
+        size=content.size,
+        virtual_size=content.virtual_size,
+        checksum=content.checksum,
+        os_hash_algo=content.os_hash_algo,
+        os_hash_value=content.os_hash_value,
+    )
+    return str(image.id)
+
+
+def abort(connection: sa.Connection, attempt: str, lease: float, error: str | None) -> dict[str, Any] | None:
+    """End the attempt so that no commit is possible any more; return the claim with which its bytes may be removed.
+
+    The claim is held by the attempt itself, for ``lease`` seconds. None means that there is nothing for the caller to
+    remove: another one has claimed the bytes, they are gone, or the attempt never began. Raises Conflict when it was
+    committed. ``error`` is for the operator and must not hold credentials.
+    """
+    found = owners.lock_owner(connection, locations.c.attempt == attempt)
+    if found is None:
+        return None
+    image, location = found
+    if location.on_fail is None:
+        raise errors.Conflict("the upload was committed before", reason="committed")
+    claim = {"token": attempt, "lease_until": owners.after(lease)}
+    match location.status:
+        case LocationStatus.WRITING:
+            owners.set_location(connection, location, LocationStatus.REAPING, last_error=error, **claim)
+            owners.fail_image(connection, image, location)
+        case LocationStatus.PENDING_DELETE:
+            owners.set_location(connection, location, LocationStatus.DELETING, last_error=error, **claim)
+        case status if status in _REMOVABLE and location.token == attempt and location.lease_until is not None:
+            owners.change_location(connection, location, **claim)
+        case _:
+            return None
+    return owners.deletion_document(location, attempt)
+
+
+def _lock(connection: sa.Connection, attempt: str) -> tuple[sa.Row[Any], sa.Row[Any]]:
+    found = owners.lock_owner(connection, locations.c.attempt == attempt)
+    if found is None:
+        raise _unknown(attempt)
+    return found
+
+
+def _unknown(attempt: str) -> errors.Gone:
+    return errors.Gone(f"no upload with the attempt {attempt} was ever begun", reason="unknown")
+
+
+def _over(location: sa.Row[Any], image: sa.Row[Any]) -> errors.Gone:
+    return _gone(location, ImageStatus(image.status))
+
+
+def _gone(location: sa.Row[Any], image_status: ImageStatus) -> errors.Gone:
+    """Return the error that says why the attempt of ``location`` is over."""
+    if location.on_fail is None:
+        return errors.Gone("the upload was committed before", reason="committed")
+    if image_status in (ImageStatus.PENDING_DELETE, ImageStatus.DELETED):
+        return errors.Gone("the image was deleted while its data were uploaded", reason="deleted")
+    if location.token == location.attempt:
+        return errors.Gone("the upload was aborted", reason="aborted")
+    return errors.Gone("the upload did not renew its lease in time and was given up", reason="reaped")

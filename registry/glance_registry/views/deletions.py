@@ -1,0 +1,100 @@
+"""Deletions over HTTP: what scrubbers may remove, and how that ended."""
+
+from flask import Blueprint, Response, request
+
+from glance_common.failpoints import failpoint
+from glance_registry import deletions
+from glance_registry.db.session import read, run_transaction
+from glance_registry.views import parsing
+from glance_registry.views.uploads import MAX_LEASE
+
+blueprint = Blueprint("deletions", __name__, url_prefix="/v1/deletions")
+
+MAX_ROWS = 1000
+
+
+@blueprint.get("")
+def due() -> Response:
+    """List what a claim would get now."""
+    query = parsing.Fields.parse(request.args.get("q", ""), "q")
+    query.only("limit", "stores", "scrub_time")
+    ids, oldest = read(
+        parsing.engine(), deletions.due,
+        query.integer("limit", 1, MAX_ROWS), query.optional_texts("stores"), query.number("scrub_time"),
+    )
+    return parsing.answer({"locations": ids, "oldest": oldest})
+
+
+@blueprint.post("/<location>/claim")
+def claim(location: str) -> Response:
+    """Give the bytes to one scrubber."""
+    body = parsing.body()
+    body.only("token", "lease", "stores", "scrub_time")
+    wanted = deletions.Claim(
+        token=body.uuid("token"),
+        lease=body.number("lease", maximum=MAX_LEASE),
+        stores=body.optional_texts("stores"),
+        scrub_time=body.number("scrub_time"),
+    )
+    document = run_transaction(parsing.engine(), deletions.claim, _id(location), wanted)
+    failpoint("registry.claim.after-commit")
+    return parsing.answer({"deletion": document})
+
+
+@blueprint.post("/<location>/renew")
+def renew(location: str) -> Response:
+    """Keep the claim."""
+    body = parsing.body()
+    body.only("token", "lease")
+    lease = body.number("lease", maximum=MAX_LEASE)
+    run_transaction(parsing.engine(), deletions.renew, _id(location), body.uuid("token"), lease)
+    return parsing.answer({"lease": lease})
+
+
+@blueprint.post("/<location>/done")
+def done(location: str) -> Response:
+    """Record that the bytes are gone."""
+    body = parsing.body()
+    body.only("token")
+    is_image_deleted = run_transaction(parsing.engine(), deletions.done, _id(location), body.uuid("token"))
+    failpoint("registry.done.after-commit")
+    return parsing.answer({"image_deleted": is_image_deleted})
+
+
+@blueprint.post("/<location>/retry")
+def retry(location: str) -> Response:
+    """Give the claim back after a failure."""
+    body = parsing.body()
+    body.only("token", "error", "delay", "max_attempts")
+    failure = deletions.Failure(
+        error=body.text("error", 1000),
+        delay=body.number("delay"),
+        max_attempts=body.integer("max_attempts", 1, 10**6),
+    )
+    status, attempts = run_transaction(
+        parsing.engine(), deletions.retry, _id(location), body.uuid("token"), failure
+    )
+    return parsing.answer({"status": status, "attempts": attempts})
+
+
+@blueprint.get("/failed")
+def failed() -> Response:
+    """List what could not be removed too often."""
+    query = parsing.Fields.parse(request.args.get("q", ""), "q")
+    query.only("limit", "marker")
+    marker = None if query.values.get("marker") is None else query.uuid("marker")
+    rows = read(parsing.engine(), deletions.failed, query.integer("limit", 1, MAX_ROWS), marker)
+    return parsing.answer({"locations": rows})
+
+
+@blueprint.post("/<location>/replay")
+def replay(location: str) -> Response:
+    """Let a failed removal be tried again."""
+    body = parsing.body()
+    body.only("attempt")
+    row = run_transaction(parsing.engine(), deletions.replay, _id(location), body.uuid("attempt"))
+    return parsing.answer({"location": row})
+
+
+def _id(location: str) -> str:
+    return parsing.path_id(location, "location")

@@ -1,0 +1,44 @@
+"""Delete and restore of images over HTTP."""
+
+import sqlalchemy as sa
+from flask import Blueprint, Response
+
+from glance_common.context import RequestContext
+from glance_common.failpoints import failpoint
+from glance_registry import owners, removal
+from glance_registry.db.session import run_transaction
+from glance_registry.views import parsing
+
+blueprint = Blueprint("removal", __name__, url_prefix="/v1/images")
+
+
+@blueprint.delete("/<image_id>")
+def delete(image_id: str) -> Response:
+    """Hide the image; the answer names the locations that are due for removal now."""
+    body = parsing.body()
+    body.only("attempt", "delayed", "scrub_time")
+    asked = removal.Delete(
+        attempt=body.uuid("attempt"), delayed=body.boolean("delayed"), scrub_time=body.number("scrub_time")
+    )
+    due = run_transaction(
+        parsing.engine(), removal.delete, parsing.caller(), parsing.path_id(image_id), asked
+    )
+    failpoint("registry.delete.after-commit")
+    return parsing.answer({"locations": due})
+
+
+@blueprint.post("/<image_id>/restore")
+def restore(image_id: str) -> Response:
+    """Bring a deleted image back."""
+    body = parsing.body()
+    body.only("attempt")
+    image = run_transaction(
+        parsing.engine(), _restore, parsing.caller(), parsing.path_id(image_id), body.uuid("attempt")
+    )
+    failpoint("registry.restore.after-commit")
+    return parsing.raw_answer(f'{{"image":{image}}}')
+
+
+def _restore(connection: sa.Connection, context: RequestContext, image_id: str, attempt: str) -> str:
+    removal.restore(connection, context, image_id, attempt)
+    return owners.document(connection, context, image_id)
