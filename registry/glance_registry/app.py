@@ -6,12 +6,21 @@ from werkzeug.routing import BaseConverter
 
 from glance_common.context import ContextSigner
 from glance_registry import hooks
-from glance_registry.views import health, parsing
+from glance_registry.views import deletions, health, images, members, parsing, removal, stores, tags, uploads
 
 MAX_BODY = 16 * 2**20
 """Bytes of a request body: far above any image document, far below what would hurt."""
 
-BLUEPRINTS = (health.blueprint,)
+BLUEPRINTS = (
+    health.blueprint,
+    images.blueprint,
+    tags.blueprint,
+    members.blueprint,
+    uploads.blueprint,
+    removal.blueprint,
+    deletions.blueprint,
+    stores.blueprint,
+)
 
 
 class RestConverter(BaseConverter):

@@ -1,0 +1,107 @@
+"""Image rows: create, show, change. Documents go out as the JSON text that the database writes.
+
+Status, sizes and digests are no columns of a change (S-15, S-64): they move only with the transitions in ``uploads``,
+``removal`` and ``set_status`` here.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from glance_common import errors
+from glance_common.context import RequestContext
+from glance_common.status import ImageStatus
+from glance_registry import owners
+from glance_registry.db.tables import images
+from glance_registry.documents import image_document, no_image, select_image
+from glance_registry.visibility import visible_to
+
+
+def create(
+    connection: sa.Connection, context: RequestContext, attempt: str, values: Mapping[str, Any]
+) -> tuple[str, bool]:
+    """Make a queued image of ``values`` (columns); return its document and whether this call made it.
+
+    An id is taken for ever once it was used, also by an image that is deleted (S-25). Raises Duplicate.
+    """
+    statement = insert(images).values(create_attempt=attempt, status=ImageStatus.QUEUED, **values)
+    made = connection.execute(statement.on_conflict_do_nothing(index_elements=[images.c.id])).rowcount == 1
+    row = connection.execute(
+        sa.select(image_document(context), images.c.create_attempt)
+        .select_from(images)
+        .where(images.c.id == values["id"])
+    ).one()
+    if row.create_attempt != attempt:
+        raise errors.Duplicate(f"Image ID {values['id']} already exists!")
+    return row[0], made
+
+
+def get(connection: sa.Connection, context: RequestContext, image_id: str, *, locations: bool) -> str:
+    """Return the document of a visible image; raise NotFound for any other."""
+    return str(select_image(connection, context, image_id, locations=locations)[0])
+
+
+def update(
+    connection: sa.Connection,
+    context: RequestContext,
+    image_id: str,
+    attempt: str,
+    row_version: int,
+    changes: Mapping[str, Any],
+) -> str:
+    """Write ``changes`` (columns; ``properties`` and ``tags`` whole) over the row as it was read; return its document.
+
+    Raises NotFound, and VersionConflict when somebody else wrote the row since.
+    """
+    written = write_image(connection, context, image_id, attempt, changes, images.c.row_version == row_version)
+    if written is not None:
+        return written
+    document, written_by = select_image(connection, context, image_id, images.c.write_attempt)
+    if written_by != attempt:
+        raise errors.VersionConflict(f"Image {image_id} was changed by somebody else in the meantime")
+    return str(document)
+
+
+def set_status(
+    connection: sa.Connection,
+    context: RequestContext,
+    image_id: str,
+    attempt: str,
+    sources: list[ImageStatus],
+    target: ImageStatus,
+) -> str:
+    """Take the image from one of ``sources`` to ``target``; one that is there already stays as it is.
+
+    Raises NotFound, and StatusConflict for every other status or a transition that does not exist (lifecycle 2).
+    """
+    image = owners.lock_image(connection, images.c.id == image_id, visible_to(context))
+    if image is None:
+        raise no_image(image_id)
+    if image.status != target:
+        if image.status not in sources:
+            raise owners.status_conflict(ImageStatus(image.status), target)
+        owners.set_image(connection, image, target, write_attempt=attempt)
+    return get(connection, context, image_id, locations=False)
+
+
+def write_image(
+    connection: sa.Connection,
+    context: RequestContext,
+    image_id: str,
+    attempt: str,
+    changes: Mapping[str, Any],
+    condition: sa.ColumnElement[bool],
+) -> str | None:
+    """Write ``changes`` to a visible image that meets ``condition``; return its document, None when nothing matched."""
+    statement = (
+        sa.update(images)
+        .where(images.c.id == image_id, condition, visible_to(context))
+        .values(
+            **changes, updated_at=sa.func.now(), row_version=images.c.row_version + 1, write_attempt=attempt
+        )
+    )
+    if connection.execute(statement).rowcount != 1:
+        return None
+    return get(connection, context, image_id, locations=False)

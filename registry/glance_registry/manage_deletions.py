@@ -1,0 +1,80 @@
+"""glance-manage deletions: what could not be removed from the stores, and another try for it."""
+
+from typing import Any
+from uuid import uuid4
+
+from oslo_config import cfg
+from sqlalchemy import Engine
+
+from glance_common.errors import GlanceError
+from glance_registry import deletions
+from glance_registry.db.session import make_engine, read, run_transaction
+from glance_registry.views.parsing import path_id
+from glance_registry.wsgi import database_url
+
+PAGE = 1000
+HEADINGS = ("location", "image", "store", "attempts", "error")
+
+
+def add_commands(parsers: Any) -> None:
+    """Add ``deletions failed`` and ``deletions replay`` to the parsers of glance-manage."""
+    parser = parsers.add_parser("deletions", help="removals of data that failed too often")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    text = "list the removals that failed too often"
+    listing = commands.add_parser("failed", help=text, description=text)
+    listing.set_defaults(run=show_failed)
+    text = "let failed removals be tried again"
+    again = commands.add_parser("replay", help=text, description=text)
+    which = again.add_mutually_exclusive_group(required=True)
+    which.add_argument("location", nargs="?", help="the id of one location, as listed by failed")
+    which.add_argument("--all", action="store_true", help="every location that is listed by failed")
+    again.set_defaults(run=replay)
+
+
+def show_failed(conf: cfg.ConfigOpts, _arguments: Any) -> int:
+    """Print a table of the locations whose removal failed too often."""
+    rows = _all_failed(make_engine(database_url(conf)))
+    if not rows:
+        _say("No removal has failed.")
+        return 0
+    cells = [HEADINGS] + [
+        (row["location"], row["image_id"], row["store"], str(row["attempts"]), _one_line(row["last_error"]))
+        for row in rows
+    ]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
+    for line in cells:
+        _say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    return 0
+
+
+def replay(conf: cfg.ConfigOpts, arguments: Any) -> int:
+    """Make one failed location, or all of them, claimable now; return 1 when one could not be replayed."""
+    engine = make_engine(database_url(conf))
+    wanted = [row["location"] for row in _all_failed(engine)] if arguments.all else [arguments.location]
+    refused = 0
+    for location in wanted:
+        try:
+            row = run_transaction(engine, deletions.replay, path_id(location, "location"), str(uuid4()))
+        except GlanceError as error:
+            refused += 1
+            _say(f"{location}: {error.message}")
+        else:
+            _say(f"{location}: {row['status']}, a scrubber will try again")
+    if not wanted:
+        _say("No removal has failed.")
+    return 1 if refused else 0
+
+
+def _all_failed(engine: Engine) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    while page := read(engine, deletions.failed, PAGE, rows[-1]["location"] if rows else None):
+        rows += page
+    return rows
+
+
+def _one_line(text: str | None) -> str:
+    return " ".join((text or "").split())
+
+
+def _say(text: str) -> None:
+    print(text)  # noqa: T201 - a command line tool speaks to the terminal

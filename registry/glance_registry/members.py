@@ -1,0 +1,133 @@
+"""Members: the projects that an image is shared with (spec: members; S-44).
+
+The owner and administrators see all members of an image, a member sees only itself, and to everybody else there are
+none. Whether the image takes members at all is the API's question.
+"""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from glance_common import errors
+from glance_common.context import RequestContext
+from glance_registry import owners
+from glance_registry.db.tables import images, members
+from glance_registry.documents import no_image, time_text
+from glance_registry.visibility import visible_to
+
+_FIELDS: dict[str, sa.ColumnElement[Any]] = {
+    "image_id": members.c.image_id,
+    "member": members.c.member,
+    "status": members.c.status,
+    "created_at": sa.literal_column(time_text("members.created_at")),
+    "updated_at": sa.literal_column(time_text("members.updated_at")),
+}
+
+
+def list_members(connection: sa.Connection, context: RequestContext, image_id: str) -> list[dict[str, Any]]:
+    """Return the members that the caller may see, the oldest first; raise NotFound for an invisible image."""
+    _require_visible(connection, context, image_id)
+    select = sa.select(*_FIELDS.values()).where(members.c.image_id == image_id, _seen_by(context))
+    found = connection.execute(select.order_by(members.c.created_at, members.c.member))
+    return [_document(row) for row in found]
+
+
+def get(connection: sa.Connection, context: RequestContext, image_id: str, member: str) -> dict[str, Any]:
+    """Return one member; raise NotFound also for one that the caller may not see."""
+    select = sa.select(*_FIELDS.values()).where(
+        members.c.image_id == image_id, members.c.member == member, _seen_by(context),
+    )
+    row = connection.execute(select).one_or_none()
+    if row is None:
+        raise _no_member(image_id, member)
+    return _document(row)
+
+
+def add(
+    connection: sa.Connection, context: RequestContext, image_id: str, attempt: str, member: str, quota: int
+) -> dict[str, Any]:
+    """Share the image with ``member``, pending. Exact under concurrency: the image row is locked while counting.
+
+    Raises NotFound, Duplicate, TooLarge for more than ``quota`` members (negative = no limit).
+    """
+    image = owners.lock_image(connection, images.c.id == image_id, visible_to(context))
+    if image is None:
+        raise no_image(image_id)
+    known = connection.execute(
+        sa.select(members.c.attempt).where(members.c.image_id == image_id, members.c.member == member)
+    ).one_or_none()
+    if known is not None and known.attempt != attempt:
+        raise errors.Duplicate(f"{member} is a member of image {image_id} already")
+    if known is None:
+        _check_quota(connection, image_id, quota)
+        connection.execute(
+            sa.insert(members).values(
+                image_id=image_id, member=member, attempt=attempt, image_created_at=image.created_at
+            )
+        )
+    return _one(connection, image_id, member)
+
+
+def set_status(
+    connection: sa.Connection, context: RequestContext, image_id: str, member: str, status: str
+) -> dict[str, Any]:
+    """Change the status of a membership that the caller may see; raise NotFound."""
+    update = (
+        sa.update(members)
+        .where(members.c.image_id == image_id, members.c.member == member, _seen_by(context))
+        .values(status=status, updated_at=sa.func.now())
+    )
+    if connection.execute(update).rowcount != 1:
+        raise _no_member(image_id, member)
+    return _one(connection, image_id, member)
+
+
+def remove(connection: sa.Connection, context: RequestContext, image_id: str, member: str) -> None:
+    """Stop sharing the image with ``member``; raise NotFound when it is none."""
+    delete = sa.delete(members).where(
+        members.c.image_id == image_id, members.c.member == member, _seen_by(context)
+    )
+    if connection.execute(delete).rowcount != 1:
+        raise _no_member(image_id, member)
+
+
+def _check_quota(connection: sa.Connection, image_id: str, quota: int) -> None:
+    if quota < 0:
+        return
+    count = connection.execute(
+        sa.select(sa.func.count()).select_from(members).where(members.c.image_id == image_id)
+    ).scalar_one()
+    if count >= quota:
+        raise errors.TooLarge(
+            f"The limit has been exceeded on the number of allowed image members for this image: {count + 1} of {quota}"
+        )
+
+
+def _seen_by(context: RequestContext) -> sa.ColumnElement[bool]:
+    """Return the clause for the member rows of visible images that the caller may see."""
+    image = sa.select(images.c.owner).where(images.c.id == members.c.image_id, visible_to(context))
+    if context.is_admin:
+        return image.exists()
+    return sa.and_(
+        image.exists(),
+        sa.or_(members.c.member == context.project_id, image.scalar_subquery() == context.project_id),
+    )
+
+
+def _require_visible(connection: sa.Connection, context: RequestContext, image_id: str) -> None:
+    select = sa.select(images.c.id).where(images.c.id == image_id, visible_to(context))
+    if connection.execute(select).one_or_none() is None:
+        raise no_image(image_id)
+
+
+def _one(connection: sa.Connection, image_id: str, member: str) -> dict[str, Any]:
+    select = sa.select(*_FIELDS.values()).where(members.c.image_id == image_id, members.c.member == member)
+    return _document(connection.execute(select).one())
+
+
+def _document(row: sa.Row[*tuple[Any, ...]]) -> dict[str, Any]:
+    return dict(zip(_FIELDS, row, strict=True))
+
+
+def _no_member(image_id: str, member: str) -> errors.NotFound:
+    return errors.NotFound(f"{member} is not a member of image {image_id}")

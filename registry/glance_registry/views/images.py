@@ -1,0 +1,131 @@
+"""Images over HTTP (docs/registry-protocol.md)."""
+
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from glance_common import errors
+from glance_common.failpoints import failpoint
+from glance_common.image import BASE_VISIBILITIES
+from glance_common.status import ImageStatus
+from glance_registry import images, listing
+from glance_registry.db.session import read, run_transaction
+from glance_registry.documents import join
+from glance_registry.views import parsing
+from glance_registry.views.parsing import Fields
+
+blueprint = Blueprint("images", __name__)
+
+MAX_INT = 2**31 - 1
+TEXTS = ("name", "owner", "disk_format", "container_format")
+NUMBERS = ("min_disk", "min_ram")
+FLAGS = ("protected", "os_hidden")
+COLUMNS = (*TEXTS, *NUMBERS, *FLAGS, "visibility", "properties", "tags")
+"""What a client may write: never status, sizes or digests (S-15, S-64)."""
+
+
+@blueprint.get("/v1/images")
+def index() -> Response:
+    """Answer a page of images."""
+    documents = read(parsing.engine(), listing.list_images, parsing.caller(), _query())
+    return parsing.raw_answer(f'{{"images":{join(documents)}}}')
+
+
+@blueprint.post("/v1/images")
+def create() -> Response:
+    """Make an image; 200 instead of 201 when this attempt made it already."""
+    body = parsing.body()
+    body.only("attempt", "image")
+    image = Fields(body.mapping("image"), "image")
+    image.only("id", *COLUMNS)
+    values = {"id": image.uuid("id"), **_columns(image)}
+    document, made = run_transaction(
+        parsing.engine(), images.create, parsing.caller(), body.uuid("attempt"), values
+    )
+    failpoint("registry.create.after-commit")
+    return _image(document, 201 if made else 200)
+
+
+@blueprint.get("/v1/images/<image_id>")
+def show(image_id: str) -> Response:
+    """Answer one image."""
+    locations = request.args.get("locations") == "1"
+    wanted = parsing.path_id(image_id)
+    return _image(read(parsing.engine(), images.get, parsing.caller(), wanted, locations=locations))
+
+
+@blueprint.patch("/v1/images/<image_id>")
+def update(image_id: str) -> Response:
+    """Change columns of an image."""
+    body = parsing.body()
+    body.only("attempt", "row_version", "changes")
+    changes = Fields(body.mapping("changes"), "changes")
+    changes.only(*COLUMNS)
+    document = run_transaction(
+        parsing.engine(), images.update, parsing.caller(), parsing.path_id(image_id), body.uuid("attempt"),
+        body.integer("row_version"), _columns(changes),
+    )
+    failpoint("registry.update.after-commit")
+    return _image(document)
+
+
+@blueprint.post("/v1/images/<image_id>/status")
+def set_status(image_id: str) -> Response:
+    """Move an image from one of some statuses to another."""
+    body = parsing.body()
+    body.only("attempt", "from", "to")
+    known = tuple(ImageStatus)
+    sources = body.texts("from")
+    if not sources or not set(sources) <= set(known):
+        raise errors.BadRequest(f"from must be a list of statuses: {', '.join(known)}", field="from")
+    document = run_transaction(
+        parsing.engine(), images.set_status, parsing.caller(), parsing.path_id(image_id), body.uuid("attempt"),
+        [ImageStatus(source) for source in sources], ImageStatus(body.choice("to", known)),
+    )
+    failpoint("registry.update.after-commit")
+    return _image(document)
+
+
+def _query() -> listing.Query:
+    """Return what the list asks for; a field of the wrong kind is a BadRequest."""
+    q = Fields.parse(request.args.get("q", "{}"), "q")
+    q.only(
+        "limit", "marker", "sort", "filters", "properties", "tags", "visibility", "member_status", "os_hidden", "locations"
+    )
+    given: dict[str, Any] = {"limit": q.integer("limit", maximum=listing.MAX_LIMIT)}
+    if q.values.get("marker") is not None:
+        given["marker"] = q.uuid("marker")
+    if q.given("sort"):
+        given["sort"] = _rows(q, "sort", 2)
+    if q.given("filters"):
+        given["filters"] = _rows(q, "filters", 3)
+    if q.given("tags"):
+        given["tags"] = q.texts("tags")
+    given |= {name: q.text(name) for name in ("visibility", "member_status") if q.values.get(name) is not None}
+    given |= {name: q.boolean(name) for name in ("os_hidden", "locations") if q.given(name)}
+    return listing.Query(properties=q.mapping("properties"), **given)
+
+
+def _rows(fields: Fields, name: str, width: int) -> list[tuple[Any, ...]]:
+    rows = fields.values[name]
+    if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == width for row in rows):
+        raise errors.BadRequest(f"{name} must be a list of lists of {width}", field=name)
+    return [tuple(row) for row in rows]
+
+
+def _columns(fields: Fields) -> dict[str, Any]:
+    """Return the columns that are given, each checked."""
+    values: dict[str, Any] = {name: fields.optional_text(name) for name in TEXTS if fields.given(name)}
+    values |= {name: fields.integer(name, maximum=MAX_INT) for name in NUMBERS if fields.given(name)}
+    values |= {name: fields.boolean(name) for name in FLAGS if fields.given(name)}
+    if fields.given("visibility"):
+        values["visibility"] = fields.choice("visibility", BASE_VISIBILITIES)
+    if fields.given("properties"):
+        values["properties"] = fields.mapping("properties")
+    if fields.given("tags"):
+        values["tags"] = fields.texts("tags")
+    return values
+
+
+def _image(document: str, status: int = 200) -> Response:
+    return parsing.raw_answer(f'{{"image":{document}}}', status)

@@ -1,0 +1,64 @@
+"""Members of images over HTTP (docs/registry-protocol.md)."""
+
+from flask import Blueprint, Response
+
+from glance_common.failpoints import failpoint
+from glance_common.image import MEMBER_STATUSES
+from glance_registry import members
+from glance_registry.db.session import read, run_transaction
+from glance_registry.views import parsing
+
+blueprint = Blueprint("members", __name__)
+
+UNLIMITED = -1
+
+
+@blueprint.get("/v1/images/<image_id>/members")
+def index(image_id: str) -> Response:
+    """Answer the members that the caller may see."""
+    found = read(parsing.engine(), members.list_members, parsing.caller(), parsing.path_id(image_id))
+    return parsing.answer({"members": found})
+
+
+@blueprint.post("/v1/images/<image_id>/members")
+def add(image_id: str) -> Response:
+    """Share an image with a project."""
+    body = parsing.body()
+    body.only("attempt", "member", "quota")
+    member = run_transaction(
+        parsing.engine(), members.add, parsing.caller(), parsing.path_id(image_id), body.uuid("attempt"),
+        body.text("member"), body.integer("quota", minimum=-(2**31)) if body.given("quota") else UNLIMITED,
+    )
+    failpoint("registry.members.after-commit")
+    return parsing.answer({"member": member})
+
+
+@blueprint.get("/v1/images/<image_id>/members/<rest:member>")
+def show(image_id: str, member: str) -> Response:
+    """Answer one member."""
+    parsing.refuse_nul(member, "member")
+    found = read(parsing.engine(), members.get, parsing.caller(), parsing.path_id(image_id), member)
+    return parsing.answer({"member": found})
+
+
+@blueprint.put("/v1/images/<image_id>/members/<rest:member>")
+def set_status(image_id: str, member: str) -> Response:
+    """Change the status of a membership."""
+    parsing.refuse_nul(member, "member")
+    body = parsing.body()
+    body.only("attempt", "status")
+    changed = run_transaction(
+        parsing.engine(), members.set_status, parsing.caller(), parsing.path_id(image_id), member,
+        body.choice("status", MEMBER_STATUSES),
+    )
+    failpoint("registry.members.after-commit")
+    return parsing.answer({"member": changed})
+
+
+@blueprint.delete("/v1/images/<image_id>/members/<rest:member>")
+def remove(image_id: str, member: str) -> Response:
+    """Stop sharing an image with a project."""
+    parsing.refuse_nul(member, "member")
+    run_transaction(parsing.engine(), members.remove, parsing.caller(), parsing.path_id(image_id), member)
+    failpoint("registry.members.after-commit")
+    return parsing.no_content()

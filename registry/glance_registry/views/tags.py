@@ -1,0 +1,39 @@
+"""Tags of images over HTTP (docs/registry-protocol.md)."""
+
+from flask import Blueprint, Response
+
+from glance_common.failpoints import failpoint
+from glance_registry import tags
+from glance_registry.db.session import run_transaction
+from glance_registry.views import parsing
+
+blueprint = Blueprint("tags", __name__)
+
+UNLIMITED = -1
+
+
+@blueprint.put("/v1/images/<image_id>/tags/<rest:tag>")
+def add(image_id: str, tag: str) -> Response:
+    """Put a tag on an image."""
+    parsing.refuse_nul(tag, "tag")
+    body = parsing.body()
+    body.only("attempt", "quota")
+    quota = body.integer("quota", minimum=-(2**31)) if body.given("quota") else UNLIMITED
+    document = run_transaction(
+        parsing.engine(), tags.add_tag, parsing.caller(), parsing.path_id(image_id), body.uuid("attempt"), tag, quota
+    )
+    failpoint("registry.update.after-commit")
+    return parsing.raw_answer(f'{{"image":{document}}}')
+
+
+@blueprint.delete("/v1/images/<image_id>/tags/<rest:tag>")
+def remove(image_id: str, tag: str) -> Response:
+    """Take a tag off an image."""
+    parsing.refuse_nul(tag, "tag")
+    body = parsing.body()
+    body.only("attempt")
+    document = run_transaction(
+        parsing.engine(), tags.remove_tag, parsing.caller(), parsing.path_id(image_id), body.uuid("attempt"), tag
+    )
+    failpoint("registry.update.after-commit")
+    return parsing.raw_answer(f'{{"image":{document}}}')
