@@ -17,12 +17,6 @@ from glance_registry.db.tables import images, locations
 LATE_PASS_DELAYS = {2: 3600.0, 1: 23 * 3600.0}
 """Seconds to the next late pass, by how many are left: one hour and one day after the key was first deleted."""
 
-_WAITING = (
-    LocationStatus.WRITING,
-    LocationStatus.PENDING_DELETE,
-    LocationStatus.DELETING,
-    LocationStatus.REAPING,
-)
 _CLAIMED = (LocationStatus.DELETING, LocationStatus.REAPING)
 
 
@@ -45,29 +39,6 @@ class Failure:
     max_attempts: int
 
 
-def is_due(scrub_time: float) -> sa.ColumnElement[bool]:
-    """Return the condition, on locations joined with images, that a claim would be accepted now.
-
-    ``scrub_time`` (seconds) is the asking scrubber's: an image deleted with a delay waits for the longer of this one
-    and the one written into ``not_before``. A lease that runs keeps every other hand off, a writer's like a claim's.
-    """
-    now = sa.func.now()
-    return sa.and_(
-        sa.or_(
-            locations.c.status.in_(_WAITING),
-            sa.and_(locations.c.status == LocationStatus.DELETED, locations.c.late_passes > 0),
-        ),
-        # Written as in ix_locations_due, so that rows of the far future cost nothing.
-        sa.func.coalesce(locations.c.not_before, locations.c.lease_until) <= now,
-        sa.func.coalesce(locations.c.lease_until, locations.c.not_before) <= now,
-        sa.or_(
-            locations.c.status != LocationStatus.PENDING_DELETE,
-            sa.not_(images.c.delayed),
-            images.c.deleted_at <= owners.after(-scrub_time),
-        ),
-    )
-
-
 def due(
     connection: sa.Connection, limit: int, stores: list[str] | None, scrub_time: float
 ) -> tuple[list[str], float]:
@@ -77,7 +48,7 @@ def due(
     select = sa.select(locations.c.id, age.label("age")).join(images, images.c.id == locations.c.image_id)
     if stores is not None:
         select = select.where(locations.c.store.in_(stores))
-    rows = connection.execute(select.where(is_due(scrub_time)).order_by(since).limit(limit)).all()
+    rows = connection.execute(select.where(owners.is_due(scrub_time)).order_by(since).limit(limit)).all()
     return [row.id for row in rows], float(max((row.age for row in rows), default=0))
 
 
@@ -121,7 +92,7 @@ def _check_due(connection: sa.Connection, location: sa.Row[Any], scrub_time: flo
     select = (
         sa.select(locations.c.id)
         .join(images, images.c.id == locations.c.image_id)
-        .where(locations.c.id == location.id, is_due(scrub_time))
+        .where(locations.c.id == location.id, owners.is_due(scrub_time))
     )
     if connection.execute(select).one_or_none() is not None:
         return

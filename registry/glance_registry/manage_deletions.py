@@ -1,7 +1,7 @@
 """glance-manage deletions: what could not be removed from the stores, and another try for it."""
 
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from oslo_config import cfg
 from sqlalchemy import Engine
@@ -9,7 +9,6 @@ from sqlalchemy import Engine
 from glance_common.errors import GlanceError
 from glance_registry import deletions
 from glance_registry.db.session import make_engine, read, run_transaction
-from glance_registry.views.parsing import path_id
 from glance_registry.wsgi import database_url
 
 PAGE = 1000
@@ -26,7 +25,7 @@ def add_commands(parsers: Any) -> None:
     text = "let failed removals be tried again"
     again = commands.add_parser("replay", help=text, description=text)
     which = again.add_mutually_exclusive_group(required=True)
-    which.add_argument("location", nargs="?", help="the id of one location, as listed by failed")
+    which.add_argument("location", nargs="?", type=_location_id, help="the id of one location, as listed by failed")
     which.add_argument("--all", action="store_true", help="every location that is listed by failed")
     again.set_defaults(run=replay)
 
@@ -54,7 +53,7 @@ def replay(conf: cfg.ConfigOpts, arguments: Any) -> int:
     refused = 0
     for location in wanted:
         try:
-            row = run_transaction(engine, deletions.replay, path_id(location, "location"), str(uuid4()))
+            row = run_transaction(engine, deletions.replay, location, str(uuid4()))
         except GlanceError as error:
             refused += 1
             _say(f"{location}: {error.message}")
@@ -63,6 +62,10 @@ def replay(conf: cfg.ConfigOpts, arguments: Any) -> int:
     if not wanted:
         _say("No removal has failed.")
     return 1 if refused else 0
+
+
+def _location_id(text: str) -> str:
+    return str(UUID(text))
 
 
 def _all_failed(engine: Engine) -> list[dict[str, Any]]:

@@ -26,15 +26,17 @@ from glance_registry.documents import image_document
 LATE_PASSES = 2
 """How often the key of a dead writer is deleted again after the first time: it may wake up and still write."""
 
-
-def seconds(number: float) -> timedelta:
-    """Return an interval to add to the database's ``now()``."""
-    return timedelta(seconds=number)
+_WAITING = (
+    LocationStatus.WRITING,
+    LocationStatus.PENDING_DELETE,
+    LocationStatus.DELETING,
+    LocationStatus.REAPING,
+)
 
 
 def after(number: float) -> sa.ColumnElement[Any]:
     """Return the database's time ``number`` seconds from now."""
-    return sa.func.now() + seconds(number)
+    return sa.func.now() + timedelta(seconds=number)
 
 
 def lock_image(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> sa.Row[Any] | None:
@@ -106,6 +108,29 @@ def document(connection: sa.Connection, context: RequestContext, image_id: str) 
     select = sa.select(image_document(context)).select_from(images).where(images.c.id == image_id)
     text: str = connection.execute(select).scalar_one()
     return text
+
+
+def is_due(scrub_time: float) -> sa.ColumnElement[bool]:
+    """Return the condition, on locations joined with images, that a claim would be accepted now.
+
+    ``scrub_time`` (seconds) is the asking scrubber's: an image deleted with a delay waits for the longer of this one
+    and the one written into ``not_before``. A lease that runs keeps every other hand off, a writer's like a claim's.
+    """
+    now = sa.func.now()
+    return sa.and_(
+        sa.or_(
+            locations.c.status.in_(_WAITING),
+            sa.and_(locations.c.status == LocationStatus.DELETED, locations.c.late_passes > 0),
+        ),
+        # Written as in ix_locations_due, so that rows of the far future cost nothing.
+        sa.func.coalesce(locations.c.not_before, locations.c.lease_until) <= now,
+        sa.func.coalesce(locations.c.lease_until, locations.c.not_before) <= now,
+        sa.or_(
+            locations.c.status != LocationStatus.PENDING_DELETE,
+            sa.not_(images.c.delayed),
+            images.c.deleted_at <= after(-scrub_time),
+        ),
+    )
 
 
 def status_conflict(old: ImageStatus, new: ImageStatus) -> errors.StatusConflict:

@@ -14,7 +14,6 @@ from glance_common.context import RequestContext
 from glance_common.status import ImageStatus, LocationStatus, location_sources, may_become
 from glance_registry import owners
 from glance_registry.db.tables import images, locations
-from glance_registry.deletions import is_due
 from glance_registry.documents import no_image
 from glance_registry.visibility import visible_to
 
@@ -83,7 +82,7 @@ def _due_now(connection: sa.Connection, image_id: str) -> list[str]:
     due = (
         sa.select(locations.c.id)
         .join(images, images.c.id == locations.c.image_id)
-        .where(locations.c.image_id == image_id, is_due(scrub_time=0))
+        .where(locations.c.image_id == image_id, owners.is_due(scrub_time=0))
         .order_by(locations.c.position)
     )
     return list(connection.scalars(due))
