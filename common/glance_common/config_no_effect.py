@@ -40,6 +40,7 @@ NO_EFFECT: dict[tuple[str, str], str] = {
     ("DEFAULT", "rabbit_password"): _BROKER,
     ("database", "*"): _DATABASE,
     ("glance_store", "store_capabilities_update_min_interval"): "capabilities of a store do not change",
+    ("paste_deploy", "flavor"): "the registry and the scrubber know callers by their signature alone",
     ("paste_deploy", "config_file"): "the pipeline is chosen by [paste_deploy] flavor alone",
     ("profiler", "*"): "there is no profiler",
     ("oslo_concurrency", "*"): "no lock files are used",
