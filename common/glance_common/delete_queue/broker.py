@@ -164,7 +164,8 @@ BROKER_ERRORS: tuple[type[Exception], ...] = (
 
 def describe(error: Exception) -> str:
     """Return what to log for one of BROKER_ERRORS."""
-    if isinstance(error, TimeoutError):
+    # With a number it is the kernel that speaks, not our own limit.
+    if isinstance(error, TimeoutError) and error.errno is None:
         return f"no answer within {ANSWER_TIMEOUT:g} s: it hangs, or an alarm for memory or disk blocks publishers"
     return str(error) or type(error).__name__
 

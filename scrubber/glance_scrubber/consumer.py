@@ -1,0 +1,147 @@
+"""The receiving end of the delete queue: one message at a time, answered when the registry knows how it ended."""
+
+import logging
+import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from uuid import uuid4
+
+from kombu.connection import Connection
+from kombu.message import Message
+from kombu.messaging import Consumer, Producer
+
+from glance_common.delete_queue.broker import (
+    BROKER_ERRORS,
+    DEAD_QUEUE,
+    DELETE_QUEUE,
+    EXCHANGE,
+    Backoff,
+    Broker,
+    connected,
+    describe,
+)
+from glance_common.delete_queue.message import BadMessage, Nudge, decode
+from glance_common.errors import GlanceError
+from glance_scrubber.scrub import Scrubber
+
+LOG = logging.getLogger(__name__)
+
+
+class QueueConsumer:
+    """Consumes in the calling thread, over a connection of its own; several of them work side by side.
+
+    The thread is busy while it removes bytes, so no heartbeats are sent: the kernel's keepalive watches the connection.
+    """
+
+    def __init__(self, broker: Broker, scrubber: Scrubber, stop: threading.Event) -> None:
+        self._broker = broker
+        self._scrubber = scrubber
+        self._stop = stop
+
+    def run(self) -> None:
+        """Work until ``stop`` is set, whatever happens to the broker; the message in hand is finished."""
+        backoff = Backoff()
+        while not self._stop.is_set():
+            try:
+                with connected(self._broker) as connection:
+                    backoff.reset()
+                    self._consume(connection)
+            except Exception as error:
+                pause = backoff.next()
+                if isinstance(error, BROKER_ERRORS):
+                    LOG.warning(
+                        "the delete queue at %s: %s; the sweep works on, next try in %.1f s",
+                        self._broker.name, describe(error), pause,
+                    )
+                else:
+                    LOG.exception("the delete queue at %s cannot be used", self._broker.name)
+                self._stop.wait(pause)
+
+    def _consume(self, connection: Connection) -> None:
+        received: deque[Message] = deque()
+        consumer = Consumer(
+            connection.default_channel, [DELETE_QUEUE], on_message=received.append, prefetch_count=1, auto_declare=False
+        )
+        with consumer:
+            while not self._stop.is_set():
+                try:
+                    connection.drain_events(timeout=1.0)
+                except TimeoutError as error:
+                    if error.errno is not None:
+                        # Not our one second, but the kernel's verdict on the connection.
+                        raise
+                while received:
+                    self._handle(connection, received.popleft())
+
+    def _handle(self, connection: Connection, message: Message) -> None:
+        nudge = readable(connection, message)
+        if nudge is None or self._scrub(nudge):
+            message.ack()
+
+    def _scrub(self, nudge: Nudge) -> bool:
+        """Remove what the message names, for as long as the registry needs to come back.
+
+        Returns False when the stop came first; the message then goes back to the queue with the connection.
+        """
+        token, backoff = str(uuid4()), Backoff(first=1.0)
+        while True:
+            try:
+                _scrub_once(self._scrubber, nudge, token)
+            except GlanceError as error:
+                pause = backoff.next()
+                LOG.warning("the registry: %s; location %s waits for %.1f s", error, nudge.location, pause)
+                if self._stop.wait(pause):
+                    return False
+            else:
+                return True
+
+
+def drain(broker: Broker, scrubber: Scrubber, stop: threading.Event) -> None:
+    """Work the messages that are in the queue now and wait for no more.
+
+    Raises one of BROKER_ERRORS, and GlanceError when the registry cannot be asked; what was not finished stays queued.
+    """
+    size = scrubber.settings.pool_size
+
+    def work(nudge: Nudge | None) -> None:
+        if nudge is not None:
+            _scrub_once(scrubber, nudge, str(uuid4()))
+
+    with connected(broker) as connection, ThreadPoolExecutor(size) as pool:
+        queue = DELETE_QUEUE(connection.default_channel)
+        waiting = queue.queue_declare(passive=True).message_count
+        while waiting > 0 and not stop.is_set():
+            batch = list(islice(iter(queue.get, None), min(waiting, size)))
+            if not batch:
+                return
+            waiting -= len(batch)
+            nudges = [readable(connection, message) for message in batch]
+            for message, _ in zip(batch, pool.map(work, nudges), strict=True):
+                message.ack()
+
+
+def _scrub_once(scrubber: Scrubber, nudge: Nudge, token: str) -> None:
+    """Remove what the message names. Raises GlanceError when the registry cannot be asked."""
+    try:
+        scrubber.scrub(nudge.location, token, request_id=nudge.request_id)
+    except GlanceError:
+        raise
+    except Exception:
+        # A defect must not stop the queue. The row is still there and the sweep will meet it.
+        LOG.exception("location %s could not be scrubbed", nudge.location)
+
+
+def readable(connection: Connection, message: Message) -> Nudge | None:
+    """Return what the message says; one that cannot be read is parked in the dead queue, and None returned."""
+    body = message.body.encode("utf-8", "surrogateescape") if isinstance(message.body, str) else bytes(message.body)
+    try:
+        return decode(body)
+    except BadMessage as error:
+        LOG.error("a message of the delete queue goes to %s: %s", DEAD_QUEUE.name, error)
+        Producer(connection.default_channel).publish(
+            body, exchange=EXCHANGE.name, routing_key=DEAD_QUEUE.routing_key, retry=False,
+            content_type="application/octet-stream", content_encoding="binary",
+            delivery_mode="persistent", headers={"reason": str(error)},
+        )
+        return None

@@ -1,0 +1,117 @@
+"""The console script glance-scrubber: one pass for cron, a daemon, or the restore of one image (tools section 2)."""
+
+import logging
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import uuid4
+
+from oslo_config import cfg
+
+from glance_common import config, log
+from glance_common.context import system_context
+from glance_common.delete_queue.broker import BROKER_ERRORS, Broker, describe, parse_broker
+from glance_common.errors import GlanceError
+from glance_common.registry_client import RegistryClient, connect
+from glance_common.stores import loader
+from glance_scrubber.config import COMMAND_OPTS, list_opts
+from glance_scrubber.consumer import QueueConsumer, drain
+from glance_scrubber.scrub import Scrubber, ScrubSettings
+from glance_scrubber.signals import notify_ready, stopping
+from glance_scrubber.sweep import Sweep
+
+LOG = logging.getLogger(__name__)
+PROG = "glance-scrubber"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the command line says; return 0, or 1 with ``ERROR: …`` when it cannot be done at all.
+
+    A pass ends with 0 also when data could not be removed: they stay due.
+    """
+    try:
+        conf = config.load(PROG, sys.argv[1:] if argv is None else argv, list_opts(), cli=COMMAND_OPTS)
+        if conf.restore and conf.daemon:
+            raise config.ConfigError("DEFAULT", "restore", conf.restore, "cannot be used together with daemon")
+        log.setup(conf, PROG)
+        registry = connect_registry(conf)
+        if conf.restore:
+            return restore(registry, conf.restore)
+        parts = build(conf, registry)
+        problems = config.unknown_names(conf, [*list_opts(), *loader.store_opts(conf)])
+        for problem in problems:
+            LOG.warning("%s", problem)
+        if conf.check_config:
+            return 1 if problems else 0
+        return run(parts, conf.wakeup_time) if conf.daemon else one_pass(parts)
+    except (config.ConfigError, GlanceError) as error:
+        print(f"ERROR: {error}", file=sys.stderr)  # noqa: T201 - the tool's answer to whoever called it
+        LOG.debug("%s", error)
+        return 1
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What works together in one process."""
+
+    broker: Broker
+    registry: RegistryClient
+    scrubber: Scrubber
+
+
+def connect_registry(conf: cfg.ConfigOpts) -> RegistryClient:
+    """Return the client of the registry. Raises ConfigError."""
+    # Removals, their leases and the sweep may all ask at the same time.
+    return connect(conf, config.read_secrets(conf.registry.context_secret_file), pool_size=2 * conf.scrub_pool_size + 1)
+
+
+def build(conf: cfg.ConfigOpts, registry: RegistryClient) -> Parts:
+    """Return the collaborators; nothing runs or is connected yet. Raises ConfigError."""
+    settings = ScrubSettings(
+        lease=conf.scrubber.claim_lease,
+        scrub_time=conf.scrub_time,
+        max_attempts=conf.scrubber.max_attempts,
+        pool_size=conf.scrub_pool_size,
+    )
+    stores = loader.load_stores(conf, registry.stores)
+    return Parts(parse_broker(conf.transport_url), registry, Scrubber(registry.deletions, stores, settings))
+
+
+def run(parts: Parts, wakeup_time: float) -> int:
+    """Consume and sweep until a signal comes; what is being removed then is finished first."""
+    stop = threading.Event()
+    with stopping(stop):
+        work = [QueueConsumer(parts.broker, parts.scrubber, stop).run] * parts.scrubber.settings.pool_size
+        threads = [threading.Thread(target=consume, name=f"consumer-{n}") for n, consume in enumerate(work)]
+        sweep = Sweep(parts.registry.deletions, parts.scrubber, stop)
+        threads.append(threading.Thread(target=sweep.run, args=(wakeup_time,), name="sweep"))
+        for thread in threads:
+            thread.start()
+        notify_ready()
+        LOG.info("started; stores: %s; delete queue: %s", ", ".join(parts.scrubber.stores.ids), parts.broker.name)
+        for thread in threads:
+            thread.join()
+    LOG.info("stopped")
+    return 0
+
+
+def one_pass(parts: Parts) -> int:
+    """Work what the queue holds and then what is due, and return; raises GlanceError when the registry is away."""
+    stop = threading.Event()
+    with stopping(stop):
+        try:
+            drain(parts.broker, parts.scrubber, stop)
+        except BROKER_ERRORS as error:
+            LOG.warning("the delete queue at %s: %s; the due rows say it all", parts.broker.name, describe(error))
+        if not stop.is_set():
+            Sweep(parts.registry.deletions, parts.scrubber, stop).run_once()
+    return 0
+
+
+def restore(registry: RegistryClient, image_id: str) -> int:
+    """Bring a deleted image back with its data, properties, tags and members (S-74). Raises GlanceError."""
+    image = registry.images.restore(system_context(f"req-{uuid4()}"), image_id, str(uuid4()))
+    LOG.info("image %s is %s again", image.id, image.status)
+    print(f"Image {image.id} is {image.status} again.")  # noqa: T201 - the tool's answer to whoever called it
+    return 0

@@ -1,0 +1,128 @@
+"""Finds in the registry what is due, whether or not a message ever came: the queue may lose, the table does not.
+
+The same pass takes up dead uploads, claims of dead scrubbers and late passes: the registry calls all of them due.
+"""
+
+import logging
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+from uuid import uuid4
+
+from glance_common.context import RequestContext, system_context
+from glance_common.delete_queue.broker import Backoff
+from glance_common.errors import GlanceError
+from glance_common.image import Due
+from glance_common.log import working_for
+from glance_scrubber.outcomes import Outcome
+from glance_scrubber.scrub import Scrubber
+
+LOG = logging.getLogger(__name__)
+PAGE = 100
+
+
+class DueRows(Protocol):
+    """The registry call that finds work."""
+
+    def due(
+        self, context: RequestContext, *, limit: int, stores: list[str] | None = None, scrub_time: float = 0
+    ) -> Due:
+        """Return at most ``limit`` locations that a claim would get now, oldest first."""
+
+
+class Sweep:
+    """Works what is due in the table, ``pool_size`` locations at the same time."""
+
+    def __init__(self, rows: DueRows, scrubber: Scrubber, stop: threading.Event) -> None:
+        self._rows = rows
+        self._scrubber = scrubber
+        self._stop = stop
+
+    def run(self, wakeup_time: float) -> None:
+        """Make a pass now and every ``wakeup_time`` seconds until ``stop`` is set, whatever happens to the registry."""
+        backoff = Backoff(first=1.0, most=min(30.0, wakeup_time))
+        while not self._stop.is_set():
+            try:
+                self.run_once()
+            except GlanceError as error:
+                pause = backoff.next()
+                LOG.warning("no sweep, the registry: %s; next try in %.1f s", error, pause)
+            except Exception:
+                pause = wakeup_time
+                LOG.exception("the sweep ended early")
+            else:
+                pause = wakeup_time
+                backoff.reset()
+            self._stop.wait(pause)
+
+    def run_once(self) -> Counter[Outcome]:
+        """Work everything that is due now, and return how it ended.
+
+        A store that is down is left out of the rest of the pass, so that it holds up no other. Raises GlanceError when
+        the registry cannot be asked.
+        """
+        with working_for(f"req-{uuid4()}"):
+            return _Pass(self._rows, self._scrubber, self._stop).work()
+
+
+class _Pass:
+    def __init__(self, rows: DueRows, scrubber: Scrubber, stop: threading.Event) -> None:
+        self._rows = rows
+        self._scrubber = scrubber
+        self._stop = stop
+        self._lock = threading.Lock()
+        self._down: set[str] = set()
+
+    def work(self) -> Counter[Outcome]:
+        ended: Counter[Outcome] = Counter()
+        seen: set[str] = set()
+        oldest = 0.0
+        size = self._scrubber.settings.pool_size
+        with ThreadPoolExecutor(size, thread_name_prefix="sweep") as pool:
+            while (stores := self._stores()) and not self._stop.is_set():
+                due = self._due(stores)
+                oldest = max(oldest, due.oldest)
+                # What is still due after it was tried in this pass waits for the next one.
+                fresh = [location for location in due.locations if location not in seen]
+                if not fresh:
+                    break
+                seen.update(fresh)
+                ended.update(outcome for outcome in pool.map(self._one, fresh) if outcome is not None)
+        _report(ended, self._down, oldest)
+        return ended
+
+    def _due(self, stores: list[str]) -> Due:
+        context = system_context(f"req-{uuid4()}")
+        return self._rows.due(context, limit=PAGE, stores=stores, scrub_time=self._scrubber.settings.scrub_time)
+
+    def _one(self, location: str) -> Outcome | None:
+        """Scrub one location; None when the pass has ended for it. The registry's errors go up and end the pass."""
+        stores = self._stores()
+        if self._stop.is_set() or not stores:
+            return None
+        try:
+            result = self._scrubber.scrub(location, str(uuid4()), stores=stores)
+        except GlanceError:
+            raise
+        except Exception:
+            LOG.exception("location %s could not be scrubbed", location)
+            return None
+        if result.down is not None:
+            with self._lock:
+                self._down.add(result.down)
+        return result.outcome
+
+    def _stores(self) -> list[str]:
+        with self._lock:
+            return [store for store in self._scrubber.stores.ids if store not in self._down]
+
+
+def _report(ended: Counter[Outcome], down: set[str], oldest: float) -> None:
+    if not ended:
+        LOG.debug("nothing was due")
+        return
+    facts: dict[str, object] = {outcome.name.lower(): count for outcome, count in sorted(ended.items())}
+    if down:
+        facts["stores_down"] = ",".join(sorted(down))
+    LOG.info("sweep: the oldest had been due for %.0f s", oldest, extra=facts)
