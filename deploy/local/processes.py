@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import random
@@ -149,14 +150,19 @@ def free_port() -> int:
 
 
 def port_is_free(port: int) -> bool:
-    """Return whether a server could listen on this TCP port of the loopback address now."""
+    """Return whether nobody listens on this TCP port of the loopback address.
+
+    Raises OSError when this process may not listen there in any case (ports below 1024 without root).
+    """
     with socket.socket() as probe:
         # Servers set this option too: without it a port whose last connections linger would count as taken.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise
     return True
 
 

@@ -1,0 +1,130 @@
+"""Run several programs in the foreground: start them in order, show what they print, stop them in order."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local import processes
+
+
+class StopRequestedError(Exception):
+    """The user asked for the end (Ctrl-C, TERM) while something was being started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program to run; ``ready`` says whether it works, and is asked until it does."""
+
+    name: str
+    argv: Sequence[str | Path]
+    ready: Callable[[], bool]
+    start_seconds: float = 60
+    stop_seconds: float = 60
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    program: Program
+    process: subprocess.Popen[bytes]
+    copier: threading.Thread
+    log: Path
+
+
+class Supervisor:
+    """Runs programs until one of them ends or ``stopping`` is set; restarts none.
+
+    Every line a program prints goes to ``<logs>/<name>.log`` and, behind the program's name, to ``show``.
+    """
+
+    def __init__(
+        self, logs: Path, env: Mapping[str, str], show: Callable[[str], None], stopping: threading.Event
+    ) -> None:
+        self._logs = logs
+        self._env = env
+        self._show = show
+        self._stopping = stopping
+        self._running: list[_Running] = []
+
+    def start(self, program: Program) -> None:
+        """Start a program and wait until it is ready.
+
+        Raises StartError (with the end of its log) and StopRequestedError; what runs by then goes on until stop().
+        """
+        running = self._launch(program)
+        self._running.append(running)
+
+        def ready() -> bool:
+            if self._stopping.is_set():
+                raise StopRequestedError
+            return program.ready()
+
+        processes.wait_until(
+            ready, what=program.name, process=running.process, log=running.log, seconds=program.start_seconds
+        )
+
+    def run_to_end(self, name: str, argv: Sequence[str | Path]) -> None:
+        """Run a program that ends by itself; raises StartError when its exit code is not 0, and StopRequestedError."""
+        running = self._launch(Program(name, argv, ready=lambda: True))
+        try:
+            while running.process.poll() is None:
+                if self._stopping.wait(0.05):
+                    raise StopRequestedError
+        finally:
+            self._end(running)
+        if running.process.returncode:
+            raise processes.StartError(_obituary(running))
+
+    def watch(self) -> str | None:
+        """Wait until the user asks for the end (None) or a program ends (what to tell about it)."""
+        died = self.died()
+        while died is None and not self._stopping.wait(0.2):
+            died = self.died()
+        return died
+
+    def died(self) -> str | None:
+        """Return what to tell about the first program that has ended by itself, or None while all run."""
+        for running in self._running:
+            if running.process.poll() is not None:
+                return _obituary(running)
+        return None
+
+    def stop(self) -> None:
+        """Stop all programs, the one started last first."""
+        while self._running:
+            running = self._running.pop()
+            began = time.monotonic()
+            self._end(running)
+            self._show(f"stopped {running.program.name} ({time.monotonic() - began:.1f} s)")
+
+    def pid(self, name: str) -> int:
+        """Return the process id of a running program."""
+        return next(running.process.pid for running in self._running if running.program.name == name)
+
+    def _launch(self, program: Program) -> _Running:
+        log = self._logs / f"{program.name}.log"
+        process = processes.spawn(program.argv, output=subprocess.PIPE, env=self._env, cwd=self._logs)
+        copier = threading.Thread(target=self._copy, args=(program.name, process, log), daemon=True)
+        copier.start()
+        return _Running(program, process, copier, log)
+
+    def _copy(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
+        assert process.stdout is not None
+        with process.stdout as lines, log.open("ab", buffering=0) as file:
+            for line in lines:
+                file.write(line)
+                self._show(f"{name:<15} | {line.decode(errors='replace').rstrip()}")
+
+    def _end(self, running: _Running) -> None:
+        processes.stop(running.process, seconds=running.program.stop_seconds)
+        running.copier.join(5)  # the last words are shown before the next program is stopped
+
+
+def _obituary(running: _Running) -> str:
+    running.copier.join(5)
+    lines = "".join(f"\n    {line}" for line in processes.last_lines(running.log))
+    return f"{running.program.name} ended with code {running.process.returncode}; the end of {running.log}:{lines}"
