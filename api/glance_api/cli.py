@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         problems = warnings(conf)
         settings, factory = prepare(conf)
     except config.ConfigError as error:
-        print(f"{PROG}: {error}", file=sys.stderr)  # noqa: T201  # the log may not be set up yet
+        print(f"{PROG}: {error}", file=sys.stderr)  # noqa: T201 - the log may not be set up yet
         return 1
     for problem in problems:
         LOG.warning("%s", problem)

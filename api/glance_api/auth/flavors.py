@@ -18,7 +18,7 @@ LOG = logging.getLogger(__name__)
 
 Layer = Callable[[WSGIApplication], WSGIApplication]
 LOOPBACK = "127.0.0.1"
-_ALL_ADDRESSES = "0.0.0.0"  # noqa: S104  # what an authenticated service listens on, as the original does
+_ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - what an authenticated service listens on, as the original does
 _CACHE_TOKENS = ("caching", "cachemanagement")
 
 

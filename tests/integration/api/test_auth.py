@@ -52,3 +52,11 @@ def test_s42_without_a_valid_token(protected, keystone, headers):
     assert response.headers["WWW-Authenticate"] == f'Keystone uri="{keystone.url}"'
     assert protected.app.test_client().get("/").status_code == 300
     assert protected.app.test_client().get("/healthcheck").status_code == 200
+
+
+def test_s53_tokens_are_not_logged(protected, keystone, caplog):
+    caplog.set_level("DEBUG")
+    token = keystone.token(DEMO)
+    assert protected.app.test_client().get("/v2/images", headers={"X-Auth-Token": token}).status_code == 200
+    assert caplog.records
+    assert token not in caplog.text

@@ -54,7 +54,10 @@ class Api:
         identity = {"X-Identity-Status": "Confirmed", "X-User-Id": "someone", "X-Roles": roles}
         if project is not None:
             identity["X-Project-Id"] = project
-        return self.app.test_client().open(path, method=method, headers={**identity, **(headers or {})}, **kwargs)
+        # Buffered: read to the end and closed, as a server does it.
+        return self.app.test_client().open(
+            path, method=method, headers={**identity, **(headers or {})}, buffered=True, **kwargs
+        )
 
 
 @pytest.fixture
@@ -67,12 +70,12 @@ def make_api() -> Callable[..., Api]:
         deletes = SimpleNamespace(publish=lambda ids, _request_id: published.extend(ids))
         glance = Glance(
             settings=Settings.from_conf(conf),
-            registry=registry,  # type: ignore[arg-type]
-            stores=SimpleNamespace(ids=("fast", "slow"), get=FakeStore),  # type: ignore[arg-type]
-            deletes=deletes,  # type: ignore[arg-type]
+            registry=registry,
+            stores=SimpleNamespace(ids=("fast", "slow"), get=FakeStore),
+            deletes=deletes,
             policy=Enforcer(conf),
-            permits=None,  # type: ignore[arg-type]
-            leases=None,  # type: ignore[arg-type]
+            permits=None,
+            leases=None,
         )
         app = create_app(glance, lambda inner: inner)
         app.testing = True

@@ -156,7 +156,7 @@ def fields(record: logging.LogRecord) -> dict[str, object]:
 
 def test_access_log(api, caplog):
     caplog.set_level(logging.INFO, "glance_api.access")
-    response = api.call("POST", "/v2.1/images?x=1", data=b"{}", buffered=True)
+    response = api.call("POST", "/v2.1/images?x=1", data=b"{}")
     (record,) = caplog.records
     assert record.getMessage() == "POST /v2.1/images?x=1 201"
     assert fields(record) == {"user": "someone", "project": "own", "bytes_in": 2, "bytes_out": len(response.data)}
@@ -210,3 +210,20 @@ def test_a_file_for_sendfile_stays_itself(caplog, tmp_path):
     body.close()
     assert file.closed
     assert fields(caplog.records[0])["bytes_out"] == 5
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "\x00", "é"])
+def test_s58_nothing_is_injected_into_headers(api, value):
+    response = api.call("GET", "/v2/images", environ_overrides={"HTTP_X_OPENSTACK_REQUEST_ID": value})
+    assert response.status_code == 400
+    assert response.headers["x-openstack-request-id"].startswith("req-")
+    assert "X-Evil" not in response.headers
+
+
+def test_s53_tokens_are_not_logged(api, caplog):
+    caplog.set_level(logging.DEBUG)
+    secrets = {"X-Auth-Token": "sekret-token", "X-Service-Token": "sekret-service", "Authorization": "sekret-basic"}
+    for method, path in (("GET", "/v2/images"), ("POST", "/v2/images"), ("GET", "/v2/nothing"), ("GET", "/")):
+        api.call(method, path, headers=secrets)
+    assert len(caplog.records) >= 4
+    assert "sekret" not in caplog.text

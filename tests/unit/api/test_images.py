@@ -249,3 +249,24 @@ def test_s49_no_locations_of_a_deactivated_image(make_api):
     assert document["locations"] == []
     assert "direct_url" not in document
     assert len(api.call("GET", f"/v2/images/{ID}", roles="admin").json["locations"]) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["os_glance_import_task", "os_glance_x", "os_hash_value", "checksum", "direct_url", "locations", "stores"]
+)
+def test_s47_reserved_names_are_refused_everywhere(api, name):
+    api.registry.images.rows[ID] = make_image(properties={name: "x"} if name.startswith("os_glance") else {})
+    value = [] if name == "locations" else "x"
+    assert create(api, {name: value}).status_code == 403
+    headers = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
+    for operation in ("add", "replace", "remove"):
+        document = [{"op": operation, "path": f"/{name}", "value": value}]
+        response = api.call("PATCH", f"/v2/images/{ID}", json=document, headers=headers, roles="admin")
+        assert response.status_code == 403, operation
+    assert api.registry.images.writes == []
+
+
+@pytest.mark.parametrize("value", [-1, 2**31, 2**63, 1.5, True, "5", None])
+def test_s56_numbers_that_no_column_holds(api, value):
+    for name in ("min_disk", "min_ram"):
+        assert create(api, {name: value}).status_code == 400
