@@ -47,5 +47,5 @@ def create_app(glance: Glance, authenticate: Layer) -> Flask:
     settings = glance.settings
     behind = authenticate(app.wsgi_app)
     versions = Versions(behind, multi_store=settings.multi_store, public_endpoint=settings.public_endpoint)
-    app.wsgi_app = Access(versions, settings.max_request_id_length)  # type: ignore[method-assign] - as Flask documents it
+    app.wsgi_app = Access(versions, settings.max_request_id_length)  # type: ignore[method-assign]  # as Flask documents it
     return app

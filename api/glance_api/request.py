@@ -30,7 +30,7 @@ def context() -> RequestContext:
 
 def without_body(view: View) -> View:
     """Mark a view whose request has no body: one that comes with a body is answered 400 (API section 0)."""
-    view.without_body = True  # type: ignore[attr-defined] - a mark
+    view.without_body = True  # type: ignore[attr-defined]  # a mark
     return view
 
 
@@ -38,7 +38,7 @@ def without_policy(reason: str) -> Callable[[View], View]:
     """Mark a view that asks no policy rule, and say why none guards it."""
 
     def mark(view: View) -> View:
-        view.without_policy = reason  # type: ignore[attr-defined] - a mark
+        view.without_policy = reason  # type: ignore[attr-defined]  # a mark
         return view
 
     return mark
@@ -46,7 +46,7 @@ def without_policy(reason: str) -> Callable[[View], View]:
 
 def public(view: View) -> View:
     """Mark a view that everybody may call, with or without a token."""
-    view.public = True  # type: ignore[attr-defined] - a mark
+    view.public = True  # type: ignore[attr-defined]  # a mark
     return view
 
 

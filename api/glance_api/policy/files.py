@@ -110,7 +110,7 @@ def _is_understood(rule: str | list[object]) -> bool:
     """
     text = rule if isinstance(rule, str) else " ".join(_words(rule))
     meant = sum(word.strip("()") == "!" for word in text.split())
-    parsed = policy.RuleDefault("rule", rule).check  # type: ignore[arg-type] - lists are the old form of a rule
+    parsed = policy.RuleDefault("rule", rule).check  # type: ignore[arg-type]  # lists are the old form of a rule
     return sum(isinstance(node, _checks.FalseCheck) for node in nodes(parsed)) == meant
 
 
