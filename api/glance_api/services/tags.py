@@ -5,7 +5,7 @@ from uuid import uuid4
 from glance_api.collaborators import Glance
 from glance_api.services.images import check_image
 from glance_common.context import RequestContext
-from glance_common.errors import BadRequest, TooLarge
+from glance_common.errors import BadRequest
 
 MAX_TAG = 255
 
@@ -17,10 +17,7 @@ def add(glance: Glance, context: RequestContext, image_id: str, tag: str) -> Non
     image = glance.registry.images.get(context, image_id)
     check_image(glance, context, "modify_image", image)
     quota = glance.settings.image_tag_quota
-    if tag not in image.tags and 0 <= quota <= len(image.tags):
-        count = len(image.tags) + 1
-        raise TooLarge(f"The limit has been exceeded on the number of allowed image tags: {count} of {quota}")
-    glance.registry.images.add_tag(context, image_id, tag, str(uuid4()))
+    glance.registry.images.add_tag(context, image_id, tag, str(uuid4()), quota=quota)
 
 
 def remove(glance: Glance, context: RequestContext, image_id: str, tag: str) -> None:

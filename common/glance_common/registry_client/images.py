@@ -63,9 +63,10 @@ class ImagesClient:
         """Bring a deleted image back while all its bytes are there; raise NotFound, Conflict."""
         return self._write(context, "POST", f"{_path(image_id)}/restore", {"attempt": attempt})
 
-    def add_tag(self, context: RequestContext, image_id: str, tag: str, attempt: str) -> Image:
-        """Put a tag on the image; one that is there already stays."""
-        return self._write(context, "PUT", f"{_path(image_id)}/tags/{segment(tag)}", {"attempt": attempt})
+    def add_tag(self, context: RequestContext, image_id: str, tag: str, attempt: str, *, quota: int = -1) -> Image:
+        """Put a tag on the image; one that is there already stays. Raises TooLarge above ``quota`` (negative = any)."""
+        body = {"attempt": attempt, "quota": quota}
+        return self._write(context, "PUT", f"{_path(image_id)}/tags/{segment(tag)}", body)
 
     def remove_tag(self, context: RequestContext, image_id: str, tag: str, attempt: str) -> Image:
         """Take a tag off the image; raise NotFound when it has none such."""

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from glance_common.context import RequestContext
-from glance_common.errors import BadRequest, Duplicate, NotFound, StatusConflict, VersionConflict
+from glance_common.errors import BadRequest, Duplicate, NotFound, StatusConflict, TooLarge, VersionConflict
 from glance_common.image import Image, Member
 from glance_common.status import ImageStatus
 
@@ -94,8 +94,10 @@ class FakeImages:
         self.writes.append("status")
         return self.rows[image_id]
 
-    def add_tag(self, context: RequestContext, image_id: str, tag: str, attempt: str) -> Image:
+    def add_tag(self, context: RequestContext, image_id: str, tag: str, attempt: str, *, quota: int) -> Image:
         image = self.rows[image_id]
+        if tag not in image.tags and 0 <= quota <= len(image.tags):
+            raise TooLarge(f"The limit of {quota} tags of an image is exceeded")
         self.rows[image_id] = replace(image, tags=[*image.tags, tag] if tag not in image.tags else image.tags)
         self.writes.append("tag")
         return self.rows[image_id]
