@@ -17,6 +17,9 @@ from glance_registry.db.tables import images, locations
 LATE_PASS_DELAYS = {2: 3600.0, 1: 23 * 3600.0}
 """Seconds to the next late pass, by how many are left: one hour and one day after the key was first deleted."""
 
+LATE_PASSES = len(LATE_PASS_DELAYS)
+"""How often a key is deleted again when somebody who let his lease run out may still touch it."""
+
 _CLAIMED = (LocationStatus.DELETING, LocationStatus.REAPING)
 
 
@@ -74,16 +77,16 @@ def claim(connection: sa.Connection, location_id: str, wanted: Claim) -> dict[st
 
 
 def _take(connection: sa.Connection, image: sa.Row[Any], location: sa.Row[Any], held: dict[str, Any]) -> None:
+    if location.lease_until is not None:
+        # It ran out under somebody who may still wake up: a writer that would leave bytes behind, or a remover that
+        # would take the bytes of the key's next owner. Until the late passes are over the key gets no next owner.
+        held = {**held, "late_passes": LATE_PASSES}
     match location.status:
         case LocationStatus.WRITING:
-            owners.set_location(
-                connection, location, LocationStatus.REAPING, late_passes=owners.LATE_PASSES, **held
-            )
+            owners.set_location(connection, location, LocationStatus.REAPING, **held)
             owners.fail_image(connection, image, location)
         case LocationStatus.PENDING_DELETE:
-            # A lease that ran out here was a writer's, and the writer may still wake up.
-            late = {} if location.lease_until is None else {"late_passes": owners.LATE_PASSES}
-            owners.set_location(connection, location, LocationStatus.DELETING, **late, **held)
+            owners.set_location(connection, location, LocationStatus.DELETING, **held)
         case _:
             owners.change_location(connection, location, **held)
 

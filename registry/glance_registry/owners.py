@@ -23,9 +23,6 @@ from glance_common.status import ImageStatus, LocationStatus, location_may_becom
 from glance_registry.db.tables import images, locations
 from glance_registry.documents import image_document
 
-LATE_PASSES = 2
-"""How often the key of a dead writer is deleted again after the first time: it may wake up and still write."""
-
 _WAITING = (
     LocationStatus.WRITING,
     LocationStatus.PENDING_DELETE,

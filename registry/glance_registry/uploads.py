@@ -88,7 +88,7 @@ def _begun_before(
 def _free_key(connection: sa.Connection, image_id: str, store: str) -> str:
     """Return the image id, the name that operators look for, or ``<id>.<n>`` while that key is taken.
 
-    A key stays taken while bytes may be under it, and until the late passes of a reaped attempt are over.
+    A key stays taken while bytes may be under it, and until the late passes of an expired lease are over.
     """
     taken = set(
         connection.scalars(

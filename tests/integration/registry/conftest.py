@@ -1,0 +1,27 @@
+"""The registry on a real database."""
+
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+from deploy.local.embedded_postgres import PostgresServer
+from tests.support.owners import Owners
+
+from glance_registry.db.session import EngineSettings, make_engine
+
+
+@pytest.fixture(scope="session")
+def owners_engine(postgres: PostgresServer, migrated_template: str) -> Iterator[sa.Engine]:
+    """A database with the schema, for all tests of the locations table."""
+    postgres.create_database("owners", template=migrated_template)
+    engine = make_engine(postgres.url("owners"), EngineSettings(pool_size=16))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def owners(owners_engine: sa.Engine) -> Owners:
+    """The transitions on a database without rows."""
+    world = Owners(owners_engine)
+    world.clear()
+    return world
