@@ -6,7 +6,7 @@ import io
 import os
 import signal
 import sys
-import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -47,11 +47,12 @@ def main() -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
     asked = arguments.parse()
-    stopping = threading.Event()
+    # Not an Event: a handler that interrupts the thread waiting for it can hang on the event's own lock.
+    signals: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, lambda number, _: signals.append(number))
     try:
-        return _run(asked, stopping)
+        return _run(asked, lambda: bool(signals))
     except StopRequestedError:
         return 0
     except _FAILURES as error:
@@ -59,7 +60,7 @@ def main() -> int:
         return 1
 
 
-def _run(asked: arguments.Arguments, stopping: threading.Event) -> int:
+def _run(asked: arguments.Arguments, stopping: Callable[[], bool]) -> int:
     account = accounts.server_account()
     here = place.choose(asked.data_dir, CHECKOUT, account)
     here.make()

@@ -69,20 +69,13 @@ def command(place: Place, program: str, *arguments: str) -> list[str | Path]:
 
 def programs(place: Place, ports: Ports) -> list[Program]:
     """Return the daemons in the order in which they start; they stop the other way round."""
-    scrubber = place.logs / "glance-scrubber.log"
-    before = scrubber.stat().st_size if scrubber.exists() else 0
     return [
         Program(
             "glance-registry",
             command(place, "glance-registry"),
             ready=lambda: status(ports.registry, "/healthcheck") == http.client.OK,
         ),
-        Program(
-            "glance-scrubber",
-            command(place, "glance-scrubber", "--daemon"),
-            # It listens nowhere; its first words come when its settings are read and its stores are built.
-            ready=lambda: scrubber.exists() and scrubber.stat().st_size > before,
-        ),
+        Program("glance-scrubber", command(place, "glance-scrubber", "--daemon")),
         Program(
             "glance-api",
             command(place, "glance-api"),

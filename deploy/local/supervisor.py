@@ -6,10 +6,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local import processes
+from deploy.local.readiness import ReadySocket
 
 
 class StopRequestedError(Exception):
@@ -18,31 +20,35 @@ class StopRequestedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program to run; ``ready`` says whether it works, and is asked until it does."""
+    """A program to run; ``ready`` says whether it works, and is asked until it does.
+
+    Without ``ready`` the program has to say so itself, as systemd's ``Type=notify`` wants it.
+    """
 
     name: str
     argv: Sequence[str | Path]
-    ready: Callable[[], bool]
+    ready: Callable[[], bool] | None = None
     start_seconds: float = 60
     stop_seconds: float = 60
 
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    program: Program
+    name: str
+    stop_seconds: float
     process: subprocess.Popen[bytes]
     copier: threading.Thread
     log: Path
 
 
 class Supervisor:
-    """Runs programs until one of them ends or ``stopping`` is set; restarts none.
+    """Runs programs until one of them ends or ``stopping()`` says so; restarts none.
 
     Every line a program prints goes to ``<logs>/<name>.log`` and, behind the program's name, to ``show``.
     """
 
     def __init__(
-        self, logs: Path, env: Mapping[str, str], show: Callable[[str], None], stopping: threading.Event
+        self, logs: Path, env: Mapping[str, str], show: Callable[[str], None], stopping: Callable[[], bool]
     ) -> None:
         self._logs = logs
         self._env = env
@@ -55,25 +61,28 @@ class Supervisor:
 
         Raises StartError (with the end of its log) and StopRequestedError; what runs by then goes on until stop().
         """
-        running = self._launch(program)
-        self._running.append(running)
+        with closing(ReadySocket()) as word:
+            running = self._launch(program.name, program.argv, program.stop_seconds, word.environment)
+            self._running.append(running)
+            asked = program.ready or word.heard
 
-        def ready() -> bool:
-            if self._stopping.is_set():
-                raise StopRequestedError
-            return program.ready()
+            def ready() -> bool:
+                if self._stopping():
+                    raise StopRequestedError
+                return asked()
 
-        processes.wait_until(
-            ready, what=program.name, process=running.process, log=running.log, seconds=program.start_seconds
-        )
+            processes.wait_until(
+                ready, what=program.name, process=running.process, log=running.log, seconds=program.start_seconds
+            )
 
     def run_to_end(self, name: str, argv: Sequence[str | Path]) -> None:
         """Run a program that ends by itself; raises StartError when its exit code is not 0, and StopRequestedError."""
-        running = self._launch(Program(name, argv, ready=lambda: True))
+        running = self._launch(name, argv, stop_seconds=10)
         try:
             while running.process.poll() is None:
-                if self._stopping.wait(0.05):
+                if self._stopping():
                     raise StopRequestedError
+                time.sleep(0.05)
         finally:
             self._end(running)
         if running.process.returncode:
@@ -82,7 +91,8 @@ class Supervisor:
     def watch(self) -> str | None:
         """Wait until the user asks for the end (None) or a program ends (what to tell about it)."""
         died = self.died()
-        while died is None and not self._stopping.wait(0.2):
+        while died is None and not self._stopping():
+            time.sleep(0.2)
             died = self.died()
         return died
 
@@ -99,18 +109,21 @@ class Supervisor:
             running = self._running.pop()
             began = time.monotonic()
             self._end(running)
-            self._show(f"stopped {running.program.name} ({time.monotonic() - began:.1f} s)")
+            self._show(f"stopped {running.name} ({time.monotonic() - began:.1f} s)")
 
     def pid(self, name: str) -> int:
         """Return the process id of a running program."""
-        return next(running.process.pid for running in self._running if running.program.name == name)
+        return next(running.process.pid for running in self._running if running.name == name)
 
-    def _launch(self, program: Program) -> _Running:
-        log = self._logs / f"{program.name}.log"
-        process = processes.spawn(program.argv, output=subprocess.PIPE, env=self._env, cwd=self._logs)
-        copier = threading.Thread(target=self._copy, args=(program.name, process, log), daemon=True)
+    def _launch(
+        self, name: str, argv: Sequence[str | Path], stop_seconds: float, more_env: Mapping[str, str] | None = None
+    ) -> _Running:
+        log = self._logs / f"{name}.log"
+        env = {**self._env, **(more_env or {})}
+        process = processes.spawn(argv, output=subprocess.PIPE, env=env, cwd=self._logs)
+        copier = threading.Thread(target=self._copy, args=(name, process, log), daemon=True)
         copier.start()
-        return _Running(program, process, copier, log)
+        return _Running(name, stop_seconds, process, copier, log)
 
     def _copy(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
         assert process.stdout is not None
@@ -120,11 +133,11 @@ class Supervisor:
                 self._show(f"{name:<15} | {line.decode(errors='replace').rstrip()}")
 
     def _end(self, running: _Running) -> None:
-        processes.stop(running.process, seconds=running.program.stop_seconds)
+        processes.stop(running.process, seconds=running.stop_seconds)
         running.copier.join(5)  # the last words are shown before the next program is stopped
 
 
 def _obituary(running: _Running) -> str:
     running.copier.join(5)
     lines = "".join(f"\n    {line}" for line in processes.last_lines(running.log))
-    return f"{running.program.name} ended with code {running.process.returncode}; the end of {running.log}:{lines}"
+    return f"{running.name} ended with code {running.process.returncode}; the end of {running.log}:{lines}"

@@ -11,9 +11,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
 
 from deploy.local import configuration, processes
 from deploy.local.configuration import Options
+from deploy.local.readiness import ReadySocket
 
 PROGRAMS = Path(sys.executable).parent
 _NONE: Options = MappingProxyType({})
@@ -33,6 +35,7 @@ class Daemon:
         self.output = folder / "output.log"
         self._arguments = [*arguments, "--config-dir", str(folder / "etc")]
         self._process: subprocess.Popen[bytes] | None = None
+        self._word: ReadySocket | None = None
         self.options: Options = _NONE
         self.configure(options)
 
@@ -60,11 +63,13 @@ class Daemon:
     def start(self) -> None:
         """Start the process without waiting for it; see wait_ready()."""
         assert not self.running, f"{self.program} runs already"
+        self._end_listening()
+        self._word = ReadySocket()
         with self.output.open("ab") as output:
             self._process = processes.spawn(
                 [PROGRAMS / self.program, *self._arguments],
                 output=output,
-                env=self.environment(),
+                env={**self.environment(), **self._word.environment},
                 cwd=self.folder,
                 death_signal=signal.SIGKILL,
             )
@@ -75,13 +80,13 @@ class Daemon:
         processes.wait_until(self.ready, what=self.program, process=self._process, log=log, seconds=seconds)
 
     def ready(self) -> bool:
-        """Return whether the daemon has begun to work: it has written to its log."""
-        return self.log.exists() and self.log.stat().st_size > 0
+        """Return whether the daemon has said that it works."""
+        return self._word is not None and self._word.heard()
 
     def stop(self) -> int:
-        """TERM, wait for the end, and return the exit code."""
-        assert self._process is not None
-        return processes.stop(self._process, seconds=_STOP_SECONDS)
+        """TERM, wait for the end, and return the exit code; 0 when it was never started."""
+        self._end_listening()
+        return processes.stop(self._process, seconds=_STOP_SECONDS) if self._process is not None else 0
 
     def kill(self) -> None:
         """Kill -9 the process and all its workers at once."""
@@ -96,8 +101,7 @@ class Daemon:
 
     def restart(self) -> None:
         """Stop cleanly when running, start, and wait until the daemon works."""
-        if self.running:
-            self.stop()
+        self.stop()
         self.start()
         self.wait_ready()
 
@@ -129,6 +133,11 @@ class Daemon:
         """Return everything this daemon has written: log and outputs."""
         texts = [path.read_text(errors="replace") for path in (self.log, self.output) if path.exists()]
         return "".join(texts)
+
+    def _end_listening(self) -> None:
+        if self._word is not None:
+            self._word.close()
+            self._word = None
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the process."""
@@ -189,6 +198,9 @@ class WebDaemon(Daemon):
         return http.client.HTTPSConnection(processes.LOOPBACK, self.port, timeout=10, context=context)
 
 
+AnyDaemon = TypeVar("AnyDaemon", bound=Daemon)
+
+
 class Services:
     """One registry, one API and one scrubber over one database, one delete queue and one file store in ``folder``.
 
@@ -215,7 +227,7 @@ class Services:
         secret = folder / "registry-secret"
         configuration.make_secret(secret)
         self._api_options, self._scrubber_options = api, scrubber
-        self._started: list[Daemon] = []
+        self._daemons: list[Daemon] = []
 
         everyone = configuration.merged({"registry": {"context_secret_file": secret}}, shared)
         self.registry = WebDaemon(
@@ -224,6 +236,7 @@ class Services:
             configuration.merged(everyone, {"database": {"connection": database_url}}, registry),
             ("/healthcheck", 200),
         )
+        self._daemons.append(self.registry)
         common = {
             "registry_host": processes.LOOPBACK,
             "registry_port": self.registry.port,
@@ -242,28 +255,25 @@ class Services:
     def new_api(self, name: str, options: Options = _NONE) -> WebDaemon:
         """Return one more glance-api, not started yet, with its files in a folder ``name``."""
         merged = configuration.merged(self._base, self._api_options, options)
-        return WebDaemon("glance-api", self.folder / name, merged, ("/", 300))
+        return self._keep(WebDaemon("glance-api", self.folder / name, merged, ("/", 300)))
 
     def new_scrubber(self, name: str, options: Options = _NONE) -> Daemon:
         """Return one more glance-scrubber daemon, not started yet, with its files in a folder ``name``."""
         merged = configuration.merged(self._base, self._scrubber_options, options)
-        return Daemon("glance-scrubber", self.folder / name, merged, ["--daemon"])
+        return self._keep(Daemon("glance-scrubber", self.folder / name, merged, ["--daemon"]))
 
     def start(self, *daemons: Daemon) -> None:
         """Start these daemons, or the first three, and wait until all of them work."""
         wanted = daemons or (self.registry, self.api, self.scrubber)
         for daemon in wanted:
-            self._started.append(daemon)
             daemon.start()
         for daemon in wanted:
             daemon.wait_ready()
 
     def stop(self) -> None:
-        """Stop what start() has started and still runs, the registry last."""
-        for daemon in reversed(self._started):
-            if daemon.running:
-                daemon.stop()
-        self._started.clear()
+        """Stop everything that still runs, the registry last."""
+        for daemon in reversed(self._daemons):
+            daemon.stop()
 
     def scrub_once(self, *arguments: str, seconds: float = 60) -> subprocess.CompletedProcess[str]:
         """Run one pass of glance-scrubber, as cron does, with the scrubber's configuration; return its output."""
@@ -276,6 +286,10 @@ class Services:
             timeout=seconds,
             check=False,
         )
+
+    def _keep(self, daemon: AnyDaemon) -> AnyDaemon:
+        self._daemons.append(daemon)
+        return daemon
 
     def files(self) -> list[str]:
         """Return the names of all image files in the store, without what belongs to the store itself."""
