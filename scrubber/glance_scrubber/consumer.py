@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from uuid import uuid4
@@ -61,7 +62,10 @@ class QueueConsumer:
     def _consume(self, connection: Connection) -> None:
         received: deque[Message] = deque()
         consumer = Consumer(
-            connection.default_channel, [DELETE_QUEUE], on_message=received.append, prefetch_count=1, auto_declare=False
+            connection.default_channel, [DELETE_QUEUE], prefetch_count=1, auto_declare=False,
+            on_message=received.append,
+            # A body that the library itself cannot unpack is parked like any other that cannot be read.
+            on_decode_error=lambda message, _: received.append(message),
         )
         with consumer:
             while not self._stop.is_set():
@@ -109,16 +113,22 @@ def drain(broker: Broker, scrubber: Scrubber, stop: threading.Event) -> None:
             _scrub_once(scrubber, nudge, str(uuid4()))
 
     with connected(broker) as connection, ThreadPoolExecutor(size) as pool:
-        queue = DELETE_QUEUE(connection.default_channel)
-        waiting = queue.queue_declare(passive=True).message_count
+        waiting = DELETE_QUEUE(connection.default_channel).queue_declare(passive=True).message_count
         while waiting > 0 and not stop.is_set():
-            batch = list(islice(iter(queue.get, None), min(waiting, size)))
+            batch = list(islice(_messages(connection), min(waiting, size)))
             if not batch:
                 return
             waiting -= len(batch)
             nudges = [readable(connection, message) for message in batch]
             for message, _ in zip(batch, pool.map(work, nudges), strict=True):
                 message.ack()
+
+
+def _messages(connection: Connection) -> Iterator[Message]:
+    """Yield what is in the queue, until it is empty."""
+    channel = connection.default_channel
+    while (message := channel.basic_get(DELETE_QUEUE.name)) is not None:
+        yield channel.message_to_python(message)
 
 
 def _scrub_once(scrubber: Scrubber, nudge: Nudge, token: str) -> None:

@@ -12,8 +12,8 @@ from glance_common.stores.contract import (
     StoreUnavailable,
 )
 
-NEVER = 1_000_000_000
-"""Failures allowed when a removal is never given up."""
+NEVER = 1_000_000
+"""Failures allowed when a removal is never given up: the most that the registry takes, centuries of pauses."""
 
 
 class Outcome(StrEnum):

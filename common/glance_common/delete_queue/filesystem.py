@@ -91,10 +91,10 @@ class Channel(filesystem.Channel):
         """Return the message in a file, or None when it is none."""
         try:
             payload = loads(text.decode("utf-8"))
-            self.Message(payload, channel=self)
+            is_message = isinstance(self.Message(payload, channel=self).body, bytes)
         except Exception:  # whatever is wrong in it, it can only be put aside
             return None
-        return payload
+        return payload if is_message else None
 
 
 class Transport(filesystem.Transport):

@@ -1,0 +1,139 @@
+"""The sweep: everything that is due, whatever a single store, row or registry does."""
+
+import logging
+import threading
+import time
+
+import pytest
+from tests.unit.scrubber.fakes import FakeDeletions, FakeStore, make_scrubber
+
+from glance_common.errors import Unavailable
+from glance_common.stores.contract import InUse, StoreUnavailable
+from glance_scrubber.outcomes import Outcome
+from glance_scrubber.sweep import PAGE, Sweep
+
+
+@pytest.fixture
+def deletions():
+    return FakeDeletions()
+
+
+@pytest.fixture
+def stop():
+    return threading.Event()
+
+
+def sweep_of(deletions, stop, *stores, **options):
+    return Sweep(deletions, make_scrubber(deletions, *stores, **options), stop)
+
+
+@pytest.mark.parametrize("pool_size", [1, 4])
+def test_all_that_is_due_over_many_pages(deletions, stop, pool_size):
+    count = 2 * PAGE + 7
+    for _ in range(count):
+        deletions.add()
+    deletions.add(is_due=False)
+    store = FakeStore()
+    ended = sweep_of(deletions, stop, store, pool_size=pool_size).run_once()
+    assert ended == {Outcome.PURGED: count}
+    assert len(store.deleted) == count
+    assert store.most_together <= pool_size
+
+
+def test_nothing_due_is_one_question(deletions, stop):
+    assert sweep_of(deletions, stop, FakeStore()).run_once() == {}
+    assert deletions.calls == {"due": 1}
+
+
+def test_a_store_that_is_down_is_tried_once_and_holds_up_no_other(deletions, stop, caplog):
+    for _ in range(PAGE + 20):
+        deletions.add("broken")
+    good = [deletions.add("good") for _ in range(30)]
+    broken, healthy = FakeStore("broken"), FakeStore("good")
+    broken.error = StoreUnavailable("no sentinel")
+    with caplog.at_level(logging.INFO):
+        sweep_of(deletions, stop, broken, healthy).run_once()
+    assert len(broken.deleted) == 1
+    assert all(deletions.rows[location].status == "deleted" for location in good)
+    assert "the oldest had been due for 5 s" in caplog.text
+
+
+def test_when_all_stores_are_down_the_pass_ends(deletions, stop):
+    for _ in range(5):
+        deletions.add()
+    store = FakeStore()
+    store.error = StoreUnavailable("no sentinel")
+    sweep_of(deletions, stop, store).run_once()
+    assert deletions.calls["due"] == 1
+    assert len(store.deleted) == 1
+
+
+def test_a_row_that_stays_due_is_tried_once_in_a_pass(deletions, stop):
+    location = deletions.add()
+    store = FakeStore()
+    store.error = InUse("cloned")
+    retry = deletions.retry
+
+    def at_once(*args, **kwargs):
+        deletions.expire(location)
+        return retry(*args, **kwargs)
+
+    deletions.retry = at_once
+    assert sweep_of(deletions, stop, store).run_once() == {Outcome.RETRY: 1}
+    assert len(store.deleted) == 1
+
+
+def test_a_registry_that_goes_away_ends_the_pass_quickly(deletions, stop):
+    for _ in range(50):
+        deletions.add()
+    deletions.broken["claim"] = Unavailable("down")
+    with pytest.raises(Unavailable):
+        sweep_of(deletions, stop, FakeStore(), pool_size=2).run_once()
+    assert deletions.calls["claim"] <= 5
+
+
+def test_a_defect_in_one_row_does_not_stop_the_others(deletions, stop, caplog):
+    locations = [deletions.add() for _ in range(5)]
+    claim = deletions.claim
+
+    def odd(context, location, token, **kwargs):
+        if location == locations[2]:
+            raise ZeroDivisionError
+        return claim(context, location, token, **kwargs)
+
+    deletions.claim = odd
+    assert sweep_of(deletions, stop, FakeStore()).run_once() == {Outcome.PURGED: 4}
+    assert "could not be scrubbed" in caplog.text
+
+
+def test_a_stop_ends_the_pass_after_what_is_in_hand(deletions, stop):
+    for _ in range(20):
+        deletions.add()
+    store = FakeStore()
+    store.gate.clear()
+    sweep = sweep_of(deletions, stop, store)
+    thread = threading.Thread(target=sweep.run, args=(300,))
+    thread.start()
+    assert store.entered.wait(5)
+    stop.set()
+    store.gate.set()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert len(store.deleted) == 1
+    assert list(deletions.calls.items()) == [("due", 1), ("claim", 1), ("done", 1)]
+
+
+def test_i10_the_daemons_sweep_survives_a_registry_that_is_away(deletions, stop):
+    location = deletions.add()
+    deletions.broken["due"] = Unavailable("down")
+    sweep = sweep_of(deletions, stop, FakeStore())
+    thread = threading.Thread(target=sweep.run, args=(0.1,))
+    thread.start()
+    time.sleep(0.3)
+    deletions.broken.clear()
+    deadline = time.monotonic() + 5
+    while deletions.rows[location].status != "deleted" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    stop.set()
+    thread.join(5)
+    assert deletions.rows[location].status == "deleted"
