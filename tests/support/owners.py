@@ -145,10 +145,20 @@ class Owners:
             for table, names in _TIMES:
                 connection.execute(sa.update(table).values({name: table.c[name] - interval for name in names}))
 
-    def change(self, location: str, **values: Any) -> None:
-        """Write columns of a location, as later parts of the service do."""
+    def set_status(self, image: str, status: str) -> None:
+        """Write a status that another part of the service sets."""
         with self.engine.begin() as connection:
-            connection.execute(sa.update(location_rows).where(location_rows.c.id == location).values(values))
+            connection.execute(sa.update(image_rows).where(image_rows.c.id == image).values(status=status))
+
+    def add_copy(self, image: str, store: str, **values: Any) -> str:
+        """Give an image one more location, active unless ``values`` say something else."""
+        row = {
+            "id": new_id(), "image_id": image, "store": store, "key": image, "status": "active", "attempt": new_id(),
+            **values,
+        }
+        with self.engine.begin() as connection:
+            connection.execute(sa.insert(location_rows).values(row))
+        return str(row["id"])
 
     def clear(self) -> None:
         """Remove every row."""
