@@ -90,7 +90,8 @@ def _query() -> listing.Query:
     """Return what the list asks for; a field of the wrong kind is a BadRequest."""
     q = Fields.parse(request.args.get("q", "{}"), "q")
     q.only(
-        "limit", "marker", "sort", "filters", "properties", "tags", "visibility", "member_status", "os_hidden", "locations"
+        "limit", "marker", "sort", "filters", "properties", "tags", "visibility", "member_status", "os_hidden",
+        "locations",
     )
     given: dict[str, Any] = {"limit": q.integer("limit", maximum=listing.MAX_LIMIT)}
     if q.values.get("marker") is not None:
