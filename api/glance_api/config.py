@@ -70,6 +70,14 @@ DATA_OPTS: list[cfg.Opt] = [
     ),
 ]
 
+UPLOAD_OPTS: list[cfg.Opt] = [
+    cfg.IntOpt(
+        "lease", default=60, min=3, max=86400,
+        help="Seconds after which an upload whose process died may be cleaned up. A living process renews it three "
+        "times within its length, so it does not bound how long an upload may take.",
+    ),
+]
+
 NOAUTH_OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
         "noauth_project_id", default="00000000000000000000000000000001",
@@ -134,6 +142,7 @@ def list_opts() -> OptionTable:
         *config.list_opts(),
         *server.list_opts(bind_host_default=None, bind_port_default=9292),
         ("DEFAULT", [*API_OPTS, *DATA_OPTS, *NOAUTH_OPTS]),
+        ("upload", UPLOAD_OPTS),
         ("image_format", IMAGE_FORMAT_OPTS),
         ("paste_deploy", PASTE_OPTS),
         ("healthcheck", HEALTHCHECK_OPTS),

@@ -69,11 +69,11 @@ def render(code: int, message: str, accept: str, headers: Mapping[str, str] | No
 
 
 def _form(accept: str) -> str:
-    """Return the media type of the error: one that is named wins; ``*/*`` asks for nothing in particular."""
-    for kind, quality in parse_accept_header(accept, MIMEAccept):
-        if quality > 0 and kind.lower() in ("application/json", "text/html"):
-            return str(kind).lower()
-    return "text/plain"
+    """Return the media type of the error.
+
+    ``*/*`` means HTML, as with the original: the ``openstack`` client sends it and shows the reason of HTML pages only.
+    """
+    return parse_accept_header(accept, MIMEAccept).best_match(["text/html", "application/json"], "text/plain")
 
 
 def _headers(error: GlanceError) -> dict[str, str]:

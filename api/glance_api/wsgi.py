@@ -21,9 +21,6 @@ from glance_common.stores.loader import load_stores
 SPARE_THREADS = 4
 """Threads that transfers never take, so that metadata calls are always answered."""
 
-UPLOAD_LEASE = 60
-"""Seconds after which an upload that nobody renews counts as dead."""
-
 
 def app_factory(conf: cfg.ConfigOpts) -> AppFactory:
     """Return the function that builds the application in each worker process, after the fork.
@@ -54,7 +51,7 @@ def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes], stopping: Callable[[],
         deletes=DeletePublisher(conf.transport_url),
         policy=Enforcer(conf),
         permits=TransferPermits(conf.max_transfers or max(conf.threads - SPARE_THREADS, 1), stopping),
-        leases=LeaseKeeper(registry.uploads, UPLOAD_LEASE),
+        leases=LeaseKeeper(registry.uploads, conf.upload.lease),
     )
 
 

@@ -34,8 +34,9 @@ def test_s57_long_request_ids_are_refused(make_api):
 @pytest.mark.parametrize(
     ("accept", "kind"),
     [
-        ("", "text/plain; charset=UTF-8"), ("*/*", "text/plain; charset=UTF-8"),
-        ("application/json", "application/json"),
+        ("", "text/plain; charset=UTF-8"), ("*/*", "text/html; charset=UTF-8"),
+        ("application/json", "application/json"), ("*/*, application/json", "application/json"),
+        ("application/*;q=0.5", "application/json"),
         ("application/json, text/html;q=0.5", "application/json"), ("image/png", "text/plain; charset=UTF-8"),
         ("text/html,application/xhtml+xml,*/*;q=0.8", "text/html; charset=UTF-8"),
         ("text/html;q=0, application/json;q=0.1", "application/json"), ("nonsense;;q=x", "text/plain; charset=UTF-8"),
