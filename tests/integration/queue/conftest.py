@@ -1,0 +1,101 @@
+"""Both transports, and a consumer over a registry and a store in memory."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.rabbitmq import RabbitMQ
+from tests.unit.scrubber.fakes import FakeDeletions, FakeStore, make_scrubber
+
+from glance_common.delete_queue import DeletePublisher
+from glance_common.delete_queue.broker import DEAD_QUEUE, DELETE_QUEUE, connected, parse_broker
+from glance_scrubber.consumer import QueueConsumer
+
+
+@pytest.fixture
+def rabbit_url(rabbitmq: RabbitMQ) -> str:
+    """The broker of the session, with empty queues."""
+    with connected(parse_broker(rabbitmq.url)):
+        pass
+    for queue in (DELETE_QUEUE, DEAD_QUEUE):
+        rabbitmq.purge(queue.name)
+    return rabbitmq.url
+
+
+@pytest.fixture(params=["rabbitmq", "filesystem"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Both kinds of transport_url."""
+    if request.param == "filesystem":
+        return f"filesystem://{tmp_path}/queue"
+    return str(request.getfixturevalue("rabbit_url"))
+
+
+class Bench:
+    """A registry and a store in memory, with publishers and consumers that end with the test."""
+
+    def __init__(self) -> None:
+        self.deletions = FakeDeletions()
+        self.store = FakeStore()
+        self.stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._publishers: list[DeletePublisher] = []
+
+    def add(self, count: int = 1) -> list[str]:
+        """Make locations that are due."""
+        made = [self.deletions.add() for _ in range(count)]
+        self.store.keys |= {self.deletions.rows[location].key for location in made}
+        return made
+
+    def publisher(self, url: str) -> DeletePublisher:
+        """Return a running publisher."""
+        publisher = DeletePublisher(url)
+        publisher.start()
+        self._publishers.append(publisher)
+        return publisher
+
+    def consume(self, url: str, consumers: int = 1) -> threading.Thread:
+        """Start consumers, each with a scrubber of its own, and return the thread of the last."""
+        for _ in range(consumers):
+            scrubber = make_scrubber(self.deletions, self.store)
+            consumer = QueueConsumer(parse_broker(url), scrubber, self.stop)
+            thread = threading.Thread(target=consumer.run)
+            thread.start()
+            self._threads.append(thread)
+        return self._threads[-1]
+
+    def purged(self, locations: list[str]) -> bool:
+        """Return whether all of them are recorded as deleted."""
+        return all(self.deletions.rows[location].status == "deleted" for location in locations)
+
+    def wait_purged(self, locations: list[str], seconds: float = 20) -> None:
+        """Wait until they are recorded as deleted, with their bytes gone."""
+        wait_until(lambda: self.purged(locations), seconds)
+        assert not self.store.keys & {self.deletions.rows[location].key for location in locations}
+
+    def close(self) -> None:
+        """End everything."""
+        self.stop.set()
+        self.store.gate.set()
+        for publisher in self._publishers:
+            publisher.stop(timeout=2)
+        for thread in self._threads:
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for the condition; fail when it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "took too long"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    """An empty bench."""
+    made = Bench()
+    yield made
+    made.close()

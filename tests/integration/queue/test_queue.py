@@ -1,0 +1,166 @@
+"""From publisher to consumer, over a real RabbitMQ and over a directory."""
+
+import json
+import threading
+import time
+
+import pytest
+from tests.integration.queue.conftest import wait_until
+from tests.support.queues import bodies, put
+from tests.unit.scrubber.fakes import make_scrubber
+
+from glance_common.delete_queue.broker import DELETE_QUEUE, connected, parse_broker
+from glance_common.errors import OutcomeUnknown, Unavailable
+from glance_scrubber.consumer import drain
+from glance_scrubber.sweep import Sweep
+
+
+def test_what_is_published_is_purged_and_the_queue_is_empty(url, bench):
+    locations = bench.add(30)
+    bench.consume(url)
+    publisher = bench.publisher(url)
+    for location in locations:
+        publisher.publish([location], f"req-{location}")
+    bench.wait_purged(locations)
+    assert bench.deletions.calls["done"] == 30
+    asked = {request_id for call, request_id in bench.deletions.asked if call == "claim"}
+    assert asked == {f"req-{location}" for location in locations}
+    assert bodies(url) == []
+
+
+def test_several_consumers_share_the_work_and_duplicates_do_no_harm(url, bench):
+    locations = bench.add(40)
+    publishers = [bench.publisher(url) for _ in range(2)]
+    for publisher in publishers:
+        publisher.publish(locations, None)
+    bench.consume(url, consumers=3)
+    bench.wait_purged(locations)
+    wait_until(lambda: bench.deletions.calls["claim"] == 80)
+    assert bench.deletions.calls["done"] == 40
+    assert sorted(bench.store.deleted) == sorted(bench.deletions.rows[location].key for location in locations)
+
+
+def test_a_refused_claim_is_forgotten(url, bench):
+    bench.publisher(url).publish([bench.deletions.add(is_due=False)], None)
+    bench.consume(url)
+    wait_until(lambda: bench.deletions.calls["claim"] == 1)
+    bench.close()
+    assert bodies(url) == []
+    assert bench.store.deleted == []
+
+
+@pytest.mark.parametrize(
+    "poison", [b"", b"\x00\xff", b"not json", b'{"version": 9}', b'{"version": 1, "location": "x"}']
+)
+def test_what_cannot_be_read_goes_to_the_dead_queue_and_stops_nothing(url, bench, poison):
+    put(url, poison)
+    locations = bench.add(1)
+    bench.publisher(url).publish(locations, None)
+    bench.consume(url)
+    bench.wait_purged(locations)
+    bench.close()
+    assert bodies(url, dead=True) == [poison]
+    assert bodies(url) == []
+
+
+def test_a_registry_that_is_away_is_waited_for_without_spinning(url, bench):
+    locations = bench.add(1)
+    bench.deletions.broken["claim"] = Unavailable("down")
+    bench.publisher(url).publish(locations, None)
+    bench.consume(url)
+    wait_until(lambda: bench.deletions.calls["claim"] >= 1)
+    time.sleep(2)
+    assert bench.deletions.calls["claim"] <= 4
+    bench.deletions.broken.clear()
+    bench.wait_purged(locations)
+
+
+def test_a_lost_answer_is_repeated_with_the_same_token(url, bench):
+    locations = bench.add(1)
+    bench.deletions.broken["done"], bench.deletions.late = OutcomeUnknown("no answer"), True
+    bench.publisher(url).publish(locations, None)
+    bench.consume(url)
+    wait_until(lambda: bench.deletions.calls["done"] >= 1)
+    bench.deletions.broken.clear()
+    bench.wait_purged(locations)
+    assert len(bench.store.deleted) == 1
+
+
+def test_a_stop_while_the_registry_is_away_gives_the_message_back(url, bench):
+    bench.deletions.broken["claim"] = Unavailable("down")
+    bench.publisher(url).publish(bench.add(1), None)
+    bench.consume(url)
+    wait_until(lambda: bench.deletions.calls["claim"] >= 1)
+    bench.close()
+    assert len(bodies(url)) == 1
+
+
+def test_a_stop_finishes_the_image_in_hand_and_takes_no_other(url, bench):
+    locations = bench.add(3)
+    bench.store.gate.clear()
+    bench.publisher(url).publish(locations, None)
+    thread = bench.consume(url)
+    assert bench.store.entered.wait(10)
+    bench.stop.set()
+    time.sleep(0.3)
+    assert thread.is_alive()
+    bench.store.gate.set()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert [bench.purged([location]) for location in locations] == [True, False, False]
+    assert len(bodies(url)) == 2
+
+
+@pytest.mark.parametrize("pool_size", [1, 4])
+def test_one_pass_takes_what_is_there_and_waits_for_no_more(url, bench, pool_size):
+    locations = bench.add(10)
+    put(url, b"poison")
+    publisher = bench.publisher(url)
+    publisher.publish(locations, None)
+    publisher.stop(timeout=10)
+    scrubber = make_scrubber(bench.deletions, bench.store, pool_size=pool_size)
+    started = time.monotonic()
+    drain(parse_broker(url), scrubber, threading.Event())
+    assert time.monotonic() - started < 5
+    assert bench.purged(locations)
+    assert bodies(url) == []
+    assert bodies(url, dead=True) == [b"poison"]
+    drain(parse_broker(url), scrubber, threading.Event())
+
+
+def test_one_pass_without_a_registry_leaves_the_messages(url, bench):
+    publisher = bench.publisher(url)
+    publisher.publish(bench.add(5), None)
+    publisher.stop(timeout=10)
+    bench.deletions.broken["claim"] = Unavailable("down")
+    with pytest.raises(Unavailable):
+        drain(parse_broker(url), make_scrubber(bench.deletions, bench.store), threading.Event())
+    wait_until(lambda: len(bodies(url)) == 5)
+
+
+def test_what_a_purged_queue_lost_is_found_by_the_sweep(url, bench):
+    locations = bench.add(20)
+    publisher = bench.publisher(url)
+    publisher.publish(locations, None)
+    publisher.stop(timeout=10)
+    assert purge(url) == 20
+    scrubber = make_scrubber(bench.deletions, bench.store)
+    drain(parse_broker(url), scrubber, threading.Event())
+    assert not bench.purged(locations[:1])
+    Sweep(bench.deletions, scrubber, threading.Event()).run_once()
+    bench.wait_purged(locations, seconds=1)
+
+
+def purge(url):
+    with connected(parse_broker(url)) as connection:
+        return connection.default_channel.queue_purge(DELETE_QUEUE.name)
+
+
+def test_a_message_that_the_library_cannot_unpack_is_parked_too(url, bench):
+    put(url, json.dumps({"version": 1}).encode(), headers={"compression": "application/x-gzip"})
+    locations = bench.add(1)
+    bench.publisher(url).publish(locations, None)
+    bench.consume(url)
+    bench.wait_purged(locations)
+    bench.close()
+    assert len(bodies(url, dead=True)) == 1
