@@ -69,12 +69,11 @@ def no_image(image_id: str) -> errors.NotFound:
 
 
 def select_image(
-    connection: sa.Connection, context: RequestContext, image_id: str, *extra: sa.ColumnElement[Any],
-    locations: bool = False,
+    connection: sa.Connection, context: RequestContext, image_id: str, *extra: sa.ColumnElement[Any]
 ) -> sa.Row[*tuple[Any, ...]]:
     """Return the document of a visible image and the ``extra`` columns; raise NotFound for any other."""
     row = connection.execute(
-        sa.select(image_document(context, locations), *extra)
+        sa.select(image_document(context), *extra)
         .select_from(images)
         .where(images.c.id == image_id, visible_to(context))
     ).first()

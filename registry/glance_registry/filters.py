@@ -1,20 +1,20 @@
-"""From the filters of a list to SQL: only known columns and operators, everything bound (S-63)."""
+"""The filters of a list as SQL: only known columns and operators, everything bound (S-63)."""
 
 import operator
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 
 from glance_common import errors
 from glance_registry.db.tables import Text, images
 
 Clause = sa.ColumnElement[bool]
-Compare = Callable[[Any, Any], Clause]
 
 _TEXTS = frozenset({
     "name", "status", "visibility", "owner", "disk_format", "container_format", "checksum", "os_hash_algo",
@@ -23,52 +23,86 @@ _TEXTS = frozenset({
 _NUMBERS = frozenset({"size", "virtual_size", "min_disk", "min_ram"})
 _BOOLEANS = frozenset({"protected", "os_hidden"})
 _TIMES = frozenset({"created_at", "updated_at"})
+_KNOWN = _TEXTS | _NUMBERS | _BOOLEANS | _TIMES | {"id"}
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
-# A text of ours: SQLAlchemy's own swallows the other clauses, joins included, and then warns of a missing join.
-_NEVER = sa.literal_column("false", sa.Boolean())
-
-_COMPARE: dict[str, Compare] = {
+_COMPARE: dict[str, Callable[[Any, Any], Clause]] = {
     "eq": operator.eq, "gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le,
     "neq": lambda column, value: column.is_distinct_from(value),
 }
+_OPERATORS = frozenset({*_COMPARE, "in"})
 
 
-def column_filter(field: Any, op: Any, value: Any) -> Clause:
-    """Return the clause for one filter ``[field, op, value]``; raise BadRequest naming field and rule."""
-    if field not in _TEXTS | _NUMBERS | _BOOLEANS | _TIMES | {"id"}:
-        raise errors.BadRequest(f"filters: {field!r} is not a column that can be filtered")
-    column = images.c[field]
-    if op == "in":
-        if not isinstance(value, list):
-            raise errors.BadRequest(f"filters: {field} in needs a list")
-        return sa.or_(_NEVER, *(column_filter(field, "eq", item) for item in value)) if field in _TIMES else (
-            column.in_([item for item in value if _checked(field, item)])
-        )
-    if op not in _COMPARE:
-        raise errors.BadRequest(f"filters: {op!r} is not an operator; known are {', '.join(_COMPARE)}, in")
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One condition on a column. Making it raises BadRequest, naming field and rule, when it is none."""
+
+    field: Any
+    op: Any
+    value: Any
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.field, str) or self.field not in _KNOWN:
+            raise errors.BadRequest(f"filters: {self.field!r} is not a column that can be filtered")
+        if not isinstance(self.op, str) or self.op not in _OPERATORS:
+            raise errors.BadRequest(f"filters: {self.op!r} is not one of {', '.join(sorted(_OPERATORS))}")
+        if self.op == "in" and (self.field in _TIMES or not isinstance(self.value, list)):
+            raise errors.BadRequest(f"filters: {self.field} in needs a list, and a column that is no time")
+
+    def values(self, number: int) -> dict[str, Any]:
+        """Return the parameters of ``filter_clause`` for ``number``; raise BadRequest for a value of the wrong kind."""
+        if self.field in _TIMES:
+            start, end = _second(self.value)
+            return {_name(number): start, _name(number, "end"): end}
+        if self.op == "in":
+            checked = (_checked(self.field, item) for item in self.value)
+            return {_name(number): [item for item in checked if item is not None]}
+        return {_name(number): _checked(self.field, self.value)}
+
+
+def filter_clause(field: str, op: str, number: int) -> Clause:
+    """Return the condition of every Filter of this field and operator; its values are parameters."""
+    column: sa.ColumnElement[Any] = images.c[field]
+    value: sa.BindParameter[Any] = sa.bindparam(_name(number))
     if field in _TIMES:
-        return _time_filter(column, op, value)
-    # What is no uuid at all equals no id; the database would refuse to compare it.
-    if not _checked(field, value):
-        return sa.true() if op == "neq" else _NEVER
-    return _COMPARE[op](column, value)
+        return _time_clause(column, op, value, sa.bindparam(_name(number, "end")))
+    compare = _is_one_of if op == "in" else _COMPARE[op]
+    if field == "name" and op in ("eq", "in"):
+        # Said twice, because the index on names holds null as the empty text, which null is not.
+        return sa.and_(compare(column, value), compare(sa.func.coalesce(column, sa.literal_column("''")), value))
+    return compare(column, value)
 
 
-def property_filter(properties: dict[str, Any]) -> Clause:
-    """Return the clause for images that have all these additional properties with just these values."""
-    return images.c.properties.op("@>", is_comparison=True)(
-        sa.cast(sa.literal(orjson.dumps(properties).decode(), sa.Text()), JSONB)
-    )
+def property_clause() -> Clause:
+    """Return the condition that the additional properties hold all of parameter ``properties``."""
+    return images.c.properties.op("@>", is_comparison=True)(sa.cast(sa.bindparam("properties"), JSONB))
 
 
-def tag_filter(tags: list[str]) -> Clause:
-    """Return the clause for images that carry every one of ``tags``."""
-    return images.c.tags.op("@>", is_comparison=True)(sa.cast(tags, ARRAY(Text)))
+def property_values(properties: dict[str, Any]) -> dict[str, str]:
+    """Return the parameter of ``property_clause``."""
+    return {"properties": orjson.dumps(properties).decode()}
 
 
-def _checked(field: str, value: Any) -> bool:
-    """Tell whether ``value`` may be compared with the column; raise BadRequest when it is of the wrong kind."""
+def tag_clause() -> Clause:
+    """Return the condition that the image carries every tag of parameter ``tags``."""
+    return images.c.tags.op("@>", is_comparison=True)(sa.cast(sa.bindparam("tags"), ARRAY(Text)))
+
+
+def _name(number: int, suffix: str = "value") -> str:
+    return f"filter{number}_{suffix}"
+
+
+def _is_one_of(column: sa.ColumnElement[Any], value: Any) -> Clause:
+    # Ids come as texts and are no uuids until they are cast.
+    given = sa.cast(value, ARRAY(Text)) if isinstance(column.type, UUID) else value
+    return column == sa.func.any(sa.cast(given, ARRAY(column.type)))
+
+
+def _checked(field: str, value: Any) -> Any:
+    """Return what to compare the column with; raise BadRequest when it is of the wrong kind.
+
+    What is no uuid at all equals no id, and so does null; the database would refuse to compare it.
+    """
     if field in _BOOLEANS:
         right, kind = isinstance(value, bool), "true or false"
     elif field in _NUMBERS:
@@ -77,37 +111,30 @@ def _checked(field: str, value: Any) -> bool:
         right, kind = isinstance(value, str), "a text"
     if not right:
         raise errors.BadRequest(f"filters: {field} is compared with {kind}")
-    return field != "id" or _UUID.fullmatch(value) is not None
+    return None if field == "id" and _UUID.fullmatch(value) is None else value
 
 
-def _time_filter(column: sa.ColumnElement[Any], op: str, value: Any) -> Clause:
-    """Compare times as they are shown: one written in whole seconds stands for all of that second.
+def _time_clause(column: sa.ColumnElement[Any], op: str, start: Any, end: Any) -> Clause:
+    """Return the condition on times where a value stands for all from ``start`` until just before ``end``."""
+    clauses: dict[str, Clause] = {
+        "eq": sa.and_(column >= start, column < end),
+        "neq": sa.or_(column < start, column >= end),
+        "gt": column >= end,
+        "gte": column >= start,
+        "lt": column < start,
+        "lte": column < end,
+    }
+    return clauses[op]
+
+
+def _second(value: Any) -> tuple[datetime, datetime]:
+    """Return start and end of a time as it is shown: one written in whole seconds stands for all of that second.
 
     Rows hold microseconds, but clients see seconds and send back what they saw.
     """
-    start = _time(value)
-    try:
-        end = start + timedelta(microseconds=1 if start.microsecond else 1_000_000)
-    except OverflowError:
-        raise errors.BadRequest(f"filters: the time {value} is out of range") from None
-    match op:
-        case "eq":
-            return sa.and_(column >= start, column < end)
-        case "neq":
-            return sa.or_(column < start, column >= end)
-        case "gt":
-            return column >= end
-        case "gte":
-            return column >= start
-        case "lt":
-            return column < start
-        case _:
-            return column < end
-
-
-def _time(value: Any) -> datetime:
     try:
         time = datetime.fromisoformat(value)
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        start = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        return start, start + timedelta(microseconds=1 if start.microsecond else 1_000_000)
     except (TypeError, ValueError, OverflowError):
         raise errors.BadRequest(f"filters: {value!r} is not an ISO 8601 time") from None

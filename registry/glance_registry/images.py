@@ -5,6 +5,7 @@ Status, sizes and digests are no columns of a change (S-15, S-64): they move onl
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,9 +15,10 @@ from glance_common import errors
 from glance_common.context import RequestContext
 from glance_common.status import ImageStatus
 from glance_registry import owners
+from glance_registry.db.prepared import Prepared
 from glance_registry.db.tables import images
 from glance_registry.documents import image_document, no_image, select_image
-from glance_registry.visibility import visible_to
+from glance_registry.visibility import kind_of, visible_to
 
 
 def create(
@@ -38,9 +40,22 @@ def create(
     return row[0], made
 
 
-def get(connection: sa.Connection, context: RequestContext, image_id: str, *, locations: bool) -> str:
-    """Return the document of a visible image; raise NotFound for any other."""
-    return str(select_image(connection, context, image_id, locations=locations)[0])
+def get(connection: sa.Connection, context: RequestContext, image_id: str, *, locations: bool = False) -> str:
+    """Return the document of a visible image, with its active locations when asked; raise NotFound for any other."""
+    values = {"project": context.project_id, "image_id": image_id}
+    row = _select_one(kind_of(context), locations).run(connection, values).first()
+    if row is None:
+        raise no_image(image_id)
+    return str(row[0])
+
+
+@lru_cache(maxsize=32)
+def _select_one(kind: RequestContext, locations: bool) -> Prepared:
+    return Prepared(
+        sa.select(image_document(kind, locations))
+        .select_from(images)
+        .where(images.c.id == sa.bindparam("image_id"), visible_to(kind))
+    )
 
 
 def update(
@@ -83,7 +98,7 @@ def set_status(
         if image.status not in sources:
             raise owners.status_conflict(ImageStatus(image.status), target)
         owners.set_image(connection, image, target, write_attempt=attempt)
-    return get(connection, context, image_id, locations=False)
+    return get(connection, context, image_id)
 
 
 def write_image(
@@ -104,4 +119,4 @@ def write_image(
     )
     if connection.execute(statement).rowcount != 1:
         return None
-    return get(connection, context, image_id, locations=False)
+    return get(connection, context, image_id)

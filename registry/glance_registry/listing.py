@@ -6,17 +6,19 @@ The keys of a page are those of the images API section 6.3; null counts as the e
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import groupby
-from typing import Any
+from typing import Any, Self
 
 import sqlalchemy as sa
 
 from glance_common import errors
 from glance_common.context import RequestContext
+from glance_registry.db.prepared import Prepared
 from glance_registry.db.tables import images, members
 from glance_registry.documents import image_document
-from glance_registry.filters import column_filter, property_filter, tag_filter
-from glance_registry.visibility import EXISTING, Arm, arms, visible_to
+from glance_registry.filters import Filter, filter_clause, property_clause, property_values, tag_clause
+from glance_registry.visibility import EXISTING, Arm, arms, kind_of, visible_to
 
 Clause = sa.ColumnElement[bool]
 
@@ -36,14 +38,18 @@ _KEYS: dict[str, sa.ColumnElement[Any]] = {
 _MEMBER_KEYS = {"id": members.c.image_id, "created_at": members.c.image_created_at}
 
 
+_BUCKETS = (32, 128, 1024, MAX_LIMIT)
+"""Page sizes that statements are made for: the planner has to know about how many rows are wanted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a list asks for. ``filters`` are ``[field, op, value]``, ``sort`` pairs of key and ``asc`` or ``desc``."""
+    """What a list asks for. ``sort`` are pairs of a key and ``asc`` or ``desc``, complete with tie breakers."""
 
     limit: int
     marker: str | None = None
-    sort: Sequence[tuple[str, str]] = (("created_at", "desc"), ("id", "desc"))
-    filters: Sequence[tuple[Any, Any, Any]] = ()
+    sort: tuple[tuple[Any, Any], ...] = (("created_at", "desc"), ("id", "desc"))
+    filters: tuple[Filter, ...] = ()
     properties: dict[str, Any] = field(default_factory=dict)
     tags: Sequence[str] = ()
     visibility: str | None = None
@@ -53,7 +59,7 @@ class Query:
 
     def __post_init__(self) -> None:
         for key, direction in self.sort:
-            if key not in _KEYS:
+            if not isinstance(key, str) or key not in _KEYS:
                 raise errors.BadRequest(f"sort: {key!r} is not one of {', '.join(_KEYS)}")
             if direction not in ("asc", "desc"):
                 raise errors.BadRequest(f"sort: the direction {direction!r} is neither asc nor desc")
@@ -61,40 +67,85 @@ class Query:
             raise errors.BadRequest("sort: id must be one of the keys, else the order is not complete")
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A query without its values: queries of one shape share one prepared statement."""
+
+    rows: int
+    has_marker: bool
+    sort: tuple[tuple[str, str], ...]
+    filters: tuple[tuple[str, str], ...]
+    has_properties: bool
+    has_tags: bool
+    visibility: str | None
+    member_status: str
+    os_hidden: bool
+    locations: bool
+
+    @classmethod
+    def of(cls, query: Query) -> Self:
+        """Return the shape of ``query``."""
+        return cls(
+            rows=next(bucket for bucket in _BUCKETS if query.limit <= bucket),
+            has_marker=query.marker is not None,
+            sort=query.sort,
+            filters=tuple((condition.field, condition.op) for condition in query.filters),
+            has_properties=bool(query.properties),
+            has_tags=bool(query.tags),
+            visibility=query.visibility,
+            member_status=query.member_status,
+            os_hidden=query.os_hidden,
+            locations=query.locations,
+        )
+
+
 def list_images(connection: sa.Connection, context: RequestContext, query: Query) -> Sequence[str]:
     """Return the documents of one page.
 
     Raises BadRequest for a marker that does not exist and Forbidden for one that the caller may not see.
     """
-    marker = None if query.marker is None else _marker_values(connection, context, query)
+    marker = () if query.marker is None else _marker_values(connection, context, query)
     if query.limit == 0:
         return []
-    return connection.execute(select_page(context, query, marker)).scalars().all()
+    values = {"project": context.project_id, "limit": query.limit, "tags": list(query.tags)}
+    values |= property_values(query.properties)
+    values |= {_marker_name(number): value for number, value in enumerate(marker)}
+    for number, condition in enumerate(query.filters):
+        values |= condition.values(number)
+    return _page(kind_of(context), Shape.of(query)).run(connection, values).scalars().all()
 
 
-def select_page(context: RequestContext, query: Query, marker: Sequence[Any] | None) -> sa.Select[Any]:
-    """Return the statement for one page after the row whose sort keys are ``marker``."""
-    wanted = _conditions(query)
-    parts = [
-        _select_arm(arm, query, wanted, marker)
-        for arm in arms(context, query.visibility, query.member_status)
-    ]
+@lru_cache(maxsize=256)
+def _page(kind: RequestContext, shape: Shape) -> Prepared:
+    return Prepared(select_page(kind, shape))
+
+
+def select_page(kind: RequestContext, shape: Shape) -> sa.Select[Any]:
+    """Return the statement for one page of queries of this shape by callers of this kind."""
+    wanted = _conditions(shape)
+    parts = [_select_arm(arm, shape, wanted) for arm in arms(kind, shape.visibility, shape.member_status)]
     rows = parts[0] if len(parts) == 1 else sa.union_all(*(sa.select(part.subquery()) for part in parts))
     merged = rows.subquery("arms")
-    page = sa.select(merged).order_by(*_order(merged, query)).limit(query.limit).subquery("images")
-    return sa.select(image_document(context, query.locations)).select_from(page).order_by(*_order(page, query))
+    page = sa.select(merged).order_by(*_order(merged, shape)).limit(_constant(shape.rows)).subquery("images")
+    return (
+        sa.select(image_document(kind, shape.locations))
+        .select_from(page)
+        .order_by(*_order(page, shape))
+        .limit(sa.bindparam("limit"))
+    )
 
 
-def _select_arm(arm: Arm, query: Query, wanted: Sequence[Clause], marker: Sequence[Any] | None) -> sa.Select[Any]:
-    keys = [_key(name, arm) for name, _ in query.sort]
-    directions = [direction for _, direction in query.sort]
+def _select_arm(arm: Arm, shape: Shape, wanted: Sequence[Clause]) -> sa.Select[Any]:
+    keys = [_key(name, arm) for name, _ in shape.sort]
+    directions = [direction for _, direction in shape.sort]
     statement = sa.select(images, *(key.label(f"key{number}") for number, key in enumerate(keys)))
     statement = statement.select_from(members, images) if arm.through_members else statement
     statement = statement.where(arm.clause, *wanted)
-    if marker is not None:
+    if shape.has_marker:
+        marker = [sa.bindparam(_marker_name(number), type_=key.type) for number, key in enumerate(keys)]
         statement = statement.where(*after(keys, directions, marker))
     order = [_directed(key, direction) for key, direction in zip(keys, directions, strict=True)]
-    return statement.order_by(*order).limit(query.limit)
+    return statement.order_by(*order).limit(_constant(shape.rows))
 
 
 def after(keys: Sequence[Any], directions: Sequence[str], marker: Sequence[Any]) -> list[Clause]:
@@ -116,20 +167,19 @@ def after(keys: Sequence[Any], directions: Sequence[str], marker: Sequence[Any])
 
 
 def _compare(group: Sequence[tuple[Any, str, Any]], strictly: bool) -> Clause:
-    keys = sa.tuple_(*(key for key, _, _ in group))
-    values = sa.tuple_(*(sa.literal(value, key.type) for key, _, value in group))
+    keys, values = sa.tuple_(*(key for key, _, _ in group)), sa.tuple_(*(value for _, _, value in group))
     if group[0][1] == "asc":
         return keys > values if strictly else keys >= values
     return keys < values if strictly else keys <= values
 
 
-def _conditions(query: Query) -> list[Clause]:
-    clauses: list[Clause] = [images.c.os_hidden.is_(query.os_hidden)]
-    clauses += [column_filter(*condition) for condition in query.filters]
-    if query.properties:
-        clauses.append(property_filter(query.properties))
-    if query.tags:
-        clauses.append(tag_filter(list(query.tags)))
+def _conditions(shape: Shape) -> list[Clause]:
+    clauses: list[Clause] = [images.c.os_hidden.is_(shape.os_hidden)]
+    clauses += [filter_clause(name, op, number) for number, (name, op) in enumerate(shape.filters)]
+    if shape.has_properties:
+        clauses.append(property_clause())
+    if shape.has_tags:
+        clauses.append(tag_clause())
     return clauses
 
 
@@ -149,8 +199,16 @@ def _key(name: str, arm: Arm) -> sa.ColumnElement[Any]:
     return _MEMBER_KEYS.get(name, _KEYS[name]) if arm.through_members else _KEYS[name]
 
 
-def _order(rows: sa.Subquery, query: Query) -> list[sa.UnaryExpression[Any]]:
-    return [_directed(rows.c[f"key{number}"], direction) for number, (_, direction) in enumerate(query.sort)]
+def _marker_name(number: int) -> str:
+    return f"marker{number}"
+
+
+def _constant(rows: int) -> sa.ColumnElement[int]:
+    return sa.literal_column(str(rows), sa.Integer())
+
+
+def _order(rows: sa.Subquery, shape: Shape) -> list[sa.UnaryExpression[Any]]:
+    return [_directed(rows.c[f"key{number}"], direction) for number, (_, direction) in enumerate(shape.sort)]
 
 
 def _directed(key: sa.ColumnElement[Any], direction: str) -> sa.UnaryExpression[Any]:

@@ -23,14 +23,12 @@ import sqlalchemy as sa
 from glance_common import errors
 from glance_common.context import RequestContext
 from glance_common.image import BASE_VISIBILITIES, MEMBER_STATUSES
-from glance_registry.db.tables import LISTED, images, members
+from glance_registry.db.tables import Text, images, members
 
 Clause = sa.ColumnElement[bool]
 
-EXISTING: Clause = sa.literal_column("images.status NOT IN ('deleted', 'pending_delete')", sa.Boolean())
+EXISTING: Clause = images.c.status.not_in([sa.literal_column("'deleted'"), sa.literal_column("'pending_delete'")])
 """What can be seen at all: a deleted image is gone for everybody, administrators included."""
-
-_LISTED: Clause = sa.literal_column(LISTED.replace("status", "images.status", 1), sa.Boolean())
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +39,18 @@ class Arm:
     through_members: bool = False
 
 
+def kind_of(context: RequestContext) -> RequestContext:
+    """Return the kind of caller: whoever is of the same kind gets the same statements, with another ``project``."""
+    return RequestContext("", project_id=None if context.project_id is None else "", is_admin=context.is_admin)
+
+
 def visible_to(context: RequestContext) -> Clause:
     """Return the clause for the existing images that the caller may see when he names one."""
     if context.is_admin:
         return EXISTING
-    seen = [_public(), _own(context), _ownerless(), _community()]
+    seen = [_is("public"), _own(context), _ownerless(), _is("community")]
     if context.project_id is not None:
-        membership = sa.select(sa.literal(1)).select_from(members).where(_shared(context)).correlate(images)
+        membership = sa.select(members.c.member).where(_shared(context)).correlate(images)
         seen.append(membership.exists())
     return sa.and_(EXISTING, sa.or_(*seen))
 
@@ -63,19 +66,19 @@ def arms(context: RequestContext, visibility: str | None, member_status: str) ->
     if member_status not in (*MEMBER_STATUSES, "all"):
         raise errors.BadRequest(f"member_status must be one of {', '.join((*MEMBER_STATUSES, 'all'))}")
     chosen = _admin_arms(context, visibility) if context.is_admin else _arms(context, visibility, member_status)
-    narrowed = [] if visibility in (None, "all") else [images.c.visibility == visibility]
-    return [Arm(sa.and_(_LISTED, arm.clause, *narrowed), arm.through_members) for arm in chosen]
+    narrowed = [] if visibility is None or visibility == "all" else [_is(visibility)]
+    return [Arm(sa.and_(images.c.listed, arm.clause, *narrowed), arm.through_members) for arm in chosen]
 
 
 def _admin_arms(context: RequestContext, visibility: str | None) -> list[Arm]:
-    everyone = Arm(images.c.visibility != "community")
+    everyone = Arm(_is_not("community"))
     match visibility:
         case None:
-            return [everyone, Arm(sa.and_(_own(context), _community()))]
+            return [everyone, Arm(sa.and_(_own(context), _is("community")))]
         case "all":
-            return [everyone, Arm(_community())]
+            return [everyone, Arm(_is("community"))]
         case "community":
-            return [Arm(_community())]
+            return [Arm(_is("community"))]
         case _:
             return [everyone]
 
@@ -83,42 +86,54 @@ def _admin_arms(context: RequestContext, visibility: str | None) -> list[Arm]:
 def _arms(context: RequestContext, visibility: str | None, member_status: str) -> list[Arm]:
     chosen = []
     if visibility in (None, "all", "public"):
-        chosen.append(Arm(_public()))
+        chosen.append(Arm(_is("public")))
     if visibility != "public":
         chosen.append(Arm(_own(context)))
     if visibility in ("all", "community"):
-        chosen.append(Arm(sa.and_(_community(), _of_others(context))))
+        chosen.append(Arm(sa.and_(_is("community"), _of_others(context))))
     if visibility in (None, "all", "shared") and context.project_id is not None:
         # One arm a status: only then each is in the order of the index.
         statuses = MEMBER_STATUSES if member_status == "all" else (member_status,)
-        chosen += [Arm(sa.and_(_shared(context), members.c.status == status), True) for status in statuses]
+        chosen += [
+            Arm(sa.and_(_shared(context), members.c.status == sa.literal_column(f"'{status}'")), True)
+            for status in statuses
+        ]
     return chosen
 
 
-def _public() -> Clause:
-    return images.c.visibility == "public"
+def _project(context: RequestContext) -> sa.BindParameter[str]:
+    return sa.bindparam("project", context.project_id, Text)
 
 
-def _community() -> Clause:
-    return images.c.visibility == "community"
+def _is(visibility: str) -> Clause:
+    # A constant in the statement: an index of a part of the rows is used only for what is written out.
+    return images.c.visibility == sa.literal_column(f"'{visibility}'")
+
+
+def _is_not(visibility: str) -> Clause:
+    return images.c.visibility != sa.literal_column(f"'{visibility}'")
 
 
 def _own(context: RequestContext) -> Clause:
-    return sa.and_(images.c.owner == context.project_id, images.c.visibility != "public")
+    if context.project_id is None:
+        return _ownerless()
+    return sa.and_(images.c.owner == _project(context), _is_not("public"))
 
 
 def _ownerless() -> Clause:
-    return sa.and_(images.c.owner.is_(None), images.c.visibility != "public")
+    return sa.and_(images.c.owner.is_(None), _is_not("public"))
 
 
 def _of_others(context: RequestContext) -> Clause:
-    return images.c.owner.is_distinct_from(context.project_id)
+    if context.project_id is None:
+        return images.c.owner.is_not(None)
+    return images.c.owner.is_distinct_from(_project(context))
 
 
 def _shared(context: RequestContext) -> Clause:
     return sa.and_(
         members.c.image_id == images.c.id,
-        members.c.member == context.project_id,
-        images.c.visibility == "shared",
+        members.c.member == _project(context),
+        _is("shared"),
         _of_others(context),
     )

@@ -11,6 +11,7 @@ from glance_common.status import ImageStatus
 from glance_registry import images, listing
 from glance_registry.db.session import read, run_transaction
 from glance_registry.documents import join
+from glance_registry.filters import Filter
 from glance_registry.views import parsing
 from glance_registry.views.parsing import Fields
 
@@ -97,9 +98,9 @@ def _query() -> listing.Query:
     if q.values.get("marker") is not None:
         given["marker"] = q.uuid("marker")
     if q.given("sort"):
-        given["sort"] = _rows(q, "sort", 2)
+        given["sort"] = tuple(_rows(q, "sort", 2))
     if q.given("filters"):
-        given["filters"] = _rows(q, "filters", 3)
+        given["filters"] = tuple(Filter(*row) for row in _rows(q, "filters", 3))
     if q.given("tags"):
         given["tags"] = q.texts("tags")
     given |= {name: q.text(name) for name in ("visibility", "member_status") if q.values.get(name) is not None}

@@ -1,0 +1,48 @@
+"""Statements that PostgreSQL parses and plans once for each connection.
+
+The hot reads are cheap to run and dear to prepare: for a page of images, building the statement here costs 4 ms of
+processor time and planning it there 2 ms, running it half a millisecond. So a statement is built once for each *kind*
+of query, with every value a named parameter, and each connection prepares it at its first use. PostgreSQL decides by
+cost whether it plans for the values of a call or once for all.
+
+Prepared statements belong to a connection: a pooler between the registry and PostgreSQL has to pool sessions.
+"""
+
+import itertools
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+_DIALECT = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # SQLAlchemy has no type
+_READY = "prepared statements, the longest unused first"
+_numbers = itertools.count(1)
+
+MOST_READY = 64
+"""Statements that a connection keeps: each costs the server process some ten kilobytes."""
+
+
+class Prepared:
+    """One kind of statement. Build it once and keep it; ``statement`` names all its values with ``bindparam``."""
+
+    def __init__(self, statement: sa.Select[Any]) -> None:
+        compiled = statement.compile(dialect=_DIALECT)
+        names = compiled.positiontup or []
+        self._name = f"glance_{next(_numbers)}"
+        self._prepare = f"PREPARE {self._name} AS {compiled}"
+        arguments = ", ".join(f"%({name})s" for name in names)
+        self._execute = f"EXECUTE {self._name} ({arguments})" if names else f"EXECUTE {self._name}"
+
+    def run(self, connection: sa.Connection, values: Mapping[str, Any]) -> sa.CursorResult[Any]:
+        """Run the statement with ``values``; names that it does not have are ignored."""
+        ready: OrderedDict[str, None] = connection.info.setdefault(_READY, OrderedDict())
+        if self._name in ready:
+            ready.move_to_end(self._name)
+        else:
+            connection.exec_driver_sql(self._prepare)
+            ready[self._name] = None
+            if len(ready) > MOST_READY:
+                connection.exec_driver_sql(f"DEALLOCATE {ready.popitem(last=False)[0]}")
+        return connection.exec_driver_sql(self._execute, dict(values))
