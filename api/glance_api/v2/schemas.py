@@ -1,7 +1,6 @@
 """The JSON schemas: served to clients (API section 17), and used to check what they send."""
 
 import json
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,6 @@ from glance_api.settings import Settings
 from glance_api.v2 import fields
 from glance_common.config import ConfigError
 from glance_common.errors import BadRequest
-
-LOG = logging.getLogger(__name__)
 
 blueprint = Blueprint("v2_schemas", __name__)
 
@@ -117,10 +114,9 @@ def _collection(name: str, item: fields.Schema, paged: bool) -> fields.Schema:
 def read_custom(path: str | None) -> CustomProperties:
     """Return what the file adds to the image schema: an object of properties, or its extended form.
 
-    Without a file there are none, which is worth a warning. Raises ConfigError for a file that is not what it must be.
+    Without a file there are none. Raises ConfigError for a file that is not what it must be.
     """
     if path is None:
-        LOG.warning("there is no schema-image.json: the image schema has no additional properties")
         return CustomProperties({})
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
