@@ -1,0 +1,77 @@
+"""Whole deployments for the tests of a module, and real disk images to put into them."""
+
+import itertools
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deploy.local.embedded_postgres import PostgresServer
+from tests.e2e.people import People
+from tests.support.daemons import Services
+from tests.support.keystone import Keystone
+
+ISO = Path("/usr/lib/grub-rescue/grub-rescue-cdrom.iso")
+ISO_PACKAGE = "grub-rescue-pc"
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def iso() -> Path:
+    """A bootable ISO that is a partitioned disk as well: two formats match it."""
+    assert ISO.exists(), f"{ISO} is missing: apt-get install {ISO_PACKAGE}"
+    return ISO
+
+
+@pytest.fixture(scope="session")
+def qcow2(iso: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same disk as qcow2."""
+    target = tmp_path_factory.mktemp("disk") / "grub-rescue.qcow2"
+    subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(iso), str(target)], check=True)
+    return target
+
+
+@pytest.fixture(scope="module")
+def module_database(postgres: PostgresServer, migrated_template: str) -> Iterator[Callable[[], str]]:
+    """A function that makes a database with the newest schema and returns its URL; dropped after the module."""
+    names: list[str] = []
+
+    def make() -> str:
+        names.append(f"e2e_{next(_numbers)}")
+        postgres.create_database(names[-1], template=migrated_template)
+        return postgres.url(names[-1])
+
+    yield make
+    for name in names:
+        postgres.drop_database(name)
+
+
+@pytest.fixture(scope="module")
+def deploy(
+    module_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Services]]:
+    """A function that starts the three daemons with these options of ``Services``; they stop after the module."""
+    made: list[Services] = []
+
+    def start(**options: Any) -> Services:
+        services = Services(tmp_path_factory.mktemp("services"), module_database(), **options)
+        made.append(services)
+        services.start()
+        return services
+
+    yield start
+    for services in made:
+        services.stop()
+
+
+@pytest.fixture(scope="module")
+def people(keystone: Keystone) -> Callable[[Services], People]:
+    """A function that names a deployment to Keystone's catalog and returns its users."""
+
+    def use(services: Services) -> People:
+        keystone.set_image_endpoint(services.api.url)
+        return People(keystone, services.api.url)
+
+    return use

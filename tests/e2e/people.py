@@ -1,0 +1,28 @@
+"""The users of a deployment with Keystone."""
+
+from tests.e2e.calls import Caller
+from tests.support.keystone import ADMIN, ALT_DEMO, DEMO, DEMO_READER, Keystone
+
+
+class People:
+    """The users of a deployment with Keystone: as callers, and as environments for the real clients."""
+
+    def __init__(self, keystone: Keystone, url: str) -> None:
+        self.keystone = keystone
+        self.url = url
+        self.admin, self.demo, self.alt_demo, self.reader = (
+            Caller(url, {"X-Auth-Token": keystone.token(user)}) for user in (ADMIN, DEMO, ALT_DEMO, DEMO_READER)
+        )
+        self.admin_env, self.demo_env, self.alt_demo_env = map(
+            keystone.client_environment, (ADMIN, DEMO, ALT_DEMO)
+        )
+
+    def project(self, name: str) -> str:
+        """Return the id of a project."""
+        return self.keystone.project_ids[name]
+
+
+def keystone_options(keystone: Keystone) -> dict[str, dict[str, object]]:
+    """Return the options of an API that lets Keystone check every token, at each call."""
+    authtoken: dict[str, object] = {**keystone.middleware_options(), "token_cache_time": -1}
+    return {"paste_deploy": {"flavor": "keystone"}, "keystone_authtoken": authtoken}
