@@ -15,6 +15,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from glance_api import faults
 from glance_common import log
+from glance_common.body import BYTES_SENT
 from glance_common.context import RequestContext
 from glance_common.errors import BadRequest, GlanceError, RequestIdTooLong
 
@@ -77,7 +78,6 @@ class _Record:
         # What is logged is what the client asked for: inner layers rewrite the path.
         self._target = environ.get("RAW_URI") or quote(environ.get("PATH_INFO", ""), encoding="latin-1")
         self._status = "-"
-        self._length: str | None = None
         self.sent = 0
 
     def starting(self, start_response: StartResponse) -> StartResponse:
@@ -85,7 +85,6 @@ class _Record:
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
             self._status = status.partition(" ")[0]
-            self._length = next((value for name, value in headers if name.lower() == "content-length"), None)
             headers = [(name, value) for name, value in headers if name.lower() != "x-openstack-request-id"]
             headers.append(("x-openstack-request-id", self._environ[REQUEST_ID]))
             return start_response(status, headers, exc_info)
@@ -101,7 +100,6 @@ class _Record:
         wrapper = self._environ.get("wsgi.file_wrapper")
         if isinstance(wrapper, type) and isinstance(body, wrapper):
             # Only this very class is sent by the kernel, so its own close is what tells of the end.
-            self.sent = int(self._length or 0)
             _call_after(body, self.log)
             return body
         return _Counted(body, self)
@@ -120,7 +118,7 @@ class _Record:
                 "project": (context and context.project_id) or "-",
                 "client": environ.get("REMOTE_ADDR", "-"),
                 "bytes_in": environ.get(BYTES_IN) or environ.get("CONTENT_LENGTH") or 0,
-                "bytes_out": self.sent,
+                "bytes_out": environ.get(BYTES_SENT, self.sent),
                 "ms": round((time.monotonic() - self._started) * 1000, 1),
             },
         )

@@ -17,6 +17,9 @@ took 0.2 to 0.4 of the time and 0.1 to 0.3 of the CPU. Chunked bodies would gain
 ``wsgi.input``. A request is read through one of the two, never through both.
 """
 
+BYTES_SENT = "glance.bytes_sent"
+"""Key in the environ: bytes of the answer's body that were sent; our server sets it before it closes the answer."""
+
 
 class ClientGone(Exception):
     """The client's part of a transfer failed; nobody may be left to answer."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from flask import Blueprint, Response, request
 
+from glance_api.access import BYTES_IN
 from glance_api.request import context, glance, without_body
 from glance_api.services import data as service
 from glance_api.services.data import Download, Source
@@ -51,12 +52,17 @@ def _announced_size() -> int | None:
 
 
 def _body() -> Iterator[bytes]:
+    received = 0
     try:
-        yield from read_pieces(request.environ)
+        for piece in read_pieces(request.environ):
+            received += len(piece)
+            yield piece
     except ClientDisconnected as gone:
         raise BadRequest(f"the body is incomplete: {gone}") from gone
     except ClientTooSlow as slow:
         raise RequestTimeout(f"the body came too slowly: {slow}") from slow
+    finally:
+        request.environ[BYTES_IN] = received
 
 
 @blueprint.get("/v2/images/<image_id>/file")

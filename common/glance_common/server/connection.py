@@ -163,10 +163,10 @@ class Connection(TConn):
             self._floor.moved(sent)
             view = view[sent:]
 
-    def send_file(self, fd: int, offset: int, count: int) -> None:
+    def send_file(self, fd: int, offset: int, count: int, progress: Callable[[int], None]) -> None:
         """Send ``count`` bytes of a file from ``offset``, in the kernel where TLS or the file system do not prevent it.
 
-        Raises ShortFile when the file ends earlier, ClientGone.
+        ``progress`` is told the bytes of each step. Raises ShortFile when the file ends earlier, ClientGone.
         """
         while count and self._tls is None:
             try:
@@ -180,16 +180,18 @@ class Connection(TConn):
             if not sent:
                 raise ShortFile(f"{count} bytes are missing at the end of the file")
             self._floor.moved(sent)
+            progress(sent)
             offset, count = offset + sent, count - sent
-        self._copy_file(fd, offset, count)
+        self._copy_file(fd, offset, count, progress)
 
-    def _copy_file(self, fd: int, offset: int, count: int) -> None:
+    def _copy_file(self, fd: int, offset: int, count: int, progress: Callable[[int], None]) -> None:
         buffer = memoryview(bytearray(min(count, MIB)))
         while count:
             got = os.preadv(fd, [buffer[:min(count, MIB)]], offset)
             if not got:
                 raise ShortFile(f"{count} bytes are missing at the end of the file")
             self.send(buffer[:got])
+            progress(got)
             offset, count = offset + got, count - got
 
     # --- waiting and ending ---

@@ -70,8 +70,10 @@ class TransferResponse(Response):
             return
         self._connection.send(self._head)
         self._head = b""
-        self._connection.send_file(fd, offset, self.response_length)
-        self.sent = self.response_length
+        self._connection.send_file(fd, offset, self.response_length, self._count)
+
+    def _count(self, sent: int) -> None:
+        self.sent += sent
 
     def close(self) -> None:
         """Send what is left. Raises ShortBody when the body is shorter than promised."""

@@ -24,7 +24,7 @@ from gunicorn.http.errors import NoMoreData
 from gunicorn.http.wsgi import FileWrapper
 from gunicorn.workers.gthread import ThreadWorker
 
-from glance_common.body import READ_BODY, ClientGone
+from glance_common.body import BYTES_SENT, READ_BODY, ClientGone
 from glance_common.config import ConfigError
 from glance_common.errors import GlanceError
 from glance_common.server.connection import Connection
@@ -271,6 +271,7 @@ class TransferWorker(ThreadWorker):
                         response.write(item)
                 response.close()
             finally:
+                environ[BYTES_SENT] = response.sent
                 with_close = getattr(result, "close", None)
                 if with_close is not None:
                     with_close()

@@ -8,6 +8,7 @@ from werkzeug.wsgi import FileWrapper
 from glance_api import faults
 from glance_api.access import Access
 from glance_api.hooks import NoRuleAsked
+from glance_common.body import BYTES_SENT
 from glance_common.errors import BadRequest, InternalError, RangeNotSatisfiable, Unavailable
 
 IMAGE = "/v2/images/11111111-1111-4111-8111-111111111111"
@@ -201,16 +202,21 @@ def test_a_file_for_sendfile_stays_itself(caplog, tmp_path):
     (tmp_path / "f").write_bytes(b"12345")
     file = (tmp_path / "f").open("rb")
 
+    served = []
+
     def app(environ, start_response):
+        served.append(environ)
         start_response("200 OK", [("Content-Length", "5")])
         return FileWrapper(file)
 
     _, body = run(app, {"wsgi.file_wrapper": FileWrapper})
     assert type(body) is FileWrapper
     assert not caplog.records
+    # What the server says it sent counts, not what was announced: the client may have left.
+    served[0][BYTES_SENT] = 3
     body.close()
     assert file.closed
-    assert fields(caplog.records[0])["bytes_out"] == 5
+    assert fields(caplog.records[0])["bytes_out"] == 3
 
 
 @pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "\x00", "é"])
