@@ -91,6 +91,7 @@ class Daemon:
     def kill(self) -> None:
         """Kill -9 the process and all its workers at once."""
         assert self._process is not None
+        self._end_listening()
         processes.signal_group(self._process, signal.SIGKILL)
         self._process.wait()
 
