@@ -1,0 +1,70 @@
+"""Deployments to be broken; each test begins with an empty one and its own ledger."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deploy.local.embedded_postgres import PostgresServer
+from tests.support.deployment import Deployment
+from tests.support.ledger import Ledger
+from tests.support.postgres import running_postgres
+
+from glance_registry.db.schema import upgrade
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def durable_postgres() -> Iterator[PostgresServer]:
+    """A database server that syncs what it acknowledges, as it has to here; tests may kill it and start it again."""
+    with running_postgres(durable=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def make_deployment(durable_postgres: PostgresServer) -> Iterator[Callable[..., Deployment]]:
+    """A function that starts a Deployment over a new database (its options are those of the class)."""
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(_running(durable_postgres, **options))
+
+
+@contextmanager
+def _running(postgres: PostgresServer, folder: Path | None = None, **options: Any) -> Iterator[Deployment]:
+    name = f"chaos_{next(_numbers)}"
+    postgres.create_database(name)
+    upgrade(postgres.url(name))
+    folder = Path(tempfile.mkdtemp(prefix="glance-chaos-"))
+    deployment = Deployment(folder, postgres.url(name), **options)
+    try:
+        deployment.start()
+        yield deployment
+    finally:
+        deployment.stop()
+        postgres.drop_database(name)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def running(make_deployment: Callable[..., Deployment]) -> Deployment:
+    """The deployment of a module; modules that need another one override this fixture."""
+    return make_deployment()
+
+
+@pytest.fixture
+def deployment(running: Deployment) -> Deployment:
+    """The deployment of the module, empty and whole."""
+    running.clear()
+    return running
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    """What this test's clients were told."""
+    return Ledger()

@@ -1,0 +1,106 @@
+"""The registry dies between its commit and its answer, or just before its commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from deploy.local.processes import wait_until
+from tests.support.deployment import Deployment, wait_fired
+from tests.support.image_client import ImageClient
+from tests.support.ledger import Ledger, Outcome
+from tests.support.promises import check_promises
+
+DATA = b"registry" * 100_000
+
+Write = Callable[[ImageClient, str], Outcome]
+
+WRITES: dict[str, tuple[str, bytes | None, Write]] = {
+    "create": ("create.after-commit", None, lambda client, image: client.create("n")[1].outcome),
+    "update": ("update.after-commit", None, lambda client, image: client.rename(image, "new name").outcome),
+    "members": ("members.after-commit", None, lambda client, image: client.share(image, "friend").outcome),
+    "upload start": ("upload.after-commit", None, lambda client, image: client.upload(image, DATA).outcome),
+    "upload commit": ("commit.after-commit", None, lambda client, image: client.upload(image, DATA).outcome),
+    "before upload commit": ("commit.before-commit", None, lambda client, image: client.upload(image, DATA).outcome),
+    "delete": ("delete.after-commit", DATA, lambda client, image: client.delete(image).outcome),
+    "delete without data": ("delete.after-commit", None, lambda client, image: client.delete(image).outcome),
+}
+
+
+@pytest.fixture(params=["worker", "all"])
+def victims(request: pytest.FixtureRequest) -> str:
+    """Who dies: the worker that serves the call, or every process of the registry."""
+    return str(request.param)
+
+
+def arm(deployment: Deployment, failpoint: str, victims: str) -> None:
+    deployment.registry.arm(failpoint, "kill" if victims == "worker" else "killall")
+
+
+def bring_back(deployment: Deployment, failpoint: str, victims: str) -> None:
+    wait_fired(deployment.registry, failpoint)
+    if victims == "all":
+        deployment.registry.wait_dead()
+        deployment.revive(deployment.registry)
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_a_write_happens_once_although_its_answer_was_lost(
+    deployment: Deployment, ledger: Ledger, victims: str, name: str
+):
+    point, data, write = WRITES[name]
+    client = deployment.client(ledger)
+    image = client.created(data)
+    arm(deployment, f"registry.{point}", victims)
+    outcome = deployment.background(write, client, image)
+    bring_back(deployment, f"registry.{point}", victims)
+    if victims == "worker":
+        # Another worker answers the repeated call, so the client notices nothing.
+        assert outcome.result() is Outcome.DONE
+    else:
+        assert outcome.result() is not Outcome.REFUSED
+    deployment.settle()
+    check_promises(deployment, ledger)
+
+
+def test_an_abort_whose_answer_was_lost(deployment: Deployment, ledger: Ledger, victims: str):
+    client = deployment.client(ledger)
+    image = client.created()
+    arm(deployment, "registry.abort.after-commit", victims)
+    announced = str(len(DATA) + 1)
+    upload = deployment.background(
+        client.upload, image, DATA, iter([DATA]), **{"x-openstack-image-size": announced}
+    )
+    bring_back(deployment, "registry.abort.after-commit", victims)
+    assert upload.result().status == 400
+    deployment.settle()
+    assert deployment.status(image) == "queued"
+    assert client.upload(image, DATA).status == 204
+    check_promises(deployment, ledger)
+
+
+@pytest.mark.parametrize("step", ["claim", "done"])
+def test_a_removal_whose_answer_was_lost(deployment: Deployment, ledger: Ledger, victims: str, step: str):
+    client = deployment.client(ledger)
+    image = client.created(DATA)
+    arm(deployment, f"registry.{step}.after-commit", victims)
+    assert client.delete(image).status == 204
+    bring_back(deployment, f"registry.{step}.after-commit", victims)
+    wait_until(lambda: deployment.status(image) == "deleted", what="the end of the delete")
+    deployment.settle()
+    check_promises(deployment, ledger)
+
+
+def test_a_restore_whose_answer_was_lost(deployment: Deployment, ledger: Ledger, victims: str):
+    client = deployment.client(ledger)
+    image = client.created(DATA)
+    client.share(image, "friend")
+    client.rename(image, "kept name")
+    assert deployment.delete_delayed(ledger, image) is Outcome.DONE
+    arm(deployment, "registry.restore.after-commit", victims)
+    outcome = deployment.background(deployment.restore, ledger, image)
+    bring_back(deployment, "registry.restore.after-commit", victims)
+    assert outcome.result() is not Outcome.REFUSED
+    assert deployment.status(image) == "active"
+    deployment.settle()
+    check_promises(deployment, ledger)
