@@ -24,13 +24,14 @@ from glance_common.delete_queue.broker import (
 )
 from glance_common.delete_queue.message import BadMessage, Nudge, decode
 from glance_common.errors import GlanceError
+from glance_scrubber.outcomes import Outcome
 from glance_scrubber.scrub import Scrubber
 
 LOG = logging.getLogger(__name__)
 
 
 class QueueConsumer:
-    """Consumes in the calling thread, over a connection of its own; several of them work side by side.
+    """Consumes in the calling thread, over a connection of its own; several threads may do so side by side.
 
     The thread is busy while it removes bytes, so no heartbeats are sent: the kernel's keepalive watches the connection.
     """
@@ -91,14 +92,12 @@ class QueueConsumer:
         token, backoff = str(uuid4()), Backoff(first=1.0)
         while True:
             try:
-                _scrub_once(self._scrubber, nudge, token)
+                return _is_settled(self._scrubber, nudge, token)
             except GlanceError as error:
                 pause = backoff.next()
                 LOG.warning("the registry: %s; location %s waits for %.1f s", error, nudge.location, pause)
                 if self._stop.wait(pause):
                     return False
-            else:
-                return True
 
 
 def drain(broker: Broker, scrubber: Scrubber, stop: threading.Event) -> None:
@@ -108,9 +107,8 @@ def drain(broker: Broker, scrubber: Scrubber, stop: threading.Event) -> None:
     """
     size = scrubber.settings.pool_size
 
-    def work(nudge: Nudge | None) -> None:
-        if nudge is not None:
-            _scrub_once(scrubber, nudge, str(uuid4()))
+    def work(nudge: Nudge | None) -> bool:
+        return nudge is None or _is_settled(scrubber, nudge, str(uuid4()))
 
     with connected(broker) as connection, ThreadPoolExecutor(size) as pool:
         waiting = DELETE_QUEUE(connection.default_channel).queue_declare(passive=True).message_count
@@ -120,8 +118,9 @@ def drain(broker: Broker, scrubber: Scrubber, stop: threading.Event) -> None:
                 return
             waiting -= len(batch)
             nudges = [readable(connection, message) for message in batch]
-            for message, _ in zip(batch, pool.map(work, nudges), strict=True):
-                message.ack()
+            for message, settled in zip(batch, pool.map(work, nudges), strict=True):
+                if settled:
+                    message.ack()
 
 
 def _messages(connection: Connection) -> Iterator[Message]:
@@ -131,15 +130,19 @@ def _messages(connection: Connection) -> Iterator[Message]:
         yield channel.message_to_python(message)
 
 
-def _scrub_once(scrubber: Scrubber, nudge: Nudge, token: str) -> None:
-    """Remove what the message names. Raises GlanceError when the registry cannot be asked."""
+def _is_settled(scrubber: Scrubber, nudge: Nudge, token: str) -> bool:
+    """Remove what the message names and return whether the message has done its duty.
+
+    Raises GlanceError when the registry cannot be asked.
+    """
     try:
-        scrubber.scrub(nudge.location, token, request_id=nudge.request_id)
+        return scrubber.scrub(nudge.location, token, request_id=nudge.request_id).outcome is not Outcome.STOPPED
     except GlanceError:
         raise
     except Exception:
         # A defect must not stop the queue. The row is still there and the sweep will meet it.
         LOG.exception("location %s could not be scrubbed", nudge.location)
+        return True
 
 
 def readable(connection: Connection, message: Message) -> Nudge | None:

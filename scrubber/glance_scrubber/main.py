@@ -58,6 +58,7 @@ class Parts:
     broker: Broker
     registry: RegistryClient
     scrubber: Scrubber
+    stop: threading.Event
 
 
 def connect_registry(conf: cfg.ConfigOpts) -> RegistryClient:
@@ -74,17 +75,18 @@ def build(conf: cfg.ConfigOpts, registry: RegistryClient) -> Parts:
         max_attempts=conf.scrubber.max_attempts,
         pool_size=conf.scrub_pool_size,
     )
-    stores = loader.load_stores(conf, registry.stores)
-    return Parts(parse_broker(conf.transport_url), registry, Scrubber(registry.deletions, stores, settings))
+    stop = threading.Event()
+    scrubber = Scrubber(registry.deletions, loader.load_stores(conf, registry.stores), settings, stop)
+    return Parts(parse_broker(conf.transport_url), registry, scrubber, stop)
 
 
 def run(parts: Parts, wakeup_time: float) -> int:
     """Consume and sweep until a signal comes; what is being removed then is finished first."""
-    stop = threading.Event()
-    with stopping(stop):
-        work = [QueueConsumer(parts.broker, parts.scrubber, stop).run] * parts.scrubber.settings.pool_size
-        threads = [threading.Thread(target=consume, name=f"consumer-{n}") for n, consume in enumerate(work)]
-        sweep = Sweep(parts.registry.deletions, parts.scrubber, stop)
+    with stopping(parts.stop):
+        consumer = QueueConsumer(parts.broker, parts.scrubber, parts.stop)
+        size = parts.scrubber.settings.pool_size
+        threads = [threading.Thread(target=consumer.run, name=f"consumer-{number}") for number in range(size)]
+        sweep = Sweep(parts.registry.deletions, parts.scrubber, parts.stop)
         threads.append(threading.Thread(target=sweep.run, args=(wakeup_time,), name="sweep"))
         for thread in threads:
             thread.start()
@@ -98,14 +100,12 @@ def run(parts: Parts, wakeup_time: float) -> int:
 
 def one_pass(parts: Parts) -> int:
     """Work what the queue holds and then what is due, and return; raises GlanceError when the registry is away."""
-    stop = threading.Event()
-    with stopping(stop):
+    with stopping(parts.stop):
         try:
-            drain(parts.broker, parts.scrubber, stop)
+            drain(parts.broker, parts.scrubber, parts.stop)
         except BROKER_ERRORS as error:
             LOG.warning("the delete queue at %s: %s; the due rows say it all", parts.broker.name, describe(error))
-        if not stop.is_set():
-            Sweep(parts.registry.deletions, parts.scrubber, stop).run_once()
+        Sweep(parts.registry.deletions, parts.scrubber, parts.stop).run_once()
     return 0
 
 

@@ -29,6 +29,8 @@ class Outcome(StrEnum):
     """Not due, claimed by another, or in a store that this scrubber does not work."""
     RETRY = "retry"
     """It failed and is tried again later."""
+    STOPPED = "stopped"
+    """Nothing was done, because this process is ending."""
     FAILED = "failed"
     """It failed too often; an operator lists and replays it."""
 

@@ -84,11 +84,15 @@ class Result:
 
 
 class Scrubber:
-    """Removes locations, at most ``pool_size`` at the same time whoever asks: the queue or the sweep."""
+    """Removes locations, at most ``pool_size`` at the same time whoever asks: the queue or the sweep.
 
-    def __init__(self, deletions: Deletions, stores: Shelf, settings: ScrubSettings) -> None:
+    Begins nothing new once ``stop`` is set, also for those that have waited for their turn.
+    """
+
+    def __init__(self, deletions: Deletions, stores: Shelf, settings: ScrubSettings, stop: threading.Event) -> None:
         self.settings = settings
         self.stores = stores
+        self._stop = stop
         self._deletions = deletions
         self._slots = threading.BoundedSemaphore(settings.pool_size)
 
@@ -103,6 +107,8 @@ class Scrubber:
         identifier = request_id or f"req-{uuid4()}"
         allowed = list(self.stores.ids if stores is None else stores)
         with self._slots, working_for(identifier):
+            if self._stop.is_set():
+                return Result(Outcome.STOPPED)
             deletion = self._deletions.claim(
                 system_context(identifier), location, token,
                 lease=self.settings.lease, stores=allowed, scrub_time=self.settings.scrub_time,

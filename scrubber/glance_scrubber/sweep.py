@@ -88,7 +88,7 @@ class _Pass:
                 if not fresh:
                     break
                 seen.update(fresh)
-                ended.update(outcome for outcome in pool.map(self._one, fresh) if outcome is not None)
+                ended.update(outcome for outcome in pool.map(self._one, fresh) if outcome is not Outcome.STOPPED)
         _report(ended, self._down, oldest)
         return ended
 
@@ -96,18 +96,18 @@ class _Pass:
         context = system_context(f"req-{uuid4()}")
         return self._rows.due(context, limit=PAGE, stores=stores, scrub_time=self._scrubber.settings.scrub_time)
 
-    def _one(self, location: str) -> Outcome | None:
-        """Scrub one location; None when the pass has ended for it. The registry's errors go up and end the pass."""
+    def _one(self, location: str) -> Outcome:
+        """Scrub one location. The registry's errors go up and end the pass."""
         stores = self._stores()
         if self._stop.is_set() or not stores:
-            return None
+            return Outcome.STOPPED
         try:
             result = self._scrubber.scrub(location, str(uuid4()), stores=stores)
         except GlanceError:
             raise
         except Exception:
             LOG.exception("location %s could not be scrubbed", location)
-            return None
+            return Outcome.STOPPED
         if result.down is not None:
             with self._lock:
                 self._down.add(result.down)

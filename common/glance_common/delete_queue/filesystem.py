@@ -40,8 +40,7 @@ class Channel(filesystem.Channel):
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
         """Do nothing: the channel has noted the binding in memory already."""
 
-    # The two classes above this one do not agree on the name of the second argument.
-    def _put(self, queue: str, payload: Any, **_options: Any) -> None:  # type: ignore[override]
+    def _put(self, queue: str, payload: Any, **_options: Any) -> None:  # type: ignore[override] # kombu's bases disagree
         if not self._has_room(queue):
             return
         folder = Path(self.data_folder_out)

@@ -58,7 +58,7 @@ class Bench:
     def consume(self, url: str, consumers: int = 1) -> threading.Thread:
         """Start consumers, each with a scrubber of its own, and return the thread of the last."""
         for _ in range(consumers):
-            scrubber = make_scrubber(self.deletions, self.store)
+            scrubber = make_scrubber(self.deletions, self.store, stop=self.stop)
             consumer = QueueConsumer(parse_broker(url), scrubber, self.stop)
             thread = threading.Thread(target=consumer.run)
             thread.start()

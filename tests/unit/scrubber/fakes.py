@@ -154,10 +154,11 @@ class FakeShelf:
         return self._stores[store]
 
 
-def make_scrubber(deletions, *stores, lease=120, scrub_time=0, max_attempts=100, pool_size=1):
+def make_scrubber(deletions, *stores, stop=None, lease=120, scrub_time=0, max_attempts=100, pool_size=1):
     """Return a scrubber; rows of ``deletions`` have their bytes in the stores."""
     for row in deletions.rows.values():
         for store in stores:
             if store.id == row.store:
                 store.keys.add(row.key)
-    return Scrubber(deletions, FakeShelf(*stores), ScrubSettings(lease, scrub_time, max_attempts, pool_size))
+    settings = ScrubSettings(lease, scrub_time, max_attempts, pool_size)
+    return Scrubber(deletions, FakeShelf(*stores), settings, stop or threading.Event())

@@ -191,6 +191,27 @@ def test_a_claim_that_another_took_over_does_no_harm(deletions, store):
     assert len(results) == 2
 
 
+def test_after_a_stop_nothing_is_begun_also_by_those_that_waited_for_their_turn(deletions, store):
+    locations = [deletions.add() for _ in range(3)]
+    stop = threading.Event()
+    scrubber = make_scrubber(deletions, store, stop=stop)
+    store.gate.clear()
+    results = []
+    threads = [
+        threading.Thread(target=lambda location=location: results.append(scrubber.scrub(location, TOKEN).outcome))
+        for location in locations
+    ]
+    for thread in threads:
+        thread.start()
+    assert store.entered.wait(5)
+    stop.set()
+    store.gate.set()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == [Outcome.PURGED, Outcome.STOPPED, Outcome.STOPPED]
+    assert deletions.calls["claim"] == 1
+
+
 def test_no_more_than_the_pool_size_at_the_same_time(deletions, store):
     locations = [deletions.add() for _ in range(12)]
     scrubber = make_scrubber(deletions, store, pool_size=3)

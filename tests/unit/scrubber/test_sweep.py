@@ -24,7 +24,7 @@ def stop():
 
 
 def sweep_of(deletions, stop, *stores, **options):
-    return Sweep(deletions, make_scrubber(deletions, *stores, **options), stop)
+    return Sweep(deletions, make_scrubber(deletions, *stores, stop=stop, **options), stop)
 
 
 @pytest.mark.parametrize("pool_size", [1, 4])

@@ -1,0 +1,145 @@
+"""The daemon as a process: stop, death at the worst moments, company, and a broker or store that is away."""
+
+import os
+import signal
+import time
+
+import pytest
+from deploy.local import processes
+from tests.integration.scrubber.conftest import LEASE, wait_fired, wait_until
+
+
+def test_deleted_data_are_purged_under_the_request_id_of_the_delete(make_cloud):
+    cloud = make_cloud()
+    image = cloud.image()
+    assert cloud.services.files() == [image]
+    cloud.delete(image, **{"X-Openstack-Request-ID": "req-who-did-it"})
+    cloud.wait_purged(image)
+    lines = [line for line in cloud.services.scrubber.said().splitlines() if "removal: purged" in line]
+    assert len(lines) == 1
+    assert "req-who-did-it]" in lines[0]
+
+
+def test_term_finishes_the_image_in_hand_and_leaves_the_others(make_cloud):
+    cloud = make_cloud()
+    scrubber = cloud.services.scrubber
+    scrubber.arm("scrubber.claim.after", "sleep 4")
+    first = cloud.image()
+    cloud.delete(first)
+    wait_fired(scrubber, "scrubber.claim.after")
+    others = [cloud.image(), cloud.image()]
+    for image in others:
+        cloud.delete(image)
+    # Long enough for a sweep to wait for its turn as well.
+    time.sleep(1.5)
+    assert scrubber.stop() == 0
+    assert cloud.is_purged(first)
+    assert [cloud.states(image) for image in others] == [("pending_delete", "pending_delete")] * 2
+    assert cloud.services.files() == sorted(others)
+
+
+def test_a_second_term_ends_it_at_once(make_cloud):
+    cloud = make_cloud()
+    scrubber = cloud.services.scrubber
+    scrubber.arm("scrubber.claim.after", "sleep 60")
+    cloud.delete(cloud.image())
+    wait_fired(scrubber, "scrubber.claim.after")
+    os.kill(scrubber.pid, signal.SIGTERM)
+    time.sleep(0.5)
+    assert scrubber.running
+    os.kill(scrubber.pid, signal.SIGTERM)
+    assert scrubber.wait_dead(5) == -signal.SIGTERM
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["scrubber.claim.after", "scrubber.delete.after", "scrubber.done.after"])
+def test_i6_killed_at_any_moment_another_finishes_after_the_lease(make_cloud, moment):
+    cloud = make_cloud()
+    first, second = cloud.services.scrubber, cloud.services.new_scrubber("second")
+    image = cloud.image()
+    first.arm(moment, "kill")
+    cloud.delete(image)
+    assert first.wait_dead() == -signal.SIGKILL
+    died = time.monotonic()
+    gone = moment != "scrubber.claim.after"
+    assert (image not in cloud.services.files()) is gone
+    cloud.services.start(second)
+    cloud.wait_purged(image)
+    if moment != "scrubber.done.after":
+        assert time.monotonic() - died > LEASE - 2, "nobody may take a claim before its lease is over"
+        assert ("already gone" if gone else "purged") in second.said()
+
+
+def test_frozen_past_its_lease_and_woken_after_another_finished(make_cloud):
+    cloud = make_cloud()
+    first, second = cloud.services.scrubber, cloud.services.new_scrubber("second")
+    image, other = cloud.image(), cloud.image()
+    first.arm("scrubber.claim.after", "stop")
+    cloud.delete(image)
+    wait_fired(first, "scrubber.claim.after")
+    cloud.services.start(second)
+    cloud.wait_purged(image)
+    first.thaw()
+    wait_until(lambda: "removal: not ours" in first.said())
+    assert cloud.is_purged(image)
+    assert cloud.is_whole(other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transport", ["filesystem", "rabbitmq"])
+def test_two_scrubbers_purge_each_image_once(make_cloud, request, transport):
+    url = request.getfixturevalue("rabbitmq").url if transport == "rabbitmq" else None
+    cloud = make_cloud(scrubber=False, transport_url=url, shared={"DEFAULT": {"scrub_pool_size": 2}})
+    images = [cloud.image() for _ in range(30)]
+    pair = [cloud.services.new_scrubber(name) for name in ("one", "two")]
+    cloud.services.start(*pair)
+    for image in images:
+        cloud.delete(image)
+    cloud.wait_purged(*images)
+    said = "".join(scrubber.said() for scrubber in pair)
+    assert said.count("removal: purged") == 30
+    assert said.count("removal: ") == 30
+
+
+def test_i9_without_a_broker_the_sweep_purges(make_cloud):
+    cloud = make_cloud(transport_url=f"amqp://user:s3cret-word@127.0.0.1:{processes.free_port()}//")
+    image = cloud.image()
+    cloud.delete(image)
+    cloud.wait_purged(image)
+    said = cloud.services.scrubber.said() + cloud.services.api.said()
+    assert "next try in" in said
+    assert "s3cret-word" not in said
+
+
+@pytest.mark.slow
+def test_i10_a_registry_that_comes_back_is_found_again(make_cloud):
+    cloud = make_cloud()
+    image = cloud.image()
+    cloud.services.scrubber.freeze()
+    cloud.delete(image)
+    cloud.services.registry.kill()
+    cloud.services.scrubber.thaw()
+    wait_until(lambda: "the registry" in cloud.services.scrubber.said())
+    assert cloud.services.files() == [image]
+    cloud.services.registry.start()
+    cloud.services.registry.wait_ready()
+    cloud.wait_purged(image)
+
+
+@pytest.mark.slow
+def test_i6_an_unmounted_store_makes_nothing_deleted(make_cloud):
+    cloud = make_cloud()
+    image = cloud.image()
+    images = cloud.services.images
+    images.rename(images.with_name("elsewhere"))
+    images.mkdir()
+    cloud.delete(image)
+    wait_until(lambda: "StoreUnavailable" in cloud.services.scrubber.said())
+    assert cloud.states(image) == ("pending_delete", "deleting")
+    assert cloud.services.files() == []
+    images.rmdir()
+    images.with_name("elsewhere").rename(images)
+    assert cloud.services.files() == [image]
+    # Not to wait for the pause of half a minute.
+    cloud.rows("UPDATE locations SET not_before = now() WHERE image_id = :id", id=image)
+    cloud.wait_purged(image)

@@ -1,0 +1,76 @@
+"""The command line: what is refused before anything runs."""
+
+import logging
+
+import pytest
+
+from glance_scrubber.main import main
+
+
+@pytest.fixture(autouse=True)
+def _own_log():
+    """Setting up the log replaces the handlers of the root logger."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    """Run the program with these lines in its file; return exit code and what it wrote to stderr."""
+    secret = tmp_path / "secret"
+    secret.touch(mode=0o600)
+    secret.write_text("s" * 64)
+    (tmp_path / "images").mkdir()
+
+    def call(*arguments, default="", store=f"filesystem_store_datadir = {tmp_path}/images", registry=None):
+        path = tmp_path / "glance-scrubber.conf"
+        path.write_text(
+            f"[DEFAULT]\nregistry_port = 1\ntransport_url = filesystem://{tmp_path}/queue\n{default}\n"
+            f"[registry]\ncontext_secret_file = {registry or secret}\n[glance_store]\nstores = file\n{store}\n"
+        )
+        code = main(["--config-file", str(path), *arguments])
+        return code, capsys.readouterr().err
+
+    return call
+
+
+def test_a_good_configuration(run):
+    assert run("--check-config") == (0, "")
+
+
+def test_an_unknown_option_is_named_and_fails_the_check(run):
+    code, text = run("--check-config", default="wakeup_tiem = 5")
+    assert code == 1
+    assert "did you mean wakeup_time?" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"default": "wakeup_time = soon"}, "wakeup_time"),
+        ({"default": "scrub_pool_size = 0"}, "scrub_pool_size"),
+        ({"default": "transport_url = carrier://pigeon"}, "transport_url"),
+        ({"store": "filesystem_store_file_perm = 9"}, "filesystem_store_file_perm"),
+        ({"registry": "/nowhere/secret"}, "context_secret_file"),
+    ],
+)
+def test_bad_values_end_with_error_and_name(run, options, expected):
+    code, text = run(**options)
+    assert code == 1
+    assert text.startswith("ERROR: ")
+    assert expected in text
+
+
+def test_restore_and_daemon_are_refused_together(run):
+    code, text = run("--daemon", "--restore", "11111111-1111-4111-8111-111111111111")
+    assert code == 1
+    assert "cannot be used together" in text
+
+
+@pytest.mark.parametrize("arguments", [(), ("--restore", "11111111-1111-4111-8111-111111111111")])
+def test_without_a_registry_nothing_can_be_done(run, arguments):
+    code, text = run(*arguments)
+    assert code == 1
+    assert "ERROR: the registry does not answer" in text
