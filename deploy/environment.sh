@@ -30,13 +30,17 @@ make_environment() {
     if [ "$(cat "$venv/.installed" 2>/dev/null)" = "$wanted" ]; then
         return
     fi
-    if [ -n "$(ls -A "$venv" 2>/dev/null)" ] && ! [ -e "$venv/pyvenv.cfg" ]; then
+    # Only what was made here is replaced: the marker comes first, the text in it last.
+    if [ -n "$(ls -A "$venv" 2>/dev/null)" ] && ! [ -e "$venv/.installed" ]; then
         echo "$venv holds other files; a virtual environment needs a folder of its own" >&2
         return 2
     fi
     echo "installing into $venv; this takes a minute"
+    rm -rf "$venv"
+    mkdir -p "$venv"
+    : >"$venv/.installed"
     log=$(mktemp)
-    if ! { "$python" -m venv --clear "$venv" && "$venv/bin/python" -m pip install --disable-pip-version-check \
+    if ! { "$python" -m venv "$venv" && "$venv/bin/python" -m pip install --disable-pip-version-check \
             --editable "$root[$extras]"; } >"$log" 2>&1 </dev/null; then
         tail -n 20 "$log" >&2
         echo "installation failed; everything pip said is in $log" >&2
