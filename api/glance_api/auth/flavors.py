@@ -11,8 +11,10 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from oslo_config import cfg
 
+from glance_api import faults
 from glance_api.auth import identity
 from glance_common.config import ConfigError
+from glance_common.errors import Unavailable
 
 LOG = logging.getLogger(__name__)
 
@@ -105,7 +107,7 @@ def _noauth(conf: cfg.ConfigOpts) -> Layer:
 def _keystone(conf: cfg.ConfigOpts) -> Layer:
     """Tokens are checked by Keystone's own middleware, which keeps a cache of them."""
     try:
-        from keystonemiddleware import auth_token
+        from glance_api.auth.keystone import TokenCheck
     except ImportError:
         reason = "needs the package keystonemiddleware: install glance-services[keystone]"
         raise ConfigError("paste_deploy", "flavor", "keystone", reason) from None
@@ -113,11 +115,14 @@ def _keystone(conf: cfg.ConfigOpts) -> Layer:
     def layer(app: WSGIApplication) -> WSGIApplication:
         # Whether a missing token is refused is decided behind it: anonymous callers may be allowed.
         options = {"oslo_config_config": conf, "delay_auth_decision": True}
-        protocol: WSGIApplication = auth_token.AuthProtocol(app, options)
+        check: WSGIApplication = TokenCheck(app, options)
 
         def authenticate(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             identity.strip(environ)
-            return protocol(environ, start_response)
+            try:
+                return check(environ, start_response)
+            except Unavailable as error:
+                return faults.send(error, environ, start_response)
 
         return authenticate
 

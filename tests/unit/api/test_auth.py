@@ -112,7 +112,9 @@ def test_unknown_flavors(text):
 
 
 def test_keystone_without_its_package(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "keystonemiddleware", None)
+    modules = __import__("sys").modules
+    monkeypatch.delitem(modules, "glance_api.auth.keystone", raising=False)
+    monkeypatch.setitem(modules, "keystonemiddleware.auth_token", None)
     with pytest.raises(ConfigError, match=r"glance-services\[keystone\]"):
         flavor("keystone")
 
