@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 from deploy.local.embedded_postgres import PostgresServer
+from deploy.local.processes import last_lines
 from tests.support.deployment import Deployment
 from tests.support.ledger import Ledger
 from tests.support.postgres import running_postgres
@@ -62,6 +64,25 @@ def deployment(running: Deployment) -> Deployment:
     """The deployment of the module, empty and whole."""
     running.clear()
     return running
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a failed test what its daemons said and what the rows say."""
+    report = yield
+    broken = getattr(item, "funcargs", {}).get("deployment")
+    if report.failed and broken is not None:
+        for daemon in broken.daemons:
+            report.sections.append((str(daemon.folder.name), "\n".join(last_lines(daemon.log, 60))))
+        report.sections.append(("rows at rest missing", "\n".join(map(str, _unsettled(broken)))))
+    return report
+
+
+def _unsettled(deployment: Deployment) -> list[Any]:
+    try:
+        return list(deployment.unsettled())
+    except psycopg2.Error as error:
+        return [error]
 
 
 @pytest.fixture

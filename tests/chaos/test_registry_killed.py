@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from deploy.local.processes import wait_until
 from tests.support.deployment import Deployment, wait_fired
 from tests.support.image_client import ImageClient
 from tests.support.ledger import Ledger, Outcome
@@ -86,7 +85,7 @@ def test_a_removal_whose_answer_was_lost(deployment: Deployment, ledger: Ledger,
     arm(deployment, f"registry.{step}.after-commit", victims)
     assert client.delete(image).status == 204
     bring_back(deployment, f"registry.{step}.after-commit", victims)
-    wait_until(lambda: deployment.status(image) == "deleted", what="the end of the delete")
+    deployment.wait_status(image, "deleted")
     deployment.settle()
     check_promises(deployment, ledger)
 

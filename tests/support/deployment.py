@@ -154,6 +154,10 @@ class Deployment:
         """Return the status of an image."""
         return str(self.image(image)["status"])
 
+    def wait_status(self, image: str, status: str, seconds: float = 30) -> None:
+        """Wait until the image has this status."""
+        wait_until(lambda: self.status(image) == status, what=f"image {image} {status}", seconds=seconds)
+
     def locations(self, image: str) -> list[Row]:
         """Return the location rows of an image, the oldest first."""
         return self.query("SELECT * FROM locations WHERE image_id = %s ORDER BY position", image)

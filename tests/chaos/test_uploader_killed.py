@@ -1,0 +1,100 @@
+"""The API's worker dies in the middle of an upload, at every place where something was just done or not done yet."""
+
+from __future__ import annotations
+
+from tests.support.deployment import Deployment, wait_fired, wake
+from tests.support.ledger import Content, Ledger, Outcome
+from tests.support.promises import check_promises
+
+OLD = b"the upload that died" * 100_000
+NEW = b"the upload after it" * 90_000
+
+BEFORE_COMMIT = [
+    "api.upload.started",
+    "file.add.before-sync",
+    "file.add.after-sync",
+    "file.add.after-link",
+    "file.add.after-dirsync",
+    "api.upload.before-commit",
+]
+
+
+def test_killed_before_the_commit(deployment: Deployment, ledger: Ledger):
+    client = deployment.client(ledger)
+    images = {failpoint: client.created() for failpoint in BEFORE_COMMIT}
+    for failpoint, image in images.items():
+        deployment.api.arm(failpoint, "kill")
+        answer = client.upload(image, OLD)
+        assert deployment.api.fired(failpoint)
+        assert answer.status is None, failpoint
+        assert deployment.status(image) == "saving", "nobody knows yet that the uploader is dead"
+    deployment.settle()
+    assert deployment.services.files() == [], "what the dead uploaders wrote is gone"
+    for image in images.values():
+        assert deployment.status(image) == "queued"
+        assert client.upload(image, NEW).status == 204
+    check_promises(deployment, ledger)
+
+
+def test_killed_after_the_commit(deployment: Deployment, ledger: Ledger):
+    client = deployment.client(ledger)
+    image = client.created()
+    deployment.api.arm("api.upload.after-commit", "kill")
+    assert client.upload(image, OLD).status is None
+    deployment.settle()
+    assert deployment.status(image) == "active"
+    assert client.upload(image, NEW).status == 409, "the client that tries again learns that the image has its data"
+    assert Content.of(client.download(image).body) == Content.of(OLD)
+    check_promises(deployment, ledger)
+
+
+def test_killed_after_the_abort(deployment: Deployment, ledger: Ledger):
+    client = deployment.client(ledger)
+    image = client.created()
+    # The failpoint comes before the file is removed, so that the commit has to fail with the file in its place.
+    deployment.api.arm("api.upload.before-commit", "raise")
+    deployment.api.arm("api.upload.aborted", "kill")
+    assert client.upload(image, OLD).status is None
+    assert deployment.api.fired("api.upload.aborted")
+    assert deployment.services.files() == [image]
+    assert deployment.status(image) == "queued"
+    assert client.upload(image, NEW).status == 204, "an aborted upload stands in nobody's way"
+    deployment.settle()
+    assert deployment.services.files() == [f"{image}.1"]
+    check_promises(deployment, ledger)
+
+
+def test_a_client_that_hangs_up_leaves_nothing(deployment: Deployment, ledger: Ledger):
+    client = deployment.client(ledger)
+    image = client.created()
+    answer = client.upload(image, OLD, body=iter([OLD]), **{"x-openstack-image-size": str(len(OLD) + 1)})
+    assert answer.outcome is Outcome.REFUSED
+    assert deployment.services.files() == []
+    deployment.settle()
+    check_promises(deployment, ledger)
+
+
+def test_stopped_past_its_lease_and_woken_after_a_newer_upload(deployment: Deployment, ledger: Ledger):
+    # Each failpoint stops one worker for good, and one has to be left.
+    crowd = deployment.add_api({"DEFAULT": {"workers": len(BEFORE_COMMIT) + 1}})
+    client, other = deployment.client(ledger, crowd), deployment.client(ledger)
+    images = {failpoint: client.created() for failpoint in BEFORE_COMMIT}
+    stopped, answers = [], []
+    for failpoint, image in images.items():
+        crowd.arm(failpoint, "stop")
+        answers.append(deployment.background(client.upload, image, OLD))
+        stopped.append(wait_fired(crowd, failpoint))
+    for image in images.values():
+        deployment.wait_status(image, "queued")
+        assert other.upload(image, NEW).status == 204
+    for pid in stopped:
+        wake(pid)
+    for answer in answers:
+        assert answer.result().outcome is not Outcome.DONE, "the old upload must not seem to have worked"
+        assert answer.result().status is not None, "the woken worker answers"
+    for image in images.values():
+        assert Content.of(other.download(image).body) == Content.of(NEW)
+    deployment.settle()
+    kept = sorted(f"{image}.1" for image in images.values())
+    assert deployment.services.files() == kept, "the late passes leave the newer uploads' files only"
+    check_promises(deployment, ledger)
