@@ -63,13 +63,16 @@ class Filter:
 def filter_clause(field: str, op: str, number: int) -> Clause:
     """Return the condition of every Filter of this field and operator; its values are parameters."""
     column: sa.ColumnElement[Any] = images.c[field]
-    value: sa.BindParameter[Any] = sa.bindparam(_name(number))
+    value: sa.ColumnElement[Any] = sa.bindparam(_name(number))
     if field in _TIMES:
         return _time_clause(column, op, value, sa.bindparam(_name(number, "end")))
     compare = _is_one_of if op == "in" else _COMPARE[op]
     if field == "name" and op in ("eq", "in"):
         # Said twice, because the index on names holds null as the empty text, which null is not.
         return sa.and_(compare(column, value), compare(sa.func.coalesce(column, sa.literal_column("''")), value))
+    if field in _NUMBERS and op != "in":
+        # Larger than the column holds is a number like any other.
+        value = sa.cast(value, sa.BigInteger)
     return compare(column, value)
 
 
@@ -93,9 +96,11 @@ def _name(number: int, suffix: str = "value") -> str:
 
 
 def _is_one_of(column: sa.ColumnElement[Any], value: Any) -> Clause:
-    # Ids come as texts and are no uuids until they are cast.
-    given = sa.cast(value, ARRAY(Text)) if isinstance(column.type, UUID) else value
-    return column == sa.func.any(sa.cast(given, ARRAY(column.type)))
+    if isinstance(column.type, UUID):
+        # Ids come as texts and are no uuids until they are cast.
+        return column == sa.func.any(sa.cast(sa.cast(value, ARRAY(Text)), ARRAY(column.type)))
+    kind = sa.BigInteger() if isinstance(column.type, sa.Integer) else column.type
+    return column == sa.func.any(sa.cast(value, ARRAY(kind)))
 
 
 def _checked(field: str, value: Any) -> Any:

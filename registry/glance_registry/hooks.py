@@ -7,7 +7,7 @@ from urllib.parse import quote
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from glance_common import errors
+from glance_common import errors, log
 from glance_common.context import HEADER, ContextSigner
 from glance_registry.db.session import Statistics, statistics
 from glance_registry.views import parsing
@@ -26,8 +26,12 @@ def install(app: Flask, signer: ContextSigner) -> None:
         g.started = time.perf_counter()
         g.statistics = Statistics()
         statistics.set(g.statistics)
+        log.request_id.set(request_id())
         if request.path not in UNSIGNED:
             g.context = signer.verify(request.headers.get(HEADER), request.method, target())
+            log.request_id.set(request_id())
+            if g.context.read_only and request.method != "GET":
+                raise errors.Forbidden("a caller without identity changes nothing")
         parsing.refuse_nul(request.path, "the path")
 
     app.before_request(verify)

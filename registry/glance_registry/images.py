@@ -20,6 +20,13 @@ from glance_registry.db.tables import images
 from glance_registry.documents import image_document, no_image, select_image
 from glance_registry.visibility import kind_of, visible_to
 
+PLAIN_CHANGES = frozenset({
+    (ImageStatus.ACTIVE, ImageStatus.DEACTIVATED),
+    (ImageStatus.DEACTIVATED, ImageStatus.ACTIVE),
+    (ImageStatus.QUEUED, ImageStatus.KILLED),
+})
+"""The status changes that concern no bytes. All others come with bytes: by upload, delete and restore only."""
+
 
 def create(
     connection: sa.Connection, context: RequestContext, attempt: str, values: Mapping[str, Any]
@@ -89,8 +96,10 @@ def set_status(
 ) -> str:
     """Take the image from one of ``sources`` to ``target``; one that is there already stays as it is.
 
-    Raises NotFound, and StatusConflict for every other status or a transition that does not exist (lifecycle 2).
+    Raises NotFound, StatusConflict for every other status, and BadRequest for a change that is not a plain one.
     """
+    if not all((source, target) in PLAIN_CHANGES for source in sources):
+        raise errors.BadRequest(f"status: to {target} is no change of its own from {', '.join(sources)}")
     image = owners.lock_image(connection, images.c.id == image_id, visible_to(context))
     if image is None:
         raise no_image(image_id)

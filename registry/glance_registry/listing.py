@@ -38,10 +38,6 @@ _KEYS: dict[str, sa.ColumnElement[Any]] = {
 _MEMBER_KEYS = {"id": members.c.image_id, "created_at": members.c.image_created_at}
 
 
-_BUCKETS = (32, 128, 1024, MAX_LIMIT)
-"""Page sizes that statements are made for: the planner has to know about how many rows are wanted."""
-
-
 @dataclass(frozen=True, slots=True)
 class Query:
     """What a list asks for. ``sort`` are pairs of a key and ``asc`` or ``desc``, complete with tie breakers."""
@@ -69,9 +65,12 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A query without its values: queries of one shape share one prepared statement."""
+    """A query without its values: queries of one shape share one prepared statement.
 
-    rows: int
+    The limit belongs to the shape, because the planner has to know how few rows are wanted.
+    """
+
+    limit: int
     has_marker: bool
     sort: tuple[tuple[str, str], ...]
     filters: tuple[tuple[str, str], ...]
@@ -86,7 +85,7 @@ class Shape:
     def of(cls, query: Query) -> Self:
         """Return the shape of ``query``."""
         return cls(
-            rows=next(bucket for bucket in _BUCKETS if query.limit <= bucket),
+            limit=query.limit,
             has_marker=query.marker is not None,
             sort=query.sort,
             filters=tuple((condition.field, condition.op) for condition in query.filters),
@@ -107,7 +106,7 @@ def list_images(connection: sa.Connection, context: RequestContext, query: Query
     marker = () if query.marker is None else _marker_values(connection, context, query)
     if query.limit == 0:
         return []
-    values = {"project": context.project_id, "limit": query.limit, "tags": list(query.tags)}
+    values = {"project": context.project_id, "tags": list(query.tags)}
     values |= property_values(query.properties)
     values |= {_marker_name(number): value for number, value in enumerate(marker)}
     for number, condition in enumerate(query.filters):
@@ -126,13 +125,8 @@ def select_page(kind: RequestContext, shape: Shape) -> sa.Select[Any]:
     parts = [_select_arm(arm, shape, wanted) for arm in arms(kind, shape.visibility, shape.member_status)]
     rows = parts[0] if len(parts) == 1 else sa.union_all(*(sa.select(part.subquery()) for part in parts))
     merged = rows.subquery("arms")
-    page = sa.select(merged).order_by(*_order(merged, shape)).limit(_constant(shape.rows)).subquery("images")
-    return (
-        sa.select(image_document(kind, shape.locations))
-        .select_from(page)
-        .order_by(*_order(page, shape))
-        .limit(sa.bindparam("limit"))
-    )
+    page = sa.select(merged).order_by(*_order(merged, shape)).limit(_limit(shape)).subquery("images")
+    return sa.select(image_document(kind, shape.locations)).select_from(page).order_by(*_order(page, shape))
 
 
 def _select_arm(arm: Arm, shape: Shape, wanted: Sequence[Clause]) -> sa.Select[Any]:
@@ -145,7 +139,7 @@ def _select_arm(arm: Arm, shape: Shape, wanted: Sequence[Clause]) -> sa.Select[A
         marker = [sa.bindparam(_marker_name(number), type_=key.type) for number, key in enumerate(keys)]
         statement = statement.where(*after(keys, directions, marker))
     order = [_directed(key, direction) for key, direction in zip(keys, directions, strict=True)]
-    return statement.order_by(*order).limit(_constant(shape.rows))
+    return statement.order_by(*order).limit(_limit(shape))
 
 
 def after(keys: Sequence[Any], directions: Sequence[str], marker: Sequence[Any]) -> list[Clause]:
@@ -203,8 +197,8 @@ def _marker_name(number: int) -> str:
     return f"marker{number}"
 
 
-def _constant(rows: int) -> sa.ColumnElement[int]:
-    return sa.literal_column(str(rows), sa.Integer())
+def _limit(shape: Shape) -> sa.ColumnElement[int]:
+    return sa.literal_column(str(shape.limit), sa.Integer())
 
 
 def _order(rows: sa.Subquery, shape: Shape) -> list[sa.UnaryExpression[Any]]:

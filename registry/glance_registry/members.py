@@ -25,10 +25,19 @@ _FIELDS: dict[str, sa.ColumnElement[Any]] = {
 
 
 def list_members(connection: sa.Connection, context: RequestContext, image_id: str) -> list[dict[str, Any]]:
-    """Return the members that the caller may see, the oldest first; raise NotFound for an invisible image."""
-    _require_visible(connection, context, image_id)
+    """Return the members that the caller may see, the oldest first.
+
+    Raises NotFound for an invisible image, and for callers who are neither owner nor member of a visible one.
+    """
+    image = connection.execute(
+        sa.select(images.c.owner).where(images.c.id == image_id, visible_to(context))
+    ).one_or_none()
+    if image is None:
+        raise no_image(image_id)
     select = sa.select(*_FIELDS.values()).where(members.c.image_id == image_id, _seen_by(context))
-    found = connection.execute(select.order_by(members.c.created_at, members.c.member))
+    found = connection.execute(select.order_by(members.c.created_at, members.c.member)).all()
+    if not found and not context.is_admin and (image.owner is None or image.owner != context.project_id):
+        raise no_image(image_id)
     return [_document(row) for row in found]
 
 
@@ -82,12 +91,20 @@ def set_status(
     return _one(connection, image_id, member)
 
 
-def remove(connection: sa.Connection, context: RequestContext, image_id: str, member: str) -> None:
-    """Stop sharing the image with ``member``; raise NotFound when it is none."""
+def remove(
+    connection: sa.Connection, context: RequestContext, image_id: str, attempt: str, member: str
+) -> None:
+    """Stop sharing the image with ``member``; raise NotFound when it is none.
+
+    The row is gone afterwards, so the image keeps the attempt, and repeating the call finds it done.
+    """
+    image = owners.lock_image(connection, images.c.id == image_id, visible_to(context))
     delete = sa.delete(members).where(
         members.c.image_id == image_id, members.c.member == member, _seen_by(context)
     )
-    if connection.execute(delete).rowcount != 1:
+    if connection.execute(delete).rowcount == 1:
+        connection.execute(sa.update(images).where(images.c.id == image_id).values(write_attempt=attempt))
+    elif image is None or image.write_attempt != attempt:
         raise _no_member(image_id, member)
 
 
@@ -112,12 +129,6 @@ def _seen_by(context: RequestContext) -> sa.ColumnElement[bool]:
         image.exists(),
         sa.or_(members.c.member == context.project_id, image.scalar_subquery() == context.project_id),
     )
-
-
-def _require_visible(connection: sa.Connection, context: RequestContext, image_id: str) -> None:
-    select = sa.select(images.c.id).where(images.c.id == image_id, visible_to(context))
-    if connection.execute(select).one_or_none() is None:
-        raise no_image(image_id)
 
 
 def _one(connection: sa.Connection, image_id: str, member: str) -> dict[str, Any]:

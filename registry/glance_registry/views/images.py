@@ -18,6 +18,7 @@ from glance_registry.views.parsing import Fields
 blueprint = Blueprint("images", __name__)
 
 MAX_INT = 2**31 - 1
+MAX_PROPERTY_NAME = 255
 TEXTS = ("name", "owner", "disk_format", "container_format")
 NUMBERS = ("min_disk", "min_ram")
 FLAGS = ("protected", "os_hidden")
@@ -123,10 +124,20 @@ def _columns(fields: Fields) -> dict[str, Any]:
     if fields.given("visibility"):
         values["visibility"] = fields.choice("visibility", BASE_VISIBILITIES)
     if fields.given("properties"):
-        values["properties"] = fields.mapping("properties")
+        values["properties"] = _properties(fields)
     if fields.given("tags"):
-        values["tags"] = fields.texts("tags")
+        values["tags"] = list(dict.fromkeys(fields.texts("tags")))
     return values
+
+
+def _properties(fields: Fields) -> dict[str, str | None]:
+    properties = fields.mapping("properties")
+    for name, value in properties.items():
+        if not 0 < len(name) <= MAX_PROPERTY_NAME:
+            raise errors.BadRequest(f"properties: a name has 1 to {MAX_PROPERTY_NAME} characters", field="properties")
+        if value is not None and not isinstance(value, str):
+            raise errors.BadRequest(f"properties: {name} must be a text or null", field="properties")
+    return properties
 
 
 def _image(document: str, status: int = 200) -> Response:

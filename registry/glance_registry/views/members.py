@@ -36,7 +36,6 @@ def add(image_id: str) -> Response:
 @blueprint.get("/v1/images/<image_id>/members/<rest:member>")
 def show(image_id: str, member: str) -> Response:
     """Answer one member."""
-    parsing.refuse_nul(member, "member")
     found = read(parsing.engine(), members.get, parsing.caller(), parsing.path_id(image_id), member)
     return parsing.answer({"member": found})
 
@@ -44,7 +43,6 @@ def show(image_id: str, member: str) -> Response:
 @blueprint.put("/v1/images/<image_id>/members/<rest:member>")
 def set_status(image_id: str, member: str) -> Response:
     """Change the status of a membership."""
-    parsing.refuse_nul(member, "member")
     body = parsing.body()
     body.only("attempt", "status")
     changed = run_transaction(
@@ -58,7 +56,10 @@ def set_status(image_id: str, member: str) -> Response:
 @blueprint.delete("/v1/images/<image_id>/members/<rest:member>")
 def remove(image_id: str, member: str) -> Response:
     """Stop sharing an image with a project."""
-    parsing.refuse_nul(member, "member")
-    run_transaction(parsing.engine(), members.remove, parsing.caller(), parsing.path_id(image_id), member)
+    body = parsing.body()
+    body.only("attempt")
+    run_transaction(
+        parsing.engine(), members.remove, parsing.caller(), parsing.path_id(image_id), body.uuid("attempt"), member
+    )
     failpoint("registry.members.after-commit")
     return parsing.no_content()

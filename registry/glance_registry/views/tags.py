@@ -2,6 +2,7 @@
 
 from flask import Blueprint, Response
 
+from glance_common import errors
 from glance_common.failpoints import failpoint
 from glance_registry import tags
 from glance_registry.db.session import run_transaction
@@ -10,12 +11,15 @@ from glance_registry.views import parsing
 blueprint = Blueprint("tags", __name__)
 
 UNLIMITED = -1
+MAX_TAG = 255
+"""Characters (images API 3)."""
 
 
 @blueprint.put("/v1/images/<image_id>/tags/<rest:tag>")
 def add(image_id: str, tag: str) -> Response:
     """Put a tag on an image."""
-    parsing.refuse_nul(tag, "tag")
+    if len(tag) > MAX_TAG:
+        raise errors.BadRequest(f"tag: at most {MAX_TAG} characters", field="tag")
     body = parsing.body()
     body.only("attempt", "quota")
     quota = body.integer("quota", minimum=-(2**31)) if body.given("quota") else UNLIMITED
@@ -29,7 +33,6 @@ def add(image_id: str, tag: str) -> Response:
 @blueprint.delete("/v1/images/<image_id>/tags/<rest:tag>")
 def remove(image_id: str, tag: str) -> Response:
     """Take a tag off an image."""
-    parsing.refuse_nul(tag, "tag")
     body = parsing.body()
     body.only("attempt")
     document = run_transaction(

@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 from deploy.local.embedded_postgres import PostgresServer
 from tests.support.owners import Owners
+from tests.support.registry_rows import clear
 
 from glance_registry.db.session import EngineSettings, make_engine
 
@@ -25,3 +26,19 @@ def owners(owners_engine: sa.Engine) -> Owners:
     world = Owners(owners_engine)
     world.clear()
     return world
+
+
+@pytest.fixture(scope="session")
+def registry_engine(postgres: PostgresServer, migrated_template: str) -> Iterator[sa.Engine]:
+    """A database with the schema, for all tests of images, members, tags and lists."""
+    postgres.create_database("registry", template=migrated_template)
+    engine = make_engine(postgres.url("registry"), EngineSettings(pool_size=16))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def engine(registry_engine: sa.Engine) -> sa.Engine:
+    """That database without rows."""
+    clear(registry_engine)
+    return registry_engine

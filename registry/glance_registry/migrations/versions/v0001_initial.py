@@ -139,7 +139,16 @@ COMMENT ON COLUMN members.attempt IS 'repeating this add answers the row';
 CREATE INDEX ix_members_shared_with ON members (member, status, image_created_at, image_id);
 """
 
+# Statements are planned once for all projects. Counting real owners, of which a small cloud has three, PostgreSQL would
+# take a third of all images for everybody's own and read them all on behalf of a project that has none. One in a
+# hundred keeps it on the index of the project, which suits large and small ones.
+PLANNING = """
+ALTER TABLE images ALTER COLUMN owner SET (n_distinct = 100);
+ALTER TABLE members ALTER COLUMN member SET (n_distinct = 100);
+"""
+
 
 def upgrade() -> None:
     """Create everything in an empty database."""
     op.execute(SCHEMA)
+    op.execute(PLANNING)

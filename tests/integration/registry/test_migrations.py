@@ -1,0 +1,78 @@
+"""The schema of a database: built by migrations only, and just what the code's tables say."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import sqlalchemy as sa
+
+from glance_common import errors
+from glance_registry.db import schema
+from glance_registry.db.session import make_engine, reading
+from glance_registry.db.tables import metadata
+
+# What PostgreSQL itself says about columns, constraints and indexes; Alembic does not compare expressions.
+CATALOG = {
+    "columns": """
+        SELECT c.oid::regclass::text, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+            a.attidentity::text,
+            a.attgenerated::text, pg_get_expr(d.adbin, d.adrelid), a.attcollation::regcollation::text,
+            col_description(c.oid, a.attnum)
+        FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+        LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+        WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace AND a.attnum > 0
+            AND c.relname <> 'alembic_version' ORDER BY 1, 2""",
+    "constraints": """
+        SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
+        WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text <> 'alembic_version' ORDER BY 1""",
+    "indexes": """
+        SELECT indexname, indexdef FROM pg_indexes
+        WHERE schemaname = 'public' AND tablename <> 'alembic_version' ORDER BY 1""",
+}
+
+
+@pytest.mark.parametrize("kind", CATALOG)
+def test_migrations_build_what_the_code_says(database: str, empty_database: str, kind: str) -> None:
+    found = []
+    for url in (database, empty_database):
+        engine = make_engine(url)
+        if url == empty_database:
+            with engine.begin() as connection:
+                metadata.create_all(connection)
+        with reading(engine) as connection:
+            found.append([tuple(row) for row in connection.execute(sa.text(CATALOG[kind]))])
+        engine.dispose()
+    assert found[0]
+    assert found[0] == found[1]
+
+
+def test_the_planner_counts_owners_as_told(database: str) -> None:
+    engine = make_engine(database)
+    with reading(engine) as connection:
+        rows = connection.execute(sa.text(
+            "SELECT attrelid::regclass::text, attname FROM pg_attribute WHERE attoptions = '{n_distinct=100}'"
+        ))
+        assert sorted(tuple(row) for row in rows) == [("images", "owner"), ("members", "member")]
+    engine.dispose()
+
+
+def test_upgrade_from_nothing_and_again(empty_database: str) -> None:
+    assert schema.version(empty_database) is None
+    schema.upgrade(empty_database)
+    assert schema.version(empty_database) == schema.newest()
+    schema.upgrade(empty_database)
+    assert schema.version(empty_database) == schema.newest()
+
+
+def test_hosts_may_upgrade_at_the_same_time(empty_database: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(schema.upgrade, [empty_database] * 4))
+    assert schema.version(empty_database) == schema.newest()
+
+
+def test_a_database_that_is_away_is_named_so() -> None:
+    with pytest.raises(errors.Unavailable, match="does not answer"):
+        schema.version("postgresql://nobody@127.0.0.1:1/none")
+    with pytest.raises(errors.Unavailable, match="does not answer"):
+        schema.upgrade("postgresql://nobody@127.0.0.1:1/none")

@@ -1,0 +1,43 @@
+"""Rows of the registry's tables, written past its rules, and callers to look at them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+
+from glance_common.context import RequestContext
+from glance_registry.db.tables import images, members, metadata
+
+OWNER = RequestContext("req-owner", project_id="own")
+STRANGER = RequestContext("req-stranger", project_id="stranger")
+MEMBER = RequestContext("req-member", project_id="member")
+ADMIN = RequestContext("req-admin", project_id="admins", is_admin=True)
+ANONYMOUS = RequestContext("req-anonymous", read_only=True)
+
+
+def clear(engine: sa.Engine) -> None:
+    """Remove every row."""
+    names = ", ".join(table.name for table in metadata.sorted_tables)
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"TRUNCATE {names}"))
+
+
+def insert_image(engine: sa.Engine, **columns: Any) -> str:
+    """Write an image row; what is not said is a private active image of project ``own``. Return its id."""
+    row = {"id": str(uuid4()), "status": "active", "visibility": "private", "owner": "own", **columns}
+    with engine.begin() as connection:
+        connection.execute(images.insert().values(create_attempt=str(uuid4()), **row))
+    return str(row["id"])
+
+
+def insert_members(engine: sa.Engine, image_id: str, statuses: Mapping[str, str]) -> None:
+    """Write member rows: project → status."""
+    created_at = sa.select(images.c.created_at).where(images.c.id == image_id).scalar_subquery()
+    with engine.begin() as connection:
+        for member, status in statuses.items():
+            connection.execute(
+                members.insert().values(image_id=image_id, member=member, status=status, image_created_at=created_at)
+            )
