@@ -1,4 +1,4 @@
-"""The removal of bytes: what is due, who has claimed it, and how it ended (DESIGN: delete, purge; lifecycle section 4).
+"""The removal of bytes: what is due, who has claimed it, and how it ended (lifecycle section 4).
 
 A claim is a token with a lease. Only its holder may remove the bytes and say ``done`` or ``retry``; after the lease
 another may claim the row. Every call may be repeated with the same token.

@@ -1,4 +1,4 @@
-"""An attempt to store the data of an image: start, renew, commit, abort (DESIGN: upload; lifecycle sections 2 and 3).
+"""An attempt to store the data of an image: start, renew, commit, abort (lifecycle sections 2 and 3).
 
 An attempt is one row of the locations table, found by its uuid. A repeated call finds the row as the first call left
 it, so that a caller that got no answer asks again without harm. After ``abort`` or the reaper no commit is possible.

@@ -1,4 +1,4 @@
-"""The file store (spec: stores 3; DESIGN: upload 4 and the proof of the right store)."""
+"""The file store (spec: stores 3)."""
 
 import logging
 import os

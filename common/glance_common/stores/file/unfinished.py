@@ -1,4 +1,4 @@
-"""One file on its way into a directory: unfinished name, sync, final name, sync of the directory (DESIGN: upload 4)."""
+"""One file on its way into a directory: unfinished name, sync, final name, sync of the directory."""
 
 import logging
 import os
