@@ -134,6 +134,15 @@ class Owners:
             select = sa.select(location_rows).where(location_rows.c.image_id == image)
             return list(connection.execute(select.order_by(location_rows.c.position)))
 
+    def everything(self) -> tuple[dict[str, str], list[sa.Row[Any]]]:
+        """Return the status of every image, oldest first, and every location, with ``is_held`` for a running lease."""
+        with self.engine.connect() as connection:
+            rows = connection.execute(sa.select(image_rows).order_by(image_rows.c.created_at, image_rows.c.id))
+            statuses = {row.id: row.status for row in rows}
+            is_held = (location_rows.c.lease_until > sa.func.now()).label("is_held")
+            select = sa.select(location_rows, is_held).order_by(location_rows.c.position)
+            return statuses, list(connection.execute(select))
+
     def statuses(self, image: str) -> tuple[str, list[str]]:
         """Return the status of the image and those of its locations."""
         return self.image(image).status, [row.status for row in self.locations(image)]

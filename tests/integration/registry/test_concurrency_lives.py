@@ -1,0 +1,23 @@
+"""Random lives of images and bytes: whatever writers, removers and users do, each byte has one owner (I1 to I3)."""
+
+import random
+
+import pytest
+from tests.support.owners import Owners
+from tests.support.owners_lives import Lives
+
+LIVES = 6
+STEPS = 250
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(LIVES))
+def test_each_byte_has_one_owner_through_random_lives(owners: Owners, number: int) -> None:
+    """The generator is seeded by pytest-randomly: ``--randomly-seed`` of the failed run repeats it."""
+    seed = f"{random.getrandbits(64)}-{number}"
+    lives = Lives(owners, random.Random(seed))
+    try:
+        lives.run(STEPS)
+    except BaseException as error:
+        error.add_note(f"seed {seed}, after {' '.join(lives.trace[-40:])}")
+        raise
