@@ -94,6 +94,14 @@ _RANGE = re.compile(r"bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*", re.ASCII | re.IGNORECAS
 _CONTENT_RANGE = re.compile(r"bytes\s+(\d+)-(\d+)/(\d+|\*)\s*", re.ASCII | re.IGNORECASE)
 
 
+def decimal(digits: str) -> int:
+    """Return the number that ASCII digits stand for, at most 20 of them: any longer one is larger than every image.
+
+    Python refuses numbers of thousands of digits, and clients may send them.
+    """
+    return int(digits.lstrip("0")[:20] or "0")
+
+
 def parse_range(header: str, size: int) -> ByteRange:
     """Return the range that a ``Range`` header asks of an image of ``size`` bytes; an end beyond it is clipped.
 
@@ -107,11 +115,11 @@ def parse_range(header: str, size: int) -> ByteRange:
         raise _unsatisfiable(header, size)
     first, last = match.groups()
     if first == "":
-        length = min(int(last), size)
+        length = min(decimal(last), size)
         start = size - length
     else:
-        start = int(first)
-        length = (min(int(last), size - 1) if last else size - 1) - start + 1
+        start = decimal(first)
+        length = (min(decimal(last), size - 1) if last else size - 1) - start + 1
     if length <= 0 or start >= size:
         raise _unsatisfiable(header, size)
     return ByteRange(start, length)
@@ -122,8 +130,8 @@ def parse_content_range(header: str, size: int) -> ByteRange:
     match = _CONTENT_RANGE.fullmatch(header.strip())
     if match is None:
         raise _unsatisfiable(header, size)
-    first, last = int(match[1]), int(match[2])
-    if first > last or last >= size or (match[3] != "*" and int(match[3]) != size):
+    first, last = decimal(match[1]), decimal(match[2])
+    if first > last or last >= size or (match[3] != "*" and decimal(match[3]) != size):
         raise _unsatisfiable(header, size)
     return ByteRange(first, last - first + 1)
 

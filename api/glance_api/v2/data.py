@@ -9,7 +9,7 @@ from glance_api.access import BYTES_IN
 from glance_api.request import context, glance, without_body
 from glance_api.services import data as service
 from glance_api.services.data import Download, Source
-from glance_api.streams import ByteRange, DamagedData, parse_content_range, parse_range, verified
+from glance_api.streams import ByteRange, DamagedData, decimal, parse_content_range, parse_range, verified
 from glance_common.body import ClientDisconnected, ClientTooSlow, read_pieces
 from glance_common.errors import BadRequest, RequestTimeout, UnsupportedMediaType
 from glance_common.stores.contract import Blob
@@ -46,9 +46,10 @@ def _announced_size() -> int | None:
         return length
     if not (hint.isascii() and hint.isdigit()):
         raise BadRequest(f"{SIZE_HEADER} must be a number of bytes, not {hint[:80]!r}")
-    if length is not None and length != int(hint):
-        raise BadRequest(f"{SIZE_HEADER} announces {hint} bytes, but Content-Length is {length}")
-    return int(hint)
+    size = decimal(hint)
+    if length is not None and length != size:
+        raise BadRequest(f"{SIZE_HEADER} announces {size} bytes, but Content-Length is {length}")
+    return size
 
 
 def _body() -> Iterator[bytes]:
