@@ -32,19 +32,25 @@ def durable_postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture(scope="module")
 def make_deployment(durable_postgres: PostgresServer) -> Iterator[Callable[..., Deployment]]:
-    """A function that starts a Deployment over a new database (its options are those of the class)."""
+    """A function that starts a Deployment over a new database.
+
+    Its options are those of the class, and ``prepare``, called with the data directory before the start.
+    """
     with ExitStack() as stack:
         yield lambda **options: stack.enter_context(_running(durable_postgres, **options))
 
 
 @contextmanager
-def _running(postgres: PostgresServer, folder: Path | None = None, **options: Any) -> Iterator[Deployment]:
+def _running(
+    postgres: PostgresServer, prepare: Callable[[Path], None] = lambda _: None, **options: Any
+) -> Iterator[Deployment]:
     name = f"chaos_{next(_numbers)}"
     postgres.create_database(name)
     upgrade(postgres.url(name))
     folder = Path(tempfile.mkdtemp(prefix="glance-chaos-"))
     deployment = Deployment(folder, postgres.url(name), **options)
     try:
+        prepare(deployment.images)
         deployment.start()
         yield deployment
     finally:
@@ -73,8 +79,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     broken = getattr(item, "funcargs", {}).get("deployment")
     if report.failed and broken is not None:
         for daemon in broken.daemons:
-            report.sections.append((str(daemon.folder.name), "\n".join(last_lines(daemon.log, 60))))
-        report.sections.append(("rows at rest missing", "\n".join(map(str, _unsettled(broken)))))
+            report.sections.append((str(daemon.folder.name), "\n".join(last_lines(daemon.log, 25))))
+        report.sections.append(("rows that are not at rest", "\n".join(map(str, _unsettled(broken)))))
     return report
 
 

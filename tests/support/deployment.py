@@ -281,17 +281,18 @@ class MountedFolder:
 
     def __init__(self, place: Path, disk: Path) -> None:
         self.place, self._disk = place, disk
+        # Kept here, because Path.is_mount() does not see a bind mount from the same file system.
+        self.is_mounted = False
         disk.mkdir(exist_ok=True)
 
     def mount(self) -> None:
-        """Mount the disk."""
-        subprocess.run(["mount", "--bind", self._disk, self.place], check=True)
+        """Mount the disk unless it is."""
+        if not self.is_mounted:
+            subprocess.run(["mount", "--bind", self._disk, self.place], check=True)
+            self.is_mounted = True
 
     def unmount(self) -> None:
-        """Take the disk away, also from under open files, as a network that breaks does."""
-        subprocess.run(["umount", "--lazy", self.place], check=True)
-
-    def close(self) -> None:
-        """Unmount unless that happened."""
-        if self.place.is_mount():
-            self.unmount()
+        """Take the disk away unless it is, also from under open files, as a network that breaks does."""
+        if self.is_mounted:
+            subprocess.run(["umount", "--lazy", self.place], check=True)
+            self.is_mounted = False
