@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -83,10 +84,17 @@ class Caller:
         size = {"Transfer-Encoding": "chunked"} if length is None else {"Content-Length": str(length)}
         return self.begin("PUT", f"/v2/images/{image}/file", {**OCTETS, **size, **headers})
 
-    def begin(self, method: str, path: str, headers: Mapping[str, str] = _NONE) -> Wire:
-        """Send the head of a request."""
+    def begin(
+        self, method: str, path: str, headers: Mapping[str, str] = _NONE, receive_buffer: int | None = None
+    ) -> Wire:
+        """Send the head of a request; the kernel takes in ``receive_buffer`` bytes that nobody has read."""
         address = urlsplit(self.url)
-        wire = Wire(socket.create_connection((address.hostname, address.port or 80), timeout=60))
+        sock = socket.socket()
+        if receive_buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.settimeout(60)
+        sock.connect((address.hostname, address.port))
+        wire = Wire(sock)
         everything = {"Host": address.netloc, "Connection": "close", **self.headers, **headers}
         lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in everything.items())]
         wire.send("\r\n".join([*lines, "", ""]).encode())
@@ -124,15 +132,17 @@ class Wire:
             received += piece
         return bytes(received)
 
-    def answer(self) -> tuple[int, bytes]:
-        """Read to the end; return status and body. No status is 0: the server closed without a word."""
+    def rest(self) -> bytes:
+        """Return everything up to the end of the connection, however it ends."""
         received = bytearray()
-        try:
+        with suppress(ConnectionResetError):
             while piece := self.sock.recv(65536):
                 received += piece
-        except ConnectionResetError:
-            pass  # what came before it counts
-        head, _, body = bytes(received).partition(b"\r\n\r\n")
+        return bytes(received)
+
+    def answer(self) -> tuple[int, bytes]:
+        """Read to the end; return status and body. No status is 0: the server closed without a word."""
+        head, _, body = self.rest().partition(b"\r\n\r\n")
         return (int(head.split()[1]) if head else 0), body
 
 

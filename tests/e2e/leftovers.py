@@ -1,0 +1,32 @@
+"""What a deployment owns: files in its store, and rows of the table that owns every byte."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from tests.support.daemons import Services
+
+SENTINEL = ".glance-store"
+
+
+def rows(services: Services, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    """Return the rows of a query to the deployment's database."""
+    url = str(services.registry.options["database"]["connection"]).replace("+psycopg2", "")
+    with closing(psycopg2.connect(url, connect_timeout=10)) as connection, connection.cursor() as cursor:
+        cursor.execute(statement, values or None)
+        return cursor.fetchall()
+
+
+def files(folder: Path) -> set[str]:
+    """Return the names of all files in a store's folder, unfinished ones too, except the store's own mark."""
+    return {path.name for path in folder.rglob("*") if path.is_file() and path.name != SENTINEL}
+
+
+def left_behind(services: Services, image: str) -> list[str]:
+    """Return what a refused upload of a queued image has left, each in words; nothing is right."""
+    (status,) = rows(services, "SELECT status FROM images WHERE id = %s", image)[0]
+    owners = rows(services, "SELECT status FROM locations WHERE image_id = %s AND status <> 'deleted'", image)
+    left = [f"file {name}" for name in files(services.images) if name.startswith(image)]
+    left += [f"location {owner}" for (owner,) in owners]
+    return left if status == "queued" else [*left, f"status {status}"]
