@@ -4,8 +4,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import exc, text
 
+from glance_common.errors import BadRequest
 from glance_registry.db.errors import translate
 from glance_registry.db.session import EngineSettings, make_engine, reading
 
@@ -32,7 +34,9 @@ def version(url: str) -> str | None:
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Bring the database at ``url`` to ``revision``; what is there already stays. Raises Unavailable.
+    """Bring the database at ``url`` to ``revision``; what is there already stays.
+
+    Raises Unavailable, and BadRequest for a revision that this code does not know, wanted or found.
 
     Safe to run on several hosts at once: one works, the others wait and find nothing left to do.
     """
@@ -45,6 +49,8 @@ def upgrade(url: str, revision: str = "head") -> None:
             command.upgrade(config, revision)
     except exc.SQLAlchemyError as error:
         raise translate(error) from error
+    except CommandError as error:
+        raise BadRequest(f"the schema cannot be brought to revision {revision}: {error}") from None
     finally:
         engine.dispose()
 

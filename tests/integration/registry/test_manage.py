@@ -1,0 +1,71 @@
+"""glance-manage on real databases (tools section 3)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from glance_common import config
+from glance_registry import manage
+from glance_registry.config import list_opts
+from glance_registry.db import schema
+from glance_registry.db.session import make_engine, transaction
+from glance_registry.wsgi import check_capacity
+
+
+def run(folder: Path, url: str, *arguments: str) -> int:
+    path = folder / "glance-manage.conf"
+    path.write_text(f"[database]\nconnection = {url}\n")
+    return manage.main(["--config-file", str(path), *arguments])
+
+
+@pytest.mark.parametrize("old_form", [False, True])
+def test_sync_version_and_check(
+    tmp_path: Path, empty_database: str, old_form: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def db(command: str, *more: str) -> int:
+        return run(tmp_path, empty_database, *([f"db_{command}"] if old_form else ["db", command]), *more)
+
+    assert db("version") == 0
+    assert db("check") == 3
+    assert "db sync" in capsys.readouterr().out
+    assert db("sync") == 0
+    assert f"upgraded to {schema.newest()}" in capsys.readouterr().out
+    assert db("sync") == 0
+    assert "up to date" in capsys.readouterr().out
+    assert db("upgrade", "--version", schema.newest()) == 0
+    assert db("check") == 0
+    capsys.readouterr()
+    assert db("version") == 0
+    assert capsys.readouterr().out.strip() == schema.newest()
+
+
+def test_an_unknown_revision_is_an_error(
+    tmp_path: Path, empty_database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, empty_database, "db", "sync", "--version", "nothing") == 1
+    assert "nothing" in capsys.readouterr().err
+
+
+def test_a_schema_newer_than_the_code_is_an_error_and_not_up_to_date(
+    tmp_path: Path, empty_database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    schema.upgrade(empty_database)
+    engine = make_engine(empty_database)
+    with transaction(engine) as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = 'from the future'"))
+    engine.dispose()
+    assert run(tmp_path, empty_database, "db", "check") == 3
+    assert run(tmp_path, empty_database, "db", "sync") == 1
+    assert "from the future" in capsys.readouterr().err
+
+
+def test_more_threads_than_connections_stop_the_start(tmp_path: Path, database: str) -> None:
+    path = tmp_path / "glance-registry.conf"
+    path.write_text(f"[DEFAULT]\nworkers = 20\nthreads = 10\n[database]\nconnection = {database}\n")
+    conf = config.load("glance-registry", ["--config-file", str(path)], list_opts())
+    with pytest.raises(config.ConfigError, match="workers x threads is 200") as caught:
+        check_capacity(conf)
+    assert "max_connections" in str(caught.value)

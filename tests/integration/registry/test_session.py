@@ -1,0 +1,301 @@
+"""Transactions when the database stumbles: every outcome is told as it is (promises I4, I10)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+from deploy.local.embedded_postgres import PostgresServer
+from sqlalchemy import event, exc
+from tests.support.registry_rows import ADMIN, OWNER, insert_image
+
+from glance_common import errors
+from glance_registry import images
+from glance_registry.db.errors import ConnectionLost, RetryTransaction
+from glance_registry.db.prepared import MOST_READY, Prepared
+from glance_registry.db.session import (
+    EngineSettings,
+    Statistics,
+    make_engine,
+    read,
+    reading,
+    run_transaction,
+    statistics,
+    transaction,
+)
+
+QUICK = EngineSettings(pool_size=4, connect_timeout=2, statement_timeout=0.3, lock_timeout=0.2, idle_timeout=0.5)
+KILL_OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'glance-registry'"
+
+
+@pytest.fixture
+def quick(postgres: PostgresServer, registry_engine: sa.Engine) -> Iterator[sa.Engine]:
+    """An impatient engine on the same database."""
+    engine = make_engine(postgres.url("registry"), QUICK)
+    yield engine
+    engine.dispose()
+
+
+def kill_connections(postgres: PostgresServer) -> None:
+    """End every connection of the registry from the server's side."""
+    engine = make_engine(postgres.url("registry"), EngineSettings(application_name="killer"))
+    with reading(engine) as connection:
+        connection.execute(sa.text(KILL_OTHERS)).all()
+    engine.dispose()
+    time.sleep(0.1)
+
+
+def one(connection: sa.Connection) -> int:
+    return int(connection.execute(sa.text("SELECT 1")).scalar_one())
+
+
+def test_sessions_are_set_up(quick: sa.Engine) -> None:
+    settings = {
+        "TimeZone": "UTC", "statement_timeout": "300ms", "lock_timeout": "200ms",
+        "idle_in_transaction_session_timeout": "500ms", "application_name": "glance-registry",
+        "transaction_isolation": "read committed",
+    }
+    with reading(quick) as connection:
+        for name, value in settings.items():
+            assert connection.execute(sa.text(f"SHOW {name}")).scalar_one() == value
+
+
+def test_a_transaction_commits_and_an_exception_rolls_back(engine: sa.Engine) -> None:
+    image_id = insert_image(engine)
+    rename = sa.text("UPDATE images SET name = :name")
+    with transaction(engine) as connection:
+        connection.execute(rename, {"name": "kept"})
+
+    def fail(connection: sa.Connection) -> float:
+        connection.execute(rename, {"name": "lost"})
+        return 1 / 0
+
+    with pytest.raises(ZeroDivisionError):
+        run_transaction(engine, fail)
+    assert '"name" : "kept"' in read(engine, images.get, OWNER, image_id)
+
+
+def test_a_connection_that_the_server_closed_while_idle_is_replaced_unnoticed(
+    postgres: PostgresServer, quick: sa.Engine
+) -> None:
+    for use in (lambda: read(quick, one), lambda: run_transaction(quick, one)):
+        with reading(quick) as first, reading(quick) as second:
+            assert one(first) == one(second) == 1
+        kill_connections(postgres)
+        assert use() == 1
+
+
+def test_a_connection_lost_before_commit_is_tried_once_more(postgres: PostgresServer, quick: sa.Engine) -> None:
+    calls = []
+
+    def work(connection: sa.Connection) -> int:
+        calls.append(one(connection))
+        if len(calls) == 1:
+            kill_connections(postgres)
+        return one(connection)
+
+    assert run_transaction(quick, work) == 1
+    calls.clear()
+    assert read(quick, work) == 1
+    assert len(calls) == 2
+
+
+def test_a_connection_lost_again_is_unavailable(postgres: PostgresServer, quick: sa.Engine) -> None:
+    calls = []
+
+    def work(connection: sa.Connection) -> int:
+        calls.append(one(connection))
+        kill_connections(postgres)
+        return one(connection)
+
+    with pytest.raises(ConnectionLost, match="the database does not answer"):
+        run_transaction(quick, work)
+    assert len(calls) == 2
+
+
+def test_a_commit_without_an_answer_is_unknown_and_not_repeated(
+    postgres: PostgresServer, quick: sa.Engine, engine: sa.Engine
+) -> None:
+    insert_image(engine)
+    calls = []
+
+    def work(connection: sa.Connection) -> None:
+        calls.append(connection.execute(sa.text("UPDATE images SET name = 'x'")).rowcount)
+        kill_connections(postgres)
+
+    with pytest.raises(errors.OutcomeUnknown):
+        run_transaction(quick, work)
+    assert calls == [1]
+
+
+def test_a_commit_that_surely_failed_says_so(quick: sa.Engine) -> None:
+    """A deferred constraint fails at COMMIT: that is an answer."""
+
+    def work(connection: sa.Connection) -> None:
+        connection.execute(sa.text("CREATE TEMP TABLE t (a int UNIQUE DEFERRABLE INITIALLY DEFERRED)"))
+        connection.execute(sa.text("INSERT INTO t VALUES (1), (1)"))
+
+    with pytest.raises(errors.Duplicate):
+        run_transaction(quick, work)
+
+
+def test_deadlocks_are_run_again(engine: sa.Engine) -> None:
+    ids = [insert_image(engine), insert_image(engine)]
+    both_hold_one, tries = threading.Barrier(2), []
+
+    def work(connection: sa.Connection, mine: str, other: str) -> None:
+        update = sa.text("UPDATE images SET min_ram = min_ram + 1 WHERE id = :id")
+        connection.execute(update, {"id": mine})
+        tries.append(mine)
+        if len(tries) <= 2:
+            both_hold_one.wait(5)
+        connection.execute(update, {"id": other})
+
+    threads = [threading.Thread(target=run_transaction, args=(engine, work, *pair)) for pair in (ids, ids[::-1])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(tries) == 3
+    with reading(engine) as connection:
+        assert connection.execute(sa.text("SELECT sum(min_ram) FROM images")).scalar_one() == 4
+
+
+def test_endless_conflicts_end(quick: sa.Engine) -> None:
+    calls = []
+
+    def work(connection: sa.Connection) -> None:
+        calls.append(1)
+        connection.execute(sa.text("DO $$ BEGIN RAISE EXCEPTION SQLSTATE '40001'; END $$"))
+
+    with pytest.raises(RetryTransaction):
+        run_transaction(quick, work)
+    assert len(calls) == 5
+
+
+def test_waiting_for_a_lock_ends(quick: sa.Engine, engine: sa.Engine) -> None:
+    insert_image(engine)
+    with transaction(engine) as holder:
+        holder.execute(sa.text("UPDATE images SET min_ram = 1"))
+        with pytest.raises(errors.Unavailable, match="too long"), transaction(quick) as connection:
+            connection.execute(sa.text("UPDATE images SET min_ram = 2"))
+
+
+def test_a_slow_statement_ends(quick: sa.Engine) -> None:
+    with pytest.raises(errors.Unavailable, match="too long"):
+        read(quick, lambda connection: connection.execute(sa.text("SELECT pg_sleep(5)")).all())
+
+
+def test_a_stopped_process_does_not_keep_its_locks(quick: sa.Engine, engine: sa.Engine) -> None:
+    insert_image(engine)
+    others = []
+
+    def stop_in_the_middle(stopped: sa.Connection) -> None:
+        stopped.execute(sa.text("UPDATE images SET min_ram = 1"))
+        with transaction(engine) as connection:
+            # Waits until the database ends the idle transaction.
+            others.append(connection.execute(sa.text("UPDATE images SET min_ram = 2")).rowcount)
+        one(stopped)
+
+    with pytest.raises(errors.Unavailable):
+        run_transaction(quick, stop_in_the_middle)
+    assert others == [1, 1]
+
+
+def test_a_busy_pool_is_unavailable(postgres: PostgresServer) -> None:
+    engine = make_engine(postgres.url("registry"), EngineSettings(pool_size=1, connect_timeout=1))
+    with reading(engine), pytest.raises(errors.Unavailable, match="busy"), reading(engine):
+        pass
+    engine.dispose()
+
+
+def test_a_database_without_schema_names_the_remedy(empty_database: str) -> None:
+    engine = make_engine(empty_database)
+    with pytest.raises(errors.Unavailable, match="glance-manage db sync"):
+        read(engine, images.get, OWNER, "00000000-0000-0000-0000-000000000000")
+    engine.dispose()
+
+
+def test_a_standby_refuses_writes_clearly(quick: sa.Engine) -> None:
+    def write(connection: sa.Connection) -> None:
+        connection.execute(sa.text("SET TRANSACTION READ ONLY"))
+        connection.execute(sa.text("UPDATE images SET name = 'x'"))
+
+    with pytest.raises(errors.Unavailable, match="read-only"):
+        run_transaction(quick, write)
+
+
+def test_a_defect_stays_a_defect(quick: sa.Engine) -> None:
+    with pytest.raises(exc.ProgrammingError):
+        read(quick, lambda connection: connection.execute(sa.text("SELEC 1")))
+
+
+def test_a_dead_database_is_told_quickly_and_recovery_needs_no_restart(own_postgres: PostgresServer) -> None:
+    engine = make_engine(own_postgres.url("postgres"), QUICK)
+    assert read(engine, one) == 1
+    own_postgres.stop()
+    started = time.monotonic()
+    with pytest.raises(errors.Unavailable, match="the database does not answer"):
+        read(engine, one)
+    with pytest.raises(errors.Unavailable, match="the database does not answer"):
+        run_transaction(engine, one)
+    assert time.monotonic() - started < 5
+    own_postgres.start()
+    assert read(engine, one) == 1
+    assert run_transaction(engine, one) == 1
+    engine.dispose()
+
+
+def test_statements_are_counted(engine: sa.Engine) -> None:
+    insert_image(engine)
+    read(engine, one)
+    token = statistics.set(counted := Statistics())
+    with transaction(engine) as connection:
+        assert one(connection) + one(connection) == 2
+    statistics.reset(token)
+    assert counted.statements == 2
+    assert counted.seconds > 0
+
+
+def test_a_statement_is_prepared_once_a_connection_and_forgotten_when_unused(engine: sa.Engine) -> None:
+    image_id, seen = insert_image(engine), []
+
+    def listen(_conn: object, _cursor: object, statement: str, *_rest: object) -> None:
+        seen.append(statement.split()[0])
+
+    event.listen(engine, "before_cursor_execute", listen)
+    try:
+        with reading(engine) as connection:
+            connection.exec_driver_sql("DEALLOCATE ALL")
+            connection.info.clear()
+            seen.clear()
+            for _ in range(3):
+                images.get(connection, ADMIN, image_id)
+            assert seen == ["PREPARE", "EXECUTE", "EXECUTE", "EXECUTE"]
+            others = [Prepared(sa.select(sa.literal_column(str(n)))) for n in range(MOST_READY)]
+            assert [other.run(connection, {}).scalar_one() for other in others] == list(range(MOST_READY))
+            count = connection.exec_driver_sql("SELECT count(*) FROM pg_prepared_statements").scalar_one()
+            assert count == MOST_READY
+            seen.clear()
+            images.get(connection, ADMIN, image_id)
+            assert seen == ["PREPARE", "DEALLOCATE", "EXECUTE"]
+    finally:
+        event.remove(engine, "before_cursor_execute", listen)
+
+
+def test_a_pooler_that_forgets_statements_is_named(engine: sa.Engine) -> None:
+    image_id = insert_image(engine)
+
+    def forget_and_get(connection: sa.Connection) -> None:
+        images.get(connection, ADMIN, image_id)
+        connection.exec_driver_sql("DEALLOCATE ALL")
+        try:
+            images.get(connection, ADMIN, image_id)
+        finally:
+            connection.info.clear()
+
+    with pytest.raises(errors.Unavailable, match="pool"):
+        read(engine, forget_and_get)

@@ -1,0 +1,83 @@
+"""Starting glance-registry: what stops it, and in which words."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from glance_registry import cli, manage
+
+SECRET = "s" * 32
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """The program sets up the log of its process, which here is the tests'."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def config_file(folder: Path, connection: str = "postgresql://nobody@127.0.0.1:1/none", more: str = "") -> str:
+    secret = folder / "secret"
+    secret.write_text(SECRET)
+    secret.chmod(0o600)
+    path = folder / "glance-registry.conf"
+    path.write_text(
+        f"[DEFAULT]\n{more}\n[database]\nconnection = {connection}\n[registry]\ncontext_secret_file = {secret}\n"
+    )
+    return str(path)
+
+
+def test_a_right_configuration_passes_the_check_although_the_database_is_away(tmp_path: Path) -> None:
+    assert cli.main(["--config-file", config_file(tmp_path), "--check-config"]) == 0
+
+
+@pytest.mark.parametrize("connection", ["", "sqlite:///x", "mysql://u:hunter2@h/d", "postgresql//u:hunter2@h"])
+def test_only_postgresql_and_no_password_in_the_message(
+    tmp_path: Path, connection: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["--config-file", config_file(tmp_path, connection), "--check-config"]) == 1
+    told = capsys.readouterr().err
+    assert "[database] connection" in told
+    assert "hunter2" not in told
+
+
+def test_a_secret_that_everybody_reads_stops_the_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = config_file(tmp_path)
+    (tmp_path / "secret").chmod(0o644)
+    assert cli.main(["--config-file", path, "--check-config"]) == 1
+    assert "[registry] context_secret_file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("line", ["bind_port = 99999", "threads = many"])
+def test_a_bad_value_is_named(tmp_path: Path, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--config-file", config_file(tmp_path, more=line), "--check-config"]) == 1
+    assert line.split()[0] in capsys.readouterr().err
+
+
+def test_an_unknown_name_fails_the_check(tmp_path: Path) -> None:
+    assert cli.main(["--config-file", config_file(tmp_path, more="bind_prot = 9191"), "--check-config"]) == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["db"], ["nothing"], ["db", "nothing"], ["db_nothing"]])
+def test_manage_without_a_command_shows_usage_and_exits_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        manage.main(arguments)
+    assert caught.value.code == 2
+    assert "usage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["sync", "check", "version"])
+def test_manage_with_the_database_away_exits_1(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert manage.main(["--config-file", config_file(tmp_path), "db", command]) == 1
+    assert "the database does not answer" in capsys.readouterr().err
