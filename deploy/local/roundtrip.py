@@ -29,9 +29,12 @@ def run(url: str, images: Path, say: Callable[[str], None]) -> None:
     with requests.Session() as session:
         session.trust_env = False
 
-        def call(method: str, path: str, expected: int, **how: object) -> requests.Response:
+        def call(
+            method: str, path: str, expected: int, *, document: dict[str, str] | None = None, body: bytes | None = None
+        ) -> requests.Response:
+            headers = {"Content-Type": "application/octet-stream"} if body is not None else {}
             try:
-                answer = session.request(method, url + path, timeout=60, **how)  # type: ignore[arg-type]
+                answer = session.request(method, url + path, timeout=60, json=document, data=body, headers=headers)
             except requests.RequestException as error:
                 raise CheckError(f"{method} {path}: {error}") from None
             if answer.status_code != expected:
@@ -39,10 +42,10 @@ def run(url: str, images: Path, say: Callable[[str], None]) -> None:
             return answer
 
         fields = {"name": "run-local --check", "disk_format": "raw", "container_format": "bare"}
-        image = call("POST", "/v2/images", 201, json=fields).json()["id"]
+        image = call("POST", "/v2/images", 201, document=fields).json()["id"]
         path = f"/v2/images/{image}"
         say(f"created image {image}")
-        call("PUT", f"{path}/file", 204, data=data, headers={"Content-Type": "application/octet-stream"})
+        call("PUT", f"{path}/file", 204, body=data)
         shown = call("GET", path, 200).json()
         _compare("status", shown["status"], "active")
         _compare("size", shown["size"], SIZE)
