@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -23,13 +24,25 @@ T = TypeVar("T")
 
 
 class Caller:
-    """One user of one service; ``headers`` go with every call."""
+    """One user of one service; ``headers`` go with every call.
 
-    def __init__(self, url: str, headers: Mapping[str, str] = _NONE) -> None:
+    Over TLS ``verify`` is the CA to trust and ``certificate`` what the caller shows, with its key.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str] = _NONE,
+        *,
+        verify: Path | None = None,
+        certificate: tuple[Path, Path] | None = None,
+    ) -> None:
         self.url = url
         self.headers = dict(headers)
         self._session = requests.Session()
         self._session.trust_env = False
+        self._session.verify = str(verify) if verify else True
+        self._session.cert = tuple(map(str, certificate)) if certificate else None
 
     def call(
         self, method: str, path: str, *expected: int, headers: Mapping[str, str] = _NONE, **how: Any

@@ -10,10 +10,11 @@ from oslo_config import cfg
 
 from glance_common.context import ContextSigner
 from glance_common.registry_client.deletions import DeletionsClient
-from glance_common.registry_client.http import RegistryHttp, Timeouts, Tls
+from glance_common.registry_client.http import RegistryHttp, Timeouts
 from glance_common.registry_client.images import ImagesClient
 from glance_common.registry_client.members import MembersClient
 from glance_common.registry_client.stores import StoresClient
+from glance_common.registry_client.tls import client_tls
 from glance_common.registry_client.uploads import UploadsClient
 
 
@@ -46,18 +47,17 @@ def over(http: RegistryHttp) -> RegistryClient:
 
 
 def connect(conf: cfg.ConfigOpts, secrets: Sequence[bytes], *, pool_size: int = 32) -> RegistryClient:
-    """Return the client of the registry that the options ``registry_*`` name; nothing is connected yet."""
+    """Return the client of the registry that the options ``registry_*`` name; nothing is connected yet.
+
+    Raises ConfigError for certificates that cannot be used.
+    """
     host = f"[{conf.registry_host}]" if ":" in conf.registry_host else conf.registry_host
-    cert = (conf.registry_client_cert_file, conf.registry_client_key_file)
     timeout = conf.registry_client_timeout or None
     http = RegistryHttp(
         f"{conf.registry_client_protocol}://{host}:{conf.registry_port}",
         ContextSigner(secrets),
         timeouts=Timeouts(read=timeout),
-        tls=Tls(
-            verify=False if conf.registry_client_insecure else conf.registry_client_ca_file or True,
-            cert=cert if all(cert) else None,
-        ),
+        tls=client_tls(conf),
         pool_size=pool_size,
     )
     return over(http)

@@ -4,6 +4,7 @@ A write that got no clear answer is *unknown*, never *failed*: it is repeated wi
 registry answers with the row when the write happened already, and ends as OutcomeUnknown when no answer comes in time.
 """
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from glance_common import errors
 from glance_common.context import HEADER, ContextSigner, RequestContext
+
+LOG = logging.getLogger(__name__)
 
 REQUEST_ID = "X-Openstack-Request-ID"
 _NO_ANSWER = "the registry does not answer"
@@ -90,6 +93,7 @@ class RegistryHttp:
                 if pause is not None and time.monotonic() + pause < deadline:
                     time.sleep(pause)
                     continue
+                LOG.warning("%s %s: %s", method, path, _reason(error))
                 if not may_have_happened:
                     raise _as_unavailable(error) from error
                 raise errors.OutcomeUnknown(f"{_NO_ANSWER}: {method} {path} may or may not have happened") from error
@@ -138,6 +142,14 @@ def segment(text: str) -> str:
     """Return ``text`` quoted as one part of a path, whatever it holds; the names "." and ".." are no steps."""
     quoted = quote(text, safe="")
     return quoted.replace(".", "%2E") if text in (".", "..") else quoted
+
+
+def _reason(error: errors.Unavailable) -> str:
+    """Return why there was no answer, for the operator; clients are only told that there was none."""
+    if not isinstance(error.__cause__, requests.RequestException):
+        return error.message
+    cause = error.__cause__.args[0] if error.__cause__.args else error.__cause__
+    return f"{error.message}: {cause.reason if isinstance(cause, MaxRetryError) else cause}"
 
 
 def _never_sent(error: requests.RequestException) -> bool:
