@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterator
@@ -79,9 +80,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     broken = getattr(item, "funcargs", {}).get("deployment")
     if report.failed and broken is not None:
         for daemon in broken.daemons:
+            report.sections.append((f"{daemon.folder.name}: defects", _tracebacks(daemon.said())))
             report.sections.append((str(daemon.folder.name), "\n".join(last_lines(daemon.log, 25))))
         report.sections.append(("rows that are not at rest", "\n".join(map(str, _unsettled(broken)))))
     return report
+
+
+def _tracebacks(log: str) -> str:
+    """Return the tracebacks in a log, each with the line before it; failpoints that raise are no defects."""
+    blocks = re.findall(r"^.*\nTraceback [\s\S]*?(?=^\d{4}-|\Z)", log, re.MULTILINE)
+    return "\n".join(block for block in blocks if "FailpointError" not in block)
 
 
 def _unsettled(deployment: Deployment) -> list[Any]:

@@ -95,6 +95,13 @@ class Daemon:
         processes.signal_group(self._process, signal.SIGKILL)
         self._process.wait()
 
+    def kill_master(self) -> None:
+        """Kill -9 the master only; its workers are left alone."""
+        assert self._process is not None
+        self._end_listening()
+        self._process.kill()
+        self._process.wait()
+
     def wait_dead(self, seconds: float = 30) -> int:
         """Wait until the process has ended by itself (a failpoint, a refused configuration); return its exit code."""
         assert self._process is not None
