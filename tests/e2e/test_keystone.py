@@ -1,6 +1,7 @@
 """Who may do what when Keystone says who is who."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import requests
@@ -90,7 +91,7 @@ def test_a_reader_sees_metadata_and_nothing_else(people: People):
     assert people.demo.show(image)["status"] == "active"
 
 
-def test_a_member_owns_what_it_makes_and_no_more(people: People):
+def test_s45_s46_a_member_owns_what_it_makes_and_no_more(people: People):
     demo = people.demo
     image = demo.create(name="by demo")
     assert image["owner"] == people.project("demo")
@@ -102,6 +103,8 @@ def test_a_member_owns_what_it_makes_and_no_more(people: People):
     people.alt_demo.show(image["id"])
     assert "by demo" not in people.alt_demo.names()
     assert "by demo" in people.alt_demo.names(visibility="community")
+    hidden = demo.create(name="kept by demo", visibility="private")["name"]
+    assert hidden not in people.alt_demo.names(visibility="all")
 
 
 def test_s01_a_stranger_deletes_nothing(people: People, services: Services):
@@ -158,6 +161,28 @@ def test_s49_deactivated_data_are_for_admins_only(people: People):
     for how in ({}, {"Range": "bytes=0-1"}):
         people.demo.call("GET", f"/v2/images/{image}/file", 403, headers=how)
     assert people.admin.download(image) == b"\x01closed"
+
+
+def test_s05_the_download_policy_holds_for_every_download(people: People, services: Services, tmp_path: Path):
+    policy = tmp_path / "policy.yaml"
+    policy.write_text('"download_image": "role:admin"\n')
+    strict = services.new_api("strict-api", {"oslo_policy": {"policy_file": policy}})
+    services.start(strict)
+    image = people.demo.uploaded(b"\x01for admins")
+    for how in ({}, {"Range": "bytes=0-1"}):
+        Caller(strict.url, people.demo.headers).call("GET", f"/v2/images/{image}/file", 403, headers=how)
+    assert Caller(strict.url, people.admin.headers).download(image) == b"\x01for admins"
+    strict.stop()
+
+
+def test_s23_nobody_acts_as_the_service_on_the_registry(people: People, services: Services):
+    """The option with which the original made every user an administrator there is named at start, and does nothing."""
+    api = services.new_api("without-user-token", {"DEFAULT": {"use_user_token": False}})
+    services.start(api)
+    assert "use_user_token has no effect" in api.said()
+    hidden = people.demo.create(visibility="private")["id"]
+    Caller(api.url, people.alt_demo.headers).delete(hidden, 404)
+    api.stop()
 
 
 def test_an_admin_sees_and_changes_everything(people: People):
