@@ -1,13 +1,41 @@
 """Options of the original's files that mean nothing here, each with the reason.
 
-They are accepted, so that an existing file starts, and named once at start, so that nobody believes in them.
+They are accepted, so that an existing file starts, and named once at start, so that nobody believes in them. The few
+that somebody's safety rests on are refused instead.
 """
 
 _DATABASE = "only glance-registry has a database connection; set it in glance-registry.conf"
 _V1_CALLS = "every metadata call goes through the registry, signed with [registry] context_secret_file"
 _BROKER = "transport_url names the broker"
 
+_NOT_YET = "this release does not have what it belongs to"
+
+REFUSED: dict[tuple[str, str], str] = {
+    ("DEFAULT", "property_protection_file"): "property protections are not supported by this release, and ignoring "
+    "them would open what they close; remove the option to start without them",
+    ("DEFAULT", "metadata_encryption_key"): "this release does not encrypt locations; remove the option to start "
+    "without encryption",
+}
+"""Settings that stop the start: they would be believed to protect something."""
+
+_LATER = {
+    "DEFAULT": (
+        "enable_v1_api", "image_location_quota", "user_storage_quota", "use_keystone_limits", "enabled_import_methods",
+        "node_staging_uri", "worker_self_reference_url", "do_secure_hash", "http_retries", "location_strategy",
+        "property_protection_rule_format", "default_publisher_id", "disabled_notifications", "image_cache_dir",
+        "image_cache_driver", "image_cache_sqlite_db", "image_cache_max_size", "image_cache_stall_time",
+    ),
+    "task": ("task_time_to_live", "work_dir"),
+}
+_LATER_GROUPS = (
+    "image_import_opts", "inject_metadata_properties", "image_conversion", "glance_download_properties",
+    "taskflow_executor", "cors", "oslo_limit", "key_manager", "barbican", "oslo_messaging_notifications",
+    "store_type_location_strategy", "os_glance_staging_store", "os_glance_tasks_store",
+)
+
 NO_EFFECT: dict[tuple[str, str], str] = {
+    **{(group, name): _NOT_YET for group, names in _LATER.items() for name in names},
+    **{(group, "*"): _NOT_YET for group in _LATER_GROUPS},
     ("DEFAULT", "data_api"): "metadata always go through the registry",
     ("DEFAULT", "use_user_token"): _V1_CALLS,
     ("DEFAULT", "send_identity_headers"): _V1_CALLS,

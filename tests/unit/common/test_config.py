@@ -84,6 +84,20 @@ def test_options_without_effect_say_why(load):
     ]
 
 
+@pytest.mark.parametrize("name", ["property_protection_file", "metadata_encryption_key"])
+def test_what_would_be_believed_to_protect_stops_the_start(load, name):
+    with pytest.raises(config.ConfigError, match=f"{name} = \\*\\*\\*: .*remove the option"):
+        load(f"[DEFAULT]\n{name} = something\n")
+    load(f"[DEFAULT]\n{name} =\n")
+
+
+def test_options_of_later_releases_say_so(load):
+    conf = load("[DEFAULT]\nuser_storage_quota = 1GB\n[image_import_opts]\nimage_import_plugins = []\n")
+    sentences = config.unknown_names(conf, TABLE)
+    assert all("has no effect: this release does not have" in sentence for sentence in sentences)
+    assert len(sentences) == 2
+
+
 def test_the_environment_names_the_configuration_directory(tmp_path, monkeypatch):
     (tmp_path / "glance-test.conf").write_text("[DEFAULT]\nregistry_port = 7777\n")
     monkeypatch.setenv("OS_GLANCE_CONFIG_DIR", str(tmp_path))
