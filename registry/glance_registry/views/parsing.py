@@ -69,13 +69,14 @@ class Fields:
     @classmethod
     def parse(cls, text: str | bytes, where: str) -> Fields:
         """Parse ``text``; raise BadRequest unless it is a JSON object without NUL characters."""
+        given = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
         try:
-            values = orjson.loads(text)
+            values = orjson.loads(given)
         except orjson.JSONDecodeError as error:
             raise errors.BadRequest(f"{where} is not JSON: {error}") from None
         if not isinstance(values, dict):
             raise errors.BadRequest(f"{where} must be a JSON object")
-        if ("\\u0000" if isinstance(text, str) else b"\\u0000") in text:  # type: ignore[operator]
+        if b"\\u0000" in given:
             refuse_nul(values, where)
         return cls(values, where)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -63,16 +64,15 @@ def listed(engine: sa.Engine, caller: RequestContext, query: Query) -> list[str]
 def in_order(rows: list[dict[str, Any]], sort: Sequence[tuple[str, str]]) -> list[str]:
     """Sort bytewise, null as the empty text or 0: the last key first, because sorting is stable."""
     for key, direction in reversed(sort):
-        empty: Any = 0 if key == "size" else ""
-        rows = sorted(
-            rows,
-            key=lambda row, key=key, empty=empty: (  # type: ignore[misc]
-                (value.encode() if isinstance(value, str) else value)
-                if (value := row[key]) is not None else (empty.encode() if isinstance(empty, str) else empty)
-            ),
-            reverse=direction == "desc",
-        )
+        rows = sorted(rows, key=partial(sort_value, key), reverse=direction == "desc")
     return [row["id"] for row in rows]
+
+
+def sort_value(key: str, row: dict[str, Any]) -> Any:
+    value = row[key]
+    if value is None:
+        value = 0 if key == "size" else ""
+    return value.encode() if isinstance(value, str) else value
 
 
 @WITHOUT_DEADLINE

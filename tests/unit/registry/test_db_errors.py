@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import psycopg2
 import pytest
 from sqlalchemy import exc
 
@@ -10,16 +9,12 @@ from glance_common import errors
 from glance_registry.db.errors import ConnectionLost, RetryTransaction, translate, translate_commit
 
 
-class Failure(psycopg2.OperationalError):
+class Failure(Exception):
     """A database error with a code; the driver's own cannot be given one."""
 
     def __init__(self, code: str | None) -> None:
         super().__init__("details of the inside")
-        self.code = code
-
-    @property
-    def pgcode(self) -> str | None:  # type: ignore[override]
-        return self.code
+        self.pgcode = code
 
 
 def failure(code: str | None, kind: type[exc.DBAPIError] = exc.OperationalError) -> exc.DBAPIError:
