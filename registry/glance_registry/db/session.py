@@ -81,6 +81,7 @@ def make_engine(url: str, settings: EngineSettings | None = None) -> sa.Engine:
         },
     )
     event.listen(engine, "checkout", _refuse_dead_connection)
+    event.listen(engine, "reset", _end_autocommit)
     event.listen(engine, "before_cursor_execute", _start_clock)
     event.listen(engine, "after_cursor_execute", _stop_clock)
     return engine
@@ -94,7 +95,10 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
     """
     try:
         with engine.connect() as connection:
-            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+            # Only a flag in the driver. SQLAlchemy's isolation_level would ask the server once more when the connection
+            # goes back to the pool, and a server that is gone by then would cost the pool this place for ever.
+            _driver(connection).autocommit = True
+            yield connection
     except exc.SQLAlchemyError as error:
         raise translate(error) from error
 
@@ -153,6 +157,16 @@ def _commit(connection: sa.Connection) -> None:
         connection.commit()
     except exc.SQLAlchemyError as error:
         raise translate_commit(error) from error
+
+
+def _driver(connection: sa.Connection) -> Any:
+    return connection.connection.dbapi_connection
+
+
+def _end_autocommit(connection: Any, _record: Any, _state: Any) -> None:
+    """Give the pool back what it gave out; whatever goes wrong here makes the pool connect anew."""
+    if connection.autocommit:
+        connection.autocommit = False
 
 
 def _refuse_dead_connection(connection: Any, _record: Any, _proxy: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 import sqlalchemy as sa
@@ -101,6 +102,30 @@ def test_a_connection_lost_before_commit_is_tried_once_more(postgres: PostgresSe
     calls.clear()
     assert read(quick, work) == 1
     assert len(calls) == 2
+
+
+def test_connections_lost_right_after_a_read_cost_the_pool_nothing(postgres: PostgresServer, quick: sa.Engine) -> None:
+    for _ in range(QUICK.pool_size + 1):
+        # The second use of a connection is not like the first one: by then the driver may have changed its settings.
+        assert [read(quick, one), read(quick, one)] == [1, 1]
+        with reading(quick) as connection:
+            assert one(connection) == 1
+            kill_connections(postgres)
+    assert read(quick, one) == 1
+    assert quick.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+def test_reads_end_their_own_transactions(quick: sa.Engine) -> None:
+    with reading(quick) as connection:
+        one(connection)
+        driver = connection.connection.dbapi_connection
+        assert driver is not None
+        assert driver.get_transaction_status() == 0, "idle, not idle in transaction"  # type: ignore[attr-defined]
+    with suppress(RuntimeError), transaction(quick) as connection:
+        connection.execute(sa.text("CREATE TABLE must_not_stay ()"))
+        raise RuntimeError
+    with reading(quick) as connection:
+        assert connection.execute(sa.text("SELECT to_regclass('must_not_stay')")).scalar_one() is None
 
 
 def test_a_connection_lost_again_is_unavailable(postgres: PostgresServer, quick: sa.Engine) -> None:
