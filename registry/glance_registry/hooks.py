@@ -59,9 +59,18 @@ def request_id() -> str:
 
 
 def _glance_error(error: errors.GlanceError) -> Response:
-    if error.code >= 500:
+    if isinstance(error, errors.Unavailable):
+        # In one line: while the database is away every request ends here.
+        LOG.error("%s %s: %s%s [%s]", request.method, request.path, error.message, _told_by(error), request_id())
+    elif error.code >= 500:
         LOG.error("%s %s: %s [%s]", request.method, request.path, error.message, request_id(), exc_info=error.__cause__)
     return parsing.answer(error.document(), error.code)
+
+
+def _told_by(error: errors.GlanceError) -> str:
+    """Return what the database, or its driver, said: for the operator only, as it may name hosts and users."""
+    said = str(getattr(error.__cause__, "orig", None) or error.__cause__ or "").strip()
+    return f": {said.splitlines()[0]}" if said else ""
 
 
 def _http_error(error: HTTPException) -> Response:
