@@ -146,15 +146,26 @@ def _is_settled(scrubber: Scrubber, nudge: Nudge, token: str) -> bool:
 
 
 def readable(connection: Connection, message: Message) -> Nudge | None:
-    """Return what the message says; one that cannot be read is parked in the dead queue, and None returned."""
+    """Return what the message says; one that cannot be read is parked in the dead queue, and None returned.
+
+    When that fails the broker delivers it again; then it is only logged, so that it cannot stop the queue.
+    """
     body = message.body.encode("utf-8", "surrogateescape") if isinstance(message.body, str) else bytes(message.body)
     try:
         return decode(body)
     except BadMessage as error:
-        LOG.error("a message of the delete queue goes to %s: %s", DEAD_QUEUE.name, error)
-        Producer(connection.default_channel).publish(
-            body, exchange=EXCHANGE.name, routing_key=DEAD_QUEUE.routing_key, retry=False,
-            content_type="application/octet-stream", content_encoding="binary",
-            delivery_mode="persistent", headers={"reason": str(error)},
-        )
+        if message.delivery_info.get("redelivered"):
+            LOG.error("a message of the delete queue is dropped: %s; it begins with %r", error, body[:100])
+        else:
+            LOG.error("a message of the delete queue goes to %s: %s", DEAD_QUEUE.name, error)
+            _park(connection, body, str(error))
         return None
+
+
+def _park(connection: Connection, body: bytes, reason: str) -> None:
+    DEAD_QUEUE(connection.default_channel).declare()
+    Producer(connection.default_channel).publish(
+        body, exchange=EXCHANGE.name, routing_key=DEAD_QUEUE.routing_key, retry=False,
+        content_type="application/octet-stream", content_encoding="binary",
+        delivery_mode="persistent", headers={"reason": reason},
+    )

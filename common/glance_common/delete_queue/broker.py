@@ -34,7 +34,10 @@ DEAD_QUEUE = Queue(
     "glance.delete.dead", EXCHANGE, routing_key="glance.delete.dead", durable=True,
     queue_arguments={"x-queue-type": "quorum", "x-max-length": 10_000, "x-overflow": "drop-head"},
 )
-"""Messages that could not be read, for an operator to look at."""
+"""Messages that could not be read, for an operator to look at.
+
+Declared by whoever parks the first one: a quorum queue that was never used does not answer any more after its broker
+was killed (seen with RabbitMQ 3.10.8)."""
 
 CONNECT_TIMEOUT = 5.0
 ANSWER_TIMEOUT = 10.0
@@ -100,15 +103,14 @@ def _refused(allowed: str) -> ConfigError:
 
 @contextmanager
 def connected(broker: Broker) -> Iterator[Connection]:
-    """Give a connection with all queues declared, and close it.
+    """Give a connection with DELETE_QUEUE declared, and close it.
 
     Everything the connection raises within the block is one of ``BROKER_ERRORS``; no call on it waits for more than
     ANSWER_TIMEOUT.
     """
     connection = _open(broker)
     try:
-        for queue in (DELETE_QUEUE, DEAD_QUEUE):
-            queue(connection.default_channel).declare()
+        DELETE_QUEUE(connection.default_channel).declare()
         yield connection
     except BaseException:
         # Without the closing handshake, which a broker that is gone or blocks us would not answer.

@@ -17,10 +17,9 @@ from glance_scrubber.consumer import QueueConsumer
 @pytest.fixture
 def rabbit_url(rabbitmq: RabbitMQ) -> str:
     """The broker of the session, with empty queues."""
-    with connected(parse_broker(rabbitmq.url)):
-        pass
-    for queue in (DELETE_QUEUE, DEAD_QUEUE):
-        rabbitmq.purge(queue.name)
+    with connected(parse_broker(rabbitmq.url)) as connection:
+        connection.default_channel.queue_purge(DELETE_QUEUE.name)
+        connection.default_channel.queue_delete(DEAD_QUEUE.name)
     return rabbitmq.url
 
 

@@ -9,7 +9,7 @@ from tests.integration.queue.conftest import wait_until
 from tests.support.queues import bodies, put
 from tests.unit.scrubber.fakes import make_scrubber
 
-from glance_common.delete_queue.broker import DELETE_QUEUE, connected, parse_broker
+from glance_common.delete_queue.broker import DEAD_QUEUE, DELETE_QUEUE, connected, parse_broker
 from glance_common.errors import OutcomeUnknown, Unavailable
 from glance_scrubber.consumer import drain
 from glance_scrubber.sweep import Sweep
@@ -154,6 +154,18 @@ def test_what_a_purged_queue_lost_is_found_by_the_sweep(url, bench):
 def purge(url):
     with connected(parse_broker(url)) as connection:
         return connection.default_channel.queue_purge(DELETE_QUEUE.name)
+
+
+def test_poison_that_cannot_be_parked_does_not_stop_the_queue(rabbit_url, bench, caplog):
+    with connected(parse_broker(rabbit_url)) as connection:
+        # Not as the consumer wants to declare it.
+        connection.default_channel.queue_declare(DEAD_QUEUE.name, durable=True, auto_delete=False)
+    put(rabbit_url, b"poison")
+    locations = bench.add(1)
+    bench.publisher(rabbit_url).publish(locations, None)
+    bench.consume(rabbit_url)
+    bench.wait_purged(locations)
+    assert "dropped: the body is not JSON; it begins with b'poison'" in caplog.text
 
 
 def test_a_message_that_the_library_cannot_unpack_is_parked_too(url, bench):
