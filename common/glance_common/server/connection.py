@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from gunicorn.http.body import ChunkedReader
 from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import Unreader
 from gunicorn.workers.gthread import TConn
@@ -130,7 +131,10 @@ class Connection(TConn):
     def reusable(self) -> bool:
         """Tell whether the next request can follow on this connection, as far as the body of this one decides it."""
         body = self.parser.mesg.body
-        return not self._continue_due and not body.failed and getattr(body.reader, "length", 0) <= DRAIN_BYTES
+        # How much is left of a chunked body shows only when it is read, and by then the client has been told.
+        left_in_chunks = isinstance(body.reader, ChunkedReader) and body.reader.parser is not None
+        small = not left_in_chunks and getattr(body.reader, "length", 0) <= DRAIN_BYTES
+        return not self._continue_due and not body.failed and small
 
     def drain(self) -> bool:
         """Discard what the application left unread of the body; False when it is too much to wait for."""

@@ -177,6 +177,14 @@ def test_a_refused_upload_is_answered_without_reading_it(server):
         client.sock.close()
 
 
+def test_a_refused_chunked_upload_is_told_that_the_connection_ends(server):
+    with server.connect() as client:
+        client.request("PUT", "/refuse", Transfer_Encoding="chunked")
+        client.send(b"a\r\n0123456789\r\n")
+        status, headers, _ = client.response()
+        assert (status, headers["connection"]) == (503, "close")
+
+
 def test_a_refused_upload_is_never_invited(server):
     with server.connect() as client:
         client.request("PUT", "/refuse", Content_Length=1000, Expect="100-continue")
