@@ -48,7 +48,8 @@ def _act(name: str, action: str) -> None:
             os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
         case "stop":
-            os.kill(os.getpid(), signal.SIGSTOP)
+            # To this thread, though it stops them all: otherwise another one may take the signal while this one runs on.
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         case "sleep":
             time.sleep(float(argument))
         case "raise":
