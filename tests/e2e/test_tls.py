@@ -122,9 +122,7 @@ def test_s04_the_api_refuses_a_registry_it_does_not_know(services: Services, tru
     for name, options in flaws.items():
         api = wrong(services, name, **options)
         anybody = caller(f"https://{HOST}:{api.port}", trust)
-        for method in ("GET", "POST"):
-            answer = anybody.call(method, "/v2/images", 503, json={"name": "x"} if method == "POST" else None)
-            assert "registry" in answer.text
+        assert "registry" in anybody.call("GET", "/v2/images", 503).text
         said = api.said()
         assert "certificate" in said.lower(), "the operator has to find the reason"
         assert "Traceback" not in said
