@@ -92,6 +92,7 @@ def test_pages_put_together_are_the_whole_list_in_order(
     while page := listed(engine, OWNER, query):
         found += page
         assert len(page) <= limit
+        assert len(found) <= len(rows), "a page that was shown already"
         query = replace(query, marker=page[-1])
     assert found == in_order(visible, sort)
 
@@ -143,6 +144,14 @@ def test_a_time_in_whole_seconds_stands_for_that_second(engine: sa.Engine, op: s
     for written in ("2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00", "2026-01-01 00:00:00"):
         texts = read(engine, list_images, OWNER, Query(9, filters=(Filter("created_at", op, written),)))
         assert "".join(sorted(orjson.loads(text)["name"] for text in texts)) == expected
+
+
+def test_what_is_not_set_differs_from_every_value(engine: sa.Engine) -> None:
+    unset, other = insert_image(engine, name=None, size=None), insert_image(engine, name="b", size=2)
+    insert_image(engine, name="a", size=1)
+    for condition in (Filter("name", "neq", "a"), Filter("size", "neq", 1)):
+        assert set(listed(engine, OWNER, Query(9, filters=(condition,)))) == {unset, other}
+    assert listed(engine, OWNER, Query(9, filters=(Filter("name", "eq", ""),))) == []
 
 
 def test_properties_and_tags_must_all_be_there(engine: sa.Engine) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
 
 import pytest
 import sqlalchemy as sa
@@ -29,7 +29,9 @@ from glance_registry.db.session import (
 )
 
 QUICK = EngineSettings(pool_size=4, connect_timeout=2, statement_timeout=0.3, lock_timeout=0.2, idle_timeout=0.5)
-KILL_OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'glance-registry'"
+KILL_OTHERS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE application_name = 'glance-registry' AND datname = current_database()"""
 
 
 @pytest.fixture
@@ -87,6 +89,18 @@ def test_a_connection_that_the_server_closed_while_idle_is_replaced_unnoticed(
             assert one(first) == one(second) == 1
         kill_connections(postgres)
         assert use() == 1
+
+
+@pytest.mark.parametrize("use", [reading, transaction])
+def test_the_pool_itself_gives_out_no_connection_that_the_server_closed(
+    postgres: PostgresServer, quick: sa.Engine, use: Callable[[sa.Engine], AbstractContextManager[sa.Connection]]
+) -> None:
+    """Without the repetition of ``read`` and ``run_transaction``, which would hide it."""
+    with use(quick) as connection:
+        assert one(connection) == 1
+    kill_connections(postgres)
+    with use(quick) as connection:
+        assert one(connection) == 1
 
 
 def test_a_connection_lost_before_commit_is_tried_once_more(postgres: PostgresServer, quick: sa.Engine) -> None:
