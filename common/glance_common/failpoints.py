@@ -10,6 +10,7 @@ process), ``sleep SECONDS``, ``raise``.
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def _act(name: str, action: str) -> None:
             os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
         case "stop":
-            # To this thread, though it stops them all: otherwise another one may take the signal while this one runs on.
+            # Sent to this thread, though it stops all: otherwise another one may take it while this one runs on.
             signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         case "sleep":
             time.sleep(float(argument))
