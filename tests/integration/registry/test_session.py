@@ -126,7 +126,7 @@ def test_connections_lost_right_after_a_read_cost_the_pool_nothing(postgres: Pos
             assert one(connection) == 1
             kill_connections(postgres)
     assert read(quick, one) == 1
-    assert quick.pool.checkedout() == 0  # type: ignore[attr-defined]
+    assert quick.pool.checkedout() == 0  # type: ignore[attr-defined]  # of the queue pool
 
 
 def test_reads_end_their_own_transactions(quick: sa.Engine) -> None:
@@ -134,7 +134,8 @@ def test_reads_end_their_own_transactions(quick: sa.Engine) -> None:
         one(connection)
         driver = connection.connection.dbapi_connection
         assert driver is not None
-        assert driver.get_transaction_status() == 0, "idle, not idle in transaction"  # type: ignore[attr-defined]
+        status = driver.get_transaction_status()  # type: ignore[attr-defined]  # of psycopg2
+        assert status == 0, "idle, not idle in transaction"
     with suppress(RuntimeError), transaction(quick) as connection:
         connection.execute(sa.text("CREATE TABLE must_not_stay ()"))
         raise RuntimeError
