@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from tests.e2e.calls import MIB, Caller, random_bytes
+from tests.e2e.calls import MIB, Caller, random_bytes, wait_for
 from tests.e2e.people import People, keystone_options
 from tests.support.daemons import Services
 from tests.support.keystone import DEMO, Keystone
@@ -68,6 +68,7 @@ def test_s16_an_upload_that_outlives_its_token_completes(people: People, keyston
     image, data = caller.create()["id"], random_bytes(2 * MIB)
     with caller.begin_upload(image, length=len(data)) as wire:
         wire.send(data[:MIB])
+        wait_for(lambda: people.demo.show(image)["status"] == "saving", "the upload's begin")
         revoke(keystone, token)
         caller.call("GET", f"/v2/images/{image}", 401)
         wire.send(data[MIB:])
