@@ -134,7 +134,8 @@ def run_transaction(
         except RetryTransaction:
             if not tries_left:
                 raise
-            time.sleep(0.01 * (RETRIES - tries_left))
+            # Never at once: the transaction that was let through has to wake up and take the row before we do.
+            time.sleep(0.01 * (RETRIES + 1 - tries_left))
         except ConnectionLost:
             if reconnected or not tries_left:
                 raise

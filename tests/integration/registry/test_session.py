@@ -199,7 +199,8 @@ def test_deadlocks_are_run_again(engine: sa.Engine) -> None:
         thread.start()
     for thread in threads:
         thread.join(10)
-    assert len(tries) == 3
+    # One deadlock is certain; on a busy machine the two may meet again. Either way each is done exactly once.
+    assert len(tries) >= 3
     with reading(engine) as connection:
         assert connection.execute(sa.text("SELECT sum(min_ram) FROM images")).scalar_one() == 4
 
@@ -245,7 +246,7 @@ def test_a_stopped_process_does_not_keep_its_locks(quick: sa.Engine, engine: sa.
     assert others == [1, 1]
 
 
-def test_a_busy_pool_is_unavailable(postgres: PostgresServer) -> None:
+def test_a_busy_pool_is_unavailable(postgres: PostgresServer, registry_engine: sa.Engine) -> None:
     engine = make_engine(postgres.url("registry"), EngineSettings(pool_size=1, connect_timeout=1))
     with reading(engine), pytest.raises(errors.Unavailable, match="busy"), reading(engine):
         pass
