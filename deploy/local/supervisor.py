@@ -69,6 +69,9 @@ class Supervisor:
             def ready() -> bool:
                 if self._stopping():
                     raise StopRequestedError
+                if running.process.poll() is not None:
+                    # Its last words may still be on their way into the log.
+                    raise processes.StartError(_obituary(running))
                 return asked()
 
             processes.wait_until(

@@ -1,5 +1,7 @@
 """Claims: who may remove bytes, and how it ended."""
 
+from typing import Any
+
 import pytest
 import sqlalchemy as sa
 from tests.support.owners import LEASE, Owners, new_id
@@ -11,10 +13,10 @@ from glance_registry.owners import is_due
 HOUR = 3600
 
 
-def reason(owners: Owners, location: str, **options: object) -> str:
+def reason(owners: Owners, location: str, **options: Any) -> str:
     """Return why a claim is refused."""
     with pytest.raises(errors.Conflict) as caught:
-        owners.claim(location, **options)  # type: ignore[arg-type]
+        owners.claim(location, **options)
     return str(caught.value.details["reason"])
 
 

@@ -74,7 +74,7 @@ def test_the_watch_ends_when_the_user_asks(supervisor, shown, asked_to_stop):
 
 
 def test_a_program_that_ends_while_it_starts(supervisor):
-    with pytest.raises(StartError, match=r"broken ended with code 1; end of .*\n    bad option"):
+    with pytest.raises(StartError, match=r"broken ended with code 1; the end of .*\n    bad option"):
         supervisor.start(Program("broken", ["sh", "-c", "echo bad option; exit 1"], ready=lambda: False))
 
 
