@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import threading
+from functools import partial
 
 import pytest
 from deploy.local.embedded_postgres import PostgresServer
@@ -26,7 +27,8 @@ def test_promises_survive_a_monkey(
     record_property("seed", seed)
     over = threading.Event()
     client = deployment.client(ledger)
-    visitors = [deployment.background(Visitor(client, seed + n).run, over) for n in range(VISITORS)]
+    restore = partial(deployment.restore, ledger)
+    visitors = [deployment.background(Visitor(client, restore, seed + n).run, over) for n in range(VISITORS)]
     monkey = Monkey(deployment, durable_postgres, seed)
     try:
         monkey.run(SECONDS)

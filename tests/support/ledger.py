@@ -42,6 +42,8 @@ class Expected:
 
     exists: set[bool] = field(default_factory=lambda: {False})
     hidden: set[bool] = field(default_factory=lambda: {False})
+    is_delete_under_way: bool = False
+    """An unclear delete may still be on its way to the registry, and come after everything that is asked later."""
     content: set[Content | None] = field(default_factory=lambda: {None})
     names: set[str | None] = field(default_factory=lambda: {None})
     members: dict[str, set[bool]] = field(default_factory=dict)
@@ -94,12 +96,17 @@ class Ledger:
     def deleted(self, image: str, outcome: Outcome) -> None:
         """Note the answer to a delete."""
         with self._lock:
-            _narrow(self._note(image, outcome).hidden, outcome, True)
+            known = self._note(image, outcome)
+            known.is_delete_under_way |= outcome is Outcome.UNCLEAR
+            _narrow(known.hidden, outcome, True)
 
     def restored(self, image: str, outcome: Outcome) -> None:
         """Note the answer to a restore."""
         with self._lock:
-            _narrow(self._note(image, outcome).hidden, outcome, False)
+            known = self._note(image, outcome)
+            _narrow(known.hidden, outcome, False)
+            if known.is_delete_under_way:
+                known.hidden.add(True)
 
     def renamed(self, image: str, outcome: Outcome, name: str) -> None:
         """Note the answer to a change of the name."""

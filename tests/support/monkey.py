@@ -22,7 +22,7 @@ FAILPOINTS: dict[str, tuple[str, ...]] = {
         "registry.create.after-commit", "registry.update.after-commit", "registry.members.after-commit",
         "registry.upload.after-commit", "registry.commit.before-commit", "registry.commit.after-commit",
         "registry.abort.after-commit", "registry.delete.after-commit", "registry.claim.after-commit",
-        "registry.done.after-commit",
+        "registry.done.after-commit", "registry.restore.after-commit",
     ),
     "glance-api": (
         "api.upload.started", "file.add.before-sync", "file.add.after-sync", "file.add.after-link",
@@ -47,8 +47,9 @@ LONGEST_STOP = 5.0
 class Visitor:
     """One client with images of its own. It does not wait for anything and does not mind any answer."""
 
-    def __init__(self, client: ImageClient, seed: int) -> None:
+    def __init__(self, client: ImageClient, restore: Callable[[str], Outcome], seed: int) -> None:
         self._client = client
+        self._restore = restore
         self._choice = random.Random(seed)
         self._mine: list[str] = []
 
@@ -82,7 +83,9 @@ class Visitor:
                 self._client.share(image, f"project-{self._choice.randrange(20)}")
             case "delete":
                 self._client.delete(image)
-                self._mine.remove(image)
+                # An image that came back goes on as if nothing had been.
+                if self._choice.random() < 0.5 or self._restore(image) is not Outcome.DONE:
+                    self._mine.remove(image)
 
     def _data(self) -> bytes:
         return self._choice.randbytes(self._choice.choice((1, 5000, 300_000, 2_500_000)))
