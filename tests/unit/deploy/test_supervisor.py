@@ -58,9 +58,12 @@ def test_programs_stop_in_the_opposite_order_and_all_they_say_is_shown_and_kept(
     assert (tmp_path / "first.log").read_text() == "first is up\nfirst goes\n"
 
 
-def test_the_first_death_ends_the_watch_with_the_last_lines(supervisor, shown):
+def test_the_first_death_ends_the_watch_with_the_last_lines(supervisor, shown, tmp_path):
     supervisor.start(stays("healthy", shown))
-    supervisor.start(Program("sick", ["sh", "-c", "echo out of luck; exit 4"], ready=lambda: True))
+    started = tmp_path / "started"
+    waits = f"while [ ! -e {started} ]; do sleep 0.02; done; echo out of luck; exit 4"
+    supervisor.start(Program("sick", ["sh", "-c", waits], ready=lambda: True))
+    started.touch()
     told = supervisor.watch()
     assert told is not None
     assert told.startswith("sick ended with code 4; the end of ")
