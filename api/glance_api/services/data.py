@@ -1,36 +1,23 @@
-"""Upload and download: bytes between clients and stores, with one owner for every byte at every moment.
-
-No Flask here. An upload is an *attempt*: the registry makes its location row before the first byte, keeps its lease,
-and either commits it together with the image or gives it to the reaper. Only an attempt that the registry called
-aborted may remove what it wrote, because until then a commit may still be under way.
-"""
+"""Upload and download: bytes between clients and stores. No Flask here."""
 
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from uuid import uuid4
 
 from glance_api.collaborators import Glance
-from glance_api.digests import Digests
-from glance_api.formats import Inspection
-from glance_api.leases import Lease
+from glance_api.services import attempts
+from glance_api.services.attempts import Data, Formats
 from glance_api.services.images import check_image
 from glance_api.services.store_errors import as_api_error
-from glance_api.streams import ByteRange, Intake, Received
+from glance_api.streams import ByteRange, Received
 from glance_common.context import RequestContext
-from glance_common.errors import (
-    BadRequest,
-    Forbidden,
-    GlanceError,
-    Gone,
-    OutcomeUnknown,
-    TooLarge,
-    Unavailable,
-)
+from glance_common.errors import BadRequest, Forbidden, GlanceError, Gone, TooLarge, Unavailable
 from glance_common.failpoints import failpoint
-from glance_common.image import Image, ImageLocation, Upload
+from glance_common.image import Image, ImageLocation
 from glance_common.status import ImageStatus
-from glance_common.stores.contract import Blob, BlobExists, BlobNotFound, Store, Stored, StoreError, UnknownStore
+from glance_common.stores.contract import Blob, Store, Stored, StoreError, UnknownStore
 
 LOG = logging.getLogger(__name__)
 
@@ -75,19 +62,9 @@ def upload(glance: Glance, context: RequestContext, image_id: str, source: Sourc
         on_fail=ImageStatus.QUEUED,
     )
     failpoint("api.upload.started")
-    try:
-        with glance.leases.keep(context, attempt) as lease:
-            stored, received = _store_pieces(glance, store, begun, source, lease)
-            failpoint("api.upload.before-commit")
-            _commit(glance, context, attempt, stored, received)
-    except OutcomeUnknown as error:
-        # The commit may have happened: the bytes stay until the registry, or the reaper, has decided.
-        raise Unavailable(f"the upload could not be completed: {error.message}") from error
-    except BaseException as error:
-        _give_up(glance, context, begun, store, error)
-        if isinstance(error, StoreError):
-            raise as_api_error(error, store.id) from error
-        raise
+    formats = Formats(begun.image.disk_format or "", begun.image.container_format or "")
+    data = Data(source.pieces, source.announced, formats, ("md5", glance.settings.hashing_algorithm))
+    attempts.write(glance, context, begun, store, data, partial(_commit, glance, context, attempt))
     failpoint("api.upload.after-commit")
 
 
@@ -98,28 +75,6 @@ def _store_for(glance: Glance, name: str | None) -> Store:
         return glance.stores.get(name)
     except UnknownStore:
         raise BadRequest(f"X-Image-Meta-Store: there is no store {name!r}") from None
-
-
-def _store_pieces(
-    glance: Glance, store: Store, begun: Upload, source: Source, lease: Lease
-) -> tuple[Stored, Received]:
-    image, settings = begun.image, glance.settings
-    digests = Digests(("md5", settings.hashing_algorithm))
-    intake = Intake(
-        source.pieces,
-        announced=source.announced,
-        cap=settings.image_size_cap,
-        digests=digests,
-        inspection=Inspection(image.disk_format or "", image.container_format or "", settings.format_rules),
-        still_wanted=lease.check,
-    )
-    try:
-        stored = store.add(begun.location.key, intake, source.announced)
-    finally:
-        digests.close()
-    if stored.size != intake.received.size:
-        raise Unavailable(f"the store {store.id} kept {stored.size} of {intake.received.size} bytes")
-    return stored, intake.received
 
 
 def _commit(glance: Glance, context: RequestContext, attempt: str, stored: Stored, received: Received) -> None:
@@ -134,37 +89,6 @@ def _commit(glance: Glance, context: RequestContext, attempt: str, stored: Store
         virtual_size=received.virtual_size,
         metadata=stored.metadata,
     )
-
-
-def _give_up(glance: Glance, context: RequestContext, begun: Upload, store: Store, cause: BaseException) -> None:
-    """Abort the attempt and remove what it wrote; what cannot be done now is left to the reaper."""
-    LOG.info("upload %s of image %s failed: %s", begun.attempt, begun.image.id, _reason(cause))
-    try:
-        aborted = glance.registry.uploads.abort(context, begun.attempt, error=_reason(cause))
-        if aborted is None:
-            return
-        failpoint("api.upload.aborted")
-        _remove(store, begun.location.key, cause)
-        glance.registry.deletions.done(context, aborted.location, aborted.token)
-    except (GlanceError, StoreError) as error:
-        LOG.warning("what upload %s left is removed later by the scrubber: %s", begun.attempt, error)
-
-
-def _remove(store: Store, key: str, cause: BaseException) -> None:
-    """Remove the attempt's own data. A store that refused the key as taken holds nothing of this attempt."""
-    if isinstance(cause, BlobExists):
-        return
-    try:
-        store.delete(key)
-    except BlobNotFound:
-        return
-
-
-def _reason(error: BaseException) -> str:
-    """Return a short text for row and log; of foreign exceptions only the type, as their text may hold secrets."""
-    if isinstance(error, GlanceError | StoreError):
-        return f"{type(error).__name__}: {error}"[:500]
-    return type(error).__name__
 
 
 def open_data(

@@ -1,0 +1,123 @@
+"""An attempt to put bytes into a store, with one owner for every byte at every moment.
+
+Uploads, staging and imports write in this one way. The registry makes the attempt's location row before the first byte,
+keeps its lease, and either commits it or gives it to the reaper. Only an attempt that the registry called aborted may
+remove what it wrote, because until then a commit may still be under way.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from glance_api.collaborators import Glance
+from glance_api.digests import Digests
+from glance_api.formats import Inspection
+from glance_api.leases import Lease
+from glance_api.services.store_errors import as_api_error
+from glance_api.streams import Intake, Received
+from glance_common.context import RequestContext
+from glance_common.errors import GlanceError, OutcomeUnknown, Unavailable
+from glance_common.failpoints import failpoint
+from glance_common.image import Upload
+from glance_common.stores.contract import BlobExists, BlobNotFound, Store, Stored, StoreError
+
+LOG = logging.getLogger(__name__)
+
+Commit = Callable[[Stored, Received], object]
+"""Tells the registry that the bytes are durable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """What the bytes are declared to be, for their inspection."""
+
+    disk: str
+    container: str
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """The bytes to write: their announced number (None = unknown), their formats, and the digests to compute."""
+
+    pieces: Iterable[bytes]
+    announced: int | None
+    formats: Formats
+    algorithms: tuple[str, ...]
+
+
+def write(
+    glance: Glance, context: RequestContext, begun: Upload, store: Store, data: Data, commit: Commit
+) -> Received:
+    """Write ``data`` into ``store`` as the attempt ``begun`` and commit it.
+
+    On return the bytes are durable and committed. On any error the attempt is aborted and what it wrote removed, or
+    both are left to the reaper when the registry cannot be reached. Raises GlanceError: Gone when the image was deleted
+    meanwhile, what a store's error means to a client, and whatever the pieces raise.
+    """
+    try:
+        with glance.leases.keep(context, begun.attempt) as lease:
+            stored, received = _store_pieces(glance, store, begun, data, lease)
+            failpoint("api.upload.before-commit")
+            commit(stored, received)
+    except OutcomeUnknown as error:
+        # The commit may have happened: the bytes stay until the registry, or the reaper, has decided.
+        raise Unavailable(f"the upload could not be completed: {error.message}") from error
+    except BaseException as error:
+        _give_up(glance, context, begun, store, error)
+        if isinstance(error, StoreError):
+            raise as_api_error(error, store.id) from error
+        raise
+    return received
+
+
+def _store_pieces(
+    glance: Glance, store: Store, begun: Upload, data: Data, lease: Lease
+) -> tuple[Stored, Received]:
+    settings = glance.settings
+    digests = Digests(data.algorithms)
+    intake = Intake(
+        data.pieces,
+        announced=data.announced,
+        cap=settings.image_size_cap,
+        digests=digests,
+        inspection=Inspection(data.formats.disk, data.formats.container, settings.format_rules),
+        still_wanted=lease.check,
+    )
+    try:
+        stored = store.add(begun.location.key, intake, data.announced)
+    finally:
+        digests.close()
+    if stored.size != intake.received.size:
+        raise Unavailable(f"the store {store.id} kept {stored.size} of {intake.received.size} bytes")
+    return stored, intake.received
+
+
+def _give_up(glance: Glance, context: RequestContext, begun: Upload, store: Store, cause: BaseException) -> None:
+    """Abort the attempt and remove what it wrote; what cannot be done now is left to the reaper."""
+    LOG.info("upload %s of image %s failed: %s", begun.attempt, begun.image.id, reason(cause))
+    try:
+        aborted = glance.registry.uploads.abort(context, begun.attempt, error=reason(cause))
+        if aborted is None:
+            return
+        failpoint("api.upload.aborted")
+        _remove(store, begun.location.key, cause)
+        glance.registry.deletions.done(context, aborted.location, aborted.token)
+    except (GlanceError, StoreError) as error:
+        LOG.warning("what upload %s left is removed later by the scrubber: %s", begun.attempt, error)
+
+
+def _remove(store: Store, key: str, cause: BaseException) -> None:
+    """Remove the attempt's own data. A store that refused the key as taken holds nothing of this attempt."""
+    if isinstance(cause, BlobExists):
+        return
+    try:
+        store.delete(key)
+    except BlobNotFound:
+        return
+
+
+def reason(error: BaseException) -> str:
+    """Return a short text for row and log; of foreign exceptions only the type, as their text may hold secrets."""
+    if isinstance(error, GlanceError | StoreError):
+        return f"{type(error).__name__}: {error}"[:500]
+    return type(error).__name__
