@@ -7,8 +7,8 @@ from glance_api import health, hooks
 from glance_api.access import Access
 from glance_api.auth.flavors import Layer
 from glance_api.collaborators import Glance
-from glance_api.v2 import actions, data, images, members, schemas, tags
-from glance_api.versions import Versions
+from glance_api.v2 import actions, data, images, members, openapi, schemas, tags
+from glance_api.versions import CURRENT, Versions
 
 BLUEPRINTS = (
     health.blueprint,
@@ -18,6 +18,7 @@ BLUEPRINTS = (
     tags.blueprint,
     members.blueprint,
     schemas.blueprint,
+    openapi.blueprint,
 )
 
 
@@ -45,6 +46,7 @@ def create_app(glance: Glance, authenticate: Layer) -> Flask:
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     settings = glance.settings
+    openapi.install(app, settings, CURRENT)
     behind = authenticate(app.wsgi_app)
     versions = Versions(behind, multi_store=settings.multi_store, public_endpoint=settings.public_endpoint)
     app.wsgi_app = Access(versions, settings.max_request_id_length)  # type: ignore[method-assign]  # as Flask documents it

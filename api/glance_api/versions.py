@@ -18,7 +18,8 @@ UNVERSIONED = ("healthcheck",)
 _ALWAYS = ("2.7", "2.6", "2.5", "2.4", "2.3", "2.2", "2.1", "2.0")
 _MULTI_STORE = ("2.13", "2.12", "2.11", "2.10", "2.9", "2.8")
 _SINGLE_STORE = ("2.9",)
-_CURRENT = "2.17"
+CURRENT = "2.17"
+"""Minor version that the API has in full."""
 _LEADING = "2.15"
 
 
@@ -27,7 +28,7 @@ def advertised(multi_store: bool) -> list[tuple[str, str]]:
     supported = (_LEADING, *(_MULTI_STORE if multi_store else _SINGLE_STORE))
     return [
         *((version, "SUPPORTED") for version in supported),
-        (_CURRENT, "CURRENT"),
+        (CURRENT, "CURRENT"),
         *((version, "SUPPORTED") for version in _ALWAYS),
     ]
 

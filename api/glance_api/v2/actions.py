@@ -4,12 +4,14 @@ from flask import Blueprint, Response
 
 from glance_api.request import context, glance, without_body
 from glance_api.services import actions as service
+from glance_api.v2.operations import operation
 
 blueprint = Blueprint("v2_actions", __name__)
 
 
 @blueprint.post("/v2/images/<image_id>/actions/deactivate")
 @without_body
+@operation(answers={204: None})
 def deactivate(image_id: str) -> Response:
     """Close the data of the image."""
     service.deactivate(glance(), context(), image_id)
@@ -18,6 +20,7 @@ def deactivate(image_id: str) -> Response:
 
 @blueprint.post("/v2/images/<image_id>/actions/reactivate")
 @without_body
+@operation(answers={204: None})
 def reactivate(image_id: str) -> Response:
     """Open the data of the image again."""
     service.reactivate(glance(), context(), image_id)

@@ -10,6 +10,7 @@ from glance_api.request import context, glance, without_body
 from glance_api.services import data as service
 from glance_api.services.data import Download, Source
 from glance_api.streams import ByteRange, DamagedData, decimal, parse_content_range, parse_range, verified
+from glance_api.v2.operations import BINARY, Parameter, operation
 from glance_common.body import ClientDisconnected, ClientTooSlow, read_pieces
 from glance_common.errors import BadRequest, RequestTimeout, UnsupportedMediaType
 from glance_common.stores.contract import Blob
@@ -20,10 +21,23 @@ OCTETS = "application/octet-stream"
 SIZE_HEADER = "x-openstack-image-size"
 STORE_HEADER = "X-Image-Meta-Store"
 
+_UPLOAD_HEADERS = (
+    Parameter(SIZE_HEADER, "Size of the data in bytes, when Content-Length cannot say it",
+              {"type": "integer", "minimum": 0}, "header"),
+    Parameter(STORE_HEADER, "Store that takes the data", where="header"),
+)
+_PARTS = (
+    Parameter("Range", "Part of the data, as bytes=0-99, bytes=100- or bytes=-100", where="header"),
+    Parameter("Content-Range", "The same in an older form, as bytes 0-99/1000", where="header"),
+)
+
 blueprint = Blueprint("v2_data", __name__)
 
 
 @blueprint.put("/v2/images/<image_id>/file")
+@operation(
+    body=BINARY, parameters=_UPLOAD_HEADERS, answers={204: None}, errors=(408, 409, 410, 413, 415)
+)
 def upload(image_id: str) -> Response:
     """Store the body as the data of a queued image."""
     if request.headers.get("Content-Type", "") != OCTETS:
@@ -68,6 +82,7 @@ def _body() -> Iterator[bytes]:
 
 @blueprint.get("/v2/images/<image_id>/file")
 @without_body
+@operation(parameters=_PARTS, answers={200: BINARY, 204: None, 206: BINARY}, errors=(416,))
 def download(image_id: str) -> Response:
     """Send the data of an image, or the part that was asked for; 204 while there are none."""
     give_back = glance().permits.take()

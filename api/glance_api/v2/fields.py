@@ -115,6 +115,36 @@ _LOCATIONS: Schema = {
     "description": "A set of URLs to access the image file kept in external store",
 }
 
+_PATH = {"type": "string", "pattern": "^/.", "description": "Where in the image, as a JSON pointer"}
+
+PATCH_V21: Schema = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {"op": {"type": "string", "enum": ["add", "replace", "remove"]}, "path": _PATH, "value": {}},
+        "required": ["op", "path"],
+    },
+}
+PATCH_V20: Schema = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {"add": _PATH, "replace": _PATH, "remove": _PATH, "value": {}},
+        "oneOf": [{"required": ["add", "value"]}, {"required": ["replace", "value"]}, {"required": ["remove"]}],
+    },
+}
+
+NEW_MEMBER: Schema = {
+    "type": "object",
+    "properties": {"member": {"type": "string", "minLength": 1, "maxLength": 255}},
+    "required": ["member"],
+}
+MEMBER_STATUS: Schema = {
+    "type": "object",
+    "properties": {"status": {"type": "string", "enum": ["pending", "accepted", "rejected"]}},
+    "required": ["status"],
+}
+
 MEMBER: Mapping[str, Schema] = {
     "created_at": {"type": "string", "description": "Date and time of image member creation"},
     "image_id": {"type": "string", "pattern": UUID_PATTERN, "description": "An identifier for the image"},

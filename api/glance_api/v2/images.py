@@ -7,16 +7,21 @@ from flask import Blueprint, Response, request
 from glance_api.request import answer, context, glance, json_array, json_object, without_body
 from glance_api.services import images as service
 from glance_api.services import locations
-from glance_api.v2 import patch, queries, wire
+from glance_api.v2 import fields, patch, queries, wire
+from glance_api.v2.operations import json_of, operation
 from glance_api.v2.schemas import image_schema
 from glance_common.image import Image
 
 blueprint = Blueprint("v2_images", __name__)
 
 STORE_IDS = "OpenStack-image-store-ids"
+_CREATED = {"Location": "Path of the image", STORE_IDS: "Stores that may take the data, with several stores"}
 
 
 @blueprint.post("/v2/images")
+@operation(
+    body=json_of("new_image"), answers={201: json_of("image")}, headers=_CREATED, errors=(409,)
+)
 def create() -> Response:
     """Create an image."""
     image = service.create(glance(), context(), wire.new_image(json_object(), image_schema()))
@@ -28,6 +33,7 @@ def create() -> Response:
 
 
 @blueprint.get("/v2/images")
+@operation(parameters=queries.PARAMETERS, answers={200: json_of("images")})
 def index() -> Response:
     """List images, one page at a time."""
     settings = glance().settings
@@ -49,12 +55,16 @@ def index() -> Response:
 
 @blueprint.get("/v2/images/<image_id>")
 @without_body
+@operation(answers={200: json_of("image")})
 def show(image_id: str) -> Response:
     """Show one image."""
     return answer(_documents([service.show(glance(), context(), image_id)])[0])
 
 
 @blueprint.patch("/v2/images/<image_id>")
+@operation(
+    body={patch.V21: fields.PATCH_V21, patch.V20: fields.PATCH_V20}, answers={200: json_of("image")}, errors=(409, 415)
+)
 def update(image_id: str) -> Response:
     """Change an image."""
     schema = image_schema()
@@ -66,6 +76,7 @@ def update(image_id: str) -> Response:
 
 @blueprint.delete("/v2/images/<image_id>")
 @without_body
+@operation(answers={204: None})
 def delete(image_id: str) -> Response:
     """Delete an image."""
     service.delete(glance(), context(), image_id)

@@ -6,7 +6,8 @@ from flask import Blueprint, Response
 
 from glance_api.request import answer, context, glance, json_object, without_body
 from glance_api.services import members as service
-from glance_api.v2 import wire
+from glance_api.v2 import fields, wire
+from glance_api.v2.operations import json_of, operation
 from glance_common.errors import BadRequest
 
 blueprint = Blueprint("v2_members", __name__)
@@ -14,6 +15,7 @@ blueprint = Blueprint("v2_members", __name__)
 
 @blueprint.get("/v2/images/<image_id>/members")
 @without_body
+@operation(answers={200: json_of("members")})
 def index(image_id: str) -> Response:
     """List the members that the caller may see."""
     members = service.list_members(glance(), context(), image_id)
@@ -21,6 +23,7 @@ def index(image_id: str) -> Response:
 
 
 @blueprint.post("/v2/images/<image_id>/members")
+@operation(body=json_of(fields.NEW_MEMBER), answers={200: json_of("member")}, errors=(409,))
 def create(image_id: str) -> Response:
     """Share the image with a project."""
     member = _text(json_object(), "member")
@@ -29,12 +32,14 @@ def create(image_id: str) -> Response:
 
 @blueprint.get("/v2/images/<image_id>/members/<rest:member_id>")
 @without_body
+@operation(answers={200: json_of("member")})
 def show(image_id: str, member_id: str) -> Response:
     """Show one member."""
     return answer(wire.member_document(service.show(glance(), context(), image_id, member_id)))
 
 
 @blueprint.put("/v2/images/<image_id>/members/<rest:member_id>")
+@operation(body=json_of(fields.MEMBER_STATUS), answers={200: json_of("member")})
 def update(image_id: str, member_id: str) -> Response:
     """Accept or reject the image."""
     status = _text(json_object(), "status")
@@ -43,6 +48,7 @@ def update(image_id: str, member_id: str) -> Response:
 
 @blueprint.delete("/v2/images/<image_id>/members/<rest:member_id>")
 @without_body
+@operation(answers={204: None})
 def delete(image_id: str, member_id: str) -> Response:
     """Stop sharing the image with a project."""
     service.remove(glance(), context(), image_id, member_id)

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from glance_api.services.images import ImageQuery
+from glance_api.v2.operations import Parameter
 from glance_common.errors import BadRequest
 from glance_common.image import BASE_VISIBILITIES, MEMBER_STATUSES
 
@@ -22,6 +23,34 @@ _TIME_OPERATORS = ("gt", "gte", "lt", "lte", "eq", "neq")
 _NUMBERS = ("size", "virtual_size", "min_ram", "min_disk")
 _EXACT = ("checksum", "os_hash_value", "os_hash_algo", "owner")
 _PAGING = ("limit", "marker", "sort", "sort_key", "sort_dir")
+
+_NUMBER = {"type": "integer"}
+_FLAG = {"type": "string", "enum": ["true", "false"]}
+
+
+def _choice(*values: str) -> dict[str, Any]:
+    return {"type": "string", "enum": list(values)}
+
+
+PARAMETERS = (
+    Parameter("limit", "Images on the page, at most", {"type": "integer", "minimum": 0}),
+    Parameter("marker", "Last image of the page before", {"type": "string", "format": "uuid"}),
+    Parameter("sort", "Keys in order, each with asc or desc: name:asc,size:desc"),
+    Parameter("sort_key", "Key to sort by; repeatable; not together with sort", _choice(*SORT_KEYS)),
+    Parameter("sort_dir", "Direction of the sort keys; repeatable", _choice("asc", "desc")),
+    *(Parameter(name, "A value, or in:value,value,… for one of several") for name in _WITH_OPERATOR),
+    *(Parameter(name, f"A time (ISO 8601), or one of {', '.join(_TIME_OPERATORS)}, a colon and a time")
+      for name in _TIMES),
+    *(Parameter(f"{name}{bound}", description, _NUMBER) for name in _NUMBERS
+      for bound, description in (("", "Exactly"), ("_min", "At least"), ("_max", "At most"))),
+    *(Parameter(name, "Exact value") for name in _EXACT),
+    Parameter("tag", "The image carries this tag; repeatable, all must fit"),
+    Parameter("visibility", "All of this visibility that the caller may see", _choice(*BASE_VISIBILITIES, "all")),
+    Parameter("member_status", "Which shared images", _choice(*MEMBER_STATUSES, "all")),
+    Parameter("protected", "Whether the image is protected from deletion", _FLAG),
+    Parameter("os_hidden", "true lists the hidden images only", _FLAG),
+)
+"""What the OpenAPI document says of the query; any other name is compared with the additional property so named."""
 
 Pairs = list[tuple[str, str]]
 Condition = tuple[str, str, Any]

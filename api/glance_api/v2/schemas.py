@@ -14,6 +14,7 @@ from jsonschema.exceptions import SchemaError, ValidationError, best_match
 from glance_api.request import without_body, without_policy
 from glance_api.settings import Settings
 from glance_api.v2 import fields
+from glance_api.v2.operations import View, json_of, operation
 from glance_common.config import ConfigError
 from glance_common.errors import BadRequest
 
@@ -52,6 +53,7 @@ class ImageSchema:
         self._other = Draft4Validator(_ANY_PROPERTY)
         self.nullable = frozenset(custom.properties)
         self.document = _image_document(properties, self._is_open, custom.required)
+        self.new_document = _new_image_document(properties, self.document)
 
     def is_base(self, name: str) -> bool:
         """Say whether ``name`` is a field of every image and no additional property."""
@@ -67,6 +69,15 @@ class ImageSchema:
         if validator is None and not self._is_open:
             raise BadRequest(f"{name}: additional properties are not allowed")
         _check(validator or self._other, value, name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Schemas:
+    """The schemas of one application, and the texts of them that are served."""
+
+    image: ImageSchema
+    documents: Mapping[str, fields.Schema]
+    texts: Mapping[str, bytes]
 
 
 def _check(validator: Draft4Validator, value: Any, name: str) -> None:
@@ -100,6 +111,13 @@ def _image_document(properties: Mapping[str, fields.Schema], is_open: bool, requ
     if required:
         document["required"] = list(required)
     return document
+
+
+def _new_image_document(properties: Mapping[str, fields.Schema], image: fields.Schema) -> fields.Schema:
+    """Return what of the image schema a client may send."""
+    others = fields.NAMES - set(fields.WRITABLE)
+    document = {**image, "properties": {name: rule for name, rule in properties.items() if name not in others}}
+    return {name: rule for name, rule in document.items() if name not in ("name", "links")}
 
 
 def _collection(name: str, item: fields.Schema, paged: bool) -> fields.Schema:
@@ -169,55 +187,62 @@ def install(app: Flask, settings: Settings) -> None:
     """Build the schemas of ``app`` once. Raises ConfigError."""
     image = build(settings)
     member: fields.Schema = {"name": "member", "properties": dict(fields.MEMBER)}
-    served = {
+    schemas = {
         "image": image.document,
+        "new_image": image.new_document,
         "images": _collection("images", image.document, paged=True),
         "member": member,
         "members": _collection("members", member, paged=False),
     }
-    app.extensions[_EXTENSION] = (image, {name: orjson.dumps(schema) for name, schema in served.items()})
+    app.extensions[_EXTENSION] = _Schemas(image, schemas, {name: orjson.dumps(it) for name, it in schemas.items()})
+
+
+def all_schemas(app: Flask) -> Mapping[str, fields.Schema]:
+    """Return the schemas of ``app`` by name: those that are served, and ``new_image``, a part of ``image``."""
+    installed: _Schemas = app.extensions[_EXTENSION]
+    return installed.documents
 
 
 def image_schema() -> ImageSchema:
     """Return the image schema of the current application."""
-    schema: ImageSchema = current_app.extensions[_EXTENSION][0]
-    return schema
+    installed: _Schemas = current_app.extensions[_EXTENSION]
+    return installed.image
 
 
 def _serve(name: str) -> Response:
-    return Response(current_app.extensions[_EXTENSION][1][name], content_type="application/json")
+    installed: _Schemas = current_app.extensions[_EXTENSION]
+    return Response(installed.texts[name], content_type="application/json")
 
 
-_PUBLIC_FORM = "schemas describe the API and tell nothing about any image"
+def _schema(view: View) -> View:
+    """Mark a view that serves a schema."""
+    reason = "schemas describe the API and tell nothing about any image"
+    return without_policy(reason)(without_body(operation(answers={200: json_of({"type": "object"})})(view)))
 
 
 @blueprint.get("/v2/schemas/image")
-@without_policy(_PUBLIC_FORM)
-@without_body
+@_schema
 def image_document() -> Response:
     """Serve the schema of an image."""
     return _serve("image")
 
 
 @blueprint.get("/v2/schemas/images")
-@without_policy(_PUBLIC_FORM)
-@without_body
+@_schema
 def images_document() -> Response:
     """Serve the schema of a list of images."""
     return _serve("images")
 
 
 @blueprint.get("/v2/schemas/member")
-@without_policy(_PUBLIC_FORM)
-@without_body
+@_schema
 def member_document() -> Response:
     """Serve the schema of a member."""
     return _serve("member")
 
 
 @blueprint.get("/v2/schemas/members")
-@without_policy(_PUBLIC_FORM)
-@without_body
+@_schema
 def members_document() -> Response:
     """Serve the schema of the members of an image."""
     return _serve("members")

@@ -4,12 +4,14 @@ from flask import Blueprint, Response
 
 from glance_api.request import context, glance, without_body
 from glance_api.services import tags as service
+from glance_api.v2.operations import operation
 
 blueprint = Blueprint("v2_tags", __name__)
 
 
 @blueprint.put("/v2/images/<image_id>/tags/<rest:tag>")
 @without_body
+@operation(answers={204: None}, errors=(413,))
 def add(image_id: str, tag: str) -> Response:
     """Put a tag on the image."""
     service.add(glance(), context(), image_id, tag)
@@ -18,6 +20,7 @@ def add(image_id: str, tag: str) -> Response:
 
 @blueprint.delete("/v2/images/<image_id>/tags/<rest:tag>")
 @without_body
+@operation(answers={204: None})
 def remove(image_id: str, tag: str) -> Response:
     """Take a tag off the image."""
     service.remove(glance(), context(), image_id, tag)
