@@ -148,8 +148,9 @@ class Daemon:
             self._word = None
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of the process."""
+        """Return the environment of the process; a PYTHONPATH of the tests holds for it, so that both run one code."""
         return {
+            **{name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ},
             "PATH": f"{PROGRAMS}:/usr/bin:/bin",
             "HOME": str(self.folder),
             "LANG": "C.UTF-8",
