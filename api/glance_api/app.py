@@ -3,7 +3,7 @@
 from flask import Flask
 from werkzeug.routing import BaseConverter
 
-from glance_api import health, hooks
+from glance_api import compression, health, hooks
 from glance_api.access import Access
 from glance_api.auth.flavors import Layer
 from glance_api.collaborators import Glance
@@ -29,11 +29,11 @@ class RestConverter(BaseConverter):
     part_isolating = False
 
 
-def create_app(glance: Glance, authenticate: Layer) -> Flask:
+def create_app(glance: Glance, authenticate: Layer, outer: Layer = lambda app: app) -> Flask:
     """Return the application that answers with the help of ``glance``; ``authenticate`` says who is calling.
 
-    A request passes the layers from the outside in: its id and log line, the version documents (which need no token),
-    authentication, the routes.
+    A request passes the layers from the outside in: its id and log line, what ``outer`` adds, the version documents
+    (which need no token), authentication, the routes.
     """
     app = Flask("glance_api", static_folder=None)
     app.extensions["glance"] = glance
@@ -43,11 +43,13 @@ def create_app(glance: Glance, authenticate: Layer) -> Flask:
     app.url_map.converters["rest"] = RestConverter
     hooks.install(app)
     schemas.install(app, glance.settings)
+    if glance.settings.compress_documents:
+        app.after_request(compression.compressed)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     settings = glance.settings
     openapi.install(app, settings, CURRENT)
     behind = authenticate(app.wsgi_app)
     versions = Versions(behind, multi_store=settings.multi_store, public_endpoint=settings.public_endpoint)
-    app.wsgi_app = Access(versions, settings.max_request_id_length)  # type: ignore[method-assign]  # as Flask documents it
+    app.wsgi_app = Access(outer(versions), settings.max_request_id_length)  # type: ignore[method-assign]  # as Flask documents it
     return app

@@ -5,6 +5,7 @@ The table holds what the daemons share as well; the options of a store are in it
 
 from oslo_config import cfg, types
 
+from glance_api.layers import cors_opts
 from glance_common import config, server
 from glance_common.config import OptionTable
 from glance_common.stores import loader
@@ -28,6 +29,11 @@ API_OPTS: list[cfg.Opt] = [
     cfg.IntOpt(
         "max_json_body", default=1024 * 1024, min=1024,
         help="Largest JSON body of a request, in bytes. The original has no such limit.",
+    ),
+    cfg.BoolOpt(
+        "compress_documents", default=False,
+        help="Send JSON documents compressed to clients that accept gzip. Saves network, costs processor time; image "
+        "data are never compressed.",
     ),
     cfg.IntOpt("image_member_quota", default=128, help="Most members of an image; negative = unlimited."),
     cfg.IntOpt("image_property_quota", default=128, help="Most properties of an image; negative = unlimited."),
@@ -146,5 +152,6 @@ def list_opts() -> OptionTable:
         ("image_format", IMAGE_FORMAT_OPTS),
         ("paste_deploy", PASTE_OPTS),
         ("healthcheck", HEALTHCHECK_OPTS),
+        ("cors", cors_opts()),
         *loader.list_opts(),
     ]

@@ -24,6 +24,7 @@ class Settings:
     limit_param_default: int
     api_limit_max: int
     max_json_body: int
+    compress_documents: bool
     image_member_quota: int
     image_property_quota: int
     image_tag_quota: int
@@ -52,6 +53,7 @@ class Settings:
             limit_param_default=conf.limit_param_default,
             api_limit_max=conf.api_limit_max,
             max_json_body=conf.max_json_body,
+            compress_documents=conf.compress_documents,
             image_member_quota=conf.image_member_quota,
             image_property_quota=conf.image_property_quota,
             image_tag_quota=conf.image_tag_quota,

@@ -8,6 +8,7 @@ from oslo_config import cfg
 from glance_api.app import create_app
 from glance_api.auth import choose
 from glance_api.collaborators import Glance
+from glance_api.layers import outer
 from glance_api.leases import LeaseKeeper
 from glance_api.permits import TransferPermits
 from glance_api.policy.enforcer import Enforcer
@@ -29,14 +30,14 @@ def app_factory(conf: cfg.ConfigOpts) -> AppFactory:
     """
     secrets = read_secrets(conf.registry.context_secret_file)
     layer = choose(conf).layer
-    create_app(build(conf, secrets, lambda: False), layer)
+    create_app(build(conf, secrets, lambda: False), layer, outer(conf))
 
     def make(state: ServerState) -> Flask:
         glance = build(conf, secrets, state.stopping.is_set)
         glance.deletes.start()
         state.at_stop(glance.registry.close)
         state.at_stop(glance.deletes.stop)
-        return create_app(glance, layer)
+        return create_app(glance, layer, outer(conf))
 
     return make
 

@@ -1,7 +1,7 @@
 """Upload and download: bytes between clients and stores. No Flask here."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from uuid import uuid4
@@ -91,13 +91,10 @@ def _commit(glance: Glance, context: RequestContext, attempt: str, stored: Store
     )
 
 
-def open_data(
-    glance: Glance, context: RequestContext, image_id: str, wanted: Callable[[int], ByteRange | None]
-) -> Download | None:
-    """Open the data of an image, or the part that ``wanted`` names for the image's size; None without data.
+def readable(glance: Glance, context: RequestContext, image_id: str) -> Image | None:
+    """Return the image whose data the caller may read, with its locations; None while it has no data.
 
-    Raises Forbidden for a deactivated image, RangeNotSatisfiable and BadRequest from ``wanted``, and Unavailable when
-    no location of an active image can be read.
+    Raises NotFound, PolicyDenied, and Forbidden for a deactivated image.
     """
     image = glance.registry.images.get(context, image_id, locations=True)
     check_image(glance, context, DATA_POLICY, image)
@@ -105,7 +102,14 @@ def open_data(
         raise Forbidden("the image is deactivated")
     if image.status not in (ImageStatus.ACTIVE, ImageStatus.DEACTIVATED) or image.size is None:
         return None
-    part = wanted(image.size)
+    return image
+
+
+def open_data(glance: Glance, image: Image, part: ByteRange | None) -> Download:
+    """Open the data of a ``readable`` image, or a part of them.
+
+    The next location is tried when one cannot be opened. Raises Unavailable when none can.
+    """
     failure: Exception | None = None
     for location in _by_weight(glance, image.locations):
         try:

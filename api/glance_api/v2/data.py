@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from flask import Blueprint, Response, request
 
+from glance_api import conditional
 from glance_api.access import BYTES_IN
 from glance_api.request import context, glance, without_body
 from glance_api.services import data as service
@@ -84,32 +85,43 @@ def _body() -> Iterator[bytes]:
 @without_body
 @operation(parameters=_PARTS, answers={200: BINARY, 204: None, 206: BINARY}, errors=(416,))
 def download(image_id: str) -> Response:
-    """Send the data of an image, or the part that was asked for; 204 while there are none."""
+    """Send the data of an image, or the part that was asked for; 204 while there are none.
+
+    HEAD opens the data as well and sends none of them, so that its answer is the truth about a GET.
+    """
+    image = service.readable(glance(), context(), image_id)
+    if image is None:
+        return Response(status=204)
+    tag = conditional.data_tag(image)
+    if conditional.has_data(tag):
+        return Response(status=304, headers={"ETag": f'"{tag}"'})
+    part = _wanted_part(image.size or 0, tag)
     give_back = glance().permits.take()
     try:
-        opened = service.open_data(glance(), context(), image_id, _wanted_part)
-        if opened is None:
-            give_back()
-            return Response(status=204)
-        return _answer(opened, give_back)
+        return _answer(service.open_data(glance(), image, part), tag, give_back)
     except BaseException:
         give_back()
         raise
 
 
-def _wanted_part(size: int) -> ByteRange | None:
+def _wanted_part(size: int, tag: str) -> ByteRange | None:
     """Return the range that the request asks of an image of ``size`` bytes: Range, or the older Content-Range."""
     if "Range" in request.headers:
-        return parse_range(request.headers["Range"], size)
+        return parse_range(request.headers["Range"], size) if conditional.wants_range(tag) else None
     if "Content-Range" in request.headers:
         return parse_content_range(request.headers["Content-Range"], size)
     return None
 
 
-def _answer(opened: Download, give_back: Callable[[], None]) -> Response:
+def _answer(opened: Download, tag: str, give_back: Callable[[], None]) -> Response:
     image, part = opened.image, opened.part
     size = image.size or 0
-    headers = {"Content-Type": OCTETS, "Content-Length": str(part.length if part else size), "Accept-Ranges": "bytes"}
+    headers = {
+        "Content-Type": OCTETS,
+        "Content-Length": str(part.length if part else size),
+        "Accept-Ranges": "bytes",
+        "ETag": f'"{tag}"',
+    }
     if image.checksum:
         headers["Content-MD5"] = image.checksum
     if part:

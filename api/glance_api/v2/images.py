@@ -4,6 +4,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
+from glance_api import conditional
 from glance_api.request import answer, context, glance, json_array, json_object, without_body
 from glance_api.services import images as service
 from glance_api.services import locations
@@ -58,7 +59,7 @@ def index() -> Response:
 @operation(answers={200: json_of("image")})
 def show(image_id: str) -> Response:
     """Show one image."""
-    return answer(_documents([service.show(glance(), context(), image_id)])[0])
+    return conditional.revalidated(answer(_documents([service.show(glance(), context(), image_id)])[0]))
 
 
 @blueprint.patch("/v2/images/<image_id>")
