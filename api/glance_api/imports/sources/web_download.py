@@ -1,0 +1,50 @@
+"""web-download, and the ``import_from`` of legacy tasks: an image behind an http or https URL.
+
+Name, addresses and every redirect pass the URL filter; the connection goes to the address that was checked (security
+section 3, S-22, S-31, S-33).
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from glance_api.imports.contract import ImportFailed, Source
+from glance_api.imports.sources.body import announced_size, pieces_of
+from glance_common.errors import BadRequest, TooLarge
+from glance_common.url_filter import UrlFilter, UrlRefused
+from glance_common.url_session import FetchFailed, UrlSession
+
+LOG = logging.getLogger(__name__)
+
+
+def check_uri(url_filter: UrlFilter, field: str, uri: str) -> None:
+    """Raise BadRequest, which names ``field``, for a URL that may not be fetched: a user has no business with it."""
+    try:
+        url_filter.check(uri)
+    except UrlRefused as error:
+        raise BadRequest(f"{field}: {error}") from None
+
+
+@contextmanager
+def open_source(session: UrlSession, url_filter: UrlFilter, uri: str, *, cap: int) -> Iterator[Source]:
+    """Open what ``uri`` names within the block; ``cap`` is the largest image in bytes.
+
+    Raises BadRequest for a URL that the filter refuses now, ImportFailed when the source has no image for us, TooLarge
+    when it announces more than ``cap``. Without a Content-Length the reader of the pieces must cap (S-61).
+    """
+    check_uri(url_filter, "uri", uri)
+    try:
+        response = session.request("GET", uri)
+    except UrlRefused as error:
+        raise BadRequest(f"uri: {error}") from None
+    except FetchFailed as error:
+        # The same text for a closed port, a time out and bad TLS: it must not map networks for a stranger (S-27).
+        LOG.info("web-download: %s", error)
+        raise ImportFailed("the source does not answer") from None
+    with response:
+        if response.status_code != 200:
+            raise ImportFailed(f"the source answered with status {response.status_code} instead of the image")
+        announced = announced_size(response)
+        if announced is not None and announced > cap:
+            raise TooLarge(f"the source announces {announced} bytes; image_size_cap is {cap} bytes")
+        yield Source(pieces_of(response, announced), announced)
