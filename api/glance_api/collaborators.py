@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from glance_api.leases import LeaseKeeper
 from glance_api.permits import TransferPermits
 from glance_api.policy.enforcer import Enforcer
+from glance_api.policy.properties import PropertyProtections
 from glance_api.settings import Settings
 from glance_common.delete_queue import DeletePublisher
 from glance_common.registry_client import RegistryClient
@@ -16,7 +17,7 @@ class Glance:
     """The collaborators of one process.
 
     ``registry`` keeps the records, ``stores`` the bytes; ``deletes`` tells the scrubbers what is due; ``policy`` says
-    who may do what; ``permits`` bounds the transfers,
+    who may do what, ``protections`` with which properties (None: everybody with all); ``permits`` bounds the transfers,
     ``leases`` keeps those that run alive.
     """
 
@@ -25,5 +26,6 @@ class Glance:
     stores: Stores
     deletes: DeletePublisher
     policy: Enforcer
+    protections: PropertyProtections | None
     permits: TransferPermits
     leases: LeaseKeeper

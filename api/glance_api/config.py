@@ -57,6 +57,17 @@ API_OPTS: list[cfg.Opt] = [
         help="JSON file with additional properties of the image schema; a relative name is searched where the "
         "configuration files are.",
     ),
+    cfg.StrOpt(
+        "property_protection_file",
+        help="File that says who may create, read, update and delete which additional properties. Each section is a "
+        "regular expression that is searched in the name of the property, the first that fits decides, and without "
+        "one nobody may; its keys are create, read, update and delete. Unset: no property is protected.",
+    ),
+    cfg.StrOpt(
+        "property_protection_rule_format", default="roles", choices=["roles", "policies"],
+        help="What the values in property_protection_file are: roles with commas between them, or one policy rule "
+        "each. @ allows everybody, ! and no value nobody.",
+    ),
 ]
 
 DATA_OPTS: list[cfg.Opt] = [

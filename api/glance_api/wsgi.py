@@ -11,6 +11,7 @@ from glance_api.collaborators import Glance
 from glance_api.layers import outer
 from glance_api.leases import LeaseKeeper
 from glance_api.permits import TransferPermits
+from glance_api.policy import properties
 from glance_api.policy.enforcer import Enforcer
 from glance_api.settings import Settings
 from glance_common.config import read_secrets
@@ -45,12 +46,14 @@ def app_factory(conf: cfg.ConfigOpts) -> AppFactory:
 def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes], stopping: Callable[[], bool]) -> Glance:
     """Return the collaborators of one process; nothing runs or is connected yet. Raises ConfigError."""
     registry = connect_registry(conf, secrets)
+    policy = Enforcer(conf)
     return Glance(
         settings=Settings.from_conf(conf),
         registry=registry,
         stores=load_stores(conf, registry.stores),
         deletes=DeletePublisher(conf.transport_url),
-        policy=Enforcer(conf),
+        policy=policy,
+        protections=properties.load(conf, policy),
         permits=TransferPermits(conf.max_transfers or max(conf.threads - SPARE_THREADS, 1), stopping),
         leases=LeaseKeeper(registry.uploads, conf.upload.lease),
     )

@@ -11,8 +11,6 @@ _BROKER = "transport_url names the broker"
 _NOT_YET = "this release does not have what it belongs to"
 
 REFUSED: dict[tuple[str, str], str] = {
-    ("DEFAULT", "property_protection_file"): "property protections are not supported by this release, and ignoring "
-    "them would open what they close; remove the option to start without them",
     ("DEFAULT", "metadata_encryption_key"): "this release does not encrypt locations; remove the option to start "
     "without encryption",
 }
@@ -22,7 +20,7 @@ _LATER = {
     "DEFAULT": (
         "enable_v1_api", "image_location_quota", "user_storage_quota", "use_keystone_limits", "enabled_import_methods",
         "node_staging_uri", "worker_self_reference_url", "do_secure_hash", "http_retries", "location_strategy",
-        "property_protection_rule_format", "default_publisher_id", "disabled_notifications", "image_cache_dir",
+        "default_publisher_id", "disabled_notifications", "image_cache_dir",
         "image_cache_driver", "image_cache_sqlite_db", "image_cache_max_size", "image_cache_stall_time",
     ),
     "task": ("task_time_to_live", "work_dir"),

@@ -45,11 +45,11 @@ class _RuleSet:
 
     def __init__(self, engine: policy.Enforcer) -> None:
         self._engine = engine
-        self.attributes = {name: _attributes(engine.rules, name) for name in engine.registered_rules}
+        self.attributes = {name: _attributes(engine.rules, name) for name in engine.rules}
         self._answers: dict[tuple[Any, ...], bool] = {}
 
     def answer(self, context: RequestContext, rule: str, target: Mapping[str, Any]) -> bool:
-        """Say whether the rule allows it; LookupError for a rule that has no default."""
+        """Say whether the rule allows it; LookupError for a rule that neither the files nor a default defines."""
         names = self.attributes[rule]
         if names is None:
             return self._ask(context, rule, target)
@@ -112,6 +112,11 @@ class Enforcer:
         rules = self._current()
         return rules is not None and rules.answer(context, rule, target)
 
+    def knows(self, rule: str) -> bool:
+        """Say whether a file or a default defines ``rule``."""
+        rules = self._current()
+        return rules is not None and rule in rules.attributes
+
     def is_admin(self, context: RequestContext) -> bool:
         """Say whether the rule ``context_is_admin`` holds for the caller; this alone does not count as asking."""
         rules = self._current()
@@ -167,7 +172,9 @@ class Enforcer:
         checks = {rule.name: rule.check for rule in RULES} | policy.Rules.from_dict(rules)
         engine.set_rules(policy.Rules(checks, self._conf.oslo_policy.policy_default_rule))
         _check_references(engine)
-        _warn_of_unknown(rules, engine)
+        if not (self._conf.property_protection_file and self._conf.property_protection_rule_format == "policies"):
+            # Otherwise that file may name any of them.
+            _warn_of_unknown(rules, engine)
         return _RuleSet(engine)
 
 

@@ -4,7 +4,7 @@ Every function asks the policy before it changes anything. What the caller may n
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
@@ -35,11 +35,15 @@ class NewImage:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What an update writes: base fields by name, and the whole of the properties or tags when they change."""
+    """What an update writes: base fields by name, and the whole of the properties or tags when they change.
+
+    ``named`` are the properties that the request sets or removes, also when that changes nothing.
+    """
 
     fields: Mapping[str, Any] = field(default_factory=dict)
     properties: Mapping[str, str | None] | None = None
     tags: Collection[str] | None = None
+    named: Collection[str] = ()
 
     def document(self) -> dict[str, Any]:
         """Return the changes as the registry takes them."""
@@ -92,6 +96,8 @@ def create(glance: Glance, context: RequestContext, new: NewImage) -> Image:
     if rule is not None:
         owned = {} if owner is None else {"project_id": owner, "owner": owner}
         glance.policy.check(context, rule, {**owned, "visibility": new.fields["visibility"]})
+    if glance.protections is not None:
+        glance.protections.check_new(context, new.properties)
     _check_tag_quota(glance, new.tags)
     _check_property_quota(glance, new.properties)
     document = {
@@ -102,14 +108,19 @@ def create(glance: Glance, context: RequestContext, new: NewImage) -> Image:
         "properties": dict(new.properties),
         "tags": list(new.tags),
     }
-    return glance.registry.images.create(context, str(uuid4()), document)
+    return _readable(glance, context, glance.registry.images.create(context, str(uuid4()), document))
+
+
+def _readable(glance: Glance, context: RequestContext, image: Image) -> Image:
+    """Return the image as the caller may see it: without protected properties (S-47)."""
+    return image if glance.protections is None else glance.protections.readable(context, image)
 
 
 def show(glance: Glance, context: RequestContext, image_id: str) -> Image:
     """Return one image (API section 5); NotFound when it is absent, deleted or not visible, or policy hides it."""
     image = glance.registry.images.get(context, image_id, locations=locations.are_shown(glance.settings))
     check_image(glance, context, "get_image", image)
-    return image
+    return _readable(glance, context, image)
 
 
 def list_images(glance: Glance, context: RequestContext, query: ImageQuery) -> Page:
@@ -120,10 +131,20 @@ def list_images(glance: Glance, context: RequestContext, query: ImageQuery) -> P
     glance.policy.check(context, "get_images", project_target(context))
     if query.limit == 0:
         return Page([], None)
+    if _asks_hidden(glance, context, query):
+        # No image has a property that the caller may not read; what is left to find is whether the marker is right.
+        query = replace(query, limit=0, properties={})
     found = glance.registry.images.list(context, _registry_query(query, locations.are_shown(glance.settings)))
     shown = glance.policy.allowed_images(context, "get_image", found)
     is_full = len(found) == query.limit
-    return Page(shown, shown[-1].id if is_full and shown else None)
+    return Page(
+        [_readable(glance, context, image) for image in shown], shown[-1].id if is_full and shown else None
+    )
+
+
+def _asks_hidden(glance: Glance, context: RequestContext, query: ImageQuery) -> bool:
+    protections = glance.protections
+    return protections is not None and not all(protections.allows(context, "read", name) for name in query.properties)
 
 
 def _registry_query(query: ImageQuery, with_locations: bool) -> dict[str, Any]:
@@ -153,18 +174,35 @@ def update(glance: Glance, context: RequestContext, image_id: str, change: Calla
     for _ in range(UPDATE_TRIES):
         image = glance.registry.images.get(context, image_id)
         check_image(glance, context, "modify_image", image)
-        changes = change(image)
+        changes = _protected(glance, context, image, change(_readable(glance, context, image)))
         _check_rights(glance, context, image, changes)
         _check_quotas(glance, image, changes)
         document = changes.document()
         if not document:
-            return show(glance, context, image_id) if locations.are_shown(glance.settings) else image
+            return _after(glance, context, image)
         try:
             changed = glance.registry.images.update(context, image_id, str(uuid4()), image.row_version, document)
         except VersionConflict:
             continue
-        return show(glance, context, image_id) if locations.are_shown(glance.settings) else changed
+        return _after(glance, context, changed)
     raise Conflict(f"image {image_id} was changed by others all the time; try again")
+
+
+def _after(glance: Glance, context: RequestContext, image: Image) -> Image:
+    """Return the image as it is shown after an update, with its locations when these are shown at all."""
+    if locations.are_shown(glance.settings):
+        return show(glance, context, image.id)
+    return _readable(glance, context, image)
+
+
+def _protected(glance: Glance, context: RequestContext, image: Image, changes: Changes) -> Changes:
+    """Return the changes of what the caller sees as changes of the image; Forbidden for a protected property (S-47)."""
+    if glance.protections is None or (changes.properties is None and not changes.named):
+        return changes
+    readable = _readable(glance, context, image).properties
+    wanted = readable if changes.properties is None else changes.properties
+    whole = glance.protections.checked(context, image.properties, wanted, changes.named)
+    return replace(changes, properties=whole if whole != image.properties else None)
 
 
 def _check_rights(glance: Glance, context: RequestContext, image: Image, changes: Changes) -> None:

@@ -143,7 +143,8 @@ def apply(image: Image, operations: Sequence[Operation], schema: ImageSchema) ->
             else:
                 properties[name] = value
     tags = wire.unique(base.pop("tags")) if "tags" in base else None
-    return Changes(base, properties if properties != image.properties else None, tags)
+    named = {operation.name for operation in operations if not schema.is_base(operation.name)}
+    return Changes(base, properties if properties != image.properties else None, tags, named)
 
 
 def _check_presence(operation: Operation, properties: dict[str, str | None]) -> None:

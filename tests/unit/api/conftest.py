@@ -15,6 +15,7 @@ from glance_api import config as api_config
 from glance_api import policy
 from glance_api.app import create_app
 from glance_api.collaborators import Glance
+from glance_api.policy import properties
 from glance_api.policy.enforcer import Enforcer
 from glance_api.settings import Settings
 from glance_common import config
@@ -68,12 +69,14 @@ def make_api() -> Callable[..., Api]:
         conf = conf or make_conf({name.replace("__", "."): value for name, value in options.items()})
         registry, published = FakeRegistry(), []
         deletes = SimpleNamespace(publish=lambda ids, _request_id: published.extend(ids))
+        enforcer = Enforcer(conf)
         glance = Glance(
             settings=Settings.from_conf(conf),
             registry=registry,
             stores=SimpleNamespace(ids=("fast", "slow"), get=FakeStore),
             deletes=deletes,
-            policy=Enforcer(conf),
+            policy=enforcer,
+            protections=properties.load(conf, enforcer),
             permits=None,
             leases=None,
         )

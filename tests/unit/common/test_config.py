@@ -84,7 +84,7 @@ def test_options_without_effect_say_why(load):
     ]
 
 
-@pytest.mark.parametrize("name", ["property_protection_file", "metadata_encryption_key"])
+@pytest.mark.parametrize("name", ["metadata_encryption_key"])
 def test_what_would_be_believed_to_protect_stops_the_start(load, name):
     with pytest.raises(config.ConfigError, match=f"{name} = \\*\\*\\*: .*remove the option"):
         load(f"[DEFAULT]\n{name} = something\n")
