@@ -6,7 +6,7 @@ The table holds what the daemons share as well; the options of a store are in it
 from oslo_config import cfg, types
 
 from glance_api.layers import cors_opts
-from glance_common import config, server
+from glance_common import config, profiling, server
 from glance_common.config import OptionTable
 from glance_common.stores import loader
 
@@ -164,5 +164,6 @@ def list_opts() -> OptionTable:
         ("paste_deploy", PASTE_OPTS),
         ("healthcheck", HEALTHCHECK_OPTS),
         ("cors", cors_opts()),
+        ("profiler", profiling.OPTS),
         *loader.list_opts(),
     ]

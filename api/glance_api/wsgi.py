@@ -14,6 +14,7 @@ from glance_api.permits import TransferPermits
 from glance_api.policy import properties
 from glance_api.policy.enforcer import Enforcer
 from glance_api.settings import Settings
+from glance_common import profiling
 from glance_common.config import read_secrets
 from glance_common.delete_queue import DeletePublisher
 from glance_common.registry_client import RegistryClient, connect
@@ -32,13 +33,15 @@ def app_factory(conf: cfg.ConfigOpts) -> AppFactory:
     secrets = read_secrets(conf.registry.context_secret_file)
     layer = choose(conf).layer
     create_app(build(conf, secrets, lambda: False), layer, outer(conf))
+    profiling.layer(conf, "api")
 
     def make(state: ServerState) -> Flask:
         glance = build(conf, secrets, state.stopping.is_set)
         glance.deletes.start()
         state.at_stop(glance.registry.close)
         state.at_stop(glance.deletes.stop)
-        return create_app(glance, layer, outer(conf))
+        profiled = profiling.layer(conf, "api")
+        return create_app(glance, lambda app: profiled(layer(app)), outer(conf))
 
     return make
 

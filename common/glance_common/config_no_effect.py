@@ -68,7 +68,7 @@ NO_EFFECT: dict[tuple[str, str], str] = {
     ("glance_store", "store_capabilities_update_min_interval"): "capabilities of a store do not change",
     ("paste_deploy", "flavor"): "the registry and the scrubber know callers by their signature alone",
     ("paste_deploy", "config_file"): "the pipeline is chosen by [paste_deploy] flavor alone",
-    ("profiler", "*"): "there is no profiler",
+    ("profiler", "trace_sqlalchemy"): "spans end at the registry",
     ("oslo_concurrency", "*"): "no lock files are used",
     ("wsgi", "task_pool_threads"): "see threads",
     ("wsgi", "python_interpreter"): "the service runs its own workers",

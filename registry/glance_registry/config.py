@@ -2,7 +2,7 @@
 
 from oslo_config import cfg
 
-from glance_common import config, server
+from glance_common import config, profiling, server
 from glance_common.config import OptionTable
 from glance_common.stores import loader
 
@@ -35,6 +35,7 @@ def list_opts() -> OptionTable:
         ),
         *database_opts(),
         ("registry", config.REGISTRY_OPTS),
+        ("profiler", profiling.OPTS),
     ]
 
 

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from flask import Flask
 from oslo_config import cfg
 
+from glance_common import profiling
 from glance_common.config import ConfigError, read_secrets
 from glance_common.context import ContextSigner
 from glance_common.errors import Unavailable
@@ -20,11 +21,14 @@ def app_factory(conf: cfg.ConfigOpts) -> AppFactory:
     secrets = read_secrets(conf.registry.context_secret_file)
     url = database_url(conf)
     settings = engine_settings(conf)
+    profiling.layer(conf, "registry")
 
     def make(state: ServerState) -> Flask:
         engine = make_engine(url, settings)
         state.at_stop(engine.dispose)
-        return create_app(engine, ContextSigner(secrets))
+        app = create_app(engine, ContextSigner(secrets))
+        app.wsgi_app = profiling.layer(conf, "registry")(app.wsgi_app)  # type: ignore[method-assign]  # as Flask documents it
+        return app
 
     return make
 

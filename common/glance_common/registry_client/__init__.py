@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from oslo_config import cfg
 
 from glance_common.context import ContextSigner
+from glance_common.profiling import trace_headers
 from glance_common.registry_client.deletions import DeletionsClient
 from glance_common.registry_client.http import RegistryHttp, Timeouts
 from glance_common.registry_client.images import ImagesClient
@@ -59,5 +60,6 @@ def connect(conf: cfg.ConfigOpts, secrets: Sequence[bytes], *, pool_size: int = 
         timeouts=Timeouts(read=timeout),
         tls=client_tls(conf),
         pool_size=pool_size,
+        extra_headers=trace_headers(conf) if "profiler" in conf else None,
     )
     return over(http)

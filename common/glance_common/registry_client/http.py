@@ -6,7 +6,7 @@ registry answers with the row when the write happened already, and ends as Outco
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -57,11 +57,13 @@ class RegistryHttp:
         timeouts: Timeouts | None = None,
         tls: Tls | None = None,
         pool_size: int = 32,
+        extra_headers: Callable[[], Mapping[str, str]] | None = None,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._signer = signer
         self._timeouts = timeouts or Timeouts()
         self._tls = tls or Tls()
+        self._extra_headers = extra_headers
         self.session = requests.Session()
         self.session.trust_env = False
         self.session.mount(self._base_url + "/", HTTPAdapter(pool_connections=1, pool_maxsize=pool_size))
@@ -128,6 +130,8 @@ class RegistryHttp:
         request.headers = CaseInsensitiveDict(
             {HEADER: self._signer.sign(context, method, target), REQUEST_ID: context.request_id, "Accept": "*/*"}
         )
+        if self._extra_headers is not None:
+            request.headers.update(self._extra_headers())
         request.body = data
         if data is not None:
             request.headers["Content-Type"] = "application/json"

@@ -1,0 +1,43 @@
+"""The API for a WSGI server of the operator's own choice, where ``glance-api`` itself does not run.
+
+    gunicorn --threads 32 'glance_api.external:application()'
+
+Each worker process must make its own application, after the fork: a server that loads it once and forks then would
+share connections and lose the background threads. What only our own server does is missing: sockets are not watched for
+slow clients, a stop does not wait for transfers, files are sent by the kernel only where the server has a file wrapper.
+"""
+
+import atexit
+import logging
+from wsgiref.types import WSGIApplication
+
+from glance_api.auth import choose
+from glance_api.cli import PROG, load, warnings
+from glance_api.wsgi import app_factory
+from glance_common import log
+from glance_common.config import ConfigError
+from glance_common.server import ServerState
+
+LOG = logging.getLogger(__name__)
+
+
+def application() -> WSGIApplication:
+    """Return the application for the configuration in its usual places (``OS_GLANCE_CONFIG_DIR``, ``/etc/glance``).
+
+    Raises ConfigError as ``glance-api`` does. Where nobody is authenticated ``allow_insecure_bind`` must be set,
+    because the address is the server's choice and cannot be checked here.
+    """
+    conf = load([])
+    log.setup(conf, PROG)
+    flavor = choose(conf)
+    if not (flavor.authenticates or conf.allow_insecure_bind):
+        raise ConfigError(
+            "DEFAULT", "allow_insecure_bind", False,
+            f"must be true under flavor {flavor.name or 'none'} and a foreign server, whose address nobody checks",
+        )
+    for line in [*flavor.warnings(), *warnings(conf)]:
+        LOG.warning("%s", line)
+    state = ServerState()
+    app = app_factory(conf)(state)
+    atexit.register(state.close)
+    return app

@@ -1,0 +1,66 @@
+"""One request traced through API and registry by OSProfiler, with the spans in a real Redis."""
+
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+from osprofiler import profiler, web
+from redis import Redis
+from tests.e2e.calls import Caller, wait_for
+from tests.support import redis
+from tests.support.daemons import Services
+
+pytestmark = pytest.mark.timeout(300)
+
+KEY = "the key of this test"
+
+
+@pytest.fixture(scope="module")
+def spans(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of the Redis that takes the spans."""
+    with redis.running(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def services(deploy: Callable[..., Services], spans: str) -> Services:
+    """A deployment that traces."""
+    traced = {"profiler": {"enabled": True, "hmac_keys": f"old, {KEY}", "connection_string": spans}}
+    return deploy(api=traced, registry=traced)
+
+
+def headers(key: str) -> dict[str, str]:
+    profiler.init(key)
+    try:
+        return web.get_trace_id_headers()
+    finally:
+        profiler.clean()
+
+
+def keys(spans: str) -> list[bytes]:
+    with Redis.from_url(spans) as client:
+        found: list[bytes] = client.keys("osprofiler_opt:*")
+        return found
+
+
+def test_a_signed_trace_goes_through_both_services(services: Services, spans: str):
+    caller = Caller(services.api.url)
+    caller.call("GET", "/v2/images", 200)
+    caller.call("GET", "/v2/images", 200, headers=headers("a foreign key"))
+    assert keys(spans) == [], "only requests that were signed with a key of ours are traced"
+    caller.call("GET", "/v2/images", 200, headers=headers(KEY))
+    [key] = wait_for(lambda: keys(spans), "the trace")
+    with Redis.from_url(spans) as client:
+        points = [json.loads(text) for text in client.lrange(key, 0, -1)]
+    started = {point["service"]: point for point in points if point["name"] == "wsgi-start"}
+    assert started.keys() == {"api", "registry"}
+    assert started["registry"]["parent_id"] == started["api"]["trace_id"]
+    assert started["registry"]["info"]["request"]["path"].startswith("/v1/images")
+
+
+def test_a_dead_place_for_spans_harms_no_request(services: Services):
+    dead = {"enabled": True, "hmac_keys": KEY, "connection_string": "redis://127.0.0.1:1"}
+    services.api.configure({**services.api.options, "profiler": dead})
+    services.api.restart()
+    Caller(services.api.url).call("GET", "/v2/images", 200, headers=headers(KEY))
+    assert "a span of the profiler was lost" in services.api.said()
