@@ -1,4 +1,4 @@
-"""The status machines of images and locations: the only tables of what may follow what.
+"""The status machines of images, locations and operations: the only tables of what may follow what.
 
 Applied by the registry as compare-and-set; everybody else only names states.
 """
@@ -27,6 +27,8 @@ class LocationStatus(StrEnum):
     """An attempt is writing; its lease says whether it still lives."""
     ACTIVE = "active"
     """The bytes are durable and belong to an image that can be read."""
+    STAGED = "staged"
+    """The bytes wait in a staging store for an import; nobody downloads them."""
     PENDING_DELETE = "pending_delete"
     """The image was deleted; the bytes wait for a scrubber."""
     DELETING = "deleting"
@@ -39,7 +41,16 @@ class LocationStatus(StrEnum):
     """Removal failed too often; an operator lists and replays it."""
 
 
-_I, _L = ImageStatus, LocationStatus
+class OperationStatus(StrEnum):
+    """Status of a background operation, which is a task of the API (lifecycle section 6)."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    SUCCESS = "success"
+    FAILURE = "failure"
+
+
+_I, _L, _O = ImageStatus, LocationStatus, OperationStatus
 
 IMAGE_TRANSITIONS: dict[ImageStatus, frozenset[ImageStatus]] = {
     _I.QUEUED: frozenset(
@@ -57,13 +68,23 @@ IMAGE_TRANSITIONS: dict[ImageStatus, frozenset[ImageStatus]] = {
 }
 
 LOCATION_TRANSITIONS: dict[LocationStatus, frozenset[LocationStatus]] = {
-    _L.WRITING: frozenset({_L.ACTIVE, _L.REAPING, _L.PENDING_DELETE}),
-    _L.ACTIVE: frozenset({_L.PENDING_DELETE}),
+    _L.WRITING: frozenset({_L.ACTIVE, _L.STAGED, _L.REAPING, _L.PENDING_DELETE}),
+    # Straight to deleting: taken from an image that stays, so that no restore may bring it back.
+    _L.ACTIVE: frozenset({_L.PENDING_DELETE, _L.DELETING}),
+    _L.STAGED: frozenset({_L.DELETING}),
     _L.PENDING_DELETE: frozenset({_L.DELETING, _L.ACTIVE}),
     _L.DELETING: frozenset({_L.DELETED, _L.FAILED}),
     _L.REAPING: frozenset({_L.DELETED, _L.FAILED}),
     _L.FAILED: frozenset({_L.DELETING, _L.REAPING}),
     _L.DELETED: frozenset(),
+}
+
+OPERATION_TRANSITIONS: dict[OperationStatus, frozenset[OperationStatus]] = {
+    _O.PENDING: frozenset({_O.PROCESSING, _O.FAILURE}),
+    # Back to pending when a process that stops gives its work to others.
+    _O.PROCESSING: frozenset({_O.PENDING, _O.SUCCESS, _O.FAILURE}),
+    _O.SUCCESS: frozenset(),
+    _O.FAILURE: frozenset(),
 }
 
 

@@ -6,7 +6,20 @@ from werkzeug.routing import BaseConverter
 
 from glance_common.context import ContextSigner
 from glance_registry import hooks
-from glance_registry.views import deletions, health, images, members, parsing, removal, stores, tags, uploads
+from glance_registry.views import (
+    deletions,
+    health,
+    images,
+    members,
+    operations,
+    parsing,
+    removal,
+    steps,
+    stores,
+    tags,
+    tasks,
+    uploads,
+)
 
 MAX_BODY = 16 * 2**20
 """Bytes of a request body: far above any image document, far below what would hurt."""
@@ -17,6 +30,9 @@ BLUEPRINTS = (
     tags.blueprint,
     members.blueprint,
     uploads.blueprint,
+    operations.blueprint,
+    steps.blueprint,
+    tasks.blueprint,
     removal.blueprint,
     deletions.blueprint,
     stores.blueprint,

@@ -8,6 +8,9 @@ look longer than it is, never shorter.
 What a row says beside its status:
 
 - ``on_fail`` is set from the start of an attempt until its commit: null means that the bytes were once complete.
+- ``operation`` is set while a background operation may still take the copy back, and stays on what it took back.
+- ``discarded`` marks what was taken from an image that lived on, and ``staging`` what never was data of one: both are
+  removed whatever becomes of the image, and a restore looks past them.
 - ``lease_until`` is set while somebody holds the row: a writer (status ``writing``, or ``pending_delete`` when the
   image was deleted under its hands), or the claim ``token``. Null together with a token means that the claim is over.
 """
@@ -22,6 +25,9 @@ from glance_common.context import RequestContext
 from glance_common.status import ImageStatus, LocationStatus, location_may_become, may_become
 from glance_registry.db.tables import images, locations
 from glance_registry.documents import image_document
+
+NO_DATA: dict[str, None] = dict.fromkeys(("size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value"))
+"""What an image says of its data when it has none."""
 
 _WAITING = (
     LocationStatus.WRITING,
@@ -75,14 +81,44 @@ def set_image(connection: sa.Connection, image: sa.Row[Any], new: ImageStatus, *
         raise status_conflict(old, new)
 
 
+def change_image(connection: sa.Connection, image: sa.Row[Any], **values: Any) -> None:
+    """Change columns of a locked image; its status stays."""
+    update = sa.update(images).where(images.c.id == image.id)
+    connection.execute(
+        update.values(updated_at=sa.func.now(), row_version=images.c.row_version + 1, **values)
+    )
+
+
 def fail_image(connection: sa.Connection, image: sa.Row[Any], location: sa.Row[Any]) -> None:
     """Give the image of a failed or dead attempt the status that the attempt named for this case.
 
-    Nothing happens to an image that is not waiting for this attempt any more. Size and virtual size go back to unknown
-    (lifecycle section 2).
+    Nothing happens to an image that is not waiting for this attempt any more, or that waits for an operation, which
+    may try again. Size and virtual size go back to unknown (lifecycle section 2).
     """
-    if image.status == ImageStatus.SAVING:
+    waiting = ImageStatus.UPLOADING if location.staging else ImageStatus.SAVING
+    if location.operation is None and image.status == waiting:
         set_image(connection, image, ImageStatus(location.on_fail), size=None, virtual_size=None)
+
+
+def discard_staged(connection: sa.Connection, image_id: str) -> None:
+    """Give what is staged of a locked image to removal."""
+    _discard(connection, locations.c.image_id == image_id, locations.c.status == LocationStatus.STAGED)
+
+
+def discard_copies(connection: sa.Connection, operation_id: str) -> None:
+    """Give the copies that an operation made and did not keep to removal; its image is locked.
+
+    What it is still writing keeps its lease: it can never be committed, and the reaper finds it.
+    """
+    _discard(connection, locations.c.operation == operation_id, locations.c.status == LocationStatus.ACTIVE)
+
+
+def _discard(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> None:
+    connection.execute(
+        sa.update(locations)
+        .where(*conditions)
+        .values(status=LocationStatus.DELETING, discarded=True, not_before=sa.func.now())
+    )
 
 
 def set_location(connection: sa.Connection, location: sa.Row[Any], new: LocationStatus, **values: Any) -> None:

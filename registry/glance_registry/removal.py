@@ -11,13 +11,20 @@ import sqlalchemy as sa
 
 from glance_common import errors
 from glance_common.context import RequestContext
-from glance_common.status import ImageStatus, LocationStatus, location_sources, may_become
-from glance_registry import owners
+from glance_common.status import (
+    ImageStatus,
+    LocationStatus,
+    OperationStatus,
+    location_sources,
+    may_become,
+)
+from glance_registry import import_properties, operation_rows, owners
 from glance_registry.db.tables import images, locations
 from glance_registry.documents import no_image
 from glance_registry.visibility import visible_to
 
 _HIDDEN = (ImageStatus.PENDING_DELETE, ImageStatus.DELETED)
+_BACK_TO = {ImageStatus.UPLOADING: ImageStatus.QUEUED, ImageStatus.IMPORTING: ImageStatus.QUEUED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +48,21 @@ def delete(connection: sa.Connection, context: RequestContext, image_id: str, as
     if image is None:
         raise no_image(image_id)
     if image.status not in _HIDDEN:
-        image_status = _hide(connection, context, image, asked)
+        if image.protected:
+            raise errors.Forbidden(f"Image {image.id} is protected and cannot be deleted.")
+        image_status = hide(connection, context, image, asked)
     else:
         image_status = ImageStatus(image.status)
     return _due_now(connection, image_id) if image_status is ImageStatus.PENDING_DELETE else []
 
 
-def _hide(connection: sa.Connection, context: RequestContext, image: sa.Row[Any], asked: Delete) -> ImageStatus:
-    if image.protected:
-        raise errors.Forbidden(f"Image {image.id} is protected and cannot be deleted.")
+def hide(connection: sa.Connection, context: RequestContext, image: sa.Row[Any], asked: Delete) -> ImageStatus:
+    """Hide a locked image, end what works on it, and return its new status.
+
+    What was staged or only lent to an operation goes to removal at once: no restore brings it back.
+    """
+    _cancel_operation(connection, image)
+    owners.discard_staged(connection, image.id)
     rows = owners.lock_locations(connection, image.id)
     has_bytes = any(row.status != LocationStatus.DELETED for row in rows)
     status = ImageStatus.PENDING_DELETE if has_bytes else ImageStatus.DELETED
@@ -59,6 +72,7 @@ def _hide(connection: sa.Connection, context: RequestContext, image: sa.Row[Any]
         delayed=asked.delayed,
         status_before_delete=image.status,
         write_attempt=asked.attempt,
+        properties=import_properties.ended(image.properties),
     )
     if not has_bytes:
         return status
@@ -78,6 +92,14 @@ def _hide(connection: sa.Connection, context: RequestContext, image: sa.Row[Any]
     return status
 
 
+def _cancel_operation(connection: sa.Connection, image: sa.Row[Any]) -> None:
+    operation = operation_rows.lock_live_of(connection, image.id)
+    if operation is not None:
+        message = "the image was deleted"
+        operation_rows.end(connection, operation, OperationStatus.FAILURE, message, cancelled=True)
+        owners.discard_copies(connection, operation.id)
+
+
 def _due_now(connection: sa.Connection, image_id: str) -> list[str]:
     due = (
         sa.select(locations.c.id)
@@ -91,6 +113,7 @@ def _due_now(connection: sa.Connection, image_id: str) -> list[str]:
 def restore(connection: sa.Connection, context: RequestContext, image_id: str, attempt: str) -> None:
     """Bring an image back to the status before its delete, with locations, properties, tags and members (S-74).
 
+    An image that was staged or being imported comes back queued, without what there was of its data.
     All or nothing: raises Conflict when it is not waiting for removal, when its data were never complete, or when the
     removal of any of its data has begun. Raises NotFound for an unknown image, Forbidden unless ``context`` is an
     administrator.
@@ -109,8 +132,10 @@ def restore(connection: sa.Connection, context: RequestContext, image_id: str, a
         # What a dead upload left in a row of its own still waits for the reaper.
         if row.status == LocationStatus.PENDING_DELETE and row.on_fail is None:
             owners.set_location(connection, row, LocationStatus.ACTIVE, not_before=None, request_id=None)
+    no_data = owners.NO_DATA if before is ImageStatus.QUEUED else {}
     owners.set_image(
-        connection, image, before, deleted_at=None, status_before_delete=None, delayed=False, write_attempt=attempt
+        connection, image, before,
+        deleted_at=None, status_before_delete=None, delayed=False, write_attempt=attempt, **no_data,
     )
 
 
@@ -118,7 +143,7 @@ def _status_to_restore(image: sa.Row[Any]) -> ImageStatus:
     status = ImageStatus(image.status)
     if status is not ImageStatus.PENDING_DELETE:
         raise errors.Conflict(f"image {image.id} is {status}, only pending_delete can be restored", reason=str(status))
-    before = ImageStatus(image.status_before_delete)
+    before = _BACK_TO.get(image.status_before_delete, ImageStatus(image.status_before_delete))
     if not may_become(status, before):
         raise errors.Conflict(
             f"image {image.id} was {before} when it was deleted, its data were never complete", reason=str(before)
@@ -129,11 +154,13 @@ def _status_to_restore(image: sa.Row[Any]) -> ImageStatus:
 def _check_restorable(image: sa.Row[Any], rows: list[sa.Row[Any]]) -> None:
     """Raise Conflict when data that the image had at its delete are being removed or gone.
 
-    Rows of attempts that never committed were not the image's data, nor were rows removed before the delete.
+    Rows of attempts that never committed were not the image's data, nor were staged or discarded rows and rows
+    removed before the delete.
     """
     for row in rows:
         was_removed_before = row.status == LocationStatus.DELETED and row.deleted_at < image.deleted_at
-        if row.on_fail is not None or was_removed_before or row.status == LocationStatus.PENDING_DELETE:
+        was_no_data = row.on_fail is not None or row.staging or row.discarded
+        if was_no_data or was_removed_before or row.status == LocationStatus.PENDING_DELETE:
             continue
         raise errors.Conflict(
             f"the data of image {image.id} in store {row.store} are {row.status}, it cannot be restored whole",

@@ -12,12 +12,14 @@ import sqlalchemy as sa
 
 from glance_common import errors
 from glance_common.context import RequestContext
+from glance_common.operation import STAGE_HOST_PROPERTY, Held
 from glance_common.status import ImageStatus, LocationStatus
-from glance_registry import owners
+from glance_registry import import_properties, operation_rows, owners
 from glance_registry.db.tables import images, locations
 from glance_registry.documents import no_image
 from glance_registry.visibility import visible_to
 
+_WITHOUT_DATA = (ImageStatus.IMPORTING, ImageStatus.SAVING)
 _REMOVABLE = (LocationStatus.REAPING, LocationStatus.DELETING)
 
 
@@ -30,6 +32,10 @@ class Begin:
     size: int | None
     lease: float
     on_fail: ImageStatus
+    staging: bool = False
+    """The store is a staging store: the bytes wait there for an import."""
+    operation: Held | None = None
+    """In whose hands the image is, when a background operation writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +50,27 @@ class Content:
     metadata: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a commit beyond a plain upload says.
+
+    ``operation`` writes; with ``activate`` the copy is the image's for good, otherwise only when the operation
+    succeeds. ``stage_host`` is where clients find the host of staged data.
+    """
+
+    operation: Held | None = None
+    activate: bool = True
+    stage_host: str | None = None
+
+
+PLAIN = Terms()
+
+
 def start(connection: sa.Connection, context: RequestContext, image_id: str, begin: Begin) -> sa.Row[Any]:
     """Take the image ``queued -> saving`` and return the new location row, which owns the bytes to come.
 
+    With ``staging`` it is ``queued -> uploading``, without need of formats. An image in the hands of an operation
+    keeps its status; Gone when it is in the hands of another.
     Raises NotFound for an image that ``context`` does not see, StatusConflict unless it is queued, BadRequest without
     its formats (spec: PUT file), Gone when this attempt is over already.
     """
@@ -56,10 +80,7 @@ def start(connection: sa.Connection, context: RequestContext, image_id: str, beg
     known = connection.execute(sa.select(locations).where(locations.c.attempt == begin.attempt)).one_or_none()
     if known is not None:
         return _begun_before(connection, image, known, begin)
-    owners.set_image(connection, image, ImageStatus.SAVING)
-    for field, value in (("disk_format", image.disk_format), ("container_format", image.container_format)):
-        if value is None:
-            raise errors.BadRequest(f"{field} must be set before data can be uploaded", field=field)
+    _take_image(connection, image, begin)
     insert = sa.insert(locations).values(
         id=str(uuid4()),
         image_id=image.id,
@@ -70,8 +91,22 @@ def start(connection: sa.Connection, context: RequestContext, image_id: str, beg
         attempt=begin.attempt,
         on_fail=begin.on_fail,
         lease_until=owners.after(begin.lease),
+        staging=begin.staging,
+        operation=None if begin.operation is None else begin.operation.operation,
     )
     return connection.execute(insert.returning(locations)).one()
+
+
+def _take_image(connection: sa.Connection, image: sa.Row[Any], begin: Begin) -> None:
+    if begin.operation is not None:
+        operation_rows.check_held(connection, image.id, begin.operation)
+    else:
+        owners.set_image(connection, image, ImageStatus.UPLOADING if begin.staging else ImageStatus.SAVING)
+    if begin.staging:
+        return
+    for field, value in (("disk_format", image.disk_format), ("container_format", image.container_format)):
+        if value is None:
+            raise errors.BadRequest(f"{field} must be set before data can be uploaded", field=field)
 
 
 def _begun_before(
@@ -124,30 +159,79 @@ def renew(connection: sa.Connection, attempt: str, lease: float) -> None:
     raise _unknown(attempt) if row is None else _gone(row, ImageStatus(row.image_status))
 
 
-def commit(connection: sa.Connection, attempt: str, content: Content) -> str:
+def commit(connection: sa.Connection, attempt: str, content: Content, terms: Terms = PLAIN) -> str:
     """Make the location and its image active in one step; return the image's id.
 
+    Staged data make the location ``staged`` and leave the image's status; so does a copy that is not to activate.
     An expired lease is no obstacle as long as nobody reaped the attempt. Raises Gone when the image was deleted or the
     attempt was aborted or reaped; then the caller asks ``abort`` whether it may remove its bytes.
     """
     image, location = _lock(connection, attempt)
     if location.on_fail is None:
         return str(image.id)
-    if location.status != LocationStatus.WRITING or image.status != ImageStatus.SAVING:
+    if location.status != LocationStatus.WRITING:
         raise _over(location, image)
+    if location.operation is not None:
+        _commit_copy(connection, image, location, content, terms)
+    elif image.status != (ImageStatus.UPLOADING if location.staging else ImageStatus.SAVING):
+        raise _over(location, image)
+    elif location.staging:
+        host = {} if terms.stage_host is None else {STAGE_HOST_PROPERTY: terms.stage_host}
+        owners.change_image(connection, image, size=content.size, properties={**image.properties, **host})
+    else:
+        owners.set_image(connection, image, ImageStatus.ACTIVE, **_data_of(content))
     owners.set_location(
-        connection, location, LocationStatus.ACTIVE,
+        connection, location, LocationStatus.STAGED if location.staging else LocationStatus.ACTIVE,
         size=content.size, metadata=content.metadata, lease_until=None, on_fail=None,
-    )
-    owners.set_image(
-        connection, image, ImageStatus.ACTIVE,
-        size=content.size,
-        virtual_size=content.virtual_size,
-        checksum=content.checksum,
-        os_hash_algo=content.os_hash_algo,
-        os_hash_value=content.os_hash_value,
+        operation=None if terms.activate else location.operation,
     )
     return str(image.id)
+
+
+def _commit_copy(
+    connection: sa.Connection, image: sa.Row[Any], location: sa.Row[Any], content: Content, terms: Terms
+) -> None:
+    """Write to the image what a new copy of an operation changes there; raise Gone when the operation lost it.
+
+    The first copy says what the data are, every other one must be the same: Conflict when it is not.
+    """
+    if terms.operation is None or terms.operation.operation != location.operation:
+        raise operation_rows.lost(location.operation)
+    operation_rows.check_held(connection, image.id, terms.operation)
+    if location.staging:
+        return
+    values: dict[str, Any] = {"properties": import_properties.stored(image.properties, location.store)}
+    if image.checksum is None and image.os_hash_value is None and image.status in _WITHOUT_DATA:
+        values |= _data_of(content)
+        values["virtual_size"] = image.virtual_size if content.virtual_size is None else content.virtual_size
+    else:
+        _check_same(image, content)
+    if terms.activate and image.status in _WITHOUT_DATA:
+        owners.set_image(connection, image, ImageStatus.ACTIVE, **values)
+    else:
+        owners.change_image(connection, image, **values)
+
+
+def _data_of(content: Content) -> dict[str, Any]:
+    return {
+        "size": content.size,
+        "virtual_size": content.virtual_size,
+        "checksum": content.checksum,
+        "os_hash_algo": content.os_hash_algo,
+        "os_hash_value": content.os_hash_value,
+    }
+
+
+def _check_same(image: sa.Row[Any], content: Content) -> None:
+    pairs = [("size", content.size), ("checksum", content.checksum)]
+    if content.os_hash_algo == image.os_hash_algo:
+        pairs.append(("os_hash_value", content.os_hash_value))
+    for name, found in pairs:
+        known = getattr(image, name)
+        if known is not None and found != known:
+            raise errors.Conflict(
+                f"{name} of the copy is {found}, of image {image.id} it is {known}", reason="differs"
+            )
 
 
 def abort(connection: sa.Connection, attempt: str, lease: float, error: str | None) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from glance_common.registry_client.deletions import DeletionsClient
 from glance_common.registry_client.http import RegistryHttp, Timeouts
 from glance_common.registry_client.images import ImagesClient
 from glance_common.registry_client.members import MembersClient
+from glance_common.registry_client.operations import OperationsClient
 from glance_common.registry_client.stores import StoresClient
 from glance_common.registry_client.tls import client_tls
 from glance_common.registry_client.uploads import UploadsClient
@@ -28,6 +29,7 @@ class RegistryClient:
     members: MembersClient
     uploads: UploadsClient
     deletions: DeletionsClient
+    operations: OperationsClient
     stores: StoresClient
 
     def close(self) -> None:
@@ -43,6 +45,7 @@ def over(http: RegistryHttp) -> RegistryClient:
         members=MembersClient(http),
         uploads=UploadsClient(http),
         deletions=DeletionsClient(http),
+        operations=OperationsClient(http),
         stores=StoresClient(http),
     )
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from glance_common.context import RequestContext
 from glance_common.image import Deletion, Image, ImageLocation, Upload
+from glance_common.operation import Held
 from glance_common.registry_client.http import RegistryHttp, segment
 from glance_common.status import ImageStatus
 
@@ -30,13 +31,20 @@ class UploadsClient:
         size: int | None,
         lease: int,
         on_fail: ImageStatus = ImageStatus.QUEUED,
+        staging: bool = False,
+        operation: Held | None = None,
     ) -> Upload:
         """Take the image from ``queued`` to ``saving`` and return what to write where.
 
+        With ``staging``, to ``uploading``: ``store`` is a staging store. For an ``operation`` the image keeps its
+        status, and after a failure too: the end of the operation decides.
         ``size`` is the announced number of bytes, ``lease`` seconds, ``on_fail`` the image's status after a failure.
         Raises NotFound, StatusConflict, BadRequest for an image without formats, Gone for an attempt that is over.
         """
-        body = {"attempt": attempt, "store": store, "size": size, "lease": lease, "on_fail": on_fail}
+        body = {
+            "attempt": attempt, "store": store, "size": size, "lease": lease, "on_fail": on_fail, "staging": staging,
+            "operation": _held(operation),
+        }
         answer = self._http.call(context, "POST", f"/v1/images/{segment(image_id)}/uploads", body)
         location = answer["location"]
         return Upload(
@@ -60,10 +68,16 @@ class UploadsClient:
         os_hash_value: str | None,
         virtual_size: int | None,
         metadata: dict[str, Any],
+        operation: Held | None = None,
+        activate: bool = True,
+        stage_host: str | None = None,
     ) -> Image:
         """Make the stored bytes the data of the image, which becomes active; sizes are bytes.
 
-        Raises Gone when the image was deleted or the attempt aborted or reaped, OutcomeUnknown without a clear answer.
+        Staged bytes become ``staged``, and the image stays; ``stage_host`` is shown as os_glance_stage_host. A copy of
+        an ``operation`` without ``activate`` is taken back unless the operation succeeds, and the image does not become
+        active by it. Raises Gone when the image was deleted, the attempt aborted or reaped, or the operation lost,
+        Conflict with the reason ``differs`` when the image has other data, OutcomeUnknown without a clear answer.
         """
         body = {
             "size": size,
@@ -72,6 +86,9 @@ class UploadsClient:
             "os_hash_value": os_hash_value,
             "virtual_size": virtual_size,
             "metadata": metadata,
+            "operation": _held(operation),
+            "activate": activate,
+            "stage_host": stage_host,
         }
         return Image.from_document(self._http.call(context, "POST", f"{_path(attempt)}/commit", body)["image"])
 
@@ -87,6 +104,10 @@ class UploadsClient:
         body = {"error": None if error is None else error[:MAX_ERROR], "lease": lease}
         answer = self._http.call(context, "POST", f"{_path(attempt)}/abort", body)
         return Deletion.from_document(answer["deletion"]) if answer["aborted"] else None
+
+
+def _held(operation: Held | None) -> dict[str, str] | None:
+    return None if operation is None else {"id": operation.operation, "token": operation.token}
 
 
 def _path(attempt: str) -> str:

@@ -92,6 +92,39 @@ locations = sa.Table(
     sa.Column("request_id", sa.Text, comment="the request that asked for the removal, for the logs"),
     sa.Column("created_at", Time, nullable=False, server_default=NOW),
     sa.Column("deleted_at", Time),
+    sa.Column("staging", sa.Boolean, nullable=False, server_default=sa.false(),
+              comment="bytes of a staging store, never data of the image"),
+    sa.Column("operation", Id, comment="the operation that may still take this copy back"),
+    sa.Column("discarded", sa.Boolean, nullable=False, server_default=sa.false(),
+              comment="taken from the image while it lived: restore looks past it"),
+)
+
+operations = sa.Table(
+    "operations",
+    metadata,
+    sa.Column("id", Id, primary_key=True, comment="also the id of the task"),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("image_id", Id, sa.ForeignKey("images.id", ondelete="CASCADE")),
+    sa.Column("owner", Text, comment="project of the caller, in whose name the work is done"),
+    sa.Column("user_id", Text),
+    sa.Column("request_id", Text),
+    sa.Column("roles", ARRAY(Text), nullable=False, server_default="{}"),
+    sa.Column("is_admin", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("status", Text, nullable=False),
+    sa.Column("input", JSONB, nullable=False, server_default="{}"),
+    sa.Column("result", JSONB),
+    sa.Column("message", sa.Text, nullable=False, server_default=""),
+    sa.Column("host", Text, comment="the only host that can do it, as its input is there"),
+    sa.Column("token", Id, comment="of the worker that claimed it last"),
+    sa.Column("lease_until", Time, comment="of that worker"),
+    sa.Column("deadline", Time, nullable=False, comment="after the last sign of life of a worker or of the host"),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0", comment="how often it was claimed"),
+    sa.Column("on_fail", Text, nullable=False, comment="image status after a failure, or delete"),
+    sa.Column("cancelled", sa.Boolean, nullable=False, server_default=sa.false(), comment="its image was deleted"),
+    sa.Column("ttl", sa.Integer, nullable=False, comment="hours to show it after its end"),
+    sa.Column("created_at", Time, nullable=False, server_default=NOW),
+    sa.Column("updated_at", Time, nullable=False, server_default=NOW),
+    sa.Column("expires_at", Time, comment="set at its end"),
 )
 
 store_identities = sa.Table(
@@ -115,7 +148,19 @@ sa.Index(
     "ix_locations_due", sa.func.coalesce(locations.c.not_before, locations.c.lease_until),
     postgresql_where=sa.text("status IN ('writing','pending_delete','deleting','reaping') OR late_passes > 0"),
 )
+sa.Index("ix_locations_operation", locations.c.operation, postgresql_where=sa.text("operation IS NOT NULL"))
 sa.Index("ix_locations_failed", locations.c.image_id, postgresql_where=sa.text("status = 'failed'"))
+
+# The import lock: an image has one live operation.
+sa.Index(
+    "uq_operations_image_id", operations.c.image_id, unique=True,
+    postgresql_where=sa.text("status IN ('pending','processing')"),
+)
+sa.Index(
+    "ix_operations_live", operations.c.created_at, postgresql_where=sa.text("status IN ('pending','processing')")
+)
+sa.Index("ix_operations_image_id", operations.c.image_id)
+sa.Index("ix_operations_owner", operations.c.owner, operations.c.created_at, operations.c.id)
 
 # Lists. Each index serves one arm of a list (visibility.py) in one order, so that a page costs the same at any depth.
 # Nulls sort as the empty text and as 0, in index and marker alike, hence the coalesce.

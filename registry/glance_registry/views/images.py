@@ -124,13 +124,14 @@ def _columns(fields: Fields) -> dict[str, Any]:
     if fields.given("visibility"):
         values["visibility"] = fields.choice("visibility", BASE_VISIBILITIES)
     if fields.given("properties"):
-        values["properties"] = _properties(fields)
+        values["properties"] = properties_of(fields)
     if fields.given("tags"):
         values["tags"] = list(dict.fromkeys(fields.texts("tags")))
     return values
 
 
-def _properties(fields: Fields) -> dict[str, str | None]:
+def properties_of(fields: Fields) -> dict[str, str | None]:
+    """Return the field ``properties``, checked; absent means empty."""
     properties = fields.mapping("properties")
     for name, value in properties.items():
         if not 0 < len(name) <= MAX_PROPERTY_NAME:

@@ -6,6 +6,7 @@ from flask import Blueprint, Response
 
 from glance_common.context import RequestContext
 from glance_common.failpoints import failpoint
+from glance_common.operation import Held
 from glance_common.status import ImageStatus
 from glance_registry import owners, uploads
 from glance_registry.db.session import run_transaction
@@ -22,13 +23,15 @@ MAX_LEASE = 86400.0
 def start(image_id: str) -> Response:
     """Begin an upload: the image from queued to saving, and the row that owns the bytes."""
     body = parsing.body()
-    body.only("attempt", "store", "size", "lease", "on_fail")
+    body.only("attempt", "store", "size", "lease", "on_fail", "staging", "operation")
     begin = uploads.Begin(
         attempt=body.uuid("attempt"),
         store=body.text("store"),
         size=body.optional_integer("size"),
         lease=body.number("lease", maximum=MAX_LEASE),
         on_fail=ImageStatus(body.choice("on_fail", ON_FAIL)),
+        staging=body.boolean("staging", default=False),
+        operation=_held(body),
     )
     location, image = run_transaction(
         parsing.engine(), _start, parsing.caller(), parsing.path_id(image_id), begin
@@ -59,7 +62,10 @@ def renew(attempt: str) -> Response:
 def commit(attempt: str) -> Response:
     """Make the bytes the image's data."""
     body = parsing.body()
-    body.only("size", "checksum", "os_hash_algo", "os_hash_value", "virtual_size", "metadata")
+    body.only(
+        "size", "checksum", "os_hash_algo", "os_hash_value", "virtual_size", "metadata", "operation", "activate",
+        "stage_host",
+    )
     content = uploads.Content(
         size=body.integer("size"),
         checksum=body.optional_text("checksum"),
@@ -68,15 +74,30 @@ def commit(attempt: str) -> Response:
         virtual_size=body.optional_integer("virtual_size"),
         metadata=body.mapping("metadata"),
     )
+    terms = uploads.Terms(
+        operation=_held(body), activate=body.boolean("activate", default=True),
+        stage_host=body.optional_text("stage_host", 1000),
+    )
     image = run_transaction(
-        parsing.engine(), _commit, parsing.caller(), parsing.path_id(attempt, "upload"), content
+        parsing.engine(), _commit, parsing.caller(), parsing.path_id(attempt, "upload"), content, terms
     )
     failpoint("registry.commit.after-commit")
     return parsing.raw_answer(f'{{"image":{image}}}')
 
 
-def _commit(connection: sa.Connection, context: RequestContext, attempt: str, content: uploads.Content) -> str:
-    image_id = uploads.commit(connection, attempt, content)
+def _held(body: parsing.Fields) -> Held | None:
+    """Return the operation that writes, None for a plain upload."""
+    if body.values.get("operation") is None:
+        return None
+    given = parsing.Fields(body.mapping("operation"), "operation")
+    given.only("id", "token")
+    return Held(operation=given.uuid("id"), token=given.uuid("token"))
+
+
+def _commit(
+    connection: sa.Connection, context: RequestContext, attempt: str, content: uploads.Content, terms: uploads.Terms
+) -> str:
+    image_id = uploads.commit(connection, attempt, content, terms)
     text = owners.document(connection, context, image_id)
     failpoint("registry.commit.before-commit")
     return text

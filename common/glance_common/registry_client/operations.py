@@ -1,0 +1,165 @@
+"""Operations in the registry: work on images that goes on after the request that asked for it, and its import lock."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import orjson
+
+from glance_common.context import RequestContext
+from glance_common.image import Image
+from glance_common.operation import Held, OnFail, Operation, OperationKind
+from glance_common.registry_client.http import RegistryHttp, segment
+from glance_common.status import ImageStatus, OperationStatus
+
+MAX_MESSAGE = 1000
+"""Characters of a message that the registry keeps."""
+
+
+class OperationsClient:
+    """Makes, claims and ends operations. Every call may be repeated with the same ids."""
+
+    def __init__(self, http: RegistryHttp) -> None:
+        self._http = http
+
+    def create(
+        self,
+        context: RequestContext,
+        operation_id: str,
+        *,
+        kind: OperationKind,
+        image_id: str | None,
+        input: dict[str, Any],  # noqa: A002 - the task's field of the API has this name
+        ttl: int,
+        host: str | None = None,
+        stores: Sequence[str] = (),
+        on_fail: OnFail = OnFail.QUEUED,
+        allowed: Sequence[ImageStatus] = (),
+        image_status: ImageStatus | None = None,
+        message: str = "",
+    ) -> Operation:
+        """Make a pending operation in the name of ``context`` and take the import lock of its image.
+
+        ``allowed`` are the statuses that the image may have, ``image_status`` the one that it gets (None leaves it),
+        ``stores`` the ids that it is to be put in, ``host`` the only one that can do it, ``ttl`` the hours to show it
+        after its end. ``input`` must not hold credentials. Raises NotFound, StatusConflict, and Conflict with the
+        ``operation`` that holds the lock.
+        """
+        body = {
+            "id": operation_id, "kind": kind, "image_id": image_id, "input": input, "ttl": ttl, "host": host,
+            "stores": list(stores), "on_fail": on_fail, "allowed": list(allowed), "image_status": image_status,
+            "message": message[:MAX_MESSAGE],
+        }
+        return self._operation(context, "POST", "/v1/operations", body)
+
+    def claim(self, context: RequestContext, token: str, *, host: str, lease: int) -> Operation | None:
+        """Give the oldest operation that ``host`` can do now to ``token`` for ``lease`` seconds; None without one.
+
+        Take a new token for each claim. What nobody will finish any more is failed by the same call.
+        """
+        body = {"token": token, "host": host, "lease": lease}
+        found = self._http.call(context, "POST", "/v1/operations/claim", body)["operation"]
+        return None if found is None else Operation.from_document(found)
+
+    def renew(self, context: RequestContext, held: Held, *, lease: int, message: str | None = None) -> bool:
+        """Hold the operation for ``lease`` seconds from now and tell users how far it is.
+
+        False means: stop, the operation was ended from outside, mostly because its image was deleted. Raises Gone
+        when another worker holds it.
+        """
+        body = {"lease": lease, "message": None if message is None else message[:MAX_MESSAGE]}
+        return bool(self._step(context, held, "renew", body)["wanted"])
+
+    def release(self, context: RequestContext, held: Held) -> None:
+        """Give the operation back unfinished, for others to claim: this process stops. Raises Gone when it is lost."""
+        self._step(context, held, "release", {})
+
+    def finish(
+        self,
+        context: RequestContext,
+        held: Held,
+        *,
+        success: bool,
+        message: str,
+        result: dict[str, Any] | None = None,
+    ) -> Operation:
+        """End the operation and its lock, and return it as it ended, which a delete of the image may have decided.
+
+        Success makes the image active. Failure gives it the status ``on_fail`` unless it was active before, and takes
+        back what was stored without ``activate``. ``message`` is shown to users. Raises Gone when the operation is
+        another worker's, Conflict for the success of an importing image without data.
+        """
+        body = {"success": success, "message": message[:MAX_MESSAGE], "result": result}
+        return Operation.from_document(self._step(context, held, "finish", body)["operation"])
+
+    def attach(self, context: RequestContext, held: Held, image_id: str, *, stores: Sequence[str] = ()) -> Image:
+        """Give an operation without image the queued image that it made; the image becomes importing.
+
+        Raises NotFound, StatusConflict, Conflict when another operation holds the image's lock, Gone when lost.
+        """
+        body = {"image_id": image_id, "stores": list(stores)}
+        return self._image(context, held, "attach", body)
+
+    def store_failed(self, context: RequestContext, held: Held, store: str) -> Image:
+        """Say that the data did not get into ``store``: it moves to os_glance_failed_import. Raises Gone when lost."""
+        return self._image(context, held, "store_failed", {"store": store})
+
+    def unstage(self, context: RequestContext, held: Held) -> Image:
+        """Give what is staged of the image to removal, which is done by the host of the staging store."""
+        return self._image(context, held, "unstage", {})
+
+    def update(self, context: RequestContext, held: Held, changes: dict[str, Any]) -> Image:
+        """Change the image of the operation and return it.
+
+        ``changes`` may hold disk_format, container_format, virtual_size, properties (``{name: text or None}``, merged;
+        None removes), and size, checksum, os_hash_algo and os_hash_value, which are written once only (Conflict).
+        Raises Gone when the operation is lost or over.
+        """
+        return self._image(context, held, "image", {"changes": changes})
+
+    def get(self, context: RequestContext, operation_id: str) -> Operation:
+        """Return an operation of the caller's project, or any to an administrator; NotFound also when expired."""
+        return self._operation(context, "GET", _path(operation_id))
+
+    def list(
+        self,
+        context: RequestContext,
+        *,
+        limit: int,
+        marker: str | None = None,
+        sort_key: str = "created_at",
+        sort_dir: Literal["asc", "desc"] = "desc",
+        kind: OperationKind | None = None,
+        status: OperationStatus | None = None,
+    ) -> Sequence[Operation]:
+        """Return a page of the operations that ``get`` would return. Raises NotFound for an unknown marker."""
+        query = {
+            "limit": limit, "marker": marker, "sort_key": sort_key, "sort_dir": sort_dir, "kind": kind,
+            "status": status,
+        }
+        return self._operations(context, "/v1/operations", {"q": orjson.dumps(query).decode()})
+
+    def of_image(self, context: RequestContext, image_id: str) -> Sequence[Operation]:
+        """Return the caller's operations on a visible image, oldest first; raise NotFound for any other image."""
+        return self._operations(context, f"/v1/images/{segment(image_id)}/operations")
+
+    def _operation(
+        self, context: RequestContext, method: str, path: str, body: dict[str, Any] | None = None
+    ) -> Operation:
+        return Operation.from_document(self._http.call(context, method, path, body)["operation"])
+
+    def _operations(
+        self, context: RequestContext, path: str, query: dict[str, str] | None = None
+    ) -> Sequence[Operation]:
+        answer = self._http.call(context, "GET", path, query=query)
+        return [Operation.from_document(row) for row in answer["operations"]]
+
+    def _image(self, context: RequestContext, held: Held, step: str, body: dict[str, Any]) -> Image:
+        return Image.from_document(self._step(context, held, step, body)["image"])
+
+    def _step(self, context: RequestContext, held: Held, step: str, body: dict[str, Any]) -> dict[str, Any]:
+        path = f"{_path(held.operation)}/{step}"
+        return self._http.call(context, "POST", path, {"token": held.token, **body})
+
+
+def _path(operation_id: str) -> str:
+    return f"/v1/operations/{segment(operation_id)}"

@@ -1,0 +1,111 @@
+"""Operations over HTTP (docs/registry-protocol.md)."""
+
+from flask import Blueprint, Response
+
+from glance_common import errors
+from glance_common.failpoints import failpoint
+from glance_common.operation import Held, OnFail, OperationKind
+from glance_common.status import ImageStatus
+from glance_registry import endings, operations
+from glance_registry.db.session import read, run_transaction
+from glance_registry.views import parsing
+from glance_registry.views.uploads import MAX_LEASE
+
+blueprint = Blueprint("operations", __name__)
+
+MAX_MESSAGE = 1000
+MAX_TTL = 24 * 365 * 100
+"""Hours."""
+ENTERED = (ImageStatus.IMPORTING, ImageStatus.SAVING)
+"""What an image may become when an operation begins with it."""
+
+
+@blueprint.post("/v1/operations")
+def create() -> Response:
+    """Make an operation and take its image's lock; 200 instead of 201 when it was made before."""
+    document, made = run_transaction(parsing.engine(), operations.create, parsing.caller(), _wanted())
+    failpoint("registry.operation.after-create")
+    return parsing.answer({"operation": document}, 201 if made else 200)
+
+
+def _wanted() -> operations.Wanted:
+    body = parsing.body()
+    body.only(
+        "id", "kind", "image_id", "input", "ttl", "host", "stores", "on_fail", "allowed", "image_status", "message",
+    )
+    known = tuple(ImageStatus)
+    allowed = body.texts("allowed")
+    if not set(allowed) <= set(known):
+        raise errors.BadRequest(f"allowed must be a list of statuses: {', '.join(known)}", field="allowed")
+    has_status = body.values.get("image_status") is not None
+    return operations.Wanted(
+        id=body.uuid("id"),
+        image_id=None if body.values.get("image_id") is None else body.uuid("image_id"),
+        values={
+            "kind": body.choice("kind", tuple(OperationKind)),
+            "input": body.mapping("input"),
+            "ttl": body.integer("ttl", maximum=MAX_TTL),
+            "host": body.optional_text("host"),
+            "on_fail": body.choice("on_fail", tuple(OnFail)),
+            "message": body.optional_text("message", MAX_MESSAGE) or "",
+        },
+        stores=body.texts("stores"),
+        allowed=[ImageStatus(status) for status in allowed],
+        image_status=ImageStatus(body.choice("image_status", ENTERED)) if has_status else None,
+    )
+
+
+@blueprint.post("/v1/operations/claim")
+def claim() -> Response:
+    """Give one operation to a worker, after what nobody will finish any more was failed."""
+    body = parsing.body()
+    body.only("token", "host", "lease")
+    wanted = operations.Claim(
+        token=body.uuid("token"), host=body.text("host"), lease=body.number("lease", maximum=MAX_LEASE)
+    )
+    for operation_id in read(parsing.engine(), operations.hopeless, wanted.host):
+        # One transaction each: the locks of several images at once could wait for each other in a circle.
+        run_transaction(parsing.engine(), operations.give_up, operation_id, wanted.host)
+    document = run_transaction(parsing.engine(), operations.claim, wanted)
+    failpoint("registry.operation.after-claim")
+    return parsing.answer({"operation": document})
+
+
+@blueprint.post("/v1/operations/<operation>/renew")
+def renew(operation: str) -> Response:
+    """Keep the operation."""
+    body = parsing.body()
+    body.only("token", "lease", "message")
+    lease = body.number("lease", maximum=MAX_LEASE)
+    message = body.optional_text("message", MAX_MESSAGE)
+    is_wanted = run_transaction(parsing.engine(), operations.renew, held_by(operation, body), lease, message)
+    return parsing.answer({"wanted": is_wanted, "lease": lease})
+
+
+@blueprint.post("/v1/operations/<operation>/release")
+def release(operation: str) -> Response:
+    """Give the operation back."""
+    body = parsing.body()
+    body.only("token")
+    run_transaction(parsing.engine(), operations.release, held_by(operation, body))
+    failpoint("registry.operation.after-release")
+    return parsing.answer({})
+
+
+@blueprint.post("/v1/operations/<operation>/finish")
+def finish(operation: str) -> Response:
+    """End the operation."""
+    body = parsing.body()
+    body.only("token", "success", "message", "result")
+    result = None if body.values.get("result") is None else body.mapping("result")
+    document = run_transaction(
+        parsing.engine(), endings.finish, held_by(operation, body), body.boolean("success"),
+        body.optional_text("message", MAX_MESSAGE) or "", result,
+    )
+    failpoint("registry.operation.after-finish")
+    return parsing.answer({"operation": document})
+
+
+def held_by(operation: str, body: parsing.Fields) -> Held:
+    """Return which operation in whose hands a request is about."""
+    return Held(operation=parsing.path_id(operation, "operation"), token=body.uuid("token"))

@@ -1,0 +1,45 @@
+"""Operations as tasks, over HTTP."""
+
+from flask import Blueprint, Response, request
+
+from glance_common.operation import OperationKind
+from glance_common.status import OperationStatus
+from glance_registry import tasks
+from glance_registry.db.session import read
+from glance_registry.views import parsing
+
+blueprint = Blueprint("tasks", __name__)
+
+
+@blueprint.get("/v1/operations")
+def index() -> Response:
+    """Answer a page of tasks."""
+    q = parsing.Fields.parse(request.args.get("q", "{}"), "q")
+    q.only("limit", "marker", "sort_key", "sort_dir", "kind", "status")
+    chosen = {
+        name: q.choice(name, allowed)
+        for name, allowed in (("kind", tuple(OperationKind)), ("status", tuple(OperationStatus)))
+        if q.values.get(name) is not None
+    }
+    query = tasks.Query(
+        limit=q.integer("limit", maximum=tasks.MAX_LIMIT),
+        marker=None if q.values.get("marker") is None else q.uuid("marker"),
+        sort_key=q.choice("sort_key", tasks.SORT_KEYS),
+        is_descending=q.choice("sort_dir", ("asc", "desc")) == "desc",
+        **chosen,
+    )
+    return parsing.answer({"operations": read(parsing.engine(), tasks.list_tasks, parsing.caller(), query)})
+
+
+@blueprint.get("/v1/operations/<operation>")
+def show(operation: str) -> Response:
+    """Answer one task."""
+    wanted = parsing.path_id(operation, "task")
+    return parsing.answer({"operation": read(parsing.engine(), tasks.get, parsing.caller(), wanted)})
+
+
+@blueprint.get("/v1/images/<image_id>/operations")
+def of_image(image_id: str) -> Response:
+    """Answer the tasks of one image."""
+    found = read(parsing.engine(), tasks.of_image, parsing.caller(), parsing.path_id(image_id))
+    return parsing.answer({"operations": found})
