@@ -7,12 +7,11 @@ from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
-from tests.support.registry_rows import ADMIN, OWNER, STRANGER, insert_image
+from tests.support.registry_rows import ADMIN, OWNER, insert_image
 
-from glance_common import errors
 from glance_common.context import RequestContext
 from glance_common.image import Image, Upload
-from glance_common.operation import Held, OnFail, Operation, OperationKind, StagedData
+from glance_common.operation import Held, Operation, OperationKind
 from glance_common.registry_client import RegistryClient
 from glance_common.status import ImageStatus, OperationStatus
 
