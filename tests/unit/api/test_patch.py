@@ -226,3 +226,11 @@ def test_any_json_is_answered(document):
 
 def test_no_change_is_an_empty_document():
     assert Changes().document() == {}
+
+
+@pytest.mark.parametrize("field", ["checksum", "os_hash_algo", "os_hash_value", "size", "virtual_size"])
+@pytest.mark.parametrize("kind", ["add", "replace", "remove"])
+def test_s64_what_the_service_computes_is_never_written_by_a_client(owned, field, kind):
+    operation = op(kind, f"/{field}") if kind == "remove" else op(kind, f"/{field}", "0" * 32)
+    assert change(owned, [operation], roles="admin").status_code == 403
+    assert owned.call("POST", "/v2/images", json={field: 1 if "size" in field else "0" * 32}).status_code == 403

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from glance_common import config
 from glance_registry import cli, manage
+from glance_registry.config import list_opts
 
 SECRET = "s" * 32
 
@@ -81,3 +83,9 @@ def test_manage_with_the_database_away_exits_1(
 ) -> None:
     assert manage.main(["--config-file", config_file(tmp_path), "db", command]) == 1
     assert "the database does not answer" in capsys.readouterr().err
+
+
+def test_s80_without_a_word_the_registry_is_reached_from_its_own_machine_only(tmp_path: Path) -> None:
+    conf = config.load(cli.PROG, ["--config-file", config_file(tmp_path)], list_opts())
+    settings, _ = cli.prepare(conf)
+    assert settings.host == "127.0.0.1"
