@@ -1,4 +1,5 @@
-"""Virtual environments of their own for programs that must not share ours: Keystone and the command line clients.
+"""Virtual environments of their own for programs that must not share ours: Keystone, the command line clients,
+Schemathesis.
 
 They are made once and kept in ``~/.cache/glance-services-tests`` (or ``$GLANCE_TEST_CACHE``), named after what is in
 them, so that a changed requirement makes a new one. ``python -m tests.support.environments`` makes all of them.
@@ -16,6 +17,8 @@ from pathlib import Path
 
 KEYSTONE = "keystone"
 CLIENTS = "clients"
+SCHEMATHESIS = "schemathesis"
+ALL = (KEYSTONE, CLIENTS, SCHEMATHESIS)
 
 _HERE = Path(__file__).resolve().parent
 
@@ -69,7 +72,7 @@ def _cache() -> Path:
 
 def main() -> None:
     """Make every environment."""
-    for name in (KEYSTONE, CLIENTS):
+    for name in ALL:
         state = "is there" if is_ready(name) else "is being made, which takes a minute"
         sys.stdout.write(f"environment {name} {state}\n")
         sys.stdout.flush()

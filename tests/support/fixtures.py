@@ -27,7 +27,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if session.config.option.collectonly:
         return
-    for name in sorted(wanted & {environments.KEYSTONE, environments.CLIENTS}):
+    for name in sorted(wanted & set(environments.ALL)):
         if not environments.is_ready(name):
             if reporter is not None:
                 reporter.write_line(f"installing the environment {name!r}, once; this takes a minute")
@@ -102,6 +102,12 @@ def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
 def clients(tmp_path_factory: pytest.TempPathFactory) -> Clients:
     """The real command line clients."""
     return Clients(tmp_path_factory.mktemp("clients"))
+
+
+@pytest.fixture(scope="session")
+def schemathesis() -> Path:
+    """The program that tests a service against its OpenAPI document."""
+    return environments.environment(environments.SCHEMATHESIS) / "bin" / "st"
 
 
 @pytest.fixture

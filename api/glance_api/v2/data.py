@@ -30,6 +30,7 @@ _UPLOAD_HEADERS = (
 _PARTS = (
     Parameter("Range", "Part of the data, as bytes=0-99, bytes=100- or bytes=-100", where="header"),
     Parameter("Content-Range", "The same in an older form, as bytes 0-99/1000", where="header"),
+    Parameter("If-None-Match", "ETag of data that the client has already", where="header"),
 )
 
 blueprint = Blueprint("v2_data", __name__)
@@ -83,7 +84,7 @@ def _body() -> Iterator[bytes]:
 
 @blueprint.get("/v2/images/<image_id>/file")
 @without_body
-@operation(parameters=_PARTS, answers={200: BINARY, 204: None, 206: BINARY}, errors=(416,))
+@operation(parameters=_PARTS, answers={200: BINARY, 204: None, 206: BINARY, 304: None}, errors=(416,))
 def download(image_id: str) -> Response:
     """Send the data of an image, or the part that was asked for; 204 while there are none.
 

@@ -123,6 +123,7 @@ PATCH_V21: Schema = {
         "type": "object",
         "properties": {"op": {"type": "string", "enum": ["add", "replace", "remove"]}, "path": _PATH, "value": {}},
         "required": ["op", "path"],
+        "anyOf": [{"required": ["value"]}, {"properties": {"op": {"enum": ["remove"]}}}],
     },
 }
 PATCH_V20: Schema = {
@@ -130,7 +131,11 @@ PATCH_V20: Schema = {
     "items": {
         "type": "object",
         "properties": {"add": _PATH, "replace": _PATH, "remove": _PATH, "value": {}},
-        "oneOf": [{"required": ["add", "value"]}, {"required": ["replace", "value"]}, {"required": ["remove"]}],
+        "anyOf": [
+            {"required": ["add", "value"], "not": {"anyOf": [{"required": ["replace"]}, {"required": ["remove"]}]}},
+            {"required": ["replace", "value"], "not": {"anyOf": [{"required": ["add"]}, {"required": ["remove"]}]}},
+            {"required": ["remove"], "not": {"anyOf": [{"required": ["add"]}, {"required": ["replace"]}]}},
+        ],
     },
 }
 

@@ -9,7 +9,7 @@ from glance_api.request import answer, context, glance, json_array, json_object,
 from glance_api.services import images as service
 from glance_api.services import locations
 from glance_api.v2 import fields, patch, queries, wire
-from glance_api.v2.operations import json_of, operation
+from glance_api.v2.operations import Parameter, json_of, operation
 from glance_api.v2.schemas import image_schema
 from glance_common.image import Image
 
@@ -18,11 +18,11 @@ blueprint = Blueprint("v2_images", __name__)
 STORE_IDS = "OpenStack-image-store-ids"
 _CREATED = {"Location": "Path of the image", STORE_IDS: "Stores that may take the data, with several stores"}
 
+_KNOWN = Parameter("If-None-Match", "ETag of the document that the client has already", where="header")
+
 
 @blueprint.post("/v2/images")
-@operation(
-    body=json_of("new_image"), answers={201: json_of("image")}, headers=_CREATED, errors=(409,)
-)
+@operation(body=json_of("new_image"), answers={201: json_of("image")}, headers=_CREATED, errors=(409,))
 def create() -> Response:
     """Create an image."""
     image = service.create(glance(), context(), wire.new_image(json_object(), image_schema()))
@@ -56,7 +56,7 @@ def index() -> Response:
 
 @blueprint.get("/v2/images/<image_id>")
 @without_body
-@operation(answers={200: json_of("image")})
+@operation(parameters=(_KNOWN,), answers={200: json_of("image"), 304: None})
 def show(image_id: str) -> Response:
     """Show one image."""
     return conditional.revalidated(answer(_documents([service.show(glance(), context(), image_id)])[0]))

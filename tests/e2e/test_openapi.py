@@ -1,0 +1,38 @@
+"""The running service against its own OpenAPI document: requests made of the document, good and bad ones."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SUPPORT = Path(__file__).parents[1] / "support"
+SECONDS = 45
+EXCLUDED = (
+    # Nobody needs a token in this deployment.
+    "ignored_auth",
+    "missing_required_header",
+    # Rules that a schema cannot express, such as the quoting of filters, refuse requests that fit their schema.
+    "positive_data_acceptance",
+)
+
+
+@pytest.mark.slow
+def test_no_answer_contradicts_the_document(deploy, schemathesis, tmp_path):
+    """No 5xx, no status, header, media type or body that the document does not promise, nothing bad accepted."""
+    services = deploy()
+    command = [
+        schemathesis, "run", f"{services.api.url}/v2/openapi.json", "--no-color", "--max-time", str(SECONDS),
+        "--max-examples", "40", "--exclude-checks", ",".join(EXCLUDED), "--suppress-health-check", "all",
+        "--generation-database", "none", "--continue-on-failure", "--request-timeout", "20",
+    ]  # fmt: skip
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")},
+        "PYTHONPATH": str(SUPPORT),
+        "SCHEMATHESIS_HOOKS": "schemathesis_hooks",
+    }
+    run = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=SECONDS * 2, check=False
+    )
+    assert run.returncode == 0, run.stdout[-20_000:] + run.stderr
+    assert "Traceback" not in services.api.log.read_text()
