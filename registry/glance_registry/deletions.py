@@ -142,7 +142,7 @@ def done(connection: sa.Connection, location_id: str, token: str) -> bool:
         case status if status in _CLAIMED:
             owners.set_location(
                 connection, location, LocationStatus.DELETED,
-                deleted_at=sa.func.now(), **_rest(location.late_passes),
+                deleted_at=sa.func.coalesce(locations.c.deleted_at, sa.func.now()), **_rest(location.late_passes),
             )
         case LocationStatus.DELETED if location.lease_until is not None:
             left = location.late_passes - 1

@@ -11,7 +11,7 @@ from glance_common.status import ImageStatus, LocationStatus, OperationStatus
 from glance_registry import import_properties, operation_rows, owners, removal
 from glance_registry.db.tables import locations
 
-_UNFINISHED = (ImageStatus.IMPORTING, ImageStatus.SAVING, ImageStatus.UPLOADING)
+_UNFINISHED = (ImageStatus.IMPORTING, ImageStatus.SAVING)
 
 
 def finish(
@@ -40,19 +40,12 @@ def finish(
 def _keep(connection: sa.Connection, image: sa.Row[Any], row: sa.Row[Any]) -> None:
     """Make the image active with every copy that it has."""
     owners.discard_staged(connection, image.id)
-    connection.execute(
-        sa.update(locations)
-        .where(locations.c.operation == row.id, locations.c.status == LocationStatus.ACTIVE)
-        .values(operation=None)
-    )
+    owners.keep_copies(connection, row.id)
     properties = import_properties.ended(image.properties)
     if image.status not in _UNFINISHED:
         owners.change_image(connection, image, properties=properties)
         return
-    has_data = sa.select(locations.c.id).where(
-        locations.c.image_id == image.id, locations.c.status == LocationStatus.ACTIVE
-    )
-    if connection.execute(has_data.limit(1)).one_or_none() is None:
+    if not _has_data(connection, image):
         raise errors.Conflict(f"image {image.id} has no data, its operation cannot succeed", reason="no_data")
     owners.set_image(connection, image, ImageStatus.ACTIVE, properties=properties)
 
@@ -76,12 +69,24 @@ def fail(
 
 def _take_back(connection: sa.Connection, image: sa.Row[Any], row: sa.Row[Any]) -> None:
     owners.discard_staged(connection, image.id)
-    owners.discard_copies(connection, row.id)
+    is_unfinished = image.status in _UNFINISHED
+    if is_unfinished or _has_data(connection, image, locations.c.operation.is_distinct_from(row.id)):
+        owners.discard_copies(connection, row.id)
+    else:
+        # Somebody took every other copy away meanwhile: an active image keeps its data.
+        owners.keep_copies(connection, row.id)
     properties = import_properties.ended(image.properties)
-    if image.status not in _UNFINISHED:
+    if not is_unfinished:
         owners.change_image(connection, image, properties=properties)
     elif row.on_fail == OnFail.DELETE:
         asked = removal.Delete(attempt=row.id, delayed=False, scrub_time=0)
         removal.hide(connection, RequestContext(request_id=row.request_id or "-"), image, asked)
     else:
         owners.set_image(connection, image, ImageStatus(row.on_fail), properties=properties, **owners.NO_DATA)
+
+
+def _has_data(connection: sa.Connection, image: sa.Row[Any], *conditions: sa.ColumnElement[bool]) -> bool:
+    rows = sa.select(locations.c.id).where(
+        locations.c.image_id == image.id, locations.c.status == LocationStatus.ACTIVE, *conditions
+    )
+    return connection.execute(rows.limit(1)).one_or_none() is not None

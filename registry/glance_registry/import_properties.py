@@ -12,9 +12,13 @@ Properties = dict[str, str | None]
 
 
 def begun(properties: Properties, operation_id: str, stores: Sequence[str]) -> Properties:
-    """Return ``properties`` when the operation has taken the lock and has ``stores`` before it."""
+    """Return ``properties`` when the operation has taken the lock and has ``stores`` before it.
+
+    The lists of an earlier operation go.
+    """
+    others = {name: value for name, value in properties.items() if name not in (IMPORTING_PROPERTY, FAILED_PROPERTY)}
     lists: Properties = {IMPORTING_PROPERTY: ",".join(stores), FAILED_PROPERTY: ""} if stores else {}
-    return {**properties, TASK_PROPERTY: operation_id, **lists}
+    return {**others, TASK_PROPERTY: operation_id, **lists}
 
 
 def stored(properties: Properties, store: str) -> Properties:

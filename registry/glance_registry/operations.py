@@ -85,7 +85,6 @@ def _insert(
         "deadline": owners.after(DEADLINE),
         **wanted.values,
     }
-    # SQLAlchemy would write None as the JSON value null.
     statement = insert(operations).values(row).on_conflict_do_nothing(index_elements=[operations.c.id])
     made = connection.execute(statement).rowcount == 1
     known = connection.execute(sa.select(operations).where(operations.c.id == wanted.id)).one()

@@ -9,8 +9,8 @@ What a row says beside its status:
 
 - ``on_fail`` is set from the start of an attempt until its commit: null means that the bytes were once complete.
 - ``operation`` is set while a background operation may still take the copy back, and stays on what it took back.
-- ``discarded`` marks what was taken from an image that lived on, and ``staging`` what never was data of one: both are
-  removed whatever becomes of the image, and a restore looks past them.
+- ``deleted_at`` is set as soon as the bytes are no data of the image any more, long before they are gone: what was
+  taken from an image before its delete, or by it, is not brought back by a restore.
 - ``lease_until`` is set while somebody holds the row: a writer (status ``writing``, or ``pending_delete`` when the
   image was deleted under its hands), or the claim ``token``. Null together with a token means that the claim is over.
 """
@@ -113,11 +113,17 @@ def discard_copies(connection: sa.Connection, operation_id: str) -> None:
     _discard(connection, locations.c.operation == operation_id, locations.c.status == LocationStatus.ACTIVE)
 
 
+def keep_copies(connection: sa.Connection, operation_id: str) -> None:
+    """Make the copies that an operation made the image's for good; its image is locked."""
+    kept = sa.and_(locations.c.operation == operation_id, locations.c.status == LocationStatus.ACTIVE)
+    connection.execute(sa.update(locations).where(kept).values(operation=None))
+
+
 def _discard(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> None:
     connection.execute(
         sa.update(locations)
         .where(*conditions)
-        .values(status=LocationStatus.DELETING, discarded=True, not_before=sa.func.now())
+        .values(status=LocationStatus.DELETING, deleted_at=sa.func.now(), not_before=sa.func.now())
     )
 
 

@@ -154,13 +154,12 @@ def _status_to_restore(image: sa.Row[Any]) -> ImageStatus:
 def _check_restorable(image: sa.Row[Any], rows: list[sa.Row[Any]]) -> None:
     """Raise Conflict when data that the image had at its delete are being removed or gone.
 
-    Rows of attempts that never committed were not the image's data, nor were staged or discarded rows and rows
-    removed before the delete.
+    Rows of attempts that never committed were not the image's data, nor were rows taken away before the delete or
+    by it.
     """
     for row in rows:
-        was_removed_before = row.status == LocationStatus.DELETED and row.deleted_at < image.deleted_at
-        was_no_data = row.on_fail is not None or row.staging or row.discarded
-        if was_no_data or was_removed_before or row.status == LocationStatus.PENDING_DELETE:
+        was_removed_before = row.deleted_at is not None and row.deleted_at <= image.deleted_at
+        if row.on_fail is not None or was_removed_before or row.status == LocationStatus.PENDING_DELETE:
             continue
         raise errors.Conflict(
             f"the data of image {image.id} in store {row.store} are {row.status}, it cannot be restored whole",

@@ -8,17 +8,23 @@ from uuid import uuid4
 import sqlalchemy as sa
 
 from glance_common.context import RequestContext, system_context
+from glance_common.operation import Held
 from glance_common.status import ImageStatus
 from glance_registry import deletions, removal, uploads
 from glance_registry.db.session import run_transaction
 from glance_registry.db.tables import images as image_rows
 from glance_registry.db.tables import locations as location_rows
+from glance_registry.db.tables import operations as operation_rows
 
 OWNER = RequestContext(request_id="req-owner", user_id="u", project_id="own")
 ADMIN = system_context("req-admin")
 LEASE = 60
 
-_TIMES = ((location_rows, ("lease_until", "not_before", "deleted_at")), (image_rows, ("deleted_at",)))
+_TIMES = (
+    (location_rows, ("lease_until", "not_before", "deleted_at")),
+    (image_rows, ("deleted_at",)),
+    (operation_rows, ("lease_until", "deadline", "expires_at")),
+)
 
 
 def new_id() -> str:
@@ -47,17 +53,18 @@ class Owners:
     def start(
         self, image: str, attempt: str | None = None, *, store: str = "fast", size: int | None = None,
         lease: float = LEASE, on_fail: ImageStatus = ImageStatus.QUEUED, context: RequestContext = OWNER,
+        staging: bool = False, operation: Held | None = None,
     ) -> sa.Row[Any]:
-        begin = uploads.Begin(attempt or new_id(), store, size, lease, on_fail)
+        begin = uploads.Begin(attempt or new_id(), store, size, lease, on_fail, staging, operation)
         row: sa.Row[Any] = self.run(uploads.start, context, image, begin)
         return row
 
     def renew_upload(self, attempt: str, lease: float = LEASE) -> None:
         self.run(uploads.renew, attempt, lease)
 
-    def commit(self, attempt: str, size: int = 7) -> str:
+    def commit(self, attempt: str, size: int = 7, **terms: Any) -> str:
         content = uploads.Content(size, "c" * 32, "sha512", "h" * 128, 2 * size, {"place": "/a"})
-        image: str = self.run(uploads.commit, attempt, content)
+        image: str = self.run(uploads.commit, attempt, content, uploads.Terms(**terms))
         return image
 
     def abort(self, attempt: str, error: str = "broken", lease: float = LEASE) -> dict[str, Any] | None:

@@ -91,12 +91,10 @@ locations = sa.Table(
               comment="of a reaped key: how many more times to delete it, against a late writer"),
     sa.Column("request_id", sa.Text, comment="the request that asked for the removal, for the logs"),
     sa.Column("created_at", Time, nullable=False, server_default=NOW),
-    sa.Column("deleted_at", Time),
+    sa.Column("deleted_at", Time, comment="since when it is no data of the image, or is gone from the store"),
     sa.Column("staging", sa.Boolean, nullable=False, server_default=sa.false(),
               comment="bytes of a staging store, never data of the image"),
     sa.Column("operation", Id, comment="the operation that may still take this copy back"),
-    sa.Column("discarded", sa.Boolean, nullable=False, server_default=sa.false(),
-              comment="taken from the image while it lived: restore looks past it"),
 )
 
 operations = sa.Table(

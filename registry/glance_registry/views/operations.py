@@ -17,7 +17,7 @@ MAX_MESSAGE = 1000
 MAX_TTL = 24 * 365 * 100
 """Hours."""
 ENTERED = (ImageStatus.IMPORTING, ImageStatus.SAVING)
-"""What an image may become when an operation begins with it."""
+"""What an image may become when an operation begins with it. From both it can go to every ``on_fail``."""
 
 
 @blueprint.post("/v1/operations")
@@ -38,6 +38,8 @@ def _wanted() -> operations.Wanted:
     if not set(allowed) <= set(known):
         raise errors.BadRequest(f"allowed must be a list of statuses: {', '.join(known)}", field="allowed")
     has_status = body.values.get("image_status") is not None
+    if not has_status and ImageStatus.UPLOADING in allowed:
+        raise errors.BadRequest("image_status must be given for an image that is uploading", field="image_status")
     return operations.Wanted(
         id=body.uuid("id"),
         image_id=None if body.values.get("image_id") is None else body.uuid("image_id"),

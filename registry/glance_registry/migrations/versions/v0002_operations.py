@@ -50,11 +50,10 @@ CREATE INDEX ix_operations_owner ON operations (owner, created_at, id);
 CREATE UNIQUE INDEX uq_operations_image_id ON operations (image_id) WHERE status IN ('pending','processing');
 ALTER TABLE locations
     ADD COLUMN staging BOOLEAN DEFAULT false NOT NULL,
-    ADD COLUMN operation UUID,
-    ADD COLUMN discarded BOOLEAN DEFAULT false NOT NULL;
+    ADD COLUMN operation UUID;
 COMMENT ON COLUMN locations.staging IS 'bytes of a staging store, never data of the image';
 COMMENT ON COLUMN locations.operation IS 'the operation that may still take this copy back';
-COMMENT ON COLUMN locations.discarded IS 'taken from the image while it lived: restore looks past it';
+COMMENT ON COLUMN locations.deleted_at IS 'since when it is no data of the image, or is gone from the store';
 CREATE INDEX ix_locations_operation ON locations (operation) WHERE operation IS NOT NULL;
 """
 

@@ -1,0 +1,93 @@
+"""The registry's transitions of operations and staged data, called directly on a real database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from glance_common.context import RequestContext
+from glance_common.operation import Held
+from glance_common.status import ImageStatus
+from glance_registry import endings, operations
+from glance_registry.db.session import read
+from glance_registry.db.tables import operations as operation_rows
+from tests.support.owners import LEASE, OWNER, Owners, new_id
+
+HOST = "here"
+
+
+class Imports:
+    """One call is one transaction, as in the views; ``owners`` are the transitions of bytes beside it."""
+
+    def __init__(self, owners: Owners) -> None:
+        self.owners = owners
+
+    def create(
+        self, image: str | None, operation: str | None = None, *, context: RequestContext = OWNER,
+        stores: tuple[str, ...] = (), allowed: tuple[ImageStatus, ...] = (ImageStatus.QUEUED, ImageStatus.UPLOADING),
+        image_status: ImageStatus | None = ImageStatus.IMPORTING, **values: Any,
+    ) -> str:
+        """Make an operation; return its id. ``values`` change columns."""
+        row = {"kind": "api_image_import", "input": {}, "ttl": 48, "host": None, "on_fail": "queued", "message": ""}
+        wanted = operations.Wanted(
+            operation or new_id(), image, {**row, **values}, list(stores), list(allowed), image_status
+        )
+        made: tuple[dict[str, Any], bool] = self.owners.run(operations.create, context, wanted)
+        return str(made[0]["id"])
+
+    def copying(self, image: str, **values: Any) -> Held:
+        """Make and claim a copy of an image with data."""
+        self.create(image, allowed=(ImageStatus.ACTIVE, ImageStatus.DEACTIVATED), image_status=None, **values)
+        return self.claimed()
+
+    def claim(self, token: str | None = None, *, host: str = HOST, lease: float = LEASE) -> dict[str, Any] | None:
+        """Fail what is hopeless, then claim, as the view does."""
+        for operation in read(self.owners.engine, operations.hopeless, host):
+            self.owners.run(operations.give_up, operation, host)
+        found: dict[str, Any] | None = self.owners.run(
+            operations.claim, operations.Claim(token or new_id(), host, lease)
+        )
+        return found
+
+    def claimed(self, **options: Any) -> Held:
+        token = new_id()
+        found = self.claim(token, **options)
+        assert found is not None, "nothing to claim"
+        return Held(found["id"], token)
+
+    def begun(self, image: str | None = None, **options: Any) -> Held:
+        """Make an operation and claim it."""
+        self.create(image or self.owners.create(), **options)
+        return self.claimed()
+
+    def renew(self, held: Held, message: str | None = None, lease: float = LEASE) -> bool:
+        return bool(self.owners.run(operations.renew, held, lease, message))
+
+    def copy(self, image: str, held: Held, store: str = "fast", *, activate: bool = False, size: int = 7) -> str:
+        """Write and commit one copy; return the id of its location."""
+        row = self.owners.start(image, store=store, operation=held)
+        self.owners.commit(row.attempt, size, operation=held, activate=activate)
+        return str(row.id)
+
+    def stage(self, image: str, host: str | None = None) -> str:
+        """Stage data of a queued image; return the id of the location."""
+        row = self.owners.start(image, store="staging", staging=True)
+        self.owners.commit(row.attempt, stage_host=host)
+        return str(row.id)
+
+    def finish(self, held: Held, success: bool = True, message: str = "over") -> dict[str, Any]:
+        ended: dict[str, Any] = self.owners.run(endings.finish, held, success, message, None)
+        return ended
+
+    def row(self, operation: str) -> sa.Row[Any]:
+        with self.owners.engine.connect() as connection:
+            return connection.execute(sa.select(operation_rows).where(operation_rows.c.id == operation)).one()
+
+    def status(self, operation: str) -> str:
+        return str(self.row(operation).status)
+
+    def begun_without_image(self, **values: Any) -> Held:
+        """Make and claim an operation that is to make its image itself."""
+        self.create(None, **values)
+        return self.claimed()
