@@ -24,8 +24,8 @@ def test_create_locks_the_image_and_keeps_who_asked(owners: Owners, imports: Imp
     user = RequestContext("req-1", user_id="u", project_id="own", roles=("member",))
     operation = imports.create(image, context=user, stores=("a", "b"))
     row = imports.row(operation)
-    assert (row.status, row.owner, row.user_id, row.request_id, row.roles) == ("pending", "own", "u", "req-1", ["member"])
-    assert (row.token, row.lease_until, row.attempts, row.expires_at) == (None, None, 0, None)
+    assert (row.owner, row.user_id, row.request_id, row.roles) == ("own", "u", "req-1", ["member"])
+    assert (row.status, row.token, row.lease_until, row.attempts, row.expires_at) == ("pending", None, None, 0, None)
     assert owners.image(image).status == "importing"
     assert owners.image(image).properties == {
         "os": "debian", "os_glance_import_task": operation, "os_glance_importing_to_stores": "a,b",
