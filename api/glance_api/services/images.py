@@ -12,7 +12,7 @@ from glance_api.collaborators import Glance
 from glance_api.policy.targets import image_target, project_target
 from glance_api.services import locations
 from glance_common.context import RequestContext
-from glance_common.errors import Conflict, Forbidden, TooLarge, VersionConflict
+from glance_common.errors import BadRequest, Conflict, Forbidden, TooLarge, VersionConflict
 from glance_common.image import Image
 
 UPDATE_TRIES = 4
@@ -20,6 +20,9 @@ UPDATE_TRIES = 4
 
 INTERNAL_PREFIX = "os_glance"
 """Properties that the service itself writes begin so; no client may."""
+
+_MACHINE_FORMATS = frozenset({"ami", "aki", "ari"})
+"""Formats of a machine image, its kernel and its RAM disk: each is disk and container in one."""
 
 _VISIBILITY_RULES = {"public": "publicize_image", "community": "communitize_image"}
 
@@ -91,11 +94,12 @@ def create(glance: Glance, context: RequestContext, new: NewImage) -> Image:
         target["owner"] = owner
     glance.policy.check(context, "add_image", target)
     if owner != context.project_id and not context.is_admin:
-        raise Forbidden("owner: only an administrator may create an image for another project (S-46)")
+        raise Forbidden("owner: only an administrator may create an image for another project")
     rule = _VISIBILITY_RULES.get(new.fields.get("visibility", ""))
     if rule is not None:
         owned = {} if owner is None else {"project_id": owner, "owner": owner}
         glance.policy.check(context, rule, {**owned, "visibility": new.fields["visibility"]})
+    _check_formats(new.fields.get("disk_format"), new.fields.get("container_format"))
     if glance.protections is not None:
         glance.protections.check_new(context, new.properties)
     _check_tag_quota(glance, new.tags)
@@ -169,13 +173,19 @@ def update(glance: Glance, context: RequestContext, image_id: str, change: Calla
     """Apply ``change`` to the image as it is now and save the result at once (API section 7).
 
     ``change`` says what differs, or raises. When somebody else wrote in between, all is repeated up to three times.
-    Raises NotFound, PolicyDenied, Forbidden, TooLarge over a quota, Conflict when it never fits.
+    Raises NotFound, PolicyDenied, Forbidden, BadRequest for formats that do not fit each other, TooLarge over a quota,
+    Conflict when it never fits.
     """
     for _ in range(UPDATE_TRIES):
         image = glance.registry.images.get(context, image_id)
         check_image(glance, context, "modify_image", image)
         changes = _protected(glance, context, image, change(_readable(glance, context, image)))
         _check_rights(glance, context, image, changes)
+        if changes.fields.keys() & {"disk_format", "container_format"}:
+            _check_formats(
+                changes.fields.get("disk_format", image.disk_format),
+                changes.fields.get("container_format", image.container_format),
+            )
         _check_quotas(glance, image, changes)
         document = changes.document()
         if not document:
@@ -205,9 +215,20 @@ def _protected(glance: Glance, context: RequestContext, image: Image, changes: C
     return replace(changes, properties=whole if whole != image.properties else None)
 
 
+def _check_formats(disk_format: str | None, container_format: str | None) -> None:
+    """Raise BadRequest unless the two formats fit each other (feature IMG-29); what is not set yet fits."""
+    both = {disk_format, container_format}
+    if None not in both and len(both) > 1 and both & _MACHINE_FORMATS:
+        names = ", ".join(sorted(_MACHINE_FORMATS))
+        raise BadRequest(
+            f"Invalid mix of disk and container formats: {names} as disk_format or container_format need the same in "
+            f"the other; given are disk_format {disk_format} and container_format {container_format}"
+        )
+
+
 def _check_rights(glance: Glance, context: RequestContext, image: Image, changes: Changes) -> None:
     if "owner" in changes.fields and not context.is_admin:
-        raise Forbidden("owner: only an administrator may change it (S-46)")
+        raise Forbidden("owner: only an administrator may change it")
     visibility = changes.fields.get("visibility", image.visibility)
     if visibility != image.visibility and visibility in _VISIBILITY_RULES:
         target = {**image_target(image), "visibility": visibility}

@@ -18,10 +18,10 @@ SAMPLE = Path(__file__).parents[3] / "etc" / "glance" / "schema-image.json"
 def with_schema(make_api, tmp_path):
     """Return a function that makes an API with this content of schema-image.json."""
 
-    def make(content):
+    def make(content, **options):
         path = tmp_path / "schema-image.json"
         path.write_text(content if isinstance(content, str) else json.dumps(content))
-        return make_api(conf=make_conf({"schema_image_file": str(path)}))
+        return make_api(conf=make_conf({"schema_image_file": str(path), **options}))
 
     return make
 
@@ -87,6 +87,23 @@ def test_a_named_file_that_is_missing_stops_the_start(make_api, tmp_path):
         make_api(schema_image_file=str(tmp_path / "none.json"))
 
 
-def test_closed_schema(make_api):
-    schema = make_api(allow_additional_image_properties=False).call("GET", "/v2/schemas/image").json
-    assert schema["additionalProperties"] is False
+def test_a_base_field_may_be_named_as_it_is(with_schema):
+    document = with_schema({}).call("GET", "/v2/schemas/image").json
+    again = with_schema({"min_ram": document["properties"]["min_ram"]})
+    assert again.call("GET", "/v2/schemas/image").json == document
+
+
+def test_a_closed_schema_has_the_named_properties_only(with_schema):
+    api = with_schema({"os_distro": {"type": "string"}}, allow_additional_image_properties=False)
+    schema = api.call("GET", "/v2/schemas/image").json
+    assert (schema["additionalProperties"], "os_distro" in schema["properties"]) == (False, True)
+
+    def change(name):
+        operations = [{"op": "add", "path": f"/{name}", "value": "x"}]
+        headers = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
+        return api.call("PATCH", f"/v2/images/{ID}", data=json.dumps(operations), headers=headers)
+
+    api.registry.images.rows[ID] = make_image()
+    for name, created, changed in (("os_distro", 201, 200), ("colour", 400, 400)):
+        assert api.call("POST", "/v2/images", json={name: "x"}).status_code == created
+        assert change(name).status_code == changed
