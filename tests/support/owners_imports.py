@@ -61,6 +61,9 @@ class Imports:
         self.create(image or self.owners.create(), **options)
         return self.claimed()
 
+    def attach(self, held: Held, image: str) -> str:
+        return str(self.owners.run(operations.attach, held, image, []))
+
     def renew(self, held: Held, message: str | None = None, lease: float = LEASE) -> bool:
         return bool(self.owners.run(operations.renew, held, lease, message))
 

@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 from deploy.local.embedded_postgres import PostgresServer
 from tests.support.owners import Owners
+from tests.support.owners_imports import Imports
 from tests.support.registry_rows import clear
 
 from glance_registry.db.session import EngineSettings, make_engine
@@ -26,6 +27,12 @@ def owners(owners_engine: sa.Engine) -> Owners:
     world = Owners(owners_engine)
     world.clear()
     return world
+
+
+@pytest.fixture
+def imports(owners: Owners) -> Imports:
+    """The transitions of operations on the same database."""
+    return Imports(owners)
 
 
 @pytest.fixture(scope="session")

@@ -1,42 +1,18 @@
 """Two callers at the same row at the same moment: the database decides once, and everybody hears the same."""
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from tests.support.owners import LEASE, OWNER, Owners, new_id
+from tests.support.races import failures, race
 
 from glance_common import errors
 from glance_registry import deletions, removal
 from glance_registry.db.tables import images
 
 ROUNDS = 8
-
-
-def race(*calls: Callable[[], Any]) -> list[Any]:
-    """Return what each call returned or raised; all begin at the same moment."""
-    barrier = threading.Barrier(len(calls))
-    outcomes: list[Any] = [None] * len(calls)
-
-    def run(number: int) -> None:
-        barrier.wait()
-        try:
-            outcomes[number] = calls[number]()
-        except errors.GlanceError as error:
-            outcomes[number] = error
-
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(calls))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return outcomes
-
-
-def failures(outcomes: list[Any]) -> list[errors.GlanceError]:
-    return [outcome for outcome in outcomes if isinstance(outcome, errors.GlanceError)]
 
 
 @pytest.mark.parametrize("_round", range(ROUNDS))

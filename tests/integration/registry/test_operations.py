@@ -14,11 +14,6 @@ from glance_registry.operation_rows import DEADLINE, MAX_ATTEMPTS
 STRANGER = RequestContext(request_id="req-stranger", project_id="other")
 
 
-@pytest.fixture
-def imports(owners: Owners) -> Imports:
-    return Imports(owners)
-
-
 def test_create_locks_the_image_and_keeps_who_asked(owners: Owners, imports: Imports) -> None:
     image = owners.create(properties={"os": "debian"})
     user = RequestContext("req-1", user_id="u", project_id="own", roles=("member",))
