@@ -5,6 +5,7 @@ The table holds what the daemons share as well; the options of a store are in it
 
 from oslo_config import cfg, types
 
+from glance_api.imports import options as import_options
 from glance_api.layers import cors_opts
 from glance_common import config, profiling, server
 from glance_common.config import OptionTable
@@ -163,6 +164,7 @@ def list_opts() -> OptionTable:
         ("image_format", IMAGE_FORMAT_OPTS),
         ("paste_deploy", PASTE_OPTS),
         ("healthcheck", HEALTHCHECK_OPTS),
+        *import_options.list_opts(),
         ("cors", cors_opts()),
         ("profiler", profiling.OPTS),
         *loader.list_opts(),

@@ -34,6 +34,9 @@ _PROBE = 4096
 _BOOT_RECORD = "gpt"
 """The inspector's name for any partition table. A partitioned disk is a raw disk (S-35)."""
 
+_PLAIN = frozenset({"raw", _BOOT_RECORD, "luks"})
+"""The inspector's names for what a hypervisor reads as a plain disk."""
+
 
 @dataclass(frozen=True, slots=True)
 class FormatRules:
@@ -85,11 +88,9 @@ class Inspection:
         """
         if self._inspector is None:
             return None
-        self._inspector.close()
+        found = self._safe_formats()
         if self._size == 0:
             return self._empty()
-        found = {str(inspector): inspector for inspector in self._inspector.formats or ()}
-        self._check_safety(found)
         declared = self._matching(set(found))
         if declared is None:
             self._refuse_mismatch(found)
@@ -97,6 +98,26 @@ class Inspection:
         if declared in UNINSPECTED or declared == "raw":
             return self._size
         return _virtual_size(found[declared])
+
+    def identify(self) -> tuple[str, int | None]:
+        """Return the disk format that the content is of, and the virtual size in bytes; in place of ``finish``.
+
+        What has no format of its own is raw, so is a partitioned or an encrypted disk. Raises UnsupportedMediaType for
+        unsafe content.
+        """
+        found = self._safe_formats()
+        if found.keys() <= _PLAIN:
+            return "raw", self._size
+        name = "iso" if "iso" in found else next(iter(found))
+        return name, _virtual_size(found[name])
+
+    def _safe_formats(self) -> dict[str, format_inspector.FileInspector]:
+        if self._inspector is None or self._size == 0:
+            return {}
+        self._inspector.close()
+        found = {str(inspector): inspector for inspector in self._inspector.formats or ()}
+        self._check_safety(found)
+        return found
 
     def _empty(self) -> int | None:
         if self._declared not in MAY_BE_EMPTY and self._rules.require_match:

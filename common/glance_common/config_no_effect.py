@@ -26,8 +26,7 @@ _LATER = {
     "task": ("task_time_to_live", "work_dir"),
 }
 _LATER_GROUPS = (
-    "image_import_opts", "inject_metadata_properties", "image_conversion", "glance_download_properties",
-    "taskflow_executor", "oslo_limit", "key_manager", "barbican", "oslo_messaging_notifications",
+    "image_import_opts", "taskflow_executor", "oslo_limit", "key_manager", "barbican", "oslo_messaging_notifications",
     "store_type_location_strategy", "os_glance_staging_store", "os_glance_tasks_store",
 )
 

@@ -8,7 +8,7 @@ import hashlib
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,19 +16,16 @@ import orjson
 import requests
 
 from glance_api.imports.contract import Changes, ImportFailed, Source
+from glance_api.imports.properties import is_property
 from glance_api.imports.sources.body import announced_size, pieces_of
 from glance_api.streams import DamagedData, verified
 from glance_common.errors import BadRequest, TooLarge
-from glance_common.image import Image
 from glance_common.url_filter import UrlFilter, UrlRefused, parse
 from glance_common.url_session import FetchFailed, UrlSession
 
 LOG = logging.getLogger(__name__)
 
 INTERFACES = ("public", "internal", "admin")
-_OWN_FIELDS = frozenset({each.name for each in fields(Image)} | {"self", "file", "schema", "direct_url", "stores"})
-"""Members of an image document that are not properties."""
-
 _LARGEST_DOCUMENT = 4 * 1024 * 1024
 
 
@@ -191,10 +188,6 @@ def _facts(image: Mapping[str, Any], prefixes: Collection[str]) -> Changes:
         properties={
             name: value
             for name, value in image.items()
-            if name.startswith(tuple(prefixes)) and isinstance(value, str) and _is_property(name)
+            if name.startswith(tuple(prefixes)) and isinstance(value, str) and is_property(name)
         },
     )
-
-
-def _is_property(name: str) -> bool:
-    return name not in _OWN_FIELDS and not name.startswith("os_glance_")

@@ -1,0 +1,127 @@
+"""Takes the one disk out of an OVA; every byte of the archive may be hostile, so this runs confined (S-41).
+
+usage: extract_ova.py ARCHIVE TARGET
+
+An OVA is a tar archive of plain files without folders: a descriptor ``*.ovf`` and what it refers to. The limit of the
+process on the size of files is the limit of the output. Exit code 1 and one line on stderr say why not.
+"""
+
+import errno
+import shutil
+import sys
+import tarfile
+from pathlib import Path
+from xml.parsers import expat
+
+_PIECE = 1024 * 1024
+_LARGEST_DESCRIPTOR = 1024 * 1024
+_MOST_MEMBERS = 1000
+
+
+class Refused(Exception):
+    """The archive is not one that we take apart; the text is for the owner of the image."""
+
+
+def main(argv: list[str]) -> int:
+    """Extract and return the exit code."""
+    try:
+        extract(Path(argv[0]), Path(argv[1]))
+    except Refused as refused:
+        return _failed(str(refused))
+    except MemoryError:
+        return _failed("the OVA needs more memory than is allowed")
+    except tarfile.TarError:
+        return _failed("the OVA is not a tar archive, or a damaged one")
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            return _failed("the disk in the OVA is larger than is allowed")
+        return _failed("the OVA cannot be unpacked")
+    return 0
+
+
+def _failed(text: str) -> int:
+    sys.stderr.write(text + "\n")
+    return 1
+
+
+def extract(archive: Path, target: Path) -> None:
+    """Write the disk that the descriptor names to ``target``. Raises Refused, TarError, OSError, MemoryError."""
+    with tarfile.open(archive, "r:") as tar:
+        members = _members(tar)
+        descriptors = [member for name, member in members.items() if name.lower().endswith(".ovf")]
+        if len(descriptors) != 1:
+            raise Refused(f"the OVA must hold exactly one descriptor (*.ovf); it holds {len(descriptors)}")
+        disk = members.get(_disk_name(_text(tar, descriptors[0])))
+        if disk is None:
+            raise Refused("the disk that the descriptor names is not in the OVA")
+        content = tar.extractfile(disk)
+        assert content is not None
+        with content, target.open("wb") as out:
+            shutil.copyfileobj(content, out, _PIECE)
+        if target.stat().st_size != disk.size:
+            raise Refused("the OVA ends too early")
+
+
+def _members(tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
+    found: dict[str, tarfile.TarInfo] = {}
+    for member in tar:
+        if not member.isreg() or member.issparse():
+            raise Refused("the OVA holds something that is not a plain file")
+        if "/" in member.name or "\\" in member.name or member.name in ("", ".", ".."):
+            raise Refused("the OVA holds a file with a path in its name")
+        if member.name in found:
+            raise Refused("the OVA holds two files of the same name")
+        found[member.name] = member
+        if len(found) > _MOST_MEMBERS:
+            raise Refused(f"the OVA holds more than {_MOST_MEMBERS} files")
+    return found
+
+
+def _text(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    if member.size > _LARGEST_DESCRIPTOR:
+        raise Refused(f"the descriptor of the OVA has more than {_LARGEST_DESCRIPTOR} bytes")
+    file = tar.extractfile(member)
+    assert file is not None
+    return file.read()
+
+
+class _Descriptor:
+    """The files and the disks that an OVF descriptor names."""
+
+    def __init__(self, text: bytes) -> None:
+        self.files: dict[str, dict[str, str]] = {}
+        self.disks: list[dict[str, str]] = []
+        parser = expat.ParserCreate(namespace_separator=" ")
+        parser.StartDoctypeDeclHandler = self._refuse_doctype
+        parser.StartElementHandler = self._element
+        try:
+            parser.Parse(text, True)
+        except expat.ExpatError:
+            raise Refused("the descriptor of the OVA is not well-formed XML") from None
+
+    def _refuse_doctype(self, *_declared: object) -> None:
+        # No document type, no entities: neither outer files nor a billion laughs.
+        raise Refused("the descriptor of the OVA must not have a document type declaration")
+
+    def _element(self, name: str, attributes: dict[str, str]) -> None:
+        local = {key.rpartition(" ")[2]: value for key, value in attributes.items()}
+        match name.rpartition(" ")[2]:
+            case "File":
+                self.files[local.get("id", "")] = local
+            case "Disk":
+                self.disks.append(local)
+
+
+def _disk_name(text: bytes) -> str:
+    """Return the name of the file of the only disk."""
+    descriptor = _Descriptor(text)
+    if len(descriptor.disks) != 1:
+        raise Refused(f"the OVA must describe exactly one disk; it describes {len(descriptor.disks)}")
+    file = descriptor.files.get(descriptor.disks[0].get("fileRef", ""), {})
+    if file.get("compression", "identity") != "identity" or "chunkSize" in file:
+        raise Refused("the disk in the OVA is compressed or split")
+    return file.get("href", "")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,120 @@
+"""Work folders, injected properties, and the parts of imports as configured (IMP-08, CFG-07)."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from oslo_config import cfg
+
+from glance_api import config as api_config
+from glance_api.formats import FormatRules
+from glance_api.imports import options
+from glance_api.imports.contract import Changes, ImageFacts, Work
+from glance_api.imports.plugins.image_conversion import ImageConversion
+from glance_api.imports.plugins.inject_metadata import InjectMetadata
+from glance_api.imports.plugins.no_op import NoOp
+from glance_api.imports.work import sweep_work, work_folder
+from glance_common import config
+from glance_common.config import ConfigError
+from glance_common.errors import Unavailable
+
+RULES = FormatRules()
+
+
+def configuration(tmp_path: Path, text: str = "") -> cfg.ConfigOpts:
+    path = tmp_path / "glance-api.conf"
+    path.write_text(text)
+    return config.load("glance-api", ["--config-file", str(path)], api_config.list_opts())
+
+
+def image(*roles: str) -> ImageFacts:
+    return ImageFacts("1", "raw", "bare", {"os_type": "linux"}, roles)
+
+
+def apply(plugin: Any, tmp_path: Path, facts: ImageFacts) -> Changes:
+    return plugin.apply(facts, tmp_path / "staged", Work(tmp_path, lambda: None))
+
+
+def test_plugins_run_in_the_order_of_the_option(tmp_path: Path):
+    conf = configuration(tmp_path, "[image_conversion]\noutput_format = qcow2\n")
+    found = options.build_plugins(conf, ["image_decompression", "no_op", "image_conversion", "no_op"], RULES)
+    assert [plugin.name for plugin in found] == ["image_decompression", "no_op", "image_conversion", "no_op"]
+    assert apply(found[1], tmp_path, image()) == Changes()
+    assert isinstance(found[1], NoOp)
+    assert isinstance(found[2], ImageConversion)
+
+
+def test_a_plugin_that_does_not_exist_or_lacks_its_tool_stops_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    conf = configuration(tmp_path)
+    with pytest.raises(ConfigError, match=r"\[image_import_opts\] image_import_plugins = no_op,nonsense: must"):
+        options.build_plugins(conf, ["no_op", "nonsense"], RULES)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match="needs qemu-img, which is not installed"):
+        options.build_plugins(conf, ["image_conversion"], RULES)
+    assert options.conversion(conf, "raw", RULES) is None
+    with pytest.raises(ConfigError, match="must be one of qcow2, raw, vmdk"):
+        configuration(tmp_path, "[image_conversion]\noutput_format = vdi\n")
+
+
+def test_metadata_are_injected_except_for_some_roles(tmp_path: Path):
+    text = "[inject_metadata_properties]\nignore_user_roles = Admin,operator\ninject = os_type:windows,hw_x:1\n"
+    (plugin,) = options.build_plugins(configuration(tmp_path, text), ["inject_image_metadata"], RULES)
+    assert apply(plugin, tmp_path, image("member")) == Changes(properties={"os_type": "windows", "hw_x": "1"})
+    for role in ("admin", "operator"):
+        assert apply(plugin, tmp_path, image("member", role)) == Changes()
+
+
+def test_nothing_is_injected_by_default_and_never_for_administrators(tmp_path: Path):
+    (plugin,) = options.build_plugins(configuration(tmp_path), ["inject_image_metadata"], RULES)
+    assert apply(plugin, tmp_path, image("member")) == Changes()
+    assert apply(InjectMetadata({"a": "b"}, ["admin"]), tmp_path, image("admin")) == Changes()
+
+
+@pytest.mark.parametrize("name", ["status", "os_glance_import_task", "os_hash_value", "owner", "locations"])
+def test_s47_fields_and_reserved_properties_cannot_be_injected(tmp_path: Path, name: str):
+    conf = configuration(tmp_path, f"[inject_metadata_properties]\ninject = {name}:x\n")
+    with pytest.raises(ConfigError, match="is no name of a property"):
+        options.build_plugins(conf, ["inject_image_metadata"], RULES)
+
+
+def test_the_sources_as_configured(tmp_path: Path):
+    conf = configuration(tmp_path)
+    assert options.download_rules(conf).prefixes == ("hw_", "trait:", "os_distro", "os_secure_boot", "os_type")
+    assert options.download_rules(conf).verify is True
+    text = f"[glance_download_properties]\nextra_properties = [a_, b]\n[import_sources]\nca_file = {tmp_path / 'ca'}\n"
+    conf = configuration(tmp_path, text)
+    with pytest.raises(ConfigError, match=r"\[import_sources\] ca_file = .*: must be a readable file"):
+        options.download_rules(conf)
+    (tmp_path / "ca").touch()
+    rules = options.download_rules(conf)
+    assert (rules.prefixes, rules.verify) == (("a_", "b"), str(tmp_path / "ca"))
+
+
+def test_a_work_folder_is_private_and_goes_with_its_block(tmp_path: Path):
+    with work_folder(tmp_path) as folder, work_folder(tmp_path) as other:
+        assert folder != other
+        assert folder.stat().st_mode & 0o777 == 0o700
+        (folder / "inner").mkdir()
+        (folder / "inner" / "file").write_bytes(b"data")
+    assert not folder.exists()
+    assert {path.name for path in (tmp_path / ".work").iterdir()} == {".guard"}
+
+
+def test_imp13_folders_of_dead_processes_are_swept_and_no_others(tmp_path: Path):
+    dead = tmp_path / ".work" / "dead"
+    with work_folder(tmp_path) as living:
+        dead.mkdir()
+        (dead / "half").write_bytes(b"data")
+        assert sweep_work(tmp_path) == 1
+        assert living.exists()
+        assert not dead.exists()
+    assert sweep_work(tmp_path) == 0
+
+
+def test_sto18_without_a_staging_directory_there_is_no_work(tmp_path: Path):
+    with pytest.raises(Unavailable, match="staging directory of this host"), work_folder(tmp_path / "missing"):
+        pass
+    assert os.listdir(tmp_path) == []
