@@ -29,6 +29,24 @@ def test_s17_an_active_image_never_goes_back(api, active):
     assert api.call("GET", f"{active}/file").data == b"0123456789"
 
 
+def test_a_snapshot_of_an_instance_is_a_template_that_never_changes(api):
+    """IMG-37, IMG-38: as Nova makes it, with its properties; once it is active nobody changes its data."""
+    properties = {"base_image_ref": "1", "image_type": "snapshot", "instance_uuid": "2", "user_id": "u"}
+    image = api.create(name="snap", disk_format="raw", container_format="bare", visibility="private", **properties)
+    path = f"/v2/images/{image['id']}"
+    upload = {"data": b"0123456789", "headers": {"Content-Type": "application/octet-stream"}}
+    assert api.call("PUT", f"{path}/file", **upload).status_code == 204
+    active = api.call("GET", path).json
+    assert (active["status"], active["size"], properties.items() <= active.items()) == ("active", 10, True)
+    assert api.names("image_type=snapshot&instance_uuid=2") == ["snap"]
+    assert api.call("PUT", f"{path}/file", **upload, roles="admin").status_code == 409
+    change = '[{"op": "replace", "path": "/disk_format", "value": "qcow2"}]'
+    patched = api.call("PATCH", path, data=change, roles="admin",
+                       headers={"Content-Type": "application/openstack-images-v2.1-json-patch"})
+    assert patched.status_code == 403
+    assert api.call("GET", path).json == active
+
+
 def test_s49_locations_of_a_closed_image(make_api):
     api = make_api(show_multiple_locations=True, show_image_direct_url=True)
     image = api.create(disk_format="raw", container_format="bare")

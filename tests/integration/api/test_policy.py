@@ -27,6 +27,47 @@ def test_a_list_leaves_out_what_get_image_denies(with_policy):
     assert [image["name"] for image in rest["images"]] == ["3"]
 
 
+CALLS = {
+    "create": ("POST", "/v2/images", {"json": {}}, 201),
+    "list": ("GET", "/v2/images", {}, 200),
+    "show": ("GET", "{}", {}, 200),
+    "tag": ("PUT", "{}/tags/x", {}, 204),
+    "share": ("POST", "{}/members", {"json": {"member": "m"}}, 200),
+    "members": ("GET", "{}/members", {}, 200),
+    "publish": ("PATCH", "{}", {
+        "data": '[{"op": "replace", "path": "/visibility", "value": "public"}]',
+        "headers": {"Content-Type": "application/openstack-images-v2.1-json-patch"},
+    }, 200),
+    "delete": ("DELETE", "{}", {}, 204),
+}  # fmt: skip
+READING = "list show members"
+WRITING = f"create {READING} tag share delete"
+
+
+@pytest.mark.parametrize(
+    ("project", "roles", "may"),
+    [
+        ("own", "", ""),
+        ("own", "reader", READING),
+        ("own", "member,reader", WRITING),
+        ("other", "member,reader", "create list"),
+        ("other", "admin", f"{WRITING} publish"),
+        ("other", "service", ""),
+        (None, "member,reader", ""),
+    ],
+)
+def test_personas(api, project, roles, may):
+    """POL-03: what the default rules allow to each persona, on a shared image of project ``own``."""
+    done = set()
+    for name, (method, path, how, success) in CALLS.items():
+        path = path.format(f"/v2/images/{api.create()['id']}")
+        answer = api.call(method, path, project=project, roles=roles, **how)
+        assert answer.status_code in (success, 403, 404), (name, answer.text)
+        if answer.status_code == success:
+            done.add(name)
+    assert done == set(may.split())
+
+
 def test_denied_lists(with_policy):
     assert with_policy("get_images: '!'\n").call("GET", "/v2/images", roles="admin").status_code == 403
 

@@ -136,6 +136,24 @@ def test_only_named_properties_when_additional_ones_are_off(make_api):
     assert create(make_api(allow_additional_image_properties=False), {"extra": "x"}).status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("disk_format", "ami ari aki vhd vhdx vmdk raw qcow2 vdi iso ploop"),
+        ("container_format", "ami ari aki bare ovf ova docker compressed"),
+    ],
+)
+def test_formats(api, make_api, field, values):
+    """IMG-24 to IMG-28: the formats of the default lists, and lists of the operator's own."""
+    for value in values.split():
+        assert create(api, {field: value}).json[field] == value
+    own = make_api(**{f"image_format__{field}s": ["squashfs"]})
+    assert create(own, {field: "squashfs"}).status_code == 201
+    assert create(own, {field: "raw"}).status_code == 400
+    schema = own.call("GET", "/v2/schemas/image").json["properties"][field]
+    assert schema["enum"] == [None, "squashfs"]
+
+
 def test_show_and_the_properties_it_hides(api):
     properties = {"os_glance_stage_host": "http://x", "os_glance_hash_op_host": "http://x", "empty": None, "a": "b"}
     api.registry.images.rows[ID] = make_image(properties=properties)
