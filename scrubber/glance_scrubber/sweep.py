@@ -11,7 +11,7 @@ from typing import Protocol
 from uuid import uuid4
 
 from glance_common.context import RequestContext, system_context
-from glance_common.delete_queue.broker import Backoff
+from glance_common.messaging.connection import Backoff
 from glance_common.errors import GlanceError
 from glance_common.image import Due
 from glance_common.log import working_for

@@ -6,7 +6,8 @@ from amqp.exceptions import NotFound
 from kombu.connection import Connection
 from kombu.messaging import Producer
 
-from glance_common.delete_queue.broker import DEAD_QUEUE, DELETE_QUEUE, EXCHANGE, connected, parse_broker
+from glance_common.delete_queue.broker import DEAD_QUEUE, DELETE_QUEUE, EXCHANGE, connected
+from glance_common.messaging.connection import parse_broker
 
 
 def bodies(url: str, *, dead: bool = False) -> list[bytes]:

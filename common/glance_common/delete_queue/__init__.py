@@ -5,9 +5,9 @@ scrubbers' sweep finds the row anyhow, and a message too many costs one refused 
 broker, and both ends drop rather than block.
 
     message.py      what one message says
-    broker.py       exchange and queues, and how a connection to them is made
+    broker.py       exchange and queues, and a connection that has them
     filesystem.py   the queue as a directory, for a single machine without a broker
-    publisher.py    the thread that sends, one in each process of the API
+    publisher.py    the sending end, one in each process of the API
 
 The receiving end is ``glance_scrubber.consumer``.
 """

@@ -5,7 +5,6 @@ import uuid
 from dataclasses import dataclass
 
 VERSION = 1
-CONTENT_TYPE = "application/json"
 
 
 class BadMessage(Exception):

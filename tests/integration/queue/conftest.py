@@ -10,7 +10,8 @@ from tests.support.rabbitmq import RabbitMQ
 from tests.unit.scrubber.fakes import FakeDeletions, FakeStore, make_scrubber
 
 from glance_common.delete_queue import DeletePublisher
-from glance_common.delete_queue.broker import DEAD_QUEUE, DELETE_QUEUE, connected, parse_broker
+from glance_common.delete_queue.broker import DEAD_QUEUE, DELETE_QUEUE, connected
+from glance_common.messaging.connection import parse_broker
 from glance_scrubber.consumer import QueueConsumer
 
 

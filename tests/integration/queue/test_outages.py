@@ -8,7 +8,8 @@ import pytest
 from tests.integration.queue.conftest import wait_until
 from tests.support.queues import bodies
 
-from glance_common.delete_queue.broker import DELETE_QUEUE, connected, parse_broker
+from glance_common.delete_queue.broker import DELETE_QUEUE, connected
+from glance_common.messaging.connection import parse_broker
 
 pytestmark = pytest.mark.timeout(180)
 

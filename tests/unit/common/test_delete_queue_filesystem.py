@@ -9,7 +9,8 @@ import pytest
 from tests.support.queues import bodies, put
 
 from glance_common.delete_queue import DeletePublisher, filesystem
-from glance_common.delete_queue.broker import DELETE_QUEUE, connected, parse_broker
+from glance_common.delete_queue.broker import DELETE_QUEUE, connected
+from glance_common.messaging.connection import parse_broker
 from glance_common.delete_queue.message import decode
 
 

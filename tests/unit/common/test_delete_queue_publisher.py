@@ -9,8 +9,8 @@ from tests.support.queues import bodies
 
 from glance_common.config import ConfigError
 from glance_common.delete_queue import DeletePublisher
-from glance_common.delete_queue import publisher as publisher_module
 from glance_common.delete_queue.message import decode
+from glance_common.messaging import outbox
 
 
 def ids(count):
@@ -83,12 +83,12 @@ def test_i9_without_a_broker_publish_returns_at_once_and_stop_ends(no_broker, ca
     started = time.monotonic()
     publisher.stop(timeout=3)
     assert time.monotonic() - started < 2
-    assert publisher._thread is not None
-    assert not publisher._thread.is_alive()
+    assert publisher._outbox._thread is not None
+    assert not publisher._outbox._thread.is_alive()
 
 
 def test_an_outage_is_one_line_and_its_end_another(tmp_path, no_broker, caplog, monkeypatch):
-    monkeypatch.setattr(publisher_module, "Backoff", QuickBackoff)
+    monkeypatch.setattr(outbox, "Backoff", QuickBackoff)
     publisher = DeletePublisher(no_broker)
     publisher.start()
     with caplog.at_level(logging.INFO):
@@ -107,7 +107,7 @@ def test_a_bad_url_stops_the_start():
         DeletePublisher("carrier-pigeon://loft")
 
 
-class QuickBackoff(publisher_module.Backoff):
+class QuickBackoff(outbox.Backoff):
     def __init__(self):
         super().__init__(first=0.02, most=0.05)
 

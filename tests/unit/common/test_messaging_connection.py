@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from glance_common.config import ConfigError
-from glance_common.delete_queue.broker import Backoff, Broker, describe, parse_broker
+from glance_common.messaging.connection import Backoff, Broker, describe, parse_broker
 
 
 @pytest.mark.parametrize(

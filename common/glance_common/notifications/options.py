@@ -1,0 +1,68 @@
+"""The options of notifications, with names and groups of the original's files."""
+
+from oslo_config import cfg, types
+
+from glance_common.config import OptionTable
+from glance_common.notifications.publisher import GROUP, NotificationSettings
+from glance_common.notifications.topology import Topology
+
+RABBIT_GROUP = "oslo_messaging_rabbit"
+
+EVENT_OPTS: list[cfg.Opt] = [
+    cfg.StrOpt("default_publisher_id", default="image.localhost", help="Who notifications say they come from."),
+    cfg.ListOpt(
+        "disabled_notifications", default=[],
+        help="Events that are not sent: full types (image.upload) or groups of them (image.member, image).",
+    ),
+]
+
+NOTIFICATION_OPTS: list[cfg.Opt] = [
+    cfg.MultiOpt(
+        "driver", default=[], item_type=types.String(choices=["messagingv2", "messaging", "noop"]),
+        help="messagingv2 sends notifications; messaging sends them in the older format without an envelope, for "
+        "consumers that need it; noop, and the default, sends nothing.",
+    ),
+    cfg.StrOpt(
+        "transport_url", secret=True,
+        help="Message broker of notifications, amqp:// or amqps://. Unset: the transport_url in [DEFAULT].",
+    ),
+    cfg.ListOpt("topics", default=["notifications"], help="Topics; the routing key is <topic>.info or <topic>.error."),
+    cfg.IntOpt(
+        "retry", default=-1, min=-1,
+        help="How often a notification is tried again; -1 = until the broker takes it. In any case the oldest are "
+        "dropped when too many wait, and no request ever waits.",
+    ),
+]
+
+RABBIT_OPTS: list[cfg.Opt] = [
+    cfg.BoolOpt(
+        "amqp_durable_queues", default=False,
+        help="Declare exchange and queues of notifications durable. The three options here have to be those of the "
+        "consumers, because a broker refuses declarations that differ.",
+    ),
+    cfg.BoolOpt("amqp_auto_delete", default=False, help="Declare them to vanish with their last user."),
+    cfg.BoolOpt("rabbit_quorum_queue", default=False, help="Declare the queues as quorum queues, which are durable."),
+]
+
+
+def list_opts() -> OptionTable:
+    """Return the options of a program that sends notifications."""
+    return [("DEFAULT", EVENT_OPTS), (GROUP, NOTIFICATION_OPTS), (RABBIT_GROUP, RABBIT_OPTS)]
+
+
+def read(conf: cfg.ConfigOpts) -> NotificationSettings:
+    """Return the settings that the options hold."""
+    group, rabbit = conf[GROUP], conf[RABBIT_GROUP]
+    return NotificationSettings(
+        drivers=tuple(group.driver),
+        transport_url=group.transport_url or conf.transport_url,
+        topics=tuple(group.topics),
+        retry=group.retry,
+        publisher_id=conf.default_publisher_id,
+        disabled=tuple(conf.disabled_notifications),
+        topology=Topology(
+            durable_queues=rabbit.amqp_durable_queues,
+            auto_delete=rabbit.amqp_auto_delete,
+            quorum_queue=rabbit.rabbit_quorum_queue,
+        ),
+    )
