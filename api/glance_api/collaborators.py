@@ -8,6 +8,7 @@ from glance_api.policy.enforcer import Enforcer
 from glance_api.policy.properties import PropertyProtections
 from glance_api.settings import Settings
 from glance_common.delete_queue import DeletePublisher
+from glance_common.notifications import Notifications
 from glance_common.registry_client import RegistryClient
 from glance_common.stores.loader import Stores
 
@@ -16,8 +17,9 @@ from glance_common.stores.loader import Stores
 class Glance:
     """The collaborators of one process.
 
-    ``registry`` keeps the records, ``stores`` the bytes; ``deletes`` tells the scrubbers what is due; ``policy`` says
-    who may do what, ``protections`` with which properties (None: everybody with all); ``permits`` bounds the transfers,
+    ``registry`` keeps the records, ``stores`` the bytes; ``deletes`` tells the scrubbers what is due and
+    ``notifications`` other services what happened; ``policy`` says who may do what, ``protections`` with which
+    properties (None: everybody with all); ``permits`` bounds the transfers,
     ``leases`` keeps those that run alive.
     """
 
@@ -25,6 +27,7 @@ class Glance:
     registry: RegistryClient
     stores: Stores
     deletes: DeletePublisher
+    notifications: Notifications
     policy: Enforcer
     protections: PropertyProtections | None
     permits: TransferPermits

@@ -9,6 +9,7 @@ from glance_api.imports import options as import_options
 from glance_api.layers import cors_opts
 from glance_common import config, profiling, server
 from glance_common.config import OptionTable
+from glance_common.notifications import options as notifications
 from glance_common.stores import loader
 
 MAX_IMAGE_SIZE = 2**63 - 1
@@ -167,5 +168,6 @@ def list_opts() -> OptionTable:
         *import_options.list_opts(),
         ("cors", cors_opts()),
         ("profiler", profiling.OPTS),
+        *notifications.list_opts(),
         *loader.list_opts(),
     ]

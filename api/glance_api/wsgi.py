@@ -17,6 +17,8 @@ from glance_api.settings import Settings
 from glance_common import profiling
 from glance_common.config import read_secrets
 from glance_common.delete_queue import DeletePublisher
+from glance_common.notifications import Notifications
+from glance_common.notifications import options as notifications
 from glance_common.registry_client import RegistryClient, connect
 from glance_common.server import AppFactory, ServerState
 from glance_common.stores.loader import load_stores
@@ -38,8 +40,10 @@ def app_factory(conf: cfg.ConfigOpts) -> AppFactory:
     def make(state: ServerState) -> Flask:
         glance = build(conf, secrets, state.stopping.is_set)
         glance.deletes.start()
+        glance.notifications.start()
         state.at_stop(glance.registry.close)
         state.at_stop(glance.deletes.stop)
+        state.at_stop(glance.notifications.stop)
         profiled = profiling.layer(conf, "api")
         return create_app(glance, lambda app: profiled(layer(app)), outer(conf))
 
@@ -55,6 +59,7 @@ def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes], stopping: Callable[[],
         registry=registry,
         stores=load_stores(conf, registry.stores),
         deletes=DeletePublisher(conf.transport_url),
+        notifications=Notifications(notifications.read(conf)),
         policy=policy,
         protections=properties.load(conf, policy),
         permits=TransferPermits(conf.max_transfers or max(conf.threads - SPARE_THREADS, 1), stopping),

@@ -20,13 +20,13 @@ _LATER = {
     "DEFAULT": (
         "enable_v1_api", "image_location_quota", "user_storage_quota", "use_keystone_limits", "enabled_import_methods",
         "node_staging_uri", "worker_self_reference_url", "do_secure_hash", "http_retries", "location_strategy",
-        "default_publisher_id", "disabled_notifications", "image_cache_dir",
+        "image_cache_dir",
         "image_cache_driver", "image_cache_sqlite_db", "image_cache_max_size", "image_cache_stall_time",
     ),
     "task": ("task_time_to_live", "work_dir"),
 }
 _LATER_GROUPS = (
-    "image_import_opts", "taskflow_executor", "oslo_limit", "key_manager", "barbican", "oslo_messaging_notifications",
+    "image_import_opts", "taskflow_executor", "oslo_limit", "key_manager", "barbican",
     "store_type_location_strategy", "os_glance_staging_store", "os_glance_tasks_store",
 )
 
@@ -64,6 +64,7 @@ NO_EFFECT: dict[tuple[str, str], str] = {
     ("DEFAULT", "rabbit_userid"): _BROKER,
     ("DEFAULT", "rabbit_password"): _BROKER,
     ("database", "*"): _DATABASE,
+    ("oslo_messaging_rabbit", "*"): "the URL of the broker says how it is reached",
     ("glance_store", "store_capabilities_update_min_interval"): "capabilities of a store do not change",
     ("paste_deploy", "flavor"): "the registry and the scrubber know callers by their signature alone",
     ("paste_deploy", "config_file"): "the pipeline is chosen by [paste_deploy] flavor alone",

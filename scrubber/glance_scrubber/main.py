@@ -11,8 +11,8 @@ from oslo_config import cfg
 
 from glance_common import config, log
 from glance_common.context import system_context
-from glance_common.messaging.connection import BROKER_ERRORS, Broker, describe, parse_broker
 from glance_common.errors import GlanceError
+from glance_common.messaging.connection import BROKER_ERRORS, Broker, describe, parse_broker
 from glance_common.registry_client import RegistryClient, connect
 from glance_common.stores import loader
 from glance_scrubber.config import COMMAND_OPTS, list_opts

@@ -11,10 +11,10 @@ from typing import Protocol
 from uuid import uuid4
 
 from glance_common.context import RequestContext, system_context
-from glance_common.messaging.connection import Backoff
 from glance_common.errors import GlanceError
 from glance_common.image import Due
 from glance_common.log import working_for
+from glance_common.messaging.connection import Backoff
 from glance_scrubber.outcomes import Outcome
 from glance_scrubber.scrub import Scrubber
 

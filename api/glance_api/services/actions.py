@@ -3,6 +3,7 @@
 from uuid import uuid4
 
 from glance_api.collaborators import Glance
+from glance_api.services import events
 from glance_api.services.images import check_image
 from glance_common.context import RequestContext
 from glance_common.errors import Forbidden, StatusConflict
@@ -30,8 +31,10 @@ def _switch(
     if image.status is not source:
         raise refused
     try:
-        glance.registry.images.set_status(context, image_id, str(uuid4()), [source], target)
+        switched = glance.registry.images.set_status(context, image_id, str(uuid4()), [source], target)
     except StatusConflict as conflict:
         # Somebody else was faster; that is no error when they did the same.
         if conflict.details.get("status") != target:
             raise refused from None
+        return
+    events.image_updated(glance, context, switched)

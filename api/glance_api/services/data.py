@@ -7,7 +7,7 @@ from functools import partial
 from uuid import uuid4
 
 from glance_api.collaborators import Glance
-from glance_api.services import attempts
+from glance_api.services import attempts, events
 from glance_api.services.attempts import Data, Formats
 from glance_api.services.images import check_image
 from glance_api.services.store_errors import as_api_error
@@ -64,7 +64,12 @@ def upload(glance: Glance, context: RequestContext, image_id: str, source: Sourc
     failpoint("api.upload.started")
     formats = Formats(begun.image.disk_format or "", begun.image.container_format or "")
     data = Data(source.pieces, source.announced, formats, ("md5", glance.settings.hashing_algorithm))
-    attempts.write(glance, context, begun, store, data, partial(_commit, glance, context, attempt))
+    events.upload_begun(glance, context, begun.image, store.id)
+    try:
+        attempts.write(glance, context, begun, store, data, partial(_commit, glance, context, attempt, store))
+    except BaseException as error:
+        events.upload_failed(glance, context, image_id, error)
+        raise
     failpoint("api.upload.after-commit")
 
 
@@ -77,9 +82,11 @@ def _store_for(glance: Glance, name: str | None) -> Store:
         raise BadRequest(f"X-Image-Meta-Store: there is no store {name!r}") from None
 
 
-def _commit(glance: Glance, context: RequestContext, attempt: str, stored: Stored, received: Received) -> None:
+def _commit(
+    glance: Glance, context: RequestContext, attempt: str, store: Store, stored: Stored, received: Received
+) -> None:
     algorithm = glance.settings.hashing_algorithm
-    glance.registry.uploads.commit(
+    image = glance.registry.uploads.commit(
         context,
         attempt,
         size=received.size,
@@ -89,6 +96,7 @@ def _commit(glance: Glance, context: RequestContext, attempt: str, stored: Store
         virtual_size=received.virtual_size,
         metadata=stored.metadata,
     )
+    events.upload_finished(glance, context, image, store.id)
 
 
 def readable(glance: Glance, context: RequestContext, image_id: str) -> Image | None:

@@ -14,6 +14,8 @@ from glance_common.image import Image, Member
 from glance_common.notifications.wire import Priority
 from glance_common.status import ImageStatus
 
+MEMBER_DELETE = "image.member.delete"
+
 _IMPORTING = "os_glance_importing_to_stores"
 _FAILED = "os_glance_failed_import"
 
@@ -89,7 +91,7 @@ def member_updated(glance: Glance, context: RequestContext, member: Member) -> N
 
 def member_deleted(glance: Glance, context: RequestContext, member: Member) -> None:
     """Tell that an image is no longer shared with a project; ``member`` is as it was before."""
-    _tell_member(glance, context, "image.member.delete", member, deleted_at=_now())
+    _tell_member(glance, context, MEMBER_DELETE, member, deleted_at=_now())
 
 
 def image_payload(image: Image) -> dict[str, Any]:

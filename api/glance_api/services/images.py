@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from glance_api.collaborators import Glance
 from glance_api.policy.targets import image_target, project_target
-from glance_api.services import locations
+from glance_api.services import events, locations
 from glance_common.context import RequestContext
 from glance_common.errors import BadRequest, Conflict, Forbidden, TooLarge, VersionConflict
 from glance_common.image import Image
@@ -112,7 +112,9 @@ def create(glance: Glance, context: RequestContext, new: NewImage) -> Image:
         "properties": dict(new.properties),
         "tags": list(new.tags),
     }
-    return _readable(glance, context, glance.registry.images.create(context, str(uuid4()), document))
+    created = glance.registry.images.create(context, str(uuid4()), document)
+    events.image_created(glance, context, created)
+    return _readable(glance, context, created)
 
 
 def _readable(glance: Glance, context: RequestContext, image: Image) -> Image:
@@ -194,6 +196,7 @@ def update(glance: Glance, context: RequestContext, image_id: str, change: Calla
             changed = glance.registry.images.update(context, image_id, str(uuid4()), image.row_version, document)
         except VersionConflict:
             continue
+        events.image_updated(glance, context, changed)
         return _after(glance, context, changed)
     raise Conflict(f"image {image_id} was changed by others all the time; try again")
 
@@ -272,3 +275,4 @@ def delete(glance: Glance, context: RequestContext, image_id: str) -> None:
     )
     if due:
         glance.deletes.publish(due, context.request_id)
+    events.image_deleted(glance, context, image)

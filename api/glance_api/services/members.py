@@ -4,6 +4,7 @@ from uuid import uuid4
 
 from glance_api.collaborators import Glance
 from glance_api.policy.targets import member_target
+from glance_api.services import events
 from glance_api.services.images import check_image
 from glance_common.context import RequestContext
 from glance_common.errors import BadRequest, Forbidden, NotFound
@@ -30,7 +31,9 @@ def add(glance: Glance, context: RequestContext, image_id: str, member: str) -> 
     check_image(glance, context, "add_member", image)
     _require_shared(image)
     quota = glance.settings.image_member_quota
-    return glance.registry.members.add(context, image_id, member, str(uuid4()), quota=quota)
+    added = glance.registry.members.add(context, image_id, member, str(uuid4()), quota=quota)
+    events.member_created(glance, context, added)
+    return added
 
 
 def show(glance: Glance, context: RequestContext, image_id: str, member_id: str) -> Member:
@@ -49,7 +52,9 @@ def set_status(glance: Glance, context: RequestContext, image_id: str, member_id
     image = glance.registry.images.get(context, image_id)
     member = glance.registry.members.get(context, image_id, member_id)
     glance.policy.check_about(context, "modify_member", member_target(image, member), image)
-    return glance.registry.members.set_status(context, image_id, member_id, str(uuid4()), status)
+    changed = glance.registry.members.set_status(context, image_id, member_id, str(uuid4()), status)
+    events.member_updated(glance, context, changed)
+    return changed
 
 
 def remove(glance: Glance, context: RequestContext, image_id: str, member_id: str) -> None:
@@ -57,7 +62,11 @@ def remove(glance: Glance, context: RequestContext, image_id: str, member_id: st
     image = glance.registry.images.get(context, image_id)
     check_image(glance, context, "delete_member", image)
     _require_shared(image)
+    told = glance.notifications.wants(events.MEMBER_DELETE)
+    member = glance.registry.members.get(context, image_id, member_id) if told else None
     glance.registry.members.remove(context, image_id, member_id, str(uuid4()))
+    if member is not None:
+        events.member_deleted(glance, context, member)
 
 
 def _require_shared(image: Image) -> None:

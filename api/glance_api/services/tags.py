@@ -3,6 +3,7 @@
 from uuid import uuid4
 
 from glance_api.collaborators import Glance
+from glance_api.services import events
 from glance_api.services.images import check_image
 from glance_common.context import RequestContext
 from glance_common.errors import BadRequest
@@ -17,11 +18,13 @@ def add(glance: Glance, context: RequestContext, image_id: str, tag: str) -> Non
     image = glance.registry.images.get(context, image_id)
     check_image(glance, context, "modify_image", image)
     quota = glance.settings.image_tag_quota
-    glance.registry.images.add_tag(context, image_id, tag, str(uuid4()), quota=quota)
+    tagged = glance.registry.images.add_tag(context, image_id, tag, str(uuid4()), quota=quota)
+    events.image_updated(glance, context, tagged)
 
 
 def remove(glance: Glance, context: RequestContext, image_id: str, tag: str) -> None:
     """Take a tag off an image. Raises NotFound also when the image does not have it, PolicyDenied."""
     image = glance.registry.images.get(context, image_id)
     check_image(glance, context, "modify_image", image)
-    glance.registry.images.remove_tag(context, image_id, tag, str(uuid4()))
+    untagged = glance.registry.images.remove_tag(context, image_id, tag, str(uuid4()))
+    events.image_updated(glance, context, untagged)

@@ -9,10 +9,11 @@ from glance_api import conditional
 from glance_api.access import BYTES_IN
 from glance_api.request import context, glance, without_body
 from glance_api.services import data as service
+from glance_api.services import events
 from glance_api.services.data import Download, Source
 from glance_api.streams import ByteRange, DamagedData, decimal, parse_content_range, parse_range, verified
 from glance_api.v2.operations import BINARY, Parameter, operation
-from glance_common.body import ClientDisconnected, ClientTooSlow, read_pieces
+from glance_common.body import BYTES_SENT, ClientDisconnected, ClientTooSlow, read_pieces
 from glance_common.errors import BadRequest, RequestTimeout, UnsupportedMediaType
 from glance_common.stores.contract import Blob
 
@@ -99,7 +100,8 @@ def download(image_id: str) -> Response:
     part = _wanted_part(image.size or 0, tag)
     give_back = glance().permits.take()
     try:
-        return _answer(service.open_data(glance(), image, part), tag, give_back)
+        opened = service.open_data(glance(), image, part)
+        return _answer(opened, tag, _at_end(opened, give_back))
     except BaseException:
         give_back()
         raise
@@ -114,7 +116,21 @@ def _wanted_part(size: int, tag: str) -> ByteRange | None:
     return None
 
 
-def _answer(opened: Download, tag: str, give_back: Callable[[], None]) -> Response:
+def _at_end(opened: Download, give_back: Callable[[], None]) -> Callable[[], None]:
+    """Return what ends the transfer: the permit goes back and the bytes that really left are told."""
+    environ, collaborators, caller = request.environ, glance(), context()
+    wanted = opened.part.length if opened.part else opened.image.size or 0
+
+    def end() -> None:
+        give_back()
+        # Counted by our own server only, and a HEAD request sends none.
+        if BYTES_SENT in environ and environ["REQUEST_METHOD"] == "GET":
+            events.image_sent(collaborators, caller, opened.image, environ[BYTES_SENT], wanted)
+
+    return end
+
+
+def _answer(opened: Download, tag: str, end: Callable[[], None]) -> Response:
     image, part = opened.image, opened.part
     size = image.size or 0
     headers = {
@@ -129,26 +145,26 @@ def _answer(opened: Download, tag: str, give_back: Callable[[], None]) -> Respon
         headers["Content-Range"] = part.content_range(size)
     # Passed through untouched, so that the server sees its own file wrapper and sends the file by the kernel.
     return Response(
-        _sendable(opened, give_back), status=206 if part else 200, headers=headers, direct_passthrough=True
+        _sendable(opened, end), status=206 if part else 200, headers=headers, direct_passthrough=True
     )
 
 
-def _sendable(opened: Download, give_back: Callable[[], None]) -> Iterable[bytes]:
+def _sendable(opened: Download, end: Callable[[], None]) -> Iterable[bytes]:
     wrapper = request.environ.get("wsgi.file_wrapper")
     descriptor = opened.blob.fileno()
     if wrapper is not None and descriptor is not None:
-        wrapped: Iterable[bytes] = wrapper(LocalFile(opened.blob, descriptor, give_back))
+        wrapped: Iterable[bytes] = wrapper(LocalFile(opened.blob, descriptor, end))
         return wrapped
-    return Pieces(opened, give_back)
+    return Pieces(opened, end)
 
 
 class LocalFile:
     """A blob in a local file, as the server's file wrapper wants it."""
 
-    def __init__(self, blob: Blob, descriptor: int, give_back: Callable[[], None]) -> None:
+    def __init__(self, blob: Blob, descriptor: int, end: Callable[[], None]) -> None:
         self._blob = blob
         self._descriptor = descriptor
-        self._give_back = give_back
+        self._end = end
         self._rest = iter(blob)
 
     def fileno(self) -> int:
@@ -162,15 +178,15 @@ class LocalFile:
     def close(self) -> None:
         """Close the file and end the transfer."""
         self._blob.close()
-        self._give_back()
+        self._end()
 
 
 class Pieces:
     """A blob that comes piece by piece from a remote store. The whole of an image is verified on the way (I8)."""
 
-    def __init__(self, opened: Download, give_back: Callable[[], None]) -> None:
+    def __init__(self, opened: Download, end: Callable[[], None]) -> None:
         self._opened = opened
-        self._give_back = give_back
+        self._end = end
 
     def __iter__(self) -> Iterator[bytes]:
         image = self._opened.image
@@ -189,4 +205,4 @@ class Pieces:
     def close(self) -> None:
         """Close the read and end the transfer."""
         self._opened.blob.close()
-        self._give_back()
+        self._end()

@@ -18,7 +18,7 @@ EVENT_OPTS: list[cfg.Opt] = [
 
 NOTIFICATION_OPTS: list[cfg.Opt] = [
     cfg.MultiOpt(
-        "driver", default=[], item_type=types.String(choices=["messagingv2", "messaging", "noop"]),
+        "driver", item_type=types.String(choices=["messagingv2", "messaging", "noop"]),
         help="messagingv2 sends notifications; messaging sends them in the older format without an envelope, for "
         "consumers that need it; noop, and the default, sends nothing.",
     ),
@@ -54,7 +54,7 @@ def read(conf: cfg.ConfigOpts) -> NotificationSettings:
     """Return the settings that the options hold."""
     group, rabbit = conf[GROUP], conf[RABBIT_GROUP]
     return NotificationSettings(
-        drivers=tuple(group.driver),
+        drivers=tuple(group.driver or ()),
         transport_url=group.transport_url or conf.transport_url,
         topics=tuple(group.topics),
         retry=group.retry,

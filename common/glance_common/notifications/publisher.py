@@ -88,10 +88,10 @@ class Notifications:
         if self._outbox is None or not self.wants(event_type):
             return
         notification = Notification(event_type, priority, payload)
+        keys = [_routing_key(topic, priority) for topic in self._settings.topics]
         for envelope in self._envelopes:
             body = encode(notification, self._settings.publisher_id, context, envelope=envelope)
-            for topic in self._settings.topics:
-                key = _routing_key(topic, priority)
+            for key in keys:
                 self._outbox.put(Message(body, EXCHANGE, key, f"event {event_type}", context.request_id))
 
 

@@ -19,6 +19,7 @@ from glance_api.policy import properties
 from glance_api.policy.enforcer import Enforcer
 from glance_api.settings import Settings
 from glance_common import config
+from glance_common.notifications import Notifications, NotificationSettings
 
 Options = dict[str, Any]
 
@@ -75,6 +76,7 @@ def make_api() -> Callable[..., Api]:
             registry=registry,
             stores=SimpleNamespace(ids=("fast", "slow"), get=FakeStore),
             deletes=deletes,
+            notifications=Notifications(NotificationSettings()),
             policy=enforcer,
             protections=properties.load(conf, enforcer),
             permits=None,

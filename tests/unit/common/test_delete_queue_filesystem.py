@@ -10,8 +10,8 @@ from tests.support.queues import bodies, put
 
 from glance_common.delete_queue import DeletePublisher, filesystem
 from glance_common.delete_queue.broker import DELETE_QUEUE, connected
-from glance_common.messaging.connection import parse_broker
 from glance_common.delete_queue.message import decode
+from glance_common.messaging.connection import parse_broker
 
 
 @pytest.fixture
