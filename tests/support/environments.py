@@ -1,5 +1,5 @@
 """Virtual environments of their own for programs that must not share ours: Keystone, the command line clients,
-Schemathesis.
+Schemathesis, the library that consumes notifications.
 
 They are made once and kept in ``~/.cache/glance-services-tests`` (or ``$GLANCE_TEST_CACHE``), named after what is in
 them, so that a changed requirement makes a new one. ``python -m tests.support.environments`` makes all of them.
@@ -18,7 +18,8 @@ from pathlib import Path
 KEYSTONE = "keystone"
 CLIENTS = "clients"
 SCHEMATHESIS = "schemathesis"
-ALL = (KEYSTONE, CLIENTS, SCHEMATHESIS)
+MESSAGING = "messaging"
+ALL = (KEYSTONE, CLIENTS, SCHEMATHESIS, MESSAGING)
 
 _HERE = Path(__file__).resolve().parent
 

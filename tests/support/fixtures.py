@@ -14,6 +14,7 @@ from tests.support import environments
 from tests.support.clients import Clients
 from tests.support.daemons import Services
 from tests.support.keystone import Keystone
+from tests.support.notifications import Listener
 from tests.support.postgres import running_postgres
 from tests.support.rabbitmq import RabbitMQ
 
@@ -108,6 +109,17 @@ def clients(tmp_path_factory: pytest.TempPathFactory) -> Clients:
 def schemathesis() -> Path:
     """The program that tests a service against its OpenAPI document."""
     return environments.environment(environments.SCHEMATHESIS) / "bin" / "st"
+
+
+@pytest.fixture(scope="module")
+def messaging(rabbitmq: RabbitMQ, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listener]:
+    """oslo.messaging listening to the notifications that go to the session's broker."""
+    listener = Listener(rabbitmq.url, tmp_path_factory.mktemp("messaging"))
+    try:
+        listener.start()
+        yield listener
+    finally:
+        listener.stop()
 
 
 @pytest.fixture
