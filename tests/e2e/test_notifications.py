@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -43,6 +44,11 @@ def broker(rabbitmq: RabbitMQ) -> Iterator[RabbitMQ]:
     rabbitmq.memory_alarm(False)
 
 
+def whole(messaging: Listener) -> list[dict]:
+    """Return the events that hold a whole image."""
+    return [one for one in messaging.heard() if "id" in one["payload"]]
+
+
 def types(heard: list[dict], image: str) -> list[str]:
     return [one["event_type"] for one in heard if image in json.dumps(one["payload"])]
 
@@ -55,11 +61,14 @@ def test_the_life_of_an_image(caller: Caller, messaging: Listener):
     assert caller.download(image) == b"\x01data"
     caller.call("POST", f"/v2/images/{image}/actions/deactivate", 204)
     caller.delete(image)
-    heard = messaging.wait(lambda heard: "image.delete" in types(heard, image))
-    assert types(heard, image) == [
-        "image.create", "image.update", "image.prepare", "image.upload", "image.activate", "image.update",
-        "image.update", "image.update", "image.send", "image.update", "image.delete",
-    ]
+    heard = messaging.wait(lambda heard: len(types(heard, image)) == 11)
+    # Each process sends in order; between processes there is none.
+    assert Counter(types(heard, image)) == {
+        "image.create": 1, "image.prepare": 1, "image.upload": 1, "image.activate": 1, "image.update": 5,
+        "image.send": 1, "image.delete": 1,
+    }
+    uploading = [kind for kind in types(heard, image) if kind in ("image.prepare", "image.upload", "image.activate")]
+    assert uploading == ["image.prepare", "image.upload", "image.activate"]
     mine = [one for one in messaging.about(image) if one["event_type"] != "image.send"]
     assert {one["priority"] for one in mine} == {"INFO"}
     assert {one["publisher_id"] for one in mine} == {"image.here"}
@@ -87,9 +96,9 @@ def test_bytes_really_sent(caller: Caller, messaging: Listener):
         pass
     heard = messaging.wait(lambda heard: types(heard, image).count("image.send") == 2)
     sent = [one for one in heard if one["event_type"] == "image.send" and one["payload"]["image_id"] == image]
-    assert [one["priority"] for one in sent] == ["INFO", "ERROR"]
-    assert sent[0]["payload"]["bytes_sent"] == 10
-    assert sent[1]["payload"]["bytes_sent"] < len(data)
+    told = {one["priority"]: one["payload"]["bytes_sent"] for one in sent}
+    assert told["INFO"] == 10
+    assert told["ERROR"] < len(data)
     whom = {"image_id", "bytes_sent", "owner_id", "receiver_tenant_id", "receiver_user_id"}
     assert set(sent[0]["payload"]) == whom
     assert sent[0]["payload"]["receiver_user_id"] == "noauth"
@@ -112,9 +121,10 @@ def test_members_and_what_is_disabled(caller: Caller, messaging: Listener):
     caller.call("POST", f"/v2/images/{image}/members", 200, json={"member": "other"})
     caller.call("PUT", f"/v2/images/{image}/members/other", 200, json={"status": "accepted"})
     caller.call("DELETE", f"/v2/images/{image}/members/other", 204)
-    heard = messaging.wait(lambda heard: "image.member.delete" in types(heard, image))
-    assert types(heard, image) == ["image.create", "image.member.create", "image.member.delete"]
-    _, created, deleted = (one["payload"] for one in messaging.about(image))
+    heard = messaging.wait(lambda heard: len(types(heard, image)) == 3)
+    assert set(types(heard, image)) == {"image.create", "image.member.create", "image.member.delete"}
+    payloads = {one["event_type"]: one["payload"] for one in messaging.about(image)}
+    created, deleted = payloads["image.member.create"], payloads["image.member.delete"]
     assert set(created) == {"image_id", "member_id", "status", "deleted", "deleted_at", *TIMES}
     assert (created["member_id"], created["status"], created["deleted"]) == ("other", "pending", False)
     assert (deleted["status"], deleted["deleted"]) == ("accepted", True)
@@ -130,7 +140,8 @@ def test_i9_a_broker_that_blocks_delays_and_loses_nothing(caller: Caller, messag
     assert time.monotonic() - started < 5
     assert not messaging.about(images[-1])
     broker.memory_alarm(False)
-    wait_for(lambda: types(messaging.heard(), images[-1]) == ["image.create", "image.delete"], "the late events", 90)
+    expected = {kind for image in images for kind in (("image.create", image), ("image.delete", image))}
+    wait_for(lambda: expected <= {(one["event_type"], one["payload"]["id"]) for one in whole(messaging)}, "all", 90)
 
 
 def test_s02_s53_no_event_names_a_place_or_a_secret(services: Services, caller: Caller, messaging: Listener):
