@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from glance_common import errors
 from glance_common.context import RequestContext
 from glance_common.operation import Held
-from glance_common.status import ImageStatus, OperationStatus
+from glance_common.status import ImageStatus, LocationStatus, OperationStatus
 from glance_registry import endings, import_properties, operation_rows, owners
 from glance_registry.db.tables import images, locations, operations
 from glance_registry.documents import no_image
@@ -52,7 +52,7 @@ def create(connection: sa.Connection, context: RequestContext, wanted: Wanted) -
     """Make a pending operation and take its image's lock; return the operation and whether this call made it.
 
     A lock whose holder gave no sign of life for too long is broken. Raises NotFound for an image that ``context`` does
-    not see, StatusConflict, Conflict when the lock is held or the id is another's.
+    not see, StatusConflict, Conflict when the lock is held, the data are not staged yet, or the id is another's.
     """
     if wanted.image_id is None:
         return _insert(connection, context, wanted)
@@ -65,6 +65,8 @@ def create(connection: sa.Connection, context: RequestContext, wanted: Wanted) -
     image = _break_stale_lock(connection, image)
     if image.status not in wanted.allowed:
         raise owners.status_conflict(ImageStatus(image.status), wanted.image_status or ImageStatus.IMPORTING)
+    if image.status == ImageStatus.UPLOADING and not _staged(connection, image.id):
+        raise errors.Conflict(f"the data of image {image.id} are still being staged", reason="staging")
     made = _insert(connection, context, wanted)
     _lock_for(connection, image, wanted.id, wanted.stores, wanted.image_status)
     return made
@@ -174,7 +176,7 @@ def claim(connection: sa.Connection, wanted: Claim) -> dict[str, Any] | None:
             connection, row, OperationStatus.PROCESSING,
             token=wanted.token, attempts=row.attempts + 1, **_held_for(wanted.lease),
         )
-    return operation_rows.document(row) | {"staged": _staged(connection, row)}
+    return operation_rows.document(row) | {"staged": _staged(connection, row.image_id)}
 
 
 def _held_for(lease: float) -> dict[str, Any]:
@@ -192,12 +194,10 @@ def _show_life(connection: sa.Connection, host: str) -> None:
     connection.execute(update.values(deadline=owners.after(DEADLINE)))
 
 
-def _staged(connection: sa.Connection, row: sa.Row[Any]) -> list[dict[str, Any]]:
-    if row.image_id is None:
-        return []
+def _staged(connection: sa.Connection, image_id: str | None) -> list[dict[str, Any]]:
     found = connection.execute(
         sa.select(locations)
-        .where(locations.c.image_id == row.image_id, locations.c.status == "staged")
+        .where(locations.c.image_id == image_id, locations.c.status == LocationStatus.STAGED)
         .order_by(locations.c.position)
     )
     return [{"location": each.id, "store": each.store, "key": each.key, "size": each.size} for each in found]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from glance_common import errors
+from glance_common.operation import Held
 from glance_common.status import ImageStatus
 from glance_registry.deletions import LATE_PASS_DELAYS
 from tests.support.owners import LEASE, Owners, new_id
@@ -36,6 +37,8 @@ class Writer:
     key: str
     since: float
     can_write: bool = True
+    operation: Held | None = None
+    """In whose name it writes, when a background operation does."""
 
 
 @dataclass
@@ -67,18 +70,21 @@ class Lives:
 
     def run(self, steps: int) -> None:
         """Do random things and look after each whether everything still holds; then let everything come to its end."""
-        actions: list[tuple[int, Callable[[], None]]] = [
-            (10, self.create), (14, self.start), (3, self.renew), (3, self.write), (6, self.write_and_commit),
-            (4, self.abort), (2, self.delete), (2, self.restore), (3, self.claim), (12, self.claim_due),
-            (3, self.remove), (8, self.remove_and_finish), (3, self.fail), (3, self.replay),
-            (4, self.let_leases_run_out), (3, self.wait),
-        ]
-        weights, functions = zip(*actions, strict=True)
+        weights, functions = zip(*self.actions(), strict=True)
         for action in self.chance.choices(functions, weights, k=steps):
             self.trace.append(action.__name__)
             action()
             self.check()
         self.come_to_rest()
+
+    def actions(self) -> list[tuple[int, Callable[[], None]]]:
+        """Return what may happen, each with how often among the others."""
+        return [
+            (10, self.create), (14, self.start), (3, self.renew), (3, self.write), (6, self.write_and_commit),
+            (4, self.abort), (2, self.delete), (2, self.restore), (3, self.claim), (12, self.claim_due),
+            (3, self.remove), (8, self.remove_and_finish), (3, self.fail), (3, self.replay),
+            (4, self.let_leases_run_out), (3, self.wait),
+        ]
 
     # What people and programs do.
 
@@ -108,8 +114,11 @@ class Lives:
             if self.bytes.setdefault((writer.store, writer.key), writer.attempt) != writer.attempt:
                 self._abort(writer)
             else:
-                self._try(self.owners.commit, writer.attempt)
+                self._try(self.commit, writer)
                 writer.can_write = False
+
+    def commit(self, writer: Writer) -> None:
+        self.owners.commit(writer.attempt)
 
     def abort(self) -> None:
         if writer := self._pick(self.writers):
@@ -188,7 +197,7 @@ class Lives:
     def _check_bytes(self) -> None:
         for row in self.rows:
             is_restorable = row.status == "pending_delete" and row.on_fail is None
-            if row.status == "active" or is_restorable:
+            if row.status in ("active", "staged") or is_restorable:
                 assert self.bytes.get((row.store, row.key)) == row.attempt, "data of an image changed"
         taken = [(row.store, row.key) for row in self.rows if row.status != "deleted" or row.late_passes]
         assert len(taken) == len(set(taken)), "a key has two owners"
@@ -206,6 +215,7 @@ class Lives:
         """All stopped ones are gone for good; scrubbers then finish everything that is due, and nothing is left."""
         for _ in range(len(LATE_PASS_DELAYS) + 2):
             self._wait(ZOMBIE)
+            self.end_background_work()
             for row in self.owners.failed():
                 self.owners.replay(row["location"])
             for location in self.owners.due()[0]:
@@ -213,9 +223,12 @@ class Lives:
                 self.bytes.pop((claim["store"], claim["key"]), None)
                 self.owners.done(location, claim["token"])
         self.check()
-        assert not {"saving", "pending_delete"} & set(self.statuses.values())
-        assert {row.status for row in self.rows} <= {"active", "deleted"}
-        assert set(self.bytes) == {(row.store, row.key) for row in self.rows if row.status == "active"}
+        assert not {"saving", "importing", "pending_delete"} & set(self.statuses.values())
+        assert {row.status for row in self.rows} <= {"active", "staged", "deleted"}
+        assert set(self.bytes) == {(row.store, row.key) for row in self.rows if row.status != "deleted"}
+
+    def end_background_work(self) -> None:
+        """Nobody works in the background here."""
 
     def _look(self) -> None:
         self.statuses, self.rows = self.owners.everything()

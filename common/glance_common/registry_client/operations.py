@@ -42,7 +42,7 @@ class OperationsClient:
         ``allowed`` are the statuses that the image may have, ``image_status`` the one that it gets (None leaves it),
         ``stores`` the ids that it is to be put in, ``host`` the only one that can do it, ``ttl`` the hours to show it
         after its end. ``input`` must not hold credentials. Raises NotFound, StatusConflict, and Conflict with the
-        ``operation`` that holds the lock.
+        ``reason``: ``locked`` by the task ``operation``, or ``staging`` while the data of the image are not complete.
         """
         body = {
             "id": operation_id, "kind": kind, "image_id": image_id, "input": input, "ttl": ttl, "host": host,

@@ -53,6 +53,17 @@ def test_second_stage_or_upload_is_refused(owners: Owners, imports: Imports) -> 
     assert owners.statuses(image) == ("uploading", ["staged"])
 
 
+def test_import_waits_for_complete_data(owners: Owners, imports: Imports) -> None:
+    image = owners.create()
+    row = owners.start(image, store="staging", staging=True)
+    with pytest.raises(errors.Conflict) as caught:
+        imports.create(image)
+    assert caught.value.details == {"reason": "staging"}
+    owners.commit(row.attempt)
+    imports.create(image)
+    assert owners.statuses(image) == ("importing", ["staged"])
+
+
 def test_import_of_staged_data(owners: Owners, imports: Imports) -> None:
     image = owners.create()
     staged = imports.stage(image, "http://here:9292")
