@@ -10,7 +10,7 @@ from glance_api.layers import cors_opts
 from glance_common import config, profiling, server
 from glance_common.config import OptionTable
 from glance_common.notifications import options as notifications
-from glance_common.stores import loader
+from glance_common.stores import loader, reserved
 
 MAX_IMAGE_SIZE = 2**63 - 1
 """Bytes; the largest number that the size columns hold (S-56)."""
@@ -170,4 +170,5 @@ def list_opts() -> OptionTable:
         ("profiler", profiling.OPTS),
         *notifications.list_opts(),
         *loader.list_opts(),
+        *reserved.list_opts(),
     ]

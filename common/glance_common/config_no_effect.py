@@ -19,15 +19,15 @@ REFUSED: dict[tuple[str, str], str] = {
 _LATER = {
     "DEFAULT": (
         "enable_v1_api", "image_location_quota", "user_storage_quota", "use_keystone_limits", "enabled_import_methods",
-        "node_staging_uri", "worker_self_reference_url", "do_secure_hash", "http_retries", "location_strategy",
+        "worker_self_reference_url", "do_secure_hash", "http_retries", "location_strategy",
         "image_cache_dir",
         "image_cache_driver", "image_cache_sqlite_db", "image_cache_max_size", "image_cache_stall_time",
     ),
-    "task": ("task_time_to_live", "work_dir"),
+    "task": ("task_time_to_live",),
 }
 _LATER_GROUPS = (
     "image_import_opts", "taskflow_executor", "oslo_limit", "key_manager", "barbican",
-    "store_type_location_strategy", "os_glance_staging_store", "os_glance_tasks_store",
+    "store_type_location_strategy",
 )
 
 NO_EFFECT: dict[tuple[str, str], str] = {

@@ -37,6 +37,11 @@ class Place:
         return self.root / "images"
 
     @property
+    def staging(self) -> Path:
+        """Where data wait for their import."""
+        return self.root / "staging"
+
+    @property
     def queue(self) -> Path:
         """The delete queue."""
         return self.root / "queue"
@@ -68,7 +73,7 @@ class Place:
             # The database's user passes through here to its own folder; nothing else is open to it.
             _make_folder(self.root, 0o711 if os.geteuid() == 0 else 0o700)
             self._marker.touch()
-            for folder in (self.images, self.queue, self.settings, self.logs):
+            for folder in (self.images, self.staging, self.queue, self.settings, self.logs):
                 _make_folder(folder, 0o700)
         except OSError as error:
             raise PlaceError(f"cannot write the data folder: {error}; choose another with --data-dir") from None

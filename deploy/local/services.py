@@ -46,6 +46,12 @@ def write_settings(place: Place, ports: Ports, database_url: str) -> None:
     )
     # A machine with many cores would otherwise get as many workers, and more sessions than the database takes.
     workers = min(4, os.cpu_count() or 1)
+    api = {
+        "bind_host": processes.LOOPBACK,
+        "bind_port": ports.api,
+        "workers": workers,
+        "node_staging_uri": place.staging.as_uri(),
+    }
     settings: dict[str, configuration.Options] = {
         "glance-manage": database,
         "glance-registry": configuration.merged(
@@ -54,9 +60,7 @@ def write_settings(place: Place, ports: Ports, database_url: str) -> None:
             {"DEFAULT": {"bind_host": processes.LOOPBACK, "bind_port": ports.registry, "workers": 2}},
         ),
         "glance-scrubber": common,
-        "glance-api": configuration.merged(
-            common, {"DEFAULT": {"bind_host": processes.LOOPBACK, "bind_port": ports.api, "workers": workers}}
-        ),
+        "glance-api": configuration.merged(common, {"DEFAULT": api}),
     }
     for program, options in settings.items():
         configuration.write(place.settings / program, program, options)

@@ -4,7 +4,7 @@ from oslo_config import cfg
 
 from glance_common import config, profiling, server
 from glance_common.config import OptionTable
-from glance_common.stores import loader
+from glance_common.stores import loader, reserved
 
 DATABASE_OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
@@ -41,4 +41,4 @@ def list_opts() -> OptionTable:
 
 def list_manage_opts() -> OptionTable:
     """Return the options of glance-manage: the database, and the stores for ``store init``."""
-    return [*database_opts(), *loader.list_opts()]
+    return [*database_opts(), *loader.list_opts(), *reserved.list_opts()]

@@ -9,7 +9,7 @@ from oslo_config import cfg
 
 from glance_common import config
 from glance_common.errors import GlanceError
-from glance_common.stores.loader import init_directories
+from glance_common.stores import loader, reserved
 from glance_registry import manage_deletions
 from glance_registry.config import list_manage_opts
 from glance_registry.db import schema
@@ -85,7 +85,7 @@ def check(conf: cfg.ConfigOpts, _arguments: Any) -> int:
 
 def store_init(conf: cfg.ConfigOpts, _arguments: Any) -> int:
     """Create the directories of the file stores; the services never do, so that no mount point is filled by mistake."""
-    created = init_directories(conf)
+    created = [*loader.init_directories(conf), *reserved.init_directories(conf)]
     for store, path in created:
         _say(f"{store}: created {path}")
     if not created:

@@ -158,6 +158,14 @@ def init_directories(conf: cfg.ConfigOpts) -> list[tuple[str, str]]:
     ]
 
 
+def places(conf: cfg.ConfigOpts) -> list[tuple[str, str]]:
+    """Return (place, store id) of all that the configured stores own alone, for example directories.
+
+    Raises ConfigError.
+    """
+    return [(place, settings.id) for settings, kind in _chosen(conf) for place in kind.load().places(settings)]
+
+
 def _wrapped(kind: _Kind, store: Store) -> Store:
     return Logged(Retrying(store) if kind.remote else store)
 
