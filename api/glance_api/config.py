@@ -72,6 +72,24 @@ API_OPTS: list[cfg.Opt] = [
     ),
 ]
 
+LOCATION_OPTS: list[cfg.Opt] = [
+    cfg.IntOpt("image_location_quota", default=10, help="Most locations of an image; negative = unlimited."),
+    cfg.StrOpt(
+        "location_strategy", default="location_order", choices=["location_order", "store_type"],
+        help="Which of an image's locations is read first: the one in the store with most weight, among equal ones "
+        "the one that was added first (location_order); or first of all the kind of store that comes first in "
+        "[store_type_location_strategy] store_type_preference (store_type).",
+    ),
+]
+
+STRATEGY_OPTS: list[cfg.Opt] = [
+    cfg.ListOpt(
+        "store_type_preference", default=[],
+        help="Kinds of stores or schemes of their URLs, the preferred one first; used by location_strategy = "
+        "store_type. What is not listed comes last.",
+    ),
+]
+
 DATA_OPTS: list[cfg.Opt] = [
     cfg.IntOpt(
         "image_size_cap", default=1024**4, min=1, max=MAX_IMAGE_SIZE, help="Largest image, in bytes (default 1 TiB)."
@@ -160,7 +178,8 @@ def list_opts() -> OptionTable:
     return [
         *config.list_opts(),
         *server.list_opts(bind_host_default=None, bind_port_default=9292),
-        ("DEFAULT", [*API_OPTS, *DATA_OPTS, *NOAUTH_OPTS]),
+        ("DEFAULT", [*API_OPTS, *LOCATION_OPTS, *DATA_OPTS, *NOAUTH_OPTS]),
+        ("store_type_location_strategy", STRATEGY_OPTS),
         ("upload", UPLOAD_OPTS),
         ("image_format", IMAGE_FORMAT_OPTS),
         ("paste_deploy", PASTE_OPTS),

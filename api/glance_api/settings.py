@@ -13,6 +13,8 @@ from glance_common.config import ConfigError
 class Settings:
     """Values of the options of the same names (``config.py``); sizes in bytes, times in seconds.
 
+    ``store_type_preference`` is empty unless ``location_strategy`` uses it.
+
     ``format_rules`` holds the options of ``[image_format]`` that the inspection of data needs; ``multi_store`` says
     whether the stores were named by ``enabled_backends``: only then clients see store ids.
     """
@@ -28,6 +30,8 @@ class Settings:
     image_member_quota: int
     image_property_quota: int
     image_tag_quota: int
+    image_location_quota: int
+    store_type_preference: tuple[str, ...]
     show_image_direct_url: bool
     show_multiple_locations: bool
     allow_additional_image_properties: bool
@@ -57,6 +61,8 @@ class Settings:
             image_member_quota=conf.image_member_quota,
             image_property_quota=conf.image_property_quota,
             image_tag_quota=conf.image_tag_quota,
+            image_location_quota=conf.image_location_quota,
+            store_type_preference=_store_type_preference(conf),
             show_image_direct_url=conf.show_image_direct_url,
             show_multiple_locations=conf.show_multiple_locations,
             allow_additional_image_properties=conf.allow_additional_image_properties,
@@ -74,6 +80,12 @@ class Settings:
             scrub_time=conf.scrub_time,
             multi_store=bool(conf.enabled_backends),
         )
+
+
+def _store_type_preference(conf: cfg.ConfigOpts) -> tuple[str, ...]:
+    if conf.location_strategy != "store_type":
+        return ()
+    return tuple(conf.store_type_location_strategy.store_type_preference)
 
 
 def _schema_image_file(conf: cfg.ConfigOpts) -> str | None:

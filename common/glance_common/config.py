@@ -14,7 +14,7 @@ from pathlib import Path
 
 from oslo_config import cfg
 
-from glance_common.config_no_effect import NO_EFFECT, REFUSED
+from glance_common.config_no_effect import NO_EFFECT
 
 OptionTable = Sequence[tuple[str, Sequence[cfg.Opt]]]
 """Groups with their options, as ``list_opts`` of each package returns them; the group of no group is ``DEFAULT``."""
@@ -115,17 +115,8 @@ def load(
         raise ConfigError("-", "--config-file", "", str(error)) from None
     except cfg.ConfigFileValueError as error:
         raise ConfigError("-", "-", "", str(error)) from None
-    _refuse_unsafe(conf)
     check_values(conf, table)
     return conf
-
-
-def _refuse_unsafe(conf: cfg.ConfigOpts) -> None:
-    """Raise ConfigError for a setting that would be believed to protect something and does not."""
-    for path, sections in read_files(conf):
-        for (group, name), reason in REFUSED.items():
-            if any(sections.get(group, {}).get(name, [])):
-                raise ConfigError(group, name, "***", reason, path)
 
 
 def _default_files(progs: Sequence[str]) -> list[str]:

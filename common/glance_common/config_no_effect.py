@@ -1,7 +1,6 @@
 """Options of the original's files that mean nothing here, each with the reason.
 
-They are accepted, so that an existing file starts, and named once at start, so that nobody believes in them. The few
-that somebody's safety rests on are refused instead.
+They are accepted, so that an existing file starts, and named once at start, so that nobody believes in them.
 """
 
 _DATABASE = "only glance-registry has a database connection; set it in glance-registry.conf"
@@ -10,24 +9,16 @@ _BROKER = "transport_url names the broker"
 
 _NOT_YET = "this release does not have what it belongs to"
 
-REFUSED: dict[tuple[str, str], str] = {
-    ("DEFAULT", "metadata_encryption_key"): "this release does not encrypt locations; remove the option to start "
-    "without encryption",
-}
-"""Settings that stop the start: they would be believed to protect something."""
-
 _LATER = {
     "DEFAULT": (
-        "enable_v1_api", "image_location_quota", "user_storage_quota", "use_keystone_limits", "enabled_import_methods",
-        "worker_self_reference_url", "do_secure_hash", "http_retries", "location_strategy",
-        "image_cache_dir",
+        "enable_v1_api", "user_storage_quota", "use_keystone_limits", "enabled_import_methods",
+        "worker_self_reference_url", "do_secure_hash", "http_retries", "image_cache_dir",
         "image_cache_driver", "image_cache_sqlite_db", "image_cache_max_size", "image_cache_stall_time",
     ),
     "task": ("task_time_to_live",),
 }
 _LATER_GROUPS = (
     "image_import_opts", "taskflow_executor", "oslo_limit", "key_manager", "barbican",
-    "store_type_location_strategy",
 )
 
 NO_EFFECT: dict[tuple[str, str], str] = {
@@ -63,6 +54,8 @@ NO_EFFECT: dict[tuple[str, str], str] = {
     ("DEFAULT", "rabbit_port"): _BROKER,
     ("DEFAULT", "rabbit_userid"): _BROKER,
     ("DEFAULT", "rabbit_password"): _BROKER,
+    ("DEFAULT", "metadata_encryption_key"): "locations are encrypted before they reach the registry; set it in "
+    "glance-api.conf and glance-scrubber.conf",
     ("database", "*"): _DATABASE,
     ("oslo_messaging_rabbit", "*"): "the URL of the broker says how it is reached",
     ("glance_store", "store_capabilities_update_min_interval"): "capabilities of a store do not change",

@@ -26,6 +26,4 @@ RULES = [
     rule("download_image", VIEWER_DOWNLOADS, "Download the data of an image.", f"GET {_IMAGE}/file"),
     rule("deactivate", OWNER_WRITES, "Close the data of an image.", f"POST {_IMAGE}/actions/deactivate"),
     rule("reactivate", OWNER_WRITES, "Open the data of an image again.", f"POST {_IMAGE}/actions/reactivate"),
-    rule("get_image_location", OWNER_READS, "See the locations of an image, when options show them at all.",
-         f"GET {_IMAGE}", f"GET {_IMAGES}"),
 ]

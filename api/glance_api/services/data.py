@@ -1,7 +1,7 @@
 """Upload and download: bytes between clients and stores. No Flask here."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from uuid import uuid4
@@ -10,6 +10,7 @@ from glance_api.collaborators import Glance
 from glance_api.services import attempts, events
 from glance_api.services.attempts import Data, Formats
 from glance_api.services.images import check_image
+from glance_api.services.locations import in_order
 from glance_api.services.store_errors import as_api_error
 from glance_api.streams import ByteRange, Received
 from glance_common.context import RequestContext
@@ -113,13 +114,13 @@ def readable(glance: Glance, context: RequestContext, image_id: str) -> Image | 
     return image
 
 
-def open_data(glance: Glance, image: Image, part: ByteRange | None) -> Download:
-    """Open the data of a ``readable`` image, or a part of them.
+def open_data(glance: Glance, image: Image, part: ByteRange | None, prefer: Sequence[str] = ()) -> Download:
+    """Open the data of a ``readable`` image, or a part of them, in one of the stores in ``prefer`` if that can be.
 
     The next location is tried when one cannot be opened. Raises Unavailable when none can.
     """
     failure: Exception | None = None
-    for location in _by_weight(glance, image.locations):
+    for location in in_order(glance, image.locations, prefer):
         try:
             return _open(glance, image, location, part)
         except (StoreError, GlanceError) as error:
@@ -128,12 +129,6 @@ def open_data(glance: Glance, image: Image, part: ByteRange | None) -> Download:
     if isinstance(failure, StoreError):
         raise as_api_error(failure, "the image's data") from failure
     raise failure or Unavailable("no store holds the data of this image")
-
-
-def _by_weight(glance: Glance, locations: tuple[ImageLocation, ...]) -> list[ImageLocation]:
-    """Return the locations to try, the store with the highest weight first, otherwise in the order they were added."""
-    known = {store.id: store.weight for store in glance.stores}
-    return sorted(locations, key=lambda location: -known.get(location.store, 0))
 
 
 def _open(glance: Glance, image: Image, location: ImageLocation, part: ByteRange | None) -> Download:

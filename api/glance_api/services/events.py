@@ -52,8 +52,13 @@ def upload_begun(glance: Glance, context: RequestContext, image: Image, store: s
 def upload_finished(glance: Glance, context: RequestContext, image: Image, store: str) -> None:
     """Tell that data were stored and that they made the image active."""
     _tell_data(glance, context, "image.upload", image, store)
-    _tell_image(glance, context, "image.activate", image)
+    image_activated(glance, context, image)
     image_updated(glance, context, image)
+
+
+def image_activated(glance: Glance, context: RequestContext, image: Image) -> None:
+    """Tell that an image can be used from now on."""
+    _tell_image(glance, context, "image.activate", image)
 
 
 def upload_failed(glance: Glance, context: RequestContext, image_id: str, error: BaseException) -> None:

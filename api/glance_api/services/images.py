@@ -10,13 +10,11 @@ from uuid import uuid4
 
 from glance_api.collaborators import Glance
 from glance_api.policy.targets import image_target, project_target
-from glance_api.services import events, locations
+from glance_api.services import events, location_edits, locations
+from glance_api.services.retries import insist
 from glance_common.context import RequestContext
-from glance_common.errors import BadRequest, Conflict, Forbidden, TooLarge, VersionConflict
+from glance_common.errors import BadRequest, Forbidden, TooLarge
 from glance_common.image import Image
-
-UPDATE_TRIES = 4
-"""An update that meets another one is repeated up to three times."""
 
 INTERNAL_PREFIX = "os_glance"
 """Properties that the service itself writes begin so; no client may."""
@@ -38,7 +36,8 @@ class NewImage:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What an update writes: base fields by name, and the whole of the properties or tags when they change.
+    """What an update writes: base fields by name, the whole of the properties or tags when they change, and what is
+    done to the locations, step by step.
 
     ``named`` are the properties that the request sets or removes, also when that changes nothing.
     """
@@ -47,6 +46,7 @@ class Changes:
     properties: Mapping[str, str | None] | None = None
     tags: Collection[str] | None = None
     named: Collection[str] = ()
+    locations: tuple[location_edits.Operation, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """Return the changes as the registry takes them."""
@@ -178,34 +178,34 @@ def update(glance: Glance, context: RequestContext, image_id: str, change: Calla
     Raises NotFound, PolicyDenied, Forbidden, BadRequest for formats that do not fit each other, TooLarge over a quota,
     Conflict when it never fits.
     """
-    for _ in range(UPDATE_TRIES):
-        image = glance.registry.images.get(context, image_id)
-        check_image(glance, context, "modify_image", image)
-        changes = _protected(glance, context, image, change(_readable(glance, context, image)))
-        _check_rights(glance, context, image, changes)
-        if changes.fields.keys() & {"disk_format", "container_format"}:
-            _check_formats(
-                changes.fields.get("disk_format", image.disk_format),
-                changes.fields.get("container_format", image.container_format),
-            )
-        _check_quotas(glance, image, changes)
-        document = changes.document()
-        if not document:
-            return _after(glance, context, image)
-        try:
-            changed = glance.registry.images.update(context, image_id, str(uuid4()), image.row_version, document)
-        except VersionConflict:
-            continue
-        events.image_updated(glance, context, changed)
-        return _after(glance, context, changed)
-    raise Conflict(f"image {image_id} was changed by others all the time; try again")
+    return insist(image_id, lambda: _update(glance, context, image_id, change))
 
 
-def _after(glance: Glance, context: RequestContext, image: Image) -> Image:
-    """Return the image as it is shown after an update, with its locations when these are shown at all."""
-    if locations.are_shown(glance.settings):
-        return show(glance, context, image.id)
-    return _readable(glance, context, image)
+def _update(glance: Glance, context: RequestContext, image_id: str, change: Callable[[Image], Changes]) -> Image:
+    image = glance.registry.images.get(context, image_id, locations=locations.are_shown(glance.settings))
+    check_image(glance, context, "modify_image", image)
+    changes = _protected(glance, context, image, change(_readable(glance, context, image)))
+    _check_rights(glance, context, image, changes)
+    if changes.fields.keys() & {"disk_format", "container_format"}:
+        _check_formats(
+            changes.fields.get("disk_format", image.disk_format),
+            changes.fields.get("container_format", image.container_format),
+        )
+    _check_quotas(glance, image, changes)
+    return _readable(glance, context, _write(glance, context, image, changes))
+
+
+def _write(glance: Glance, context: RequestContext, image: Image, changes: Changes) -> Image:
+    """Save the changes of ``image`` and return it as it is then. Raises VersionConflict."""
+    attempt, document = str(uuid4()), changes.document()
+    if changes.locations:
+        edit = location_edits.plan(glance, context, image, changes.locations)
+        return location_edits.write(glance, context, image, attempt, edit, document)
+    if not document:
+        return image
+    changed = glance.registry.images.update(context, image.id, attempt, image.row_version, document)
+    events.image_updated(glance, context, changed)
+    return replace(changed, locations=image.locations)
 
 
 def _protected(glance: Glance, context: RequestContext, image: Image, changes: Changes) -> Changes:

@@ -9,7 +9,7 @@ from glance_api import conditional
 from glance_api.access import BYTES_IN
 from glance_api.request import context, glance, without_body
 from glance_api.services import data as service
-from glance_api.services import events
+from glance_api.services import events, stores
 from glance_api.services.data import Download, Source
 from glance_api.streams import ByteRange, DamagedData, decimal, parse_content_range, parse_range, verified
 from glance_api.v2.operations import BINARY, Parameter, operation
@@ -29,6 +29,7 @@ _UPLOAD_HEADERS = (
     Parameter(STORE_HEADER, "Store that takes the data", where="header"),
 )
 _PARTS = (
+    Parameter("prefer", "Stores to read from before all others, separated by commas"),
     Parameter("Range", "Part of the data, as bytes=0-99, bytes=100- or bytes=-100", where="header"),
     Parameter("Content-Range", "The same in an older form, as bytes 0-99/1000", where="header"),
     Parameter("If-None-Match", "ETag of data that the client has already", where="header"),
@@ -94,13 +95,14 @@ def download(image_id: str) -> Response:
     image = service.readable(glance(), context(), image_id)
     if image is None:
         return Response(status=204)
+    prefer = stores.preferred(glance(), context(), image, request.args.get("prefer"))
     tag = conditional.data_tag(image)
     if conditional.has_data(tag):
         return Response(status=304, headers={"ETag": f'"{tag}"'})
     part = _wanted_part(image.size or 0, tag)
     give_back = glance().permits.take()
     try:
-        opened = service.open_data(glance(), image, part)
+        opened = service.open_data(glance(), image, part, prefer)
         return _answer(opened, tag, _at_end(opened, give_back))
     except BaseException:
         give_back()

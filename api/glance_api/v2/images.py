@@ -70,7 +70,7 @@ def update(image_id: str) -> Response:
     """Change an image."""
     schema = image_schema()
     dialect = patch.media_type(request.headers.get("Content-Type", ""))
-    operations = patch.parse(json_array(), dialect, schema)
+    operations = patch.parse(json_array(), dialect, schema, locations=glance().settings.show_multiple_locations)
     image = service.update(glance(), context(), image_id, lambda now: patch.apply(now, operations, schema))
     return answer(_documents([image])[0])
 

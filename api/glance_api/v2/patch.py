@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from glance_api.services.images import INTERNAL_PREFIX, Changes
-from glance_api.v2 import fields, wire
+from glance_api.v2 import fields, location_patch, wire
 from glance_api.v2.schemas import ImageSchema
 from glance_common.errors import BadRequest, Conflict, Forbidden, UnsupportedMediaType
 from glance_common.image import Image
@@ -19,6 +19,9 @@ V21 = "application/openstack-images-v2.1-json-patch"
 MAX_OPERATIONS = 1000
 """Operations of one request (S-59); all quotas together allow fewer."""
 
+Op = Literal["add", "replace", "remove"]
+LOCATIONS = "locations"
+_OPS: tuple[Op, ...] = ("add", "replace", "remove")
 _UNCHANGEABLE = frozenset({*fields.READ_ONLY, *fields.LINKS, "id"})
 _WHILE_QUEUED = ("disk_format", "container_format")
 _EARLY = (ImageStatus.QUEUED, ImageStatus.IMPORTING)
@@ -26,9 +29,10 @@ _EARLY = (ImageStatus.QUEUED, ImageStatus.IMPORTING)
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One change: ``name`` is the field or property; ``strict`` makes "add" refuse what exists (the v2.0 dialect)."""
+    """One change: ``name`` is the field or property, ``value`` what it becomes, for ``locations`` what is done to them;
+    ``strict`` makes "add" refuse what exists (the v2.0 dialect)."""
 
-    op: Literal["add", "replace", "remove"]
+    op: Op
     name: str
     value: Any = None
     strict: bool = False
@@ -43,22 +47,30 @@ def media_type(content_type: str) -> str:
     return kind
 
 
-def parse(document: Sequence[Any], dialect: str, schema: ImageSchema) -> list[Operation]:
-    """Return the operations of a request body.
+def parse(document: Sequence[Any], dialect: str, schema: ImageSchema, *, locations: bool) -> list[Operation]:
+    """Return the operations of a request body; ``locations`` says whether they may be edited at all.
 
     Raises BadRequest for what is malformed or not allowed by the schema, Forbidden for fields that are never changed
     by clients. Which of them exist is not looked at yet.
     """
     if len(document) > MAX_OPERATIONS:
         raise BadRequest(f"a request has at most {MAX_OPERATIONS} operations, this one has {len(document)}")
-    return [_operation(element, f"operation {number}", dialect, schema) for number, element in enumerate(document)]
+    return [
+        _operation(element, f"operation {number}", dialect, schema, locations)
+        for number, element in enumerate(document)
+    ]
 
 
-def _operation(element: Any, where: str, dialect: str, schema: ImageSchema) -> Operation:
+def _operation(element: Any, where: str, dialect: str, schema: ImageSchema, locations: bool) -> Operation:
     if not isinstance(element, dict):
         raise BadRequest(f"{where}: must be a JSON object")
     op, path = _read_v20(element, where) if dialect == V20 else _read_v21(element, where)
-    name = _field_name(path, where)
+    parts = _parts(path, where)
+    if parts[0] == LOCATIONS:
+        if not locations:
+            raise Forbidden("It's not allowed to update locations if they are invisible.")
+        return Operation(op, LOCATIONS, location_patch.read(op, parts[1:], element, where, schema))
+    name = _only(parts, path, where)
     _check_changeable(name)
     if op == "remove":
         if schema.is_base(name):
@@ -73,17 +85,18 @@ def _operation(element: Any, where: str, dialect: str, schema: ImageSchema) -> O
     return Operation("add" if op == "add" else "replace", name, value, strict=dialect == V20)
 
 
-def _read_v21(element: dict[str, Any], where: str) -> tuple[str, str]:
+def _read_v21(element: dict[str, Any], where: str) -> tuple[Op, str]:
     for key in ("op", "path"):
         if not isinstance(element.get(key), str):
             raise BadRequest(f"{where}: {key} must be given as a string")
     if element["op"] not in ("add", "replace", "remove"):
         raise BadRequest(f"{where}: op must be add, replace or remove, not {element['op'][:40]!r}")
-    return element["op"], element["path"]
+    op: Op = element["op"]
+    return op, element["path"]
 
 
-def _read_v20(element: dict[str, Any], where: str) -> tuple[str, str]:
-    given = [op for op in ("add", "replace", "remove") if op in element]
+def _read_v20(element: dict[str, Any], where: str) -> tuple[Op, str]:
+    given = [op for op in _OPS if op in element]
     if len(given) != 1:
         raise BadRequest(f"{where}: needs exactly one of add, replace and remove")
     path = element[given[0]]
@@ -92,19 +105,21 @@ def _read_v20(element: dict[str, Any], where: str) -> tuple[str, str]:
     return given[0], path
 
 
-def _field_name(path: str, where: str) -> str:
-    """Return the only part of a JSON pointer that may have one."""
+def _parts(path: str, where: str) -> list[str]:
+    """Return the parts of a JSON pointer."""
     if not path.startswith("/"):
         raise BadRequest(f"{where}: path {path[:80]!r} must begin with /")
     parts = path[1:].split("/")
     if "" in parts:
         raise BadRequest(f"{where}: path {path[:80]!r} has an empty part")
-    names = [_unescape(part, where) for part in parts]
-    if names[0] == "locations":
-        raise Forbidden("It's not allowed to update locations if they are invisible.")
-    if len(names) != 1:
+    return [_unescape(part, where) for part in parts]
+
+
+def _only(parts: list[str], path: str, where: str) -> str:
+    """Return the only part of a path that may have one."""
+    if len(parts) != 1:
         raise BadRequest(f"{where}: path {path[:80]!r} must name a field of the image, as /name does")
-    return names[0]
+    return parts[0]
 
 
 def _unescape(part: str, where: str) -> str:
@@ -129,8 +144,11 @@ def apply(image: Image, operations: Sequence[Operation], schema: ImageSchema) ->
     """
     base: dict[str, Any] = {}
     properties = dict(image.properties)
+    edits = tuple(operation.value for operation in operations if operation.name == LOCATIONS)
     for operation in operations:
         name, value = operation.name, operation.value
+        if name == LOCATIONS:
+            continue
         if schema.is_base(name):
             if operation.op == "add" and operation.strict:
                 raise Conflict(f"Property {name} already exists.")
@@ -144,7 +162,7 @@ def apply(image: Image, operations: Sequence[Operation], schema: ImageSchema) ->
                 properties[name] = value
     tags = wire.unique(base.pop("tags")) if "tags" in base else None
     named = {operation.name for operation in operations if not schema.is_base(operation.name)}
-    return Changes(base, properties if properties != image.properties else None, tags, named)
+    return Changes(base, properties if properties != image.properties else None, tags, named, edits)
 
 
 def _check_presence(operation: Operation, properties: dict[str, str | None]) -> None:

@@ -13,6 +13,7 @@ from glance_common.profiling import trace_headers
 from glance_common.registry_client.deletions import DeletionsClient
 from glance_common.registry_client.http import RegistryHttp, Timeouts
 from glance_common.registry_client.images import ImagesClient
+from glance_common.registry_client.locations import LocationsClient
 from glance_common.registry_client.members import MembersClient
 from glance_common.registry_client.operations import OperationsClient
 from glance_common.registry_client.stores import StoresClient
@@ -28,6 +29,7 @@ class RegistryClient:
     images: ImagesClient
     members: MembersClient
     uploads: UploadsClient
+    locations: LocationsClient
     deletions: DeletionsClient
     operations: OperationsClient
     stores: StoresClient
@@ -44,6 +46,7 @@ def over(http: RegistryHttp) -> RegistryClient:
         images=ImagesClient(http),
         members=MembersClient(http),
         uploads=UploadsClient(http),
+        locations=LocationsClient(http),
         deletions=DeletionsClient(http),
         operations=OperationsClient(http),
         stores=StoresClient(http),

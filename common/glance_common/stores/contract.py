@@ -146,6 +146,9 @@ class Store(Protocol):
     def key_of(self, url: str) -> str | None:
         """Return the key that ``url`` names, or None when the URL is not of this store."""
 
+    def details(self) -> dict[str, Any]:
+        """Return what administrators may know of how the store is set up; it never holds credentials (S-51)."""
+
     def check(self) -> None:
         """Raise StoreUnavailable with the reason when the store could not be used now."""
 

@@ -7,6 +7,7 @@ long ago. Ranges work when the server answers them.
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import requests
 import urllib3.exceptions
@@ -157,6 +158,10 @@ class HttpStore:
         except UrlRefused:
             return None
         return url
+
+    def details(self) -> dict[str, Any]:
+        """Return nothing: there is no place that the store has."""
+        return {}
 
     def check(self) -> None:
         """Do nothing: there is no one server that the store depends on."""

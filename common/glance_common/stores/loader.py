@@ -14,6 +14,7 @@ from oslo_config import cfg
 
 from glance_common import config, url_filter
 from glance_common.stores.contract import BadLocation, Store, UnknownStore
+from glance_common.stores.sealed import KeyCipher, Sealed
 from glance_common.stores.settings import Driver, Identities, Settings, StoreConfigError
 from glance_common.stores.wrap import Logged, Retrying
 
@@ -24,10 +25,14 @@ RESERVED = "os_glance_"
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """Where a driver is, and whether a network is between us and it, so that asking again at once can help."""
+    """Where a driver is, and whether a network is between us and it, so that asking again at once can help.
+
+    ``keys_are_urls``: its keys tell where others keep data, maybe with a password, and may be encrypted in rows.
+    """
 
     driver: str
     remote: bool
+    keys_are_urls: bool = False
 
     def load(self) -> type[Driver]:
         module, _, name = self.driver.partition(":")
@@ -37,7 +42,7 @@ class _Kind:
 
 _KINDS = {
     "file": _Kind("glance_common.stores.file.driver:FileStore", remote=False),
-    "http": _Kind("glance_common.stores.http:HttpStore", remote=True),
+    "http": _Kind("glance_common.stores.http:HttpStore", remote=True, keys_are_urls=True),
 }
 _ALIASES = {"filesystem": "file", "https": "http"}
 
@@ -55,6 +60,17 @@ _CHOICE_OPTS: list[cfg.Opt] = [
 _STORE_OPTS: list[cfg.Opt] = [
     cfg.StrOpt("store_description", help="Text for users in the list of stores."),
     cfg.IntOpt("weight", default=0, help="Of the stores that hold an image the one with most weight is read first."),
+]
+
+_KEY_LENGTHS = (16, 24, 32)
+
+_SHARED_OPTS: list[cfg.Opt] = [
+    cfg.StrOpt(
+        "metadata_encryption_key", secret=True,
+        help="Secret of 16, 24 or 32 characters that the URLs of locations outside of the service's own stores are "
+        "encrypted with in the database; the same for glance-api and glance-scrubber. URLs that were registered "
+        "without it are still read. It cannot be changed: what it encrypted is readable with it alone.",
+    ),
 ]
 
 _ENABLED = cfg.ListOpt(
@@ -118,7 +134,7 @@ def list_opts() -> config.OptionTable:
     """Return the options of all kinds of stores, for registration and for the sample files."""
     drivers = [opt for kind in _KINDS.values() for opt in kind.load().options()]
     return [
-        ("DEFAULT", [_ENABLED]),
+        ("DEFAULT", [_ENABLED, *_SHARED_OPTS]),
         (GROUP, [*_CHOICE_OPTS, *drivers]),
         (DEFAULTS, [*_STORE_OPTS, *drivers]),
         *url_filter.list_opts(),
@@ -142,7 +158,8 @@ def load_stores(conf: cfg.ConfigOpts, identities: Identities) -> Stores:
     """Return the configured stores. One that is down is loaded all the same; raises ConfigError for bad options."""
     chosen = _chosen(conf)
     _refuse_shared_places(chosen)
-    stores = [_wrapped(kind, kind.load().build(settings, identities)) for settings, kind in chosen]
+    cipher = _cipher(conf)
+    stores = [_wrapped(kind, kind.load().build(settings, identities), cipher) for settings, kind in chosen]
     return Stores(stores, _default(conf, [store.id for store in stores]), multi=bool(conf.enabled_backends))
 
 
@@ -166,8 +183,18 @@ def places(conf: cfg.ConfigOpts) -> list[tuple[str, str]]:
     return [(place, settings.id) for settings, kind in _chosen(conf) for place in kind.load().places(settings)]
 
 
-def _wrapped(kind: _Kind, store: Store) -> Store:
-    return Logged(Retrying(store) if kind.remote else store)
+def _cipher(conf: cfg.ConfigOpts) -> KeyCipher | None:
+    secret: str | None = conf.metadata_encryption_key
+    if not secret:
+        return None
+    if len(secret.encode()) not in _KEY_LENGTHS:
+        raise config.ConfigError("DEFAULT", "metadata_encryption_key", "***", "must have 16, 24 or 32 characters")
+    return KeyCipher(secret)
+
+
+def _wrapped(kind: _Kind, store: Store, cipher: KeyCipher | None) -> Store:
+    logged = Logged(Retrying(store) if kind.remote else store)
+    return Sealed(logged, cipher) if kind.keys_are_urls else logged
 
 
 def _chosen(conf: cfg.ConfigOpts) -> list[tuple[Settings, _Kind]]:

@@ -55,6 +55,10 @@ class Wrapper:
         """See the contract."""
         return self.inner.key_of(url)
 
+    def details(self) -> dict[str, Any]:
+        """See the contract."""
+        return self.inner.details()
+
     def check(self) -> None:
         """See the contract."""
         self.inner.check()

@@ -95,6 +95,8 @@ locations = sa.Table(
     sa.Column("staging", sa.Boolean, nullable=False, server_default=sa.false(),
               comment="bytes of a staging store, never data of the image"),
     sa.Column("operation", Id, comment="the operation that may still take this copy back"),
+    sa.Column("external", sa.Boolean, nullable=False, server_default=sa.false(),
+              comment="the bytes are not ours: nothing deletes them, and several images may point at them"),
 )
 
 operations = sa.Table(
@@ -134,10 +136,11 @@ store_identities = sa.Table(
     sa.Column("created_at", Time, nullable=False, server_default=NOW),
 )
 
-# A key is taken while bytes may be under it, and stays taken after a reaped attempt until the late passes are over.
+# A key is taken while bytes may be under it, and stays taken after a reaped attempt until the late passes are over. So
+# no two images ever own the same bytes; what is not ours may be pointed at by many.
 sa.Index(
     "uq_locations_key", locations.c.store, locations.c.key, unique=True,
-    postgresql_where=sa.text("status <> 'deleted' OR late_passes > 0"),
+    postgresql_where=sa.text("(status <> 'deleted' OR late_passes > 0) AND NOT external"),
 )
 sa.Index("uq_locations_attempt", locations.c.attempt, unique=True)
 sa.Index("ix_locations_image_id", locations.c.image_id)

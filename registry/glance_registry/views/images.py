@@ -62,10 +62,9 @@ def update(image_id: str) -> Response:
     body = parsing.body()
     body.only("attempt", "row_version", "changes")
     changes = Fields(body.mapping("changes"), "changes")
-    changes.only(*COLUMNS)
     document = run_transaction(
         parsing.engine(), images.update, parsing.caller(), parsing.path_id(image_id), body.uuid("attempt"),
-        body.integer("row_version"), _columns(changes),
+        body.integer("row_version"), columns_of(changes),
     )
     failpoint("registry.update.after-commit")
     return _image(document)
@@ -114,6 +113,12 @@ def _rows(fields: Fields, name: str, width: int) -> list[tuple[Any, ...]]:
     if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == width for row in rows):
         raise errors.BadRequest(f"{name} must be a list of lists of {width}", field=name)
     return [tuple(row) for row in rows]
+
+
+def columns_of(changes: Fields) -> dict[str, Any]:
+    """Return the columns that an update changes, each checked; BadRequest for any other field."""
+    changes.only(*COLUMNS)
+    return _columns(changes)
 
 
 def _columns(fields: Fields) -> dict[str, Any]:

@@ -161,6 +161,13 @@ class Fields:
             raise self._wrong(name, "an object")
         return value
 
+    def objects(self, name: str) -> list[Fields]:
+        """Return a field that must be a list of objects."""
+        value = self.values.get(name)
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            raise self._wrong(name, "a list of objects")
+        return [Fields(item, f"{name}[{number}]") for number, item in enumerate(value)]
+
     def _wrong(self, name: str, rule: str) -> errors.BadRequest:
         state = "must be" if name in self.values else "is missing; it must be"
         return errors.BadRequest(f"{name} {state} {rule}", field=name)

@@ -1,6 +1,6 @@
 """The API with everything behind it replaced, so that its HTTP face can be seen alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -74,7 +74,7 @@ def make_api() -> Callable[..., Api]:
         glance = Glance(
             settings=Settings.from_conf(conf),
             registry=registry,
-            stores=SimpleNamespace(ids=("fast", "slow"), get=FakeStore),
+            stores=FakeStores(),
             deletes=deletes,
             notifications=Notifications(NotificationSettings()),
             policy=enforcer,
@@ -87,6 +87,18 @@ def make_api() -> Callable[..., Api]:
         return Api(app, registry, published)
 
     return make
+
+
+class FakeStores:
+    """Two stores, as the loader holds them."""
+
+    ids = ("fast", "slow")
+
+    def get(self, name: str) -> "FakeStore":
+        return FakeStore(name)
+
+    def __iter__(self) -> Iterator["FakeStore"]:
+        return map(FakeStore, self.ids)
 
 
 class FakeStore:

@@ -212,7 +212,7 @@ def test_a_patch_changes_what_it_says_or_raises(document):
     """Whatever comes in is refused, or becomes changes that hold only what a client may write."""
     image = make_image(properties={"a": "1"})
     try:
-        changes = patch.apply(image, patch.parse(document, patch.V21, SCHEMA), SCHEMA)
+        changes = patch.apply(image, patch.parse(document, patch.V21, SCHEMA, locations=True), SCHEMA)
     except (BadRequest, Forbidden, Conflict):
         return
     assert set(changes.fields) <= set(fields.WRITABLE) - {"id", "tags"}
@@ -236,7 +236,7 @@ def test_any_json_is_answered(document):
     """Whatever a document holds, it is parsed or refused."""
     for dialect in (patch.V20, patch.V21):
         with suppress(BadRequest, Forbidden):
-            patch.parse(document if isinstance(document, list) else [document], dialect, SCHEMA)
+            patch.parse(document if isinstance(document, list) else [document], dialect, SCHEMA, locations=True)
 
 
 def test_no_change_is_an_empty_document():

@@ -7,12 +7,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.unit.api.conftest import FakeStore, FakeStores
 from tests.unit.api.fake_registry import TIME, make_image
 
 from glance_common.image import ImageLocation, Member
 from glance_common.status import ImageStatus
 
 ID = "11111111-1111-4111-8111-111111111111"
+VARIABLES = {"<image_id>": ID, "<rest:tag>": "t", "<rest:member_id>": "m", "<store_id>": "fast"}
 BODIES: dict[tuple[str, str], tuple[str, str]] = {
     ("POST", "/v2/images"): ("application/json", "{}"),
     ("PATCH", "/v2/images/<image_id>"): ("application/openstack-images-v2.1-json-patch", "[]"),
@@ -23,18 +25,32 @@ BODIES: dict[tuple[str, str], tuple[str, str]] = {
 """Requests that need a body to be well-formed, with its Content-Type."""
 
 
+class GuardedStores(FakeStores):
+    """Stores that note what is done to them."""
+
+    def __init__(self, taken: list[str]) -> None:
+        self._taken = taken
+
+    @property
+    def default(self) -> FakeStore:
+        return self.get("fast")
+
+    def get(self, name: str) -> FakeStore:
+        store = super().get(name)
+        store.capabilities = SimpleNamespace(add=True)
+        store.add = lambda *_: self._taken.append("add")
+        store.open = lambda *_: self._taken.append("open")
+        return store
+
+
 @pytest.fixture(params=["private", "shared", "public", "community"])
 def guarded(request, make_api):
     """An API with one active image of project ``own``, whose permits and stores count what is taken from them."""
-    api = make_api()
+    api = make_api(enabled_backends=["fast:file", "slow:file"])
     taken: list[str] = []
     glance = api.app.extensions["glance"]
     object.__setattr__(glance, "permits", SimpleNamespace(take=lambda: lambda: None))
-    stores = SimpleNamespace(
-        default=SimpleNamespace(id="fast", capabilities=SimpleNamespace(add=True), add=lambda *_: taken.append("add")),
-        get=lambda _store: SimpleNamespace(open=lambda *_: taken.append("open")),
-    )
-    object.__setattr__(glance, "stores", stores)
+    object.__setattr__(glance, "stores", GuardedStores(taken))
     api.registry.images.rows[ID] = make_image(
         visibility=request.param, status=ImageStatus.ACTIVE, size=4, locations=(ImageLocation("l", "fast", ID, {}),),
         tags=["t"],
@@ -49,7 +65,9 @@ def calls(app: Any) -> list[tuple[str, str, str]]:
     found = []
     for rule in app.url_map.iter_rules():
         view = app.view_functions[rule.endpoint]
-        path = rule.rule.replace("<image_id>", ID).replace("<rest:tag>", "t").replace("<rest:member_id>", "m")
+        path = rule.rule
+        for name, value in VARIABLES.items():
+            path = path.replace(name, value)
         assert "<" not in path, f"say what stands for the variable parts of {rule.rule}"
         if not hasattr(view, "without_policy"):
             found += [(method, rule.rule, path) for method in sorted(rule.methods)]
@@ -97,6 +115,6 @@ def test_routes_without_a_rule_are_few_and_have_a_reason(api):
         for rule in api.app.url_map.iter_rules()
     }
     assert {rule for rule, reason in reasons.items() if reason} == {
-        "/healthcheck", "/v2/openapi.json",
+        "/healthcheck", "/v2/openapi.json", "/v2/info/stores",
         "/v2/schemas/image", "/v2/schemas/images", "/v2/schemas/member", "/v2/schemas/members",
     }

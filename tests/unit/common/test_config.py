@@ -84,13 +84,6 @@ def test_options_without_effect_say_why(load):
     ]
 
 
-@pytest.mark.parametrize("name", ["metadata_encryption_key"])
-def test_what_would_be_believed_to_protect_stops_the_start(load, name):
-    with pytest.raises(config.ConfigError, match=f"{name} = \\*\\*\\*: .*remove the option"):
-        load(f"[DEFAULT]\n{name} = something\n")
-    load(f"[DEFAULT]\n{name} =\n")
-
-
 def test_options_of_later_releases_say_so(load):
     conf = load("[DEFAULT]\nuser_storage_quota = 1GB\n[image_import_opts]\nimage_import_plugins = []\n")
     sentences = config.unknown_names(conf, TABLE)

@@ -15,6 +15,7 @@ from glance_common.config import ConfigError
 from glance_common.stores import loader
 from glance_common.stores.contract import BadLocation, Store, UnknownStore
 from glance_common.stores.file.driver import FileStore
+from glance_common.stores.sealed import Sealed
 from glance_common.stores.settings import StoreConfigError
 from glance_common.stores.wrap import Logged, Retrying
 
@@ -137,8 +138,9 @@ def test_wrappers(tmp_path: Path):
     fast, web = stores.get("fast"), stores.get("web")
     assert isinstance(fast, Logged)
     assert isinstance(fast.inner, FileStore)
-    assert isinstance(web, Logged)
-    assert isinstance(web.inner, Retrying)
+    assert isinstance(web, Sealed)
+    assert isinstance(web.inner, Logged)
+    assert isinstance(web.inner.inner, Retrying)
 
 
 # URLs

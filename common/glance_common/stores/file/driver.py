@@ -5,7 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 from oslo_config import cfg
@@ -138,6 +138,15 @@ class FileStore:
         place, _, key = unquote(parts.path).rpartition("/")
         ours = any(place == directory.path for directory in self._directories)
         return key if ours and is_key(key) else None
+
+    def details(self) -> dict[str, Any]:
+        """Return the directory (a list when there are several), bytes of one read, and whether zeros become holes."""
+        places = [directory.path for directory in self._directories]
+        return {
+            "data_dir": places[0] if len(places) == 1 else places,
+            "chunk_size": self._options.piece,
+            "thin_provisioning": self._options.thin,
+        }
 
     def check(self) -> None:
         """Raise StoreUnavailable unless every directory is there and is the right one."""

@@ -1,0 +1,21 @@
+"""Read, decide, write: again when somebody else wrote in between."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from glance_common.errors import Conflict, VersionConflict
+
+T = TypeVar("T")
+
+UPDATE_TRIES = 4
+"""An update that meets another one is repeated up to three times."""
+
+
+def insist(image_id: str, update: Callable[[], T]) -> T:
+    """Return what ``update`` does, which reads the image anew each time. Raises Conflict when it never fits."""
+    for _ in range(UPDATE_TRIES):
+        try:
+            return update()
+        except VersionConflict:
+            continue
+    raise Conflict(f"image {image_id} was changed by others all the time; try again")

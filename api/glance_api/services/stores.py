@@ -1,0 +1,93 @@
+"""What clients may know of the stores, and the removal of one copy of many (API section 14.1)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from uuid import uuid4
+
+from glance_api.collaborators import Glance
+from glance_api.services import location_edits
+from glance_api.services.retries import insist
+from glance_common.context import RequestContext
+from glance_common.errors import BadRequest, Conflict, Forbidden, NotFound
+from glance_common.image import Image
+from glance_common.registry_client.locations import LocationEdit
+from glance_common.status import ImageStatus
+from glance_common.stores.contract import Store, UnknownStore
+from glance_common.stores.loader import RESERVED
+
+
+@dataclass(frozen=True, slots=True)
+class StoreInfo:
+    """A store, and whether uploads go to it by themselves."""
+
+    store: Store
+    is_default: bool
+
+
+def info(glance: Glance) -> list[StoreInfo]:
+    """Return the stores as configured. Raises NotFound with a single store, about which there is nothing to choose."""
+    if not glance.settings.multi_store:
+        raise NotFound("There is only one store; several are set up with enabled_backends.")
+    return list(_listed(glance))
+
+
+def _listed(glance: Glance) -> Iterator[StoreInfo]:
+    for identifier in glance.stores.ids:
+        if not identifier.startswith(RESERVED):
+            store = glance.stores.get(identifier)
+            yield StoreInfo(store, is_default=store.id == glance.stores.default.id)
+
+
+def detail(glance: Glance, context: RequestContext) -> list[StoreInfo]:
+    """As ``info``, for those who may see how the stores are set up (S-51). Raises PolicyDenied."""
+    glance.policy.check(context, "stores_info_detail", {})
+    return info(glance)
+
+
+def preferred(glance: Glance, context: RequestContext, image: Image, prefer: str | None) -> tuple[str, ...]:
+    """Return the stores that ``?prefer=`` names for a download, none without it (API section 10.3).
+
+    Raises BadRequest with a single store and for an unknown one, PolicyDenied.
+    """
+    if prefer is None:
+        return ()
+    if not glance.settings.multi_store:
+        raise BadRequest("prefer: there is only one store")
+    stores = tuple(name.strip() for name in prefer.split(","))
+    for name in stores:
+        if name not in glance.stores.ids:
+            raise BadRequest(f"prefer: there is no store {name[:80]!r}")
+    glance.policy.check_image(context, "download_from_store", image)
+    return stores
+
+
+def delete_copy(glance: Glance, context: RequestContext, store: str, image_id: str) -> None:
+    """Take the copy in one store away from an active image that has others; its data are removed soon.
+
+    Raises NotFound with a single store, without the image and without a copy there, Conflict for an unknown store and
+    for an image that is not active, PolicyDenied, Forbidden for the last copy.
+    """
+    if not glance.settings.multi_store:
+        raise NotFound("There is only one store; several are set up with enabled_backends.")
+    try:
+        glance.stores.get(store)
+    except UnknownStore:
+        raise Conflict(f"there is no store {store[:80]!r}") from None
+    insist(image_id, lambda: _delete_copy(glance, context, store, image_id))
+
+
+def _delete_copy(glance: Glance, context: RequestContext, store: str, image_id: str) -> None:
+    image = glance.registry.images.get(context, image_id, locations=True)
+    for rule in ("get_image_location", "delete_image_location"):
+        glance.policy.check_image(context, rule, image)
+    if image.status is not ImageStatus.ACTIVE:
+        raise Conflict(f"the image is {image.status}, only of an active one a copy can be deleted")
+    if len(image.locations) == 1:
+        raise Forbidden("the last copy of an image cannot be deleted; delete the image")
+    copies = [location.id for location in image.locations if location.store == store]
+    if not copies:
+        raise NotFound(f"Image {image_id} has no copy in the store {store}")
+    rest = [location.id for location in image.locations if location.store != store]
+    if not rest:
+        raise Forbidden("all copies of the image are in this store; delete the image")
+    location_edits.write(glance, context, image, str(uuid4()), LocationEdit(order=rest, remove=copies), {})

@@ -1,0 +1,72 @@
+"""Locations in the registry: what users register, describe, reorder and take away."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from glance_common.context import RequestContext
+from glance_common.image import Image
+from glance_common.registry_client.http import RegistryHttp, segment
+
+
+@dataclass(frozen=True, slots=True)
+class NewLocation:
+    """A location to register: ``id`` is new, ``size`` bytes as its store reports them.
+
+    ``external``: the store deletes nothing, so several images may point at the same bytes.
+    """
+
+    id: str
+    store: str
+    key: str
+    size: int
+    metadata: dict[str, Any]
+    external: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LocationEdit:
+    """What changes: ``metadata`` and ``remove`` name locations by id, ``order`` has the ids of all that are there then.
+
+    ``data`` is size and digests of the image, given only with its first location.
+    """
+
+    order: Sequence[str]
+    add: Sequence[NewLocation] = ()
+    metadata: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    remove: Sequence[str] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+class LocationsClient:
+    """Edits the locations of images. Every call may be repeated with the same attempt id."""
+
+    def __init__(self, http: RegistryHttp) -> None:
+        self._http = http
+
+    def edit(
+        self,
+        context: RequestContext,
+        image_id: str,
+        attempt: str,
+        row_version: int,
+        edit: LocationEdit,
+        changes: Mapping[str, Any],
+    ) -> Image:
+        """Do the edit and write ``changes`` (columns of the image as it was read) in one step; return the image.
+
+        A queued image becomes active with its first location. What is removed is due at once. Raises NotFound,
+        VersionConflict, StatusConflict, Forbidden for the last location, Duplicate when another row owns the bytes.
+        """
+        body = {
+            "attempt": attempt,
+            "row_version": row_version,
+            "changes": dict(changes),
+            "data": dict(edit.data),
+            "add": [asdict(location) for location in edit.add],
+            "metadata": dict(edit.metadata),
+            "remove": list(edit.remove),
+            "order": list(edit.order),
+        }
+        answer = self._http.call(context, "POST", f"/v1/images/{segment(image_id)}/locations", body)
+        return Image.from_document(answer["image"])

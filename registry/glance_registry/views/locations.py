@@ -1,0 +1,67 @@
+"""Locations over HTTP: what users register, describe, reorder and take away."""
+
+from typing import Any
+
+from flask import Blueprint, Response
+
+from glance_common import errors
+from glance_common.failpoints import failpoint
+from glance_registry import locations
+from glance_registry.db.session import run_transaction
+from glance_registry.views import parsing
+from glance_registry.views.images import columns_of
+from glance_registry.views.parsing import Fields
+
+blueprint = Blueprint("locations", __name__)
+
+MAX_KEY = 8192
+"""Characters: a key may be an encrypted URL."""
+
+DATA = ("size", "checksum", "os_hash_algo", "os_hash_value")
+
+
+@blueprint.post("/v1/images/<image_id>/locations")
+def edit(image_id: str) -> Response:
+    """Change locations and fields of an image in one step."""
+    body = parsing.body()
+    body.only("attempt", "row_version", "changes", "data", "add", "metadata", "remove", "order")
+    wanted = locations.Edit(
+        attempt=body.uuid("attempt"),
+        row_version=body.integer("row_version"),
+        changes=columns_of(Fields(body.mapping("changes"), "changes")),
+        data=_data(Fields(body.mapping("data"), "data")),
+        add=tuple(_new(fields) for fields in body.objects("add")),
+        metadata=_metadata(body),
+        remove=tuple(body.texts("remove")),
+        order=tuple(body.texts("order")),
+    )
+    document = run_transaction(
+        parsing.engine(), locations.edit, parsing.caller(), parsing.path_id(image_id), wanted
+    )
+    failpoint("registry.locations.after-commit")
+    return parsing.raw_answer(f'{{"image":{document}}}')
+
+
+def _new(fields: Fields) -> locations.NewLocation:
+    fields.only("id", "store", "key", "size", "metadata", "external")
+    return locations.NewLocation(
+        id=fields.uuid("id"),
+        store=fields.text("store"),
+        key=fields.text("key", MAX_KEY),
+        size=fields.integer("size"),
+        metadata=fields.mapping("metadata"),
+        external=fields.boolean("external"),
+    )
+
+
+def _data(fields: Fields) -> dict[str, Any]:
+    fields.only(*DATA)
+    values: dict[str, Any] = {name: fields.optional_text(name) for name in DATA[1:] if fields.given(name)}
+    return {"size": fields.integer("size"), **values} if fields.given("size") else values
+
+
+def _metadata(body: Fields) -> dict[str, dict[str, Any]]:
+    metadata = body.mapping("metadata")
+    if not all(isinstance(value, dict) for value in metadata.values()):
+        raise errors.BadRequest("metadata must be an object of objects, by the id of the location", field="metadata")
+    return metadata
