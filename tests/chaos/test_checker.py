@@ -42,6 +42,23 @@ DAMAGES: dict[str, tuple[str, Damage]] = {
             "UPDATE images SET status = 'pending_delete', delayed = false"
         ),
     ),
+    "a stage without data": (
+        "nothing of it is staged", lambda deployment, *_: deployment.execute("UPDATE images SET status = 'uploading'")
+    ),
+    "staged data that were left": (
+        "staged data of image", lambda deployment, *_: deployment.execute(
+            "UPDATE locations SET status = 'staged', staging = true"
+        ),
+    ),
+    "a copy that is only lent": (
+        "is lent to", lambda deployment, *_: deployment.execute("UPDATE locations SET operation = gen_random_uuid()")
+    ),
+    "work without end": (
+        "has no end", lambda deployment, *_: deployment.execute(
+            "INSERT INTO operations (id, kind, image_id, status, deadline, on_fail, ttl)"
+            " SELECT gen_random_uuid(), 'import', id, 'pending', now(), 'queued', 1 FROM images"
+        ),
+    ),
     "a dead upload": ("I7: ", lambda deployment, _, image: deployment.execute("UPDATE images SET status = 'saving'")),
 }
 
@@ -57,6 +74,13 @@ def test_found(deployment: Deployment, ledger: Ledger, name: str):
     damage(deployment, ledger, image)
     with pytest.raises(AssertionError, match=finding):
         check_promises(deployment, ledger)
+
+
+def test_an_import_of_nobody(deployment: Deployment, ledger: Ledger):
+    deployment.client(ledger).created(DATA)
+    deployment.execute("UPDATE images SET status = 'importing'")
+    with pytest.raises(AssertionError, match="belongs to nobody"):
+        deployment.settle()
 
 
 def test_a_row_that_would_wait_for_ever(deployment: Deployment, ledger: Ledger):

@@ -43,6 +43,7 @@ _API: Options = {"upload": {"lease": LEASE}}
 _SCRUBBER: Options = {"DEFAULT": {"wakeup_time": 1, "scrub_pool_size": 4}, "scrubber": {"claim_lease": LEASE}}
 
 _WAITING = "l.status IN ('writing', 'reaping', 'deleting') OR (l.status = 'pending_delete' AND NOT i.delayed)"
+_LIVE = "status IN ('pending', 'processing')"
 _LATE = "l.status = 'deleted' AND l.late_passes > 0"
 
 
@@ -232,7 +233,8 @@ class Deployment:
             f"SELECT l.*, i.status AS image_status FROM locations l JOIN images i ON i.id = l.image_id"
             f" WHERE {_WAITING} OR ({_LATE})"
         )
-        return rows + self.query("SELECT id, status FROM images WHERE status = 'saving'")
+        images = self.query("SELECT id, status FROM images WHERE status IN ('saving', 'importing')")
+        return rows + images + self.query(f"SELECT * FROM operations WHERE {_LIVE}")
 
     def _check_deadlines(self) -> None:
         """I7: every transient state ends by itself, and within a day."""
@@ -246,6 +248,11 @@ class Deployment:
             " (SELECT FROM locations l WHERE l.image_id = i.id AND l.status = 'writing')"
         )
         assert not orphans, f"images whose upload belongs to nobody: {orphans}"
+        forgotten = self.query(
+            f"SELECT id FROM images WHERE status = 'importing' AND id NOT IN"
+            f" (SELECT image_id FROM operations WHERE {_LIVE} AND image_id IS NOT NULL)"
+        )
+        assert not forgotten, f"images whose import belongs to nobody: {forgotten}"
 
     def _bring_forward(self) -> None:
         """Cut short what waits for minutes or hours: retries, late passes, and the 120 s of an aborted upload."""
@@ -255,6 +262,10 @@ class Deployment:
         )
         self.execute(
             "UPDATE locations SET lease_until = now() + interval '3 s' WHERE lease_until > now() + interval '10 s'"
+        )
+        self.execute(
+            f"UPDATE operations SET lease_until = now() + interval '3 s'"
+            f" WHERE lease_until > now() + interval '10 s' AND {_LIVE}"
         )
 
 

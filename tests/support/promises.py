@@ -21,7 +21,7 @@ from tests.support.deployment import INCOMING, SENTINEL, Deployment, Row
 from tests.support.ledger import Content, Expected, Ledger
 
 _WITH_DATA = ("active", "deactivated")
-_AT_REST = ("queued", "active", "deactivated", "killed", "pending_delete", "deleted")
+_AT_REST = ("queued", "uploading", "active", "deactivated", "killed", "pending_delete", "deleted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class State:
 
     images: dict[str, Row]
     locations: list[Row]
+    operations: list[Row]
     members: set[tuple[str, str]]
     files: dict[str, File]
     unfinished: list[str]
@@ -63,6 +64,7 @@ def _look(deployment: Deployment) -> State:
     return State(
         images={str(row["id"]): row for row in deployment.query("SELECT * FROM images")},
         locations=deployment.query("SELECT * FROM locations"),
+        operations=deployment.query("SELECT * FROM operations"),
         members={
             (str(row["image_id"]), row["member"]) for row in deployment.query("SELECT image_id, member FROM members")
         },
@@ -78,19 +80,36 @@ def _read(path: Path) -> File:
 
 def _owners(state: State) -> Iterator[str]:
     """I3 and I7."""
-    owned = Counter(row["key"] for row in state.locations if row["status"] != "deleted")
+    owned = Counter(row["key"] for row in state.locations if row["status"] != "deleted" and not row["staging"])
     for name in state.files:
         if owned[name] != 1:
             yield f"I3: the file {name} has {owned[name]} owners"
     for name in state.unfinished:
         yield f"I3: the unfinished file {name} was left"
     for row in state.locations:
-        at_rest = row["status"] in ("active", "deleted") or row["not_before"] is not None
+        at_rest = row["status"] in ("active", "staged", "deleted") or row["not_before"] is not None
         if not at_rest or row["late_passes"]:
             yield f"I7: location {row['id']} is {row['status']}, late passes {row['late_passes']}: {row['last_error']}"
     for image, row in state.images.items():
         if row["status"] not in _AT_REST:
             yield f"I7: image {image} is {row['status']}"
+    yield from _background(state)
+
+
+def _background(state: State) -> Iterator[str]:
+    """I3 and I7, of staged data and of operations: staged data belong to an image that waits for its import."""
+    staged = {str(row["image_id"]) for row in state.locations if row["status"] == "staged"}
+    uploading = {image for image, row in state.images.items() if row["status"] == "uploading"}
+    for image in staged - uploading:
+        yield f"I3: staged data of image {image}, which is {state.images[image]['status']}, were left"
+    for image in uploading - staged:
+        yield f"I7: image {image} is uploading and nothing of it is staged"
+    for row in state.operations:
+        if row["expires_at"] is None:
+            yield f"I7: operation {row['id']} is {row['status']} and has no end"
+    for row in state.locations:
+        if row["status"] == "active" and row["operation"] is not None:
+            yield f"I3: location {row['id']} is lent to the operation {row['operation']}, which is over"
 
 
 def _data(state: State) -> Iterator[str]:

@@ -1,5 +1,8 @@
 """Operations over HTTP (docs/registry-protocol.md)."""
 
+from typing import Any
+
+import sqlalchemy as sa
 from flask import Blueprint, Response
 
 from glance_common import errors
@@ -101,11 +104,19 @@ def finish(operation: str) -> Response:
     body.only("token", "success", "message", "result")
     result = None if body.values.get("result") is None else body.mapping("result")
     document = run_transaction(
-        parsing.engine(), endings.finish, held_by(operation, body), body.boolean("success"),
+        parsing.engine(), _finish, held_by(operation, body), body.boolean("success"),
         body.optional_text("message", MAX_MESSAGE) or "", result,
     )
     failpoint("registry.operation.after-finish")
     return parsing.answer({"operation": document})
+
+
+def _finish(
+    connection: sa.Connection, held: Held, success: bool, message: str, result: dict[str, Any] | None
+) -> dict[str, Any]:
+    document = endings.finish(connection, held, success, message, result)
+    failpoint("registry.operation.before-finish")
+    return document
 
 
 def held_by(operation: str, body: parsing.Fields) -> Held:

@@ -1,12 +1,13 @@
 """The status tables: complete, and exactly the transitions of the life cycle."""
 
 from glance_common import status
-from glance_common.status import ImageStatus, LocationStatus
+from glance_common.status import ImageStatus, LocationStatus, OperationStatus
 
 
 def test_every_status_has_its_row():
     assert set(status.IMAGE_TRANSITIONS) == set(ImageStatus)
     assert set(status.LOCATION_TRANSITIONS) == set(LocationStatus)
+    assert set(status.OPERATION_TRANSITIONS) == set(OperationStatus)
 
 
 def test_s17_what_was_active_never_takes_data_again():
@@ -33,3 +34,22 @@ def test_only_live_attempts_become_active():
     assert {old for old in LocationStatus if status.location_may_become(old, LocationStatus.ACTIVE)} == {
         LocationStatus.WRITING, LocationStatus.PENDING_DELETE,
     }
+
+
+def test_staged_data_never_become_data_of_an_image():
+    assert status.location_sources(LocationStatus.STAGED) == {LocationStatus.WRITING}
+    assert status.LOCATION_TRANSITIONS[LocationStatus.STAGED] == {LocationStatus.DELETING}
+
+
+def test_tsk_03_a_task_ends_once():
+    ended = {OperationStatus.SUCCESS, OperationStatus.FAILURE}
+    assert all(status.OPERATION_TRANSITIONS[end] == frozenset() for end in ended)
+    assert status.OPERATION_TRANSITIONS[OperationStatus.PENDING] == {
+        OperationStatus.PROCESSING, OperationStatus.FAILURE,
+    }
+    assert ended < status.OPERATION_TRANSITIONS[OperationStatus.PROCESSING]
+
+
+def test_work_on_an_image_can_always_fail():
+    for old in (ImageStatus.IMPORTING, ImageStatus.SAVING):
+        assert {ImageStatus.QUEUED, ImageStatus.KILLED, ImageStatus.DELETED} <= status.IMAGE_TRANSITIONS[old]
