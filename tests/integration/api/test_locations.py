@@ -338,3 +338,20 @@ def _download(api: Any, image: str) -> list[bytes]:
     response = api.call("GET", f"/v2/images/{image}/file")
     assert response.status_code == 200, response.text
     return [response.data]
+
+
+def test_services_fetch_locations(make, mirror):
+    """Whatever the options show to others (API section 16)."""
+    api = make(show_multiple_locations=False, show_image_direct_url=False)
+    image = registered(make(), mirror.url("/a"))
+    path = f"/v2/images/{image}/locations"
+    assert api.call("GET", path).status_code == 403
+    assert api.call("GET", path, project="stranger").status_code == 404
+    for roles in ("service", "admin"):
+        found = api.call("GET", path, roles=roles)
+        assert (found.status_code, found.json) == (200, [{"url": mirror.url("/a"), "metadata": {}}])
+    absent = path.replace(image, "11111111-1111-4111-8111-111111111111")
+    assert api.call("GET", absent, roles="admin").status_code == 404
+    assert api.call("POST", f"/v2/images/{image}/actions/deactivate").status_code == 204
+    assert api.call("GET", path, roles="service").json == []
+    assert api.call("GET", path, roles="admin").json != []
