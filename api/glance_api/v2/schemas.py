@@ -117,6 +117,7 @@ def _new_image_document(properties: Mapping[str, fields.Schema], image: fields.S
     """Return what of the image schema a client may send."""
     others = fields.NAMES - set(fields.WRITABLE)
     document = {**image, "properties": {name: rule for name, rule in properties.items() if name not in others}}
+    document["propertyNames"] = {"minLength": 1, "maxLength": fields.MAX_NAME}
     return {name: rule for name, rule in document.items() if name not in ("name", "links")}
 
 
