@@ -46,7 +46,7 @@ def broker(rabbitmq: RabbitMQ) -> Iterator[RabbitMQ]:
 
 def whole(messaging: Listener) -> list[dict]:
     """Return the events that hold a whole image."""
-    return [one for one in messaging.heard() if "id" in one["payload"]]
+    return [one for one in messaging.heard() if isinstance(one["payload"], dict) and "id" in one["payload"]]
 
 
 def types(heard: list[dict], image: str) -> list[str]:

@@ -44,7 +44,8 @@ def main():
     transport = oslo_messaging.get_notification_transport(conf, url=sys.argv[1])
     target = oslo_messaging.Target(topic="notifications", exchange="glance")
     listener = oslo_messaging.get_notification_listener(transport, [target], [Endpoint()], executor="threading")
-    listener.start()
+    # One thread, so that lines are written whole and in the order in which they came.
+    listener.start(override_pool_size=1)
     print(json.dumps("listening"), flush=True)  # noqa: T201 - as above
     threading.Event().wait()
 

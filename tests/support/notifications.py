@@ -42,8 +42,9 @@ class Listener:
 
     def heard(self) -> list[dict[str, Any]]:
         """Return what came so far, in order."""
+        complete = self._heard.read_text().rpartition("\n")[0].splitlines()
         # Its library writes lines of its own.
-        return [json.loads(line) for line in self._heard.read_text().splitlines() if line.startswith("{")]
+        return [json.loads(line) for line in complete if line.startswith("{")]
 
     def about(self, image: str) -> list[dict[str, Any]]:
         """Return what came so far about one image."""

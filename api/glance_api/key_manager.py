@@ -1,0 +1,108 @@
+"""Barbican, the key manager: certificates of signatures, and keys that end with their image.
+
+Always asked in the name of the caller, with the caller's own token: what the caller may not read or delete there, this
+service does not either.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import requests
+from oslo_config import cfg
+
+from glance_common.errors import BadRequest, Unavailable
+
+TIMEOUT = (5.0, 30.0)
+"""Seconds to connect, and to wait for an answer."""
+
+MAX_SECRET = 64 * 1024
+"""Bytes; a certificate is much smaller."""
+
+KEY_MANAGER_OPTS: list[cfg.Opt] = [
+    cfg.StrOpt(
+        "backend", default="barbican", choices=["barbican"], help="The key manager that certificates and keys are in."
+    ),
+]
+
+BARBICAN_OPTS: list[cfg.Opt] = [
+    cfg.URIOpt(
+        "barbican_endpoint", schemes=["http", "https"],
+        help="URL of Barbican. Unset: the one in the caller's service catalog.",
+    ),
+    cfg.StrOpt(
+        "barbican_endpoint_type", default="public", choices=["public", "internal", "admin"],
+        help="Which endpoint of the catalog is taken.",
+    ),
+    cfg.StrOpt("barbican_region_name", help="Region whose endpoint is taken; unset: the first."),
+    cfg.BoolOpt("verify_ssl", default=True, help="Check Barbican's certificate."),
+    cfg.StrOpt("verify_ssl_path", help="CA certificates that Barbican's certificate is checked with."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """With what the caller of one request proves itself elsewhere; never logged, never stored."""
+
+    token: str | None = field(default=None, repr=False)
+    catalog: str | None = field(default=None, repr=False)
+    """The service catalog, JSON, as Keystone's middleware leaves it."""
+
+
+class KeyManager:
+    """The REST client of Barbican, one in each process."""
+
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
+        """Read ``[barbican]``; nothing is connected yet."""
+        options = conf.barbican
+        self._endpoint: str | None = options.barbican_endpoint
+        self._interface: str = options.barbican_endpoint_type
+        self._region: str | None = options.barbican_region_name
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._session.verify = (options.verify_ssl_path or True) if options.verify_ssl else False
+
+    def certificate(self, credentials: Credentials, secret: str) -> bytes:
+        """Return the payload of a secret. Raises BadRequest when the caller has none such, Unavailable."""
+        facts = self._call(credentials, "GET", secret, accept="application/json")
+        try:
+            content_type = str(orjson.loads(facts)["content_types"]["default"])
+        except (ValueError, KeyError, TypeError):
+            raise BadRequest(f"the secret {secret} of the key manager has no content") from None
+        return self._call(credentials, "GET", f"{secret}/payload", accept=content_type)
+
+    def delete(self, credentials: Credentials, secret: str) -> None:
+        """Delete a secret. Raises BadRequest when the caller cannot, Unavailable."""
+        self._call(credentials, "DELETE", secret, accept="application/json")
+
+    def _call(self, credentials: Credentials, method: str, path: str, *, accept: str) -> bytes:
+        url = f"{self._url(credentials)}/v1/secrets/{path}"
+        headers = {"Accept": accept, **({"X-Auth-Token": credentials.token} if credentials.token else {})}
+        try:
+            with self._session.request(
+                method, url, headers=headers, timeout=TIMEOUT, allow_redirects=False, stream=True
+            ) as answer:
+                content = next(answer.iter_content(MAX_SECRET + 1), b"")
+        except requests.RequestException as error:
+            # The text of the error would name the address.
+            raise Unavailable(f"the key manager does not answer: {type(error).__name__}") from None
+        if answer.status_code >= 500:
+            raise Unavailable(f"the key manager answers {answer.status_code}")
+        if not answer.ok or answer.is_redirect or len(content) > MAX_SECRET:
+            raise BadRequest(f"the key manager does not give {path} to the caller: {answer.status_code}")
+        return content
+
+    def _url(self, credentials: Credentials) -> str:
+        url = self._endpoint or self._from_catalog(credentials.catalog)
+        if url is None:
+            raise Unavailable("no key manager: [barbican] barbican_endpoint is unset, the service catalog names none")
+        return url.rstrip("/").removesuffix("/v1")
+
+    def _from_catalog(self, catalog: str | None) -> str | None:
+        services: list[dict[str, Any]] = orjson.loads(catalog.encode("latin-1")) if catalog else []
+        for service in services:
+            if service.get("type") == "key-manager":
+                for endpoint in service.get("endpoints", []):
+                    if self._region in (None, endpoint.get("region")):
+                        return endpoint.get(f"{self._interface}URL")
+        return None

@@ -1,0 +1,43 @@
+"""Signatures and encryption keys of images: what is asked of the key manager in the caller's name."""
+
+import logging
+from uuid import UUID
+
+from glance_api.collaborators import Glance
+from glance_api.key_manager import Credentials
+from glance_api.signatures import Signature, Verify
+from glance_common.context import RequestContext
+from glance_common.errors import GlanceError
+from glance_common.image import Image
+
+LOG = logging.getLogger(__name__)
+
+KEY_ID = "cinder_encryption_key_id"
+POLICY = "cinder_encryption_key_deletion_policy"
+WITH_IMAGE = "on_image_deletion"
+
+
+def verifier(glance: Glance, credentials: Credentials, signature: Signature) -> Verify:
+    """Return what checks data against the signature, with the certificate that the caller has in the key manager.
+
+    Raises BadRequest for a certificate that cannot be had or used, Unavailable when the key manager is down.
+    """
+    return signature.verifier(glance.keys.certificate(credentials, signature.certificate))
+
+
+def delete_with_image(glance: Glance, context: RequestContext, credentials: Credentials, image: Image) -> None:
+    """Delete the key of an image that is gone, when its properties say so; a failure is only logged (S-77).
+
+    Whoever owns an image may write any key id into it: so nobody else's rights are lent to that, not even those of an
+    administrator who deletes the image of another project.
+    """
+    key = image.properties.get(KEY_ID)
+    if not key or image.properties.get(POLICY) != WITH_IMAGE:
+        return
+    try:
+        if context.project_id is None or context.project_id != image.owner:
+            LOG.warning("the encryption key of image %s stays: it was deleted by another project", image.id)
+            return
+        glance.keys.delete(credentials, str(UUID(key)))
+    except (GlanceError, ValueError) as error:
+        LOG.warning("the encryption key of image %s could not be deleted: %s", image.id, error)
