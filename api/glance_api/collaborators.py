@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from glance_api.key_manager import KeyManager
 from glance_api.leases import LeaseKeeper
 from glance_api.permits import TransferPermits
 from glance_api.policy.enforcer import Enforcer
@@ -18,9 +19,9 @@ class Glance:
     """The collaborators of one process.
 
     ``registry`` keeps the records, ``stores`` the bytes; ``deletes`` tells the scrubbers what is due and
-    ``notifications`` other services what happened; ``policy`` says who may do what, ``protections`` with which
-    properties (None: everybody with all); ``permits`` bounds the transfers,
-    ``leases`` keeps those that run alive.
+    ``notifications`` other services what happened; ``keys`` is the key manager; ``policy`` says who may do what,
+    ``protections`` with which properties (None: everybody with all); ``permits`` bounds the transfers, ``leases`` keeps
+    those that run alive.
     """
 
     settings: Settings
@@ -28,6 +29,7 @@ class Glance:
     stores: Stores
     deletes: DeletePublisher
     notifications: Notifications
+    keys: KeyManager
     policy: Enforcer
     protections: PropertyProtections | None
     permits: TransferPermits

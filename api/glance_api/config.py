@@ -5,6 +5,7 @@ The table holds what the daemons share as well; the options of a store are in it
 
 from oslo_config import cfg, types
 
+from glance_api import key_manager
 from glance_api.imports import options as import_options
 from glance_api.layers import cors_opts
 from glance_common import config, profiling, server
@@ -188,6 +189,8 @@ def list_opts() -> OptionTable:
         ("cors", cors_opts()),
         ("profiler", profiling.OPTS),
         *notifications.list_opts(),
+        ("key_manager", key_manager.KEY_MANAGER_OPTS),
+        ("barbican", key_manager.BARBICAN_OPTS),
         *loader.list_opts(),
         *reserved.list_opts(),
     ]

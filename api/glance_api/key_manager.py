@@ -82,7 +82,11 @@ class KeyManager:
             with self._session.request(
                 method, url, headers=headers, timeout=TIMEOUT, allow_redirects=False, stream=True
             ) as answer:
-                content = next(answer.iter_content(MAX_SECRET + 1), b"")
+                content = b""
+                for piece in answer.iter_content(MAX_SECRET):
+                    content += piece
+                    if len(content) > MAX_SECRET:
+                        break
         except requests.RequestException as error:
             # The text of the error would name the address.
             raise Unavailable(f"the key manager does not answer: {type(error).__name__}") from None
@@ -104,5 +108,6 @@ class KeyManager:
             if service.get("type") == "key-manager":
                 for endpoint in service.get("endpoints", []):
                     if self._region in (None, endpoint.get("region")):
-                        return endpoint.get(f"{self._interface}URL")
+                        url: str | None = endpoint.get(f"{self._interface}URL")
+                        return url
         return None

@@ -9,6 +9,7 @@ from flask import Response, current_app, g, request
 from glance_api import documents
 from glance_api.access import BYTES_IN
 from glance_api.collaborators import Glance
+from glance_api.key_manager import Credentials
 from glance_common.body import announced_length, read_pieces
 from glance_common.context import RequestContext
 from glance_common.errors import BadRequest, TooLarge
@@ -26,6 +27,11 @@ def context() -> RequestContext:
     """Return who is calling."""
     caller: RequestContext = g.context
     return caller
+
+
+def credentials() -> Credentials:
+    """Return with what the caller proves itself to other services."""
+    return Credentials(request.headers.get("X-Auth-Token"), request.headers.get("X-Service-Catalog"))
 
 
 def without_body(view: View) -> View:

@@ -6,7 +6,7 @@ durable after its source ended never makes bad data durable.
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from glance_api.digests import Digests
@@ -27,7 +27,8 @@ class Intake:
     """The pieces of one upload on their way to the store. Iterate it once, then ask for ``received``.
 
     Raises while iterating: TooLarge over ``cap`` bytes, BadRequest when more or less comes than ``announced``,
-    UnsupportedMediaType for unsafe or mismatching content, and whatever ``still_wanted`` raises (called each piece).
+    UnsupportedMediaType for unsafe or mismatching content, and whatever ``still_wanted`` (called each piece) and
+    ``verify`` (called at the end with the digests by algorithm) raise.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Intake:
         digests: Digests,
         inspection: Inspection,
         still_wanted: Callable[[], None],
+        verify: Callable[[Mapping[str, str]], None] | None = None,
     ) -> None:
         self._pieces = pieces
         self._announced = announced
@@ -46,6 +48,7 @@ class Intake:
         self._digests = digests
         self._inspection = inspection
         self._still_wanted = still_wanted
+        self._verify = verify
         self._size = 0
         self._received: Received | None = None
 
@@ -62,7 +65,10 @@ class Intake:
             raise BadRequest(f"the body has {self._size} bytes, but {self._announced} were announced")
         virtual_size = self._inspection.finish()
         self._still_wanted()
-        self._received = Received(self._size, self._digests.finish(), virtual_size)
+        digests = self._digests.finish()
+        if self._verify is not None:
+            self._verify(digests)
+        self._received = Received(self._size, digests, virtual_size)
 
     def _check_bounds(self) -> None:
         if self._size > self._cap:

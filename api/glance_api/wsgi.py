@@ -8,6 +8,7 @@ from oslo_config import cfg
 from glance_api.app import create_app
 from glance_api.auth import choose
 from glance_api.collaborators import Glance
+from glance_api.key_manager import KeyManager
 from glance_api.layers import outer
 from glance_api.leases import LeaseKeeper
 from glance_api.permits import TransferPermits
@@ -60,6 +61,7 @@ def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes], stopping: Callable[[],
         stores=load_stores(conf, registry.stores),
         deletes=DeletePublisher(conf.transport_url),
         notifications=Notifications(notifications.read(conf)),
+        keys=KeyManager(conf),
         policy=policy,
         protections=properties.load(conf, policy),
         permits=TransferPermits(conf.max_transfers or max(conf.threads - SPARE_THREADS, 1), stopping),

@@ -18,7 +18,7 @@ _LATER = {
     "task": ("task_time_to_live",),
 }
 _LATER_GROUPS = (
-    "image_import_opts", "taskflow_executor", "oslo_limit", "key_manager", "barbican",
+    "image_import_opts", "taskflow_executor", "oslo_limit",
 )
 
 NO_EFFECT: dict[tuple[str, str], str] = {

@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from glance_api.collaborators import Glance
 from glance_api.digests import Digests
 from glance_api.formats import Inspection
+from glance_api.key_manager import Credentials
 from glance_api.leases import Lease
+from glance_api.services import keys
 from glance_api.services.store_errors import as_api_error
+from glance_api.signatures import Signature
 from glance_api.streams import Intake, Received
 from glance_common.context import RequestContext
 from glance_common.errors import GlanceError, OutcomeUnknown, Unavailable
@@ -37,12 +40,16 @@ class Formats:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """The bytes to write: their announced number (None = unknown), their formats, and the digests to compute."""
+    """The bytes to write: their announced number (None = unknown), their formats, and the digests to compute.
+
+    With ``credentials`` the data of a signed image have to be those that were signed; without, that was seen before.
+    """
 
     pieces: Iterable[bytes]
     announced: int | None
     formats: Formats
     algorithms: tuple[str, ...]
+    credentials: Credentials | None = None
 
 
 def write(
@@ -74,7 +81,10 @@ def _store_pieces(
     glance: Glance, store: Store, begun: Upload, data: Data, lease: Lease
 ) -> tuple[Stored, Received]:
     settings = glance.settings
-    digests = Digests(data.algorithms)
+    # Of the image as the attempt found it: its properties may have changed since the request looked at them.
+    signature = None if data.credentials is None else Signature.of(begun.image.properties)
+    verify = keys.verifier(glance, data.credentials, signature) if data.credentials and signature else None
+    digests = Digests((*data.algorithms, *([signature.algorithm] if signature else [])))
     intake = Intake(
         data.pieces,
         announced=data.announced,
@@ -82,6 +92,7 @@ def _store_pieces(
         digests=digests,
         inspection=Inspection(data.formats.disk, data.formats.container, settings.format_rules),
         still_wanted=lease.check,
+        verify=verify,
     )
     try:
         stored = store.add(begun.location.key, intake, data.announced)

@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from uuid import uuid4
 
 from glance_api.collaborators import Glance
+from glance_api.key_manager import Credentials
 from glance_api.services import attempts, events
 from glance_api.services.attempts import Data, Formats
 from glance_api.services.images import check_image
@@ -27,11 +28,15 @@ DATA_POLICY = "download_image"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a client sends: the pieces, the announced number of bytes, and the store it asks for (None = default)."""
+    """What a client sends: the pieces, the announced number of bytes, and the store it asks for (None = default).
+
+    The certificate of a signed image is fetched with the client's ``credentials``.
+    """
 
     pieces: Iterable[bytes]
     announced: int | None
     store: str | None = None
+    credentials: Credentials = field(default_factory=Credentials)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,8 @@ def upload(glance: Glance, context: RequestContext, image_id: str, source: Sourc
     )
     failpoint("api.upload.started")
     formats = Formats(begun.image.disk_format or "", begun.image.container_format or "")
-    data = Data(source.pieces, source.announced, formats, ("md5", glance.settings.hashing_algorithm))
+    algorithms = ("md5", glance.settings.hashing_algorithm)
+    data = Data(source.pieces, source.announced, formats, algorithms, source.credentials)
     events.upload_begun(glance, context, begun.image, store.id)
     try:
         attempts.write(glance, context, begun, store, data, partial(_commit, glance, context, attempt, store))

@@ -9,8 +9,9 @@ from typing import Any
 from uuid import uuid4
 
 from glance_api.collaborators import Glance
+from glance_api.key_manager import Credentials
 from glance_api.policy.targets import image_target, project_target
-from glance_api.services import events, location_edits, locations
+from glance_api.services import events, keys, location_edits, locations
 from glance_api.services.retries import insist
 from glance_common.context import RequestContext
 from glance_common.errors import BadRequest, Forbidden, TooLarge
@@ -259,10 +260,11 @@ def _check_tag_quota(glance: Glance, tags: Collection[str]) -> None:
         raise TooLarge(f"The limit has been exceeded on the number of allowed image tags: {len(tags)} of {quota}")
 
 
-def delete(glance: Glance, context: RequestContext, image_id: str) -> None:
+def delete(glance: Glance, context: RequestContext, image_id: str, credentials: Credentials) -> None:
     """Delete an image and hand its data to the scrubbers (API section 8).
 
-    The caller's right is settled before record, locations or data change (S-01). Raises NotFound, PolicyDenied,
+    The caller's right is settled before record, locations or data change (S-01). Its encryption key goes with it when
+    the image says so, with the caller's ``credentials`` for the key manager (S-77). Raises NotFound, PolicyDenied,
     Forbidden for a protected image.
     """
     image = glance.registry.images.get(context, image_id)
@@ -276,3 +278,4 @@ def delete(glance: Glance, context: RequestContext, image_id: str) -> None:
     if due:
         glance.deletes.publish(due, context.request_id)
     events.image_deleted(glance, context, image)
+    keys.delete_with_image(glance, context, credentials, image)

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, request
 
 from glance_api import conditional
 from glance_api.access import BYTES_IN
-from glance_api.request import context, glance, without_body
+from glance_api.request import context, credentials, glance, without_body
 from glance_api.services import data as service
 from glance_api.services import events, stores
 from glance_api.services.data import Download, Source
@@ -51,7 +51,7 @@ def upload(image_id: str) -> Response:
     # Taken before the first byte of the body is read: a client that gets no permit has lost nothing.
     give_back = glance().permits.take()
     try:
-        service.upload(glance(), context(), image_id, Source(_body(), announced, store))
+        service.upload(glance(), context(), image_id, Source(_body(), announced, store, credentials()))
     finally:
         give_back()
     return Response(status=204)

@@ -5,7 +5,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from glance_api import conditional
-from glance_api.request import answer, context, glance, json_array, json_object, without_body
+from glance_api.request import answer, context, credentials, glance, json_array, json_object, without_body
 from glance_api.services import images as service
 from glance_api.services import locations
 from glance_api.v2 import fields, patch, queries, wire
@@ -80,7 +80,7 @@ def update(image_id: str) -> Response:
 @operation(answers={204: None})
 def delete(image_id: str) -> Response:
     """Delete an image."""
-    service.delete(glance(), context(), image_id)
+    service.delete(glance(), context(), image_id, credentials())
     return Response(status=204)
 
 

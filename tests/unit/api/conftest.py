@@ -15,6 +15,7 @@ from glance_api import config as api_config
 from glance_api import policy
 from glance_api.app import create_app
 from glance_api.collaborators import Glance
+from glance_api.key_manager import KeyManager
 from glance_api.policy import properties
 from glance_api.policy.enforcer import Enforcer
 from glance_api.settings import Settings
@@ -77,6 +78,7 @@ def make_api() -> Callable[..., Api]:
             stores=FakeStores(),
             deletes=deletes,
             notifications=Notifications(NotificationSettings()),
+            keys=KeyManager(conf),
             policy=enforcer,
             protections=properties.load(conf, enforcer),
             permits=None,
