@@ -5,13 +5,13 @@ section 10.2). They see every piece and keep only the headers they need.
 """
 
 import logging
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import IO, cast
 
 from oslo_utils.imageutils import format_inspector
 
+from glance_api import vmdk
 from glance_common.errors import UnsupportedMediaType
 
 LOG = logging.getLogger(__name__)
@@ -25,17 +25,17 @@ UNINSPECTED = frozenset({"ami", "aki", "ari", "ploop"})
 MAY_BE_EMPTY = frozenset({"raw", "ami", "aki", "ari"})
 """Disk formats for which no bytes at all are a valid image; every other format has at least a header."""
 
-_TEXT_VMDK = re.compile(rb"(?:#[^\n]*\n|[ \t]*\r?\n)*version=\d+\s", re.IGNORECASE)
-"""A VMDK descriptor without data: qemu takes any file that begins so for one and follows the names in it (S-19)."""
-
-_PROBE = 4096
-"""Bytes at the beginning in which ``_TEXT_VMDK`` is looked for; qemu looks at 512."""
-
 _BOOT_RECORD = "gpt"
 """The inspector's name for any partition table. A partitioned disk is a raw disk (S-35)."""
 
 _PLAIN = frozenset({"raw", _BOOT_RECORD, "luks"})
 """The inspector's names for what a hypervisor reads as a plain disk."""
+
+_SIZED = frozenset({"vhd", "vhdx", "vdi", "luks"})
+"""Formats whose header always tells the size; one without it is damaged (S-36)."""
+
+_LARGEST = 2**63 - 1
+"""Bytes; the largest size that can be recorded (S-56)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ class Inspection:
     def update(self, piece: bytes) -> None:
         """Look at the next piece."""
         self._size += len(piece)
-        if len(self._head) < _PROBE:
-            self._head += piece[:_PROBE]
+        if len(self._head) < vmdk.HEAD:
+            self._head += piece[: vmdk.HEAD - len(self._head)]
         if self._inspector is not None:
             self._feed.piece = piece
             self._inspector.read(len(piece))
@@ -143,7 +143,7 @@ class Inspection:
         LOG.warning("%s; accepted because require_image_format_match is off", text)
 
     def _check_safety(self, found: dict[str, format_inspector.FileInspector]) -> None:
-        if _TEXT_VMDK.match(self._head):
+        if vmdk.is_descriptor(self._head):
             raise UnsupportedMediaType("the image is a VMDK descriptor, which names files instead of holding data")
         if len(found) > 1 and set(found) != {"iso", _BOOT_RECORD}:
             raise UnsupportedMediaType(f"the image claims to be several formats at once: {', '.join(sorted(found))}")
@@ -165,7 +165,7 @@ class Inspection:
         except format_inspector.ImageFormatError as error:
             raise UnsupportedMediaType(f"the {name} image cannot be checked: {error}") from None
         if isinstance(inspector, format_inspector.VMDKInspector):
-            self._check_vmdk_type(inspector)
+            self._check_vmdk(inspector)
 
     def _tolerated(self, name: str, check: str, why: object) -> bool:
         if name != _BOOT_RECORD or check != "mbr":
@@ -174,15 +174,23 @@ class Inspection:
         kind = "gptmbr" if str(why).startswith("GPT MBR") else "mbr"
         return kind in self._rules.nonfatal_checks
 
-    def _check_vmdk_type(self, inspector: format_inspector.VMDKInspector) -> None:
+    def _check_vmdk(self, inspector: format_inspector.VMDKInspector) -> None:
         allowed = {name.lower() for name in self._rules.vmdk_types}
         if inspector.vmdktype not in allowed:
             raise UnsupportedMediaType(f"VMDK images of type {inspector.vmdktype} are not allowed (vmdk_allowed_types)")
+        complaint = vmdk.complaint(self._head)
+        if complaint is not None:
+            raise UnsupportedMediaType(f"the vmdk image is not safe to use: {complaint}")
 
 
 def _virtual_size(inspector: format_inspector.FileInspector) -> int | None:
+    """Return the size that the header tells. Raises UnsupportedMediaType when it is impossible, or none in a format
+    whose header always has it (S-36)."""
     try:
-        return inspector.virtual_size or None
-    except Exception as error:  # the size is a courtesy; a header that cannot say it was still found to be safe
+        size = inspector.virtual_size
+    except Exception as error:  # a parser of foreign bytes may fail in any way
         LOG.info("the virtual size of a %s image cannot be told: %s", inspector, error)
-        return None
+        size = 0
+    if not 0 <= size <= _LARGEST or (size == 0 and str(inspector) in _SIZED):
+        raise UnsupportedMediaType(f"the header of the {inspector} image is damaged: it tells no possible size")
+    return size or None

@@ -97,8 +97,34 @@ def sparse_vmdk_with_foreign_extent(tmp_path: Path) -> Path:
     return tmp_path / "evil"
 
 
+def sparse_vmdk_whose_data_are_elsewhere(tmp_path: Path) -> Path:
+    """The header says capacity 0, so that qemu follows the extents; there are two types, and readers differ in which
+    they see."""
+    good = tmp_path / "good.vmdk"
+    run("qemu-img", "create", "-q", "-f", "vmdk", "-o", "subformat=monolithicSparse", str(good), "1M")
+    data = bytearray(good.read_bytes())
+    data[12:20] = bytes(8)
+    text = (
+        '# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\nCREATETYPE="monolithicSparse"\n'
+        f'createType="monolithicFlat"\nRW 2048 FLAT "{secret_file(tmp_path).name}" 0\n'
+    )
+    data[512 : 21 * 512] = text.encode().ljust(20 * 512, b"\0")
+    (tmp_path / "evil").write_bytes(data)
+    return tmp_path / "evil"
+
+
+def test_s19_this_vmdk_would_disclose_a_neighbouring_file(tmp_path: Path):
+    """What the refusal below is for: the tool itself follows the name."""
+    path = sparse_vmdk_whose_data_are_elsewhere(tmp_path)
+    run("qemu-img", "convert", "-f", "vmdk", "-O", "raw", str(path), str(tmp_path / "out"))
+    assert (tmp_path / "out").read_bytes().startswith(b"a file of the host")
+
+
 @pytest.mark.parametrize("declared", ["qcow2", "vmdk", "raw", "vdi"])
-@pytest.mark.parametrize("make", [backed, with_data_file, flat_vmdk, sparse_vmdk_with_foreign_extent])
+@pytest.mark.parametrize(
+    "make",
+    [backed, with_data_file, flat_vmdk, sparse_vmdk_with_foreign_extent, sparse_vmdk_whose_data_are_elsewhere],
+)
 def test_s14_s19_s21_a_file_of_the_host_is_refused_before_any_tool_sees_it(
     tmp_path: Path, work: Work, make: Callable[[Path], Path], declared: str, monkeypatch: pytest.MonkeyPatch
 ):
