@@ -75,9 +75,7 @@ def edit(connection: sa.Connection, context: RequestContext, image_id: str, want
 
 def _write_image(connection: sa.Connection, image: sa.Row[Any], wanted: Edit) -> None:
     if image.status == ImageStatus.QUEUED and wanted.add:
-        for name in ("disk_format", "container_format"):
-            if wanted.changes.get(name, getattr(image, name)) is None:
-                raise errors.BadRequest(f"{name} must be set before a location can be added", field=name)
+        owners.check_formats(image, wanted.changes)
         owners.set_image(
             connection, image, ImageStatus.ACTIVE, **wanted.changes, **wanted.data, write_attempt=wanted.attempt
         )
@@ -100,7 +98,7 @@ def _write_locations(
     if len(rows) + len(wanted.add) <= len(wanted.remove):
         raise errors.Forbidden("the last location of an image cannot be removed")
     for location in wanted.add:
-        _add(connection, image, location)
+        add(connection, image.id, location)
     for identifier in wanted.remove:
         owners.set_location(
             connection, rows[identifier], LocationStatus.DELETING,
@@ -111,10 +109,14 @@ def _write_locations(
     _reorder(connection, image, wanted.order)
 
 
-def _add(connection: sa.Connection, image: sa.Row[Any], location: NewLocation) -> None:
+def add(connection: sa.Connection, image_id: str, location: NewLocation, operation: str | None = None) -> None:
+    """Make the row of a new location of a locked image, lent to ``operation`` when one is named.
+
+    Raises Duplicate when another row owns the bytes.
+    """
     values = {
         "id": location.id,
-        "image_id": image.id,
+        "image_id": image_id,
         "store": location.store,
         "key": location.key,
         "status": LocationStatus.ACTIVE,
@@ -122,6 +124,7 @@ def _add(connection: sa.Connection, image: sa.Row[Any], location: NewLocation) -
         "metadata": location.metadata,
         "attempt": location.id,
         "external": location.external,
+        "operation": operation,
     }
     if connection.execute(insert(locations).values(values).on_conflict_do_nothing()).rowcount != 1:
         raise errors.Duplicate("the data at this location belong to an image already")

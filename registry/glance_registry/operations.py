@@ -174,7 +174,7 @@ def claim(connection: sa.Connection, wanted: Claim) -> dict[str, Any] | None:
             return None
         row = operation_rows.change(
             connection, row, OperationStatus.PROCESSING,
-            token=wanted.token, attempts=row.attempts + 1, **_held_for(wanted.lease),
+            token=wanted.token, worker=wanted.host, attempts=row.attempts + 1, **_held_for(wanted.lease),
         )
     return operation_rows.document(row) | {"staged": _staged(connection, row.image_id)}
 
@@ -184,7 +184,7 @@ def _held_for(lease: float) -> dict[str, Any]:
 
 
 def _show_life(connection: sa.Connection, host: str) -> None:
-    """Move the deadlines of what waits for ``host``: it is there, only busy."""
+    """Move the deadlines of what waits for ``host``: it is there, only busy, perhaps with no worker left to claim."""
     waiting = (
         sa.select(operations.c.id)
         .where(is_unheld(), operations.c.host == host, operations.c.deadline < owners.after(DEADLINE / 2))
@@ -233,7 +233,7 @@ def give_up(connection: sa.Connection, operation_id: str, host: str) -> None:
 def renew(connection: sa.Connection, held: Held, lease: float, message: str | None) -> bool:
     """Hold the operation for ``lease`` more seconds from now; False when it was ended from outside.
 
-    One statement that locks no image: it changes nothing but the lease and what users are told. Raises Gone when the
+    No image is locked: nothing changes but leases and what users are told. Raises Gone when the
     operation is another's.
     """
     update = sa.update(operations).where(
@@ -243,7 +243,9 @@ def renew(connection: sa.Connection, held: Held, lease: float, message: str | No
     )
     told = {} if message is None else {"message": message}
     values = {"updated_at": sa.func.now(), **_held_for(lease), **told}
-    if connection.execute(update.values(values)).rowcount:
+    worker = connection.execute(update.values(values).returning(operations.c.worker)).one_or_none()
+    if worker is not None:
+        _show_life(connection, worker.worker)
         return True
     row = connection.execute(sa.select(operations).where(operations.c.id == held.operation)).one_or_none()
     if row is None or row.token != held.token or row.status in operation_rows.LIVE:

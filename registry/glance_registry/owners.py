@@ -15,7 +15,9 @@ What a row says beside its status:
   image was deleted under its hands), or the claim ``token``. Null together with a token means that the claim is over.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -125,6 +127,13 @@ def _discard(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> 
         .where(*conditions)
         .values(status=LocationStatus.DELETING, deleted_at=sa.func.now(), not_before=sa.func.now())
     )
+
+
+def check_formats(image: sa.Row[Any], changes: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """Raise BadRequest when the image, with ``changes``, has not both formats: it cannot have data (lifecycle 2)."""
+    for name in ("disk_format", "container_format"):
+        if changes.get(name, getattr(image, name)) is None:
+            raise errors.BadRequest(f"{name} must be set before the image can have data", field=name)
 
 
 def set_location(connection: sa.Connection, location: sa.Row[Any], new: LocationStatus, **values: Any) -> None:

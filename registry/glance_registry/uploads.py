@@ -20,6 +20,7 @@ from glance_registry.documents import no_image
 from glance_registry.visibility import visible_to
 
 _WITHOUT_DATA = (ImageStatus.IMPORTING, ImageStatus.SAVING)
+_TAKES_COPIES = (*_WITHOUT_DATA, ImageStatus.ACTIVE, ImageStatus.DEACTIVATED)
 _REMOVABLE = (LocationStatus.REAPING, LocationStatus.DELETING)
 
 
@@ -104,9 +105,9 @@ def _take_image(connection: sa.Connection, image: sa.Row[Any], begin: Begin) -> 
         owners.set_image(connection, image, ImageStatus.UPLOADING if begin.staging else ImageStatus.SAVING)
     if begin.staging:
         return
-    for field, value in (("disk_format", image.disk_format), ("container_format", image.container_format)):
-        if value is None:
-            raise errors.BadRequest(f"{field} must be set before data can be uploaded", field=field)
+    if image.status not in _TAKES_COPIES and begin.operation is not None:
+        raise owners.status_conflict(ImageStatus(image.status), ImageStatus.ACTIVE)
+    owners.check_formats(image)
 
 
 def _begun_before(

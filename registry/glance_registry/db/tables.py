@@ -116,6 +116,7 @@ operations = sa.Table(
     sa.Column("message", sa.Text, nullable=False, server_default=""),
     sa.Column("host", Text, comment="the only host that can do it, as its input is there"),
     sa.Column("token", Id, comment="of the worker that claimed it last"),
+    sa.Column("worker", Text, comment="host of that worker"),
     sa.Column("lease_until", Time, comment="of that worker"),
     sa.Column("deadline", Time, nullable=False, comment="after the last sign of life of a worker or of the host"),
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0", comment="how often it was claimed"),

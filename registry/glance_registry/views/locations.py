@@ -30,7 +30,7 @@ def edit(image_id: str) -> Response:
         row_version=body.integer("row_version"),
         changes=columns_of(Fields(body.mapping("changes"), "changes")),
         data=_data(Fields(body.mapping("data"), "data")),
-        add=tuple(_new(fields) for fields in body.objects("add")),
+        add=tuple(new_location(fields) for fields in body.objects("add")),
         metadata=_metadata(body),
         remove=tuple(body.texts("remove")),
         order=tuple(body.texts("order")),
@@ -42,7 +42,8 @@ def edit(image_id: str) -> Response:
     return parsing.raw_answer(f'{{"image":{document}}}')
 
 
-def _new(fields: Fields) -> locations.NewLocation:
+def new_location(fields: Fields) -> locations.NewLocation:
+    """Return the location to add, checked."""
     fields.only("id", "store", "key", "size", "metadata", "external")
     return locations.NewLocation(
         id=fields.uuid("id"),

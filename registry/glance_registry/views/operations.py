@@ -1,5 +1,6 @@
 """Operations over HTTP (docs/registry-protocol.md)."""
 
+import logging
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ from glance_registry.db.session import read, run_transaction
 from glance_registry.views import parsing
 from glance_registry.views.uploads import MAX_LEASE
 
+LOG = logging.getLogger(__name__)
 blueprint = Blueprint("operations", __name__)
 
 MAX_MESSAGE = 1000
@@ -70,7 +72,11 @@ def claim() -> Response:
     )
     for operation_id in read(parsing.engine(), operations.hopeless, wanted.host):
         # One transaction each: the locks of several images at once could wait for each other in a circle.
-        run_transaction(parsing.engine(), operations.give_up, operation_id, wanted.host)
+        try:
+            run_transaction(parsing.engine(), operations.give_up, operation_id, wanted.host)
+        except errors.Conflict:
+            # One row that cannot be given up must not keep every worker from its work.
+            LOG.exception("operation %s could not be given up", operation_id)
     document = run_transaction(parsing.engine(), operations.claim, wanted)
     failpoint("registry.operation.after-claim")
     return parsing.answer({"operation": document})

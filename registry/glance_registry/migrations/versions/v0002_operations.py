@@ -21,6 +21,7 @@ CREATE TABLE operations (
     message TEXT DEFAULT '' NOT NULL,
     host TEXT COLLATE "C",
     token UUID,
+    worker TEXT COLLATE "C",
     lease_until TIMESTAMP WITH TIME ZONE,
     deadline TIMESTAMP WITH TIME ZONE NOT NULL,
     attempts INTEGER DEFAULT '0' NOT NULL,
@@ -37,6 +38,7 @@ COMMENT ON COLUMN operations.id IS 'also the id of the task';
 COMMENT ON COLUMN operations.owner IS 'project of the caller, in whose name the work is done';
 COMMENT ON COLUMN operations.host IS 'the only host that can do it, as its input is there';
 COMMENT ON COLUMN operations.token IS 'of the worker that claimed it last';
+COMMENT ON COLUMN operations.worker IS 'host of that worker';
 COMMENT ON COLUMN operations.lease_until IS 'of that worker';
 COMMENT ON COLUMN operations.deadline IS 'after the last sign of life of a worker or of the host';
 COMMENT ON COLUMN operations.attempts IS 'how often it was claimed';
