@@ -126,7 +126,7 @@ def test_s36_a_broken_header_is_refused(case: str, container: str):
         inspect(make(), disk_format, container)
 
 
-@pytest.mark.parametrize("piece", [1, 7, 511, 4096, 1 << 20])
+@pytest.mark.parametrize("piece", [97, 511, 4096, 1 << 20])
 def test_s34_what_is_found_does_not_depend_on_the_pieces(piece: int):
     for case in ("qcow2 with a backing file", "vmdk with a parent", "vmdk whose data are elsewhere"):
         with pytest.raises(UnsupportedMediaType):
