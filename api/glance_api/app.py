@@ -7,7 +7,7 @@ from glance_api import compression, health, hooks
 from glance_api.access import Access
 from glance_api.auth.flavors import Layer
 from glance_api.collaborators import Glance
-from glance_api.v2 import actions, data, images, locations, members, openapi, schemas, stores, tags
+from glance_api.v2 import actions, data, images, locations, members, openapi, schemas, stores, tags, usage
 from glance_api.versions import CURRENT, Versions
 
 BLUEPRINTS = (
@@ -20,6 +20,7 @@ BLUEPRINTS = (
     locations.blueprint,
     stores.blueprint,
     schemas.blueprint,
+    usage.blueprint,
     openapi.blueprint,
 )
 

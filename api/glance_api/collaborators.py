@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from glance_api.key_manager import KeyManager
 from glance_api.leases import LeaseKeeper
+from glance_api.limits import LimitSource
 from glance_api.permits import TransferPermits
 from glance_api.policy.enforcer import Enforcer
 from glance_api.policy.properties import PropertyProtections
@@ -21,7 +22,7 @@ class Glance:
     ``registry`` keeps the records, ``stores`` the bytes; ``deletes`` tells the scrubbers what is due and
     ``notifications`` other services what happened; ``keys`` is the key manager; ``policy`` says who may do what,
     ``protections`` with which properties (None: everybody with all); ``permits`` bounds the transfers, ``leases`` keeps
-    those that run alive.
+    those that run alive; ``limits`` says how much each owner may have.
     """
 
     settings: Settings
@@ -34,3 +35,4 @@ class Glance:
     protections: PropertyProtections | None
     permits: TransferPermits
     leases: LeaseKeeper
+    limits: LimitSource

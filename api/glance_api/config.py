@@ -8,6 +8,7 @@ from oslo_config import cfg, types
 from glance_api import key_manager
 from glance_api.imports import options as import_options
 from glance_api.layers import cors_opts
+from glance_api.limits import ByteCount
 from glance_common import config, profiling, server
 from glance_common.config import OptionTable
 from glance_common.notifications import options as notifications
@@ -41,6 +42,16 @@ API_OPTS: list[cfg.Opt] = [
     cfg.IntOpt("image_member_quota", default=128, help="Most members of an image; negative = unlimited."),
     cfg.IntOpt("image_property_quota", default=128, help="Most properties of an image; negative = unlimited."),
     cfg.IntOpt("image_tag_quota", default=128, help="Most tags of an image; negative = unlimited."),
+    cfg.Opt(
+        "user_storage_quota", type=ByteCount(), default=0,
+        help="Most bytes that the images of one owner may have in stores, each copy counted: a number, optionally "
+        "followed by B, KB, MB, GB or TB (powers of 1024), without a space; 0 = no limit.",
+    ),
+    cfg.BoolOpt(
+        "use_keystone_limits", default=False,
+        help="Take limits from Keystone instead of user_storage_quota: image_size_total, image_stage_total (MiB), "
+        "image_count_total and image_count_uploading, registered for the endpoint that [oslo_limit] names.",
+    ),
     cfg.BoolOpt(
         "show_image_direct_url", default=False,
         help="Show direct_url, the address of the data in the store. Whoever knows it may change the data on some "
@@ -157,6 +168,19 @@ IMAGE_FORMAT_OPTS: list[cfg.Opt] = [
     ),
 ]
 
+LIMIT_OPTS: list[cfg.Opt] = [
+    cfg.StrOpt("endpoint_id", help="The id of this service's endpoint in Keystone, for which limits are registered."),
+    cfg.StrOpt("endpoint_service_type", help="Without endpoint_id: type of this service in Keystone's catalog."),
+    cfg.StrOpt("endpoint_service_name", help="Without endpoint_id: name of this service in Keystone's catalog."),
+    cfg.StrOpt("endpoint_region_name", help="Without endpoint_id: region of this service's endpoint."),
+    cfg.StrOpt(
+        "endpoint_interface", default="public",
+        choices=["public", "publicURL", "internal", "internalURL", "admin", "adminURL"],
+        help="Without endpoint_id: interface of this service's endpoint.",
+    ),
+]
+"""The account in the same group (auth_type, auth_url, username, …) belongs to keystoneauth."""
+
 PASTE_OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
         "flavor",
@@ -183,6 +207,7 @@ def list_opts() -> OptionTable:
         ("store_type_location_strategy", STRATEGY_OPTS),
         ("upload", UPLOAD_OPTS),
         ("image_format", IMAGE_FORMAT_OPTS),
+        ("oslo_limit", LIMIT_OPTS),
         ("paste_deploy", PASTE_OPTS),
         ("healthcheck", HEALTHCHECK_OPTS),
         *import_options.list_opts(),

@@ -32,6 +32,7 @@ class Settings:
     image_tag_quota: int
     image_location_quota: int
     store_type_preference: tuple[str, ...]
+    use_keystone_limits: bool
     show_image_direct_url: bool
     show_multiple_locations: bool
     allow_additional_image_properties: bool
@@ -63,6 +64,7 @@ class Settings:
             image_tag_quota=conf.image_tag_quota,
             image_location_quota=conf.image_location_quota,
             store_type_preference=_store_type_preference(conf),
+            use_keystone_limits=conf.use_keystone_limits,
             show_image_direct_url=conf.show_image_direct_url,
             show_multiple_locations=conf.show_multiple_locations,
             allow_additional_image_properties=conf.allow_additional_image_properties,

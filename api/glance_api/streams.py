@@ -27,8 +27,9 @@ class Intake:
     """The pieces of one upload on their way to the store. Iterate it once, then ask for ``received``.
 
     Raises while iterating: TooLarge over ``cap`` bytes, BadRequest when more or less comes than ``announced``,
-    UnsupportedMediaType for unsafe or mismatching content, and whatever ``still_wanted`` (called each piece) and
-    ``verify`` (called at the end with the digests by algorithm) raise.
+    UnsupportedMediaType for unsafe or mismatching content, and whatever ``still_wanted`` (called each piece), ``cover``
+    (told how many bytes there are before the last of them go on) and ``verify`` (called at the end with the digests by
+    algorithm) raise.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Intake:
         inspection: Inspection,
         still_wanted: Callable[[], None],
         verify: Callable[[Mapping[str, str]], None] | None = None,
+        cover: Callable[[int], None] | None = None,
     ) -> None:
         self._pieces = pieces
         self._announced = announced
@@ -49,6 +51,7 @@ class Intake:
         self._inspection = inspection
         self._still_wanted = still_wanted
         self._verify = verify
+        self._cover = cover
         self._size = 0
         self._received: Received | None = None
 
@@ -58,6 +61,8 @@ class Intake:
             self._still_wanted()
             self._size += len(piece)
             self._check_bounds()
+            if self._cover is not None:
+                self._cover(self._size)
             self._digests.update(piece)
             self._inspection.update(piece)
             yield piece

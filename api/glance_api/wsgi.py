@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from flask import Flask
 from oslo_config import cfg
 
+from glance_api import limits
 from glance_api.app import create_app
 from glance_api.auth import choose
 from glance_api.collaborators import Glance
@@ -66,6 +67,7 @@ def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes], stopping: Callable[[],
         protections=properties.load(conf, policy),
         permits=TransferPermits(conf.max_transfers or max(conf.threads - SPARE_THREADS, 1), stopping),
         leases=LeaseKeeper(registry.uploads, conf.upload.lease),
+        limits=limits.source(conf),
     )
 
 

@@ -19,7 +19,7 @@ from glance_common.config_no_effect import NO_EFFECT
 OptionTable = Sequence[tuple[str, Sequence[cfg.Opt]]]
 """Groups with their options, as ``list_opts`` of each package returns them; the group of no group is ``DEFAULT``."""
 
-FOREIGN_GROUPS = frozenset({"keystone_authtoken", "oslo_policy", "service_user"})
+FOREIGN_GROUPS = frozenset({"keystone_authtoken", "oslo_limit", "oslo_policy", "service_user"})
 """Groups whose options belong to libraries: their names are not checked here."""
 
 

@@ -11,14 +11,14 @@ _NOT_YET = "this release does not have what it belongs to"
 
 _LATER = {
     "DEFAULT": (
-        "enable_v1_api", "user_storage_quota", "use_keystone_limits", "enabled_import_methods",
+        "enable_v1_api", "enabled_import_methods",
         "worker_self_reference_url", "do_secure_hash", "http_retries", "image_cache_dir",
         "image_cache_driver", "image_cache_sqlite_db", "image_cache_max_size", "image_cache_stall_time",
     ),
     "task": ("task_time_to_live",),
 }
 _LATER_GROUPS = (
-    "image_import_opts", "taskflow_executor", "oslo_limit",
+    "image_import_opts", "taskflow_executor",
 )
 
 NO_EFFECT: dict[tuple[str, str], str] = {

@@ -20,6 +20,7 @@ from glance_registry.views import (
     tags,
     tasks,
     uploads,
+    usage,
 )
 
 MAX_BODY = 16 * 2**20
@@ -38,6 +39,7 @@ BLUEPRINTS = (
     removal.blueprint,
     deletions.blueprint,
     stores.blueprint,
+    usage.blueprint,
 )
 
 

@@ -13,8 +13,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from glance_common import errors
 from glance_common.context import RequestContext
+from glance_common.limits import Limits, Usage
 from glance_common.status import ImageStatus
-from glance_registry import owners
+from glance_registry import owners, usage
 from glance_registry.db.prepared import Prepared
 from glance_registry.db.tables import images
 from glance_registry.documents import image_document, no_image, select_image
@@ -29,12 +30,18 @@ PLAIN_CHANGES = frozenset({
 
 
 def create(
-    connection: sa.Connection, context: RequestContext, attempt: str, values: Mapping[str, Any]
+    connection: sa.Connection,
+    context: RequestContext,
+    attempt: str,
+    values: Mapping[str, Any],
+    limits: Limits | None = None,
 ) -> tuple[str, bool]:
     """Make a queued image of ``values`` (columns); return its document and whether this call made it.
 
-    An id is taken for ever once it was used, also by an image that is deleted (S-25). Raises Duplicate.
+    An id is taken for ever once it was used, also by an image that is deleted (S-25). Raises Duplicate, and
+    TooLarge above the count in ``limits`` (S-26).
     """
+    held = usage.hold(connection, limits, "images")
     statement = insert(images).values(create_attempt=attempt, status=ImageStatus.QUEUED, **values)
     made = connection.execute(statement.on_conflict_do_nothing(index_elements=[images.c.id])).rowcount == 1
     row = connection.execute(
@@ -44,6 +51,8 @@ def create(
     ).one()
     if row.create_attempt != attempt:
         raise errors.Duplicate(f"Image ID {values['id']} already exists!")
+    if made:
+        usage.enforce(connection, held, values.get("owner"), Usage(images=1))
     return row[0], made
 
 
@@ -72,13 +81,17 @@ def update(
     attempt: str,
     row_version: int,
     changes: Mapping[str, Any],
+    limits: Limits | None = None,
 ) -> str:
     """Write ``changes`` (columns; ``properties`` and ``tags`` whole) over the row as it was read; return its document.
 
-    Raises NotFound, and VersionConflict when somebody else wrote the row since.
+    ``limits`` come with a change of owner and are the new owner's. Raises NotFound, VersionConflict when somebody else
+    wrote the row since, TooLarge when the new owner may not have what the image uses.
     """
+    held = usage.hold(connection, limits, *usage.MEASURES)
     written = write_image(connection, context, image_id, attempt, changes, images.c.row_version == row_version)
     if written is not None:
+        usage.enforce_change(connection, held, image_id, changes.get("owner"), Usage())
         return written
     document, written_by = select_image(connection, context, image_id, images.c.write_attempt)
     if written_by != attempt:

@@ -17,8 +17,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from glance_common import errors
 from glance_common.context import RequestContext
+from glance_common.limits import Limits
 from glance_common.status import ImageStatus, LocationStatus
-from glance_registry import owners
+from glance_registry import owners, usage
 from glance_registry.db.tables import images, locations
 from glance_registry.documents import image_document, no_image
 from glance_registry.visibility import visible_to
@@ -52,6 +53,8 @@ class Edit:
     metadata: Mapping[str, dict[str, Any]]
     remove: tuple[str, ...]
     order: tuple[str, ...]
+    limits: Limits | None = None
+    """Of the owner whom the image has afterwards."""
 
 
 def edit(connection: sa.Connection, context: RequestContext, image_id: str, wanted: Edit) -> str:
@@ -59,16 +62,20 @@ def edit(connection: sa.Connection, context: RequestContext, image_id: str, want
 
     Raises NotFound; VersionConflict when somebody else wrote the image or its locations since; StatusConflict unless
     it is active, or queued and gets its first location; BadRequest without formats; Forbidden for the removal of the
-    last location (S-17); Duplicate when another row owns the bytes.
+    last location (S-17); Duplicate when another row owns the bytes; TooLarge when the image then exceeds a limit.
     """
+    limits = usage.hold(connection, wanted.limits, *usage.MEASURES)
     image = owners.lock_image(connection, images.c.id == image_id, visible_to(context))
     if image is None:
         raise no_image(image_id)
     if image.write_attempt != wanted.attempt:
         if image.row_version != wanted.row_version:
             raise _changed(image_id)
+        used_before = usage.before(connection, limits, image)
         _write_image(connection, image, wanted)
         _write_locations(connection, context, image, wanted)
+        owner = wanted.changes.get("owner", image.owner)
+        usage.enforce_change(connection, limits, image_id, owner, used_before)
     select = sa.select(image_document(context, locations=True)).select_from(images).where(images.c.id == image_id)
     return str(connection.execute(select).scalar_one())
 

@@ -12,9 +12,10 @@ from sqlalchemy.dialects.postgresql import insert
 
 from glance_common import errors
 from glance_common.context import RequestContext
+from glance_common.limits import Limits
 from glance_common.operation import Held
 from glance_common.status import ImageStatus, LocationStatus, OperationStatus
-from glance_registry import endings, import_properties, operation_rows, owners
+from glance_registry import endings, import_properties, operation_rows, owners, usage
 from glance_registry.db.tables import images, locations, operations
 from glance_registry.documents import no_image
 from glance_registry.operation_rows import DEADLINE, MAX_ATTEMPTS, is_unheld
@@ -37,6 +38,8 @@ class Wanted:
     stores: list[str]
     allowed: list[ImageStatus]
     image_status: ImageStatus | None
+    limits: Limits | None = None
+    """Of the image's owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +55,12 @@ def create(connection: sa.Connection, context: RequestContext, wanted: Wanted) -
     """Make a pending operation and take its image's lock; return the operation and whether this call made it.
 
     A lock whose holder gave no sign of life for too long is broken. Raises NotFound for an image that ``context`` does
-    not see, StatusConflict, Conflict when the lock is held, the data are not staged yet, or the id is another's.
+    not see, StatusConflict, Conflict when the lock is held, the data are not staged yet, or the id is another's,
+    TooLarge when one more transfer exceeds a limit.
     """
     if wanted.image_id is None:
         return _insert(connection, context, wanted)
+    limits = usage.hold(connection, wanted.limits, "stage", "uploading")
     image = owners.lock_image(connection, images.c.id == wanted.image_id, visible_to(context))
     if image is None:
         raise no_image(wanted.image_id)
@@ -67,8 +72,10 @@ def create(connection: sa.Connection, context: RequestContext, wanted: Wanted) -
         raise owners.status_conflict(ImageStatus(image.status), wanted.image_status or ImageStatus.IMPORTING)
     if image.status == ImageStatus.UPLOADING and not _staged(connection, image.id):
         raise errors.Conflict(f"the data of image {image.id} are still being staged", reason="staging")
+    used_before = usage.before(connection, limits, image)
     made = _insert(connection, context, wanted)
     _lock_for(connection, image, wanted.id, wanted.stores, wanted.image_status)
+    usage.enforce_change(connection, limits, image.id, image.owner, used_before)
     return made
 
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from glance_common import errors
 from glance_common.context import RequestContext
+from glance_common.limits import Limits
 from glance_common.status import (
     ImageStatus,
     LocationStatus,
@@ -18,7 +19,7 @@ from glance_common.status import (
     location_sources,
     may_become,
 )
-from glance_registry import import_properties, operation_rows, owners
+from glance_registry import import_properties, operation_rows, owners, usage
 from glance_registry.db.tables import images, locations
 from glance_registry.documents import no_image
 from glance_registry.visibility import visible_to
@@ -110,14 +111,17 @@ def _due_now(connection: sa.Connection, image_id: str) -> list[str]:
     return list(connection.scalars(due))
 
 
-def restore(connection: sa.Connection, context: RequestContext, image_id: str, attempt: str) -> None:
+def restore(
+    connection: sa.Connection, context: RequestContext, image_id: str, attempt: str, limits: Limits | None = None
+) -> None:
     """Bring an image back to the status before its delete, with locations, properties, tags and members (S-74).
 
     An image that was staged or being imported comes back queued, without what there was of its data.
     All or nothing: raises Conflict when it is not waiting for removal, when its data were never complete, or when the
     removal of any of its data has begun. Raises NotFound for an unknown image, Forbidden unless ``context`` is an
-    administrator.
+    administrator, TooLarge when the owner's ``limits`` have no room for it any more.
     """
+    held = usage.hold(connection, limits, *usage.MEASURES)
     if not context.is_admin:
         raise errors.Forbidden("only an administrator may restore an image")
     image = owners.lock_image(connection, images.c.id == image_id)
@@ -125,6 +129,7 @@ def restore(connection: sa.Connection, context: RequestContext, image_id: str, a
         raise no_image(image_id)
     if image.write_attempt == attempt and image.status not in _HIDDEN:
         return
+    used_before = usage.before(connection, held, image)
     before = _status_to_restore(image)
     rows = owners.lock_locations(connection, image_id)
     _check_restorable(image, rows)
@@ -137,6 +142,7 @@ def restore(connection: sa.Connection, context: RequestContext, image_id: str, a
         connection, image, before,
         deleted_at=None, status_before_delete=None, delayed=False, write_attempt=attempt, **no_data,
     )
+    usage.enforce_change(connection, held, image_id, image.owner, used_before)
 
 
 def _status_to_restore(image: sa.Row[Any]) -> ImageStatus:

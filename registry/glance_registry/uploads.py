@@ -12,9 +12,10 @@ import sqlalchemy as sa
 
 from glance_common import errors
 from glance_common.context import RequestContext
+from glance_common.limits import Limits
 from glance_common.operation import STAGE_HOST_PROPERTY, Held
 from glance_common.status import ImageStatus, LocationStatus
-from glance_registry import import_properties, operation_rows, owners
+from glance_registry import import_properties, operation_rows, owners, usage
 from glance_registry.db.tables import images, locations
 from glance_registry.documents import no_image
 from glance_registry.visibility import visible_to
@@ -26,7 +27,10 @@ _REMOVABLE = (LocationStatus.REAPING, LocationStatus.DELETING)
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """What an uploader announces: ``size`` in bytes or None, ``lease`` in seconds, the image's status ``on_fail``."""
+    """What an uploader announces: ``size`` in bytes or None, ``lease`` in seconds, the image's status ``on_fail``.
+
+    ``limits`` are those of the image's owner; an announced size is reserved whole.
+    """
 
     attempt: str
     store: str
@@ -37,6 +41,7 @@ class Begin:
     """The store is a staging store: the bytes wait there for an import."""
     operation: Held | None = None
     """In whose hands the image is, when a background operation writes."""
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +61,13 @@ class Terms:
     """What a commit beyond a plain upload says.
 
     ``operation`` writes; with ``activate`` the copy is the image's for good, otherwise only when the operation
-    succeeds. ``stage_host`` is where clients find the host of staged data.
+    succeeds. ``stage_host`` is where clients find the host of staged data. ``limits`` are those of the image's owner.
     """
 
     operation: Held | None = None
     activate: bool = True
     stage_host: str | None = None
+    limits: Limits | None = None
 
 
 PLAIN = Terms()
@@ -73,8 +79,9 @@ def start(connection: sa.Connection, context: RequestContext, image_id: str, beg
     With ``staging`` it is ``queued -> uploading``, without need of formats. An image in the hands of an operation
     keeps its status; Gone when it is in the hands of another.
     Raises NotFound for an image that ``context`` does not see, StatusConflict unless it is queued, BadRequest without
-    its formats (spec: PUT file), Gone when this attempt is over already.
+    its formats (spec: PUT file), Gone when this attempt is over already, TooLarge over a limit.
     """
+    limits = usage.hold(connection, begin.limits, *usage.WRITTEN, "uploading")
     image = owners.lock_image(connection, images.c.id == image_id, visible_to(context))
     if image is None:
         raise no_image(image_id)
@@ -95,7 +102,10 @@ def start(connection: sa.Connection, context: RequestContext, image_id: str, beg
         staging=begin.staging,
         operation=None if begin.operation is None else begin.operation.operation,
     )
-    return connection.execute(insert.returning(locations)).one()
+    location = connection.execute(insert.returning(locations)).one()
+    increase = usage.written(location, begin.size or 0, uploading=int(begin.operation is None))
+    usage.enforce(connection, limits, image.owner, increase)
+    return location
 
 
 def _take_image(connection: sa.Connection, image: sa.Row[Any], begin: Begin) -> None:
@@ -165,8 +175,10 @@ def commit(connection: sa.Connection, attempt: str, content: Content, terms: Ter
 
     Staged data make the location ``staged`` and leave the image's status; so does a copy that is not to activate.
     An expired lease is no obstacle as long as nobody reaped the attempt. Raises Gone when the image was deleted or the
-    attempt was aborted or reaped; then the caller asks ``abort`` whether it may remove its bytes.
+    attempt was aborted or reaped, TooLarge when more bytes than were reserved exceed a limit; then the caller asks
+    ``abort`` whether it may remove its bytes.
     """
+    limits = usage.hold(connection, terms.limits, *usage.WRITTEN)
     image, location = _lock(connection, attempt)
     if location.on_fail is None:
         return str(image.id)
@@ -186,6 +198,7 @@ def commit(connection: sa.Connection, attempt: str, content: Content, terms: Ter
         size=content.size, metadata=content.metadata, lease_until=None, on_fail=None,
         operation=None if terms.activate else location.operation,
     )
+    usage.enforce(connection, limits, image.owner, usage.written(location, content.size - (location.size or 0)))
     return str(image.id)
 
 

@@ -1,7 +1,7 @@
 """The users of a deployment with Keystone."""
 
 from tests.e2e.calls import Caller
-from tests.support.keystone import ADMIN, ALT_DEMO, DEMO, DEMO_READER, Keystone
+from tests.support.keystone import ADMIN, ALT_DEMO, DEMO, DEMO_READER, REGION, Keystone
 
 
 class People:
@@ -20,6 +20,14 @@ class People:
     def project(self, name: str) -> str:
         """Return the id of a project."""
         return self.keystone.project_ids[name]
+
+
+def limit_options(keystone: Keystone) -> dict[str, dict[str, object]]:
+    """Return the options of an API that takes limits from Keystone, where the admin may read everybody's."""
+    account = {**keystone.middleware_options(), "username": ADMIN.name, "password": ADMIN.name, "system_scope": "all"}
+    del account["www_authenticate_uri"], account["project_name"], account["project_domain_name"]
+    place = {"endpoint_service_type": "image", "endpoint_region_name": REGION}
+    return {"DEFAULT": {"use_keystone_limits": True}, "oslo_limit": {**account, **place}}
 
 
 def keystone_options(keystone: Keystone) -> dict[str, dict[str, object]]:

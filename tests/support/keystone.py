@@ -130,6 +130,26 @@ class Keystone:
             else:
                 self._call("PATCH", f"/endpoints/{known}", {"endpoint": {"url": url}})
 
+    def set_registered_limits(self, **limits: int) -> None:
+        """Register these limits for the image service's endpoint; its other limits are removed."""
+        for known in self._call("GET", "/registered_limits")["registered_limits"]:
+            self._call("DELETE", f"/registered_limits/{known['id']}")
+        rows = [{**self._image_service(), "resource_name": name, "default_limit": n} for name, n in limits.items()]
+        self._call("POST", "/registered_limits", {"registered_limits": rows})
+
+    def set_project_limits(self, project: str, **limits: int) -> None:
+        """Give one project limits of its own; those it had are removed."""
+        identifier = self.project_ids[project]
+        for known in self._call("GET", "/limits", query={"project_id": identifier})["limits"]:
+            self._call("DELETE", f"/limits/{known['id']}")
+        place = {**self._image_service(), "project_id": identifier}
+        rows = [{**place, "resource_name": name, "resource_limit": number} for name, number in limits.items()]
+        if rows:
+            self._call("POST", "/limits", {"limits": rows})
+
+    def _image_service(self) -> dict[str, str]:
+        return {"service_id": self._ensure("service", type="image", name="glance"), "region_id": REGION}
+
     def token(self, user: User) -> str:
         """Return a new token of ``user`` for its project."""
         return self._token(user.name, user.project)

@@ -8,6 +8,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 
 from glance_common.context import RequestContext, system_context
+from glance_common.limits import Limits
 from glance_common.operation import Held
 from glance_common.status import ImageStatus
 from glance_registry import deletions, removal, uploads
@@ -91,8 +92,10 @@ class Owners:
         )
         return due
 
-    def restore(self, image: str, attempt: str | None = None, *, context: RequestContext = ADMIN) -> None:
-        self.run(removal.restore, context, image, attempt or new_id())
+    def restore(
+        self, image: str, attempt: str | None = None, *, context: RequestContext = ADMIN, limits: Limits | None = None
+    ) -> None:
+        self.run(removal.restore, context, image, attempt or new_id(), limits)
 
     def due(self, limit: int = 100, stores: list[str] | None = None, scrub_time: float = 0) -> tuple[list[str], float]:
         found: tuple[list[str], float] = self.run(deletions.due, limit, stores, scrub_time)

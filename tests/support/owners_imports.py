@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from glance_common.context import RequestContext
+from glance_common.limits import Limits
 from glance_common.operation import Held
 from glance_common.status import ImageStatus
 from glance_registry import endings, operations
@@ -26,12 +27,12 @@ class Imports:
     def create(
         self, image: str | None, operation: str | None = None, *, context: RequestContext = OWNER,
         stores: tuple[str, ...] = (), allowed: tuple[ImageStatus, ...] = (ImageStatus.QUEUED, ImageStatus.UPLOADING),
-        image_status: ImageStatus | None = ImageStatus.IMPORTING, **values: Any,
+        image_status: ImageStatus | None = ImageStatus.IMPORTING, limits: Limits | None = None, **values: Any,
     ) -> str:
         """Make an operation; return its id. ``values`` change columns."""
         row = {"kind": "api_image_import", "input": {}, "ttl": 48, "host": None, "on_fail": "queued", "message": ""}
         wanted = operations.Wanted(
-            operation or new_id(), image, {**row, **values}, list(stores), list(allowed), image_status
+            operation or new_id(), image, {**row, **values}, list(stores), list(allowed), image_status, limits
         )
         made: tuple[dict[str, Any], bool] = self.owners.run(operations.create, context, wanted)
         return str(made[0]["id"])

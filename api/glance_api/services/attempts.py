@@ -15,6 +15,7 @@ from glance_api.formats import Inspection
 from glance_api.key_manager import Credentials
 from glance_api.leases import Lease
 from glance_api.services import keys
+from glance_api.services.quotas import Reservation
 from glance_api.services.store_errors import as_api_error
 from glance_api.signatures import Signature
 from glance_api.streams import Intake, Received
@@ -22,6 +23,7 @@ from glance_common.context import RequestContext
 from glance_common.errors import GlanceError, OutcomeUnknown, Unavailable
 from glance_common.failpoints import failpoint
 from glance_common.image import Upload
+from glance_common.limits import Limits
 from glance_common.stores.contract import BlobExists, BlobNotFound, Store, Stored, StoreError
 
 LOG = logging.getLogger(__name__)
@@ -43,6 +45,7 @@ class Data:
     """The bytes to write: their announced number (None = unknown), their formats, and the digests to compute.
 
     With ``credentials`` the data of a signed image have to be those that were signed; without, that was seen before.
+    ``limits`` are those of the image's owner: room for bytes that were not announced is reserved as they come.
     """
 
     pieces: Iterable[bytes]
@@ -50,6 +53,7 @@ class Data:
     formats: Formats
     algorithms: tuple[str, ...]
     credentials: Credentials | None = None
+    limits: Limits | None = None
 
 
 def write(
@@ -63,7 +67,7 @@ def write(
     """
     try:
         with glance.leases.keep(context, begun.attempt) as lease:
-            stored, received = _store_pieces(glance, store, begun, data, lease)
+            stored, received = _store_pieces(glance, context, store, begun, data, lease)
             failpoint("api.upload.before-commit")
             commit(stored, received)
     except OutcomeUnknown as error:
@@ -78,13 +82,14 @@ def write(
 
 
 def _store_pieces(
-    glance: Glance, store: Store, begun: Upload, data: Data, lease: Lease
+    glance: Glance, context: RequestContext, store: Store, begun: Upload, data: Data, lease: Lease
 ) -> tuple[Stored, Received]:
     settings = glance.settings
     # Of the image as the attempt found it: its properties may have changed since the request looked at them.
     signature = None if data.credentials is None else Signature.of(begun.image.properties)
     verify = keys.verifier(glance, data.credentials, signature) if data.credentials and signature else None
     digests = Digests((*data.algorithms, *([signature.algorithm] if signature else [])))
+    limits = data.limits if data.announced is None else None
     intake = Intake(
         data.pieces,
         announced=data.announced,
@@ -93,6 +98,7 @@ def _store_pieces(
         inspection=Inspection(data.formats.disk, data.formats.container, settings.format_rules),
         still_wanted=lease.check,
         verify=verify,
+        cover=None if limits is None else Reservation(glance, context, begun, limits).cover,
     )
     try:
         stored = store.add(begun.location.key, intake, data.announced)

@@ -18,6 +18,7 @@ from glance_common.context import RequestContext
 from glance_common.errors import BadRequest, Forbidden, GlanceError, Gone, TooLarge, Unavailable
 from glance_common.failpoints import failpoint
 from glance_common.image import Image, ImageLocation
+from glance_common.limits import Limits
 from glance_common.status import ImageStatus
 from glance_common.stores.contract import Blob, Store, Stored, StoreError, UnknownStore
 
@@ -62,18 +63,19 @@ def upload(glance: Glance, context: RequestContext, image_id: str, source: Sourc
         raise Gone(f"the store {store.id} takes no data")
     if source.announced is not None and source.announced > glance.settings.image_size_cap:
         raise TooLarge(f"the image is larger than image_size_cap, {glance.settings.image_size_cap} bytes")
+    limits = glance.limits.of(image.owner)
     attempt = str(uuid4())
     begun = glance.registry.uploads.start(
         context, image_id, attempt, store=store.id, size=source.announced, lease=glance.leases.seconds,
-        on_fail=ImageStatus.QUEUED,
+        on_fail=ImageStatus.QUEUED, limits=limits,
     )
     failpoint("api.upload.started")
     formats = Formats(begun.image.disk_format or "", begun.image.container_format or "")
     algorithms = ("md5", glance.settings.hashing_algorithm)
-    data = Data(source.pieces, source.announced, formats, algorithms, source.credentials)
+    data = Data(source.pieces, source.announced, formats, algorithms, source.credentials, limits)
     events.upload_begun(glance, context, begun.image, store.id)
     try:
-        attempts.write(glance, context, begun, store, data, partial(_commit, glance, context, attempt, store))
+        attempts.write(glance, context, begun, store, data, partial(_commit, glance, context, attempt, store, limits))
     except BaseException as error:
         events.upload_failed(glance, context, image_id, error)
         raise
@@ -90,7 +92,8 @@ def _store_for(glance: Glance, name: str | None) -> Store:
 
 
 def _commit(
-    glance: Glance, context: RequestContext, attempt: str, store: Store, stored: Stored, received: Received
+    glance: Glance, context: RequestContext, attempt: str, store: Store, limits: Limits | None, stored: Stored,
+    received: Received,
 ) -> None:
     algorithm = glance.settings.hashing_algorithm
     image = glance.registry.uploads.commit(
@@ -102,6 +105,7 @@ def _commit(
         os_hash_value=received.digests[algorithm],
         virtual_size=received.virtual_size,
         metadata=stored.metadata,
+        limits=limits,
     )
     events.upload_finished(glance, context, image, store.id)
 

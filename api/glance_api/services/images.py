@@ -16,6 +16,7 @@ from glance_api.services.retries import insist
 from glance_common.context import RequestContext
 from glance_common.errors import BadRequest, Forbidden, TooLarge
 from glance_common.image import Image
+from glance_common.limits import Limits
 
 INTERNAL_PREFIX = "os_glance"
 """Properties that the service itself writes begin so; no client may."""
@@ -113,7 +114,7 @@ def create(glance: Glance, context: RequestContext, new: NewImage) -> Image:
         "properties": dict(new.properties),
         "tags": list(new.tags),
     }
-    created = glance.registry.images.create(context, str(uuid4()), document)
+    created = glance.registry.images.create(context, str(uuid4()), document, limits=glance.limits.of(owner))
     events.image_created(glance, context, created)
     return _readable(glance, context, created)
 
@@ -204,7 +205,9 @@ def _write(glance: Glance, context: RequestContext, image: Image, changes: Chang
         return location_edits.write(glance, context, image, attempt, edit, document)
     if not document:
         return image
-    changed = glance.registry.images.update(context, image.id, attempt, image.row_version, document)
+    changed = glance.registry.images.update(
+        context, image.id, attempt, image.row_version, document, limits=_limits(glance, image, changes)
+    )
     events.image_updated(glance, context, changed)
     return replace(changed, locations=image.locations)
 
@@ -228,6 +231,12 @@ def _check_formats(disk_format: str | None, container_format: str | None) -> Non
             f"Invalid mix of disk and container formats: {names} as disk_format or container_format need the same in "
             f"the other; given are disk_format {disk_format} and container_format {container_format}"
         )
+
+
+def _limits(glance: Glance, image: Image, changes: Changes) -> Limits | None:
+    """Return the limits of the owner who gets the image, None when it stays with its owner."""
+    owner = changes.fields.get("owner", image.owner)
+    return glance.limits.of(owner) if owner != image.owner else None
 
 
 def _check_rights(glance: Glance, context: RequestContext, image: Image, changes: Changes) -> None:

@@ -228,9 +228,14 @@ def write(
 ) -> Image:
     """Save an edit together with ``changes`` of the image's fields, and tell the scrubbers what it took away.
 
-    Raises VersionConflict when somebody else wrote since the image was read, Duplicate when another one owns the data.
+    Raises VersionConflict when somebody else wrote since the image was read, Duplicate when another one owns the data,
+    TooLarge when the owner may not have that much.
     """
-    edited = glance.registry.locations.edit(context, image.id, attempt, image.row_version, edit, changes)
+    owner = changes.get("owner", image.owner)
+    limits = glance.limits.of(owner) if edit.add or owner != image.owner else None
+    edited = glance.registry.locations.edit(
+        context, image.id, attempt, image.row_version, edit, changes, limits=limits
+    )
     if edit.remove:
         glance.deletes.publish(edit.remove, context.request_id)
     if edited.status is not image.status:

@@ -19,6 +19,7 @@ from glance_common.registry_client.operations import OperationsClient
 from glance_common.registry_client.stores import StoresClient
 from glance_common.registry_client.tls import client_tls
 from glance_common.registry_client.uploads import UploadsClient
+from glance_common.registry_client.usage import UsageClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class RegistryClient:
     deletions: DeletionsClient
     operations: OperationsClient
     stores: StoresClient
+    usage: UsageClient
 
     def close(self) -> None:
         """Close the kept connections."""
@@ -50,6 +52,7 @@ def over(http: RegistryHttp) -> RegistryClient:
         deletions=DeletionsClient(http),
         operations=OperationsClient(http),
         stores=StoresClient(http),
+        usage=UsageClient(http),
     )
 
 

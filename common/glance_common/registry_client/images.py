@@ -7,7 +7,9 @@ import orjson
 
 from glance_common.context import RequestContext
 from glance_common.image import Image
+from glance_common.limits import Limits
 from glance_common.registry_client.http import RegistryHttp, segment
+from glance_common.registry_client.usage import with_limits
 from glance_common.status import ImageStatus
 
 
@@ -30,15 +32,28 @@ class ImagesClient:
         query = {"locations": "1"} if locations else None
         return Image.from_document(self._http.call(context, "GET", _path(image_id), query=query)["image"])
 
-    def create(self, context: RequestContext, attempt: str, document: dict[str, Any]) -> Image:
-        """Make a queued image; raise Duplicate for an id that is or was in use."""
-        return self._write(context, "POST", "/v1/images", {"attempt": attempt, "image": document})
+    def create(
+        self, context: RequestContext, attempt: str, document: dict[str, Any], *, limits: Limits | None = None
+    ) -> Image:
+        """Make a queued image; raise Duplicate for an id that is or was in use, TooLarge over the owner's limits."""
+        body = {"attempt": attempt, "image": document, **with_limits(limits)}
+        return self._write(context, "POST", "/v1/images", body)
 
     def update(
-        self, context: RequestContext, image_id: str, attempt: str, row_version: int, changes: dict[str, Any]
+        self,
+        context: RequestContext,
+        image_id: str,
+        attempt: str,
+        row_version: int,
+        changes: dict[str, Any],
+        *,
+        limits: Limits | None = None,
     ) -> Image:
-        """Change columns, and replace all properties or tags, of the row as it was read; raise VersionConflict."""
-        body = {"attempt": attempt, "row_version": row_version, "changes": changes}
+        """Change columns, and replace all properties or tags, of the row as it was read; raise VersionConflict.
+
+        ``limits`` go with a change of owner and are the new owner's; TooLarge when the image exceeds them.
+        """
+        body = {"attempt": attempt, "row_version": row_version, "changes": changes, **with_limits(limits)}
         return self._write(context, "PATCH", _path(image_id), body)
 
     def set_status(
@@ -59,9 +74,14 @@ class ImagesClient:
         due: Sequence[str] = self._http.call(context, "DELETE", _path(image_id), body)["locations"]
         return due
 
-    def restore(self, context: RequestContext, image_id: str, attempt: str) -> Image:
-        """Bring a deleted image back while all its bytes are there; raise NotFound, Conflict."""
-        return self._write(context, "POST", f"{_path(image_id)}/restore", {"attempt": attempt})
+    def restore(
+        self, context: RequestContext, image_id: str, attempt: str, *, limits: Limits | None = None
+    ) -> Image:
+        """Bring a deleted image back while all its bytes are there; raise NotFound, Conflict.
+
+        Raises TooLarge when the owner's ``limits`` are given and have no room for it any more.
+        """
+        return self._write(context, "POST", f"{_path(image_id)}/restore", {"attempt": attempt, **with_limits(limits)})
 
     def add_tag(self, context: RequestContext, image_id: str, tag: str, attempt: str, *, quota: int = -1) -> Image:
         """Put a tag on the image; one that is there already stays. Raises TooLarge above ``quota`` (negative = any)."""

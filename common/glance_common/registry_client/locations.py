@@ -6,7 +6,9 @@ from typing import Any
 
 from glance_common.context import RequestContext
 from glance_common.image import Image
+from glance_common.limits import Limits
 from glance_common.registry_client.http import RegistryHttp, segment
+from glance_common.registry_client.usage import with_limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +54,14 @@ class LocationsClient:
         row_version: int,
         edit: LocationEdit,
         changes: Mapping[str, Any],
+        *,
+        limits: Limits | None = None,
     ) -> Image:
         """Do the edit and write ``changes`` (columns of the image as it was read) in one step; return the image.
 
         A queued image becomes active with its first location. What is removed is due at once. Raises NotFound,
-        VersionConflict, StatusConflict, Forbidden for the last location, Duplicate when another row owns the bytes.
+        VersionConflict, StatusConflict, Forbidden for the last location, Duplicate when another row owns the bytes,
+        TooLarge when the image then exceeds the ``limits`` of its owner.
         """
         body = {
             "attempt": attempt,
@@ -67,6 +72,7 @@ class LocationsClient:
             "metadata": dict(edit.metadata),
             "remove": list(edit.remove),
             "order": list(edit.order),
+            **with_limits(limits),
         }
         answer = self._http.call(context, "POST", f"/v1/images/{segment(image_id)}/locations", body)
         return Image.from_document(answer["image"])

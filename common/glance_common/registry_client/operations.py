@@ -7,8 +7,10 @@ import orjson
 
 from glance_common.context import RequestContext
 from glance_common.image import Image
+from glance_common.limits import Limits
 from glance_common.operation import Held, OnFail, Operation, OperationKind
 from glance_common.registry_client.http import RegistryHttp, segment
+from glance_common.registry_client.usage import with_limits
 from glance_common.status import ImageStatus, OperationStatus
 
 MAX_MESSAGE = 1000
@@ -36,18 +38,21 @@ class OperationsClient:
         allowed: Sequence[ImageStatus] = (),
         image_status: ImageStatus | None = None,
         message: str = "",
+        limits: Limits | None = None,
     ) -> Operation:
         """Make a pending operation in the name of ``context`` and take the import lock of its image.
 
         ``allowed`` are the statuses that the image may have, ``image_status`` the one that it gets (None leaves it),
         ``stores`` the ids that it is to be put in, ``host`` the only one that can do it, ``ttl`` the hours to show it
-        after its end. ``input`` must not hold credentials. Raises NotFound, StatusConflict, and Conflict with the
-        ``reason``: ``locked`` by the task ``operation``, or ``staging`` while the data of the image are not complete.
+        after its end. ``input`` must not hold credentials. Raises NotFound, StatusConflict, Conflict with the
+        ``reason``: ``locked`` by the task ``operation``, or ``staging`` while the data of the image are not complete,
+        and TooLarge when one more transfer exceeds the ``limits`` of the image's owner.
         """
         body = {
             "id": operation_id, "kind": kind, "image_id": image_id, "input": input, "ttl": ttl, "host": host,
             "stores": list(stores), "on_fail": on_fail, "allowed": list(allowed), "image_status": image_status,
             "message": message[:MAX_MESSAGE],
+            **with_limits(limits),
         }
         return self._operation(context, "POST", "/v1/operations", body)
 

@@ -4,8 +4,10 @@ from typing import Any
 
 from glance_common.context import RequestContext
 from glance_common.image import Deletion, Image, ImageLocation, Upload
+from glance_common.limits import Limits
 from glance_common.operation import Held
 from glance_common.registry_client.http import RegistryHttp, segment
+from glance_common.registry_client.usage import with_limits
 from glance_common.status import ImageStatus
 
 ABORT_LEASE = 120
@@ -33,17 +35,20 @@ class UploadsClient:
         on_fail: ImageStatus = ImageStatus.QUEUED,
         staging: bool = False,
         operation: Held | None = None,
+        limits: Limits | None = None,
     ) -> Upload:
         """Take the image from ``queued`` to ``saving`` and return what to write where.
 
         With ``staging``, to ``uploading``: ``store`` is a staging store. For an ``operation`` the image keeps its
         status, and after a failure too: the end of the operation decides.
         ``size`` is the announced number of bytes, ``lease`` seconds, ``on_fail`` the image's status after a failure.
-        Raises NotFound, StatusConflict, BadRequest for an image without formats, Gone for an attempt that is over.
+        ``limits`` are those of the image's owner. Raises NotFound, StatusConflict, BadRequest for an image without
+        formats, Gone for an attempt that is over, TooLarge over a limit.
         """
         body = {
             "attempt": attempt, "store": store, "size": size, "lease": lease, "on_fail": on_fail, "staging": staging,
             "operation": _held(operation),
+            **with_limits(limits),
         }
         answer = self._http.call(context, "POST", f"/v1/images/{segment(image_id)}/uploads", body)
         location = answer["location"]
@@ -71,13 +76,15 @@ class UploadsClient:
         operation: Held | None = None,
         activate: bool = True,
         stage_host: str | None = None,
+        limits: Limits | None = None,
     ) -> Image:
         """Make the stored bytes the data of the image, which becomes active; sizes are bytes.
 
         Staged bytes become ``staged``, and the image stays; ``stage_host`` is shown as os_glance_stage_host. A copy of
         an ``operation`` without ``activate`` is taken back unless the operation succeeds, and the image does not become
         active by it. Raises Gone when the image was deleted, the attempt aborted or reaped, or the operation lost,
-        Conflict with the reason ``differs`` when the image has other data, OutcomeUnknown without a clear answer.
+        Conflict with the reason ``differs`` when the image has other data, TooLarge when more than was reserved exceeds
+        one of the owner's ``limits``, OutcomeUnknown without a clear answer.
         """
         body = {
             "size": size,
@@ -89,6 +96,7 @@ class UploadsClient:
             "operation": _held(operation),
             "activate": activate,
             "stage_host": stage_host,
+            **with_limits(limits),
         }
         return Image.from_document(self._http.call(context, "POST", f"{_path(attempt)}/commit", body)["image"])
 

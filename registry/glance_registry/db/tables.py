@@ -164,6 +164,25 @@ sa.Index(
 sa.Index("ix_operations_image_id", operations.c.image_id)
 sa.Index("ix_operations_owner", operations.c.owner, operations.c.created_at, operations.c.id)
 
+# What an owner uses (usage.py): the many rows at rest without a look at the rows themselves, and the few under way.
+sa.Index(
+    "ix_locations_active_size", locations.c.image_id, postgresql_include=["size"],
+    postgresql_where=sa.text("status = 'active'"),
+)
+sa.Index(
+    "ix_locations_unfinished", locations.c.image_id,
+    postgresql_where=sa.text("on_fail IS NOT NULL AND status IN ('writing','pending_delete','deleting','reaping')"),
+)
+sa.Index("ix_locations_staged", locations.c.image_id, postgresql_where=sa.text("status = 'staged'"))
+sa.Index(
+    "ix_images_in_transfer", images.c.owner,
+    postgresql_where=sa.text("status IN ('saving','uploading','importing')"),
+)
+sa.Index(
+    "ix_images_copying", images.c.owner,
+    postgresql_where=sa.text("status = 'active' AND properties ->> 'os_glance_importing_to_stores' <> ''"),
+)
+
 # Lists. Each index serves one arm of a list (visibility.py) in one order, so that a page costs the same at any depth.
 # Nulls sort as the empty text and as 0, in index and marker alike, hence the coalesce.
 _ARMS = {

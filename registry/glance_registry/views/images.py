@@ -14,6 +14,7 @@ from glance_registry.documents import join
 from glance_registry.filters import Filter
 from glance_registry.views import parsing
 from glance_registry.views.parsing import Fields
+from glance_registry.views.usage import limits
 
 blueprint = Blueprint("images", __name__)
 
@@ -37,12 +38,12 @@ def index() -> Response:
 def create() -> Response:
     """Make an image; 200 instead of 201 when this attempt made it already."""
     body = parsing.body()
-    body.only("attempt", "image")
+    body.only("attempt", "image", "limits")
     image = Fields(body.mapping("image"), "image")
     image.only("id", *COLUMNS)
     values = {"id": image.uuid("id"), **_columns(image)}
     document, made = run_transaction(
-        parsing.engine(), images.create, parsing.caller(), body.uuid("attempt"), values
+        parsing.engine(), images.create, parsing.caller(), body.uuid("attempt"), values, limits(body)
     )
     failpoint("registry.create.after-commit")
     return _image(document, 201 if made else 200)
@@ -60,11 +61,11 @@ def show(image_id: str) -> Response:
 def update(image_id: str) -> Response:
     """Change columns of an image."""
     body = parsing.body()
-    body.only("attempt", "row_version", "changes")
+    body.only("attempt", "row_version", "changes", "limits")
     changes = Fields(body.mapping("changes"), "changes")
     document = run_transaction(
         parsing.engine(), images.update, parsing.caller(), parsing.path_id(image_id), body.uuid("attempt"),
-        body.integer("row_version"), columns_of(changes),
+        body.integer("row_version"), columns_of(changes), limits(body),
     )
     failpoint("registry.update.after-commit")
     return _image(document)

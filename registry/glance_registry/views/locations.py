@@ -11,6 +11,7 @@ from glance_registry.db.session import run_transaction
 from glance_registry.views import parsing
 from glance_registry.views.images import columns_of
 from glance_registry.views.parsing import Fields
+from glance_registry.views.usage import limits
 
 blueprint = Blueprint("locations", __name__)
 
@@ -24,7 +25,7 @@ DATA = ("size", "checksum", "os_hash_algo", "os_hash_value")
 def edit(image_id: str) -> Response:
     """Change locations and fields of an image in one step."""
     body = parsing.body()
-    body.only("attempt", "row_version", "changes", "data", "add", "metadata", "remove", "order")
+    body.only("attempt", "row_version", "changes", "data", "add", "metadata", "remove", "order", "limits")
     wanted = locations.Edit(
         attempt=body.uuid("attempt"),
         row_version=body.integer("row_version"),
@@ -34,6 +35,7 @@ def edit(image_id: str) -> Response:
         metadata=_metadata(body),
         remove=tuple(body.texts("remove")),
         order=tuple(body.texts("order")),
+        limits=limits(body),
     )
     document = run_transaction(
         parsing.engine(), locations.edit, parsing.caller(), parsing.path_id(image_id), wanted

@@ -14,6 +14,7 @@ from glance_registry import endings, operations
 from glance_registry.db.session import read, run_transaction
 from glance_registry.views import parsing
 from glance_registry.views.uploads import MAX_LEASE
+from glance_registry.views.usage import limits
 
 LOG = logging.getLogger(__name__)
 blueprint = Blueprint("operations", __name__)
@@ -37,6 +38,7 @@ def _wanted() -> operations.Wanted:
     body = parsing.body()
     body.only(
         "id", "kind", "image_id", "input", "ttl", "host", "stores", "on_fail", "allowed", "image_status", "message",
+        "limits",
     )
     known = tuple(ImageStatus)
     allowed = body.texts("allowed")
@@ -59,6 +61,7 @@ def _wanted() -> operations.Wanted:
         stores=body.texts("stores"),
         allowed=[ImageStatus(status) for status in allowed],
         image_status=ImageStatus(body.choice("image_status", ENTERED)) if has_status else None,
+        limits=limits(body),
     )
 
 

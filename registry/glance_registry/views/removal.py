@@ -5,9 +5,11 @@ from flask import Blueprint, Response
 
 from glance_common.context import RequestContext
 from glance_common.failpoints import failpoint
+from glance_common.limits import Limits
 from glance_registry import owners, removal
 from glance_registry.db.session import run_transaction
 from glance_registry.views import parsing
+from glance_registry.views.usage import limits
 
 blueprint = Blueprint("removal", __name__, url_prefix="/v1/images")
 
@@ -31,14 +33,17 @@ def delete(image_id: str) -> Response:
 def restore(image_id: str) -> Response:
     """Bring a deleted image back."""
     body = parsing.body()
-    body.only("attempt")
+    body.only("attempt", "limits")
     image = run_transaction(
-        parsing.engine(), _restore, parsing.caller(), parsing.path_id(image_id), body.uuid("attempt")
+        parsing.engine(), _restore, parsing.caller(), parsing.path_id(image_id), body.uuid("attempt"),
+        limits(body),
     )
     failpoint("registry.restore.after-commit")
     return parsing.raw_answer(f'{{"image":{image}}}')
 
 
-def _restore(connection: sa.Connection, context: RequestContext, image_id: str, attempt: str) -> str:
-    removal.restore(connection, context, image_id, attempt)
+def _restore(
+    connection: sa.Connection, context: RequestContext, image_id: str, attempt: str, limits: Limits | None
+) -> str:
+    removal.restore(connection, context, image_id, attempt, limits)
     return owners.document(connection, context, image_id)

@@ -11,6 +11,7 @@ from glance_common.status import ImageStatus
 from glance_registry import owners, uploads
 from glance_registry.db.session import run_transaction
 from glance_registry.views import parsing
+from glance_registry.views.usage import limits
 
 blueprint = Blueprint("uploads", __name__)
 
@@ -23,7 +24,7 @@ MAX_LEASE = 86400.0
 def start(image_id: str) -> Response:
     """Begin an upload: the image from queued to saving, and the row that owns the bytes."""
     body = parsing.body()
-    body.only("attempt", "store", "size", "lease", "on_fail", "staging", "operation")
+    body.only("attempt", "store", "size", "lease", "on_fail", "staging", "operation", "limits")
     begin = uploads.Begin(
         attempt=body.uuid("attempt"),
         store=body.text("store"),
@@ -32,6 +33,7 @@ def start(image_id: str) -> Response:
         on_fail=ImageStatus(body.choice("on_fail", ON_FAIL)),
         staging=body.boolean("staging", default=False),
         operation=_held(body),
+        limits=limits(body),
     )
     location, image = run_transaction(
         parsing.engine(), _start, parsing.caller(), parsing.path_id(image_id), begin
@@ -64,7 +66,7 @@ def commit(attempt: str) -> Response:
     body = parsing.body()
     body.only(
         "size", "checksum", "os_hash_algo", "os_hash_value", "virtual_size", "metadata", "operation", "activate",
-        "stage_host",
+        "stage_host", "limits",
     )
     content = uploads.Content(
         size=body.integer("size"),
@@ -76,7 +78,7 @@ def commit(attempt: str) -> Response:
     )
     terms = uploads.Terms(
         operation=_held(body), activate=body.boolean("activate", default=True),
-        stage_host=body.optional_text("stage_host", 1000),
+        stage_host=body.optional_text("stage_host", 1000), limits=limits(body),
     )
     image = run_transaction(
         parsing.engine(), _commit, parsing.caller(), parsing.path_id(attempt, "upload"), content, terms

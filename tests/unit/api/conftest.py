@@ -12,7 +12,7 @@ from tests.unit.api.fake_registry import FakeRegistry
 from werkzeug.test import TestResponse
 
 from glance_api import config as api_config
-from glance_api import policy
+from glance_api import limits, policy
 from glance_api.app import create_app
 from glance_api.collaborators import Glance
 from glance_api.key_manager import KeyManager
@@ -83,6 +83,7 @@ def make_api() -> Callable[..., Api]:
             protections=properties.load(conf, enforcer),
             permits=None,
             leases=None,
+            limits=limits.source(conf),
         )
         app = create_app(glance, lambda inner: inner)
         app.testing = True

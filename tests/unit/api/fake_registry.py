@@ -12,6 +12,7 @@ from typing import Any
 from glance_common.context import RequestContext
 from glance_common.errors import BadRequest, Duplicate, NotFound, StatusConflict, TooLarge, VersionConflict
 from glance_common.image import Image, Member
+from glance_common.limits import Limits
 from glance_common.status import ImageStatus
 
 TIME = "2026-11-21T10:00:00Z"
@@ -58,7 +59,9 @@ class FakeImages:
             raise BadRequest("marker: there is no such image")
         return [image for image in self.rows.values() if self._is_visible(context, image)][: query["limit"]]
 
-    def create(self, context: RequestContext, attempt: str, document: dict[str, Any]) -> Image:
+    def create(
+        self, context: RequestContext, attempt: str, document: dict[str, Any], *, limits: Limits | None
+    ) -> Image:
         if document["id"] in self.rows:
             raise Duplicate(f"Image ID {document['id']} already exists!")
         image = make_image(**{"name": None, **document})
@@ -67,7 +70,8 @@ class FakeImages:
         return image
 
     def update(
-        self, context: RequestContext, image_id: str, attempt: str, row_version: int, changes: dict[str, Any]
+        self, context: RequestContext, image_id: str, attempt: str, row_version: int, changes: dict[str, Any], *,
+        limits: Limits | None,
     ) -> Image:
         image = self.get(context, image_id)
         if self.conflicts or row_version != image.row_version:

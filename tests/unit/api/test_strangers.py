@@ -115,6 +115,6 @@ def test_routes_without_a_rule_are_few_and_have_a_reason(api):
         for rule in api.app.url_map.iter_rules()
     }
     assert {rule for rule, reason in reasons.items() if reason} == {
-        "/healthcheck", "/v2/openapi.json", "/v2/info/stores",
+        "/healthcheck", "/v2/openapi.json", "/v2/info/stores", "/v2/info/usage",
         "/v2/schemas/image", "/v2/schemas/images", "/v2/schemas/member", "/v2/schemas/members",
     }

@@ -1,0 +1,83 @@
+"""Limits at work: room for uploads that do not say how much they bring, and what a project has used so far."""
+
+import time
+from typing import Any
+
+from glance_api.collaborators import Glance
+from glance_common.context import RequestContext
+from glance_common.errors import OutcomeUnknown, TooLarge, Unavailable
+from glance_common.image import Upload
+from glance_common.limits import KINDS, Limits, Usage
+
+LEAST_STEP = 16 * 1024 * 1024
+MOST_STEP = 1024 * 1024 * 1024
+PATIENCE = 10.0
+"""Seconds that an upload waits for others to give room back."""
+
+_PAUSES = (0.1, 0.2, 0.4, 0.8)
+
+
+class Reservation:
+    """The bytes that the registry keeps free for one upload of unknown size.
+
+    It grows in steps as large as what came so far, from 16 MiB to 1 GiB, so that few calls are made and little room is
+    kept from others. A step that is refused is asked for again until others gave room back, for ten seconds.
+    """
+
+    def __init__(
+        self, glance: Glance, context: RequestContext, begun: Upload, limits: Limits, patience: float = PATIENCE
+    ) -> None:
+        self._glance = glance
+        self._context = context
+        self._attempt = begun.attempt
+        self._limits = limits
+        self._patience = patience
+        self._reserved = 0
+
+    def cover(self, size: int) -> None:
+        """See to it that ``size`` bytes in all may be written. Raises TooLarge, Gone, Conflict, Unavailable."""
+        if size <= self._reserved:
+            return
+        at_most = size + min(max(size, LEAST_STEP), MOST_STEP)
+        until = time.monotonic() + self._patience
+        pauses = iter(_PAUSES)
+        while True:
+            try:
+                self._reserved = self._ask(size, at_most)
+                return
+            except (TooLarge, Unavailable):
+                if time.monotonic() >= until:
+                    raise
+            time.sleep(next(pauses, _PAUSES[-1]))
+
+    def _ask(self, at_least: int, at_most: int) -> int:
+        try:
+            return self._glance.registry.usage.reserve(
+                self._context, self._attempt, at_least=at_least, at_most=at_most, limits=self._limits
+            )
+        except OutcomeUnknown as error:
+            # Nothing is lost whether it happened or not: the upload is aborted as after any other failure.
+            raise Unavailable(error.message) from error
+
+
+def usage(glance: Glance, context: RequestContext) -> dict[str, Any]:
+    """Return what the caller's project uses of each limit that Keystone knows, and the limit; -1 = unlimited.
+
+    Sizes are MiB. Empty without a project, and when limits do not come from Keystone (API section 14.1).
+    """
+    if not glance.settings.use_keystone_limits or context.project_id is None:
+        return {}
+    limits = glance.limits.of(context.project_id)
+    used = glance.registry.usage.of_owner(context, context.project_id)
+    values = {} if limits is None else limits.values
+    return {
+        name: {"usage": _in_units(used, name), "limit": values.get(name, -1)}
+        for name in KINDS
+        if name != "user_storage_quota"
+    }
+
+
+def _in_units(used: Usage, name: str) -> int:
+    kind = KINDS[name]
+    number: int = getattr(used, kind.measure)
+    return number // kind.factor
