@@ -20,6 +20,9 @@ LATE_PASS_DELAYS = {2: 3600.0, 1: 23 * 3600.0}
 LATE_PASSES = len(LATE_PASS_DELAYS)
 """How often a key is deleted again when somebody who let his lease run out may still touch it."""
 
+ABANDONED = 7200.0
+"""Seconds after its lease that a dead upload holds its image when nobody reaps it."""
+
 _CLAIMED = (LocationStatus.DELETING, LocationStatus.REAPING)
 
 
@@ -117,6 +120,30 @@ def _refusal(location: sa.Row[Any], is_leased: bool) -> str:
         case LocationStatus.WRITING | LocationStatus.PENDING_DELETE if is_leased:
             return "writing"
     return "claimed" if is_leased else "not_due"
+
+
+def abandoned(connection: sa.Connection) -> list[str]:
+    """Return the locations of uploads that died long ago and that nobody reaps: nobody works their store any more."""
+    select = sa.select(locations.c.id).where(_is_abandoned())
+    return list(connection.scalars(select.order_by(locations.c.position).limit(100)))
+
+
+def _is_abandoned() -> sa.ColumnElement[bool]:
+    # The second condition is written as in ix_locations_due.
+    since = sa.func.coalesce(locations.c.not_before, locations.c.lease_until)
+    return sa.and_(locations.c.status == LocationStatus.WRITING, since <= owners.after(-ABANDONED))
+
+
+def give_up(connection: sa.Connection, location_id: str) -> None:
+    """Free the image of an abandoned upload; what it left waits for somebody who works the store (promise I7)."""
+    found = owners.lock_owner(connection, locations.c.id == location_id)
+    still = sa.select(locations.c.id).where(locations.c.id == location_id, _is_abandoned())
+    if found is None or connection.scalar(still) is None:
+        return
+    image, location = found
+    # The lease stays, expired: who claims the row sees that its writer may still wake up.
+    owners.set_location(connection, location, LocationStatus.REAPING)
+    owners.fail_image(connection, image, location)
 
 
 def renew(connection: sa.Connection, location_id: str, token: str, lease: float) -> None:

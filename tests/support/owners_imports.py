@@ -10,7 +10,7 @@ from glance_common.context import RequestContext
 from glance_common.limits import Limits
 from glance_common.operation import Held
 from glance_common.status import ImageStatus
-from glance_registry import endings, operations
+from glance_registry import deletions, endings, operations
 from glance_registry.db.session import read
 from glance_registry.db.tables import operations as operation_rows
 from tests.support.owners import LEASE, OWNER, Owners, new_id
@@ -43,9 +43,11 @@ class Imports:
         return self.claimed()
 
     def claim(self, token: str | None = None, *, host: str = HOST, lease: float = LEASE) -> dict[str, Any] | None:
-        """Fail what is hopeless, then claim, as the view does."""
+        """Give up what nobody will end, then claim, as the view does."""
         for operation in read(self.owners.engine, operations.hopeless, host):
             self.owners.run(operations.give_up, operation, host)
+        for location in read(self.owners.engine, deletions.abandoned):
+            self.owners.run(deletions.give_up, location)
         found: dict[str, Any] | None = self.owners.run(
             operations.claim, operations.Claim(token or new_id(), host, lease)
         )

@@ -10,7 +10,7 @@ from glance_common import errors
 from glance_common.failpoints import failpoint
 from glance_common.operation import Held, OnFail, OperationKind
 from glance_common.status import ImageStatus
-from glance_registry import endings, operations
+from glance_registry import deletions, endings, operations
 from glance_registry.db.session import read, run_transaction
 from glance_registry.views import parsing
 from glance_registry.views.uploads import MAX_LEASE
@@ -73,16 +73,26 @@ def claim() -> Response:
     wanted = operations.Claim(
         token=body.uuid("token"), host=body.text("host"), lease=body.number("lease", maximum=MAX_LEASE)
     )
-    for operation_id in read(parsing.engine(), operations.hopeless, wanted.host):
-        # One transaction each: the locks of several images at once could wait for each other in a circle.
-        try:
-            run_transaction(parsing.engine(), operations.give_up, operation_id, wanted.host)
-        except errors.Conflict:
-            # One row that cannot be given up must not keep every worker from its work.
-            LOG.exception("operation %s could not be given up", operation_id)
+    _give_up_what_nobody_will_end(wanted.host)
     document = run_transaction(parsing.engine(), operations.claim, wanted)
     failpoint("registry.operation.after-claim")
     return parsing.answer({"operation": document})
+
+
+def _give_up_what_nobody_will_end(host: str) -> None:
+    """Free the images of hopeless operations and of dead uploads that nobody reaps.
+
+    One transaction each: the locks of several images at once could wait for each other in a circle.
+    """
+    engine = parsing.engine()
+    for operation_id in read(engine, operations.hopeless, host):
+        try:
+            run_transaction(engine, operations.give_up, operation_id, host)
+        except errors.Conflict:
+            # One row that cannot be given up must not keep every worker from its work.
+            LOG.exception("operation %s could not be given up", operation_id)
+    for location_id in read(engine, deletions.abandoned):
+        run_transaction(engine, deletions.give_up, location_id)
 
 
 @blueprint.post("/v1/operations/<operation>/renew")

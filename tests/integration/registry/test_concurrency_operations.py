@@ -7,6 +7,7 @@ from tests.support.races import failures, race
 
 from glance_common import errors
 from glance_registry import endings
+from glance_registry.deletions import ABANDONED
 from glance_registry.operation_rows import DEADLINE, MAX_ATTEMPTS
 
 ROUNDS = 6
@@ -158,6 +159,18 @@ def test_hopeless_work_is_given_up_by_many_at_once(owners: Owners, imports: Impo
         owners.pass_time(LEASE + 1)
     assert race(*[imports.claim] * 3) == [None] * 3
     assert [imports.status(operation) for operation in made] == ["failure"] * 2
+
+
+@pytest.mark.parametrize("_round", range(ROUNDS))
+def test_a_commit_against_giving_its_upload_up_has_one_winner(owners: Owners, imports: Imports, _round: int) -> None:
+    image = owners.create()
+    row = owners.start(image)
+    owners.pass_time(ABANDONED + LEASE + 1)
+    committed, _ = race(lambda: owners.commit(row.attempt), imports.claim)
+    if isinstance(committed, errors.Gone):
+        assert owners.statuses(image) == ("queued", ["reaping"])
+    else:
+        assert owners.statuses(image) == ("active", ["active"])
 
 
 @pytest.mark.parametrize("_round", range(ROUNDS))

@@ -8,6 +8,7 @@ from glance_common import errors
 from glance_common.operation import Held
 from glance_registry import images, steps
 from glance_registry.db.session import read
+from glance_registry.deletions import ABANDONED, LATE_PASSES
 
 
 def test_stage_takes_the_image_to_uploading_and_keeps_the_data_apart(owners: Owners, imports: Imports) -> None:
@@ -42,6 +43,25 @@ def test_a_failed_stage_frees_the_image(owners: Owners, end: str) -> None:
         owners.claim(row.id)
     assert owners.statuses(image) == ("queued", ["reaping"])
     assert owners.image(image).size is None
+
+
+def test_a_stage_whose_host_is_gone_frees_the_image(owners: Owners, imports: Imports) -> None:
+    """I7: only that host reaps its staging store, but the image does not wait for it."""
+    image = owners.create()
+    row = owners.start(image, store="staging", staging=True)
+    owners.pass_time(ABANDONED)
+    imports.claim()
+    assert owners.statuses(image) == ("uploading", ["writing"])
+    owners.pass_time(LEASE + 1)
+    imports.claim()
+    assert owners.statuses(image) == ("queued", ["reaping"])
+    with pytest.raises(errors.Gone) as caught:
+        owners.commit(row.attempt)
+    assert caught.value.details == {"reason": "reaped"}
+    # Its writer may still wake up, so the key has its late passes when the host is back.
+    assert owners.due(stores=["staging"])[0] == [row.id]
+    owners.purge(row.id)
+    assert owners.location(row.id).late_passes == LATE_PASSES
 
 
 def test_second_stage_or_upload_is_refused(owners: Owners, imports: Imports) -> None:
