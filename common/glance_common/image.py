@@ -25,7 +25,8 @@ class Image:
     """One image row. Times are text, ``YYYY-MM-DDThh:mm:ssZ`` in UTC; sizes are bytes, ``min_disk`` GB, ``min_ram`` MB.
 
     ``member`` is the caller's project when it is a member of this image, else None. ``locations`` are the active ones
-    and are filled only when they were asked for. ``row_version`` is the optimistic lock of updates.
+    and are filled only when they were asked for. ``row_version`` is the optimistic lock of updates. ``unseen`` are the
+    properties that protections keep from the caller; policy rules see them still.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Image:
     deleted_at: str | None = None
     member: str | None = None
     locations: tuple[ImageLocation, ...] = ()
+    unseen: tuple[tuple[str, str | None], ...] = ()
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> Self:
@@ -67,7 +69,7 @@ def _locations(documents: list[dict[str, Any]]) -> tuple[ImageLocation, ...]:
 
 
 _STATUSES = {status.value: status for status in ImageStatus}
-_IN_ORDER = itemgetter(*(field.name for field in fields(Image) if field.name != "locations"))
+_IN_ORDER = itemgetter(*(field.name for field in fields(Image) if field.name not in ("locations", "unseen")))
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,10 @@ class PropertyProtections:
     def readable(self, context: RequestContext, image: Image) -> Image:
         """Return the image without the properties that the caller may not read: these do not exist for it."""
         kept = {name: value for name, value in image.properties.items() if self.allows(context, "read", name)}
-        return image if len(kept) == len(image.properties) else replace(image, properties=kept)
+        if len(kept) == len(image.properties):
+            return image
+        unseen = [(name, value) for name, value in image.properties.items() if name not in kept]
+        return replace(image, properties=kept, unseen=(*image.unseen, *unseen))
 
     def check_new(self, context: RequestContext, properties: Properties) -> None:
         """Raise Forbidden unless the caller may create all of ``properties``."""

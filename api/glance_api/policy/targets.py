@@ -36,7 +36,7 @@ def image_target(image: Image) -> dict[str, Any]:
     """
     target: dict[str, Any] = {
         name: value
-        for name, value in image.properties.items()
+        for name, value in (*image.properties.items(), *image.unseen)
         if value is not None and name not in IMAGE_ATTRIBUTES
     }
     for name, attribute in IMAGE_ATTRIBUTES.items():

@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.api.conftest import make_conf
+from tests.unit.api.fake_registry import make_image
 
 from glance_api.policy import properties
 from glance_api.policy.enforcer import Enforcer
 from glance_api.policy.properties import OPERATIONS, PropertyProtections
+from glance_api.policy.targets import image_target
 from glance_common.config import ConfigError
 from glance_common.context import RequestContext
 from glance_common.errors import Forbidden
@@ -74,6 +76,12 @@ def test_roles(protect):
     assert allowed(protections, MEMBER, "my_secret_key") == ""
     assert allowed(protections, ADMIN, "my_secret_key") == "create read update"
     assert allowed(protections, MEMBER, "colour") == "create read update delete"
+
+
+def test_policy_rules_still_see_what_the_caller_does_not(protect):
+    image = protect(BY_ROLE).readable(MEMBER, make_image(properties={"secret": "x", "colour": "red"}))
+    assert image.properties == {"colour": "red"}
+    assert image_target(image)["secret"] == "x"
 
 
 def test_the_first_section_that_fits_decides_and_without_one_nobody_may(protect):
