@@ -69,3 +69,18 @@ def test_more_threads_than_connections_stop_the_start(tmp_path: Path, database: 
     with pytest.raises(config.ConfigError, match="workers x threads is 200") as caught:
         check_capacity(conf)
     assert "max_connections" in str(caught.value)
+
+
+def test_store_init_creates_the_directories_of_images_and_staging(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "glance-api.conf"
+    path.write_text(
+        f"[DEFAULT]\nnode_staging_uri = file://{tmp_path}/staging\n"
+        f"[glance_store]\nfilesystem_store_datadir = {tmp_path}/images\n"
+    )
+    assert manage.main(["--config-file", str(path), "store", "init"]) == 0
+    said = capsys.readouterr().out
+    assert said == f"file: created {tmp_path}/images\nos_glance_staging_store: created {tmp_path}/staging\n"
+    assert manage.main(["--config-file", str(path), "store", "init"]) == 0
+    assert capsys.readouterr().out == "Every directory is there.\n"
