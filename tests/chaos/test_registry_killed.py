@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from uuid import uuid4
 
 import pytest
 from tests.support.deployment import Deployment, wait_fired
 from tests.support.image_client import ImageClient
 from tests.support.ledger import Ledger, Outcome
 from tests.support.promises import check_promises
+
+from glance_common.context import system_context
+from glance_common.errors import OutcomeUnknown
+from glance_common.operation import Held, OperationKind
+from glance_common.status import ImageStatus, OperationStatus
 
 DATA = b"registry" * 100_000
 
@@ -101,5 +108,33 @@ def test_a_restore_whose_answer_was_lost(deployment: Deployment, ledger: Ledger,
     bring_back(deployment, "registry.restore.after-commit", victims)
     assert outcome.result() is not Outcome.REFUSED
     assert deployment.status(image) == "active"
+    deployment.settle()
+    check_promises(deployment, ledger)
+
+
+@pytest.mark.parametrize("point", ["before-finish", "after-finish"])
+def test_background_work_ends_once_although_the_answer_was_lost(
+    deployment: Deployment, ledger: Ledger, victims: str, point: str
+):
+    operations, worker = deployment.registry_client.operations, system_context("req-worker")
+    client = deployment.client(ledger)
+    image, held = client.created(), Held(str(uuid4()), str(uuid4()))
+    operations.create(
+        worker, held.operation, kind=OperationKind.API_IMAGE_IMPORT, image_id=image, input={}, ttl=1, host="test",
+        allowed=[ImageStatus.QUEUED], image_status=ImageStatus.IMPORTING,
+    )
+    assert operations.claim(worker, held.token, host="test", lease=60) is not None
+
+    def fail() -> OperationStatus:
+        return operations.finish(worker, held, success=False, message="no such host").status
+
+    arm(deployment, f"registry.operation.{point}", victims)
+    ended = deployment.background(fail)
+    bring_back(deployment, f"registry.operation.{point}", victims)
+    with suppress(OutcomeUnknown):
+        assert ended.result() is OperationStatus.FAILURE
+    assert fail() is OperationStatus.FAILURE
+    assert deployment.status(image) == "queued"
+    assert client.upload(image, DATA).status == 204
     deployment.settle()
     check_promises(deployment, ledger)
