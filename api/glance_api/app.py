@@ -7,7 +7,20 @@ from glance_api import compression, health, hooks
 from glance_api.access import Access
 from glance_api.auth.flavors import Layer
 from glance_api.collaborators import Glance
-from glance_api.v2 import actions, data, images, locations, members, openapi, schemas, stores, tags, usage
+from glance_api.v2 import (
+    actions,
+    data,
+    images,
+    imports,
+    locations,
+    members,
+    openapi,
+    schemas,
+    stores,
+    tags,
+    tasks,
+    usage,
+)
 from glance_api.versions import CURRENT, Versions
 
 BLUEPRINTS = (
@@ -19,6 +32,8 @@ BLUEPRINTS = (
     members.blueprint,
     locations.blueprint,
     stores.blueprint,
+    imports.blueprint,
+    tasks.blueprint,
     schemas.blueprint,
     usage.blueprint,
     openapi.blueprint,

@@ -1,7 +1,10 @@
 """What the service functions work with: built once in each worker process, handed to them by argument."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
+from glance_api.imports.signals import WorkSignal
 from glance_api.key_manager import KeyManager
 from glance_api.leases import LeaseKeeper
 from glance_api.limits import LimitSource
@@ -12,7 +15,18 @@ from glance_api.settings import Settings
 from glance_common.delete_queue import DeletePublisher
 from glance_common.notifications import Notifications
 from glance_common.registry_client import RegistryClient
+from glance_common.stores.contract import Store
 from glance_common.stores.loader import Stores
+from glance_common.url_filter import UrlFilter
+
+
+class Staging(Store, Protocol):
+    """The staging store of this node: files in one directory."""
+
+    directory: Path
+
+    def path(self, key: str) -> Path:
+        """Return the file of the key, whether it is there or not. Raises BadLocation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +36,9 @@ class Glance:
     ``registry`` keeps the records, ``stores`` the bytes; ``deletes`` tells the scrubbers what is due and
     ``notifications`` other services what happened; ``keys`` is the key manager; ``policy`` says who may do what,
     ``protections`` with which properties (None: everybody with all); ``permits`` bounds the transfers, ``leases`` keeps
-    those that run alive; ``limits`` says how much each owner may have.
+    those that run alive; ``limits`` says how much each owner may have. ``staging`` is where data wait on this node for
+    their import, ``task_store`` where tasks work (often the same); ``url_filter`` says what may be fetched for users,
+    ``work`` reaches the workers of this process.
     """
 
     settings: Settings
@@ -36,3 +52,7 @@ class Glance:
     permits: TransferPermits
     leases: LeaseKeeper
     limits: LimitSource
+    staging: Staging
+    task_store: Staging
+    url_filter: UrlFilter
+    work: WorkSignal

@@ -7,6 +7,7 @@ from oslo_config import cfg, types
 
 from glance_api import key_manager
 from glance_api.imports import options as import_options
+from glance_api.imports import settings as import_settings
 from glance_api.layers import cors_opts
 from glance_api.limits import ByteCount
 from glance_common import config, profiling, server
@@ -216,6 +217,7 @@ def list_opts() -> OptionTable:
         *notifications.list_opts(),
         ("key_manager", key_manager.KEY_MANAGER_OPTS),
         ("barbican", key_manager.BARBICAN_OPTS),
+        *import_settings.list_opts(),
         *loader.list_opts(),
         *reserved.list_opts(),
     ]

@@ -6,6 +6,7 @@ from typing import Self
 from oslo_config import cfg
 
 from glance_api.formats import FormatRules
+from glance_api.imports.settings import ImportSettings
 from glance_common.config import ConfigError
 
 
@@ -16,7 +17,8 @@ class Settings:
     ``store_type_preference`` is empty unless ``location_strategy`` uses it.
 
     ``format_rules`` holds the options of ``[image_format]`` that the inspection of data needs; ``multi_store`` says
-    whether the stores were named by ``enabled_backends``: only then clients see store ids.
+    whether the stores were named by ``enabled_backends``: only then clients see store ids; ``imports`` holds the
+    options of imports and tasks.
     """
 
     public_endpoint: str | None
@@ -45,6 +47,7 @@ class Settings:
     delayed_delete: bool
     scrub_time: int
     multi_store: bool
+    imports: ImportSettings
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> Self:
@@ -81,6 +84,7 @@ class Settings:
             delayed_delete=conf.delayed_delete,
             scrub_time=conf.scrub_time,
             multi_store=bool(conf.enabled_backends),
+            imports=ImportSettings.from_conf(conf),
         )
 
 

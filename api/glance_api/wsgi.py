@@ -9,6 +9,7 @@ from glance_api import limits
 from glance_api.app import create_app
 from glance_api.auth import choose
 from glance_api.collaborators import Glance
+from glance_api.imports.signals import WorkSignal
 from glance_api.key_manager import KeyManager
 from glance_api.layers import outer
 from glance_api.leases import LeaseKeeper
@@ -16,6 +17,7 @@ from glance_api.permits import TransferPermits
 from glance_api.policy import properties
 from glance_api.policy.enforcer import Enforcer
 from glance_api.settings import Settings
+from glance_api.workers.assembly import build_pool
 from glance_common import profiling
 from glance_common.config import read_secrets
 from glance_common.delete_queue import DeletePublisher
@@ -24,6 +26,8 @@ from glance_common.notifications import options as notifications
 from glance_common.registry_client import RegistryClient, connect
 from glance_common.server import AppFactory, ServerState
 from glance_common.stores.loader import load_stores
+from glance_common.stores.reserved import load_staging, load_tasks
+from glance_common.url_filter import UrlFilter
 
 SPARE_THREADS = 4
 """Threads that transfers never take, so that metadata calls are always answered."""
@@ -36,7 +40,9 @@ def app_factory(conf: cfg.ConfigOpts) -> AppFactory:
     """
     secrets = read_secrets(conf.registry.context_secret_file)
     layer = choose(conf).layer
-    create_app(build(conf, secrets, lambda: False), layer, outer(conf))
+    glance = build(conf, secrets, lambda: False)
+    create_app(glance, layer, outer(conf))
+    build_pool(conf, glance, lambda: False)
     profiling.layer(conf, "api")
 
     def make(state: ServerState) -> Flask:
@@ -46,6 +52,9 @@ def app_factory(conf: cfg.ConfigOpts) -> AppFactory:
         state.at_stop(glance.registry.close)
         state.at_stop(glance.deletes.stop)
         state.at_stop(glance.notifications.stop)
+        workers = build_pool(conf, glance, state.stopping.is_set)
+        workers.start()
+        state.at_stop(workers.stop)
         profiled = profiling.layer(conf, "api")
         return create_app(glance, lambda app: profiled(layer(app)), outer(conf))
 
@@ -56,6 +65,7 @@ def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes], stopping: Callable[[],
     """Return the collaborators of one process; nothing runs or is connected yet. Raises ConfigError."""
     registry = connect_registry(conf, secrets)
     policy = Enforcer(conf)
+    staging = load_staging(conf, registry.stores)
     return Glance(
         settings=Settings.from_conf(conf),
         registry=registry,
@@ -68,9 +78,13 @@ def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes], stopping: Callable[[],
         permits=TransferPermits(conf.max_transfers or max(conf.threads - SPARE_THREADS, 1), stopping),
         leases=LeaseKeeper(registry.uploads, conf.upload.lease),
         limits=limits.source(conf),
+        staging=staging,
+        task_store=load_tasks(conf, registry.stores) or staging,
+        url_filter=UrlFilter.from_conf(conf),
+        work=WorkSignal(),
     )
 
 
 def connect_registry(conf: cfg.ConfigOpts, secrets: Sequence[bytes]) -> RegistryClient:
     """Return the client of the registry that the options name."""
-    return connect(conf, secrets, pool_size=conf.threads)
+    return connect(conf, secrets, pool_size=conf.threads + conf.taskflow_executor.max_workers)

@@ -11,19 +11,13 @@ _NOT_YET = "this release does not have what it belongs to"
 
 _LATER = {
     "DEFAULT": (
-        "enable_v1_api", "enabled_import_methods",
-        "worker_self_reference_url", "do_secure_hash", "http_retries", "image_cache_dir",
-        "image_cache_driver", "image_cache_sqlite_db", "image_cache_max_size", "image_cache_stall_time",
+        "enable_v1_api", "do_secure_hash", "http_retries", "image_cache_dir", "image_cache_driver",
+        "image_cache_sqlite_db", "image_cache_max_size", "image_cache_stall_time",
     ),
-    "task": ("task_time_to_live",),
 }
-_LATER_GROUPS = (
-    "image_import_opts", "taskflow_executor",
-)
 
 NO_EFFECT: dict[tuple[str, str], str] = {
     **{(group, name): _NOT_YET for group, names in _LATER.items() for name in names},
-    **{(group, "*"): _NOT_YET for group in _LATER_GROUPS},
     ("DEFAULT", "data_api"): "metadata always go through the registry",
     ("DEFAULT", "use_user_token"): _V1_CALLS,
     ("DEFAULT", "send_identity_headers"): _V1_CALLS,
@@ -63,7 +57,7 @@ NO_EFFECT: dict[tuple[str, str], str] = {
     ("paste_deploy", "config_file"): "the pipeline is chosen by [paste_deploy] flavor alone",
     ("profiler", "trace_sqlalchemy"): "spans end at the registry",
     ("oslo_concurrency", "*"): "no lock files are used",
-    ("wsgi", "task_pool_threads"): "see threads",
+    ("wsgi", "task_pool_threads"): "see [taskflow_executor] max_workers",
     ("wsgi", "python_interpreter"): "the service runs its own workers",
     ("task", "task_executor"): "there is one executor",
 }

@@ -9,8 +9,10 @@ never hold credentials or locations.
     ├── NotAuthenticated 401      ├── Conflict 409             ├── RangeNotSatisfiable 416
     ├── Forbidden 403             │   ├── Duplicate            ├── RequestIdTooLong 431
     │   └── PolicyDenied          │   ├── StatusConflict       ├── InternalError 500
-    ├── TooLarge 413              │   └── VersionConflict      └── Unavailable 503
-    ├── Gone 410                  └── RequestTimeout 408           └── OutcomeUnknown
+    ├── TooLarge 413              │   └── VersionConflict      ├── BadGateway 502
+    ├── Gone 410                  └── RequestTimeout 408       ├── GatewayTimeout 504
+                                                               └── Unavailable 503
+                                                                   └── OutcomeUnknown
 """
 
 from typing import Any, ClassVar
@@ -132,6 +134,18 @@ class Unavailable(GlanceError):
     """Something behind us is down; the message says what. Nothing was done and a retry may help."""
 
     code, title = 503, "Unavailable"
+
+
+class BadGateway(GlanceError):
+    """Another node of ours, which has to do the work, cannot be asked."""
+
+    code, title = 502, "BadGateway"
+
+
+class GatewayTimeout(GlanceError):
+    """Another node of ours, which has to do the work, does not answer."""
+
+    code, title = 504, "GatewayTimeout"
 
 
 class OutcomeUnknown(Unavailable):

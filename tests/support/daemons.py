@@ -231,7 +231,8 @@ class Services:
         self.folder = folder
         self.images = folder / "images"
         self.queue = folder / "queue"
-        for path in (self.images, self.queue):
+        self.staging = folder / "staging"
+        for path in (self.images, self.queue, self.staging):
             path.mkdir(parents=True, exist_ok=True)
         secret = folder / "registry-secret"
         configuration.make_secret(secret)
@@ -263,7 +264,8 @@ class Services:
 
     def new_api(self, name: str, options: Options = _NONE) -> WebDaemon:
         """Return one more glance-api, not started yet, with its files in a folder ``name``."""
-        merged = configuration.merged(self._base, self._api_options, options)
+        own = {"DEFAULT": {"node_staging_uri": self.staging.as_uri()}}
+        merged = configuration.merged(self._base, own, self._api_options, options)
         return self._keep(WebDaemon("glance-api", self.folder / name, merged, ("/", 300)))
 
     def new_scrubber(self, name: str, options: Options = _NONE) -> Daemon:

@@ -2,10 +2,12 @@
 
 from oslo_policy import opts, policy
 
-from glance_api.policy import base, images, locations, members, stores
+from glance_api.policy import base, images, locations, members, stores, tasks
 from glance_common.config import OptionTable
 
-RULES: list[policy.RuleDefault] = [*base.RULES, *images.RULES, *members.RULES, *locations.RULES, *stores.RULES]
+RULES: list[policy.RuleDefault] = [
+    *base.RULES, *images.RULES, *members.RULES, *locations.RULES, *stores.RULES, *tasks.RULES
+]
 """The default of every rule that a call asks."""
 
 

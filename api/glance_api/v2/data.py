@@ -23,11 +23,11 @@ OCTETS = "application/octet-stream"
 SIZE_HEADER = "x-openstack-image-size"
 STORE_HEADER = "X-Image-Meta-Store"
 
-_UPLOAD_HEADERS = (
-    Parameter(SIZE_HEADER, "Size of the data in bytes, when Content-Length cannot say it",
-              {"type": "integer", "minimum": 0}, "header"),
-    Parameter(STORE_HEADER, "Store that takes the data", where="header"),
+SIZE_PARAMETER = Parameter(
+    SIZE_HEADER, "Size of the data in bytes, when Content-Length cannot say it", {"type": "integer", "minimum": 0},
+    "header",
 )
+STORE_PARAMETER = Parameter(STORE_HEADER, "Store that takes the data", where="header")
 _PARTS = (
     Parameter("prefer", "Stores to read from before all others, separated by commas"),
     Parameter("Range", "Part of the data, as bytes=0-99, bytes=100- or bytes=-100", where="header"),
@@ -40,24 +40,24 @@ blueprint = Blueprint("v2_data", __name__)
 
 @blueprint.put("/v2/images/<image_id>/file")
 @operation(
-    body=BINARY, parameters=_UPLOAD_HEADERS, answers={204: None}, errors=(408, 409, 410, 413, 415)
+    body=BINARY, parameters=(SIZE_PARAMETER, STORE_PARAMETER), answers={204: None}, errors=(408, 409, 410, 413, 415)
 )
 def upload(image_id: str) -> Response:
     """Store the body as the data of a queued image."""
     if request.headers.get("Content-Type", "") != OCTETS:
         raise UnsupportedMediaType(f"Content-Type must be {OCTETS}")
-    announced = _announced_size()
+    announced = announced_size()
     store = request.headers.get(STORE_HEADER) if glance().settings.multi_store else None
     # Taken before the first byte of the body is read: a client that gets no permit has lost nothing.
     give_back = glance().permits.take()
     try:
-        service.upload(glance(), context(), image_id, Source(_body(), announced, store, credentials()))
+        service.upload(glance(), context(), image_id, Source(body(), announced, store, credentials()))
     finally:
         give_back()
     return Response(status=204)
 
 
-def _announced_size() -> int | None:
+def announced_size() -> int | None:
     """Return the bytes that the client says it will send, None when it does not say; BadRequest when it cannot be."""
     hint, length = request.headers.get(SIZE_HEADER), request.content_length
     if hint is None:
@@ -70,7 +70,8 @@ def _announced_size() -> int | None:
     return size
 
 
-def _body() -> Iterator[bytes]:
+def body() -> Iterator[bytes]:
+    """Yield the pieces of the body. Raises BadRequest when it is incomplete, RequestTimeout when it is too slow."""
     received = 0
     try:
         for piece in read_pieces(request.environ):

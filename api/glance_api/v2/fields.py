@@ -5,7 +5,8 @@ from typing import Any
 
 from glance_api.settings import Settings
 from glance_common.image import BASE_VISIBILITIES
-from glance_common.status import ImageStatus
+from glance_common.operation import OperationKind
+from glance_common.status import ImageStatus, OperationStatus
 
 MAX_NAME = 255
 MAX_VALUE = 64 * 1024
@@ -148,6 +149,34 @@ MEMBER_STATUS: Schema = {
     "type": "object",
     "properties": {"status": {"type": "string", "enum": ["pending", "accepted", "rejected"]}},
     "required": ["status"],
+}
+
+
+def _fact(kind: str | list[str], description: str, **rules: Any) -> Schema:
+    return {"type": kind, "description": description, **rules}
+
+
+TASK_STUB: Mapping[str, Schema] = {
+    "id": _fact("string", "An identifier for the task", pattern=UUID_PATTERN),
+    "type": _fact("string", "The type of task represented by this content", enum=list(OperationKind)),
+    "status": _fact("string", "The current status of this task", enum=list(OperationStatus)),
+    "owner": _fact(["null", "string"], "An identifier for the owner of this task"),
+    "image_id": _fact(["null", "string"], "Image associated with the task"),
+    "request_id": _fact(["null", "string"], "Human-readable informative request-id"),
+    "user_id": _fact(["null", "string"], "User associated with the task"),
+    "expires_at": _fact("string", "Datetime when this resource would be subject to removal"),
+    "created_at": _fact("string", "Datetime when this resource was created"),
+    "updated_at": _fact("string", "Datetime when this resource was updated"),
+    "self": _fact("string", "A self url", readOnly=True),
+    "schema": _fact("string", "A schema url", readOnly=True),
+}
+"""What a list shows of a task."""
+
+TASK: Mapping[str, Schema] = {
+    **TASK_STUB,
+    "input": _fact(["null", "object"], "The parameters required by task, JSON blob"),
+    "result": _fact(["null", "object"], "The result of current task, JSON blob"),
+    "message": _fact("string", "Why the task failed, or how far it is"),
 }
 
 MEMBER: Mapping[str, Schema] = {

@@ -15,6 +15,7 @@ from glance_common.image import Image
 
 blueprint = Blueprint("v2_images", __name__)
 
+METHODS = "OpenStack-image-import-methods"
 STORE_IDS = "OpenStack-image-store-ids"
 _CREATED = {"Location": "Path of the image", STORE_IDS: "Stores that may take the data, with several stores"}
 
@@ -28,6 +29,7 @@ def create() -> Response:
     image = service.create(glance(), context(), wire.new_image(json_object(), image_schema()))
     response = answer(_documents([image])[0], 201)
     response.headers["Location"] = f"/v2/images/{image.id}"
+    response.headers[METHODS] = ",".join(glance().settings.imports.methods)
     if glance().settings.multi_store:
         response.headers[STORE_IDS] = ",".join(glance().stores.ids)
     return response

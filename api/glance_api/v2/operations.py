@@ -55,6 +55,7 @@ PATH_PARAMETERS: Mapping[str, Schema] = {
     "image_id": {"type": "string", "format": "uuid", "description": "Identifier of the image"},
     "member_id": {"type": "string", "minLength": 1, "maxLength": 255, "description": "Project that is a member"},
     "store_id": {"type": "string", "description": "Identifier of the store"},
+    "task_id": {"type": "string", "format": "uuid", "description": "Identifier of the task"},
     "tag": {"type": "string", "minLength": 1, "maxLength": 255, "description": "Tag of the image"},
 }
 """The variable parts of paths, by their names in the routes."""

@@ -66,7 +66,7 @@ class ListRequest:
 
 def parse(query_string: str, *, default_limit: int, max_limit: int) -> ListRequest:
     """Read the query string as the server got it (still quoted). Raises BadRequest naming the parameter."""
-    pairs = _pairs(query_string)
+    pairs = pairs_of(query_string)
     filters = _Filters()
     for name, value in pairs:
         if name not in _PAGING:
@@ -74,7 +74,7 @@ def parse(query_string: str, *, default_limit: int, max_limit: int) -> ListReque
     # Of a parameter that is given again the last value counts, as for the original's clients.
     last = dict(pairs)
     query = ImageQuery(
-        limit=_limit(last.get("limit"), default_limit, max_limit),
+        limit=page_limit(last.get("limit"), default_limit, max_limit),
         marker=last.get("marker"),
         sort=_sort(pairs),
         filters=tuple(filters.conditions.values()),
@@ -87,7 +87,8 @@ def parse(query_string: str, *, default_limit: int, max_limit: int) -> ListReque
     return ListRequest(query, [pair for pair in pairs if pair[0] != "marker"])
 
 
-def _pairs(query_string: str) -> Pairs:
+def pairs_of(query_string: str) -> Pairs:
+    """Return names and values of a query string (still quoted). Raises BadRequest."""
     try:
         # A server hands raw bytes on as Latin-1.
         text = query_string.encode("latin-1").decode()
@@ -102,7 +103,8 @@ def _pairs(query_string: str) -> Pairs:
     return pairs
 
 
-def _limit(text: str | None, default: int, largest: int) -> int:
+def page_limit(text: str | None, default: int, largest: int) -> int:
+    """Return the number of rows that ``limit`` asks for, at most ``largest``. Raises BadRequest."""
     if text is None:
         return min(default, largest)
     if not (text.isascii() and text.isdigit()):

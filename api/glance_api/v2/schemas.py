@@ -188,12 +188,15 @@ def install(app: Flask, settings: Settings) -> None:
     """Build the schemas of ``app`` once. Raises ConfigError."""
     image = build(settings)
     member: fields.Schema = {"name": "member", "properties": dict(fields.MEMBER)}
+    task: fields.Schema = {"name": "task", "properties": dict(fields.TASK)}
     schemas = {
         "image": image.document,
         "new_image": image.new_document,
         "images": _collection("images", image.document, paged=True),
         "member": member,
         "members": _collection("members", member, paged=False),
+        "task": task,
+        "tasks": _collection("tasks", {"name": "task", "properties": dict(fields.TASK_STUB)}, paged=True),
     }
     app.extensions[_EXTENSION] = _Schemas(image, schemas, {name: orjson.dumps(it) for name, it in schemas.items()})
 
@@ -247,3 +250,17 @@ def member_document() -> Response:
 def members_document() -> Response:
     """Serve the schema of the members of an image."""
     return _serve("members")
+
+
+@blueprint.get("/v2/schemas/task")
+@_schema
+def task_document() -> Response:
+    """Serve the schema of a task."""
+    return _serve("task")
+
+
+@blueprint.get("/v2/schemas/tasks")
+@_schema
+def tasks_document() -> Response:
+    """Serve the schema of a list of tasks."""
+    return _serve("tasks")

@@ -10,6 +10,7 @@ from glance_api.v2 import fields
 from glance_api.v2.schemas import ImageSchema
 from glance_common.errors import BadRequest, Forbidden
 from glance_common.image import Image, Member
+from glance_common.operation import Operation
 
 HIDDEN = ("os_glance_stage_host", "os_glance_hash_op_host")
 """Properties that the services keep for themselves."""
@@ -76,6 +77,58 @@ def member_document(member: Member) -> dict[str, Any]:
         "updated_at": member.updated_at,
         "schema": "/v2/schemas/member",
     }
+
+
+def task_document(task: Operation) -> dict[str, Any]:
+    """Return a task as the tasks API shows it (API section 15)."""
+    return {**task_stub(task), "input": task.input, "result": task.result, "message": task.message}
+
+
+def task_stub(task: Operation) -> dict[str, Any]:
+    """Return a task as a list of tasks shows it."""
+    document: dict[str, Any] = {
+        "id": task.id,
+        "type": task.kind,
+        "status": task.status,
+        "owner": task.owner,
+        "created_at": _seconds(task.created_at),
+        "updated_at": _seconds(task.updated_at),
+        "self": f"/v2/tasks/{task.id}",
+        "schema": "/v2/schemas/task",
+    }
+    optional = {
+        "image_id": task.image_id,
+        "request_id": task.request_id,
+        "user_id": task.user_id,
+        "expires_at": task.expires_at and _seconds(task.expires_at),
+    }
+    return document | {name: value for name, value in optional.items() if value is not None}
+
+
+def image_task_document(task: Operation) -> dict[str, Any]:
+    """Return a task as the list of an image's tasks shows it, with times of its own form (API section 9)."""
+    return {
+        "id": task.id,
+        "type": task.kind,
+        "status": task.status,
+        "owner": task.owner,
+        "expires_at": task.expires_at,
+        "created_at": task.created_at,
+        "updated_at": task.updated_at,
+        "deleted_at": None,
+        "deleted": False,
+        "image_id": task.image_id,
+        "request_id": task.request_id,
+        "user_id": task.user_id,
+        "input": task.input,
+        "result": task.result,
+        "message": task.message,
+    }
+
+
+def _seconds(time: str) -> str:
+    """Return a time of an operation in the form that all other documents have."""
+    return f"{time[:19]}Z"
 
 
 def new_image(document: Mapping[str, Any], schema: ImageSchema) -> NewImage:

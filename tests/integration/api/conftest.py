@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from deploy.local.embedded_postgres import PostgresServer
 from flask import Flask
+from oslo_config import cfg
 from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
@@ -51,6 +52,7 @@ class Api:
 
     app: Flask
     glance: Glance
+    conf: cfg.ConfigOpts
 
     def call(
         self,
@@ -88,9 +90,11 @@ class Api:
 def make_api(engine: sa.Engine, registry_port: int, tmp_path: Path) -> Iterator[Callable[..., Api]]:
     """Build an API with these options changed, on an empty database; ``group__option`` names one in a group."""
     with engine.begin() as connection:
-        connection.execute(sa.text("TRUNCATE images, members, locations CASCADE"))
-    (tmp_path / "images").mkdir()
+        connection.execute(sa.text("TRUNCATE images, members, locations, operations CASCADE"))
+    for folder in ("images", "staging"):
+        (tmp_path / folder).mkdir()
     defaults = {
+        "node_staging_uri": f"file://{tmp_path}/staging",
         "registry_port": registry_port,
         "transport_url": f"filesystem://{tmp_path}/queue",
         "glance_store__stores": "file",
@@ -107,7 +111,7 @@ def make_api(engine: sa.Engine, registry_port: int, tmp_path: Path) -> Iterator[
         built.append(glance)
         app = create_app(glance, choose(conf).layer)
         app.testing = True
-        return Api(app, glance)
+        return Api(app, glance, conf)
 
     yield make
     for glance in built:

@@ -15,12 +15,15 @@ from glance_api import config as api_config
 from glance_api import limits, policy
 from glance_api.app import create_app
 from glance_api.collaborators import Glance
+from glance_api.imports.signals import WorkSignal
 from glance_api.key_manager import KeyManager
 from glance_api.policy import properties
 from glance_api.policy.enforcer import Enforcer
 from glance_api.settings import Settings
 from glance_common import config
 from glance_common.notifications import Notifications, NotificationSettings
+from glance_common.stores.contract import UnknownStore
+from glance_common.url_filter import UrlFilter
 
 Options = dict[str, Any]
 
@@ -84,6 +87,10 @@ def make_api() -> Callable[..., Api]:
             permits=None,
             leases=None,
             limits=limits.source(conf),
+            staging=FakeStore("here"),
+            task_store=FakeStore("here"),
+            url_filter=UrlFilter.from_conf(conf, lambda _host, _port: ["93.184.216.34"]),
+            work=WorkSignal(),
         )
         app = create_app(glance, lambda inner: inner)
         app.testing = True
@@ -93,11 +100,17 @@ def make_api() -> Callable[..., Api]:
 
 
 class FakeStores:
-    """Two stores, as the loader holds them."""
+    """Three stores, as the loader holds them; ``web`` takes no data."""
 
-    ids = ("fast", "slow")
+    ids = ("fast", "slow", "web")
+
+    @property
+    def default(self) -> "FakeStore":
+        return self.get("fast")
 
     def get(self, name: str) -> "FakeStore":
+        if name not in self.ids:
+            raise UnknownStore(name)
         return FakeStore(name)
 
     def __iter__(self) -> Iterator["FakeStore"]:
@@ -110,6 +123,7 @@ class FakeStore:
     def __init__(self, name: str) -> None:
         self.id = name
         self.weight = {"fast": 10}.get(name, 0)
+        self.capabilities = SimpleNamespace(add=name != "web")
 
     def url(self, key: str) -> str:
         return f"{self.id}://{key}"

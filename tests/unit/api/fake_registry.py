@@ -10,12 +10,14 @@ from types import SimpleNamespace
 from typing import Any
 
 from glance_common.context import RequestContext
-from glance_common.errors import BadRequest, Duplicate, NotFound, StatusConflict, TooLarge, VersionConflict
+from glance_common.errors import BadRequest, Conflict, Duplicate, NotFound, StatusConflict, TooLarge, VersionConflict
 from glance_common.image import Image, Member
 from glance_common.limits import Limits
-from glance_common.status import ImageStatus
+from glance_common.operation import Operation
+from glance_common.status import ImageStatus, OperationStatus
 
 TIME = "2026-11-21T10:00:00Z"
+MICROSECONDS = "2026-11-21T10:00:00.123456"
 
 
 def make_image(**values: Any) -> Image:
@@ -153,9 +155,48 @@ class FakeMembers:
         self._images.writes.append("unshare")
 
 
+class FakeOperations:
+    """Operations by id, in the order in which they were made; a live one of an image is its lock."""
+
+    def __init__(self, images: FakeImages) -> None:
+        self._images = images
+        self.rows: dict[str, Operation] = {}
+        self.made: list[dict[str, Any]] = []
+
+    def create(self, context: RequestContext, operation_id: str, **values: Any) -> Operation:
+        if any(row.image_id == values["image_id"] is not None for row in self.rows.values()):
+            raise Conflict("the image is being worked on")
+        self.made.append(values)
+        self._images.writes.append("operation")
+        row = Operation(
+            id=operation_id, kind=values["kind"], image_id=values["image_id"], owner=context.project_id,
+            user_id=context.user_id, request_id=context.request_id, roles=context.roles, is_admin=context.is_admin,
+            status=OperationStatus.PENDING, input=values["input"], result=None, message="",
+            host=values.get("host"), attempts=0, cancelled=False, created_at=MICROSECONDS, updated_at=MICROSECONDS,
+            expires_at=None,
+        )
+        self.rows[operation_id] = row
+        return row
+
+    def get(self, context: RequestContext, operation_id: str) -> Operation:
+        row = self.rows.get(operation_id)
+        if row is None or not (context.is_admin or row.owner == context.project_id):
+            raise NotFound(f"No task found with ID {operation_id}")
+        return row
+
+    def list(self, context: RequestContext, **query: Any) -> list[Operation]:
+        self._images.queries.append(query)
+        return [row for row in self.rows.values() if context.is_admin or row.owner == context.project_id][
+            : query["limit"]
+        ]
+
+    def of_image(self, context: RequestContext, image_id: str) -> list[Operation]:
+        return [row for row in self.list(context, limit=1000) if row.image_id == image_id]
+
+
 class FakeRegistry(SimpleNamespace):
-    """Both, in the shape of the registry client."""
+    """All of them, in the shape of the registry client."""
 
     def __init__(self) -> None:
         images = FakeImages()
-        super().__init__(images=images, members=FakeMembers(images))
+        super().__init__(images=images, members=FakeMembers(images), operations=FakeOperations(images))

@@ -22,7 +22,7 @@ def test_create_with_defaults(api):
     image = response.json
     assert response.headers["Location"] == f"/v2/images/{image['id']}" == image["self"]
     assert response.headers["Content-Type"] == "application/json"
-    assert "OpenStack-image-import-methods" not in response.headers
+    assert response.headers["OpenStack-image-import-methods"] == "glance-direct,web-download,copy-image"
     assert "OpenStack-image-store-ids" not in response.headers
     assert image | {"id": "", "self": "", "file": ""} == {
         "id": "", "self": "", "file": "", "name": "first", "os_distro": "debian", "tags": ["a", "b"],
@@ -129,7 +129,7 @@ def test_quotas_at_create(make_api):
 
 def test_create_names_the_stores_when_there_are_several(make_api):
     response = create(make_api(enabled_backends=["fast:file", "slow:file"]), {})
-    assert response.headers["OpenStack-image-store-ids"] == "fast,slow"
+    assert response.headers["OpenStack-image-store-ids"] == "fast,slow,web"
 
 
 def test_only_named_properties_when_additional_ones_are_off(make_api):

@@ -85,7 +85,7 @@ def test_options_without_effect_say_why(load):
 
 
 def test_options_of_later_releases_say_so(load):
-    conf = load("[DEFAULT]\nimage_cache_max_size = 1\n[image_import_opts]\nimage_import_plugins = []\n")
+    conf = load("[DEFAULT]\nimage_cache_max_size = 1\nhttp_retries = 3\n")
     sentences = config.unknown_names(conf, TABLE)
     assert all("has no effect: this release does not have" in sentence for sentence in sentences)
     assert len(sentences) == 2

@@ -1,0 +1,50 @@
+"""How requests and workers of one process reach each other."""
+
+import threading
+from uuid import uuid4
+
+from glance_api.imports.sources.glance_download import Remote
+
+MAX_KEPT = 1000
+"""Operations whose tokens one process keeps; some kilobytes each."""
+
+
+class WorkSignal:
+    """Wakes the workers of this process, and keeps for them what must never be written down.
+
+    A token of a user lives in this memory only. The operation that needs it is therefore bound to ``process``, the name
+    of this process among all that claim operations.
+    """
+
+    def __init__(self) -> None:
+        self.process = f"process:{uuid4()}"
+        self.event = threading.Event()
+        self._kept: dict[str, Remote] = {}
+        self._lock = threading.Lock()
+
+    def wake(self) -> None:
+        """Say that there is something to do now."""
+        self.event.set()
+
+    def keep(self, operation_id: str, remote: Remote) -> None:
+        """Keep what proves to another cloud who asked for the operation; the oldest are lost beyond ``MAX_KEPT``."""
+        with self._lock:
+            while len(self._kept) >= MAX_KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[operation_id] = remote
+
+    def kept(self, operation_id: str) -> Remote | None:
+        """Return what was kept for the operation, None when this process knows nothing of it."""
+        with self._lock:
+            return self._kept.get(operation_id)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether operations wait that only this process can do."""
+        with self._lock:
+            return bool(self._kept)
+
+    def forget(self, operation_id: str) -> None:
+        """Drop what was kept for the operation."""
+        with self._lock:
+            self._kept.pop(operation_id, None)

@@ -1,0 +1,194 @@
+"""Stage and import: what a request checks and writes down before workers do the rest (API section 11)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+from glance_api.collaborators import Glance
+from glance_api.imports.sources.glance_download import Remote, find_endpoint
+from glance_api.imports.sources.web_download import check_uri
+from glance_api.services import staging
+from glance_api.services.images import check_image
+from glance_api.services.staging import DIRECT
+from glance_common.context import RequestContext
+from glance_common.errors import BadRequest, Conflict, GlanceError
+from glance_common.image import Image
+from glance_common.operation import STAGE_HOST_PROPERTY, Operation, OperationKind
+from glance_common.status import ImageStatus
+from glance_common.stores.contract import UnknownStore
+
+WEB, COPY, DOWNLOAD = "web-download", "copy-image", "glance-download"
+
+_NEEDS = {
+    DIRECT: ImageStatus.UPLOADING,
+    WEB: ImageStatus.QUEUED,
+    DOWNLOAD: ImageStatus.QUEUED,
+    COPY: ImageStatus.ACTIVE,
+}
+"""Status that an image must have for each method."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What came with the request beside its body.
+
+    Token and service catalog say to another region who is calling; ``forwarded`` that another node handed it on.
+    """
+
+    token: str = field(repr=False)
+    catalog: str | None = field(repr=False)
+    forwarded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An import as asked for.
+
+    ``stores`` are those of the body, ``header`` the one of X-Image-Meta-Store; ``document`` is the body itself, which
+    becomes the input of the task.
+    """
+
+    method: str
+    arguments: Mapping[str, Any]
+    document: Mapping[str, Any]
+    stores: tuple[str, ...] = ()
+    header: str | None = None
+    all_stores: bool = False
+    all_stores_must_succeed: bool = True
+
+
+def begin(glance: Glance, context: RequestContext, image_id: str, wanted: Wanted, proof: Proof) -> str | None:
+    """Make the operation that imports the data of an image, or return the URL of the node that has to be asked.
+
+    Nothing is made for a copy to stores that all have the image. The checks come in the order of API section 11.2;
+    whether another operation works on the image is decided with the operation's own row. Raises BadRequest, NotFound,
+    PolicyDenied, Conflict.
+    """
+    image = glance.registry.images.get(context, image_id, locations=True)
+    check_image(glance, context, "get_image", image)
+    _check_state(image, wanted.method)
+    if wanted.method == DOWNLOAD:
+        _check_remote(wanted.arguments)
+    check_image(glance, context, "copy_image" if wanted.method == COPY else "modify_image", image)
+    stores = _targets(glance, image, wanted)
+    if not stores:
+        return None
+    host = None
+    if wanted.method == DIRECT:
+        host, url = staging.parse_place(image.properties.get(STAGE_HOST_PROPERTY))
+        is_elsewhere = host != glance.staging.id and url not in (None, glance.settings.imports.self_url)
+        if is_elsewhere and not proof.forwarded:
+            return url
+    if wanted.method == WEB:
+        _check_uri(glance, wanted.arguments)
+    remote = _remote(wanted.arguments, proof) if wanted.method == DOWNLOAD else None
+    _create(glance, context, image, wanted, stores, host, remote)
+    return None
+
+
+def _check_state(image: Image, method: str) -> None:
+    needed = _NEEDS[method]
+    if image.status is not needed:
+        raise Conflict(f"{method} needs an image in status {needed}, this one is {image.status}")
+    if method == DOWNLOAD:
+        # Its formats come from the other region.
+        return
+    for name, value in (("container_format", image.container_format), ("disk_format", image.disk_format)):
+        if value is None:
+            raise Conflict(f"{name} needs to be set before import")
+
+
+def _check_remote(arguments: Mapping[str, Any]) -> None:
+    for name in ("glance_region", "glance_image_id"):
+        if not arguments.get(name):
+            raise BadRequest(f"method.{name} is required by {DOWNLOAD}")
+    try:
+        UUID(arguments["glance_image_id"])
+    except ValueError:
+        raise BadRequest("method.glance_image_id must be a UUID") from None
+
+
+def _targets(glance: Glance, image: Image, wanted: Wanted) -> tuple[str, ...]:
+    """Return the stores to fill; empty when a copy to all stores has nothing to do."""
+    if wanted.all_stores and (wanted.stores or wanted.header):
+        raise BadRequest("all_stores: cannot be given together with stores or X-Image-Meta-Store")
+    if wanted.stores and wanted.header:
+        raise BadRequest("stores: cannot be given together with X-Image-Meta-Store")
+    if wanted.all_stores:
+        named = tuple(store for store in glance.stores.ids if glance.stores.get(store).capabilities.add)
+    else:
+        named = wanted.stores or ((wanted.header,) if wanted.header else (glance.stores.default.id,))
+    for store in named:
+        _check_store(glance, store)
+    if wanted.method != COPY:
+        return named
+    present = {location.store for location in image.locations}
+    double = [store for store in named if store in present]
+    if double and not wanted.all_stores:
+        raise BadRequest(f"Image is already present at store {double[0]}")
+    return tuple(store for store in named if store not in present)
+
+
+def _check_store(glance: Glance, name: str) -> None:
+    try:
+        store = glance.stores.get(name)
+    except UnknownStore:
+        raise Conflict(f"stores: there is no store {name!r}") from None
+    if not store.capabilities.add:
+        raise Conflict(f"stores: the store {name} takes no data")
+
+
+def _check_uri(glance: Glance, arguments: Mapping[str, Any]) -> None:
+    if not arguments.get("uri"):
+        raise BadRequest(f"method.uri is required by {WEB}")
+    check_uri(glance.url_filter, "method.uri", arguments["uri"])
+
+
+def _remote(arguments: Mapping[str, Any], proof: Proof) -> Remote:
+    interface = arguments.get("glance_service_interface", "public")
+    return Remote(find_endpoint(proof.catalog, arguments["glance_region"], interface), proof.token)
+
+
+def _create(
+    glance: Glance,
+    context: RequestContext,
+    image: Image,
+    wanted: Wanted,
+    stores: tuple[str, ...],
+    host: str | None,
+    remote: Remote | None,
+) -> None:
+    operation = str(uuid4())
+    if remote is not None:
+        # Whoever works on it needs the caller's token, which never leaves this process.
+        glance.work.keep(operation, remote)
+        host = glance.work.process
+    is_copy = wanted.method == COPY
+    try:
+        glance.registry.operations.create(
+            context,
+            operation,
+            kind=OperationKind.API_IMAGE_IMPORT,
+            image_id=image.id,
+            input={
+                "image_id": image.id, "import_req": dict(wanted.document), "backend": list(stores),
+                "disk_format": image.disk_format, "container_format": image.container_format,
+            },
+            ttl=glance.settings.imports.task_time_to_live,
+            host=host,
+            stores=stores,
+            allowed=[_NEEDS[wanted.method]],
+            image_status=None if is_copy else ImageStatus.IMPORTING,
+        )
+    except GlanceError:
+        glance.work.forget(operation)
+        raise
+    glance.work.wake()
+
+
+def tasks(glance: Glance, context: RequestContext, image_id: str) -> list[Operation]:
+    """Return the caller's operations on an image, oldest first (API section 9). Raises NotFound."""
+    image = glance.registry.images.get(context, image_id)
+    check_image(glance, context, "get_image", image)
+    return list(glance.registry.operations.of_image(context, image_id))

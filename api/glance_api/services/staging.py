@@ -1,0 +1,77 @@
+"""Staging: a client's data wait on this node for an import (API section 11.1)."""
+
+from functools import partial
+from uuid import uuid4
+
+from glance_api.collaborators import Glance
+from glance_api.formats import UNINSPECTED
+from glance_api.services import attempts
+from glance_api.services.attempts import Data, Formats
+from glance_api.services.data import Source
+from glance_api.services.images import check_image
+from glance_api.streams import Received
+from glance_common.context import RequestContext
+from glance_common.errors import NotFound, TooLarge
+from glance_common.image import Image
+from glance_common.limits import Limits
+from glance_common.stores.contract import Stored
+
+DIRECT = "glance-direct"
+"""The import method for staged data."""
+
+
+def stage(glance: Glance, context: RequestContext, image_id: str, source: Source) -> None:
+    """Keep the data of a queued image on this node; the image is ``uploading`` until it is imported or deleted.
+
+    On any error the image is back in ``queued`` and nothing of the data stays. Raises NotFound also where staging is
+    not enabled, PolicyDenied, StatusConflict, TooLarge, UnsupportedMediaType for unsafe content.
+    """
+    if DIRECT not in glance.settings.imports.methods:
+        raise NotFound(f"{DIRECT} is not an enabled import method")
+    image = glance.registry.images.get(context, image_id)
+    check_image(glance, context, "modify_image", image)
+    cap = glance.settings.image_size_cap
+    if source.announced is not None and source.announced > cap:
+        raise TooLarge(f"the image is larger than image_size_cap, {cap} bytes")
+    limits = glance.limits.of(image.owner)
+    attempt = str(uuid4())
+    begun = glance.registry.uploads.start(
+        context, image_id, attempt, store=glance.staging.id, size=source.announced, lease=glance.leases.seconds,
+        staging=True, limits=limits,
+    )
+    data = Data(source.pieces, source.announced, formats_of(image), (), limits=limits)
+    attempts.write(glance, context, begun, glance.staging, data, partial(_commit, glance, context, attempt, limits))
+
+
+def formats_of(image: Image) -> Formats:
+    """Return what staged data are inspected as.
+
+    Whether they are of the declared format is found out by the import, because its plugins may unpack or convert them;
+    data that no tool may touch are refused at once (S-34).
+    """
+    disk = image.disk_format if image.disk_format in UNINSPECTED else "raw"
+    return Formats(disk or "raw", image.container_format or "bare")
+
+
+def _commit(
+    glance: Glance, context: RequestContext, attempt: str, limits: Limits | None, stored: Stored, received: Received
+) -> None:
+    glance.registry.uploads.commit(
+        context, attempt, size=received.size, checksum=None, os_hash_algo=None, os_hash_value=None, virtual_size=None,
+        metadata=stored.metadata, stage_host=place_of(glance), limits=limits,
+    )
+
+
+def place_of(glance: Glance) -> str:
+    """Return what os_glance_stage_host says of data on this node: its staging store, and its URL when it has one.
+
+    Clients do not see it. The store decides who can import: nodes that share it are one place, and nodes behind one
+    public_endpoint are not.
+    """
+    return " ".join(filter(None, (glance.staging.id, glance.settings.imports.self_url)))
+
+
+def parse_place(text: str | None) -> tuple[str | None, str | None]:
+    """Return staging store and URL of a value of ``place_of``; None for what it does not say."""
+    store, _, url = (text or "").partition(" ")
+    return store or None, url or None

@@ -1,0 +1,77 @@
+"""The tasks API: operations as administrators see them, and the import task (API section 15, lifecycle section 6)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import uuid4
+
+from glance_api.collaborators import Glance
+from glance_api.imports.sources.web_download import check_uri
+from glance_api.policy.targets import project_target
+from glance_common.context import RequestContext
+from glance_common.operation import OnFail, Operation, OperationKind
+from glance_common.status import OperationStatus
+
+ACCESS = "tasks_api_access"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskQuery:
+    """A list request in the words of the registry protocol."""
+
+    limit: int
+    marker: str | None = None
+    sort_key: str = "created_at"
+    sort_dir: Literal["asc", "desc"] = "desc"
+    kind: OperationKind | None = None
+    status: OperationStatus | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPage:
+    """One page; ``next_marker`` is the id after which the next one begins, None on the last."""
+
+    tasks: list[Operation]
+    next_marker: str | None
+
+
+def create(glance: Glance, context: RequestContext, task_input: Mapping[str, Any]) -> Operation:
+    """Make a task that imports a new image from a URL. Raises PolicyDenied, BadRequest for a URL that is refused."""
+    _check(glance, context, "add_task")
+    check_uri(glance.url_filter, "input.import_from", task_input["import_from"])
+    task = glance.registry.operations.create(
+        context,
+        str(uuid4()),
+        kind=OperationKind.IMPORT,
+        image_id=None,
+        input=dict(task_input),
+        ttl=glance.settings.imports.task_time_to_live,
+        on_fail=OnFail.DELETE,
+    )
+    glance.work.wake()
+    return task
+
+
+def show(glance: Glance, context: RequestContext, task_id: str) -> Operation:
+    """Return a task. Raises PolicyDenied, NotFound for one that is expired or another project's (S-50)."""
+    _check(glance, context, "get_task")
+    return glance.registry.operations.get(context, task_id)
+
+
+def list_tasks(glance: Glance, context: RequestContext, query: TaskQuery) -> TaskPage:
+    """Return a page of tasks. Raises PolicyDenied, NotFound for an unknown marker."""
+    _check(glance, context, "get_tasks")
+    if query.limit == 0:
+        return TaskPage([], None)
+    found = list(glance.registry.operations.list(
+        context, limit=query.limit, marker=query.marker, sort_key=query.sort_key, sort_dir=query.sort_dir,
+        kind=query.kind, status=query.status,
+    ))
+    return TaskPage(found, found[-1].id if len(found) == query.limit else None)
+
+
+def _check(glance: Glance, context: RequestContext, rule: str) -> None:
+    """Raise PolicyDenied unless the caller may use the tasks API at all and make this call."""
+    target = project_target(context)
+    glance.policy.check(context, ACCESS, target)
+    glance.policy.check(context, rule, target)

@@ -1,0 +1,151 @@
+"""Views of staging and imports, and of the tasks of an image (API sections 9, 11 and 14.1)."""
+
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from glance_api.request import answer, context, glance, json_object, without_body, without_policy
+from glance_api.services import forwarding, staging
+from glance_api.services import imports as service
+from glance_api.services.data import Source
+from glance_api.services.forwarding import FORWARDED
+from glance_api.services.imports import Proof, Wanted
+from glance_api.v2 import wire
+from glance_api.v2.data import OCTETS, SIZE_PARAMETER, STORE_HEADER, STORE_PARAMETER, announced_size, body
+from glance_api.v2.operations import BINARY, Schema, json_of, operation
+from glance_common.errors import BadRequest, UnsupportedMediaType
+
+blueprint = Blueprint("v2_imports", __name__)
+
+_INFO: Schema = {
+    "type": "object",
+    "properties": {
+        "import-methods": {
+            "type": "object",
+            "properties": {
+                "description": {"type": "string"},
+                "type": {"type": "string"},
+                "value": {"type": "array", "items": {"type": "string"}},
+            },
+        },
+    },
+}
+_IMPORT: Schema = {
+    "type": "object",
+    "properties": {
+        "method": {
+            "type": "object",
+            "properties": {
+                "name": {"type": "string"},
+                "uri": {"type": "string"},
+                "glance_region": {"type": "string"},
+                "glance_image_id": {"type": "string", "format": "uuid"},
+                "glance_service_interface": {"type": "string", "enum": ["public", "internal", "admin"]},
+            },
+            "required": ["name"],
+        },
+        "stores": {"type": "array", "items": {"type": "string"}},
+        "all_stores": {"type": "boolean"},
+        "all_stores_must_succeed": {"type": "boolean"},
+    },
+    "required": ["method"],
+}
+_TASKS: Schema = {"type": "object", "properties": {"tasks": {"type": "array", "items": {"type": "object"}}}}
+
+_TEXTS = ("uri", "glance_region", "glance_image_id", "glance_service_interface")
+"""Members of ``method`` that are text."""
+
+
+@blueprint.get("/v2/info/import")
+@without_policy("the methods are a fact of the service and tell nothing about any image")
+@without_body
+@operation(answers={200: json_of(_INFO)})
+def info() -> Response:
+    """Say which import methods there are."""
+    methods = {
+        "description": "Import methods available.",
+        "type": "array",
+        "value": list(glance().settings.imports.methods),
+    }
+    return answer({"import-methods": methods})
+
+
+@blueprint.put("/v2/images/<image_id>/stage")
+@operation(body=BINARY, parameters=(SIZE_PARAMETER,), answers={204: None}, errors=(408, 409, 410, 413, 415))
+def stage(image_id: str) -> Response:
+    """Keep the body for an import."""
+    if request.headers.get("Content-Type", "") != OCTETS:
+        raise UnsupportedMediaType(f"Content-Type must be {OCTETS}")
+    announced = announced_size()
+    give_back = glance().permits.take()
+    try:
+        staging.stage(glance(), context(), image_id, Source(body(), announced))
+    finally:
+        give_back()
+    return Response(status=204)
+
+
+@blueprint.post("/v2/images/<image_id>/import")
+@operation(
+    body=json_of(_IMPORT), parameters=(STORE_PARAMETER,), answers={202: None}, errors=(409, 410, 502, 504)
+)
+def begin(image_id: str) -> Response:
+    """Import the data of the image in the background."""
+    wanted = parse(
+        json_object(),
+        methods=glance().settings.imports.methods,
+        multi_store=glance().settings.multi_store,
+        header=request.headers.get(STORE_HEADER),
+    )
+    headers = request.headers
+    proof = Proof(headers.get("X-Auth-Token", ""), headers.get("X-Service-Catalog"), FORWARDED in headers)
+    node = service.begin(glance(), context(), image_id, wanted, proof)
+    if node is not None:
+        forwarding.forward(node, request.path, dict(headers), wanted.document)
+    return Response(status=202)
+
+
+@blueprint.get("/v2/images/<image_id>/tasks")
+@without_body
+@operation(answers={200: json_of(_TASKS)})
+def tasks(image_id: str) -> Response:
+    """List the tasks of the image."""
+    found = service.tasks(glance(), context(), image_id)
+    return answer({"tasks": [wire.image_task_document(task) for task in found]})
+
+
+def parse(document: dict[str, Any], *, methods: tuple[str, ...], multi_store: bool, header: str | None) -> Wanted:
+    """Return the import that a body describes (API section 11.2, check 1). Raises BadRequest naming the field.
+
+    Without ``multi_store`` the members and the header that name stores are ignored, as there is one only.
+    """
+    method = document.get("method")
+    if not isinstance(method, dict) or not isinstance(method.get("name"), str):
+        raise BadRequest("method: must be an object with the name of an import method")
+    if method["name"] not in methods:
+        raise BadRequest(f"method.name: {method['name'][:80]!r} is not one of {', '.join(methods)}")
+    for name in _TEXTS:
+        if not isinstance(method.get(name, ""), str):
+            raise BadRequest(f"method.{name}: must be a string")
+    all_stores = _flag(document, "all_stores", default=False)
+    must_succeed = _flag(document, "all_stores_must_succeed", default=True)
+    stores = _stores(document)
+    if not multi_store:
+        if not must_succeed:
+            raise BadRequest("all_stores_must_succeed: can be false only where several stores are configured")
+        return Wanted(method["name"], method, document)
+    return Wanted(method["name"], method, document, stores, header, all_stores, must_succeed)
+
+
+def _flag(document: dict[str, Any], name: str, *, default: bool) -> bool:
+    value = document.get(name, default)
+    if not isinstance(value, bool):
+        raise BadRequest(f"{name}: must be true or false")
+    return value
+
+
+def _stores(document: dict[str, Any]) -> tuple[str, ...]:
+    stores = document.get("stores", [])
+    if not isinstance(stores, list) or not all(isinstance(store, str) for store in stores):
+        raise BadRequest("stores: must be a list of store ids")
+    return tuple(dict.fromkeys(stores))

@@ -1,0 +1,98 @@
+"""The staging stores of this node, kept clean: nobody else can reach them (lifecycle section 5, S-78)."""
+
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+from glance_api.collaborators import Glance
+from glance_api.imports.work import sweep_work
+from glance_common.context import RequestContext, system_context
+from glance_common.errors import Gone, NotFound
+from glance_common.image import Deletion
+from glance_common.log import working_for
+from glance_common.stores.contract import BlobNotFound, StoreError
+
+LOG = logging.getLogger(__name__)
+
+BATCH = 100
+"""Removals between two looks for operations."""
+
+LEASE = 60
+"""Seconds that a claim on staged bytes lasts: their removal is one unlink."""
+
+RETRY_AFTER = 60.0
+MAX_ATTEMPTS = 1_000_000
+"""A removal here is never given up: the directory comes back, or the operator is told every time."""
+
+_UUID = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
+_RESIDUE = re.compile(rf"({_UUID})(\.[^/]+)?")
+
+
+class Chores:
+    """Removes what is due in the staging stores; at the first call also what no record knows."""
+
+    def __init__(self, glance: Glance, stopping: Callable[[], bool]) -> None:
+        self._glance = glance
+        self._stopping = stopping
+        self._stores = {store.id: store for store in (glance.staging, glance.task_store)}
+        self._is_swept = False
+
+    def __call__(self) -> None:
+        """Do what is to be done now. Raises GlanceError when the registry does not answer."""
+        if not self._is_swept:
+            for store in self._stores.values():
+                self._sweep(store.directory)
+            self._is_swept = True
+        context = system_context(f"req-{uuid4()}")
+        due = self._glance.registry.deletions.due(context, limit=BATCH, stores=list(self._stores))
+        for location in due.locations:
+            if self._stopping():
+                return
+            self._purge(context, location)
+
+    def _purge(self, context: RequestContext, location: str) -> None:
+        deletions = self._glance.registry.deletions
+        claimed = deletions.claim(context, location, str(uuid4()), lease=LEASE, stores=list(self._stores))
+        if claimed is None:
+            return
+        with working_for(claimed.request_id or context.request_id):
+            try:
+                self._stores[claimed.store].delete(claimed.key)
+            except BlobNotFound:
+                pass
+            except StoreError as error:
+                self._later(context, claimed, error)
+                return
+            try:
+                deletions.done(context, claimed.location, claimed.token)
+            except Gone:
+                LOG.debug("another process has removed the staged data %s as well", claimed.key)
+
+    def _later(self, context: RequestContext, claimed: Deletion, error: StoreError) -> None:
+        LOG.error("staged data of image %s cannot be removed now: %s", claimed.image_id, error)
+        self._glance.registry.deletions.retry(
+            context, claimed.location, claimed.token,
+            error=f"{type(error).__name__}: {error}", delay=RETRY_AFTER, max_attempts=MAX_ATTEMPTS,
+        )
+
+    def _sweep(self, directory: Path) -> None:
+        """Remove work folders of dead processes, and files named after images that are gone."""
+        try:
+            sweep_work(directory)
+            files = [path for path in directory.iterdir() if _RESIDUE.fullmatch(path.name)]
+        except OSError as error:
+            LOG.warning("the staging directory %s cannot be looked through: %s", directory, error.strerror)
+            return
+        for path in files:
+            if path.is_file() and not path.is_symlink() and self._is_gone(path.name[:36].lower()):
+                path.unlink(missing_ok=True)
+                LOG.info("removed %s from the staging directory: its image is gone", path.name)
+
+    def _is_gone(self, image_id: str) -> bool:
+        try:
+            self._glance.registry.images.get(system_context(f"req-{uuid4()}"), image_id)
+        except NotFound:
+            return True
+        return False

@@ -1,0 +1,133 @@
+"""Claims operations and runs them to an end that the registry knows: done, failed with a reason, or given back."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import uuid4
+
+from glance_api.collaborators import Glance
+from glance_api.leases import LeaseKeeper
+from glance_api.workers.job import DEFECT, Job, Progress, Stopped, explain
+from glance_common.context import RequestContext, system_context
+from glance_common.errors import GlanceError, Gone, Unavailable
+from glance_common.failpoints import failpoint
+from glance_common.log import working_for
+from glance_common.operation import Held, Operation, OperationKind
+
+LOG = logging.getLogger(__name__)
+
+Flow = Callable[[Job], tuple[str, dict[str, Any] | None]]
+"""Does the work of one kind of operation; returns the message and the result of the task.
+
+Raises ImportFailed, GlanceError or StoreError with a reason for users, and whatever ``Job.check`` raises.
+"""
+
+
+Claimed = tuple[Operation, Held]
+
+
+class _Renewals:
+    """The renewals of all operations that this process holds, in the form that a lease keeper asks for."""
+
+    def __init__(self, glance: Glance) -> None:
+        self._glance = glance
+        self._held: dict[str, tuple[Held, Progress]] = {}
+        self._lock = threading.Lock()
+
+    def add(self, held: Held, progress: Progress) -> None:
+        with self._lock:
+            self._held[held.operation] = (held, progress)
+
+    def remove(self, held: Held) -> None:
+        with self._lock:
+            self._held.pop(held.operation, None)
+
+    def renew(self, context: RequestContext, attempt: str, *, lease: int) -> int:
+        """Renew the operation ``attempt`` and tell its progress; raise Gone when it is over."""
+        with self._lock:
+            held, progress = self._held[attempt]
+        if not self._glance.registry.operations.renew(context, held, lease=lease, message=progress.message()):
+            raise Gone("the image was deleted, or the task was ended by others")
+        return lease
+
+
+class Operations:
+    """Everything that one process does with operations; ``flows`` do the work of each kind."""
+
+    def __init__(
+        self, glance: Glance, flows: Mapping[OperationKind, Flow], *, lease: int, stopping: Callable[[], bool]
+    ) -> None:
+        self._glance = glance
+        self._flows = flows
+        self._stopping = stopping
+        self._claimed = _Renewals(glance)
+        self._leases = LeaseKeeper(self._claimed, lease)
+
+    def claim(self) -> Claimed | None:
+        """Claim the oldest operation that this process can do; None without one. Raises GlanceError."""
+        hosts = [self._glance.staging.id]
+        if self._glance.work.keeps:
+            hosts.insert(0, self._glance.work.process)
+        for host in hosts:
+            token = str(uuid4())
+            operation = self._glance.registry.operations.claim(
+                system_context(f"req-{uuid4()}"), token, host=host, lease=self._leases.seconds
+            )
+            if operation is not None:
+                return operation, Held(operation.id, token)
+        return None
+
+    def run(self, claimed: Claimed) -> None:
+        """Work on a claimed operation and end it, unless it was ended by others; then all that it did is undone."""
+        operation, held = claimed
+        with working_for(operation.request_id):
+            LOG.info("operation %s (%s) begins, attempt %d", operation.id, operation.kind, operation.attempts)
+            progress = Progress()
+            self._claimed.add(held, progress)
+            context = operation.context()
+            try:
+                with self._leases.keep(context, operation.id) as lease:
+                    failpoint("api.operation.claimed")
+                    self._work(Job(self._glance, operation, held, context, lease, progress, self._stopping))
+            except GlanceError as error:
+                # Nothing is lost: whoever claims it after this lease begins where the registry says it is.
+                LOG.warning("operation %s is left to its lease: %s", operation.id, error.message)
+            finally:
+                self._claimed.remove(held)
+
+    def _work(self, job: Job) -> None:
+        """Run the flow and tell the registry how it ended. Raises GlanceError when the registry does not answer."""
+        operations = self._glance.registry.operations
+        try:
+            message, result = self._flows[job.operation.kind](job)
+        except Stopped:
+            operations.release(job.context, job.held)
+            LOG.info("operation %s is given back: this process ends", job.operation.id)
+        except Exception as error:
+            self._fail(job, error)
+        else:
+            failpoint("api.operation.before-finish")
+            operations.finish(job.context, job.held, success=True, message=message, result=result)
+            self._end(job, "success")
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        if job.lease.lost is not None:
+            LOG.info("operation %s is over: %s", job.operation.id, job.lease.lost.message)
+            self._glance.work.forget(job.operation.id)
+            return
+        if isinstance(error, Unavailable) and not job.is_failure(error):
+            # The same can work later.
+            raise error
+        message = explain(error)
+        if message == DEFECT:
+            LOG.error("operation %s met a defect", job.operation.id, exc_info=error)
+        self._glance.registry.operations.finish(job.context, job.held, success=False, message=message)
+        self._end(job, f"failure: {message}")
+
+    def _end(self, job: Job, how: str) -> None:
+        self._glance.work.forget(job.operation.id)
+        LOG.info("operation %s ends: %s", job.operation.id, how)
+        # What was staged is to be removed now, by the chores.
+        self._glance.work.wake()
+

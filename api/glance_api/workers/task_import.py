@@ -1,0 +1,66 @@
+"""The flow of tasks of type import: a new image from a URL (lifecycle section 6)."""
+
+from contextlib import suppress
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid5
+
+from glance_api.imports.properties import is_property
+from glance_api.imports.sources import web_download
+from glance_api.imports.work import work_folder
+from glance_api.services import images
+from glance_api.services.attempts import Formats
+from glance_api.services.images import NewImage
+from glance_api.workers import staged
+from glance_api.workers.copies import Plan, fill
+from glance_api.workers.image_import import Parts
+from glance_api.workers.job import Job
+from glance_common.errors import Duplicate
+from glance_common.image import Image
+
+ASSUMED = {"disk_format": "qcow2", "container_format": "bare"}
+"""Formats of an image about which the task says nothing."""
+
+
+def import_task(parts: Parts, job: Job) -> tuple[str, dict[str, Any] | None]:
+    """Make an image, fill it, and return message and result of the task. Raises as ``run.Flow``."""
+    image = _image(job)
+    store = job.glance.task_store
+    data = staged.staged_before(job, store)
+    if data is None:
+        uri: str = job.operation.input["import_from"]
+        cap = job.glance.settings.image_size_cap
+        source = web_download.open_source(parts.session, parts.url_filter, uri, cap=cap)
+        data, image = staged.download(job, store, source)
+    with work_folder(store.directory) as folder:
+        asked = _new_image(job)
+        formats = Formats(str(asked.fields["disk_format"]), str(asked.fields["container_format"]))
+        steps = parts.tools.steps(is_admin=job.context.is_admin)
+        ready = staged.prepare(job, image, formats, store.path(data.key), data.size, folder, steps)
+        plan = Plan((job.glance.stores.default.id,), True, 1, ready.size, [partial(staged.open_file, ready.path)])
+        fill(job, ready.image, plan)
+    return "", {"image_id": image.id}
+
+
+def _image(job: Job) -> Image:
+    """Return the image of the task, which the first attempt makes and gives to the operation."""
+    wanted = _new_image(job)
+    # An earlier attempt may have made it.
+    with suppress(Duplicate):
+        images.create(job.glance, job.context, wanted)
+    image_id = str(wanted.fields["id"])
+    store = job.glance.stores.default.id
+    job.glance.registry.operations.attach(job.context, job.held, image_id, stores=[store])
+    return job.glance.registry.images.get(job.context, image_id, locations=True)
+
+
+def _new_image(job: Job) -> NewImage:
+    asked: dict[str, Any] = job.operation.input["image_properties"]
+    fields = {name: value for name, value in asked.items() if not is_property(name) and name != "tags"}
+    # The same for every attempt, so that none makes a second image.
+    made = {"id": str(uuid5(UUID(job.operation.id), "image"))}
+    return NewImage(
+        {**({} if asked else ASSUMED), **fields, **made},
+        {name: value for name, value in asked.items() if is_property(name)},
+        asked.get("tags", ()),
+    )

@@ -1,0 +1,438 @@
+"""Imports from the request to the bytes in the stores, with a real registry and workers in this process."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.api.imports_kit import Node, options, page, wait_for, working
+from tests.support.web import web_server
+
+from glance_common.stores.contract import StoreFull
+
+DATA = b"\x01" + os.urandom(3 * 1024 * 1024)
+
+
+@pytest.fixture(scope="module")
+def web():
+    with web_server() as server:
+        yield server
+
+
+@pytest.fixture
+def node(make_api, tmp_path: Path, web):
+    with working(Node(make_api(**options(tmp_path, web)), tmp_path)) as running:
+        yield running
+
+
+@pytest.fixture
+def make_node(make_api, tmp_path, web):
+    """A function that makes a node with some options changed; its workers do not run yet."""
+    return lambda **changed: Node(make_api(**{**options(tmp_path, web), **changed}), tmp_path)
+
+
+def break_store(node: Node, name: str, error: Exception) -> None:
+    """Let every write into the store fail."""
+
+    def fail(*_args: Any) -> None:
+        raise error
+
+    node.api.glance.stores.get(name).inner.add = fail
+
+
+def test_imp01_imp02_staged_data_are_imported(node):
+    image = node.create()
+    node.stage(image, DATA)
+    staged = node.show(image)
+    assert (staged["status"], staged["size"]) == ("uploading", len(DATA))
+    assert node.files("staging") == [image]
+    assert node.call("GET", f"/v2/images/{image}/file", 204).data == b""
+    node.begin(image, "glance-direct")
+    task = node.finished(image)
+    assert (task["status"], task["message"], task["result"]) == ("success", "", {"image_id": image})
+    assert task["expires_at"] > task["updated_at"]
+    shown = node.show(image)
+    assert shown["status"] == "active"
+    assert shown["checksum"] == hashlib.md5(DATA, usedforsecurity=False).hexdigest()
+    assert shown["os_hash_value"] == hashlib.sha512(DATA).hexdigest()
+    assert (shown["size"], shown["virtual_size"], shown["stores"]) == (len(DATA), len(DATA), "fast")
+    assert "os_glance_import_task" not in shown
+    assert node.data(image) == DATA
+    node.settled()
+
+
+def test_imp03_web_download(node, web):
+    image = node.create()
+    node.begin(image, "web-download", arguments=page(web, DATA))
+    assert node.show(image)["status"] in ("importing", "active")
+    assert node.finished(image)["status"] == "success"
+    assert node.data(image) == DATA
+    node.settled()
+
+
+def test_imp06_all_stores(node, web):
+    image = node.create()
+    node.begin(image, "web-download", arguments=page(web, DATA), all_stores=True)
+    assert node.finished(image)["status"] == "success"
+    shown = node.show(image)
+    assert (shown["stores"], shown["os_glance_importing_to_stores"], shown["os_glance_failed_import"]) == (
+        "fast,slow", "", "",
+    )
+    assert node.files("fast") == node.files("slow") == [image]
+
+
+def test_imp11_stores_at_the_same_time(make_node, web):
+    node = make_node(image_import_opts__max_parallel_stores=2)
+    with working(node):
+        image = node.create()
+        node.begin(image, "web-download", arguments=page(web, DATA), stores=["slow", "fast"])
+        assert node.finished(image)["status"] == "success"
+        assert node.files("fast") == node.files("slow") == [image]
+        assert node.data(image) == DATA
+
+
+@pytest.mark.parametrize("parallel", [1, 2])
+def test_imp06_a_store_that_must_not_fail(make_node, parallel):
+    node = make_node(image_import_opts__max_parallel_stores=parallel)
+    break_store(node, "slow", StoreFull("/secret/path is full"))
+    with working(node):
+        image = node.create()
+        node.stage(image, DATA)
+        node.begin(image, "glance-direct", all_stores=True)
+        task = node.finished(image)
+        assert task["status"] == "failure"
+        assert "slow" in task["message"]
+        assert "secret" not in task["message"]
+        shown = node.show(image)
+        assert (shown["status"], shown["size"], shown["checksum"]) == ("queued", None, None)
+        assert "slow" in shown["os_glance_failed_import"]
+        assert "os_glance_import_task" not in shown
+        node.settled()
+        assert node.files("slow") == []
+
+
+def test_imp06_a_store_that_may_fail(make_node):
+    node = make_node()
+    break_store(node, "slow", StoreFull("full"))
+    with working(node):
+        image = node.create()
+        node.stage(image, DATA)
+        node.begin(image, "glance-direct", stores=["slow", "fast"], all_stores_must_succeed=False)
+        task = node.finished(image)
+        assert task["status"] == "success"
+        assert "slow: there is not enough space" in task["message"]
+        shown = node.show(image)
+        assert (shown["status"], shown["stores"]) == ("active", "fast")
+        assert (shown["os_glance_importing_to_stores"], shown["os_glance_failed_import"]) == ("", "slow")
+        assert node.data(image) == DATA
+
+
+def test_imp04_copy_image(node):
+    image = node.create()
+    node.call("PUT", f"/v2/images/{image}/file", 204, data=DATA, headers={"Content-Type": "application/octet-stream"})
+    node.begin(image, "copy-image", all_stores=True)
+    assert node.finished(image)["status"] == "success"
+    assert node.show(image)["stores"] == "fast,slow"
+    assert (node.folder / "slow" / image).read_bytes() == DATA
+    assert node.files("staging") == []
+
+
+def test_s71_a_damaged_copy_is_not_copied(node):
+    image = node.create()
+    node.call("PUT", f"/v2/images/{image}/file", 204, data=DATA, headers={"Content-Type": "application/octet-stream"})
+    (node.folder / "fast" / image).write_bytes(bytes(len(DATA)))
+    node.begin(image, "copy-image", stores=["slow"])
+    task = node.finished(image)
+    assert task["status"] == "failure"
+    shown = node.show(image)
+    assert (shown["status"], shown["stores"], shown["os_glance_failed_import"]) == ("active", "fast", "slow")
+    assert node.files("slow") == []
+
+
+def test_s71_a_good_copy_is_found_behind_a_damaged_one(make_node, tmp_path):
+    (tmp_path / "third").mkdir()
+    node = make_node(
+        enabled_backends="fast:file,slow:file,third:file", third__filesystem_store_datadir=tmp_path / "third"
+    )
+    with working(node):
+        image = node.create()
+        node.stage(image, DATA)
+        node.begin(image, "glance-direct", stores=["fast", "slow"])
+        assert node.finished(image)["status"] == "success"
+        (tmp_path / "fast" / image).write_bytes(bytes(len(DATA)))
+        node.begin(image, "copy-image", stores=["third"])
+        assert node.finished(image)["status"] == "success"
+        assert (tmp_path / "third" / image).read_bytes() == DATA
+
+
+def test_imp05_glance_download(node, web, make_api, tmp_path):
+    other = "22222222-2222-4222-8222-222222222222"
+    web.pages[f"/v2/images/{other}"] = page_of_document(other)
+    page(web, DATA, f"/v2/images/{other}/file")
+    catalog = f'[{{"type": "image", "endpoints": [{{"region": "north", "publicURL": "{web.url("")}"}}]}}]'
+    image = node.create(disk_format=None, container_format=None)
+    arguments = {"glance_region": "north", "glance_image_id": other}
+    headers = {"X-Auth-Token": "user-token", "X-Service-Catalog": catalog}
+    node.begin(image, "glance-download", arguments=arguments, headers=headers)
+    assert node.finished(image)["status"] == "success"
+    shown = node.show(image)
+    assert (shown["disk_format"], shown["container_format"], shown["os_distro"]) == ("raw", "bare", "ours")
+    assert "secret" not in shown
+    assert node.data(image) == DATA
+    assert {headers["X-Auth-Token"] for _, path, headers in web.seen if other in path} == {"user-token"}
+    assert not node.api.glance.work.keeps
+
+
+def page_of_document(image: str) -> Any:
+    import json
+
+    from tests.support.web import Page
+
+    document = {
+        "id": image, "status": "active", "disk_format": "raw", "container_format": "bare", "size": len(DATA),
+        "os_hash_algo": "sha512", "os_hash_value": hashlib.sha512(DATA).hexdigest(), "os_distro": "ours", "secret": "x",
+    }
+    return Page(json.dumps(document).encode(), headers={"Content-Type": "application/json"})
+
+
+@pytest.mark.parametrize(
+    ("habits", "reason"),
+    [
+        ({"status": 404}, "404"), ({"cut": 1000}, "stopped sending"),
+        ({"status": 302, "headers": {"Location": "http://127.0.0.2/"}}, "not allowed"),
+    ],
+)
+def test_s22_s61_a_source_that_fails(node, web, habits, reason):
+    image = node.create()
+    node.begin(image, "web-download", arguments=page(web, DATA, **habits))
+    task = node.finished(image)
+    assert (task["status"], node.show(image)["status"]) == ("failure", "queued")
+    assert reason in task["message"]
+    node.settled()
+    assert node.files("fast") == []
+
+
+@pytest.mark.parametrize("habits", [{}, {"announce": False}, {"chunked": True}])
+def test_s08_s61_the_cap_holds_for_imports(make_node, web, habits):
+    node = make_node(image_size_cap=1024 * 1024)
+    with working(node):
+        image = node.create()
+        node.begin(image, "web-download", arguments=page(web, DATA, **habits))
+        task = node.finished(image)
+        assert task["status"] == "failure"
+        assert "image_size_cap" in task["message"]
+        assert node.show(image)["status"] == "queued"
+        node.settled()
+        assert node.stage(node.create(), DATA, expected=413).status_code == 413
+        node.settled()
+
+
+def test_s14_s21_s34_unsafe_data_reach_neither_stage_nor_store(node, web, tmp_path):
+    import subprocess
+
+    (tmp_path / "base").write_bytes(bytes(1024 * 1024))
+    evil = tmp_path / "evil.qcow2"
+    subprocess.run(
+        ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(tmp_path / "base"), str(evil)], check=True
+    )
+    for declared in ("qcow2", "raw"):
+        image = node.create(disk_format=declared)
+        assert "not safe" in node.stage(image, evil.read_bytes(), expected=415).text
+        assert node.show(image)["status"] == "queued"
+        node.begin(image, "web-download", arguments=page(web, evil.read_bytes()))
+        assert "not safe" in node.finished(image)["message"]
+        assert node.show(image)["status"] == "queued"
+    node.settled()
+    assert node.files("fast") == []
+
+
+def test_data_of_another_format_are_refused_by_the_import(node):
+    image = node.create(disk_format="qcow2")
+    node.stage(image, DATA)
+    node.begin(image, "glance-direct")
+    task = node.finished(image)
+    assert task["status"] == "failure"
+    assert "qcow2" in task["message"]
+    assert node.show(image)["status"] == "queued"
+    node.settled()
+
+
+def test_a_queued_image_can_be_imported_again_after_a_failure(node, web):
+    image = node.create()
+    node.begin(image, "web-download", arguments=page(web, DATA, status=500))
+    assert node.finished(image)["status"] == "failure"
+    node.begin(image, "web-download", arguments=page(web, DATA))
+    wait_for(lambda: node.show(image)["status"] == "active")
+    assert [task["status"] for task in node.call("GET", f"/v2/images/{image}/tasks", 200).json["tasks"]] == [
+        "failure", "success",
+    ]
+
+
+def test_imp08_plugins(make_node, web, qcow2):
+    node = make_node(
+        image_import_opts__image_import_plugins="[no_op,inject_image_metadata,image_conversion]",
+        image_conversion__output_format="raw",
+        inject_metadata_properties__inject="origin:import",
+        inject_metadata_properties__ignore_user_roles="nobody",
+    )
+    with working(node):
+        image = node.create(disk_format="qcow2")
+        node.begin(image, "web-download", arguments=page(web, qcow2))
+        assert node.finished(image)["status"] == "success"
+        shown = node.show(image)
+        assert (shown["disk_format"], shown["origin"], shown["size"]) == ("raw", "import", 1024 * 1024)
+        assert node.data(image) == bytes(1024 * 1024)
+        node.settled()
+
+
+@pytest.fixture
+def qcow2(tmp_path):
+    import subprocess
+
+    path = tmp_path / "zeros.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(path), "1M"], check=True)
+    return path.read_bytes()
+
+
+class TestTasks:
+    """Tasks of type import (TSK-02)."""
+
+    def new(self, node, web, data: bytes, **properties: Any) -> dict[str, Any]:
+        source = page(web, data)["uri"]
+        task_input = {"import_from": source, "import_from_format": "qcow2", "image_properties": properties}
+        task = node.call("POST", "/v2/tasks", 201, json={"type": "import", "input": task_input}).json
+        path = f"/v2/tasks/{task['id']}"
+        ended = wait_for(
+            lambda: now if (now := node.call("GET", path, 200).json)["status"] in ("success", "failure") else None
+        )
+        return dict(ended)
+
+    def test_tsk02_an_image_is_made(self, node, web, qcow2):
+        task = self.new(node, web, qcow2)
+        assert (task["status"], task["message"]) == ("success", "")
+        image = node.show(task["result"]["image_id"])
+        assert (image["status"], image["disk_format"], image["virtual_size"]) == ("active", "qcow2", 1024 * 1024)
+        assert node.data(image["id"]) == qcow2
+        node.settled()
+
+    def test_tsk02_properties_and_introspection(self, node, web, qcow2):
+        task = self.new(
+            node, web, qcow2, name="mine", disk_format="raw", container_format="bare", colour="red", tags=["t"]
+        )
+        image = node.show(task["result"]["image_id"])
+        assert (image["name"], image["colour"], image["tags"]) == ("mine", "red", ["t"])
+        assert (image["disk_format"], image["virtual_size"]) == ("qcow2", 1024 * 1024)
+
+    def test_tsk02_conversion(self, make_node, web, qcow2):
+        node = make_node(taskflow_executor__conversion_format="raw")
+        with working(node):
+            task = self.new(node, web, qcow2)
+            image = node.show(task["result"]["image_id"])
+            assert (image["disk_format"], image["size"]) == ("raw", 1024 * 1024)
+
+    def test_s12_a_failed_task_leaves_nothing(self, node, web, tmp_path):
+        import subprocess
+
+        (tmp_path / "base").write_bytes(bytes(1024 * 1024))
+        evil = tmp_path / "evil.qcow2"
+        subprocess.run(
+            ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(tmp_path / "base"), str(evil)],
+            check=True,
+        )
+        task = self.new(node, web, evil.read_bytes())
+        assert (task["status"], task["result"]) == ("failure", None)
+        assert "not safe" in task["message"]
+        assert node.call("GET", "/v2/images", 200).json["images"] == []
+        node.settled()
+        assert node.files("fast") == []
+
+    def test_tsk03_tasks_expire(self, make_node, web, qcow2):
+        node = make_node(task__task_time_to_live=0)
+        with working(node):
+            source = page(web, qcow2)["uri"]
+            task_input = {"import_from": source, "import_from_format": "qcow2", "image_properties": {}}
+            node.call("POST", "/v2/tasks", 201, json={"type": "import", "input": task_input})
+            wait_for(lambda: not node.call("GET", "/v2/tasks", 200).json["tasks"])
+            assert len(node.call("GET", "/v2/images", 200).json["images"]) == 1
+
+
+def test_imp13_s78_residue_is_removed_at_start(make_node):
+    node = make_node()
+    kept = node.create()
+    gone = "33333333-3333-4333-8333-333333333333"
+    for name in (kept, gone, f"{gone}.qcow2", "notes.txt", f"{gone}x"):
+        (node.folder / "staging" / name).write_bytes(b"x")
+    (node.folder / "outside").write_bytes(b"x")
+    (node.folder / "staging" / "44444444-4444-4444-8444-444444444444").symlink_to(node.folder / "outside")
+    with working(node):
+        wait_for(lambda: gone not in node.files("staging") and f"{gone}.qcow2" not in node.files("staging"))
+    assert {kept, "notes.txt", f"{gone}x"} <= set(node.files("staging"))
+    assert (node.folder / "outside").exists()
+
+
+def test_s12_s13_a_delete_during_the_import(make_node, web):
+    """The source stalls; the delete ends the operation, and nothing stays anywhere."""
+    import threading
+
+    node = make_node()
+    reading = threading.Event()
+    release = threading.Event()
+    original = node.api.glance.stores.get("fast").inner.add
+
+    def slow_add(key: str, pieces: Any, size: Any) -> Any:
+        def slow() -> Any:
+            for piece in pieces:
+                reading.set()
+                release.wait(20)
+                yield piece
+
+        return original(key, slow(), size)
+
+    node.api.glance.stores.get("fast").inner.add = slow_add
+    with working(node):
+        image = node.create()
+        node.begin(image, "web-download", arguments=page(web, DATA))
+        assert reading.wait(20)
+        node.call("DELETE", f"/v2/images/{image}", 204)
+        node.call("GET", f"/v2/images/{image}", 404)
+        release.set()
+        node.settled()
+        wait_for(lambda: not node.files("fast"))
+
+
+def test_s11_a_staged_image_is_deleted(node):
+    image = node.create()
+    node.stage(image, DATA)
+    node.call("DELETE", f"/v2/images/{image}", 204)
+    node.settled()
+
+
+def test_a_stopped_process_gives_its_work_back(make_node, web):
+    """The first node stops in the middle of the import; a second one does it."""
+    import threading
+
+    first = make_node()
+    reading = threading.Event()
+    original = first.api.glance.stores.get("fast").inner.add
+
+    def endless_add(key: str, pieces: Any, size: Any) -> Any:
+        def endless() -> Any:
+            for piece in pieces:
+                reading.set()
+                wait_for(lambda: first.pool._stop())
+                yield piece
+
+        return original(key, endless(), size)
+
+    first.api.glance.stores.get("fast").inner.add = endless_add
+    with working(first):
+        image = first.create()
+        first.begin(image, "web-download", arguments=page(web, DATA))
+        assert reading.wait(20)
+    assert first.task(image)["status"] == "pending"
+    second = make_node()
+    with working(second):
+        assert second.finished(image)["status"] == "success"
+        assert second.data(image) == DATA
+        second.settled()
