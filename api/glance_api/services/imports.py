@@ -180,6 +180,7 @@ def _create(
             stores=stores,
             allowed=[_NEEDS[wanted.method]],
             image_status=None if is_copy else ImageStatus.IMPORTING,
+            limits=glance.limits.of(image.owner),
         )
     except GlanceError:
         glance.work.forget(operation)
