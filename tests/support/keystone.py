@@ -28,7 +28,7 @@ sqlite_synchronous = false
 
 [token]
 provider = fernet
-expiration = 86400
+expiration = {token_seconds}
 
 [fernet_tokens]
 key_repository = {folder}/fernet-keys
@@ -77,10 +77,11 @@ DEMO_READER = User("demo_reader", "demo", ("reader",))
 
 
 class Keystone:
-    """One Identity service with all its files in ``folder``."""
+    """One Identity service with all its files in ``folder``; its tokens live for ``token_seconds``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, token_seconds: int = 86400) -> None:
         self.folder = folder
+        self._token_seconds = token_seconds
         self.port = processes.free_port()
         self.url = f"http://{processes.LOOPBACK}:{self.port}/v3"
         self.project_ids: dict[str, str] = {}
@@ -184,7 +185,9 @@ class Keystone:
         for name in ("fernet-keys", "credential-keys"):
             (self.folder / name).mkdir(mode=0o700, parents=True)
         base = self.url.removesuffix("/v3")
-        (self.folder / "keystone.conf").write_text(_CONFIGURATION.format(url=base, folder=self.folder))
+        (self.folder / "keystone.conf").write_text(
+            _CONFIGURATION.format(url=base, folder=self.folder, token_seconds=self._token_seconds)
+        )
         owner = [f"--keystone-user={os.geteuid()}", f"--keystone-group={os.getegid()}"]
         urls = [f"--bootstrap-{which}-url={self.url}" for which in ("public", "internal", "admin")]
         for arguments in (
