@@ -18,6 +18,7 @@ from glance_common import log
 from glance_common.body import BYTES_SENT
 from glance_common.context import RequestContext
 from glance_common.errors import BadRequest, GlanceError, RequestIdTooLong
+from glance_common.metrics.catalog import request_done
 
 ACCESS = logging.getLogger("glance_api.access")
 
@@ -29,6 +30,9 @@ CONTEXT = "glance.context"
 
 BYTES_IN = "glance.bytes_in"
 """Key in the environ: bytes of the body that were read, where the Content-Length does not say."""
+
+ROUTE = "glance.route"
+"""Key in the environ: the rule of the route that answers, with its placeholders, once one was found."""
 
 _PRINTABLE = re.compile(r"[!-~]+")
 
@@ -105,8 +109,10 @@ class _Record:
         return _Counted(body, self)
 
     def log(self) -> None:
-        """Write the line."""
+        """Write the line, and count the request."""
         environ = self._environ
+        seconds = time.monotonic() - self._started
+        request_done(environ["REQUEST_METHOD"], environ.get(ROUTE), self._status, seconds)
         context: RequestContext | None = environ.get(CONTEXT)
         ACCESS.info(
             "%s %s %s",
@@ -119,7 +125,7 @@ class _Record:
                 "client": environ.get("REMOTE_ADDR", "-"),
                 "bytes_in": environ.get(BYTES_IN) or environ.get("CONTENT_LENGTH") or 0,
                 "bytes_out": environ.get(BYTES_SENT, self.sent),
-                "ms": round((time.monotonic() - self._started) * 1000, 1),
+                "ms": round(seconds * 1000, 1),
             },
         )
 

@@ -9,9 +9,9 @@ from oslo_config import cfg
 from glance_api import config as api_config
 from glance_api import policy
 from glance_api.auth import choose
-from glance_api.wsgi import app_factory
+from glance_api.wsgi import application
 from glance_common import config, log, server
-from glance_common.server import AppFactory, ServerSettings
+from glance_common.server import Application, ServerSettings
 from glance_common.stores import loader
 
 LOG = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         conf = load(arguments)
         log.setup(conf, PROG)
         problems = warnings(conf)
-        settings, factory = prepare(conf)
+        settings, service = prepare(conf)
     except config.ConfigError as error:
         print(f"{PROG}: {error}", file=sys.stderr)  # noqa: T201 - the log may not be set up yet
         return 1
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         LOG.warning("%s", problem)
     if conf.check_config:
         return 1 if problems else 0
-    server.serve(settings, factory, name=PROG, on_reload=lambda: prepare(load(arguments)))
+    server.serve(settings, service, name=PROG, on_reload=lambda: prepare(load(arguments)))
     return 0
 
 
@@ -47,7 +47,7 @@ def warnings(conf: cfg.ConfigOpts) -> list[str]:
     return config.unknown_names(conf, [*api_config.list_opts(), *loader.store_opts(conf)])
 
 
-def prepare(conf: cfg.ConfigOpts) -> tuple[ServerSettings, AppFactory]:
+def prepare(conf: cfg.ConfigOpts) -> tuple[ServerSettings, Application]:
     """Return how to listen and what to serve. Raises ConfigError for everything that must not start."""
     flavor = choose(conf)
     for line in flavor.warnings():
@@ -56,4 +56,4 @@ def prepare(conf: cfg.ConfigOpts) -> tuple[ServerSettings, AppFactory]:
         LOG.warning("there is no %s: the image schema has no additional properties", conf.schema_image_file)
     settings = ServerSettings.from_conf(conf, default_host=flavor.default_host)
     flavor.check_bind(settings.host, allow_insecure=conf.allow_insecure_bind)
-    return settings, app_factory(conf)
+    return settings, application(conf)

@@ -1,5 +1,6 @@
 """What the service functions work with: built once in each worker process, handed to them by argument."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -38,7 +39,7 @@ class Glance:
     ``protections`` with which properties (None: everybody with all); ``permits`` bounds the transfers, ``leases`` keeps
     those that run alive; ``limits`` says how much each owner may have. ``staging`` is where data wait on this node for
     their import, ``task_store`` where tasks work (often the same); ``url_filter`` says what may be fetched for users,
-    ``work`` reaches the workers of this process.
+    ``work`` reaches the workers of this process. ``is_down`` tells whether the registry was found to be unusable.
     """
 
     settings: Settings
@@ -56,3 +57,4 @@ class Glance:
     task_store: Staging
     url_filter: UrlFilter
     work: WorkSignal
+    is_down: Callable[[], bool] = lambda: False

@@ -203,7 +203,7 @@ def list_opts() -> OptionTable:
     """Return every option of glance-api, except those of single stores (their ids name them) and of libraries."""
     return [
         *config.list_opts(),
-        *server.list_opts(bind_host_default=None, bind_port_default=9292),
+        *server.list_opts(bind_host_default=None, bind_port_default=9292, metrics_default="127.0.0.1:9392"),
         ("DEFAULT", [*API_OPTS, *LOCATION_OPTS, *DATA_OPTS, *NOAUTH_OPTS]),
         ("store_type_location_strategy", STRATEGY_OPTS),
         ("upload", UPLOAD_OPTS),

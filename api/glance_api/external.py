@@ -4,16 +4,17 @@
 
 Each worker process must make its own application, after the fork: a server that loads it once and forks then would
 share connections and lose the background threads. What only our own server does is missing: sockets are not watched for
-slow clients, a stop does not wait for transfers, files are sent by the kernel only where the server has a file wrapper.
+slow clients, a stop does not wait for transfers, files are sent by the kernel only where the server has a file wrapper,
+and no monitor runs beside the workers: no metrics, and ``/healthcheck`` does not know whether the registry works.
 """
 
 import atexit
 import logging
 from wsgiref.types import WSGIApplication
 
+from glance_api import wsgi
 from glance_api.auth import choose
 from glance_api.cli import PROG, load, warnings
-from glance_api.wsgi import app_factory
 from glance_common import log
 from glance_common.config import ConfigError
 from glance_common.server import ServerState
@@ -38,6 +39,6 @@ def application() -> WSGIApplication:
     for line in [*flavor.warnings(), *warnings(conf)]:
         LOG.warning("%s", line)
     state = ServerState()
-    app = app_factory(conf)(state)
+    app = wsgi.application(conf).build(state)
     atexit.register(state.close)
     return app

@@ -9,7 +9,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.exceptions import NotFound as NoSuchPath
 
 from glance_api import faults
-from glance_api.access import CONTEXT, REQUEST_ID
+from glance_api.access import CONTEXT, REQUEST_ID, ROUTE
 from glance_api.auth import identity
 from glance_api.policy.enforcer import rules_asked
 from glance_api.request import glance, refuse_body
@@ -40,6 +40,8 @@ def install(app: Flask) -> None:
 def _begin() -> None:
     """Know the caller before anything else, then refuse what no view should see."""
     rules_asked.set(0)
+    if request.url_rule is not None:
+        request.environ[ROUTE] = request.url_rule.rule
     if not hasattr(_view(), "public"):
         _identify()
     _check_url()

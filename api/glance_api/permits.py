@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 from glance_common.errors import Unavailable
+from glance_common.metrics.catalog import TRANSFERS, TRANSFERS_REFUSED
 
 RETRY_AFTER = 5
 """Seconds after which a client that got no permit is asked to come back."""
@@ -27,12 +28,19 @@ class TransferPermits:
         body is read, so that the client can go to another process.
         """
         if self._stopping():
+            TRANSFERS_REFUSED.labels("stopping").inc()
             raise Unavailable("this server is stopping and takes no new transfers", retry_after=RETRY_AFTER)
         if not self._free.acquire(blocking=False):
+            TRANSFERS_REFUSED.labels("full").inc()
             raise Unavailable(
                 f"all {self.limit} transfers of this server process are taken (max_transfers)", retry_after=RETRY_AFTER
             )
-        return _Once(self._free.release)
+        TRANSFERS.labels("taken").inc()
+        return _Once(self._give_back)
+
+    def _give_back(self) -> None:
+        TRANSFERS.labels("taken").dec()
+        self._free.release()
 
 
 class _Once:

@@ -1,6 +1,6 @@
 """From options to the running application: the one place that chooses the collaborators."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from flask import Flask
 from oslo_config import cfg
@@ -21,10 +21,15 @@ from glance_api.workers.assembly import build_pool
 from glance_common import profiling
 from glance_common.config import read_secrets
 from glance_common.delete_queue import DeletePublisher
+from glance_common.delete_queue.depth import QueueDepth
+from glance_common.messaging.connection import parse_broker
+from glance_common.metrics.catalog import TRANSFERS
+from glance_common.monitor import dependencies
+from glance_common.monitor.monitor import Watched
 from glance_common.notifications import Notifications
 from glance_common.notifications import options as notifications
 from glance_common.registry_client import RegistryClient, connect
-from glance_common.server import AppFactory, ServerState
+from glance_common.server import Application, ServerState
 from glance_common.stores.loader import load_stores
 from glance_common.stores.reserved import load_staging, load_tasks
 from glance_common.url_filter import UrlFilter
@@ -33,22 +38,23 @@ SPARE_THREADS = 4
 """Threads that transfers never take, so that metadata calls are always answered."""
 
 
-def app_factory(conf: cfg.ConfigOpts) -> AppFactory:
-    """Return the function that builds the application in each worker process, after the fork.
+def application(conf: cfg.ConfigOpts) -> Application:
+    """Return what builds the application in each worker process, after the fork, and what is watched.
 
     Raises ConfigError for every setting that would keep a worker from starting: all is built once here and thrown away.
     """
     secrets = read_secrets(conf.registry.context_secret_file)
     layer = choose(conf).layer
-    glance = build(conf, secrets, lambda: False)
+    glance = build(conf, secrets, ServerState())
     create_app(glance, layer, outer(conf))
     build_pool(conf, glance, lambda: False)
     profiling.layer(conf, "api")
 
     def make(state: ServerState) -> Flask:
-        glance = build(conf, secrets, state.stopping.is_set)
+        glance = build(conf, secrets, state)
         glance.deletes.start()
         glance.notifications.start()
+        TRANSFERS.labels("limit").set(glance.permits.limit)
         state.at_stop(glance.registry.close)
         state.at_stop(glance.deletes.stop)
         state.at_stop(glance.notifications.stop)
@@ -58,10 +64,15 @@ def app_factory(conf: cfg.ConfigOpts) -> AppFactory:
         profiled = profiling.layer(conf, "api")
         return create_app(glance, lambda app: profiled(layer(app)), outer(conf))
 
-    return make
+    def watch() -> Watched:
+        registry = connect(conf, secrets)
+        queue = QueueDepth(parse_broker(conf.transport_url))
+        return dependencies.watched(registry, load_stores(conf, registry.stores), queue)
+
+    return Application(make, watch)
 
 
-def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes], stopping: Callable[[], bool]) -> Glance:
+def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes], state: ServerState) -> Glance:
     """Return the collaborators of one process; nothing runs or is connected yet. Raises ConfigError."""
     registry = connect_registry(conf, secrets)
     policy = Enforcer(conf)
@@ -75,13 +86,14 @@ def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes], stopping: Callable[[],
         keys=KeyManager(conf),
         policy=policy,
         protections=properties.load(conf, policy),
-        permits=TransferPermits(conf.max_transfers or max(conf.threads - SPARE_THREADS, 1), stopping),
+        permits=TransferPermits(conf.max_transfers or max(conf.threads - SPARE_THREADS, 1), state.stopping.is_set),
         leases=LeaseKeeper(registry.uploads, conf.upload.lease),
         limits=limits.source(conf),
         staging=staging,
         task_store=load_tasks(conf, registry.stores) or staging,
         url_filter=UrlFilter.from_conf(conf),
         work=WorkSignal(),
+        is_down=state.is_down,
     )
 
 

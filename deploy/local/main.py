@@ -66,7 +66,9 @@ def _run(asked: arguments.Arguments, stopping: Callable[[], bool]) -> int:
     here.make()
     with here.locked():
         ports = services.Ports(
-            api=place.port(asked.api_port, "--api-port"), registry=place.port(asked.registry_port, "--registry-port")
+            api=place.port(asked.api_port, "--api-port"),
+            registry=place.port(asked.registry_port, "--registry-port"),
+            metrics={program: place.port_near(port) for program, port in services.METRICS_PORTS.items()},
         )
         database = PostgresServer(here.database)
         programs = Supervisor(here.logs, _environment(), _say, stopping)
@@ -101,6 +103,8 @@ def _start(here: place.Place, ports: services.Ports, database: PostgresServer, p
     for name, port in (("glance-registry", ports.registry), ("glance-api", ports.api)):
         address = f"http://{processes.LOOPBACK}:{port}/healthcheck"
         _say(f"health: {name} answers {services.status(port, '/healthcheck')} at {address}")
+    for name in services.METRICS_PORTS:
+        _say(f"metrics: {name} at {ports.metrics_url(name)}/metrics, details of its health at /healthcheck there")
 
 
 def _check(url: str, here: place.Place, programs: Supervisor) -> None:

@@ -125,6 +125,11 @@ def choose(asked: Path | None, checkout: Path, account: pwd.struct_passwd | None
     return Place(ROOTS_PLACE / hashlib.sha256(str(checkout).encode()).hexdigest()[:12])
 
 
+def port_near(wanted: int) -> int:
+    """Return ``wanted`` when this port is free, else any free one."""
+    return wanted if processes.port_is_free(wanted) else processes.free_port()
+
+
 def port(asked: int, option: str) -> int:
     """Return the port to use: ``asked``, or a free one for 0. Raises PlaceError when it cannot be had."""
     if asked == 0:

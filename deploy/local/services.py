@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,19 +14,26 @@ from deploy.local.place import Place
 from deploy.local.supervisor import Program
 
 PROGRAMS = Path(sys.executable).parent
+METRICS_PORTS = {"glance-api": 9392, "glance-registry": 9391, "glance-scrubber": 9393}
+"""The defaults of ``metrics_bind``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the two web services listen on the loopback address."""
+    """Where the services listen on the loopback address; ``metrics`` by program."""
 
     api: int
     registry: int
+    metrics: Mapping[str, int]
 
     @property
     def api_url(self) -> str:
         """The address that clients use."""
         return f"http://{processes.LOOPBACK}:{self.api}"
+
+    def metrics_url(self, program: str) -> str:
+        """Return the address of a program's metrics and detailed health."""
+        return f"http://{processes.LOOPBACK}:{self.metrics[program]}"
 
 
 def write_settings(place: Place, ports: Ports, database_url: str) -> None:
@@ -63,6 +71,9 @@ def write_settings(place: Place, ports: Ports, database_url: str) -> None:
         "glance-api": configuration.merged(common, {"DEFAULT": api}),
     }
     for program, options in settings.items():
+        if program in ports.metrics:
+            bind = f"{processes.LOOPBACK}:{ports.metrics[program]}"
+            options = configuration.merged(options, {"DEFAULT": {"metrics_bind": bind}})
         configuration.write(place.settings / program, program, options)
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from oslo_config import cfg
 
 from glance_common import config, log, server
-from glance_common.server import AppFactory, ServerSettings
+from glance_common.server import Application, ServerSettings
 from glance_registry.config import list_opts
-from glance_registry.wsgi import app_factory, check_capacity
+from glance_registry.wsgi import application, check_capacity
 
 LOG = logging.getLogger(__name__)
 PROG = "glance-registry"
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         conf = config.load(PROG, arguments, list_opts())
         log.setup(conf, PROG)
         problems = config.unknown_names(conf, list_opts())
-        settings, factory = prepare(conf)
+        settings, service = prepare(conf)
     except config.ConfigError as error:
         print(f"{PROG}: {error}", file=sys.stderr)  # noqa: T201 - the log may not be set up yet
         return 1
@@ -30,12 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         LOG.warning("%s", problem)
     if conf.check_config:
         return 1 if problems else 0
-    server.serve(settings, factory, name=PROG, on_reload=lambda: prepare(config.load(PROG, arguments, list_opts())))
+    server.serve(settings, service, name=PROG, on_reload=lambda: prepare(config.load(PROG, arguments, list_opts())))
     return 0
 
 
-def prepare(conf: cfg.ConfigOpts) -> tuple[ServerSettings, AppFactory]:
+def prepare(conf: cfg.ConfigOpts) -> tuple[ServerSettings, Application]:
     """Return how to listen and what to serve. Raises ConfigError for everything that must not start."""
-    settings, factory = ServerSettings.from_conf(conf), app_factory(conf)
+    settings, service = ServerSettings.from_conf(conf), application(conf)
     check_capacity(conf)
-    return settings, factory
+    return settings, service

@@ -31,7 +31,8 @@ def list_opts() -> OptionTable:
     """
     return [
         *server.list_opts(
-            bind_host_default="127.0.0.1", bind_port_default=9191, most_workers=8, threads_default=8
+            bind_host_default="127.0.0.1", bind_port_default=9191, metrics_default="127.0.0.1:9391",
+            most_workers=8, threads_default=8
         ),
         *database_opts(),
         ("registry", config.REGISTRY_OPTS),

@@ -58,11 +58,39 @@ def due(
     return [row.id for row in rows], float(max((row.age for row in rows), default=0))
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How the removals get on: rows due now, seconds since the first of them is due, rows given up."""
+
+    due: int
+    oldest: float
+    failed: int
+
+
+MOST_COUNTED = 100_000
+"""Due rows are counted up to here, so that a large backlog does not burden the database more than a small one."""
+
+
+def backlog(connection: sa.Connection) -> Backlog:
+    """Return how many rows are due or given up, for operators."""
+    late = sa.func.extract("epoch", sa.func.now() - sa.func.greatest(locations.c.not_before, locations.c.lease_until))
+    rows = (
+        sa.select(late.label("late"))
+        .join(images, images.c.id == locations.c.image_id)
+        .where(owners.is_due(scrub_time=0))
+        .limit(MOST_COUNTED)
+        .subquery()
+    )
+    count, oldest = connection.execute(sa.select(sa.func.count(), sa.func.max(rows.c.late)).select_from(rows)).one()
+    failed_rows = sa.select(sa.func.count()).where(locations.c.status == LocationStatus.FAILED)
+    return Backlog(count, float(oldest or 0), connection.execute(failed_rows).scalar_one())
+
+
 def claim(connection: sa.Connection, location_id: str, wanted: Claim) -> dict[str, Any]:
     """Give the bytes of a location to ``wanted.token``: the point of no return for restore.
 
     Raises NotFound without such a row, Conflict with ``details["reason"]`` when it is not due, held by another, or
-    not in one of the stores.
+    not in one of the stores. ``was`` in the answer is the location's status before: ``writing`` for a dead upload.
     """
     found = owners.lock_owner(connection, locations.c.id == location_id)
     if found is None:
@@ -76,7 +104,7 @@ def claim(connection: sa.Connection, location_id: str, wanted: Claim) -> dict[st
     else:
         _check_due(connection, location, wanted.scrub_time)
         _take(connection, image, location, held)
-    return owners.deletion_document(location, wanted.token)
+    return owners.deletion_document(location, wanted.token) | {"was": str(location.status)}
 
 
 def _take(connection: sa.Connection, image: sa.Row[Any], location: sa.Row[Any], held: dict[str, Any]) -> None:

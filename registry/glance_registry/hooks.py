@@ -9,6 +9,7 @@ from werkzeug.exceptions import HTTPException
 
 from glance_common import errors, log
 from glance_common.context import HEADER, ContextSigner
+from glance_common.metrics.catalog import request_done
 from glance_registry.db.session import Statistics, statistics
 from glance_registry.views import parsing
 
@@ -86,11 +87,14 @@ def _defect(error: Exception) -> Response:
 
 def _log_request(response: Response) -> Response:
     response.headers[REQUEST_ID] = request_id()
+    seconds = time.perf_counter() - g.started
+    rule = request.url_rule
+    request_done(request.method, None if rule is None else rule.rule, str(response.status_code), seconds)
     if REQUESTS.isEnabledFor(logging.INFO):
         work: Statistics = g.statistics
         REQUESTS.info(
             "%s %s %s %d %.1f ms, %d statements %.1f ms",
             request_id(), request.method, request.path, response.status_code,
-            (time.perf_counter() - g.started) * 1000, work.statements, work.seconds * 1000,
+            seconds * 1000, work.statements, work.seconds * 1000,
         )
     return response

@@ -1,5 +1,7 @@
 """From options to the running registry: the one place that makes the engine."""
 
+from dataclasses import replace
+
 import sqlalchemy as sa
 from flask import Flask
 from oslo_config import cfg
@@ -8,16 +10,21 @@ from glance_common import profiling
 from glance_common.config import ConfigError, read_secrets
 from glance_common.context import ContextSigner
 from glance_common.errors import Unavailable
-from glance_common.server import AppFactory, ServerState
+from glance_common.metrics.catalog import CONNECTIONS
+from glance_common.monitor.monitor import Watched
+from glance_common.server import Application, ServerState
+from glance_registry import monitoring
 from glance_registry.app import create_app
 from glance_registry.db.session import EngineSettings, make_engine, reading
 
 SPARE_CONNECTIONS = 3
 """Connections that PostgreSQL keeps for administrators by default."""
+MONITOR_CONNECTIONS = 2
+"""Connections of the process that watches the database."""
 
 
-def app_factory(conf: cfg.ConfigOpts) -> AppFactory:
-    """Return the function that builds the application in each worker process. Raises ConfigError."""
+def application(conf: cfg.ConfigOpts) -> Application:
+    """Return what builds the application in each worker process, and what is watched. Raises ConfigError."""
     secrets = read_secrets(conf.registry.context_secret_file)
     url = database_url(conf)
     settings = engine_settings(conf)
@@ -25,12 +32,16 @@ def app_factory(conf: cfg.ConfigOpts) -> AppFactory:
 
     def make(state: ServerState) -> Flask:
         engine = make_engine(url, settings)
+        CONNECTIONS.labels("limit").set(settings.pool_size)
         state.at_stop(engine.dispose)
         app = create_app(engine, ContextSigner(secrets))
         app.wsgi_app = profiling.layer(conf, "registry")(app.wsgi_app)  # type: ignore[method-assign]  # as Flask documents it
         return app
 
-    return make
+    def watch() -> Watched:
+        return monitoring.watched(make_engine(url, replace(settings, pool_size=MONITOR_CONNECTIONS)))
+
+    return Application(make, watch)
 
 
 def database_url(conf: cfg.ConfigOpts) -> str:
@@ -59,7 +70,7 @@ def check_capacity(conf: cfg.ConfigOpts) -> None:
 
     A database that does not answer yet is no reason not to start.
     """
-    wanted = max(conf.workers, 1) * conf.threads
+    wanted = max(conf.workers, 1) * conf.threads + MONITOR_CONNECTIONS
     engine = make_engine(database_url(conf), engine_settings(conf))
     try:
         with reading(engine) as connection:
@@ -71,6 +82,6 @@ def check_capacity(conf: cfg.ConfigOpts) -> None:
     if wanted > limit - SPARE_CONNECTIONS:
         raise ConfigError(
             "DEFAULT", "threads", conf.threads,
-            f"workers x threads is {wanted}, but the database allows {limit} connections (max_connections), "
-            f"{SPARE_CONNECTIONS} of them for administrators",
+            f"workers x threads + {MONITOR_CONNECTIONS} is {wanted}, but the database allows {limit} connections "
+            f"(max_connections), {SPARE_CONNECTIONS} of them for administrators",
         )

@@ -4,7 +4,10 @@ from oslo_config import cfg
 
 from glance_common import config
 from glance_common.config import OptionTable
+from glance_common.monitor.exporter import metrics_opt
 from glance_common.stores import loader
+
+METRICS_OPTS: list[cfg.Opt] = [metrics_opt("127.0.0.1:9393")]
 
 DAEMON_OPTS: list[cfg.Opt] = [
     cfg.BoolOpt("daemon", short="D", default=False, help="Keep running; otherwise make one pass and exit."),
@@ -42,7 +45,7 @@ def list_opts() -> OptionTable:
     """Return every option of glance-scrubber's file, except those of single stores (their ids name them)."""
     return [
         *config.list_opts(),
-        ("DEFAULT", [*DAEMON_OPTS, *SWEEP_OPTS]),
+        ("DEFAULT", [*DAEMON_OPTS, *SWEEP_OPTS, *METRICS_OPTS]),
         ("scrubber", SCRUBBER_OPTS),
         *loader.list_opts(),
     ]

@@ -5,24 +5,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
-from typing import Protocol
 
 from glance_common.context import RequestContext
 from glance_common.errors import GlanceError, Gone
 from glance_common.image import Deletion
+from glance_common.registry_client.deletions import DeletionsClient
 
 LOG = logging.getLogger(__name__)
 
 
-class Renewals(Protocol):
-    """The registry call that a lease needs."""
-
-    def renew(self, context: RequestContext, location: str, token: str, *, lease: int) -> int:
-        """Hold the claim for ``lease`` seconds from now; raise Gone when it is over or another's."""
-
-
 @contextmanager
-def renewed(renewals: Renewals, context: RequestContext, deletion: Deletion, lease: int) -> Iterator[None]:
+def renewed(deletions: DeletionsClient, context: RequestContext, deletion: Deletion, lease: int) -> Iterator[None]:
     """Renew the claim three times within its ``lease`` seconds, as long as the block runs.
 
     A lease lost nevertheless is no reason to stop: whoever claims the row then removes the same bytes.
@@ -32,7 +25,7 @@ def renewed(renewals: Renewals, context: RequestContext, deletion: Deletion, lea
     def run() -> None:
         while not over.wait(lease / 3):
             try:
-                renewals.renew(context, deletion.location, deletion.token, lease=lease)
+                deletions.renew(context, deletion.location, deletion.token, lease=lease)
             except Gone:
                 if not over.is_set():
                     LOG.warning("the claim on location %s ran out before the removal ended", deletion.location)

@@ -11,14 +11,20 @@ from oslo_config import cfg
 
 from glance_common import config, log
 from glance_common.context import system_context
+from glance_common.delete_queue.depth import QueueDepth
 from glance_common.errors import GlanceError
 from glance_common.messaging.connection import BROKER_ERRORS, Broker, describe, parse_broker
+from glance_common.metrics.catalog import REGISTRY
+from glance_common.monitor import dependencies
+from glance_common.monitor.exporter import parse_address
+from glance_common.monitor.monitor import Monitor
+from glance_common.notify import Notifier
 from glance_common.registry_client import RegistryClient, connect
 from glance_common.stores import loader
 from glance_scrubber.config import COMMAND_OPTS, list_opts
 from glance_scrubber.consumer import QueueConsumer, drain
 from glance_scrubber.scrub import Scrubber, ScrubSettings
-from glance_scrubber.signals import notify_ready, stopping
+from glance_scrubber.signals import stopping
 from glance_scrubber.sweep import Sweep
 
 LOG = logging.getLogger(__name__)
@@ -42,9 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         problems = config.unknown_names(conf, [*list_opts(), *loader.store_opts(conf)])
         for problem in problems:
             LOG.warning("%s", problem)
+        watching = monitor(conf, parts)
         if conf.check_config:
             return 1 if problems else 0
-        return run(parts, conf.wakeup_time) if conf.daemon else one_pass(parts)
+        return run(parts, watching, conf.wakeup_time) if conf.daemon else one_pass(parts)
     except (config.ConfigError, GlanceError) as error:
         print(f"ERROR: {error}", file=sys.stderr)  # noqa: T201 - the tool's answer to whoever called it
         LOG.debug("%s", error)
@@ -80,7 +87,14 @@ def build(conf: cfg.ConfigOpts, registry: RegistryClient) -> Parts:
     return Parts(parse_broker(conf.transport_url), registry, scrubber, stop)
 
 
-def run(parts: Parts, wakeup_time: float) -> int:
+def monitor(conf: cfg.ConfigOpts, parts: Parts) -> Monitor:
+    """Return what watches and reports beside the work. Raises ConfigError."""
+    # A connection of its own: a call that hangs keeps none of the work's.
+    watched = dependencies.watched(connect_registry(conf), parts.scrubber.stores, QueueDepth(parts.broker))
+    return Monitor(watched, parse_address(conf.metrics_bind), REGISTRY)
+
+
+def run(parts: Parts, watching: Monitor, wakeup_time: float) -> int:
     """Consume and sweep until a signal comes; what is being removed then is finished first."""
     with stopping(parts.stop):
         consumer = QueueConsumer(parts.broker, parts.scrubber, parts.stop)
@@ -90,10 +104,12 @@ def run(parts: Parts, wakeup_time: float) -> int:
         threads.append(threading.Thread(target=sweep.run, args=(wakeup_time,), name="sweep"))
         for thread in threads:
             thread.start()
-        notify_ready()
+        watching.start()
+        Notifier().send("READY=1")
         LOG.info("started; stores: %s; delete queue: %s", ", ".join(parts.scrubber.stores.ids), parts.broker.name)
         for thread in threads:
             thread.join()
+    watching.stop()
     LOG.info("stopped")
     return 0
 

@@ -8,9 +8,8 @@ as removed.
 import logging
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Protocol
 from uuid import uuid4
 
 from glance_common.context import RequestContext, system_context
@@ -18,48 +17,15 @@ from glance_common.errors import GlanceError, Gone
 from glance_common.failpoints import failpoint
 from glance_common.image import Deletion
 from glance_common.log import working_for
+from glance_common.metrics.catalog import REMOVALS
+from glance_common.registry_client.deletions import DeletionsClient
 from glance_common.status import LocationStatus
-from glance_common.stores.contract import Store
+from glance_common.stores.loader import Stores
 from glance_scrubber import outcomes
-from glance_scrubber.lease import Renewals, renewed
+from glance_scrubber.lease import renewed
 from glance_scrubber.outcomes import Outcome, Verdict
 
 LOG = logging.getLogger(__name__)
-
-
-class Deletions(Renewals, Protocol):
-    """The registry calls for one location; all may be repeated with the same token."""
-
-    def claim(
-        self,
-        context: RequestContext,
-        location: str,
-        token: str,
-        *,
-        lease: int,
-        stores: Sequence[str] | None = None,
-        scrub_time: float = 0,
-    ) -> Deletion | None:
-        """Claim the bytes, or return None when they are not to be had."""
-
-    def done(self, context: RequestContext, location: str, token: str) -> bool:
-        """Say that the bytes are gone; return whether the image is deleted with them. Raises Gone."""
-
-    def retry(
-        self, context: RequestContext, location: str, token: str, *, error: str, delay: float, max_attempts: int
-    ) -> LocationStatus:
-        """Give the claim back after a failure and return the row's status. Raises Gone."""
-
-
-class Shelf(Protocol):
-    """The configured stores."""
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """The ids of all of them."""
-
-    def get(self, store: str) -> Store:
-        """Return the store with the id. Raises UnknownStore."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +55,9 @@ class Scrubber:
     Begins nothing new once ``stop`` is set, also for those that have waited for their turn.
     """
 
-    def __init__(self, deletions: Deletions, stores: Shelf, settings: ScrubSettings, stop: threading.Event) -> None:
+    def __init__(
+        self, deletions: DeletionsClient, stores: Stores, settings: ScrubSettings, stop: threading.Event
+    ) -> None:
         self.settings = settings
         self.stores = stores
         self._stop = stop
@@ -128,6 +96,7 @@ class Scrubber:
         verdict = outcomes.judge(error, deletion.attempts, self.settings.max_attempts)
         outcome = self._record(context, deletion, verdict)
         failpoint("scrubber.done.after")
+        REMOVALS.labels(deletion.store, outcome.name.lower()).inc()
         _log(deletion, outcome, verdict, time.monotonic() - started)
         return Result(outcome, deletion.store if verdict.store_down else None)
 

@@ -1,15 +1,11 @@
-"""The two words that systemd and an operator have with a daemon: stop, and I am ready."""
+"""How a daemon hears that it should stop."""
 
-import logging
-import os
 import signal
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-LOG = logging.getLogger(__name__)
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -36,18 +32,3 @@ def stopping(stop: threading.Event) -> Iterator[None]:
     finally:
         restore()
 
-
-def notify_ready() -> None:
-    """Tell systemd that the daemon works (``Type=notify``); without systemd do nothing."""
-    address = os.environ.pop("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    if address.startswith("@"):
-        address = "\0" + address[1:]
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-            sock.connect(address)
-            sock.send(b"READY=1")
-    except OSError as error:
-        # A supervisor that does not listen is no reason to stop.
-        LOG.warning("systemd cannot be notified: %s", error)

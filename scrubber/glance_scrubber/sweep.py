@@ -7,14 +7,15 @@ import logging
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
 from uuid import uuid4
 
-from glance_common.context import RequestContext, system_context
+from glance_common.context import system_context
 from glance_common.errors import GlanceError
 from glance_common.image import Due
 from glance_common.log import working_for
 from glance_common.messaging.connection import Backoff
+from glance_common.metrics.catalog import LAST_SWEEP, SWEEPS
+from glance_common.registry_client.deletions import DeletionsClient
 from glance_scrubber.outcomes import Outcome
 from glance_scrubber.scrub import Scrubber
 
@@ -22,19 +23,10 @@ LOG = logging.getLogger(__name__)
 PAGE = 100
 
 
-class DueRows(Protocol):
-    """The registry call that finds work."""
-
-    def due(
-        self, context: RequestContext, *, limit: int, stores: list[str] | None = None, scrub_time: float = 0
-    ) -> Due:
-        """Return at most ``limit`` locations that a claim would get now, oldest first."""
-
-
 class Sweep:
     """Works what is due in the table, ``pool_size`` locations at the same time."""
 
-    def __init__(self, rows: DueRows, scrubber: Scrubber, stop: threading.Event) -> None:
+    def __init__(self, rows: DeletionsClient, scrubber: Scrubber, stop: threading.Event) -> None:
         self._rows = rows
         self._scrubber = scrubber
         self._stop = stop
@@ -62,12 +54,19 @@ class Sweep:
         A store that is down is left out of the rest of the pass, so that it holds up no other. Raises GlanceError when
         the registry cannot be asked.
         """
-        with working_for(f"req-{uuid4()}"):
-            return _Pass(self._rows, self._scrubber, self._stop).work()
+        outcome = "failed"
+        try:
+            with working_for(f"req-{uuid4()}"):
+                ended = _Pass(self._rows, self._scrubber, self._stop).work()
+            outcome = "ok"
+        finally:
+            SWEEPS.labels(outcome).inc()
+            LAST_SWEEP.labels(outcome).set_to_current_time()
+        return ended
 
 
 class _Pass:
-    def __init__(self, rows: DueRows, scrubber: Scrubber, stop: threading.Event) -> None:
+    def __init__(self, rows: DeletionsClient, scrubber: Scrubber, stop: threading.Event) -> None:
         self._rows = rows
         self._scrubber = scrubber
         self._stop = stop

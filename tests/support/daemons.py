@@ -17,11 +17,20 @@ from deploy.local import configuration, processes
 from deploy.local.configuration import Options
 from deploy.local.readiness import ReadySocket
 
+from glance_common.server import companion
+
 PROGRAMS = Path(sys.executable).parent
 _NONE: Options = MappingProxyType({})
 
 # More than the 30 s that a daemon gives its transfers and the 10 s that it takes to abort them.
 _STOP_SECONDS = 60
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 class Daemon:
@@ -33,6 +42,7 @@ class Daemon:
         self.failpoints = folder / "failpoints"
         self.log = folder / f"{program}.log"
         self.output = folder / "output.log"
+        self.metrics_port = processes.free_port()
         self._arguments = [*arguments, "--config-dir", str(folder / "etc")]
         self._process: subprocess.Popen[bytes] | None = None
         self._word: ReadySocket | None = None
@@ -41,7 +51,8 @@ class Daemon:
 
     def configure(self, options: Options) -> None:
         """Write the configuration anew; the daemon reads it when it starts and on hang_up()."""
-        self.options = configuration.merged({"DEFAULT": {"log_file": self.log}}, options)
+        own = {"log_file": self.log, "metrics_bind": f"{processes.LOOPBACK}:{self.metrics_port}"}
+        self.options = configuration.merged({"DEFAULT": own}, options)
         configuration.write(self.folder / "etc", self.program, self.options)
         self.failpoints.mkdir(exist_ok=True)
 
@@ -57,8 +68,12 @@ class Daemon:
         return self._process is not None and self._process.poll() is None
 
     def workers(self) -> list[int]:
-        """Return the process ids of the workers."""
-        return processes.children_of(self.pid)
+        """Return the process ids of the workers, without the monitor beside them."""
+        return [pid for pid in processes.children_of(self.pid) if pid not in self.monitors()]
+
+    def monitors(self) -> list[int]:
+        """Return the process ids of the children that watch: one, for a moment none or, after a reload, two."""
+        return [pid for pid in processes.children_of(self.pid) if _name(pid) == companion.NAME]
 
     def start(self) -> None:
         """Start the process without waiting for it; see wait_ready()."""

@@ -12,8 +12,17 @@ from pathlib import Path
 
 import psutil
 
+from glance_common.server import companion
+
 PROGRAM = Path(__file__).with_name("server_program.py")
 QUICK = {"client_timeout": 2, "stop_timeout": 1, "graceful_timeout": 20, "abort_grace": 3, "bind_patience": 1}
+
+
+def _name(process):
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return None
 
 
 def free_port():
@@ -77,7 +86,8 @@ class Server:
         return self.events(name)[count - 1]
 
     def workers(self):
-        return [child.pid for child in psutil.Process(self.process.pid).children()]
+        children = psutil.Process(self.process.pid).children()
+        return [child.pid for child in children if _name(child) != companion.NAME]
 
     def signal(self, sig):
         os.kill(self.process.pid, sig)

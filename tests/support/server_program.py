@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 
 from glance_common.body import ClientGone, read_pieces
 from glance_common.config import ConfigError
+from glance_common.server import Application as Service
 from glance_common.server import ServerSettings, serve
 from glance_common.server.settings import tls_context
 
@@ -123,7 +124,7 @@ def load():
         state.at_stop(lambda: note("stopped"))
         return Application(state, config)
 
-    return settings, factory
+    return settings, Service(factory)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from wsgiref.types import WSGIEnvironment
 
 from flask import Blueprint, Response, request
 
@@ -15,7 +16,7 @@ from glance_api.streams import ByteRange, DamagedData, decimal, parse_content_ra
 from glance_api.v2.operations import BINARY, Parameter, operation
 from glance_common.body import BYTES_SENT, ClientDisconnected, ClientTooSlow, read_pieces
 from glance_common.errors import BadRequest, RequestTimeout, UnsupportedMediaType
-from glance_common.stores.contract import Blob
+from glance_common.metrics.catalog import STORE_BYTES
 
 LOG = logging.getLogger(__name__)
 
@@ -156,7 +157,7 @@ def _sendable(opened: Download, end: Callable[[], None]) -> Iterable[bytes]:
     wrapper = request.environ.get("wsgi.file_wrapper")
     descriptor = opened.blob.fileno()
     if wrapper is not None and descriptor is not None:
-        wrapped: Iterable[bytes] = wrapper(LocalFile(opened.blob, descriptor, end))
+        wrapped: Iterable[bytes] = wrapper(LocalFile(opened, descriptor, end, request.environ))
         return wrapped
     return Pieces(opened, end)
 
@@ -164,11 +165,15 @@ def _sendable(opened: Download, end: Callable[[], None]) -> Iterable[bytes]:
 class LocalFile:
     """A blob in a local file, as the server's file wrapper wants it."""
 
-    def __init__(self, blob: Blob, descriptor: int, end: Callable[[], None]) -> None:
-        self._blob = blob
+    def __init__(
+        self, opened: Download, descriptor: int, end: Callable[[], None], environ: WSGIEnvironment
+    ) -> None:
+        self._opened = opened
         self._descriptor = descriptor
         self._end = end
-        self._rest = iter(blob)
+        self._environ = environ
+        self._rest = iter(opened.blob)
+        self._is_read = False
 
     def fileno(self) -> int:
         """Return the descriptor, positioned at the first byte to send."""
@@ -176,12 +181,16 @@ class LocalFile:
 
     def read(self, _size: int) -> bytes:
         """Return the next piece, for servers that do not send by descriptor; empty at the end."""
+        self._is_read = True
         return next(self._rest, b"")
 
     def close(self) -> None:
         """Close the file and end the transfer."""
-        self._blob.close()
+        self._opened.blob.close()
         self._end()
+        if not self._is_read:
+            # The kernel sent the file past us; only the server knows how much of it.
+            STORE_BYTES.labels(self._opened.store, "out").inc(self._environ.get(BYTES_SENT, 0))
 
 
 class Pieces:

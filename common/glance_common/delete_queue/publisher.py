@@ -19,7 +19,9 @@ class DeletePublisher:
         """Read the option ``transport_url``; raises ConfigError."""
         broker = parse_broker(transport_url)
         limits = Limits(messages=limit, age=max_age)
-        self._outbox = Outbox(f"the delete queue at {broker.name}", lambda: connected(broker), limits)
+        self._outbox = Outbox(
+            f"the delete queue at {broker.name}", lambda: connected(broker), limits, queue="delete"
+        )
 
     @property
     def dropped(self) -> int:

@@ -14,6 +14,7 @@ from kombu.messaging import Producer
 
 from glance_common.log import working_for
 from glance_common.messaging.connection import BROKER_ERRORS, Backoff, describe
+from glance_common.metrics.catalog import OUTBOX, OUTBOX_DROPPED
 
 LOG = logging.getLogger(__name__)
 
@@ -57,11 +58,15 @@ class _Waiting:
 class Outbox:
     """The sending end towards one broker, one in each process. Start it after the fork: threads do not survive one.
 
-    ``connect`` gives a connection on which everything that is published to exists; ``name`` is for the log.
+    ``connect`` gives a connection on which everything that is published to exists; ``name`` is for the log, ``queue``
+    for the metrics.
     """
 
-    def __init__(self, name: str, connect: Callable[[], AbstractContextManager[Connection]], limits: Limits) -> None:
+    def __init__(
+        self, name: str, connect: Callable[[], AbstractContextManager[Connection]], limits: Limits, *, queue: str
+    ) -> None:
         self._name = name
+        self._queue = queue
         self._connect = connect
         self._limits = limits
         self._waiting: deque[_Waiting] = deque()
@@ -86,6 +91,7 @@ class Outbox:
                 self._count_dropped(f"{message.about} has more than {MAX_BODY} bytes")
                 return
             self._waiting.append(_Waiting(message))
+            OUTBOX.labels(self._queue).inc()
             self._bytes += len(message.body)
             while len(self._waiting) > self._limits.messages or self._bytes > self._limits.bytes:
                 self._drop_oldest("too many wait for the broker")
@@ -154,6 +160,7 @@ class Outbox:
                 self._drop_oldest(f"{waiting.failures} tries failed")
 
     def _take_oldest(self) -> None:
+        OUTBOX.labels(self._queue).dec()
         self._bytes -= len(self._waiting.popleft().message.body)
 
     def _drop_oldest(self, reason: str) -> None:
@@ -166,6 +173,7 @@ class Outbox:
             LOG.warning("messages for %s are dropped: %s", self._name, reason)
         self._told_dropping = True
         self.dropped += 1
+        OUTBOX_DROPPED.labels(self._queue).inc()
 
     def _is_stopping(self) -> bool:
         return self._stop_at is not None

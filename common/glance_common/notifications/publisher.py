@@ -56,6 +56,7 @@ class Notifications:
             f"notifications to {broker.name}",
             lambda: connected(broker, settings.topology, keys),
             limits or Limits(tries=tries),
+            queue="notifications",
         )
 
     @property

@@ -19,6 +19,7 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from glance_common import errors
 from glance_common.context import HEADER, ContextSigner, RequestContext
+from glance_common.metrics.catalog import REGISTRY_CALLS
 
 LOG = logging.getLogger(__name__)
 
@@ -26,6 +27,9 @@ REQUEST_ID = "X-Openstack-Request-ID"
 _NO_ANSWER = "the registry does not answer"
 _PAUSES = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds before each repetition. The first is at once: mostly a kept connection that the other side just closed."""
+
+_OUTCOMES = {500: "error", 503: "unavailable"}
+"""How a call ended, for the metrics, by the code of its error; any other code is a refusal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,21 @@ class RegistryHttp:
                 raise errors.OutcomeUnknown(f"{_NO_ANSWER}: {method} {path} may or may not have happened") from error
         raise AssertionError("the last try returns or raises")
 
+    def check(self) -> None:
+        """Raise Unavailable with the reason when the registry does not answer, or cannot work itself. Asks once."""
+        try:
+            response = self.session.get(
+                f"{self._base_url}/healthcheck",
+                timeout=(self._timeouts.connect, self._timeouts.read),
+                verify=self._tls.verify,
+                cert=self._tls.cert,
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            raise errors.Unavailable(_NO_ANSWER) from error
+        if not response.ok:
+            raise errors.Unavailable(f"the registry answers {response.status_code}: {response.text[:200]}")
+
     def close(self) -> None:
         """Close the kept connections."""
         self.session.close()
@@ -108,6 +127,21 @@ class RegistryHttp:
     def _once(self, context: RequestContext, method: str, target: str, data: bytes | None) -> dict[str, Any]:
         """Ask once. OutcomeUnknown means: sent, but no clear answer; Unavailable: not done for sure."""
         request = self._prepare(context, method, target, data)
+        started, outcome = time.perf_counter(), "error"
+        try:
+            answer = self._ask(request)
+            outcome = "ok"
+            return answer
+        except errors.OutcomeUnknown:
+            outcome = "unknown"
+            raise
+        except errors.GlanceError as error:
+            outcome = _OUTCOMES.get(error.code, "refused")
+            raise
+        finally:
+            REGISTRY_CALLS.labels(method, outcome).observe(time.perf_counter() - started)
+
+    def _ask(self, request: requests.PreparedRequest) -> dict[str, Any]:
         try:
             response = self.session.send(
                 request,
@@ -118,7 +152,7 @@ class RegistryHttp:
             )
         except requests.RequestException as error:
             raise (errors.Unavailable if _never_sent(error) else errors.OutcomeUnknown)(_NO_ANSWER) from error
-        return _read(response, is_write=method != "GET")
+        return _read(response, is_write=request.method != "GET")
 
     def _prepare(
         self, context: RequestContext, method: str, target: str, data: bytes | None

@@ -1,16 +1,17 @@
 """How glance-api and glance-registry serve HTTP: gunicorn with limits on what a client may keep busy.
 
-    settings, factory = load()
-    serve(settings, factory, name="glance-api", on_reload=load)
+    settings, application = load()
+    serve(settings, application, name="glance-api", on_reload=load)
 
-``factory(state)`` builds the WSGI application in each worker process, after the fork: threads, sockets and connection
-pools belong there. ``on_reload`` reads the configuration again after HUP and returns the same pair; when it raises, the
-running configuration stays.
+``application.build(state)`` makes the WSGI application in each worker process, after the fork: threads, sockets and
+connection pools belong there. ``application.watch()`` says in the monitor process what the service depends on.
+``on_reload`` reads the configuration again after HUP and returns the same pair; when it raises, the running
+configuration stays.
 """
 
 from glance_common.server.floor import RateFloor
-from glance_common.server.master import AppFactory, Reload, serve
+from glance_common.server.master import Application, Reload, serve
 from glance_common.server.settings import ServerSettings, list_opts
 from glance_common.server.state import ServerState
 
-__all__ = ["AppFactory", "RateFloor", "Reload", "ServerSettings", "ServerState", "list_opts", "serve"]
+__all__ = ["Application", "RateFloor", "Reload", "ServerSettings", "ServerState", "list_opts", "serve"]

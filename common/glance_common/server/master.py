@@ -5,11 +5,10 @@ import logging
 import os
 import resource
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
 from wsgiref.types import WSGIApplication
 
@@ -19,6 +18,10 @@ from gunicorn.errors import HaltServer
 from gunicorn.glogging import Logger
 from gunicorn.sock import TCP6Socket, TCPSocket
 
+from glance_common.metrics.shared import SharedNumbers
+from glance_common.monitor.monitor import Watched
+from glance_common.notify import Notifier
+from glance_common.server.companion import Companion, Verdict
 from glance_common.server.settings import UMASK, ServerSettings
 from glance_common.server.state import ServerState
 from glance_common.server.worker import IDLE_SECONDS, TransferWorker
@@ -26,7 +29,20 @@ from glance_common.server.worker import IDLE_SECONDS, TransferWorker
 log = logging.getLogger(__name__)
 
 AppFactory = Callable[[ServerState], WSGIApplication]
-Reload = Callable[[], tuple[ServerSettings, AppFactory]]
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """What a service consists of: ``build`` makes its WSGI application in each worker, after the fork.
+
+    ``watch`` says in the monitor process what the service depends on.
+    """
+
+    build: AppFactory
+    watch: Callable[[], Watched] = lambda: Watched(probes=())
+
+
+Reload = Callable[[], tuple[ServerSettings, Application]]
 
 HEARTBEAT_SECONDS = 120
 """A worker whose main loop does not turn for so long is killed. Requests run in threads and may take any time."""
@@ -38,12 +54,17 @@ RESPAWN_LIMIT = 30.0
 
 @dataclass(slots=True)
 class Service:
-    """What the master runs; gunicorn knows it as the application. A reload replaces settings and factory together."""
+    """What the master runs; gunicorn knows it as the application. A reload replaces settings and code together.
+
+    ``numbers`` is None when there is no place for shared metrics.
+    """
 
     name: str
     settings: ServerSettings
-    factory: AppFactory
+    application: Application
     cfg: Config
+    numbers: SharedNumbers | None = None
+    verdict: Verdict = field(default_factory=Verdict)
 
 
 class RootLogger(Logger):
@@ -55,26 +76,6 @@ class RootLogger(Logger):
         self._access_log_enabled = False
         self.error_log.propagate = True
         self.error_log.setLevel(logging.NOTSET)
-
-
-class Notifier:
-    """Tells systemd about the service's state; does nothing when systemd did not ask for it."""
-
-    def __init__(self) -> None:
-        # Taken out of the environment: workers and their children have nothing to tell.
-        address = os.environ.pop("NOTIFY_SOCKET", "")
-        self._address = "\0" + address[1:] if address.startswith("@") else address
-
-    def send(self, *lines: str) -> None:
-        """Send one message; a supervisor that does not listen is no reason to stop."""
-        if not self._address:
-            return
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-                sock.connect(self._address)
-                sock.sendall("\n".join(lines).encode())
-        except OSError as error:
-            log.warning("systemd cannot be notified: %s", error)
 
 
 class Master(Arbiter):
@@ -89,7 +90,8 @@ class Master(Arbiter):
         self._service = service
         self._on_reload = on_reload
         self._notifier = Notifier()
-        self._previous: tuple[ServerSettings, AppFactory] | None = None
+        self._companion = Companion(service.verdict, service.numbers, self.LISTENERS)
+        self._previous: tuple[ServerSettings, Application] | None = None
         self._newest = self._generation = 1
         self._serving = 0
         self._interrupts = 0
@@ -120,6 +122,8 @@ class Master(Arbiter):
         for worker in tuple(self.WORKERS.values()):
             if worker.kill_at is not None and time.monotonic() >= worker.kill_at:
                 self.kill_worker(worker.pid, signal.SIGKILL)
+        if self._serving:
+            self._companion.keep(self._service.application.watch, self._service.settings.metrics)
 
     def wait_for_signals(self, timeout: float = 1.0) -> list[int]:
         """Wait for signals, shortly while workers are starting."""
@@ -130,6 +134,7 @@ class Master(Arbiter):
         """All workers of the newest generation serve: let the others finish."""
         self._serving = self._generation
         self._previous = None
+        self._companion.renew()
         for worker in tuple(self.WORKERS.values()):
             if worker.generation != self._generation:
                 self._retire(worker)
@@ -173,9 +178,9 @@ class Master(Arbiter):
         if self._previous is not None:
             self._roll_back()
         self._notifier.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        running = (self._service.settings, self._service.factory)
+        running = (self._service.settings, self._service.application)
         try:
-            settings, factory = self._on_reload() if self._on_reload is not None else running
+            settings, application = self._on_reload() if self._on_reload is not None else running
         except Exception as error:
             self.log.error("Reload refused: %s; the running configuration stays", error)
             self._notifier.send("READY=1")
@@ -183,7 +188,7 @@ class Master(Arbiter):
         if (settings.host, settings.port, settings.backlog) != (running[0].host, running[0].port, running[0].backlog):
             self.log.warning("bind_host, bind_port and backlog take effect at the next start")
         self._previous = running
-        self._use(settings, factory)
+        self._use(settings, application)
         self._newest += 1
         self._generation = self._newest
         self._respawn_at = 0.0
@@ -198,8 +203,8 @@ class Master(Arbiter):
         self._generation = self._serving
         self._notifier.send("READY=1")
 
-    def _use(self, settings: ServerSettings, factory: AppFactory) -> None:
-        self._service.settings, self._service.factory = settings, factory
+    def _use(self, settings: ServerSettings, application: Application) -> None:
+        self._service.settings, self._service.application = settings, application
         self._service.cfg = gunicorn_config(settings, self._service.name)
         self.setup(self._service)
 
@@ -242,7 +247,10 @@ class Master(Arbiter):
             self.reap_workers()
             time.sleep(0.05)
         self.kill_workers(signal.SIGKILL)
+        self._companion.stop()
         self.reap_workers()
+        if self._service.numbers is not None:
+            self._service.numbers.close()
 
     def _hurry(self) -> bool:
         """Tell whether QUIT or a second INT came."""
@@ -254,22 +262,28 @@ class Master(Arbiter):
         return False
 
 
-def serve(settings: ServerSettings, factory: AppFactory, *, name: str, on_reload: Reload | None = None) -> NoReturn:
-    """Serve ``factory``'s application until TERM; does not return, neither in the master nor in the workers.
+def serve(
+    settings: ServerSettings, application: Application, *, name: str, on_reload: Reload | None = None
+) -> NoReturn:
+    """Serve ``application`` until TERM; does not return, neither in the master nor in the workers.
 
-    ``factory`` runs in each worker. ``on_reload`` runs in the master on HUP, returns new settings and factory, and
-    raises to refuse the reload. Exit status 0 after a stop; 1, with one line ``ERROR: …`` on stderr, when the address
-    is taken for 30 s or a first worker does not start.
+    ``on_reload`` runs in the master on HUP, returns new settings and application, and raises to refuse the reload.
+    Exit status 0 after a stop; 1, with one line ``ERROR: …`` on stderr, when the address is taken for 30 s or a first
+    worker does not start.
     """
     os.umask(UMASK)
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
-    service = Service(name, settings, factory, gunicorn_config(settings, name))
+    service = Service(name, settings, application, gunicorn_config(settings, name))
     try:
         listener = _listen(settings, service.cfg)
     except OSError as error:
         sys.stderr.write(f"ERROR: {name}: cannot listen on {settings.host}:{settings.port}: {error.strerror}\n")
         sys.exit(1)
+    try:
+        service.numbers = SharedNumbers()
+    except OSError as error:
+        log.warning("no metrics: there is no room for them: %s", error)
     Master(service, listener, on_reload).run()
     raise AssertionError("unreachable")
 

@@ -8,13 +8,19 @@ from pathlib import Path
 from oslo_config import cfg
 
 from glance_common.config import ConfigError, OptionTable
+from glance_common.monitor.exporter import Address, metrics_opt, parse_address
 
 UMASK = 0o027
 """Files of the services are not for everybody (the original sets the same)."""
 
 
 def list_opts(
-    *, bind_host_default: str | None, bind_port_default: int, most_workers: int | None = None, threads_default: int = 32
+    *,
+    bind_host_default: str | None,
+    bind_port_default: int,
+    metrics_default: str,
+    most_workers: int | None = None,
+    threads_default: int = 32,
 ) -> OptionTable:
     """Return the server's options; without a ``bind_host_default``, ``ServerSettings.from_conf`` has it.
 
@@ -24,6 +30,7 @@ def list_opts(
         ("DEFAULT", [
             cfg.HostAddressOpt("bind_host", default=bind_host_default, help="Address to listen on."),
             cfg.PortOpt("bind_port", default=bind_port_default, help="Port to listen on."),
+            metrics_opt(metrics_default),
             *_worker_opts(most_workers, threads_default), *_PROCESS_OPTS, *_CONNECTION_OPTS, *_TLS_OPTS,
         ]),
         ("oslo_middleware", _PROXY_OPTS),
@@ -107,6 +114,7 @@ class ServerSettings:
     key_file: str | None = None
     ca_file: str | None = None
     trust_proxy_headers: bool = False
+    metrics: Address | None = None
     rate_window: float = 60
     abort_grace: float = 10
     bind_patience: float = 30
@@ -134,6 +142,7 @@ class ServerSettings:
             key_file=conf.key_file,
             ca_file=conf.ca_file,
             trust_proxy_headers=conf.oslo_middleware.enable_proxy_headers_parsing,
+            metrics=parse_address(conf.metrics_bind),
         )
         tls_context(settings)
         return settings

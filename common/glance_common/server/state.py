@@ -12,10 +12,12 @@ class ServerState:
 
     ``stopping`` is set when the service stops: new transfers are answered 503. (After a reload, old workers serve
     what reaches them without it.) ``aborting`` is set when the time for running transfers is over: their sockets
-    are shut down, so that their next read or write raises ClientDisconnected.
+    are shut down, so that their next read or write raises ClientDisconnected. ``is_down`` tells whether the monitor
+    has found something down without which the service can do nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_down: Callable[[], bool] = lambda: False) -> None:
+        self.is_down = is_down
         self.stopping = threading.Event()
         self.aborting = threading.Event()
         self._closers: list[Callable[[], None]] = []

@@ -91,10 +91,12 @@ class TransferWorker(ThreadWorker):
 
     def load_wsgi(self) -> None:
         """Build the application; a failure goes to the master as one line."""
-        self.state = ServerState()
+        self.state = ServerState(self.app.verdict.is_down)
+        if self.app.numbers is not None:
+            self.app.numbers.enter()
         try:
             self._tls = tls_context(self.settings)
-            self.wsgi = self.app.factory(self.state)
+            self.wsgi = self.app.application.build(self.state)
         except Exception as error:
             if not isinstance(error, ConfigError | GlanceError | OSError):
                 self.log.exception("The application cannot be built")

@@ -14,6 +14,7 @@ from oslo_config import cfg
 
 from glance_common import config, url_filter
 from glance_common.stores.contract import BadLocation, Store, UnknownStore
+from glance_common.stores.counted import Counted
 from glance_common.stores.sealed import KeyCipher, Sealed
 from glance_common.stores.settings import Driver, Identities, Settings, StoreConfigError
 from glance_common.stores.wrap import Logged, Retrying
@@ -193,8 +194,8 @@ def _cipher(conf: cfg.ConfigOpts) -> KeyCipher | None:
 
 
 def _wrapped(kind: _Kind, store: Store, cipher: KeyCipher | None) -> Store:
-    logged = Logged(Retrying(store) if kind.remote else store)
-    return Sealed(logged, cipher) if kind.keys_are_urls else logged
+    seen = Counted(Logged(Retrying(store) if kind.remote else store))
+    return Sealed(seen, cipher) if kind.keys_are_urls else seen
 
 
 def _chosen(conf: cfg.ConfigOpts) -> list[tuple[Settings, _Kind]]:

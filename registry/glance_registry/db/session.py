@@ -14,6 +14,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
+from glance_common.metrics.catalog import CONNECTIONS
 from glance_registry.db.errors import ConnectionLost, RetryTransaction, translate, translate_commit
 
 P = ParamSpec("P")
@@ -94,13 +95,24 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
     Raises Unavailable when the database does not answer.
     """
     try:
-        with engine.connect() as connection:
+        with _connection(engine) as connection:
             # Only a flag in the driver. SQLAlchemy's isolation_level would ask the server once more when the connection
             # goes back to the pool, and a server that is gone by then would cost the pool this place for ever.
             _driver(connection).autocommit = True
             yield connection
     except exc.SQLAlchemyError as error:
         raise translate(error) from error
+
+
+@contextmanager
+def _connection(engine: sa.Engine) -> Iterator[sa.Connection]:
+    used = CONNECTIONS.labels("used")
+    used.inc()
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        used.dec()
 
 
 @contextmanager
@@ -111,7 +123,7 @@ def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
     unique key, RetryTransaction for a deadlock.
     """
     try:
-        with engine.connect() as connection:
+        with _connection(engine) as connection:
             yield connection
             _commit(connection)
     except exc.SQLAlchemyError as error:

@@ -6,6 +6,7 @@ from flask import Blueprint, Response
 
 from glance_common.context import RequestContext
 from glance_common.failpoints import failpoint
+from glance_common.metrics.catalog import UPLOADS
 from glance_common.operation import Held
 from glance_common.status import ImageStatus
 from glance_registry import owners, uploads
@@ -83,6 +84,7 @@ def commit(attempt: str) -> Response:
     image = run_transaction(
         parsing.engine(), _commit, parsing.caller(), parsing.path_id(attempt, "upload"), content, terms
     )
+    UPLOADS.labels("committed").inc()
     failpoint("registry.commit.after-commit")
     return parsing.raw_answer(f'{{"image":{image}}}')
 
@@ -115,5 +117,7 @@ def abort(attempt: str) -> Response:
     claim = run_transaction(
         parsing.engine(), uploads.abort, parsing.path_id(attempt, "upload"), lease, error
     )
+    if claim is not None:
+        UPLOADS.labels("aborted").inc()
     failpoint("registry.abort.after-commit")
     return parsing.answer({"aborted": claim is not None, "deletion": claim})

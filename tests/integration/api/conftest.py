@@ -19,6 +19,7 @@ from glance_api.app import create_app
 from glance_api.auth import choose
 from glance_api.collaborators import Glance
 from glance_common.context import ContextSigner
+from glance_common.server import ServerState
 from glance_registry.app import create_app as create_registry
 from glance_registry.db.session import EngineSettings, make_engine
 
@@ -107,7 +108,7 @@ def make_api(engine: sa.Engine, registry_port: int, tmp_path: Path) -> Iterator[
         path = tmp_path / f"glance-api-{len(built)}.conf"
         path.write_text(_ini({**defaults, **options}))
         conf = cli.load(["--config-file", str(path)])
-        glance = wsgi.build(conf, [SECRET], lambda: False)
+        glance = wsgi.build(conf, [SECRET], ServerState())
         built.append(glance)
         app = create_app(glance, choose(conf).layer)
         app.testing = True

@@ -111,7 +111,7 @@ def broken(monkeypatch):
     made = []
 
     def make(**limits):
-        made.append(Outbox("somebody", connect, Limits(**limits)))
+        made.append(Outbox("somebody", connect, Limits(**limits), queue="test"))
         return made[-1]
 
     yield make

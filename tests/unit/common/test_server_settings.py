@@ -14,7 +14,7 @@ from glance_common.server.settings import tls_context
 @pytest.fixture
 def conf():
     conf = cfg.ConfigOpts()
-    register(conf, list_opts(bind_host_default=None, bind_port_default=9292))
+    register(conf, list_opts(bind_host_default=None, bind_port_default=9292, metrics_default="127.0.0.1:9392"))
     conf([], default_config_files=[])
     return conf
 

@@ -14,6 +14,7 @@ from glance_common import config
 from glance_common.config import ConfigError
 from glance_common.stores import loader
 from glance_common.stores.contract import BadLocation, Store, UnknownStore
+from glance_common.stores.counted import Counted
 from glance_common.stores.file.driver import FileStore
 from glance_common.stores.sealed import Sealed
 from glance_common.stores.settings import StoreConfigError
@@ -136,11 +137,12 @@ def test_an_unknown_id(tmp_path: Path):
 def test_wrappers(tmp_path: Path):
     stores = load(tmp_path, TWO)
     fast, web = stores.get("fast"), stores.get("web")
-    assert isinstance(fast, Logged)
-    assert isinstance(fast.inner, FileStore)
     assert isinstance(web, Sealed)
-    assert isinstance(web.inner, Logged)
-    assert isinstance(web.inner.inner, Retrying)
+    for store in (fast, web.inner):
+        assert isinstance(store, Counted)
+        assert isinstance(store.inner, Logged)
+    assert isinstance(fast.inner.inner, FileStore)
+    assert isinstance(web.inner.inner.inner, Retrying)
 
 
 # URLs

@@ -1,14 +1,13 @@
-"""First signal asks, second ends; systemd is told once."""
+"""First signal asks, second ends."""
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 
-from glance_scrubber.signals import notify_ready, stopping
+from glance_scrubber.signals import stopping
 
 PROGRAM = """
 import sys, threading
@@ -61,31 +60,3 @@ def test_the_handlers_are_put_back():
         assert stop.is_set()
         assert signal.getsignal(signal.SIGTERM) is before
     assert signal.getsignal(signal.SIGTERM) is before
-
-
-def test_systemd_hears_ready_once(tmp_path, monkeypatch):
-    address = str(tmp_path / "notify")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.bind(address)
-        sock.settimeout(5)
-        monkeypatch.setenv("NOTIFY_SOCKET", address)
-        notify_ready()
-        assert sock.recv(100) == b"READY=1"
-        assert "NOTIFY_SOCKET" not in os.environ
-
-
-def test_an_abstract_socket_works_too(monkeypatch):
-    name = f"glance-test-{os.getpid()}"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.bind(f"\0{name}")
-        sock.settimeout(5)
-        monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
-        notify_ready()
-        assert sock.recv(100) == b"READY=1"
-
-
-def test_a_supervisor_that_is_gone_is_no_reason_to_stop(tmp_path, monkeypatch, caplog):
-    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
-    notify_ready()
-    assert "cannot be notified" in caplog.text
-    notify_ready()

@@ -1,0 +1,84 @@
+"""The metrics. Each is used where the thing happens, as a logger is; what they cost is some microseconds.
+
+Every one has labels, also where one value would do: the library binds a metric without labels to its process at import,
+and here the processes are forked later. The values of labels come from small fixed sets, never from what clients send.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+
+# A second series for each counter, that says when the process started, would double the size of every answer.
+disable_created_metrics()
+
+REGISTRY = CollectorRegistry()
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30)
+
+REQUESTS = Histogram(
+    "glance_http_request_seconds", "Requests answered, by route rule; the time ends with the last byte of the answer.",
+    ["method", "route", "status"], registry=REGISTRY, buckets=_SECONDS,
+)
+REGISTRY_CALLS = Histogram(
+    "glance_registry_call_seconds", "Calls of the registry, each try, by how they ended: ok, refused, unavailable, "
+    "unknown (a write without a clear answer) or error.",
+    ["method", "outcome"], registry=REGISTRY, buckets=_SECONDS,
+)
+STORE_BYTES = Counter(
+    "glance_store_bytes", "Bytes written to stores (in) and read from them (out).",
+    ["store", "direction"], registry=REGISTRY,
+)
+TRANSFERS = Gauge(
+    "glance_transfers", "Transfer permits: taken = uploads and downloads under way, limit = how many may be.",
+    ["state"], registry=REGISTRY, multiprocess_mode="livesum",
+)
+TRANSFERS_REFUSED = Counter(
+    "glance_transfers_refused", "Transfers answered 503 without a permit: full or stopping.",
+    ["reason"], registry=REGISTRY,
+)
+UPLOADS = Counter(
+    "glance_uploads", "Uploads by how they ended: committed, aborted by their writer, or reaped after their lease.",
+    ["outcome"], registry=REGISTRY,
+)
+CONNECTIONS = Gauge(
+    "glance_database_connections", "Database connections: used (or waited for) by requests, and the limit of the pool.",
+    ["state"], registry=REGISTRY, multiprocess_mode="livesum",
+)
+OUTBOX = Gauge(
+    "glance_outbox_messages", "Messages that wait in the process for the broker: deletions to announce, notifications.",
+    ["queue"], registry=REGISTRY, multiprocess_mode="livesum",
+)
+OUTBOX_DROPPED = Counter(
+    "glance_outbox_dropped", "Messages given up; of deletions the scrubbers' sweep finds the rows.",
+    ["queue"], registry=REGISTRY,
+)
+REMOVALS = Counter(
+    "glance_removals", "Removals of the data of one location, by store and how they ended.",
+    ["store", "outcome"], registry=REGISTRY,
+)
+SWEEPS = Counter(
+    "glance_sweeps", "Passes over the due rows, by how they ended: ok or failed.",
+    ["outcome"], registry=REGISTRY,
+)
+LAST_SWEEP = Gauge(
+    "glance_last_sweep_timestamp_seconds", "When the last pass over the due rows ended, by how it ended.",
+    ["outcome"], registry=REGISTRY, multiprocess_mode="livemax",
+)
+
+ALL = (
+    REQUESTS, REGISTRY_CALLS, STORE_BYTES, TRANSFERS, TRANSFERS_REFUSED, UPLOADS, CONNECTIONS, OUTBOX,
+    OUTBOX_DROPPED, REMOVALS, SWEEPS, LAST_SWEEP,
+)
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+NO_ROUTE = "(none)"
+"""Label of requests that no route answered: unknown paths, refused tokens, version documents."""
+
+
+def forget() -> None:
+    """Begin all counts anew: what was counted before is bound to the way of counting that held then."""
+    for metric in ALL:
+        metric.clear()
+
+
+def request_done(method: str, route: str | None, status: str, seconds: float) -> None:
+    """Count an answered request; ``route`` is the rule with its placeholders, None when none matched."""
+    REQUESTS.labels(method if method in METHODS else "other", route or NO_ROUTE, status).observe(seconds)

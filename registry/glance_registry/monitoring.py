@@ -1,0 +1,60 @@
+"""What the monitor of the registry watches: the database, and how the removal of data gets on."""
+
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from glance_common.monitor.monitor import Watched
+from glance_common.monitor.probes import Probe
+from glance_registry import deletions
+from glance_registry.db.session import read
+
+BACKLOG_SECONDS = 10.0
+
+
+def watched(engine: sa.Engine) -> Watched:
+    """Return the probes; they may hold two connections of ``engine`` at a time, which is closed at the end."""
+    backlog = _Backlog(engine)
+    return Watched(
+        probes=(
+            Probe("database", "postgresql", lambda: read(engine, _ping), essential=True),
+            Probe("deletions", "due rows", backlog.ask, interval=BACKLOG_SECONDS),
+        ),
+        collectors=(backlog,),
+        closers=(engine.dispose,),
+    )
+
+
+def _ping(connection: sa.Connection) -> None:
+    connection.execute(sa.text("SELECT 1")).scalar_one()
+
+
+class _Backlog(Collector):
+    """Numbers about the rows that wait for a scrubber; the last answer of the database, none while it is away."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._last: deletions.Backlog | None = None
+
+    def ask(self) -> None:
+        """Ask the database. Raises Unavailable."""
+        self._last = None
+        self._last = read(self._engine, deletions.backlog)
+
+    def collect(self) -> Iterator[Metric]:
+        """See the base class."""
+        last = self._last
+        if last is None:
+            return
+        yield GaugeMetricFamily(
+            "glance_deletions_due", "Locations whose data a scrubber should remove now.", value=last.due
+        )
+        yield GaugeMetricFamily(
+            "glance_deletions_oldest_due_seconds", "For how long the longest waiting of them has been due.",
+            value=last.oldest,
+        )
+        yield GaugeMetricFamily(
+            "glance_deletions_failed", "Removals given up until an operator replays them.", value=last.failed
+        )
