@@ -38,7 +38,7 @@ def add(glance: Glance, context: RequestContext, image_id: str, member: str) -> 
 
 def show(glance: Glance, context: RequestContext, image_id: str, member_id: str) -> Member:
     """Return one member; every case in which the caller may not see it is NotFound."""
-    image = glance.registry.images.get(context, image_id)
+    image = _visible(glance, context, image_id)
     member = glance.registry.members.get(context, image_id, member_id)
     if not glance.policy.allows(context, "get_member", member_target(image, member)):
         raise NotFound(f"{member_id} is not a member of image {image_id}")
@@ -49,7 +49,7 @@ def set_status(glance: Glance, context: RequestContext, image_id: str, member_id
     """Accept, reject or suspend a shared image: the member itself or an admin may, the owner may not."""
     if status not in MEMBER_STATUSES:
         raise BadRequest(f"status must be one of {', '.join(MEMBER_STATUSES)}")
-    image = glance.registry.images.get(context, image_id)
+    image = _visible(glance, context, image_id)
     member = glance.registry.members.get(context, image_id, member_id)
     glance.policy.check_about(context, "modify_member", member_target(image, member), image)
     changed = glance.registry.members.set_status(context, image_id, member_id, str(uuid4()), status)
@@ -67,6 +67,13 @@ def remove(glance: Glance, context: RequestContext, image_id: str, member_id: st
     glance.registry.members.remove(context, image_id, member_id, str(uuid4()))
     if member is not None:
         events.member_deleted(glance, context, member)
+
+
+def _visible(glance: Glance, context: RequestContext, image_id: str) -> Image:
+    """Return an image that policy shows to the caller too: what its members are called would tell of it (S-43)."""
+    image = glance.registry.images.get(context, image_id)
+    check_image(glance, context, "get_image", image)
+    return image
 
 
 def _require_shared(image: Image) -> None:
