@@ -95,6 +95,18 @@ LOCATION_OPTS: list[cfg.Opt] = [
     ),
 ]
 
+HASH_OPTS: list[cfg.Opt] = [
+    cfg.BoolOpt(
+        "do_secure_hash", default=True,
+        help="Hash the data of locations that the location API registers: before the image becomes active when "
+        "validation_data came with it, otherwise afterwards. Off: validation_data are believed.",
+    ),
+    cfg.IntOpt(
+        "http_retries", default=3, min=1, max=100,
+        help="How often the data of a location are read anew when they could not be hashed.",
+    ),
+]
+
 STRATEGY_OPTS: list[cfg.Opt] = [
     cfg.ListOpt(
         "store_type_preference", default=[],
@@ -204,7 +216,7 @@ def list_opts() -> OptionTable:
     return [
         *config.list_opts(),
         *server.list_opts(bind_host_default=None, bind_port_default=9292, metrics_default="127.0.0.1:9392"),
-        ("DEFAULT", [*API_OPTS, *LOCATION_OPTS, *DATA_OPTS, *NOAUTH_OPTS]),
+        ("DEFAULT", [*API_OPTS, *LOCATION_OPTS, *HASH_OPTS, *DATA_OPTS, *NOAUTH_OPTS]),
         ("store_type_location_strategy", STRATEGY_OPTS),
         ("upload", UPLOAD_OPTS),
         ("image_format", IMAGE_FORMAT_OPTS),

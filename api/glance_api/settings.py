@@ -35,6 +35,8 @@ class Settings:
     image_location_quota: int
     store_type_preference: tuple[str, ...]
     use_keystone_limits: bool
+    do_secure_hash: bool
+    http_retries: int
     show_image_direct_url: bool
     show_multiple_locations: bool
     allow_additional_image_properties: bool
@@ -68,6 +70,8 @@ class Settings:
             image_location_quota=conf.image_location_quota,
             store_type_preference=_store_type_preference(conf),
             use_keystone_limits=conf.use_keystone_limits,
+            do_secure_hash=conf.do_secure_hash,
+            http_retries=conf.http_retries,
             show_image_direct_url=conf.show_image_direct_url,
             show_multiple_locations=conf.show_multiple_locations,
             allow_additional_image_properties=conf.allow_additional_image_properties,

@@ -11,8 +11,8 @@ _NOT_YET = "this release does not have what it belongs to"
 
 _LATER = {
     "DEFAULT": (
-        "enable_v1_api", "do_secure_hash", "http_retries", "image_cache_dir", "image_cache_driver",
-        "image_cache_sqlite_db", "image_cache_max_size", "image_cache_stall_time",
+        "enable_v1_api", "image_cache_dir", "image_cache_driver", "image_cache_sqlite_db", "image_cache_max_size",
+        "image_cache_stall_time",
     ),
 }
 

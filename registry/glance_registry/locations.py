@@ -70,12 +70,17 @@ def edit(connection: sa.Connection, context: RequestContext, image_id: str, want
         raise no_image(image_id)
     if image.write_attempt != wanted.attempt:
         if image.row_version != wanted.row_version:
-            raise _changed(image_id)
+            raise changed(image_id)
         used_before = usage.before(connection, limits, image)
         _write_image(connection, image, wanted)
         _write_locations(connection, context, image, wanted)
         owner = wanted.changes.get("owner", image.owner)
         usage.enforce_change(connection, limits, image_id, owner, used_before)
+    return document(connection, context, image_id)
+
+
+def document(connection: sa.Connection, context: RequestContext, image_id: str) -> str:
+    """Return the document of an image after a write to it, with its active locations."""
     select = sa.select(image_document(context, locations=True)).select_from(images).where(images.c.id == image_id)
     return str(connection.execute(select).scalar_one())
 
@@ -101,7 +106,7 @@ def _write_locations(
         row.id: row for row in owners.lock_locations(connection, image.id) if row.status == LocationStatus.ACTIVE
     }
     if not rows.keys() >= {*wanted.remove, *wanted.metadata}:
-        raise _changed(image.id)
+        raise changed(image.id)
     if len(rows) + len(wanted.add) <= len(wanted.remove):
         raise errors.Forbidden("the last location of an image cannot be removed")
     for location in wanted.add:
@@ -117,7 +122,7 @@ def _write_locations(
 
 
 def add(connection: sa.Connection, image_id: str, location: NewLocation, operation: str | None = None) -> None:
-    """Make the row of a new location of a locked image, lent to ``operation`` when one is named.
+    """Make the row of a new location of a locked image, which ``operation`` may take back when one is named.
 
     Raises Duplicate when another row owns the bytes.
     """
@@ -144,11 +149,12 @@ def _reorder(connection: sa.Connection, image: sa.Row[Any], order: Iterable[str]
     )
     positions = {row.id: row.position for row in connection.execute(active)}
     if sorted(order) != sorted(positions):
-        raise _changed(image.id)
+        raise changed(image.id)
     for identifier, position in zip(order, sorted(positions.values()), strict=True):
         if positions[identifier] != position:
             connection.execute(sa.update(locations).where(locations.c.id == identifier).values(position=position))
 
 
-def _changed(image_id: str) -> errors.VersionConflict:
+def changed(image_id: str) -> errors.VersionConflict:
+    """Return the error for an edit of a state that is over."""
     return errors.VersionConflict(f"Image {image_id} was changed by somebody else in the meantime")

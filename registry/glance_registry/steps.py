@@ -11,10 +11,7 @@ import sqlalchemy as sa
 
 from glance_common import errors
 from glance_common.operation import STAGE_HOST_PROPERTY, Held
-from glance_common.status import ImageStatus
 from glance_registry import import_properties, operation_rows, owners
-from glance_registry.db.tables import locations
-from glance_registry.locations import NewLocation, add
 
 ONCE = ("size", "checksum", "os_hash_algo", "os_hash_value")
 """What says which data an image has: written once, never changed (promise I2)."""
@@ -50,27 +47,6 @@ def update(
             raise errors.Conflict(f"{name} of image {image.id} is {known} and never changes", reason="differs")
     merged = {name: value for name, value in {**image.properties, **properties}.items() if value is not None}
     owners.change_image(connection, image, **changes, properties=merged)
-    return str(image.id)
-
-
-def add_location(connection: sa.Connection, held: Held, location: NewLocation, activate: bool) -> str:
-    """Give the image a location that somebody else filled; with ``activate`` the image is active with it at once.
-
-    Otherwise it is lent until the operation succeeds. Raises StatusConflict for an image that may not have it,
-    BadRequest without formats, Duplicate when another row owns the bytes.
-    """
-    image = _lock(connection, held)
-    known = connection.execute(sa.select(locations).where(locations.c.id == location.id)).one_or_none()
-    if known is not None and known.image_id == image.id:
-        return str(image.id)
-    if activate:
-        values = {"size": location.size} if image.size is None else {}
-        if image.status != ImageStatus.ACTIVE:
-            owners.set_image(connection, image, ImageStatus.ACTIVE, **values)
-    elif image.status != ImageStatus.IMPORTING:
-        raise owners.status_conflict(ImageStatus(image.status), ImageStatus.ACTIVE)
-    owners.check_formats(image)
-    add(connection, image.id, location, operation=None if activate else held.operation)
     return str(image.id)
 
 

@@ -131,17 +131,6 @@ def test_a_worker_acts_in_the_name_of_who_asked(imports: Imports) -> None:
     assert (found.id, found.input, found.attempts) == (operation.id, {"method": "web-download"}, 1)
 
 
-def test_a_location_that_somebody_else_filled(imports: Imports) -> None:
-    image = imports.image()
-    imports.create(image, kind=OperationKind.LOCATION_IMPORT, image_status=None, allowed=[ImageStatus.QUEUED])
-    added = imports.client.operations.add_location(
-        ADMIN, imports.claim(), new_id(), store="web", key="https://host/image", size=5, metadata={"a": 1},
-        external=True, activate=True,
-    )
-    assert (added.status, added.size) == (ImageStatus.ACTIVE, 5)
-    assert [location.metadata for location in imports.show(image).locations] == [{"a": 1}]
-
-
 def test_errors_keep_their_class_and_their_details(imports: Imports) -> None:
     image = imports.image()
     operation = imports.create(image)

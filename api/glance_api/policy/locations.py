@@ -11,5 +11,8 @@ RULES = [
     rule("set_image_location", OWNER_WRITES, "Add locations to an image or change them.", f"PATCH {_IMAGE}"),
     rule("delete_image_location", ADMIN, "Remove one of several locations of an image.", f"PATCH {_IMAGE}",
          "DELETE /v2/stores/{store_id}/{image_id}"),
+    rule("add_image_location",
+         "rule:service_api or (role:member and project_id:%(project_id)s and project_id:%(owner)s)",
+         "Give a queued image its location.", f"POST {_LOCATIONS}"),
     rule("fetch_image_location", "rule:service_api", "Fetch the locations of an image.", f"GET {_LOCATIONS}"),
 ]

@@ -16,7 +16,7 @@ from glance_api.services.registration import Found, ValidationData
 from glance_common.context import RequestContext
 from glance_common.errors import BadRequest, Conflict, Forbidden, TooLarge
 from glance_common.image import Image
-from glance_common.registry_client.locations import LocationEdit, NewLocation
+from glance_common.registry_client.locations import Hashing, LocationEdit, NewLocation
 from glance_common.status import ImageStatus
 
 
@@ -224,9 +224,18 @@ def as_new(found: Found, metadata: dict[str, Any]) -> NewLocation:
 
 
 def write(
-    glance: Glance, context: RequestContext, image: Image, attempt: str, edit: LocationEdit, changes: Mapping[str, Any]
+    glance: Glance,
+    context: RequestContext,
+    image: Image,
+    attempt: str,
+    edit: LocationEdit,
+    changes: Mapping[str, Any],
+    *,
+    hashing: Hashing | None = None,
 ) -> Image:
     """Save an edit together with ``changes`` of the image's fields, and tell the scrubbers what it took away.
+
+    ``hashing`` is the operation that hashes the data of the first location.
 
     Raises VersionConflict when somebody else wrote since the image was read, Duplicate when another one owns the data,
     TooLarge when the owner may not have that much.
@@ -234,11 +243,11 @@ def write(
     owner = changes.get("owner", image.owner)
     limits = glance.limits.of(owner) if edit.add or owner != image.owner else None
     edited = glance.registry.locations.edit(
-        context, image.id, attempt, image.row_version, edit, changes, limits=limits
+        context, image.id, attempt, image.row_version, edit, changes, limits=limits, hashing=hashing
     )
     if edit.remove:
         glance.deletes.publish(edit.remove, context.request_id)
-    if edited.status is not image.status:
+    if edited.status is not image.status and edited.status is ImageStatus.ACTIVE:
         events.image_activated(glance, context, edited)
     events.image_updated(glance, context, edited)
     return edited

@@ -1,10 +1,13 @@
 """Views of the location API (API section 16)."""
 
 from flask import Blueprint, Response
+from jsonschema import Draft4Validator
 
-from glance_api.request import answer, context, glance, without_body
+from glance_api.request import answer, context, glance, json_object, without_body
 from glance_api.services import location_api as service
+from glance_api.services.registration import ValidationData
 from glance_api.v2.operations import Schema, json_of, operation
+from glance_api.v2.schemas import check
 
 blueprint = Blueprint("v2_locations", __name__)
 
@@ -16,6 +19,39 @@ _PLACES: Schema = {
         "required": ["url", "metadata"],
     },
 }
+
+
+_NEW: Schema = {
+    "type": "object",
+    "properties": {
+        "url": {"type": "string", "minLength": 1, "maxLength": 255},
+        "validation_data": {
+            "type": "object",
+            "properties": {
+                "os_hash_algo": {"type": "string", "enum": ["md5", "sha1", "sha256", "sha512"]},
+                "os_hash_value": {"type": "string", "maxLength": 128},
+            },
+            # Both or none; clients send an empty object for none.
+            "anyOf": [{"maxProperties": 0}, {"required": ["os_hash_algo", "os_hash_value"]}],
+            "additionalProperties": False,
+        },
+    },
+    "required": ["url"],
+    "additionalProperties": False,
+}
+_CHECK = Draft4Validator(_NEW)
+
+
+@blueprint.post("/v2/images/<image_id>/locations")
+@operation(body=json_of(_NEW), answers={202: None}, errors=(409,))
+def create(image_id: str) -> Response:
+    """Give a queued image the data at a URL."""
+    document = json_object()
+    check(_CHECK, document, "")
+    data = document.get("validation_data")
+    validation = ValidationData(data["os_hash_algo"], data["os_hash_value"]) if data else None
+    service.add(glance(), context(), image_id, document["url"], validation)
+    return Response(status=202)
 
 
 @blueprint.get("/v2/images/<image_id>/locations")

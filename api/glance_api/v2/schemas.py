@@ -61,14 +61,14 @@ class ImageSchema:
 
     def check_image(self, document: Mapping[str, Any]) -> None:
         """Raise BadRequest, naming the field and the rule, unless ``document`` is a valid new image."""
-        _check(self._whole, document, "")
+        check(self._whole, document, "")
 
     def check_value(self, name: str, value: Any) -> None:
         """Raise BadRequest unless ``value`` may be the value of the field or property ``name``."""
         validator = self._single.get(name)
         if validator is None and not self._is_open:
             raise BadRequest(f"{name}: additional properties are not allowed")
-        _check(validator or self._other, value, name)
+        check(validator or self._other, value, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,8 @@ class _Schemas:
     texts: Mapping[str, bytes]
 
 
-def _check(validator: Draft4Validator, value: Any, name: str) -> None:
+def check(validator: Draft4Validator, value: Any, name: str) -> None:
+    """Raise BadRequest, naming the field and the rule, unless ``value`` is valid; ``name`` is what the value is of."""
     error = best_match(validator.iter_errors(value))
     if error is not None:
         raise BadRequest(_sentence(error, name))

@@ -10,6 +10,7 @@ from glance_api.imports import options
 from glance_api.imports.contract import Plugin
 from glance_api.workers.chores import Chores
 from glance_api.workers.image_import import Parts, import_image
+from glance_api.workers.location_hash import hash_location
 from glance_api.workers.pool import StopSign, WorkerPool
 from glance_api.workers.run import Claimed, Flow, Operations
 from glance_api.workers.task_import import import_task
@@ -46,6 +47,7 @@ def build_pool(conf: cfg.ConfigOpts, glance: Glance, stopping: Callable[[], bool
     flows: dict[OperationKind, Flow] = {
         OperationKind.API_IMAGE_IMPORT: partial(import_image, parts),
         OperationKind.IMPORT: partial(import_task, parts),
+        OperationKind.LOCATION_IMPORT: hash_location,
     }
     stop = StopSign(stopping)
     operations = Operations(glance, flows, lease=conf.upload.lease, stopping=stop)

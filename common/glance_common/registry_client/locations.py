@@ -40,6 +40,17 @@ class LocationEdit:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Hashing:
+    """The operation that hashes the data of the first location: its id, the task's input (without credentials), and
+    the hours to show it after its end. ``before_active``: the image becomes active only when it succeeds."""
+
+    id: str
+    input: dict[str, Any]
+    ttl: int
+    before_active: bool
+
+
 class LocationsClient:
     """Edits the locations of images. Every call may be repeated with the same attempt id."""
 
@@ -56,12 +67,14 @@ class LocationsClient:
         changes: Mapping[str, Any],
         *,
         limits: Limits | None = None,
+        hashing: Hashing | None = None,
     ) -> Image:
         """Do the edit and write ``changes`` (columns of the image as it was read) in one step; return the image.
 
-        A queued image becomes active with its first location. What is removed is due at once. Raises NotFound,
-        VersionConflict, StatusConflict, Forbidden for the last location, Duplicate when another row owns the bytes,
-        TooLarge when the image then exceeds the ``limits`` of its owner.
+        A queued image becomes active with its first location, or importing until ``hashing`` succeeds. What is removed
+        is due at once. Raises NotFound, VersionConflict, StatusConflict, Forbidden for the last location, Duplicate
+        when another row owns the bytes, Conflict when another operation works on the image, TooLarge when the image
+        then exceeds the ``limits`` of its owner.
         """
         body = {
             "attempt": attempt,
@@ -73,6 +86,7 @@ class LocationsClient:
             "remove": list(edit.remove),
             "order": list(edit.order),
             **with_limits(limits),
+            "hashing": None if hashing is None else asdict(hashing),
         }
         answer = self._http.call(context, "POST", f"/v1/images/{segment(image_id)}/locations", body)
         return Image.from_document(answer["image"])

@@ -108,30 +108,6 @@ class OperationsClient:
         """Say that the data did not get into ``store``: it moves to os_glance_failed_import. Raises Gone when lost."""
         return self._image(context, held, "store_failed", {"store": store})
 
-    def add_location(
-        self,
-        context: RequestContext,
-        held: Held,
-        location_id: str,
-        *,
-        store: str,
-        key: str,
-        size: int,
-        metadata: dict[str, Any],
-        external: bool,
-        activate: bool,
-    ) -> Image:
-        """Give the image a location that somebody else filled; ``location_id`` is the caller's choice.
-
-        With ``activate`` a queued or importing image is active with it at once; otherwise the location is lent until
-        the operation succeeds. ``external`` as for registered locations. Raises StatusConflict, BadRequest without
-        formats, Duplicate when another image owns the data, Gone when lost.
-        """
-        location = {
-            "id": location_id, "store": store, "key": key, "size": size, "metadata": metadata, "external": external,
-        }
-        return self._image(context, held, "locations", {"location": location, "activate": activate})
-
     def unstage(self, context: RequestContext, held: Held) -> Image:
         """Give what is staged of the image to removal, which is done by the host of the staging store."""
         return self._image(context, held, "unstage", {})

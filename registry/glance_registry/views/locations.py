@@ -6,10 +6,11 @@ from flask import Blueprint, Response
 
 from glance_common import errors
 from glance_common.failpoints import failpoint
-from glance_registry import locations
+from glance_registry import location_imports, locations
 from glance_registry.db.session import run_transaction
 from glance_registry.views import parsing
 from glance_registry.views.images import columns_of
+from glance_registry.views.operations import MAX_TTL
 from glance_registry.views.parsing import Fields
 from glance_registry.views.usage import limits
 
@@ -25,27 +26,29 @@ DATA = ("size", "checksum", "os_hash_algo", "os_hash_value")
 def edit(image_id: str) -> Response:
     """Change locations and fields of an image in one step."""
     body = parsing.body()
-    body.only("attempt", "row_version", "changes", "data", "add", "metadata", "remove", "order", "limits")
+    body.only("attempt", "row_version", "changes", "data", "add", "metadata", "remove", "order", "limits", "hashing")
     wanted = locations.Edit(
         attempt=body.uuid("attempt"),
         row_version=body.integer("row_version"),
         changes=columns_of(Fields(body.mapping("changes"), "changes")),
         data=_data(Fields(body.mapping("data"), "data")),
-        add=tuple(new_location(fields) for fields in body.objects("add")),
+        add=tuple(_new(fields) for fields in body.objects("add")),
         metadata=_metadata(body),
         remove=tuple(body.texts("remove")),
         order=tuple(body.texts("order")),
         limits=limits(body),
     )
-    document = run_transaction(
-        parsing.engine(), locations.edit, parsing.caller(), parsing.path_id(image_id), wanted
-    )
+    asked = (parsing.caller(), parsing.path_id(image_id), wanted)
+    if body.values.get("hashing") is None:
+        document = run_transaction(parsing.engine(), locations.edit, *asked)
+    else:
+        hashing = _hashing(Fields(body.mapping("hashing"), "hashing"))
+        document = run_transaction(parsing.engine(), location_imports.begin, *asked, hashing)
     failpoint("registry.locations.after-commit")
     return parsing.raw_answer(f'{{"image":{document}}}')
 
 
-def new_location(fields: Fields) -> locations.NewLocation:
-    """Return the location to add, checked."""
+def _new(fields: Fields) -> locations.NewLocation:
     fields.only("id", "store", "key", "size", "metadata", "external")
     return locations.NewLocation(
         id=fields.uuid("id"),
@@ -54,6 +57,16 @@ def new_location(fields: Fields) -> locations.NewLocation:
         size=fields.integer("size"),
         metadata=fields.mapping("metadata"),
         external=fields.boolean("external"),
+    )
+
+
+def _hashing(fields: Fields) -> location_imports.Hashing:
+    fields.only("id", "input", "ttl", "before_active")
+    return location_imports.Hashing(
+        id=fields.uuid("id"),
+        input=fields.mapping("input"),
+        ttl=fields.integer("ttl", maximum=MAX_TTL),
+        before_active=fields.boolean("before_active"),
     )
 
 

@@ -12,7 +12,6 @@ from glance_registry import operations, owners, steps
 from glance_registry.db.session import run_transaction
 from glance_registry.views import parsing
 from glance_registry.views.images import properties_of
-from glance_registry.views.locations import new_location
 from glance_registry.views.operations import held_by
 
 blueprint = Blueprint("steps", __name__, url_prefix="/v1/operations/<operation>")
@@ -55,15 +54,6 @@ def update(operation: str) -> Response:
     columns: dict[str, Any] = {name: changes.text(name) for name in TEXTS if changes.given(name)}
     columns |= {name: changes.integer(name) for name in SIZES if changes.given(name)}
     return _written(steps.update, held_by(operation, body), columns, properties_of(changes))
-
-
-@blueprint.post("/locations")
-def add_location(operation: str) -> Response:
-    """Give the image of the operation a location that is complete."""
-    body = parsing.body()
-    body.only("token", "location", "activate")
-    location = new_location(parsing.Fields(body.mapping("location"), "location"))
-    return _written(steps.add_location, held_by(operation, body), location, body.boolean("activate"))
 
 
 def _written(work: Callable[..., str], *arguments: Any) -> Response:

@@ -9,7 +9,9 @@ from tests.support.owners import OWNER, Owners, new_id
 
 from glance_common import errors
 from glance_common.context import RequestContext
-from glance_registry import locations
+from glance_common.operation import Held
+from glance_registry import endings, location_imports, locations, operations, steps
+from glance_registry.location_imports import Hashing
 from glance_registry.locations import Edit, NewLocation
 
 WEB = "http://mirror.example.org/one.img"
@@ -173,3 +175,76 @@ def test_s43_strangers_see_no_image(owners: Owners):
     image, first, _ = two_copies(owners)
     with pytest.raises(errors.NotFound):
         edit(owners, image, context=STRANGER, remove=(first,))
+
+
+def begin(owners: Owners, image: str, location: NewLocation, *, before_active: bool, attempt: str | None = None,
+          operation: str | None = None, version: int | None = None) -> str:
+    """Register a location whose data are to be hashed; return the operation."""
+    hashing = Hashing(operation or new_id(), {"loc_url": WEB}, 48, before_active)
+    wanted = Edit(
+        attempt=attempt or new_id(), row_version=version or owners.image(image).row_version, changes={},
+        data={"size": 7}, add=(location,), metadata={}, remove=(), order=(location.id,),
+    )
+    owners.run(location_imports.begin, OWNER, image, wanted, hashing)
+    return hashing.id
+
+
+def claim_hashing(owners: Owners, operation: str) -> Held:
+    token = new_id()
+    claimed = owners.run(operations.claim, operations.Claim(token, "host", 60))
+    assert (claimed["id"], claimed["kind"]) == (operation, "location_import")
+    return Held(operation, token)
+
+
+def test_an_image_waits_for_its_digests(owners: Owners):
+    image, location, attempt, operation = owners.create(), new(), new_id(), new_id()
+    version = owners.image(image).row_version
+    for _ in range(2):
+        begin(owners, image, location, before_active=True, attempt=attempt, operation=operation, version=version)
+    assert owners.statuses(image) == ("importing", ["active"])
+    assert owners.image(image).properties["os_glance_import_task"] == operation
+    held = claim_hashing(owners, operation)
+    owners.run(steps.update, held, {"os_hash_algo": "sha512", "os_hash_value": "a" * 128}, {})
+    owners.run(endings.finish, held, True, "", None)
+    assert owners.statuses(image) == ("active", ["active"])
+    row = owners.image(image)
+    assert (row.size, row.os_hash_value, row.properties) == (7, "a" * 128, {})
+
+
+def test_wrong_digests_take_the_location_back(owners: Owners):
+    image = owners.create()
+    held = claim_hashing(owners, begin(owners, image, new(), before_active=True))
+    owners.run(endings.finish, held, False, "another digest", None)
+    assert owners.statuses(image) == ("queued", ["deleting"])
+    assert (owners.image(image).size, owners.image(image).properties) == (None, {})
+    begin(owners, image, new(), before_active=True)
+    assert owners.statuses(image) == ("importing", ["deleting", "active"])
+
+
+def test_an_active_image_stays_so_whatever_becomes_of_the_hashing(owners: Owners):
+    image = owners.create()
+    held = claim_hashing(owners, begin(owners, image, new(), before_active=False))
+    assert owners.statuses(image) == ("active", ["active"])
+    owners.run(endings.finish, held, False, "the server is away", None)
+    assert owners.statuses(image) == ("active", ["active"])
+
+
+def test_s13_a_delete_ends_the_hashing(owners: Owners):
+    image = owners.create()
+    held = claim_hashing(owners, begin(owners, image, new(), before_active=True))
+    owners.delete(image)
+    assert owners.run(operations.renew, held, 60, None) is False
+    assert owners.statuses(image) == ("pending_delete", ["deleting"])
+
+
+def test_a_refused_location_leaves_no_operation(owners: Owners):
+    victim, _ = owners.active()
+    for before_active in (True, False):
+        image = owners.create()
+        with pytest.raises(errors.Duplicate):
+            begin(owners, image, new(store="fast", key=victim, external=False), before_active=before_active)
+        assert owners.statuses(image) == ("queued", [])
+        assert owners.run(operations.claim, operations.Claim(new_id(), "host", 60)) is None
+    active, _ = owners.active()
+    with pytest.raises(errors.StatusConflict):
+        begin(owners, active, new(), before_active=True)

@@ -9,7 +9,6 @@ from glance_common.context import RequestContext
 from glance_common.operation import Held
 from glance_common.status import ImageStatus
 from glance_registry import operations, steps
-from glance_registry.locations import NewLocation
 from glance_registry.operation_rows import DEADLINE, MAX_ATTEMPTS
 
 STRANGER = RequestContext(request_id="req-stranger", project_id="other")
@@ -248,46 +247,10 @@ def test_update_changes_formats_and_merges_properties(owners: Owners, imports: I
     assert owners.image(image) == after
 
 
-def located(owners: Owners, held: Held, activate: bool, identifier: str | None = None) -> str:
-    location = NewLocation(identifier or new_id(), "web", "https://host/image", 5, {"a": 1}, external=True)
-    owners.run(steps.add_location, held, location, activate)
-    return location.id
-
-
-@pytest.mark.parametrize("activate", [True, False])
-def test_a_location_is_added_under_the_lock(owners: Owners, imports: Imports, activate: bool) -> None:
-    """The location API: at once, or when the digest has been compared (images API section 16)."""
-    image = owners.create()
-    status = None if activate else ImageStatus.IMPORTING
-    held = imports.begun(image, kind="location_import", image_status=status, allowed=(ImageStatus.QUEUED,))
-    location = located(owners, held, activate)
-    assert located(owners, held, activate, location) == location
-    assert owners.statuses(image) == ("active" if activate else "importing", ["active"])
-    digests = {"checksum": "c" * 32, "os_hash_algo": "sha512", "os_hash_value": "h" * 128}
-    owners.run(steps.update, held, digests, {})
-    imports.finish(held)
-    assert owners.statuses(image) == ("active", ["active"])
-    assert owners.image(image).os_hash_value == "h" * 128
-
-
-def test_a_location_whose_digest_differs_is_taken_back(owners: Owners, imports: Imports) -> None:
-    image = owners.create()
-    held = imports.begun(image, kind="location_import")
-    location = located(owners, held, activate=False)
-    imports.finish(held, success=False, message="the digest differs")
-    assert owners.statuses(image) == ("queued", ["deleting"])
-    owners.purge(location)
-
-
-def test_a_location_is_refused_where_it_would_be_nobodys(owners: Owners, imports: Imports) -> None:
+def test_no_upload_beside_an_operation_that_left_its_image_queued(owners: Owners, imports: Imports) -> None:
     queued = imports.begun(owners.create(), image_status=None)
     with pytest.raises(errors.StatusConflict):
-        located(owners, queued, activate=False)
-    with pytest.raises(errors.StatusConflict):
         owners.start(imports.row(queued.operation).image_id, operation=queued)
-    without_format = imports.begun(owners.create(disk_format=None))
-    with pytest.raises(errors.BadRequest, match="disk_format"):
-        located(owners, without_format, activate=True)
 
 
 def test_a_step_needs_an_image(imports: Imports) -> None:

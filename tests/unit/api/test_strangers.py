@@ -25,6 +25,7 @@ BODIES: dict[tuple[str, str], tuple[str, str]] = {
         "application/json",
         '{"type": "import", "input": {"import_from": "http://h/", "import_from_format": "x", "image_properties": {}}}',
     ),
+    ("POST", "/v2/images/<image_id>/locations"): ("application/json", '{"url": "http://mirror.example.org/x"}'),
     ("POST", "/v2/images/<image_id>/members"): ("application/json", '{"member": "m"}'),
     ("PUT", "/v2/images/<image_id>/members/<rest:member_id>"): ("application/json", '{"status": "accepted"}'),
 }
