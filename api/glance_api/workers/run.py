@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import uuid4
@@ -13,6 +14,7 @@ from glance_common.context import RequestContext, system_context
 from glance_common.errors import GlanceError, Gone, Unavailable
 from glance_common.failpoints import failpoint
 from glance_common.log import working_for
+from glance_common.metrics.catalog import OPERATIONS, OPERATIONS_RUNNING
 from glance_common.operation import Held, Operation, OperationKind
 
 LOG = logging.getLogger(__name__)
@@ -83,39 +85,46 @@ class Operations:
         operation, held = claimed
         with working_for(operation.request_id):
             LOG.info("operation %s (%s) begins, attempt %d", operation.id, operation.kind, operation.attempts)
-            progress = Progress()
+            progress, outcome, started = Progress(), "left", time.monotonic()
+            OPERATIONS_RUNNING.labels(operation.kind.value).inc()
             self._claimed.add(held, progress)
             context = operation.context()
             try:
                 with self._leases.keep(context, operation.id) as lease:
                     failpoint("api.operation.claimed")
-                    self._work(Job(self._glance, operation, held, context, lease, progress, self._stopping))
+                    outcome = self._work(Job(self._glance, operation, held, context, lease, progress, self._stopping))
             except GlanceError as error:
                 # Nothing is lost: whoever claims it after this lease begins where the registry says it is.
                 LOG.warning("operation %s is left to its lease: %s", operation.id, error.message)
             finally:
                 self._claimed.remove(held)
+                OPERATIONS_RUNNING.labels(operation.kind.value).dec()
+                OPERATIONS.labels(operation.kind.value, outcome).observe(time.monotonic() - started)
 
-    def _work(self, job: Job) -> None:
-        """Run the flow and tell the registry how it ended. Raises GlanceError when the registry does not answer."""
+    def _work(self, job: Job) -> str:
+        """Run the flow and tell the registry how it ended; return that in a word, for the metrics.
+
+        Raises GlanceError when the registry does not answer.
+        """
         operations = self._glance.registry.operations
         try:
             message, result = self._flows[job.operation.kind](job)
         except Stopped:
             operations.release(job.context, job.held)
             LOG.info("operation %s is given back: this process ends", job.operation.id)
+            return "given_back"
         except Exception as error:
-            self._fail(job, error)
-        else:
-            failpoint("api.operation.before-finish")
-            operations.finish(job.context, job.held, success=True, message=message, result=result)
-            self._end(job, "success")
+            return self._fail(job, error)
+        failpoint("api.operation.before-finish")
+        operations.finish(job.context, job.held, success=True, message=message, result=result)
+        self._end(job, "success")
+        return "success"
 
-    def _fail(self, job: Job, error: Exception) -> None:
+    def _fail(self, job: Job, error: Exception) -> str:
         if job.lease.lost is not None:
             LOG.info("operation %s is over: %s", job.operation.id, job.lease.lost.message)
             self._glance.work.forget(job.operation.id)
-            return
+            return "lost"
         if isinstance(error, Unavailable) and not job.is_failure(error):
             # The same can work later.
             raise error
@@ -124,6 +133,7 @@ class Operations:
             LOG.error("operation %s met a defect", job.operation.id, exc_info=error)
         self._glance.registry.operations.finish(job.context, job.held, success=False, message=message)
         self._end(job, f"failure: {message}")
+        return "failure"
 
     def _end(self, job: Job, how: str) -> None:
         self._glance.work.forget(job.operation.id)

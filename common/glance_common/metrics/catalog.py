@@ -50,6 +50,15 @@ OUTBOX_DROPPED = Counter(
     "glance_outbox_dropped", "Messages given up; of deletions the scrubbers' sweep finds the rows.",
     ["queue"], registry=REGISTRY,
 )
+OPERATIONS = Histogram(
+    "glance_operation_seconds", "Background operations (imports), by kind and how they ended: success, failure, "
+    "given_back at a stop, lost to others, or left to their lease.",
+    ["kind", "outcome"], registry=REGISTRY, buckets=(1, 5, 15, 60, 300, 900, 3600, 14400),
+)
+OPERATIONS_RUNNING = Gauge(
+    "glance_operations_running", "Background operations that workers of the API are at.",
+    ["kind"], registry=REGISTRY, multiprocess_mode="livesum",
+)
 REMOVALS = Counter(
     "glance_removals", "Removals of the data of one location, by store and how they ended.",
     ["store", "outcome"], registry=REGISTRY,
@@ -65,7 +74,7 @@ LAST_SWEEP = Gauge(
 
 ALL = (
     REQUESTS, REGISTRY_CALLS, STORE_BYTES, TRANSFERS, TRANSFERS_REFUSED, UPLOADS, CONNECTIONS, OUTBOX,
-    OUTBOX_DROPPED, REMOVALS, SWEEPS, LAST_SWEEP,
+    OUTBOX_DROPPED, OPERATIONS, OPERATIONS_RUNNING, REMOVALS, SWEEPS, LAST_SWEEP,
 )
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

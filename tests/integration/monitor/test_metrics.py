@@ -8,7 +8,7 @@ import pytest
 import requests
 from deploy.local import processes
 from tests.support.daemons import Services
-from tests.support.observer import Seen, upload, wait_until
+from tests.support.observer import OCTETS, Seen, upload, wait_until
 
 REQUESTS = "glance_http_request_seconds_count"
 ROUTE = "/v2/images"
@@ -159,3 +159,24 @@ def test_a_killed_master_takes_the_monitor_with_it_and_the_next_one_starts_from_
     running.start(api)
     wait_until(lambda: seen.status("registry") == "ok", "the next monitor")
     assert counted(seen) == 0
+
+
+def test_an_import_is_counted_with_its_outcome(make_services, tmp_path):
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    services = make_services(api={"DEFAULT": {"node_staging_uri": f"file://{staging}"}})
+    services.start(services.registry, services.api)
+    seen, url = Seen(services.api), f"{services.api.url}/v2/images"
+    wait_metrics(seen)
+    document = {"name": "one", "disk_format": "raw", "container_format": "bare"}
+    image_id = requests.post(url, json=document, timeout=10).json()["id"]
+    staged = requests.put(f"{url}/{image_id}/stage", data=b"data", headers=OCTETS, timeout=10)
+    assert staged.status_code == 204, staged.text
+    begun = requests.post(f"{url}/{image_id}/import", json={"method": {"name": "glance-direct"}}, timeout=10)
+    assert begun.status_code == 202, begun.text
+    wait_until(
+        lambda: seen.value("glance_operation_seconds_count", kind="api_image_import", outcome="success") == 1,
+        "the import",
+    )
+    assert seen.value("glance_operations_running", kind="api_image_import") == 0
+    assert seen.value("glance_store_bytes_total", store="file", direction="in") == 4
