@@ -1,5 +1,6 @@
 """Locations through PATCH, as the original's clients send it (API section 7.1)."""
 
+import json
 from collections.abc import Iterator
 from hashlib import md5, sha512
 from typing import Any
@@ -355,3 +356,14 @@ def test_services_fetch_locations(make, mirror):
     assert api.call("POST", f"/v2/images/{image}/actions/deactivate").status_code == 204
     assert api.call("GET", path, roles="service").json == []
     assert api.call("GET", path, roles="admin").json != []
+
+
+def test_loc06_the_store_describes_its_mount(make, tmp_path):
+    description = {"id": "nfs-1", "mountpoint": str(tmp_path), "share_location": "nfs://filer/images", "type": "nfs"}
+    (tmp_path / "mounts.json").write_text(json.dumps([{"id": "other", "mountpoint": "/elsewhere"}, description]))
+    api = make(glance_store__filesystem_store_metadata_file=tmp_path / "mounts.json")
+    image = api.create(**RAW)["id"]
+    upload = {"data": DATA, "headers": {"Content-Type": "application/octet-stream"}}
+    assert api.call("PUT", f"/v2/images/{image}/file", **upload).status_code == 204
+    (place,) = api.call("GET", f"/v2/images/{image}").json["locations"]
+    assert place == {"url": f"file://{tmp_path}/images/{image}", "metadata": description}
