@@ -90,9 +90,12 @@ def _log_request(response: Response) -> Response:
     seconds = time.perf_counter() - g.started
     rule = request.url_rule
     request_done(request.method, None if rule is None else rule.rule, str(response.status_code), seconds)
-    if REQUESTS.isEnabledFor(logging.INFO):
+    # Monitors ask for the health every other second; that would be most of the log.
+    level = logging.DEBUG if request.path in UNSIGNED else logging.INFO
+    if REQUESTS.isEnabledFor(level):
         work: Statistics = g.statistics
-        REQUESTS.info(
+        REQUESTS.log(
+            level,
             "%s %s %s %d %.1f ms, %d statements %.1f ms",
             request_id(), request.method, request.path, response.status_code,
             seconds * 1000, work.statements, work.seconds * 1000,
