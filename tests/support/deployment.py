@@ -51,11 +51,17 @@ class Deployment:
     """Registry, API and scrubber over one database, with short leases; more APIs and scrubbers may join."""
 
     def __init__(
-        self, folder: Path, database_url: str, *, transport_url: str | None = None, scrubber: Options = _NONE
+        self,
+        folder: Path,
+        database_url: str,
+        *,
+        transport_url: str | None = None,
+        api: Options = _NONE,
+        scrubber: Options = _NONE,
     ) -> None:
         self.services = Services(
             folder, database_url, transport_url=transport_url,
-            api=_API, scrubber=configuration.merged(_SCRUBBER, scrubber),
+            api=configuration.merged(_API, api), scrubber=configuration.merged(_SCRUBBER, scrubber),
         )
         self._database = database_url.replace("postgresql+psycopg2", "postgresql", 1)
         self.registry, self.api = self.services.registry, self.services.api
@@ -121,12 +127,21 @@ class Deployment:
             for daemon in self.daemons:
                 daemon.kill()
             self.revive()
-        self.execute("TRUNCATE images, members, locations CASCADE")
+        self._empty_tables()
         for path in self.images.iterdir():
             if path.name == INCOMING:
                 shutil.rmtree(path)
             elif path.name != SENTINEL:
                 path.unlink()
+
+    def _empty_tables(self) -> None:
+        """Empty them, again when that meets a worker's look for operations, which takes its locks in another order."""
+        while True:
+            try:
+                self.execute("TRUNCATE images, members, locations, operations CASCADE")
+            except psycopg2.errors.DeadlockDetected:
+                continue
+            return
 
     # --- the database, past the registry ---
 
