@@ -3,8 +3,10 @@
 Pure: the digest was computed while the data were stored, the certificate comes from ``key_manager``.
 """
 
-from base64 import b64decode
-from collections.abc import Callable, Mapping
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
@@ -14,6 +16,8 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding, rsa, utils
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from glance_common.errors import BadRequest
 
@@ -29,9 +33,6 @@ _HASHES: dict[str, hashes.HashAlgorithm] = {
 
 _CURVES = ("SECT571K1", "SECT409K1", "SECT571R1", "SECT409R1", "SECP521R1", "SECP384R1")
 _KEY_TYPES = ("RSA-PSS", "DSA", *(f"ECC_{curve}" for curve in _CURVES))
-
-Verify = Callable[[Mapping[str, str]], None]
-"""Raises BadRequest unless the data with these digests (algorithm → hex) are the signed ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,34 +59,69 @@ class Signature:
         except ValueError:
             raise BadRequest(f"{SIGNATURE} must be base64 and {CERTIFICATE} the UUID of a certificate") from None
 
+    def verification(self, certificate: bytes) -> Verification:
+        """Return what verifies data. Raises BadRequest for a certificate that cannot be used (now)."""
+        key = _public_key(certificate)
+        if not _fits(self.key_type, key):
+            raise BadRequest(f"{CERTIFICATE}: the key in the certificate is not of {KEY_TYPE} {self.key_type}")
+        info = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return Verification(self, info)
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """A signature with the public key of its certificate, in DER: enough to verify data later, and no secret."""
+
+    signature: Signature
+    key: bytes
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, str]) -> Self:
+        """Build one from what ``to_document`` made of it."""
+        signature = Signature(
+            b64decode(document["value"]), document["hash_method"], document["key_type"], document["certificate"]
+        )
+        return cls(signature, b64decode(document["key"]))
+
+    def to_document(self) -> dict[str, str]:
+        """Return it as texts, to keep it with work that is done later."""
+        return {
+            "value": b64encode(self.signature.value).decode(),
+            "hash_method": self.signature.hash_method,
+            "key_type": self.signature.key_type,
+            "certificate": self.signature.certificate,
+            "key": b64encode(self.key).decode(),
+        }
+
     @property
     def algorithm(self) -> str:
         """The name of the hash in hashlib."""
-        return self.hash_method.replace("-", "").lower()
+        return self.signature.hash_method.replace("-", "").lower()
 
-    def verifier(self, certificate: bytes) -> Verify:
-        """Return what checks the digests of data. Raises BadRequest for a certificate that cannot be used (now)."""
-        key = _public_key(certificate)
-        chosen = _HASHES[self.hash_method]
+    def verify(self, digests: Mapping[str, str]) -> None:
+        """Raise BadRequest unless the data with these digests (algorithm → hex) are the signed ones."""
+        value, digest = self.signature.value, bytes.fromhex(digests[self.algorithm])
+        chosen = _HASHES[self.signature.hash_method]
         prehashed = utils.Prehashed(chosen)
-        if self.key_type == "RSA-PSS" and isinstance(key, rsa.RSAPublicKey):
-            # The salt may have any length: signers differ there.
-            pss = padding.PSS(padding.MGF1(chosen), padding.PSS.AUTO)
-            return self._checking(lambda digest: key.verify(self.value, digest, pss, prehashed))
-        if self.key_type == "DSA" and isinstance(key, dsa.DSAPublicKey):
-            return self._checking(lambda digest: key.verify(self.value, digest, prehashed))
-        if isinstance(key, ec.EllipticCurvePublicKey) and self.key_type == f"ECC_{key.curve.name.upper()}":
-            return self._checking(lambda digest: key.verify(self.value, digest, ec.ECDSA(prehashed)))
-        raise BadRequest(f"{CERTIFICATE}: the key in the certificate is not of {KEY_TYPE} {self.key_type}")
+        try:
+            match load_der_public_key(self.key):
+                case rsa.RSAPublicKey() as key:
+                    # The salt may have any length: signers differ there.
+                    key.verify(value, digest, padding.PSS(padding.MGF1(chosen), padding.PSS.AUTO), prehashed)
+                case dsa.DSAPublicKey() as key:
+                    key.verify(value, digest, prehashed)
+                case ec.EllipticCurvePublicKey() as key:
+                    key.verify(value, digest, ec.ECDSA(prehashed))
+                case _:
+                    raise BadRequest(f"{CERTIFICATE}: the key in the certificate is of no known kind")
+        except InvalidSignature:
+            raise BadRequest(f"{SIGNATURE}: the data are not those that were signed") from None
 
-    def _checking(self, verify: Callable[[bytes], None]) -> Verify:
-        def check(digests: Mapping[str, str]) -> None:
-            try:
-                verify(bytes.fromhex(digests[self.algorithm]))
-            except InvalidSignature:
-                raise BadRequest(f"{SIGNATURE}: the data are not those that were signed") from None
 
-        return check
+def _fits(key_type: str, key: object) -> bool:
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return key_type == f"ECC_{key.curve.name.upper()}"
+    return isinstance(key, {"RSA-PSS": rsa.RSAPublicKey, "DSA": dsa.DSAPublicKey}.get(key_type, ()))
 
 
 def _check_choice(name: str, value: str, allowed: Mapping[str, object] | tuple[str, ...]) -> None:
@@ -93,7 +129,7 @@ def _check_choice(name: str, value: str, allowed: Mapping[str, object] | tuple[s
         raise BadRequest(f"{name} must be one of {', '.join(allowed)}")
 
 
-def _public_key(text: bytes) -> object:
+def _public_key(text: bytes) -> CertificatePublicKeyTypes:
     """Return the key of a certificate in PEM or DER that is valid today."""
     try:
         load = x509.load_pem_x509_certificate if b"-----BEGIN" in text else x509.load_der_x509_certificate

@@ -52,6 +52,7 @@ class StagedData:
 class Operation:
     """One operation. Times are text, ``YYYY-MM-DDThh:mm:ss.ffffff`` in UTC, ``expires_at`` None until it ended.
 
+    ``signature`` is what the data of a signed image are verified with: nobody is shown it, and it holds no secret.
     ``owner``, ``user_id``, ``roles`` and ``is_admin`` are who asked for it. ``staged`` is filled only for the worker
     that claimed it: what is staged of its image.
     """
@@ -66,6 +67,7 @@ class Operation:
     is_admin: bool
     status: OperationStatus
     input: dict[str, Any]
+    signature: dict[str, str] | None
     result: dict[str, Any] | None
     message: str
     host: str | None

@@ -23,8 +23,8 @@ MAX_ATTEMPTS = 5
 """How often an operation is claimed: one that takes its worker's process down each time must come to an end."""
 
 _PLAIN = (
-    "id", "kind", "image_id", "owner", "user_id", "request_id", "roles", "is_admin", "status", "input", "result",
-    "message", "host", "attempts", "cancelled",
+    "id", "kind", "image_id", "owner", "user_id", "request_id", "roles", "is_admin", "status", "input", "signature",
+    "result", "message", "host", "attempts", "cancelled",
 )
 _TIMES = ("created_at", "updated_at", "expires_at")
 

@@ -17,7 +17,7 @@ from glance_api.leases import Lease
 from glance_api.services import keys
 from glance_api.services.quotas import Reservation
 from glance_api.services.store_errors import as_api_error
-from glance_api.signatures import Signature
+from glance_api.signatures import Verification
 from glance_api.streams import Intake, Received
 from glance_common.context import RequestContext
 from glance_common.errors import GlanceError, OutcomeUnknown, Unavailable
@@ -44,7 +44,8 @@ class Formats:
 class Data:
     """The bytes to write: their announced number (None = unknown), their formats, and the digests to compute.
 
-    With ``credentials`` the data of a signed image have to be those that were signed; without, that was seen before.
+    ``signed`` says how the data of a signed image are verified: with the certificate that the caller's credentials
+    open, or with what was kept when the work was asked for; None for copies of data that were verified.
     ``limits`` are those of the image's owner: room for bytes that were not announced is reserved as they come.
     """
 
@@ -52,7 +53,7 @@ class Data:
     announced: int | None
     formats: Formats
     algorithms: tuple[str, ...]
-    credentials: Credentials | None = None
+    signed: Credentials | Verification | None = None
     limits: Limits | None = None
 
 
@@ -85,10 +86,11 @@ def _store_pieces(
     glance: Glance, context: RequestContext, store: Store, begun: Upload, data: Data, lease: Lease
 ) -> tuple[Stored, Received]:
     settings = glance.settings
-    # Of the image as the attempt found it: its properties may have changed since the request looked at them.
-    signature = None if data.credentials is None else Signature.of(begun.image.properties)
-    verify = keys.verifier(glance, data.credentials, signature) if data.credentials and signature else None
-    digests = Digests((*data.algorithms, *([signature.algorithm] if signature else [])))
+    verification = data.signed
+    if isinstance(verification, Credentials):
+        # Of the image as the attempt found it: its properties may have changed since the request looked at them.
+        verification = keys.verification(glance, verification, begun.image.properties)
+    digests = Digests((*data.algorithms, *([verification.algorithm] if verification else [])))
     limits = data.limits if data.announced is None else None
     intake = Intake(
         data.pieces,
@@ -97,7 +99,7 @@ def _store_pieces(
         digests=digests,
         inspection=Inspection(data.formats.disk, data.formats.container, settings.format_rules),
         still_wanted=lease.check,
-        verify=verify,
+        verify=verification.verify if verification else None,
         cover=None if limits is None else Reservation(glance, context, begun, limits).cover,
     )
     try:

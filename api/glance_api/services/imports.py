@@ -1,16 +1,18 @@
 """Stage and import: what a request checks and writes down before workers do the rest (API section 11)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
 from glance_api.collaborators import Glance
 from glance_api.imports.sources.glance_download import Remote, find_endpoint
 from glance_api.imports.sources.web_download import check_uri
-from glance_api.services import staging
+from glance_api.key_manager import Credentials
+from glance_api.services import keys, staging
 from glance_api.services.images import check_image
 from glance_api.services.staging import DIRECT
+from glance_api.signatures import Verification
 from glance_common.context import RequestContext
 from glance_common.errors import BadRequest, Conflict, GlanceError
 from glance_common.image import Image
@@ -33,11 +35,11 @@ _NEEDS = {
 class Proof:
     """What came with the request beside its body.
 
-    Token and service catalog say to another region who is calling; ``forwarded`` that another node handed it on.
+    ``credentials`` say to the key manager and to another region who is calling; ``forwarded`` that another node handed
+    it on.
     """
 
-    token: str = field(repr=False)
-    catalog: str | None = field(repr=False)
+    credentials: Credentials
     forwarded: bool
 
 
@@ -62,8 +64,9 @@ def begin(glance: Glance, context: RequestContext, image_id: str, wanted: Wanted
     """Make the operation that imports the data of an image, or return the URL of the node that has to be asked.
 
     Nothing is made for a copy to stores that all have the image. The checks come in the order of API section 11.2;
-    whether another operation works on the image is decided with the operation's own row. Raises BadRequest, NotFound,
-    PolicyDenied, Conflict.
+    whether another operation works on the image is decided with the operation's own row. The certificate of a signed
+    image is fetched now, while the caller's token is there (S-29). Raises BadRequest, NotFound, PolicyDenied, Conflict,
+    Unavailable without the key manager.
     """
     image = glance.registry.images.get(context, image_id, locations=True)
     check_image(glance, context, "get_image", image)
@@ -82,8 +85,10 @@ def begin(glance: Glance, context: RequestContext, image_id: str, wanted: Wanted
             return url
     if wanted.method == WEB:
         _check_uri(glance, wanted.arguments)
-    remote = _remote(wanted.arguments, proof) if wanted.method == DOWNLOAD else None
-    _create(glance, context, image, wanted, stores, host, remote)
+    remote = _remote(wanted.arguments, proof.credentials) if wanted.method == DOWNLOAD else None
+    # Copies are compared with data that were verified.
+    signed = None if wanted.method == COPY else keys.verification(glance, proof.credentials, image.properties)
+    _create(glance, context, image, wanted, stores, host, remote, signed)
     return None
 
 
@@ -145,9 +150,10 @@ def _check_uri(glance: Glance, arguments: Mapping[str, Any]) -> None:
     check_uri(glance.url_filter, "method.uri", arguments["uri"])
 
 
-def _remote(arguments: Mapping[str, Any], proof: Proof) -> Remote:
+def _remote(arguments: Mapping[str, Any], credentials: Credentials) -> Remote:
     interface = arguments.get("glance_service_interface", "public")
-    return Remote(find_endpoint(proof.catalog, arguments["glance_region"], interface), proof.token)
+    endpoint = find_endpoint(credentials.catalog, arguments["glance_region"], interface)
+    return Remote(endpoint, credentials.token or "", credentials.catalog)
 
 
 def _create(
@@ -158,6 +164,7 @@ def _create(
     stores: tuple[str, ...],
     host: str | None,
     remote: Remote | None,
+    signed: Verification | None,
 ) -> None:
     operation = str(uuid4())
     if remote is not None:
@@ -181,6 +188,7 @@ def _create(
             allowed=[_NEEDS[wanted.method]],
             image_status=None if is_copy else ImageStatus.IMPORTING,
             limits=glance.limits.of(image.owner),
+            signature=None if signed is None else signed.to_document(),
         )
     except GlanceError:
         glance.work.forget(operation)

@@ -1,11 +1,12 @@
 """Signatures and encryption keys of images: what is asked of the key manager in the caller's name."""
 
 import logging
+from collections.abc import Mapping
 from uuid import UUID
 
 from glance_api.collaborators import Glance
 from glance_api.key_manager import Credentials
-from glance_api.signatures import Signature, Verify
+from glance_api.signatures import Signature, Verification
 from glance_common.context import RequestContext
 from glance_common.errors import GlanceError
 from glance_common.image import Image
@@ -17,12 +18,18 @@ POLICY = "cinder_encryption_key_deletion_policy"
 WITH_IMAGE = "on_image_deletion"
 
 
-def verifier(glance: Glance, credentials: Credentials, signature: Signature) -> Verify:
-    """Return what checks data against the signature, with the certificate that the caller has in the key manager.
+def verification(
+    glance: Glance, credentials: Credentials, properties: Mapping[str, str | None]
+) -> Verification | None:
+    """Return what verifies the data of an image with these properties; None for an image that is not signed.
 
-    Raises BadRequest for a certificate that cannot be had or used, Unavailable when the key manager is down.
+    The certificate is the one that the caller has in the key manager. Raises BadRequest for properties or a certificate
+    that cannot be used, Unavailable when the key manager is down.
     """
-    return signature.verifier(glance.keys.certificate(credentials, signature.certificate))
+    signature = Signature.of(properties)
+    if signature is None:
+        return None
+    return signature.verification(glance.keys.certificate(credentials, signature.certificate))
 
 
 def delete_with_image(glance: Glance, context: RequestContext, credentials: Credentials, image: Image) -> None:

@@ -24,7 +24,8 @@ def stage(glance: Glance, context: RequestContext, image_id: str, source: Source
     """Keep the data of a queued image on this node; the image is ``uploading`` until it is imported or deleted.
 
     On any error the image is back in ``queued`` and nothing of the data stays. Raises NotFound also where staging is
-    not enabled, PolicyDenied, StatusConflict, TooLarge, UnsupportedMediaType for unsafe content.
+    not enabled, PolicyDenied, StatusConflict, TooLarge, UnsupportedMediaType for unsafe content, BadRequest for other
+    data than those that were signed (S-29).
     """
     if DIRECT not in glance.settings.imports.methods:
         raise NotFound(f"{DIRECT} is not an enabled import method")
@@ -39,7 +40,7 @@ def stage(glance: Glance, context: RequestContext, image_id: str, source: Source
         context, image_id, attempt, store=glance.staging.id, size=source.announced, lease=glance.leases.seconds,
         staging=True, limits=limits,
     )
-    data = Data(source.pieces, source.announced, formats_of(image), (), limits=limits)
+    data = Data(source.pieces, source.announced, formats_of(image), (), source.credentials, limits)
     attempts.write(glance, context, begun, glance.staging, data, partial(_commit, glance, context, attempt, limits))
 
 

@@ -7,7 +7,9 @@ from uuid import uuid4
 
 from glance_api.collaborators import Glance
 from glance_api.imports.sources.web_download import check_uri
+from glance_api.key_manager import Credentials
 from glance_api.policy.targets import project_target
+from glance_api.services import keys
 from glance_common.context import RequestContext
 from glance_common.operation import OnFail, Operation, OperationKind
 from glance_common.status import OperationStatus
@@ -35,10 +37,17 @@ class TaskPage:
     next_marker: str | None
 
 
-def create(glance: Glance, context: RequestContext, task_input: Mapping[str, Any]) -> Operation:
-    """Make a task that imports a new image from a URL. Raises PolicyDenied, BadRequest for a URL that is refused."""
+def create(
+    glance: Glance, context: RequestContext, task_input: Mapping[str, Any], credentials: Credentials
+) -> Operation:
+    """Make a task that imports a new image from a URL.
+
+    The certificate of an image that will be signed is fetched now, while the caller's token is there (S-29). Raises
+    PolicyDenied, BadRequest for a URL that is refused and for a bad signature, Unavailable without the key manager.
+    """
     _check(glance, context, "add_task")
     check_uri(glance.url_filter, "input.import_from", task_input["import_from"])
+    signed = keys.verification(glance, credentials, task_input["image_properties"])
     task = glance.registry.operations.create(
         context,
         str(uuid4()),
@@ -47,6 +56,7 @@ def create(glance: Glance, context: RequestContext, task_input: Mapping[str, Any
         input=dict(task_input),
         ttl=glance.settings.imports.task_time_to_live,
         on_fail=OnFail.DELETE,
+        signature=None if signed is None else signed.to_document(),
     )
     glance.work.wake()
     return task

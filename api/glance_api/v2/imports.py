@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from glance_api.request import answer, context, glance, json_object, without_body, without_policy
+from glance_api.request import answer, context, credentials, glance, json_object, without_body, without_policy
 from glance_api.services import forwarding, staging
 from glance_api.services import imports as service
 from glance_api.services.data import Source
@@ -79,7 +79,7 @@ def stage(image_id: str) -> Response:
     announced = announced_size()
     give_back = glance().permits.take()
     try:
-        staging.stage(glance(), context(), image_id, Source(body(), announced))
+        staging.stage(glance(), context(), image_id, Source(body(), announced, credentials=credentials()))
     finally:
         give_back()
     return Response(status=204)
@@ -98,7 +98,7 @@ def begin(image_id: str) -> Response:
         header=request.headers.get(STORE_HEADER),
     )
     headers = request.headers
-    proof = Proof(headers.get("X-Auth-Token", ""), headers.get("X-Service-Catalog"), FORWARDED in headers)
+    proof = Proof(credentials(), FORWARDED in headers)
     node = service.begin(glance(), context(), image_id, wanted, proof)
     if node is not None:
         forwarding.forward(node, request.path, dict(headers), wanted.document)

@@ -5,7 +5,7 @@ from typing import Any, Literal, cast
 
 from flask import Blueprint, Response, request
 
-from glance_api.request import answer, context, glance, json_object, without_body
+from glance_api.request import answer, context, credentials, glance, json_object, without_body
 from glance_api.services import tasks as service
 from glance_api.services.tasks import TaskQuery
 from glance_api.v2 import fields, queries, wire
@@ -58,7 +58,7 @@ _LIST_PARAMETERS = (
 )
 def create() -> Response:
     """Make a task."""
-    task = service.create(glance(), context(), parse_new(json_object()))
+    task = service.create(glance(), context(), parse_new(json_object()), credentials())
     response = answer(wire.task_document(task), 201)
     response.headers["Location"] = f"/v2/tasks/{task.id}"
     return response

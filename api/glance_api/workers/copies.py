@@ -14,6 +14,7 @@ from uuid import uuid4
 from glance_api.imports.contract import ImportFailed
 from glance_api.services import attempts
 from glance_api.services.attempts import Data, Formats
+from glance_api.signatures import Verification
 from glance_api.streams import Received
 from glance_api.workers.job import Job, explain
 from glance_common.failpoints import failpoint
@@ -38,7 +39,7 @@ class _Ended(Exception):
 class Plan:
     """Where the data go: ``all_must_succeed`` false makes the image active with the first store that has them.
 
-    ``size`` is the number of bytes, ``sources`` are tried one after another.
+    ``size`` is the number of bytes, ``sources`` are tried one after another. ``signed`` verifies the data (S-29).
     """
 
     stores: tuple[str, ...]
@@ -46,6 +47,7 @@ class Plan:
     parallel: int
     size: int
     sources: Sequence[Opener]
+    signed: Verification | None = None
 
 
 def fill(job: Job, image: Image, plan: Plan) -> dict[str, str]:
@@ -123,7 +125,8 @@ class _Copies:
                 operation=job.held, limits=self._limits,
             )
             failpoint("api.import.store-started")
-            data = Data(self._counted(pieces), self._plan.size, _formats(begun.image), ("md5", algorithm))
+            formats, signed = _formats(begun.image), self._plan.signed
+            data = Data(self._counted(pieces), self._plan.size, formats, ("md5", algorithm), signed)
             attempts.write(glance, job.context, begun, store, data, partial(self._commit, attempt, algorithm))
         failpoint("api.import.store-committed")
 

@@ -12,11 +12,14 @@ from typing import Any
 from glance_api.collaborators import Glance
 from glance_api.imports.contract import ImportFailed, Plugin, Source
 from glance_api.imports.sources import glance_download, web_download
-from glance_api.imports.sources.glance_download import DownloadRules
+from glance_api.imports.sources.glance_download import DownloadRules, Remote
 from glance_api.imports.work import work_folder
+from glance_api.key_manager import Credentials
+from glance_api.services import keys
 from glance_api.services.attempts import Formats
 from glance_api.services.imports import COPY, DOWNLOAD
 from glance_api.services.staging import DIRECT
+from glance_api.signatures import Signature, Verification
 from glance_api.workers import staged
 from glance_api.workers.copies import Plan, SourceFailed, fill
 from glance_api.workers.job import Job
@@ -52,10 +55,21 @@ def _through_staging(parts: Parts, job: Job, image: Image, method: str) -> dict[
     with work_folder(job.glance.staging.directory) as folder:
         data, image, formats = _staged(parts, job, image, method)
         path = job.glance.staging.path(data.key)
-        ready = staged.prepare(job, image, formats, path, data.size, folder, parts.plugins)
+        signed = _verification(job, image, method)
+        ready = staged.prepare(job, image, formats, path, data.size, folder, parts.plugins, signed)
         source = partial(staged.open_file, ready.path)
-        plan = plan_of(job, ready.size, source, parallel=job.glance.settings.imports.max_parallel_stores)
-        return fill(job, ready.image, plan)
+        parallel = job.glance.settings.imports.max_parallel_stores
+        return fill(job, ready.image, plan_of(job, ready.size, source, parallel=parallel, signed=signed))
+
+
+def _verification(job: Job, image: Image, method: str) -> Verification | None:
+    """Return what verifies the data: by the signature of the request, or by another one that came with the data."""
+    kept = job.verification
+    signature = Signature.of(image.properties) if method == DOWNLOAD else None
+    if signature is None or (kept is not None and kept.signature == signature):
+        return kept
+    remote = _known(job)
+    return keys.verification(job.glance, Credentials(remote.token, remote.catalog), image.properties)
 
 
 def _staged(parts: Parts, job: Job, image: Image, method: str) -> tuple[StagedData, Image, Formats]:
@@ -83,18 +97,22 @@ def _web(parts: Parts, job: Job) -> AbstractContextManager[Source]:
 
 
 def _remote(parts: Parts, job: Job) -> AbstractContextManager[Source]:
+    image_id: str = job.operation.input["import_req"]["method"]["glance_image_id"]
+    return glance_download.open_source(_known(job), image_id, parts.rules)
+
+
+def _known(job: Job) -> Remote:
     remote = job.glance.work.kept(job.operation.id)
     if remote is None:
         raise ImportFailed("the process that knew the caller's token has ended; the import has to be asked for again")
-    image_id: str = job.operation.input["import_req"]["method"]["glance_image_id"]
-    return glance_download.open_source(remote, image_id, parts.rules)
+    return remote
 
 
-def plan_of(job: Job, size: int, *sources: Any, parallel: int) -> Plan:
+def plan_of(job: Job, size: int, *sources: Any, parallel: int, signed: Verification | None = None) -> Plan:
     """Return the plan that the input of the operation describes."""
     asked = job.operation.input
     must_succeed: bool = asked["import_req"].get("all_stores_must_succeed", True)
-    return Plan(tuple(asked["backend"]), must_succeed, parallel, size, sources)
+    return Plan(tuple(asked["backend"]), must_succeed, parallel, size, sources, signed)
 
 
 def _copy(job: Job, image: Image) -> dict[str, str]:

@@ -9,6 +9,7 @@ from glance_api.collaborators import Glance
 from glance_api.imports.contract import ImportFailed
 from glance_api.leases import Lease
 from glance_api.services.store_errors import as_api_error
+from glance_api.signatures import Verification
 from glance_common.context import RequestContext
 from glance_common.errors import GlanceError, Gone, Unavailable
 from glance_common.operation import Held, Operation
@@ -65,6 +66,15 @@ class Job:
         self.lease.check()
         if self.stopping():
             raise Stopped
+
+    @property
+    def verification(self) -> Verification | None:
+        """What the data of a signed image are verified with; None for the others.
+
+        It was kept when the work was asked for: who changes the image's properties since then changes nothing here.
+        """
+        kept = self.operation.signature
+        return None if kept is None else Verification.from_document(kept)
 
     @property
     def image_id(self) -> str:

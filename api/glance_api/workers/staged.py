@@ -14,6 +14,7 @@ from glance_api.imports.contract import Changes, ImageFacts, ImportFailed, Plugi
 from glance_api.services import attempts
 from glance_api.services.attempts import Data, Formats
 from glance_api.services.staging import formats_of
+from glance_api.signatures import Verification
 from glance_api.streams import Received
 from glance_api.workers.copies import SourceFailed
 from glance_api.workers.job import Job
@@ -76,12 +77,20 @@ def _commit(job: Job, attempt: str, limits: Limits | None, stored: Stored, recei
 
 
 def prepare(
-    job: Job, image: Image, formats: Formats, path: Path, size: int, folder: Path, plugins: Sequence[Plugin]
+    job: Job,
+    image: Image,
+    formats: Formats,
+    path: Path,
+    size: int,
+    folder: Path,
+    plugins: Sequence[Plugin],
+    signed: Verification | None,
 ) -> Ready:
     """Let the plugins work on staged data, and write down what they changed.
 
     ``path`` holds the ``size`` bytes, which are declared to be of ``formats``; the plugins may write in ``folder``.
-    Raises ImportFailed, UnsupportedMediaType, TooLarge.
+    What was ``signed`` stays as it is: whoever boots it verifies it again. Raises ImportFailed, TooLarge,
+    UnsupportedMediaType.
     """
     if _size(path) != size:
         raise ImportFailed("the staged data are not complete any more; they have to be staged again")
@@ -90,6 +99,8 @@ def prepare(
     for plugin in plugins:
         job.check()
         changes = plugin.apply(facts, path, Work(folder, job.check))
+        if signed and changes.path:
+            raise ImportFailed(f"the image is signed, but {plugin.name} would change its data")
         path = changes.path or path
         all_changes = _both(all_changes, changes)
         facts = replace(

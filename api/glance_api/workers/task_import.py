@@ -36,9 +36,9 @@ def import_task(parts: Parts, job: Job) -> tuple[str, dict[str, Any] | None]:
         asked = _new_image(job)
         formats = Formats(str(asked.fields["disk_format"]), str(asked.fields["container_format"]))
         steps = parts.tools.steps(is_admin=job.context.is_admin)
-        ready = staged.prepare(job, image, formats, store.path(data.key), data.size, folder, steps)
-        plan = Plan((job.glance.stores.default.id,), True, 1, ready.size, [partial(staged.open_file, ready.path)])
-        fill(job, ready.image, plan)
+        ready = staged.prepare(job, image, formats, store.path(data.key), data.size, folder, steps, job.verification)
+        sources = [partial(staged.open_file, ready.path)]
+        fill(job, ready.image, Plan((job.glance.stores.default.id,), True, 1, ready.size, sources, job.verification))
     return "", {"image_id": image.id}
 
 

@@ -39,19 +39,21 @@ class OperationsClient:
         image_status: ImageStatus | None = None,
         message: str = "",
         limits: Limits | None = None,
+        signature: dict[str, str] | None = None,
     ) -> Operation:
         """Make a pending operation in the name of ``context`` and take the import lock of its image.
 
         ``allowed`` are the statuses that the image may have, ``image_status`` the one that it gets (None leaves it),
         ``stores`` the ids that it is to be put in, ``host`` the only one that can do it, ``ttl`` the hours to show it
-        after its end. ``input`` must not hold credentials. Raises NotFound, StatusConflict, Conflict with the
-        ``reason``: ``locked`` by the task ``operation``, or ``staging`` while the data of the image are not complete,
-        and TooLarge when one more transfer exceeds the ``limits`` of the image's owner.
+        after its end, ``signature`` what the data are verified with. ``input`` and ``signature`` must not hold
+        credentials. Raises NotFound, StatusConflict, Conflict with the ``reason``: ``locked`` by the task
+        ``operation``, or ``staging`` while the data of the image are not complete, and TooLarge when one more transfer
+        exceeds the ``limits`` of the image's owner.
         """
         body = {
             "id": operation_id, "kind": kind, "image_id": image_id, "input": input, "ttl": ttl, "host": host,
             "stores": list(stores), "on_fail": on_fail, "allowed": list(allowed), "image_status": image_status,
-            "message": message[:MAX_MESSAGE],
+            "message": message[:MAX_MESSAGE], "signature": signature,
             **with_limits(limits),
         }
         return self._operation(context, "POST", "/v1/operations", body)

@@ -112,6 +112,7 @@ operations = sa.Table(
     sa.Column("is_admin", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("status", Text, nullable=False),
     sa.Column("input", JSONB, nullable=False, server_default="{}"),
+    sa.Column("signature", JSONB(none_as_null=True), comment="what the data of a signed image are verified with"),
     sa.Column("result", JSONB),
     sa.Column("message", sa.Text, nullable=False, server_default=""),
     sa.Column("host", Text, comment="the only host that can do it, as its input is there"),

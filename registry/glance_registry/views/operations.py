@@ -38,7 +38,7 @@ def _wanted() -> operations.Wanted:
     body = parsing.body()
     body.only(
         "id", "kind", "image_id", "input", "ttl", "host", "stores", "on_fail", "allowed", "image_status", "message",
-        "limits",
+        "limits", "signature",
     )
     known = tuple(ImageStatus)
     allowed = body.texts("allowed")
@@ -57,6 +57,7 @@ def _wanted() -> operations.Wanted:
             "host": body.optional_text("host"),
             "on_fail": body.choice("on_fail", tuple(OnFail)),
             "message": body.optional_text("message", MAX_MESSAGE) or "",
+            "signature": None if body.values.get("signature") is None else body.mapping("signature"),
         },
         stores=body.texts("stores"),
         allowed=[ImageStatus(status) for status in allowed],

@@ -171,9 +171,9 @@ class FakeOperations:
         row = Operation(
             id=operation_id, kind=values["kind"], image_id=values["image_id"], owner=context.project_id,
             user_id=context.user_id, request_id=context.request_id, roles=context.roles, is_admin=context.is_admin,
-            status=OperationStatus.PENDING, input=values["input"], result=None, message="",
-            host=values.get("host"), attempts=0, cancelled=False, created_at=MICROSECONDS, updated_at=MICROSECONDS,
-            expires_at=None,
+            status=OperationStatus.PENDING, input=values["input"], signature=values.get("signature"),
+            result=None, message="", host=values.get("host"), attempts=0, cancelled=False, created_at=MICROSECONDS,
+            updated_at=MICROSECONDS, expires_at=None,
         )
         self.rows[operation_id] = row
         return row

@@ -1,6 +1,7 @@
 """Signatures of data with real keys: every kind and hash, and everything that must be refused (IMG-34, S-29)."""
 
 import hashlib
+import json
 from datetime import timedelta
 from uuid import uuid4
 
@@ -8,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from tests.support.signing import Signer
 
-from glance_api.signatures import Signature
+from glance_api.signatures import Signature, Verification
 from glance_common.errors import BadRequest
 
 DATA = b"the data of an image" * 1000
@@ -17,8 +18,11 @@ KEY_TYPES = ("RSA-PSS", "DSA", "ECC_SECP384R1", "ECC_SECP521R1")
 
 def check(signer, properties, data=DATA, encoding=Encoding.DER):
     signature = Signature.of(properties)
-    verify = signature.verifier(signer.certificate(encoding))
-    verify({signature.algorithm: hashlib.new(signature.algorithm, data).hexdigest()})
+    made = signature.verification(signer.certificate(encoding))
+    # As it is kept for work that is done later.
+    kept = Verification.from_document(json.loads(json.dumps(made.to_document())))
+    assert kept == made
+    kept.verify({kept.algorithm: hashlib.new(kept.algorithm, data).hexdigest()})
 
 
 def properties(signer, **changes):
@@ -91,4 +95,4 @@ def test_somebody_elses_key_is_refused():
 @pytest.mark.parametrize("secret", [b"", b"\0" * 100, b"-----BEGIN CERTIFICATE-----\nnothing\n"])
 def test_a_secret_that_is_no_certificate(secret):
     with pytest.raises(BadRequest, match=r"no X\.509 certificate"):
-        Signature.of(properties(Signer())).verifier(secret)
+        Signature.of(properties(Signer())).verification(secret)

@@ -31,10 +31,11 @@ _LARGEST_DOCUMENT = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """The image service of another region, and the token that proves to it who asks."""
+    """The image service of another region, and the token that proves to it who asks, with that token's catalog."""
 
     endpoint: str
     token: str = field(repr=False)
+    catalog: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
