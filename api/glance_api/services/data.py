@@ -88,7 +88,7 @@ def _store_for(glance: Glance, name: str | None) -> Store:
     try:
         return glance.stores.get(name)
     except UnknownStore:
-        raise BadRequest(f"X-Image-Meta-Store: there is no store {name!r}") from None
+        raise BadRequest(f"X-Image-Meta-Store: there is no store {name[:80]!r}") from None
 
 
 def _commit(

@@ -139,7 +139,7 @@ def _check_store(glance: Glance, name: str) -> None:
     try:
         store = glance.stores.get(name)
     except UnknownStore:
-        raise Conflict(f"stores: there is no store {name!r}") from None
+        raise Conflict(f"stores: there is no store {name[:80]!r}") from None
     if not store.capabilities.add:
         raise Conflict(f"stores: the store {name} takes no data")
 

@@ -28,6 +28,9 @@ _NO_ANSWER = "the registry does not answer"
 _PAUSES = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds before each repetition. The first is at once: mostly a kept connection that the other side just closed."""
 
+MAX_TARGET = 8000
+"""Characters of path and query: the registry's server takes request lines of 8190."""
+
 _OUTCOMES = {500: "error", 503: "unavailable"}
 """How a call ended, for the metrics, by the code of its error; any other code is a refusal."""
 
@@ -80,15 +83,19 @@ class RegistryHttp:
         body: Mapping[str, Any] | None = None,
         *,
         query: Mapping[str, str] | None = None,
+        only_reads: bool = False,
     ) -> dict[str, Any]:
         """Return the JSON object that the registry answers, empty for an answer without one.
 
-        ``path`` is made of ``segment``-quoted parts. Raises the registry's own error; Unavailable when nothing was
-        done; OutcomeUnknown when a write may or may not have happened.
+        ``path`` is made of ``segment``-quoted parts; ``only_reads`` says that a POST changes nothing. Raises the
+        registry's own error; BadRequest for names that fit into no address; Unavailable when nothing was done;
+        OutcomeUnknown when a write may or may not have happened.
         """
         target = f"{path}?{urlencode(query, quote_via=quote)}" if query else path
+        if len(target) > MAX_TARGET:
+            raise errors.BadRequest("the names in this request are too long")
         data = None if body is None else orjson.dumps(body)
-        is_write = method != "GET"
+        is_write = method != "GET" and not only_reads
         deadline = time.monotonic() + (self._timeouts.write_deadline if is_write else self._timeouts.read_deadline)
         may_have_happened = False
         for pause in (*_PAUSES, None):

@@ -30,7 +30,17 @@ COLUMNS = (*TEXTS, *NUMBERS, *FLAGS, "visibility", "properties", "tags")
 @blueprint.get("/v1/images")
 def index() -> Response:
     """Answer a page of images."""
-    documents = read(parsing.engine(), listing.list_images, parsing.caller(), _query())
+    return _page(Fields.parse(request.args.get("q", "{}"), "q"))
+
+
+@blueprint.post("/v1/images/search")
+def search() -> Response:
+    """Answer a page of images to a query that is too long for an address."""
+    return _page(parsing.body())
+
+
+def _page(q: Fields) -> Response:
+    documents = read(parsing.engine(), listing.list_images, parsing.caller(), _query(q))
     return parsing.raw_answer(f'{{"images":{join(documents)}}}')
 
 
@@ -88,9 +98,8 @@ def set_status(image_id: str) -> Response:
     return _image(document)
 
 
-def _query() -> listing.Query:
+def _query(q: Fields) -> listing.Query:
     """Return what the list asks for; a field of the wrong kind is a BadRequest."""
-    q = Fields.parse(request.args.get("q", "{}"), "q")
     q.only(
         "limit", "marker", "sort", "filters", "properties", "tags", "visibility", "member_status", "os_hidden",
         "locations",

@@ -1,6 +1,7 @@
 """Paging, filters and sorting down to the database (API section 6)."""
 
 import itertools
+from uuid import uuid4
 
 import pytest
 
@@ -86,3 +87,11 @@ def test_admins_see_all_projects(api):
         api.create(project=project, visibility=visibility, name=f"{project} {visibility}")
     assert sorted(api.names(roles="admin", project="adm")) == ["one private", "two private"]
     assert len(api.names("visibility=all", roles="admin", project="adm")) == 4
+
+
+def test_s63_queries_that_grow_on_their_way(api):
+    """Clients name as many images as an address holds; quoted, that is more than an address of the registry holds."""
+    images = [api.create(name=str(number))["id"] for number in range(2)]
+    wanted = [str(uuid4()) for _ in range(215)] + images
+    assert sorted(api.names(f"id=in:{','.join(wanted)}")) == ["0", "1"]
+    assert api.names("name=in:" + "," * 8000) == []
