@@ -1,5 +1,6 @@
 """The API on a real registry with a real database; who is calling is told by identity headers, as behind a proxy."""
 
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ import sqlalchemy as sa
 from deploy.local.embedded_postgres import PostgresServer
 from flask import Flask
 from oslo_config import cfg
+from tests.integration.api.imports_kit import Node, options, working
+from tests.support.web import web_server
 from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
@@ -132,3 +135,28 @@ def _ini(options: dict[str, Any]) -> str:
 def api(make_api: Callable[..., Api]) -> Api:
     """The API with the default options."""
     return make_api()
+
+
+@pytest.fixture(scope="module")
+def web():
+    with web_server() as server:
+        yield server
+
+
+@pytest.fixture
+def node(make_api, tmp_path: Path, web):
+    with working(Node(make_api(**options(tmp_path, web)), tmp_path)) as running:
+        yield running
+
+
+@pytest.fixture
+def make_node(make_api, tmp_path, web):
+    """A function that makes a node with some options changed; its workers do not run yet."""
+    return lambda **changed: Node(make_api(**{**options(tmp_path, web), **changed}), tmp_path)
+
+
+@pytest.fixture
+def qcow2(tmp_path):
+    path = tmp_path / "zeros.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(path), "1M"], check=True)
+    return path.read_bytes()

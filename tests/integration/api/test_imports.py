@@ -1,35 +1,19 @@
 """Imports from the request to the bytes in the stores, with a real registry and workers in this process."""
 
 import hashlib
+import json
 import os
-from pathlib import Path
+import subprocess
+import threading
 from typing import Any
 
 import pytest
-from tests.integration.api.imports_kit import Node, options, page, wait_for, working
-from tests.support.web import web_server
+from tests.integration.api.imports_kit import Node, page, wait_for, working
+from tests.support.web import Page
 
 from glance_common.stores.contract import StoreFull
 
 DATA = b"\x01" + os.urandom(3 * 1024 * 1024)
-
-
-@pytest.fixture(scope="module")
-def web():
-    with web_server() as server:
-        yield server
-
-
-@pytest.fixture
-def node(make_api, tmp_path: Path, web):
-    with working(Node(make_api(**options(tmp_path, web)), tmp_path)) as running:
-        yield running
-
-
-@pytest.fixture
-def make_node(make_api, tmp_path, web):
-    """A function that makes a node with some options changed; its workers do not run yet."""
-    return lambda **changed: Node(make_api(**{**options(tmp_path, web), **changed}), tmp_path)
 
 
 def break_store(node: Node, name: str, error: Exception) -> None:
@@ -185,10 +169,6 @@ def test_imp05_glance_download(node, web, make_api, tmp_path):
 
 
 def page_of_document(image: str) -> Any:
-    import json
-
-    from tests.support.web import Page
-
     document = {
         "id": image, "status": "active", "disk_format": "raw", "container_format": "bare", "size": len(DATA),
         "os_hash_algo": "sha512", "os_hash_value": hashlib.sha512(DATA).hexdigest(), "os_distro": "ours", "secret": "x",
@@ -229,8 +209,6 @@ def test_s08_s61_the_cap_holds_for_imports(make_node, web, habits):
 
 
 def test_s14_s21_s34_unsafe_data_reach_neither_stage_nor_store(node, web, tmp_path):
-    import subprocess
-
     (tmp_path / "base").write_bytes(bytes(1024 * 1024))
     evil = tmp_path / "evil.qcow2"
     subprocess.run(
@@ -286,75 +264,23 @@ def test_imp08_plugins(make_node, web, qcow2):
         node.settled()
 
 
-@pytest.fixture
-def qcow2(tmp_path):
-    import subprocess
-
-    path = tmp_path / "zeros.qcow2"
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(path), "1M"], check=True)
-    return path.read_bytes()
-
-
-class TestTasks:
-    """Tasks of type import (TSK-02)."""
-
-    def new(self, node, web, data: bytes, **properties: Any) -> dict[str, Any]:
-        source = page(web, data)["uri"]
-        task_input = {"import_from": source, "import_from_format": "qcow2", "image_properties": properties}
-        task = node.call("POST", "/v2/tasks", 201, json={"type": "import", "input": task_input}).json
-        path = f"/v2/tasks/{task['id']}"
-        ended = wait_for(
-            lambda: now if (now := node.call("GET", path, 200).json)["status"] in ("success", "failure") else None
-        )
-        return dict(ended)
-
-    def test_tsk02_an_image_is_made(self, node, web, qcow2):
-        task = self.new(node, web, qcow2)
-        assert (task["status"], task["message"]) == ("success", "")
-        image = node.show(task["result"]["image_id"])
-        assert (image["status"], image["disk_format"], image["virtual_size"]) == ("active", "qcow2", 1024 * 1024)
-        assert node.data(image["id"]) == qcow2
-        node.settled()
-
-    def test_tsk02_properties_and_introspection(self, node, web, qcow2):
-        task = self.new(
-            node, web, qcow2, name="mine", disk_format="raw", container_format="bare", colour="red", tags=["t"]
-        )
-        image = node.show(task["result"]["image_id"])
-        assert (image["name"], image["colour"], image["tags"]) == ("mine", "red", ["t"])
-        assert (image["disk_format"], image["virtual_size"]) == ("qcow2", 1024 * 1024)
-
-    def test_tsk02_conversion(self, make_node, web, qcow2):
-        node = make_node(taskflow_executor__conversion_format="raw")
-        with working(node):
-            task = self.new(node, web, qcow2)
-            image = node.show(task["result"]["image_id"])
-            assert (image["disk_format"], image["size"]) == ("raw", 1024 * 1024)
-
-    def test_s12_a_failed_task_leaves_nothing(self, node, web, tmp_path):
-        import subprocess
-
-        (tmp_path / "base").write_bytes(bytes(1024 * 1024))
-        evil = tmp_path / "evil.qcow2"
-        subprocess.run(
-            ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(tmp_path / "base"), str(evil)],
-            check=True,
-        )
-        task = self.new(node, web, evil.read_bytes())
-        assert (task["status"], task["result"]) == ("failure", None)
-        assert "not safe" in task["message"]
-        assert node.call("GET", "/v2/images", 200).json["images"] == []
-        node.settled()
-        assert node.files("fast") == []
-
-    def test_tsk03_tasks_expire(self, make_node, web, qcow2):
-        node = make_node(task__task_time_to_live=0)
-        with working(node):
-            source = page(web, qcow2)["uri"]
-            task_input = {"import_from": source, "import_from_format": "qcow2", "image_properties": {}}
-            node.call("POST", "/v2/tasks", 201, json={"type": "import", "input": task_input})
-            wait_for(lambda: not node.call("GET", "/v2/tasks", 200).json["tasks"])
-            assert len(node.call("GET", "/v2/images", 200).json["images"]) == 1
+def test_imp07_one_import_at_a_time(make_node, web):
+    """The lock is the live operation: seen as a property, forged by nobody, gone at the end (S-68)."""
+    node = make_node()
+    image = node.create()
+    node.call("PUT", f"/v2/images/{image}/file", 204, data=DATA, headers={"Content-Type": "application/octet-stream"})
+    node.begin(image, "copy-image", stores=["slow"])
+    refused = node.begin(image, "copy-image", 409, stores=["slow"])
+    assert node.task(image)["id"] in refused.text
+    assert node.show(image)["os_glance_import_task"] == node.task(image)["id"]
+    patch = [{"op": "replace", "path": "/os_glance_import_task", "value": "mine"}]
+    node.call(
+        "PATCH", f"/v2/images/{image}", 403, json=patch,
+        headers={"Content-Type": "application/openstack-images-v2.1-json-patch"},
+    )
+    with working(node):
+        assert node.finished(image)["status"] == "success"
+    assert "os_glance_import_task" not in node.show(image)
 
 
 def test_imp13_s78_residue_is_removed_at_start(make_node):
@@ -373,8 +299,6 @@ def test_imp13_s78_residue_is_removed_at_start(make_node):
 
 def test_s12_s13_a_delete_during_the_import(make_node, web):
     """The source stalls; the delete ends the operation, and nothing stays anywhere."""
-    import threading
-
     node = make_node()
     reading = threading.Event()
     release = threading.Event()
@@ -410,8 +334,6 @@ def test_s11_a_staged_image_is_deleted(node):
 
 def test_a_stopped_process_gives_its_work_back(make_node, web):
     """The first node stops in the middle of the import; a second one does it."""
-    import threading
-
     first = make_node()
     reading = threading.Event()
     original = first.api.glance.stores.get("fast").inner.add

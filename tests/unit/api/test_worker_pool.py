@@ -1,0 +1,139 @@
+"""The workers of a process: how many at once, woken by requests, and gone in time."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from glance_api.imports.signals import WorkSignal
+from glance_api.imports.sources.glance_download import Remote
+from glance_api.workers import pool as pools
+from glance_api.workers.pool import StopSign, WorkerPool
+from glance_common.errors import Unavailable
+
+LONG = 60.0
+
+
+class Jobs:
+    """Jobs to claim; those that run wait for ``release``."""
+
+    def __init__(self) -> None:
+        self.waiting: list[int | Exception] = []
+        self.running = 0
+        self.most = 0
+        self.done: list[int] = []
+        self.release = threading.Event()
+        self.changed = threading.Condition()
+
+    def claim(self) -> int | None:
+        job = self.waiting.pop(0) if self.waiting else None
+        if isinstance(job, Exception):
+            raise job
+        return job
+
+    def run(self, job: int) -> None:
+        with self.changed:
+            self.running += 1
+            self.most = max(self.most, self.running)
+            self.changed.notify_all()
+        self.release.wait(10)
+        with self.changed:
+            self.running -= 1
+            self.done.append(job)
+            self.changed.notify_all()
+        if job < 0:
+            raise RuntimeError("a defect")
+
+    def expect(self, condition) -> None:
+        with self.changed:
+            assert self.changed.wait_for(condition, 10)
+
+
+@pytest.fixture
+def jobs() -> Iterator[Jobs]:
+    made = Jobs()
+    yield made
+    made.release.set()
+
+
+def make(jobs: Jobs, size: int = 2, poll: float = LONG, **more) -> tuple[WorkerPool, WorkSignal, StopSign]:
+    signal, stop = WorkSignal(), StopSign()
+    return WorkerPool(jobs.claim, jobs.run, size=size, signal=signal, stop=stop, poll=poll, **more), signal, stop
+
+
+def test_a_request_wakes_it(jobs):
+    pool, signal, _ = make(jobs)
+    jobs.release.set()
+    pool.start()
+    jobs.waiting.append(1)
+    signal.wake()
+    jobs.expect(lambda: jobs.done == [1])
+    pool.stop()
+
+
+def test_no_more_than_its_size_at_once(jobs):
+    jobs.waiting += [1, 2, 3, 4]
+    pool, _, _ = make(jobs, size=2, poll=0.05)
+    pool.start()
+    jobs.expect(lambda: jobs.running == 2)
+    jobs.release.set()
+    jobs.expect(lambda: sorted(jobs.done) == [1, 2, 3, 4])
+    assert jobs.most == 2
+    pool.stop()
+
+
+def test_neither_errors_nor_defects_end_it(jobs, caplog):
+    jobs.waiting += [Unavailable("the registry is away"), KeyError("defect"), -1, 2]
+    jobs.release.set()
+    pool, _, _ = make(jobs, size=1, poll=0.02)
+    pool.start()
+    jobs.expect(lambda: jobs.done == [-1, 2])
+    pool.stop()
+    assert "the registry is away" in caplog.text
+
+
+def test_a_stopped_pool_claims_nothing_and_waits_for_what_runs(jobs):
+    jobs.waiting += [1]
+    pool, signal, stop = make(jobs)
+    pool.start()
+    jobs.expect(lambda: jobs.running == 1)
+    threading.Timer(0.1, jobs.release.set).start()
+    pool.stop()
+    assert jobs.done == [1]
+    assert stop()
+    jobs.waiting.append(2)
+    signal.wake()
+    assert jobs.waiting == [2]
+
+
+def test_what_does_not_end_is_left_behind(jobs, monkeypatch, caplog):
+    monkeypatch.setattr(pools, "STOP_WITHIN", 0.05)
+    jobs.waiting += [1]
+    pool, _, _ = make(jobs)
+    pool.start()
+    jobs.expect(lambda: jobs.running == 1)
+    pool.stop()
+    assert "1 operations did not end" in caplog.text
+
+
+def test_chores_come_first(jobs):
+    order: list[str] = []
+    jobs.release.set()
+    pool, _, _ = make(jobs, chores=lambda: order.append(f"chores before {len(jobs.done)}"))
+    jobs.waiting += [1]
+    pool.start()
+    jobs.expect(lambda: jobs.done == [1])
+    pool.stop()
+    assert order[0] == "chores before 0"
+
+
+def test_what_is_kept_has_an_end(monkeypatch):
+    monkeypatch.setattr("glance_api.imports.signals.MAX_KEPT", 2)
+    work = WorkSignal()
+    for name in ("a", "b", "c"):
+        work.keep(name, Remote("http://north", "secret"))
+    assert work.kept("a") is None
+    assert "secret" not in repr(work.kept("c"))
+    work.forget("b")
+    work.forget("c")
+    assert not work.keeps
