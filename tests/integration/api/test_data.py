@@ -1,0 +1,68 @@
+"""Data of an image as clients get them, whole, in part, or none (API sections 10.1 and 10.3)."""
+
+import hashlib
+
+import pytest
+
+OCTETS = {"Content-Type": "application/octet-stream"}
+RAW = {"disk_format": "raw", "container_format": "bare"}
+DATA = b"\x01" + bytes(range(100)) * 3
+
+
+@pytest.fixture
+def path(api):
+    """Where the data of an active image are."""
+    found = f"/v2/images/{api.create(**RAW)['id']}/file"
+    assert api.call("PUT", found, data=DATA, headers=OCTETS).status_code == 204
+    return found
+
+
+def test_dat02_whole(api, path):
+    answer = api.call("GET", path)
+    assert (answer.status_code, answer.data) == (200, DATA)
+    assert answer.headers["Content-Length"] == str(len(DATA))
+    assert answer.headers["Content-MD5"] == hashlib.md5(DATA).hexdigest()
+    assert answer.headers["Content-Type"] == "application/octet-stream"
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("Range", "bytes=10-19"), ("Content-Range", f"bytes 10-19/{len(DATA)}"), ("Content-Range", "bytes 10-19/*"),
+    ],
+)
+def test_dat03_in_part(api, path, header, value):
+    answer = api.call("GET", path, headers={header: value})
+    assert (answer.status_code, answer.data) == (206, DATA[10:20])
+    assert answer.headers["Content-Range"] == f"bytes 10-19/{len(DATA)}"
+    assert answer.headers["Content-Length"] == "10"
+    assert answer.headers["Content-MD5"] == hashlib.md5(DATA).hexdigest(), "of the whole image"
+
+
+@pytest.mark.parametrize(
+    ("header", "value"), [("Range", "bytes=301-"), ("Content-Range", "bytes 0-301/*"), ("Content-Range", "bytes 0-1/5")]
+)
+def test_dat03_parts_that_are_none(api, path, header, value):
+    assert len(DATA) == 301
+    answer = api.call("GET", path, headers={header: value})
+    assert (answer.status_code, answer.headers["Content-Range"]) == (416, f"bytes */{len(DATA)}")
+
+
+def test_dat04_none(api):
+    answer = api.call("GET", f"/v2/images/{api.create(**RAW)['id']}/file")
+    assert (answer.status_code, answer.data) == (204, b"")
+
+
+def test_dat06_the_header_chooses_the_store(make_api, tmp_path):
+    folders = [tmp_path / name for name in ("fast", "slow")]
+    for folder in folders:
+        folder.mkdir()
+    api = make_api(
+        enabled_backends="fast:file,slow:file", glance_store__default_backend="fast",
+        fast__filesystem_store_datadir=folders[0], slow__filesystem_store_datadir=folders[1],
+    )
+    for headers, store in (({}, "fast"), ({"X-Image-Meta-Store": "slow"}, "slow")):
+        image = api.create(**RAW)["id"]
+        assert api.call("PUT", f"/v2/images/{image}/file", data=DATA, headers=OCTETS | headers).status_code == 204
+        assert api.call("GET", f"/v2/images/{image}").json["stores"] == store
+        assert (tmp_path / store / image).read_bytes() == DATA
