@@ -84,8 +84,23 @@ def test_options_without_effect_say_why(load):
     ]
 
 
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        ("enable_v2_api", "v2 is always served"), ("enable_v1_registry", "one protocol"),
+        ("enable_v2_registry", "one protocol"), ("admin_role", "context_is_admin"),
+        ("owner_is_tenant", "always the project"), ("use_user_token", "context_secret_file"),
+        ("send_identity_headers", "context_secret_file"),
+    ],
+)
+def test_ver05_pol05_reg03_switches_of_the_original_are_named_as_without_effect(load, option, reason):
+    [sentence] = config.unknown_names(load(f"[DEFAULT]\n{option} = false\n"), TABLE)
+    assert f"[DEFAULT] {option} has no effect: " in sentence
+    assert reason in sentence
+
+
 def test_options_of_later_releases_say_so(load):
-    conf = load("[DEFAULT]\nimage_cache_max_size = 1\nhttp_retries = 3\n")
+    conf = load("[DEFAULT]\nimage_cache_max_size = 1\nenable_v1_api = true\n")
     sentences = config.unknown_names(conf, TABLE)
     assert all("has no effect: this release does not have" in sentence for sentence in sentences)
     assert len(sentences) == 2
