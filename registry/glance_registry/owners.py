@@ -161,8 +161,9 @@ def document(connection: sa.Connection, context: RequestContext, image_id: str) 
 def is_due(scrub_time: float) -> sa.ColumnElement[bool]:
     """Return the condition, on locations joined with images, that a claim would be accepted now.
 
-    ``scrub_time`` (seconds) is the asking scrubber's: an image deleted with a delay waits for the longer of this one
-    and the one written into ``not_before``. A lease that runs keeps every other hand off, a writer's like a claim's.
+    ``scrub_time`` (seconds) is the asking scrubber's: the data of an image deleted with a delay wait for the longer of
+    this one and the one written into ``not_before``. A lease that runs keeps every other hand off, a writer's like a
+    claim's.
     """
     now = sa.func.now()
     return sa.and_(
@@ -176,6 +177,7 @@ def is_due(scrub_time: float) -> sa.ColumnElement[bool]:
         sa.or_(
             locations.c.status != LocationStatus.PENDING_DELETE,
             sa.not_(images.c.delayed),
+            locations.c.on_fail.is_not(None),
             images.c.deleted_at <= after(-scrub_time),
         ),
     )

@@ -60,7 +60,8 @@ def delete(connection: sa.Connection, context: RequestContext, image_id: str, as
 def hide(connection: sa.Connection, context: RequestContext, image: sa.Row[Any], asked: Delete) -> ImageStatus:
     """Hide a locked image, end what works on it, and return its new status.
 
-    What was staged or only lent to an operation goes to removal at once: no restore brings it back.
+    What was staged or only lent to an operation goes to removal at once: no restore brings it back. Nor does one bring
+    back what an upload wrote that never committed, so that waits for its lease alone.
     """
     _cancel_operation(connection, image)
     owners.discard_staged(connection, image.id)
@@ -86,7 +87,10 @@ def hide(connection: sa.Connection, context: RequestContext, image: sa.Row[Any],
         )
         .values(
             status=LocationStatus.PENDING_DELETE,
-            not_before=owners.after(asked.scrub_time if asked.delayed else 0),
+            not_before=sa.case(
+                (locations.c.on_fail.is_(None), owners.after(asked.scrub_time if asked.delayed else 0)),
+                else_=sa.func.now(),
+            ),
             request_id=context.request_id,
         )
     )

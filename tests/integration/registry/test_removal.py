@@ -41,6 +41,17 @@ def test_delayed_delete_is_due_after_scrub_time_only(owners: Owners) -> None:
     assert owners.purge(location) is True
 
 
+def test_a_delayed_delete_keeps_no_bytes_that_no_restore_brings_back(owners: Owners) -> None:
+    """S-11: an upload that never committed waits for its lease, not for ``scrub_time``."""
+    image = owners.create()
+    row = owners.start(image)
+    assert owners.delete(image, delayed=True, scrub_time=600) == []
+    assert owners.due(scrub_time=600)[0] == []
+    owners.pass_time(LEASE + 1)
+    assert owners.due(scrub_time=600)[0] == [row.id]
+    assert owners.purge(row.id) is True
+
+
 def test_scrub_time_without_delay_changes_nothing(owners: Owners) -> None:
     image, location = owners.active()
     assert owners.delete(image, delayed=False, scrub_time=600) == [location]
