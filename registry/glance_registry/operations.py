@@ -231,7 +231,8 @@ def give_up(connection: sa.Connection, operation_id: str, host: str) -> None:
     if connection.scalar(sa.select(operations.c.id).where(still)) is None:
         return
     if row.attempts >= MAX_ATTEMPTS:
-        reason = f"given up after {row.attempts} attempts, of which none ended"
+        last = f"; the last message: {row.message}" if row.message else ""
+        reason = f"given up after {row.attempts} attempts, of which none ended{last}"
     else:
         reason = f"the host {row.host}, which holds the data of this task, has not been seen for too long"
     endings.fail(connection, image, row, reason)

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -29,7 +30,7 @@ Raises ImportFailed, GlanceError or StoreError with a reason for users, and what
 Claimed = tuple[Operation, Held]
 
 
-class _Renewals:
+class Renewals:
     """The renewals of all operations that this process holds, in the form that a lease keeper asks for."""
 
     def __init__(self, glance: Glance) -> None:
@@ -38,17 +39,23 @@ class _Renewals:
         self._lock = threading.Lock()
 
     def add(self, held: Held, progress: Progress) -> None:
+        """Begin to answer for an operation that was claimed."""
+        # By token: after a lost lease the same process may claim the same operation again.
         with self._lock:
-            self._held[held.operation] = (held, progress)
+            self._held[held.token] = (held, progress)
 
     def remove(self, held: Held) -> None:
+        """Answer for it no more."""
         with self._lock:
-            self._held.pop(held.operation, None)
+            self._held.pop(held.token, None)
 
     def renew(self, context: RequestContext, attempt: str, *, lease: int) -> int:
-        """Renew the operation ``attempt`` and tell its progress; raise Gone when it is over."""
+        """Renew the operation that the token ``attempt`` holds and tell its progress; raise Gone when it is over."""
         with self._lock:
-            held, progress = self._held[attempt]
+            known = self._held.get(attempt)
+        if known is None:
+            raise Gone("the operation was left")
+        held, progress = known
         if not self._glance.registry.operations.renew(context, held, lease=lease, message=progress.message()):
             raise Gone("the image was deleted, or the task was ended by others")
         return lease
@@ -63,7 +70,7 @@ class Operations:
         self._glance = glance
         self._flows = flows
         self._stopping = stopping
-        self._claimed = _Renewals(glance)
+        self._claimed = Renewals(glance)
         self._leases = LeaseKeeper(self._claimed, lease)
 
     def claim(self) -> Claimed | None:
@@ -90,16 +97,24 @@ class Operations:
             self._claimed.add(held, progress)
             context = operation.context()
             try:
-                with self._leases.keep(context, operation.id) as lease:
+                with self._leases.keep(context, held.token) as lease:
                     failpoint("api.operation.claimed")
                     outcome = self._work(Job(self._glance, operation, held, context, lease, progress, self._stopping))
             except GlanceError as error:
-                # Nothing is lost: whoever claims it after this lease begins where the registry says it is.
-                LOG.warning("operation %s is left to its lease: %s", operation.id, error.message)
+                self._leave(context, held, error)
             finally:
                 self._claimed.remove(held)
                 OPERATIONS_RUNNING.labels(operation.kind.value).dec()
                 OPERATIONS.labels(operation.kind.value, outcome).observe(time.monotonic() - started)
+
+    def _leave(self, context: RequestContext, held: Held, error: GlanceError) -> None:
+        """Leave the operation to its lease: whoever claims it then begins where the registry says it is.
+
+        Until then its task says why it does not get on, where the registry can be told.
+        """
+        LOG.warning("operation %s is left to its lease: %s", held.operation, error.message)
+        with suppress(GlanceError):
+            self._glance.registry.operations.renew(context, held, lease=self._leases.seconds, message=error.message)
 
     def _work(self, job: Job) -> str:
         """Run the flow and tell the registry how it ended; return that in a word, for the metrics.

@@ -138,6 +138,19 @@ def test_what_kills_its_worker_each_time_is_given_up(owners: Owners, imports: Im
     assert (owners.image(image).status, owners.image(image).properties) == ("queued", {})
 
 
+def test_giving_up_names_what_the_last_worker_said(owners: Owners, imports: Imports) -> None:
+    held = imports.begun(owners.create())
+    for _ in range(MAX_ATTEMPTS - 1):
+        owners.pass_time(LEASE + 1)
+        held = imports.claimed()
+    imports.renew(held, "the key manager is down")
+    owners.pass_time(LEASE + 1)
+    assert imports.claim() is None
+    assert imports.row(held.operation).message == (
+        f"given up after {MAX_ATTEMPTS} attempts, of which none ended; the last message: the key manager is down"
+    )
+
+
 def test_staged_data_of_a_lost_host_fail_the_task_and_free_the_image(owners: Owners, imports: Imports) -> None:
     """I7: others may only fail it, with the reason, after its deadline."""
     image = owners.create()

@@ -2,12 +2,16 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from glance_api.leases import LeaseKeeper
+from glance_api.workers.job import Progress
+from glance_api.workers.run import Renewals
 from glance_common.context import RequestContext
 from glance_common.errors import Gone, Unavailable
+from glance_common.operation import Held
 
 CONTEXT = RequestContext(request_id="req-test")
 
@@ -55,6 +59,25 @@ def test_an_attempt_that_is_over_is_told_so():
         wait_for(lambda: lease.lost)
         with pytest.raises(Gone, match="deleted"):
             lease.check()
+
+
+def test_an_operation_claimed_again_is_renewed_by_its_last_token():
+    """The first worker lost its lease and ends only now, in the same process."""
+    asked = []
+
+    def renew(context, held, *, lease, message):
+        asked.append(held)
+        return True
+
+    renewals = Renewals(SimpleNamespace(registry=SimpleNamespace(operations=SimpleNamespace(renew=renew))))
+    first, second = Held("operation", "first"), Held("operation", "second")
+    renewals.add(first, Progress())
+    renewals.add(second, Progress())
+    renewals.remove(first)
+    assert renewals.renew(CONTEXT, "second", lease=60) == 60
+    assert asked == [second]
+    with pytest.raises(Gone):
+        renewals.renew(CONTEXT, "first", lease=60)
 
 
 def test_a_registry_that_is_away_ends_nothing():
