@@ -12,12 +12,10 @@ from glance_common.context import RequestContext
 from glance_common.errors import GlanceError
 from glance_common.image import Image, Member
 from glance_common.notifications.wire import Priority
+from glance_common.operation import FAILED_PROPERTY, IMPORTING_PROPERTY
 from glance_common.status import ImageStatus
 
 MEMBER_DELETE = "image.member.delete"
-
-_IMPORTING = "os_glance_importing_to_stores"
-_FAILED = "os_glance_failed_import"
 
 
 def image_created(glance: Glance, context: RequestContext, image: Image) -> None:
@@ -132,7 +130,7 @@ def _tell_image(glance: Glance, context: RequestContext, event_type: str, image:
 
 def _tell_data(glance: Glance, context: RequestContext, event_type: str, image: Image, store: str) -> None:
     if glance.notifications.wants(event_type):
-        lists = {name: _names(image.properties.get(name)) for name in (_IMPORTING, _FAILED)}
+        lists = {name: _names(image.properties.get(name)) for name in (IMPORTING_PROPERTY, FAILED_PROPERTY)}
         glance.notifications.send(context, event_type, {**image_payload(image), **lists, "backend": store})
 
 

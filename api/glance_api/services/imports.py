@@ -14,7 +14,7 @@ from glance_api.services.images import check_image
 from glance_api.services.staging import DIRECT
 from glance_api.signatures import Verification
 from glance_common.context import RequestContext
-from glance_common.errors import BadRequest, Conflict, GlanceError
+from glance_common.errors import BadRequest, Conflict, GlanceError, OutcomeUnknown
 from glance_common.image import Image
 from glance_common.operation import STAGE_HOST_PROPERTY, Operation, OperationKind
 from glance_common.status import ImageStatus
@@ -190,6 +190,10 @@ def _create(
             limits=glance.limits.of(image.owner),
             signature=None if signed is None else signed.to_document(),
         )
+    except OutcomeUnknown:
+        # It may have been made, and then waits for this process alone.
+        glance.work.wake()
+        raise
     except GlanceError:
         glance.work.forget(operation)
         raise

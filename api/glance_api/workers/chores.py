@@ -86,9 +86,13 @@ class Chores:
             LOG.warning("the staging directory %s cannot be looked through: %s", directory, error.strerror)
             return
         for path in files:
-            if path.is_file() and not path.is_symlink() and self._is_gone(path.name[:36].lower()):
-                path.unlink(missing_ok=True)
-                LOG.info("removed %s from the staging directory: its image is gone", path.name)
+            # One that cannot be removed must not keep this process from its operations.
+            try:
+                if path.is_file() and not path.is_symlink() and self._is_gone(path.name[:36].lower()):
+                    path.unlink(missing_ok=True)
+                    LOG.info("removed %s from the staging directory: its image is gone", path.name)
+            except OSError as error:
+                LOG.warning("%s cannot be removed from the staging directory: %s", path.name, error.strerror)
 
     def _is_gone(self, image_id: str) -> bool:
         try:

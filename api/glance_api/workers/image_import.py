@@ -83,11 +83,11 @@ def _staged(parts: Parts, job: Job, image: Image, method: str) -> tuple[StagedDa
         return known, image, formats
     if method == DOWNLOAD:
         # Formats and properties come with the data, so these are always fetched anew.
-        data, changed = staged.download(job, job.glance.staging, _remote(parts, job))
+        data, changed = staged.download(job, image, job.glance.staging, _remote(parts, job))
         return data, changed, Formats(changed.disk_format or "", changed.container_format or "")
     if known is not None:
         return known, image, formats
-    data, changed = staged.download(job, job.glance.staging, _web(parts, job))
+    data, changed = staged.download(job, image, job.glance.staging, _web(parts, job))
     return data, changed, formats
 
 

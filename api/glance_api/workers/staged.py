@@ -42,18 +42,22 @@ def staged_before(job: Job, store: Staging) -> StagedData | None:
     return mine[-1] if mine else None
 
 
-def download(job: Job, store: Staging, opened: AbstractContextManager[Source]) -> tuple[StagedData, Image]:
-    """Stage what a source gives in ``store``; return it and the image with what the source knows about it.
+def download(
+    job: Job, image: Image, store: Staging, opened: AbstractContextManager[Source]
+) -> tuple[StagedData, Image]:
+    """Stage what a source gives in ``store``; return it and ``image`` with what the source knows about it.
 
     Raises ImportFailed, TooLarge, UnsupportedMediaType for unsafe content.
     """
     operations = job.glance.registry.operations
     with opened as source:
         # Data of an earlier attempt, maybe of another node, make room for these.
-        image = operations.unstage(job.context, job.held) if job.operation.staged else None
+        changed = operations.unstage(job.context, job.held) if job.operation.staged else None
         changes = _document(source.facts)
-        if changes or image is None:
-            image = operations.update(job.context, job.held, changes)
+        if changes or changed is None:
+            changed = operations.update(job.context, job.held, changes)
+        # An earlier attempt may have filled some of the stores.
+        image = replace(changed, locations=image.locations)
         return _stage(job, store, image, source), image
 
 

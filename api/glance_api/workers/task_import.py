@@ -31,7 +31,7 @@ def import_task(parts: Parts, job: Job) -> tuple[str, dict[str, Any] | None]:
         uri: str = job.operation.input["import_from"]
         cap = job.glance.settings.image_size_cap
         source = web_download.open_source(parts.session, parts.url_filter, uri, cap=cap)
-        data, image = staged.download(job, store, source)
+        data, image = staged.download(job, image, store, source)
     with work_folder(store.directory) as folder:
         asked = _new_image(job)
         formats = Formats(str(asked.fields["disk_format"]), str(asked.fields["container_format"]))

@@ -5,12 +5,14 @@ import json
 import os
 import subprocess
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.integration.api.imports_kit import Node, page, wait_for, working
 from tests.support.web import Page
 
+from glance_common.errors import Unavailable
 from glance_common.stores.contract import StoreFull
 
 DATA = b"\x01" + os.urandom(3 * 1024 * 1024)
@@ -297,6 +299,42 @@ def test_imp13_s78_residue_is_removed_at_start(make_node):
     assert (node.folder / "outside").exists()
 
 
+def test_residue_that_cannot_be_removed_holds_up_no_import(make_node, web, monkeypatch):
+    node = make_node()
+    gone = "33333333-3333-4333-8333-333333333333"
+    (node.folder / "staging" / gone).write_bytes(b"x")
+    remove = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.name == gone:
+            raise PermissionError(13, "Permission denied")
+        remove(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with working(node):
+        image = node.create()
+        node.begin(image, "web-download", arguments=page(web, DATA))
+        assert node.finished(image)["status"] == "success"
+    assert gone in node.files("staging")
+
+
+def test_a_task_that_waits_says_what_is_down(make_node, web, monkeypatch):
+    """The import is left to its lease: the same can work later."""
+    node = make_node()
+
+    def refuse(*_args: Any, **_keywords: Any) -> None:
+        raise Unavailable("something behind us is down")
+
+    monkeypatch.setattr(node.api.glance.registry.uploads, "start", refuse)
+    with working(node):
+        image = node.create()
+        node.begin(image, "web-download", arguments=page(web, DATA))
+        wait_for(lambda: node.task(image)["message"] == "something behind us is down")
+        assert node.task(image)["status"] == "processing"
+        monkeypatch.undo()
+        assert node.finished(image)["status"] == "success"
+
+
 def test_s12_s13_a_delete_during_the_import(make_node, web):
     """The source stalls; the delete ends the operation, and nothing stays anywhere."""
     node = make_node()
@@ -332,22 +370,28 @@ def test_s11_a_staged_image_is_deleted(node):
     node.settled()
 
 
-def test_a_stopped_process_gives_its_work_back(make_node, web):
-    """The first node stops in the middle of the import; a second one does it."""
-    first = make_node()
+def stall(node: Node, name: str) -> threading.Event:
+    """Let writes into the store last until the workers of the node stop; the event tells that one began."""
     reading = threading.Event()
-    original = first.api.glance.stores.get("fast").inner.add
+    original = node.api.glance.stores.get(name).inner.add
 
     def endless_add(key: str, pieces: Any, size: Any) -> Any:
         def endless() -> Any:
             for piece in pieces:
                 reading.set()
-                wait_for(lambda: first.pool._stop())
+                wait_for(lambda: node.pool._stop())
                 yield piece
 
         return original(key, endless(), size)
 
-    first.api.glance.stores.get("fast").inner.add = endless_add
+    node.api.glance.stores.get(name).inner.add = endless_add
+    return reading
+
+
+def test_a_stopped_process_gives_its_work_back(make_node, web):
+    """The first node stops in the middle of the import; a second one does it."""
+    first = make_node()
+    reading = stall(first, "fast")
     with working(first):
         image = first.create()
         first.begin(image, "web-download", arguments=page(web, DATA))
@@ -358,3 +402,18 @@ def test_a_stopped_process_gives_its_work_back(make_node, web):
         assert second.finished(image)["status"] == "success"
         assert second.data(image) == DATA
         second.settled()
+
+
+def test_a_store_that_was_filled_before_the_host_changed_gets_no_second_copy(make_node, web, tmp_path):
+    first = make_node()
+    reading = stall(first, "slow")
+    with working(first):
+        image = first.create()
+        first.begin(image, "web-download", arguments=page(web, DATA), stores=["fast", "slow"])
+        assert reading.wait(20)
+    (tmp_path / "elsewhere").mkdir()
+    second = make_node(node_staging_uri=f"file://{tmp_path}/elsewhere", staging_host="elsewhere")
+    with working(second):
+        assert second.finished(image)["status"] == "success"
+        assert (second.files("fast"), second.files("slow")) == ([image], [image])
+        assert second.show(image)["stores"] == "fast,slow"
