@@ -1,10 +1,14 @@
-"""How many imports one process runs at the same time (TSK-04)."""
+"""How many imports one process runs at the same time (TSK-04), and what it leaves to another."""
 
+import os
 import threading
+from typing import Any
 
 import pytest
 from tests.integration.api.imports_kit import Node, options, page, wait_for, working
 from tests.support.web import web_server
+
+DATA = b"\x01" + os.urandom(3 * 1024 * 1024)
 
 
 @pytest.mark.parametrize(
@@ -44,3 +48,52 @@ def test_tsk04_as_many_as_configured(make_api, tmp_path, changed, at_once):
             go_on.set()
             assert {node.finished(image)["status"] for image in images} == {"success"}
         assert max(most) == at_once
+
+
+def stall(node: Node, name: str) -> threading.Event:
+    """Let writes into the store last until the workers of the node stop; the event tells that one began."""
+    reading = threading.Event()
+    original = node.api.glance.stores.get(name).inner.add
+
+    def endless_add(key: str, pieces: Any, size: Any) -> Any:
+        def endless() -> Any:
+            for piece in pieces:
+                reading.set()
+                wait_for(lambda: node.pool._stop())
+                yield piece
+
+        return original(key, endless(), size)
+
+    node.api.glance.stores.get(name).inner.add = endless_add
+    return reading
+
+
+def test_a_stopped_process_gives_its_work_back(make_node, web):
+    """The first node stops in the middle of the import; a second one does it."""
+    first = make_node()
+    reading = stall(first, "fast")
+    with working(first):
+        image = first.create()
+        first.begin(image, "web-download", arguments=page(web, DATA))
+        assert reading.wait(20)
+    assert first.task(image)["status"] == "pending"
+    second = make_node()
+    with working(second):
+        assert second.finished(image)["status"] == "success"
+        assert second.data(image) == DATA
+        second.settled()
+
+
+def test_a_store_that_was_filled_before_the_host_changed_gets_no_second_copy(make_node, web, tmp_path):
+    first = make_node()
+    reading = stall(first, "slow")
+    with working(first):
+        image = first.create()
+        first.begin(image, "web-download", arguments=page(web, DATA), stores=["fast", "slow"])
+        assert reading.wait(20)
+    (tmp_path / "elsewhere").mkdir()
+    second = make_node(node_staging_uri=f"file://{tmp_path}/elsewhere", staging_host="elsewhere")
+    with working(second):
+        assert second.finished(image)["status"] == "success"
+        assert (second.files("fast"), second.files("slow")) == ([image], [image])
+        assert second.show(image)["stores"] == "fast,slow"
