@@ -1,7 +1,6 @@
 """The API as a WSGI application: the routes, and the layers around them."""
 
 from flask import Flask
-from werkzeug.routing import BaseConverter
 
 from glance_api import compression, health, hooks
 from glance_api.access import Access
@@ -22,6 +21,7 @@ from glance_api.v2 import (
     usage,
 )
 from glance_api.versions import CURRENT, Versions
+from glance_common.routing import RestConverter
 
 BLUEPRINTS = (
     health.blueprint,
@@ -38,13 +38,6 @@ BLUEPRINTS = (
     usage.blueprint,
     openapi.blueprint,
 )
-
-
-class RestConverter(BaseConverter):
-    """The rest of a path as one text, slashes included: tags and projects may hold any character."""
-
-    regex = r"(?s:.+)"
-    part_isolating = False
 
 
 def create_app(glance: Glance, authenticate: Layer, outer: Layer = lambda app: app) -> Flask:

@@ -1,7 +1,6 @@
 """The console script glance-api."""
 
 import logging
-import sys
 from collections.abc import Sequence
 
 from oslo_config import cfg
@@ -10,8 +9,8 @@ from glance_api import config as api_config
 from glance_api import policy
 from glance_api.auth import choose
 from glance_api.wsgi import application
-from glance_common import config, log, server
-from glance_common.server import Application, ServerSettings
+from glance_common import config
+from glance_common.server import Application, Command, ServerSettings
 from glance_common.stores import loader
 
 LOG = logging.getLogger(__name__)
@@ -20,21 +19,7 @@ PROG = "glance-api"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run glance-api until it is stopped; return 1 when the configuration does not allow a start."""
-    arguments = sys.argv[1:] if argv is None else argv
-    try:
-        conf = load(arguments)
-        log.setup(conf, PROG)
-        problems = warnings(conf)
-        settings, service = prepare(conf)
-    except config.ConfigError as error:
-        print(f"{PROG}: {error}", file=sys.stderr)  # noqa: T201 - the log may not be set up yet
-        return 1
-    for problem in problems:
-        LOG.warning("%s", problem)
-    if conf.check_config:
-        return 1 if problems else 0
-    server.serve(settings, service, name=PROG, on_reload=lambda: prepare(load(arguments)))
-    return 0
+    return Command(PROG, load, warnings, prepare).run(argv)
 
 
 def load(arguments: Sequence[str]) -> cfg.ConfigOpts:

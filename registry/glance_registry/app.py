@@ -2,9 +2,9 @@
 
 from flask import Flask
 from sqlalchemy import Engine
-from werkzeug.routing import BaseConverter
 
 from glance_common.context import ContextSigner
+from glance_common.routing import RestConverter
 from glance_registry import hooks
 from glance_registry.views import (
     deletions,
@@ -41,13 +41,6 @@ BLUEPRINTS = (
     stores.blueprint,
     usage.blueprint,
 )
-
-
-class RestConverter(BaseConverter):
-    """The rest of a path as one text, slashes included: tags and projects may hold any character."""
-
-    regex = r"(?s:.+)"
-    part_isolating = False
 
 
 def create_app(engine: Engine, signer: ContextSigner) -> Flask:

@@ -3,14 +3,15 @@
 import pytest
 
 from glance_api import cli
+from glance_common.server import command
 
 
 @pytest.fixture
 def start(tmp_path, monkeypatch, capsys):
     """Return a function that starts glance-api with this configuration as far as serving, which is replaced."""
     served = []
-    monkeypatch.setattr(cli.server, "serve", lambda settings, factory, **_: served.append((settings, factory)))
-    monkeypatch.setattr(cli.log, "setup", lambda *_: None)
+    monkeypatch.setattr(command, "serve", lambda settings, factory, **_: served.append((settings, factory)))
+    monkeypatch.setattr(command.log, "setup", lambda *_: None)
     secret = tmp_path / "secret"
     secret.write_text("x" * 64)
     secret.chmod(0o600)

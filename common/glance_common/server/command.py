@@ -1,0 +1,47 @@
+"""The console script of a service: read the configuration, check it, serve."""
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from oslo_config import cfg
+
+from glance_common import log
+from glance_common.config import ConfigError
+from glance_common.server.master import Application, serve
+from glance_common.server.settings import ServerSettings
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What is special to one service; every function may raise ConfigError.
+
+    ``load`` reads the configuration that arguments name, ``warnings`` says what in it is not understood or without
+    effect, ``prepare`` returns how to listen and what to serve.
+    """
+
+    prog: str
+    load: Callable[[Sequence[str]], cfg.ConfigOpts]
+    warnings: Callable[[cfg.ConfigOpts], list[str]]
+    prepare: Callable[[cfg.ConfigOpts], tuple[ServerSettings, Application]]
+
+    def run(self, arguments: Sequence[str] | None = None) -> int:
+        """Serve until stopped; return 1 when the configuration does not allow a start, or fails ``--check-config``."""
+        given = sys.argv[1:] if arguments is None else arguments
+        try:
+            conf = self.load(given)
+            log.setup(conf, self.prog)
+            problems = self.warnings(conf)
+            settings, service = self.prepare(conf)
+        except ConfigError as error:
+            print(f"{self.prog}: {error}", file=sys.stderr)  # noqa: T201 - the log may not be set up yet
+            return 1
+        for problem in problems:
+            LOG.warning("%s", problem)
+        if conf.check_config:
+            return 1 if problems else 0
+        serve(settings, service, name=self.prog, on_reload=lambda: self.prepare(self.load(given)))
+        return 0
