@@ -1,7 +1,7 @@
 """Flavors in front of the real thing."""
 
 import pytest
-from tests.support.keystone import ALT_DEMO, DEMO, DEMO_READER
+from tests.support.keystone import ADMIN, ALT_DEMO, DEMO, DEMO_READER
 
 
 def test_noauth_callers_may_do_everything(make_api):
@@ -25,10 +25,31 @@ def test_anonymous_callers_may_only_read(make_api, tmp_path):
 
 
 @pytest.fixture
-def protected(make_api, keystone):
-    """An API whose callers are checked by a real Keystone."""
-    options = {f"keystone_authtoken__{name}": value for name, value in keystone.middleware_options().items()}
-    return make_api(paste_deploy__flavor="keystone", **options)
+def behind_keystone(make_api, keystone):
+    """A function that makes an API whose callers are checked by a real Keystone."""
+    account = {f"keystone_authtoken__{name}": value for name, value in keystone.middleware_options().items()}
+    return lambda **options: make_api(paste_deploy__flavor="keystone", **account, **options)
+
+
+@pytest.fixture
+def protected(behind_keystone):
+    """That API with the default of every other option."""
+    return behind_keystone()
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-Auth-Token": "forged"}, {"X-Roles": "admin", "X-Project-Id": "own"}])
+def test_pol05_who_has_no_good_token_may_read_when_the_operator_allows_it(behind_keystone, keystone, tmp_path, headers):
+    (tmp_path / "open.yaml").write_text("get_images: '@'\nget_image: '@'\n")
+    api = behind_keystone(allow_anonymous_access=True, oslo_policy__policy_file=tmp_path / "open.yaml")
+    client, owner = api.app.test_client(), {"X-Auth-Token": keystone.token(DEMO)}
+    for name, visibility in (("found", "shared"), ("hidden", "private")):
+        assert client.post("/v2/images", json={"name": name, "visibility": visibility}, headers=owner).status_code == 201
+    public = client.post(
+        "/v2/images", json={"name": "public", "visibility": "public"}, headers={"X-Auth-Token": keystone.token(ADMIN)}
+    ).json["id"]
+    assert [image["name"] for image in client.get("/v2/images", headers=headers).json["images"]] == ["public"]
+    assert client.post("/v2/images", json={}, headers=headers).status_code == 403
+    assert client.delete(f"/v2/images/{public}", headers=headers).status_code == 403
 
 
 def test_keystone_tokens(protected, keystone):
