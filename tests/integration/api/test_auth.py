@@ -43,7 +43,8 @@ def test_pol05_who_has_no_good_token_may_read_when_the_operator_allows_it(behind
     api = behind_keystone(allow_anonymous_access=True, oslo_policy__policy_file=tmp_path / "open.yaml")
     client, owner = api.app.test_client(), {"X-Auth-Token": keystone.token(DEMO)}
     for name, visibility in (("found", "shared"), ("hidden", "private")):
-        assert client.post("/v2/images", json={"name": name, "visibility": visibility}, headers=owner).status_code == 201
+        made = client.post("/v2/images", json={"name": name, "visibility": visibility}, headers=owner)
+        assert made.status_code == 201
     public = client.post(
         "/v2/images", json={"name": "public", "visibility": "public"}, headers={"X-Auth-Token": keystone.token(ADMIN)}
     ).json["id"]
