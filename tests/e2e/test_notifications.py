@@ -10,6 +10,7 @@ from tests.e2e.calls import MIB, Caller, random_bytes, wait_for
 from tests.support.daemons import Services
 from tests.support.notifications import Listener
 from tests.support.rabbitmq import RabbitMQ
+from tests.support.web import Page, WebServer, web_server
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -19,15 +20,29 @@ IMAGE = {
     "disk_format", "container_format", "size", "virtual_size", "is_public", "visibility", "properties", "tags",
     "deleted", "deleted_at",
 }
+STEPS = ("image.prepare", "image.upload", "image.activate")
 DATA = IMAGE | {"os_glance_importing_to_stores", "os_glance_failed_import", "backend"}
 
 
 @pytest.fixture(scope="module")
-def services(deploy: Callable[..., Services], rabbitmq: RabbitMQ, messaging: Listener) -> Services:
-    """A deployment that tells everything but one event."""
-    own = {"default_publisher_id": "image.here", "disabled_notifications": "image.member.update"}
+def web() -> Iterator[WebServer]:
+    """A web server to import from."""
+    with web_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def services(
+    deploy: Callable[..., Services], rabbitmq: RabbitMQ, messaging: Listener, web: WebServer
+) -> Services:
+    """A deployment that tells everything but two events, and may import from ``web``."""
+    own = {"default_publisher_id": "image.here", "disabled_notifications": "image.member.update,task.run"}
     return deploy(
-        transport_url=rabbitmq.url, api={"DEFAULT": own, "oslo_messaging_notifications": {"driver": "messagingv2"}}
+        transport_url=rabbitmq.url,
+        api={
+            "DEFAULT": own, "oslo_messaging_notifications": {"driver": "messagingv2"},
+            "import_filtering_opts": {"allowed_hosts": "[127.0.0.1]", "allowed_ports": f"[{web.port}]"},
+        },
     )
 
 
@@ -67,8 +82,8 @@ def test_the_life_of_an_image(caller: Caller, messaging: Listener):
         "image.create": 1, "image.prepare": 1, "image.upload": 1, "image.activate": 1, "image.update": 5,
         "image.send": 1, "image.delete": 1,
     }
-    uploading = [kind for kind in types(heard, image) if kind in ("image.prepare", "image.upload", "image.activate")]
-    assert uploading == ["image.prepare", "image.upload", "image.activate"]
+    uploading = [kind for kind in types(heard, image) if kind in STEPS]
+    assert uploading == list(STEPS)
     mine = [one for one in messaging.about(image) if one["event_type"] != "image.send"]
     assert {one["priority"] for one in mine} == {"INFO"}
     assert {one["publisher_id"] for one in mine} == {"image.here"}
@@ -85,6 +100,32 @@ def test_the_life_of_an_image(caller: Caller, messaging: Listener):
     last = payloads["image.delete"]
     assert (last["name"], last["status"], last["deleted"], last["tags"]) == ("renamed", "deleted", True, ["a", "b"])
     assert last["deleted_at"] >= last["created_at"]
+
+
+@pytest.mark.parametrize(("cut", "end", "last"), [(None, "task.success", "active"), (2, "task.failure", "queued")])
+def test_not02_the_life_of_an_import(
+    caller: Caller, messaging: Listener, web: WebServer, cut: int | None, end: str, last: str
+):
+    web.pages["/image"] = Page(b"\x01data", cut=cut)
+    image = caller.create()["id"]
+    method = {"name": "web-download", "uri": web.url("/image")}
+    caller.call("POST", f"/v2/images/{image}/import", 202, json={"method": method})
+    (task,) = caller.call("GET", f"/v2/images/{image}/tasks", 200).json()["tasks"]
+    messaging.wait(lambda heard: end in types(heard, task["id"]))
+    wait_for(lambda: updates(messaging, image)[-1]["payload"]["status"] == last, last)
+    mine = [one for one in whole(messaging) if one["payload"]["id"] == task["id"]]
+    # Request and worker may be in different processes; task.run is disabled.
+    assert Counter(one["event_type"] for one in mine) == {"task.create": 1, "task.processing": 1, end: 1}
+    assert {one["priority"] for one in mine} == {"INFO"}
+    assert all(one["payload"]["result"] is None and one["payload"]["message"] is None for one in mine)
+    assert {one["context"]["user_id"] for one in mine} == {"noauth"}
+    steps = [kind for kind in types(messaging.heard(), image) if kind in STEPS]
+    assert steps == (list(STEPS) if cut is None else [])
+    assert web.url("") not in json.dumps(messaging.heard())
+
+
+def updates(messaging: Listener, image: str) -> list[dict]:
+    return [one for one in messaging.about(image) if one["event_type"] == "image.update"]
 
 
 def test_bytes_really_sent(caller: Caller, messaging: Listener):

@@ -4,6 +4,7 @@ All of them are called after the commit, cost nothing while notifications are of
 Payloads hold neither locations nor credentials (configuration section 11, S-02, S-53).
 """
 
+import logging
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +16,11 @@ from glance_common.notifications.wire import Priority
 from glance_common.operation import FAILED_PROPERTY, IMPORTING_PROPERTY
 from glance_common.status import ImageStatus
 
+LOG = logging.getLogger(__name__)
+
 MEMBER_DELETE = "image.member.delete"
+ENDS = ("image.activate", "image.update", "image.delete")
+"""What the end of an import can mean for its image."""
 
 
 def image_created(glance: Glance, context: RequestContext, image: Image) -> None:
@@ -28,14 +33,23 @@ def image_updated(glance: Glance, context: RequestContext, image: Image) -> None
     _tell_image(glance, context, "image.update", image)
 
 
-def image_deleted(glance: Glance, context: RequestContext, image: Image) -> None:
+def image_changed(glance: Glance, context: RequestContext, image_id: str) -> None:
+    """Tell that a record was saved by a call to the registry that did not show it."""
+    if glance.notifications.wants("image.update"):
+        try:
+            image_updated(glance, context, glance.registry.images.get(context, image_id))
+        except GlanceError as error:
+            LOG.info("nobody is told that image %s changed: %s", image_id, error.message)
+
+
+def image_deleted(glance: Glance, context: RequestContext, image: Image, *, may_return: bool = True) -> None:
     """Tell that an image is gone; ``image`` is as it was before.
 
     Its status is ``pending_delete`` only while its data are kept for a restore: consumers take that for a delete which
-    can be undone, and the wait for a scrubber is nothing of theirs.
+    can be undone (``may_return``), and the wait for a scrubber is nothing of theirs.
     """
     if glance.notifications.wants("image.delete"):
-        is_kept = glance.settings.delayed_delete and image.size is not None
+        is_kept = may_return and glance.settings.delayed_delete and image.size is not None
         status = ImageStatus.PENDING_DELETE if is_kept else ImageStatus.DELETED
         gone = {"status": status, "deleted": True, "deleted_at": _now()}
         glance.notifications.send(context, "image.delete", {**image_payload(image), **gone})
@@ -44,13 +58,21 @@ def image_deleted(glance: Glance, context: RequestContext, image: Image) -> None
 def upload_begun(glance: Glance, context: RequestContext, image: Image, store: str) -> None:
     """Tell that data are about to be stored; ``image`` is already ``saving``."""
     image_updated(glance, context, image)
+    copy_begun(glance, context, image, store)
+
+
+def copy_begun(glance: Glance, context: RequestContext, image: Image, store: str) -> None:
+    """Tell that an import is about to store data."""
     _tell_data(glance, context, "image.prepare", image, store)
 
 
-def upload_finished(glance: Glance, context: RequestContext, image: Image, store: str) -> None:
-    """Tell that data were stored and that they made the image active."""
+def upload_finished(
+    glance: Glance, context: RequestContext, image: Image, store: str, *, activated: bool = True
+) -> None:
+    """Tell that data were stored, and whether they made the image active."""
     _tell_data(glance, context, "image.upload", image, store)
-    image_activated(glance, context, image)
+    if activated:
+        image_activated(glance, context, image)
     image_updated(glance, context, image)
 
 
@@ -59,10 +81,11 @@ def image_activated(glance: Glance, context: RequestContext, image: Image) -> No
     _tell_image(glance, context, "image.activate", image)
 
 
-def upload_failed(glance: Glance, context: RequestContext, image_id: str, error: BaseException) -> None:
+def upload_failed(glance: Glance, context: RequestContext, image_id: str, error: BaseException | str) -> None:
     """Tell that data could not be stored; of errors that are not made for users only the kind is told."""
     if glance.notifications.wants("image.upload"):
-        reason = error.message if isinstance(error, GlanceError) else type(error).__name__
+        reason = error if isinstance(error, str) else type(error).__name__
+        reason = error.message if isinstance(error, GlanceError) else reason
         glance.notifications.send(
             context, "image.upload", f"the data of image {image_id} could not be stored: {reason}", Priority.ERROR
         )

@@ -11,12 +11,13 @@ from uuid import uuid4
 from glance_api.collaborators import Glance
 from glance_api.key_manager import Credentials
 from glance_api.policy.targets import image_target, project_target
-from glance_api.services import events, keys, location_edits, locations
+from glance_api.services import events, keys, location_edits, locations, task_events
 from glance_api.services.retries import insist
 from glance_common.context import RequestContext
 from glance_common.errors import BadRequest, Forbidden, TooLarge
 from glance_common.image import Image
 from glance_common.limits import Limits
+from glance_common.operation import TASK_PROPERTY
 
 INTERNAL_PREFIX = "os_glance"
 """Properties that the service itself writes begin so; no client may."""
@@ -287,4 +288,6 @@ def delete(glance: Glance, context: RequestContext, image_id: str, credentials: 
     if due:
         glance.deletes.publish(due, context.request_id)
     events.image_deleted(glance, context, image)
+    if task := image.properties.get(TASK_PROPERTY):
+        task_events.look_up(glance, context, task, task_events.ended)
     keys.delete_with_image(glance, context, credentials, image)

@@ -9,7 +9,7 @@ from glance_api.collaborators import Glance
 from glance_api.imports.sources.glance_download import Remote, find_endpoint
 from glance_api.imports.sources.web_download import check_uri
 from glance_api.key_manager import Credentials
-from glance_api.services import keys, staging
+from glance_api.services import events, keys, staging, task_events
 from glance_api.services.images import check_image
 from glance_api.services.staging import DIRECT
 from glance_api.signatures import Verification
@@ -173,7 +173,7 @@ def _create(
         host = glance.work.process
     is_copy = wanted.method == COPY
     try:
-        glance.registry.operations.create(
+        task = glance.registry.operations.create(
             context,
             operation,
             kind=OperationKind.API_IMAGE_IMPORT,
@@ -198,6 +198,8 @@ def _create(
         glance.work.forget(operation)
         raise
     glance.work.wake()
+    task_events.created(glance, context, task)
+    events.image_changed(glance, context, image.id)
 
 
 def tasks(glance: Glance, context: RequestContext, image_id: str) -> list[Operation]:

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from glance_api.collaborators import Glance
-from glance_api.services import location_edits, registration
+from glance_api.services import location_edits, registration, task_events
 from glance_api.services.locations import Place, visible
 from glance_api.services.registration import SERVICE_ROLE, ValidationData
 from glance_api.services.retries import insist
@@ -65,6 +65,8 @@ def _add(
         data |= _document(validation)
     edit = LocationEdit(order=[new.id], add=[new], data=data)
     location_edits.write(glance, context, image, str(uuid4()), edit, {}, hashing=hashing)
+    if hashing is not None:
+        task_events.look_up(glance, context, hashing.id, task_events.created)
 
 
 def _check_scheme(glance: Glance, context: RequestContext, url: str) -> None:

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from glance_api.collaborators import Glance
 from glance_api.formats import UNINSPECTED
-from glance_api.services import attempts
+from glance_api.services import attempts, events
 from glance_api.services.attempts import Data, Formats
 from glance_api.services.data import Source
 from glance_api.services.images import check_image
@@ -40,6 +40,7 @@ def stage(glance: Glance, context: RequestContext, image_id: str, source: Source
         context, image_id, attempt, store=glance.staging.id, size=source.announced, lease=glance.leases.seconds,
         staging=True, limits=limits,
     )
+    events.image_updated(glance, context, begun.image)
     data = Data(source.pieces, source.announced, formats_of(image), (), source.credentials, limits)
     attempts.write(glance, context, begun, glance.staging, data, partial(_commit, glance, context, attempt, limits))
 
@@ -57,10 +58,11 @@ def formats_of(image: Image) -> Formats:
 def _commit(
     glance: Glance, context: RequestContext, attempt: str, limits: Limits | None, stored: Stored, received: Received
 ) -> None:
-    glance.registry.uploads.commit(
+    image = glance.registry.uploads.commit(
         context, attempt, size=received.size, checksum=None, os_hash_algo=None, os_hash_value=None, virtual_size=None,
         metadata=stored.metadata, stage_host=place_of(glance), limits=limits,
     )
+    events.image_updated(glance, context, image)
 
 
 def place_of(glance: Glance) -> str:

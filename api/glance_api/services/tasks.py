@@ -9,7 +9,7 @@ from glance_api.collaborators import Glance
 from glance_api.imports.sources.web_download import check_uri
 from glance_api.key_manager import Credentials
 from glance_api.policy.targets import project_target
-from glance_api.services import keys
+from glance_api.services import keys, task_events
 from glance_common.context import RequestContext
 from glance_common.operation import OnFail, Operation, OperationKind
 from glance_common.status import OperationStatus
@@ -59,6 +59,7 @@ def create(
         signature=None if signed is None else signed.to_document(),
     )
     glance.work.wake()
+    task_events.created(glance, context, task)
     return task
 
 

@@ -12,14 +12,15 @@ from functools import partial
 from uuid import uuid4
 
 from glance_api.imports.contract import ImportFailed
-from glance_api.services import attempts
+from glance_api.services import attempts, events
 from glance_api.services.attempts import Data, Formats
 from glance_api.signatures import Verification
 from glance_api.streams import Received
 from glance_api.workers.job import Job, explain
 from glance_common.failpoints import failpoint
 from glance_common.image import Image
-from glance_common.stores.contract import Stored
+from glance_common.status import ImageStatus
+from glance_common.stores.contract import Store, Stored
 
 LOG = logging.getLogger(__name__)
 
@@ -77,6 +78,8 @@ class _Copies:
         self._plan = plan
         self._limits = job.glance.limits.of(image.owner)
         self._over = threading.Event()
+        # Of several copies that make the image active, one tells it.
+        self._activation = threading.Semaphore(0 if image.status is ImageStatus.ACTIVE else 1)
 
     def make(self, store: str) -> str | None:
         """Copy into ``store``; return why that failed, where it may. Raises what ends the whole import."""
@@ -90,12 +93,14 @@ class _Copies:
                 self._over.set()
                 raise
             reason = explain(error)
+            events.upload_failed(self._job.glance, self._job.context, self._image.id, reason)
             why = reason if reason.startswith(f"{store}:") else f"{store}: {reason}"
             if self._plan.all_must_succeed:
                 self._over.set()
                 raise ImportFailed(why) from error
             LOG.warning("image %s is not stored in %s", self._image.id, why)
-            self._job.glance.registry.operations.store_failed(self._job.context, self._job.held, store)
+            image = self._job.glance.registry.operations.store_failed(self._job.context, self._job.held, store)
+            events.image_updated(self._job.glance, self._job.context, image)
             return why
         return None
 
@@ -125,9 +130,10 @@ class _Copies:
                 operation=job.held, limits=self._limits,
             )
             failpoint("api.import.store-started")
+            events.copy_begun(glance, job.context, begun.image, store_id)
             formats, signed = _formats(begun.image), self._plan.signed
             data = Data(self._counted(pieces), self._plan.size, formats, ("md5", algorithm), signed)
-            attempts.write(glance, job.context, begun, store, data, partial(self._commit, attempt, algorithm))
+            attempts.write(glance, job.context, begun, store, data, partial(self._commit, store, attempt, algorithm))
         failpoint("api.import.store-committed")
 
     def _counted(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -136,10 +142,10 @@ class _Copies:
             self._job.progress.add(len(piece))
             yield piece
 
-    def _commit(self, attempt: str, algorithm: str, stored: Stored, received: Received) -> None:
+    def _commit(self, store: Store, attempt: str, algorithm: str, stored: Stored, received: Received) -> None:
         if not _is_same(self._image, received):
             raise SourceFailed("what was read are not the data of the image")
-        self._job.glance.registry.uploads.commit(
+        image = self._job.glance.registry.uploads.commit(
             self._job.context,
             attempt,
             size=received.size,
@@ -152,6 +158,8 @@ class _Copies:
             activate=not self._plan.all_must_succeed,
             limits=self._limits,
         )
+        activated = image.status is ImageStatus.ACTIVE and self._activation.acquire(blocking=False)
+        events.upload_finished(self._job.glance, self._job.context, image, store.id, activated=activated)
 
 
 def _formats(image: Image) -> Formats:

@@ -10,6 +10,8 @@ from uuid import uuid4
 
 from glance_api.collaborators import Glance
 from glance_api.leases import LeaseKeeper
+from glance_api.services import task_events
+from glance_api.workers import ending
 from glance_api.workers.job import DEFECT, Job, Progress, Stopped, explain
 from glance_common.context import RequestContext, system_context
 from glance_common.errors import GlanceError, Gone, Unavailable
@@ -96,6 +98,8 @@ class Operations:
             OPERATIONS_RUNNING.labels(operation.kind.value).inc()
             self._claimed.add(held, progress)
             context = operation.context()
+            if operation.attempts == 1:
+                task_events.begun(self._glance, context, operation)
             try:
                 with self._leases.keep(context, held.token) as lease:
                     failpoint("api.operation.claimed")
@@ -121,17 +125,16 @@ class Operations:
 
         Raises GlanceError when the registry does not answer.
         """
-        operations = self._glance.registry.operations
         try:
             message, result = self._flows[job.operation.kind](job)
         except Stopped:
-            operations.release(job.context, job.held)
+            self._glance.registry.operations.release(job.context, job.held)
             LOG.info("operation %s is given back: this process ends", job.operation.id)
             return "given_back"
         except Exception as error:
             return self._fail(job, error)
         failpoint("api.operation.before-finish")
-        operations.finish(job.context, job.held, success=True, message=message, result=result)
+        ending.finish(job, success=True, message=message, result=result)
         self._end(job, "success")
         return "success"
 
@@ -139,6 +142,7 @@ class Operations:
         if job.lease.lost is not None:
             LOG.info("operation %s is over: %s", job.operation.id, job.lease.lost.message)
             self._glance.work.forget(job.operation.id)
+            ending.ended_by_others(job)
             return "lost"
         if isinstance(error, Unavailable) and not job.is_failure(error):
             # The same can work later.
@@ -146,7 +150,7 @@ class Operations:
         message = explain(error)
         if message == DEFECT:
             LOG.error("operation %s met a defect", job.operation.id, exc_info=error)
-        self._glance.registry.operations.finish(job.context, job.held, success=False, message=message)
+        ending.finish(job, success=False, message=message)
         self._end(job, f"failure: {message}")
         return "failure"
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from glance_api.collaborators import Staging
 from glance_api.imports.contract import Changes, ImageFacts, ImportFailed, Plugin, Source, Work
-from glance_api.services import attempts
+from glance_api.services import attempts, events
 from glance_api.services.attempts import Data, Formats
 from glance_api.services.staging import formats_of
 from glance_api.signatures import Verification
@@ -56,6 +56,7 @@ def download(
         changes = _document(source.facts)
         if changes or changed is None:
             changed = operations.update(job.context, job.held, changes)
+            events.image_updated(job.glance, job.context, changed)
         # An earlier attempt may have filled some of the stores.
         image = replace(changed, locations=image.locations)
         return _stage(job, store, image, source), image
@@ -116,6 +117,7 @@ def prepare(
     document = _document(all_changes)
     if document:
         changed = job.glance.registry.operations.update(job.context, job.held, document)
+        events.image_updated(job.glance, job.context, changed)
         image = replace(changed, locations=image.locations)
     return Ready(path, _size(path), image)
 
