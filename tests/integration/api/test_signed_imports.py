@@ -12,6 +12,7 @@ from tests.support.signing import Signer
 from tests.support.web import Page, WebServer, web_server
 
 DATA = b"\x01" + os.urandom(300_000)
+WRONG = b"\x02" + DATA[1:]
 TOKEN = {"X-Auth-Token": "token of own"}
 MISMATCH = "the data are not those that were signed"
 
@@ -92,7 +93,7 @@ def test_s29_the_worker_verifies_what_it_fetched(node, web, barbican, signed, me
     asked = len(barbican.calls)
     assert asked == 2
     other = node.create(**signed)
-    download(node, web, other, method, DATA[:-1] + b"!")
+    download(node, web, other, method, WRONG)
     task = node.finished(other)
     assert (task["status"], node.show(other)["status"]) == ("failure", "queued")
     assert MISMATCH in task["message"]
@@ -111,7 +112,7 @@ def test_s29_the_worker_verifies_what_it_fetched(node, web, barbican, signed, me
 def test_s29_properties_that_change_during_the_import_weaken_nothing(make_node, web, barbican, signed, change):
     node = make_node()
     image = node.create(**signed)
-    wrong = DATA[:-1] + b"!"
+    wrong = WRONG
     download(node, web, image, "web-download", wrong)
     # No worker runs yet: the owner withdraws the signature, or makes one that fits.
     fitting = Signer(owner="own").properties(wrong, barbican.add(Signer(owner="own").certificate(), "x"))
@@ -141,7 +142,7 @@ def test_s29_no_store_keeps_what_is_not_signed(make_node, web, signed, must_succ
 def test_s29_staged_data_are_verified_when_they_are_staged(node, signed):
     image = node.create(**signed)
     path, kind = f"/v2/images/{image}/stage", {"Content-Type": "application/octet-stream", **TOKEN}
-    assert MISMATCH in node.call("PUT", path, 400, data=DATA[:-1] + b"!", headers=kind).text
+    assert MISMATCH in node.call("PUT", path, 400, data=WRONG, headers=kind).text
     shown = node.show(image)
     assert (shown["status"], shown["size"]) == ("queued", None)
     assert node.files("staging") == []
@@ -221,7 +222,7 @@ def test_s29_tasks_of_type_import_verify(node, web, barbican, signed):
 
     image = ended(new(DATA))["result"]["image_id"]
     assert node.data(image) == DATA
-    bad = ended(new(DATA[:-1] + b"!"))
+    bad = ended(new(WRONG))
     assert bad["status"] == "failure"
     assert MISMATCH in bad["message"]
     assert [each["id"] for each in node.call("GET", "/v2/images", 200).json["images"]] == [image]
