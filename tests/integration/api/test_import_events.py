@@ -210,3 +210,21 @@ def test_not02_registered_locations_and_their_hashing(make_node, web):
     assert told.payloads("task.success")[0]["type"] == "location_import"
     assert told.kinds("image.activate") == ["image.activate"]
     assert url not in json.dumps(told.events)
+
+
+def test_a_location_that_is_added_or_taken_away_is_an_update(make_node, web):
+    node = make_node(enabled_backends="fast:file,slow:file,web:http", show_multiple_locations=True)
+    told = Told(node)
+    image = node.create()
+    urls = [page(web, DATA, path)["uri"] for path in ("/one", "/two")]
+    kind = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
+
+    def patch(*operations: dict[str, Any]) -> None:
+        node.call("PATCH", f"/v2/images/{image}", 200, data=json.dumps(operations), headers=kind)
+
+    for url in urls:
+        patch({"op": "add", "path": "/locations/-", "value": {"url": url, "metadata": {}}})
+    assert told.kinds("image") == ["image.create", "image.activate", "image.update", "image.update"]
+    patch({"op": "remove", "path": "/locations/1"})
+    assert told.kinds("image")[4:] == ["image.update"]
+    assert web.url("") not in json.dumps(told.events)
