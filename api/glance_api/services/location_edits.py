@@ -126,7 +126,9 @@ def _new(
     _require_digest(context, image, given)
     found = registration.find(glance, context, image, given.url)
     url = found.store.url(found.key)
-    if not found.is_external and any(other.url == url for other in others):
+    # Again by what is shown of it: without the credentials that were given.
+    same = [other for other in others if other.url == url]
+    if any(not found.is_external or _stored(glance, other.metadata) == metadata for other in same):
         raise BadRequest("locations: this URL is there already")
     return _Entry(url, metadata, found=found)
 
