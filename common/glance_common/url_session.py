@@ -91,7 +91,12 @@ class UrlSession:
     def _redirect(self, current: CheckedUrl, location: str | None) -> CheckedUrl:
         if not location:
             raise UrlRefused("the URL leads to a redirect without a target")
-        target = self._check(urljoin(current.url, location), userinfo=False)
+        try:
+            target = self._check(urljoin(current.url, location), userinfo=False)
+        except UrlRefused as error:
+            # Where a server leads is its own affair: a name of the inside is no news for whoever asked.
+            log.info("redirect from %s: %s", _shown(current), error)
+            raise UrlRefused("the URL leads to a redirect that is not allowed") from None
         if current.scheme == "https" and target.scheme == "http":
             raise UrlRefused("the URL leads from https to http")
         return target
