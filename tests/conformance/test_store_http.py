@@ -18,7 +18,7 @@ from glance_common.stores.contract import (
     Store,
     StoreUnavailable,
 )
-from glance_common.stores.wrap import Logged, Retrying
+from glance_common.stores.wrap import Retrying, Wrapper
 
 DATA = bytes(range(256)) * 2000
 
@@ -38,9 +38,11 @@ def make(folder: Path, server: WebServer, **options: Any) -> Store:
 
 
 def retrying(store: Store) -> Retrying:
-    assert isinstance(store, Logged)
-    assert isinstance(store.inner, Retrying)
-    return store.inner
+    """Return the layer that tries again, which is inside of others."""
+    while not isinstance(store, Retrying):
+        assert isinstance(store, Wrapper)
+        store = store.inner
+    return store
 
 
 @pytest.fixture
