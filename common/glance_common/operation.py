@@ -13,6 +13,10 @@ IMPORTING_PROPERTY = "os_glance_importing_to_stores"
 FAILED_PROPERTY = "os_glance_failed_import"
 STAGE_HOST_PROPERTY = "os_glance_stage_host"
 
+PATIENCE = 7200.0
+"""Seconds without a sign of life of its worker or its host, after which an operation is given up (lifecycle 7): long
+enough for a host that holds staged data to be repaired."""
+
 
 class OperationKind(StrEnum):
     """What an operation does; the names are the task types of the API (images API section 15)."""

@@ -16,9 +16,6 @@ from glance_registry.db.tables import images, operations
 
 LIVE = (OperationStatus.PENDING, OperationStatus.PROCESSING)
 
-DEADLINE = 7200.0
-"""Seconds without a sign of life of its worker or its host, after which an operation is given up (lifecycle 7)."""
-
 MAX_ATTEMPTS = 5
 """How often an operation is claimed: one that takes its worker's process down each time must come to an end."""
 

@@ -18,7 +18,7 @@ from glance_common.status import ImageStatus, LocationStatus, OperationStatus
 from glance_registry import endings, import_properties, operation_rows, owners, usage
 from glance_registry.db.tables import images, locations, operations
 from glance_registry.documents import no_image
-from glance_registry.operation_rows import DEADLINE, MAX_ATTEMPTS, is_unheld
+from glance_registry.operation_rows import MAX_ATTEMPTS, is_unheld
 from glance_registry.visibility import visible_to
 
 PREEMPTED = "Expired lock preempted"
@@ -91,7 +91,7 @@ def _insert(
         "request_id": context.request_id,
         "roles": list(context.roles),
         "is_admin": context.is_admin,
-        "deadline": owners.after(DEADLINE),
+        "deadline": owners.after(wanted.values["patience"]),
         **wanted.values,
     }
     statement = insert(operations).values(row).on_conflict_do_nothing(index_elements=[operations.c.id])
@@ -160,7 +160,7 @@ def claim(connection: sa.Connection, wanted: Claim) -> dict[str, Any] | None:
 
     None without one. Repeating the call with the same token answers the same operation while it is held.
     """
-    _show_life(connection, wanted.host)
+    show_life(connection, wanted.host)
     mine = sa.and_(operations.c.token == wanted.token, operations.c.status.in_(operation_rows.LIVE))
     oldest = (
         sa.select(operations.c.id)
@@ -187,18 +187,23 @@ def claim(connection: sa.Connection, wanted: Claim) -> dict[str, Any] | None:
 
 
 def _held_for(lease: float) -> dict[str, Any]:
-    return {"lease_until": owners.after(lease), "deadline": owners.after(max(DEADLINE, lease))}
+    longest = sa.func.greatest(operations.c.patience, lease)
+    return {"lease_until": owners.after(lease), "deadline": _in_seconds(longest)}
 
 
-def _show_life(connection: sa.Connection, host: str) -> None:
+def _in_seconds(number: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    return sa.func.now() + number * sa.text("interval '1 second'")
+
+
+def show_life(connection: sa.Connection, host: str) -> None:
     """Move the deadlines of what waits for ``host``: it is there, only busy, perhaps with no worker left to claim."""
     waiting = (
         sa.select(operations.c.id)
-        .where(is_unheld(), operations.c.host == host, operations.c.deadline < owners.after(DEADLINE / 2))
+        .where(is_unheld(), operations.c.host == host, operations.c.deadline < _in_seconds(operations.c.patience / 2))
         .with_for_update(skip_locked=True)
     )
     update = sa.update(operations).where(operations.c.id.in_(waiting))
-    connection.execute(update.values(deadline=owners.after(DEADLINE)))
+    connection.execute(update.values(deadline=_in_seconds(operations.c.patience)))
 
 
 def _staged(connection: sa.Connection, image_id: str | None) -> list[dict[str, Any]]:
@@ -253,7 +258,7 @@ def renew(connection: sa.Connection, held: Held, lease: float, message: str | No
     values = {"updated_at": sa.func.now(), **_held_for(lease), **told}
     worker = connection.execute(update.values(values).returning(operations.c.worker)).one_or_none()
     if worker is not None:
-        _show_life(connection, worker.worker)
+        show_life(connection, worker.worker)
         return True
     row = connection.execute(sa.select(operations).where(operations.c.id == held.operation)).one_or_none()
     if row is None or row.token != held.token or row.status in operation_rows.LIVE:

@@ -275,7 +275,7 @@ def test_tasks_are_filtered(imports: Imports) -> None:
 
 
 CREATE: dict[str, Any] = {
-    "id": "{id}", "kind": "import", "image_id": None, "input": {}, "ttl": 48, "host": None, "stores": [],
+    "id": "{id}", "kind": "import", "image_id": None, "input": {}, "ttl": 48, "host": None, "stores": [], "patience": 60,
     "on_fail": "queued", "allowed": [], "image_status": None,
 }
 BAD: list[tuple[str, dict[str, Any], str]] = [
@@ -285,6 +285,8 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("", {**CREATE, "input": []}, "input"),
     ("", {**CREATE, "ttl": -1}, "ttl"),
     ("", {**CREATE, "stores": "fast"}, "stores"),
+    ("", {**CREATE, "patience": 1e6}, "patience"),
+    ("/alive", {"host": 7}, "host"),
     ("", {**CREATE, "on_fail": "active"}, "on_fail"),
     ("", {**CREATE, "allowed": ["new"]}, "allowed"),
     ("", {**CREATE, "image_status": "active"}, "image_status"),

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from glance_common.context import RequestContext
 from glance_common.limits import Limits
-from glance_common.operation import Held
+from glance_common.operation import PATIENCE, Held
 from glance_common.status import ImageStatus
 from glance_registry import deletions, endings, operations
 from glance_registry.db.session import read
@@ -30,7 +30,8 @@ class Imports:
         image_status: ImageStatus | None = ImageStatus.IMPORTING, limits: Limits | None = None, **values: Any,
     ) -> str:
         """Make an operation; return its id. ``values`` change columns."""
-        row = {"kind": "api_image_import", "input": {}, "ttl": 48, "host": None, "on_fail": "queued", "message": ""}
+        row = {"kind": "api_image_import", "input": {}, "ttl": 48, "host": None, "on_fail": "queued", "message": "",
+               "patience": PATIENCE}
         wanted = operations.Wanted(
             operation or new_id(), image, {**row, **values}, list(stores), list(allowed), image_status, limits
         )
@@ -69,6 +70,9 @@ class Imports:
 
     def renew(self, held: Held, message: str | None = None, lease: float = LEASE) -> bool:
         return bool(self.owners.run(operations.renew, held, lease, message))
+
+    def alive(self, host: str) -> None:
+        self.owners.run(operations.show_life, host)
 
     def copy(self, image: str, held: Held, store: str = "fast", *, activate: bool = False, size: int = 7) -> str:
         """Write and commit one copy; return the id of its location."""

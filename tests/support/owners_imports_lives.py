@@ -9,11 +9,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from glance_common.operation import Held
+from glance_common.operation import PATIENCE, Held
 from glance_common.status import ImageStatus
 from glance_registry import steps
 from glance_registry.db.tables import operations as operation_rows
-from glance_registry.operation_rows import DEADLINE
 from tests.support.owners import LEASE, Owners, new_id
 from tests.support.owners_imports import HOST, Imports
 from tests.support.owners_lives import DATA, STORES, Lives, Writer
@@ -91,7 +90,7 @@ class ImportLives(Lives):
             self._try(self.imports.finish, worker.held, self.chance.random() < 0.7)
 
     def lose_host(self) -> None:
-        self._wait(DEADLINE + 1)
+        self._wait(PATIENCE + 1)
 
     def commit(self, writer: Writer) -> None:
         terms = {"operation": writer.operation, "activate": self.chance.random() < 0.3} if writer.operation else {}

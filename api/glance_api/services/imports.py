@@ -16,11 +16,14 @@ from glance_api.signatures import Verification
 from glance_common.context import RequestContext
 from glance_common.errors import BadRequest, Conflict, GlanceError, OutcomeUnknown
 from glance_common.image import Image
-from glance_common.operation import STAGE_HOST_PROPERTY, Operation, OperationKind
+from glance_common.operation import PATIENCE, STAGE_HOST_PROPERTY, Operation, OperationKind
 from glance_common.status import ImageStatus
 from glance_common.stores.contract import UnknownStore
 
 WEB, COPY, DOWNLOAD = "web-download", "copy-image", "glance-download"
+
+SHORTEST_PATIENCE = 30
+"""Seconds without a word from the process that alone can do it, after which others fail an import."""
 
 _NEEDS = {
     DIRECT: ImageStatus.UPLOADING,
@@ -184,6 +187,7 @@ def _create(
             },
             ttl=glance.settings.imports.task_time_to_live,
             host=host,
+            patience=PATIENCE if remote is None else max(glance.leases.seconds, SHORTEST_PATIENCE),
             stores=stores,
             allowed=[_NEEDS[wanted.method]],
             image_status=None if is_copy else ImageStatus.IMPORTING,

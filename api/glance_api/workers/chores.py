@@ -31,7 +31,7 @@ _RESIDUE = re.compile(rf"({_UUID})(\.[^/]+)?")
 
 
 class Chores:
-    """Removes what is due in the staging stores; at the first call also what no record knows."""
+    """Removes what is due in the staging stores, at the first call also what no record knows; gives signs of life."""
 
     def __init__(self, glance: Glance, stopping: Callable[[], bool]) -> None:
         self._glance = glance
@@ -46,6 +46,9 @@ class Chores:
                 self._sweep(store.directory)
             self._is_swept = True
         context = system_context(f"req-{uuid4()}")
+        if self._glance.work.keeps:
+            # All workers may be busy for longer than others wait for this process.
+            self._glance.registry.operations.alive(context, self._glance.work.process)
         due = self._glance.registry.deletions.due(context, limit=BATCH, stores=list(self._stores))
         for location in due.locations:
             if self._stopping():

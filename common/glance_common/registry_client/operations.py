@@ -8,7 +8,7 @@ import orjson
 from glance_common.context import RequestContext
 from glance_common.image import Image
 from glance_common.limits import Limits
-from glance_common.operation import Held, OnFail, Operation, OperationKind
+from glance_common.operation import PATIENCE, Held, OnFail, Operation, OperationKind
 from glance_common.registry_client.http import RegistryHttp, segment
 from glance_common.registry_client.usage import with_limits
 from glance_common.status import ImageStatus, OperationStatus
@@ -33,6 +33,7 @@ class OperationsClient:
         input: dict[str, Any],  # noqa: A002 - the task's field of the API has this name
         ttl: int,
         host: str | None = None,
+        patience: float = PATIENCE,
         stores: Sequence[str] = (),
         on_fail: OnFail = OnFail.QUEUED,
         allowed: Sequence[ImageStatus] = (),
@@ -44,19 +45,24 @@ class OperationsClient:
         """Make a pending operation in the name of ``context`` and take the import lock of its image.
 
         ``allowed`` are the statuses that the image may have, ``image_status`` the one that it gets (None leaves it),
-        ``stores`` the ids that it is to be put in, ``host`` the only one that can do it, ``ttl`` the hours to show it
-        after its end, ``signature`` what the data are verified with. ``input`` and ``signature`` must not hold
-        credentials. Raises NotFound, StatusConflict, Conflict with the ``reason``: ``locked`` by the task
-        ``operation``, or ``staging`` while the data of the image are not complete, and TooLarge when one more transfer
-        exceeds the ``limits`` of the image's owner.
+        ``stores`` the ids that it is to be put in, ``host`` the only one that can do it and ``patience`` the seconds
+        for which others wait for a sign of its life, ``ttl`` the hours to show it after its end, ``signature`` what the
+        data are verified with. ``input`` and ``signature`` must not hold credentials. Raises NotFound, StatusConflict,
+        Conflict with the ``reason``: ``locked`` by the task ``operation``, or ``staging`` while the data of the image
+        are not complete, and TooLarge when one more transfer exceeds the ``limits`` of the image's owner.
         """
         body = {
             "id": operation_id, "kind": kind, "image_id": image_id, "input": input, "ttl": ttl, "host": host,
+            "patience": patience,
             "stores": list(stores), "on_fail": on_fail, "allowed": list(allowed), "image_status": image_status,
             "message": message[:MAX_MESSAGE], "signature": signature,
             **with_limits(limits),
         }
         return self._operation(context, "POST", "/v1/operations", body)
+
+    def alive(self, context: RequestContext, host: str) -> None:
+        """Say that ``host`` lives and will do what only it can do, although it cannot claim anything now."""
+        self._http.call(context, "POST", "/v1/operations/alive", {"host": host})
 
     def claim(self, context: RequestContext, token: str, *, host: str, lease: int) -> Operation | None:
         """Give the oldest operation that ``host`` can do now to ``token`` for ``lease`` seconds; None without one.

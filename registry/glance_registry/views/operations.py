@@ -8,7 +8,7 @@ from flask import Blueprint, Response
 
 from glance_common import errors
 from glance_common.failpoints import failpoint
-from glance_common.operation import Held, OnFail, OperationKind
+from glance_common.operation import PATIENCE, Held, OnFail, OperationKind
 from glance_common.status import ImageStatus
 from glance_registry import deletions, endings, operations
 from glance_registry.db.session import read, run_transaction
@@ -38,7 +38,7 @@ def _wanted() -> operations.Wanted:
     body = parsing.body()
     body.only(
         "id", "kind", "image_id", "input", "ttl", "host", "stores", "on_fail", "allowed", "image_status", "message",
-        "limits", "signature",
+        "limits", "signature", "patience",
     )
     known = tuple(ImageStatus)
     allowed = body.texts("allowed")
@@ -55,6 +55,7 @@ def _wanted() -> operations.Wanted:
             "input": body.mapping("input"),
             "ttl": body.integer("ttl", maximum=MAX_TTL),
             "host": body.optional_text("host"),
+            "patience": body.number("patience", maximum=PATIENCE),
             "on_fail": body.choice("on_fail", tuple(OnFail)),
             "message": body.optional_text("message", MAX_MESSAGE) or "",
             "signature": None if body.values.get("signature") is None else body.mapping("signature"),
@@ -78,6 +79,15 @@ def claim() -> Response:
     document = run_transaction(parsing.engine(), operations.claim, wanted)
     failpoint("registry.operation.after-claim")
     return parsing.answer({"operation": document})
+
+
+@blueprint.post("/v1/operations/alive")
+def alive() -> Response:
+    """Take a sign of life of a host that has no worker free to claim."""
+    body = parsing.body()
+    body.only("host")
+    run_transaction(parsing.engine(), operations.show_life, body.text("host"))
+    return parsing.answer({})
 
 
 def _give_up_what_nobody_will_end(host: str) -> None:

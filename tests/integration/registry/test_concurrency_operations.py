@@ -6,9 +6,10 @@ from tests.support.owners_imports import Imports
 from tests.support.races import failures, race
 
 from glance_common import errors
+from glance_common.operation import PATIENCE
 from glance_registry import endings
 from glance_registry.deletions import ABANDONED
-from glance_registry.operation_rows import DEADLINE, MAX_ATTEMPTS
+from glance_registry.operation_rows import MAX_ATTEMPTS
 
 ROUNDS = 6
 
@@ -68,7 +69,7 @@ def test_renewal_against_heir_has_one_winner(imports: Imports, _round: int) -> N
 def test_a_stale_lock_is_broken_by_exactly_one(owners: Owners, imports: Imports, _round: int) -> None:
     image = owners.create()
     stale = imports.create(image)
-    owners.pass_time(DEADLINE + 1)
+    owners.pass_time(PATIENCE + 1)
     outcomes = race(*[lambda: imports.create(image)] * 4)
     lost = failures(outcomes)
     assert len(lost) == 3
@@ -81,7 +82,7 @@ def test_a_stale_lock_is_broken_by_exactly_one(owners: Owners, imports: Imports,
 def test_a_stale_lock_against_its_worker_has_one_winner(owners: Owners, imports: Imports, _round: int) -> None:
     image = owners.create()
     held = imports.begun(image)
-    owners.pass_time(DEADLINE + 1)
+    owners.pass_time(PATIENCE + 1)
     renewed, created = race(lambda: imports.renew(held), lambda: imports.create(image))
     assert renewed is isinstance(created, errors.Conflict)
     assert imports.status(held.operation) == ("processing" if renewed else "failure")

@@ -6,10 +6,10 @@ from tests.support.owners_imports import HOST, Imports
 
 from glance_common import errors
 from glance_common.context import RequestContext
-from glance_common.operation import Held
+from glance_common.operation import PATIENCE, Held
 from glance_common.status import ImageStatus
 from glance_registry import operations, steps
-from glance_registry.operation_rows import DEADLINE, MAX_ATTEMPTS
+from glance_registry.operation_rows import MAX_ATTEMPTS
 
 STRANGER = RequestContext(request_id="req-stranger", project_id="other")
 
@@ -111,7 +111,7 @@ def test_renew_keeps_the_operation_and_tells_the_progress(imports: Imports) -> N
 
 def test_an_expired_lease_nobody_took_is_revived(imports: Imports) -> None:
     held = imports.begun()
-    imports.owners.pass_time(10 * DEADLINE)
+    imports.owners.pass_time(10 * PATIENCE)
     assert imports.renew(held) is True
     assert imports.claim() is None
 
@@ -156,7 +156,7 @@ def test_staged_data_of_a_lost_host_fail_the_task_and_free_the_image(owners: Own
     image = owners.create()
     staged = imports.stage(image)
     operation = imports.create(image, host="gone")
-    owners.pass_time(DEADLINE - 5)
+    owners.pass_time(PATIENCE - 5)
     assert imports.claim() is None
     assert imports.status(operation) == "pending"
     owners.pass_time(10)
@@ -169,9 +169,9 @@ def test_staged_data_of_a_lost_host_fail_the_task_and_free_the_image(owners: Own
 
 def test_a_busy_host_keeps_what_waits_for_it(owners: Owners, imports: Imports) -> None:
     first, second = (imports.create(owners.create(), host=HOST) for _ in range(2))
-    owners.pass_time(DEADLINE - 5)
+    owners.pass_time(PATIENCE - 5)
     assert imports.claimed().operation == first
-    owners.pass_time(DEADLINE - 5)
+    owners.pass_time(PATIENCE - 5)
     assert imports.claim(host="other") is None
     assert imports.status(second) == "pending"
 
@@ -181,16 +181,30 @@ def test_a_host_whose_workers_are_all_busy_keeps_what_waits_for_it(owners: Owner
     held = imports.begun(host=HOST)
     waiting = imports.create(owners.create(), host=HOST)
     for _ in range(3):
-        owners.pass_time(DEADLINE - 5)
+        owners.pass_time(PATIENCE - 5)
         imports.renew(held)
     owners.pass_time(10)
     assert imports.claim(host="other") is None
     assert imports.status(waiting) == "pending"
 
 
+def test_what_only_one_process_can_do_ends_soon_after_it(owners: Owners, imports: Imports) -> None:
+    """I7: a token of a user is in the memory of one process; when that is gone nobody can go on."""
+    operation = imports.create(owners.create(), host="process", patience=60)
+    for _ in range(3):
+        owners.pass_time(45)
+        imports.alive("process")
+        assert imports.claim() is None
+    assert imports.status(operation) == "pending"
+    owners.pass_time(61)
+    assert imports.claim() is None
+    assert imports.status(operation) == "failure"
+    assert owners.image(imports.row(operation).image_id).status == "queued"
+
+
 def test_work_that_any_host_can_do_waits_as_long_as_it_takes(owners: Owners, imports: Imports) -> None:
     operation = imports.create(owners.create())
-    owners.pass_time(100 * DEADLINE)
+    owners.pass_time(100 * PATIENCE)
     assert imports.claimed().operation == operation
 
 
@@ -199,7 +213,7 @@ def test_a_stale_lock_is_broken(owners: Owners, imports: Imports, was_claimed: b
     image = owners.create()
     stale = imports.create(image, stores=("a",))
     held = imports.claimed() if was_claimed else None
-    owners.pass_time(DEADLINE + 1)
+    owners.pass_time(PATIENCE + 1)
     fresh = imports.create(image, stores=("b",))
     assert (imports.status(stale), imports.row(stale).message) == ("failure", operations.PREEMPTED)
     assert owners.image(image).status == "importing"
@@ -215,7 +229,7 @@ def test_a_lock_whose_worker_lives_is_never_stale(owners: Owners, imports: Impor
     image = owners.create()
     held = imports.begun(image)
     for _ in range(3):
-        owners.pass_time(DEADLINE + 1)
+        owners.pass_time(PATIENCE + 1)
         imports.renew(held)
         with pytest.raises(errors.Conflict):
             imports.create(image)
