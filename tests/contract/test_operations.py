@@ -275,8 +275,8 @@ def test_tasks_are_filtered(imports: Imports) -> None:
 
 
 CREATE: dict[str, Any] = {
-    "id": "{id}", "kind": "import", "image_id": None, "input": {}, "ttl": 48, "host": None, "stores": [], "patience": 60,
-    "on_fail": "queued", "allowed": [], "image_status": None,
+    "id": "{id}", "kind": "import", "image_id": None, "input": {}, "ttl": 48, "host": None, "stores": [],
+    "patience": 60, "on_fail": "queued", "allowed": [], "image_status": None,
 }
 BAD: list[tuple[str, dict[str, Any], str]] = [
     ("", {**CREATE, "id": "x"}, "id"),
