@@ -64,8 +64,9 @@ def hide(connection: sa.Connection, context: RequestContext, image: sa.Row[Any],
     back what an upload wrote that never committed, so that waits for its lease alone.
     """
     _cancel_operation(connection, image)
-    owners.discard_staged(connection, image.id)
     rows = owners.lock_locations(connection, image.id)
+    if any(row.status == LocationStatus.STAGED for row in rows):
+        owners.discard_staged(connection, image.id)
     has_bytes = any(row.status != LocationStatus.DELETED for row in rows)
     status = ImageStatus.PENDING_DELETE if has_bytes else ImageStatus.DELETED
     owners.set_image(
