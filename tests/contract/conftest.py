@@ -7,14 +7,13 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 from deploy.local.embedded_postgres import PostgresServer
-from tests.support.registry_rows import clear
+from tests.support.registry_rows import clear, database
 from tests.support.wsgi_adapter import WsgiAdapter
 
 from glance_common.context import ContextSigner
 from glance_common.registry_client import RegistryClient, over
 from glance_common.registry_client.http import RegistryHttp, Timeouts
 from glance_registry.app import create_app
-from glance_registry.db.session import EngineSettings, make_engine
 
 SIGNER = ContextSigner([b"s" * 32])
 BASE = "http://registry"
@@ -23,10 +22,8 @@ BASE = "http://registry"
 @pytest.fixture(scope="session")
 def contract_engine(postgres: PostgresServer, migrated_template: str) -> Iterator[sa.Engine]:
     """A database with the schema, for all tests of the contract."""
-    postgres.create_database("contract", template=migrated_template)
-    engine = make_engine(postgres.url("contract"), EngineSettings(pool_size=16))
-    yield engine
-    engine.dispose()
+    with database(postgres, "contract", migrated_template) as made:
+        yield made
 
 
 @pytest.fixture

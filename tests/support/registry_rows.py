@@ -1,14 +1,17 @@
-"""Rows of the registry's tables, written past its rules, and callers to look at them."""
+"""Databases of the registry, rows written past its rules, and callers to look at them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
+from deploy.local.embedded_postgres import PostgresServer
 
 from glance_common.context import RequestContext
+from glance_registry.db.session import EngineSettings, make_engine
 from glance_registry.db.tables import images, members, metadata
 
 OWNER = RequestContext("req-owner", project_id="own")
@@ -16,6 +19,15 @@ STRANGER = RequestContext("req-stranger", project_id="stranger")
 MEMBER = RequestContext("req-member", project_id="member")
 ADMIN = RequestContext("req-admin", project_id="admins", is_admin=True)
 ANONYMOUS = RequestContext("req-anonymous", read_only=True)
+
+
+@contextmanager
+def database(postgres: PostgresServer, name: str, template: str) -> Iterator[sa.Engine]:
+    """Give an engine on a new database that is a copy of ``template``, which has the schema."""
+    postgres.create_database(name, template=template)
+    engine = make_engine(postgres.url(name), EngineSettings(pool_size=16))
+    yield engine
+    engine.dispose()
 
 
 def clear(engine: sa.Engine) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from deploy.local.embedded_postgres import PostgresServer
-from flask import Flask
 from oslo_config import cfg
 from tests.integration.api.imports_kit import Node, options, working
+from tests.support.api_calls import Caller
+from tests.support.registry_rows import database
 from tests.support.web import web_server
 from werkzeug.serving import make_server
-from werkzeug.test import TestResponse
 
 from glance_api import cli, wsgi
 from glance_api.app import create_app
@@ -24,7 +24,6 @@ from glance_api.collaborators import Glance
 from glance_common.context import ContextSigner
 from glance_common.server import ServerState
 from glance_registry.app import create_app as create_registry
-from glance_registry.db.session import EngineSettings, make_engine
 
 SECRET = b"s" * 64
 
@@ -32,10 +31,8 @@ SECRET = b"s" * 64
 @pytest.fixture(scope="session")
 def engine(postgres: PostgresServer, migrated_template: str) -> Iterator[sa.Engine]:
     """A database with the schema, for all tests of the API; each begins with it empty."""
-    postgres.create_database("api", template=migrated_template)
-    made = make_engine(postgres.url("api"), EngineSettings())
-    yield made
-    made.dispose()
+    with database(postgres, "api", migrated_template) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
@@ -51,30 +48,11 @@ def registry_port(engine: sa.Engine) -> Iterator[int]:
 
 
 @dataclass
-class Api:
-    """The application; ``call`` speaks as a user of ``project`` with ``roles``."""
+class Api(Caller):
+    """The application and what is behind it."""
 
-    app: Flask
     glance: Glance
     conf: cfg.ConfigOpts
-
-    def call(
-        self,
-        method: str,
-        path: str,
-        *,
-        project: str | None = "own",
-        roles: str = "member,reader",
-        headers: dict[str, str] | None = None,
-        **kwargs: Any,
-    ) -> TestResponse:
-        identity = {"X-Identity-Status": "Confirmed", "X-User-Id": "someone", "X-Roles": roles}
-        if project is not None:
-            identity["X-Project-Id"] = project
-        # Buffered: read to the end and closed, as a server does it.
-        return self.app.test_client().open(
-            path, method=method, headers={**identity, **(headers or {})}, buffered=True, **kwargs
-        )
 
     def create(self, project: str = "own", roles: str = "member,reader", **document: Any) -> dict[str, Any]:
         """Create an image and return its document."""

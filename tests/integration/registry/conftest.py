@@ -7,18 +7,14 @@ import sqlalchemy as sa
 from deploy.local.embedded_postgres import PostgresServer
 from tests.support.owners import Owners
 from tests.support.owners_imports import Imports
-from tests.support.registry_rows import clear
-
-from glance_registry.db.session import EngineSettings, make_engine
+from tests.support.registry_rows import clear, database
 
 
 @pytest.fixture(scope="session")
 def owners_engine(postgres: PostgresServer, migrated_template: str) -> Iterator[sa.Engine]:
     """A database with the schema, for all tests of the locations table."""
-    postgres.create_database("owners", template=migrated_template)
-    engine = make_engine(postgres.url("owners"), EngineSettings(pool_size=16))
-    yield engine
-    engine.dispose()
+    with database(postgres, "owners", migrated_template) as made:
+        yield made
 
 
 @pytest.fixture
@@ -38,10 +34,8 @@ def imports(owners: Owners) -> Imports:
 @pytest.fixture(scope="session")
 def registry_engine(postgres: PostgresServer, migrated_template: str) -> Iterator[sa.Engine]:
     """A database with the schema, for all tests of images, members, tags and lists."""
-    postgres.create_database("registry", template=migrated_template)
-    engine = make_engine(postgres.url("registry"), EngineSettings(pool_size=16))
-    yield engine
-    engine.dispose()
+    with database(postgres, "registry", migrated_template) as made:
+        yield made
 
 
 @pytest.fixture

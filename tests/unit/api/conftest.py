@@ -6,10 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from flask import Flask
 from oslo_config import cfg
+from tests.support.api_calls import Caller
 from tests.unit.api.fake_registry import FakeRegistry
-from werkzeug.test import TestResponse
 
 from glance_api import config as api_config
 from glance_api import limits, policy
@@ -40,30 +39,11 @@ def make_conf(options: Options | None = None, files: list[str] | None = None) ->
 
 
 @dataclass
-class Api:
-    """The application and the fakes behind it; ``call`` speaks as a user of ``project`` with ``roles``."""
+class Api(Caller):
+    """The application and the fakes behind it."""
 
-    app: Flask
     registry: FakeRegistry
     published: list[str]
-
-    def call(
-        self,
-        method: str,
-        path: str,
-        *,
-        project: str | None = "own",
-        roles: str = "member,reader",
-        headers: dict[str, str] | None = None,
-        **kwargs: Any,
-    ) -> TestResponse:
-        identity = {"X-Identity-Status": "Confirmed", "X-User-Id": "someone", "X-Roles": roles}
-        if project is not None:
-            identity["X-Project-Id"] = project
-        # Buffered: read to the end and closed, as a server does it.
-        return self.app.test_client().open(
-            path, method=method, headers={**identity, **(headers or {})}, buffered=True, **kwargs
-        )
 
 
 @pytest.fixture
