@@ -42,7 +42,10 @@ def _visible_to(context: RequestContext) -> sa.ColumnElement[bool]:
     unexpired = sa.or_(operations.c.expires_at.is_(None), operations.c.expires_at > sa.func.now())
     if context.is_admin:
         return unexpired
-    return sa.and_(unexpired, operations.c.owner.is_not_distinct_from(context.project_id))
+    if context.project_id is None:
+        # What belongs to nobody is no common property of all who come without a project.
+        return sa.false()
+    return sa.and_(unexpired, operations.c.owner == context.project_id)
 
 
 def get(connection: sa.Connection, context: RequestContext, operation_id: str) -> dict[str, Any]:

@@ -5,14 +5,15 @@ answer that a missing one has, and who may only look changes nothing.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
 
-from glance_registry.db.tables import images, metadata
+from glance_registry.db.tables import images, metadata, operations
 
 MISSING = "99999999-9999-4999-8999-999999999999"
 OCTETS = {"Content-Type": "application/octet-stream"}
@@ -28,7 +29,7 @@ REQUESTS: dict[tuple[str, str], tuple[dict[str, str], bytes]] = {
     ("PATCH", ""): (PATCH, b'[{"op": "replace", "path": "/name", "value": "changed"}]'),
     ("PUT", "/file"): (OCTETS, b"\x01data"),
     ("PUT", "/stage"): (OCTETS, b"\x01data"),
-    ("POST", "/import"): (JSON, b'{"method": {"name": "glance-direct"}}'),
+    ("POST", "/import"): (JSON, b'{"method": {"name": "web-download", "uri": "http://127.0.0.1/x"}}'),
     ("POST", "/locations"): (JSON, b'{"url": "http://127.0.0.1/x"}'),
     ("POST", "/members"): (JSON, b'{"member": "another"}'),
     ("PUT", "/members/<rest:member_id>"): (JSON, b'{"status": "accepted"}'),
@@ -53,15 +54,15 @@ CALLERS: dict[str, dict[str, Any]] = {
     **{member: {"project": member} for member in MEMBERS},
 }
 
-_SHOW, _LOAD = ("GET", ""), ("GET", "/file")
+_SHOW, _LOAD, _TASKS = ("GET", ""), ("GET", "/file"), ("GET", "/tasks")
 _MEMBER = "/members/<rest:member_id>"
-_SHARED = {_SHOW, _LOAD, ("GET", "/members"), ("GET", _MEMBER), ("PUT", _MEMBER)}
+_SHARED = {_SHOW, _LOAD, _TASKS, ("GET", "/members"), ("GET", _MEMBER), ("PUT", _MEMBER)}
 GRANTED: dict[str, set[tuple[str, str]]] = {
-    "reader": {_SHOW, ("GET", "/members"), ("GET", _MEMBER), ("GET", "/tasks")},
+    "reader": {_SHOW, _TASKS, ("GET", "/members"), ("GET", _MEMBER)},
     "nobody": set(),
-    "stranger": {_SHOW, _LOAD},
-    "service": {_SHOW, ("GET", "/locations")},
-    "anonymous": {_SHOW},
+    "stranger": {_SHOW, _LOAD, _TASKS},
+    "service": {_SHOW, _TASKS, ("GET", "/locations"), ("POST", "/locations")},
+    "anonymous": {_SHOW, _TASKS},
     **dict.fromkeys(MEMBERS, _SHARED),
 }
 """What each caller may do with an image that he sees; owner and admin: see ``may``."""
@@ -143,6 +144,17 @@ class World:
     engine: sa.Engine
     directory: Path
     subjects: list[Subject]
+    tasks: list[str] = field(default_factory=list)
+
+    def add_task(self, subject: Subject, owner: str | None) -> None:
+        """Write down a task about an image that has ended."""
+        self.tasks.append(str(uuid4()))
+        values = {
+            "id": self.tasks[-1], "kind": "api_image_import", "image_id": subject.id, "owner": owner, "ttl": 48,
+            "status": "failure", "message": f"message for {owner}", "on_fail": "queued", "deadline": sa.func.now(),
+        }
+        with self.engine.begin() as connection:
+            connection.execute(sa.insert(operations).values(values))
 
     def answer(self, route: Route, image: str, caller: str) -> Any:
         headers, body = REQUESTS.get(route.key, ({}, b""))
@@ -270,7 +282,9 @@ def test_s01_s44_s46_who_sees_an_image_does_no_more_than_he_may(make_world, call
         for route in walked:
             if not may(caller, route.key):
                 answer = world.answer(route, subject.id, caller)
-                assert answer.status_code in (400, 403, 404), (route, subject, answer.status_code, answer.text)
+                # An import looks at the status first (API section 11.2), which whoever sees the image sees.
+                refusals = (403, 404, 409) if route.key == ("POST", "/import") else (400, 403, 404)
+                assert answer.status_code in refusals, (route, subject, answer.status_code, answer.text)
         assert world.rows() == before, subject
         for route in walked:
             if may(caller, route.key):
@@ -296,6 +310,29 @@ def test_s49_data_and_places_of_a_closed_image_are_for_administrators(make_world
         texts.append(world.api.call("GET", f"/v2/images?id={subject.id}&visibility=all", **CALLERS[caller]).text)
         shown = any("\x01data" in text for text in texts), any("file://" in text for text in texts)
         assert shown == ((True, True) if caller == "admin" else (False, False)), subject
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+def test_s50_tasks_are_those_of_the_own_project(make_world, caller):
+    """Also with a task that belongs to nobody: callers without a project do not share one."""
+    world = make_world(caller)
+    for owner in ("own", None):
+        for subject in world.subjects:
+            world.add_task(subject, owner)
+    mine = {"owner": {"own"}, "reader": {"own"}, "admin": {"own", None}}.get(caller, set())
+    for subject in [subject for subject in world.subjects if subject.seen_by(caller)]:
+        answer = world.answer(Route("GET", "/v2/images/<image_id>/tasks"), subject.id, caller)
+        assert {task["owner"] for task in answer.json["tasks"]} == mine, subject
+        assert ("message for own" in answer.text) == ("own" in mine)
+    listed = world.api.call("GET", "/v2/tasks", **CALLERS[caller])
+    shown = [world.api.call("GET", f"/v2/tasks/{task}", **CALLERS[caller]) for task in (world.tasks[0], MISSING)]
+    if caller == "admin":
+        assert len(listed.json["tasks"]) == 25
+        assert [answer.status_code for answer in shown] == [200, 404]
+    else:
+        assert listed.status_code == 403
+        assert wording(shown[0], world.tasks[0]) == wording(shown[1], MISSING)
+        assert shown[0].status_code == 403
 
 
 @pytest.mark.parametrize("caller", CALLERS)
