@@ -6,7 +6,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +38,11 @@ class _Running:
     process: subprocess.Popen[bytes]
     copier: threading.Thread
     log: Path
+    word: ReadySocket | None
+
+    def says_ready(self) -> bool:
+        """Return whether the program has said that it works."""
+        return self.word is not None and self.word.heard()
 
 
 class Supervisor:
@@ -61,22 +65,23 @@ class Supervisor:
 
         Raises StartError (with the end of its log) and StopRequestedError; what runs by then goes on until stop().
         """
-        with closing(ReadySocket()) as word:
-            running = self._launch(program.name, program.argv, program.stop_seconds, word.environment)
-            self._running.append(running)
-            asked = program.ready or word.heard
+        # Heard until the program ends: it also says that it stops.
+        word = None if program.ready is not None else ReadySocket()
+        running = self._launch(program.name, program.argv, program.stop_seconds, word)
+        self._running.append(running)
+        asked = program.ready or running.says_ready
 
-            def ready() -> bool:
-                if self._stopping():
-                    raise StopRequestedError
-                if running.process.poll() is not None:
-                    # Its last words may still be on their way into the log.
-                    raise processes.StartError(_obituary(running))
-                return asked()
+        def ready() -> bool:
+            if self._stopping():
+                raise StopRequestedError
+            if running.process.poll() is not None:
+                # Its last words may still be on their way into the log.
+                raise processes.StartError(_obituary(running))
+            return asked()
 
-            processes.wait_until(
-                ready, what=program.name, process=running.process, log=running.log, seconds=program.start_seconds
-            )
+        processes.wait_until(
+            ready, what=program.name, process=running.process, log=running.log, seconds=program.start_seconds
+        )
 
     def run_to_end(self, name: str, argv: Sequence[str | Path]) -> None:
         """Run a program that ends by itself; raises StartError when its exit code is not 0, and StopRequestedError."""
@@ -119,14 +124,14 @@ class Supervisor:
         return next(running.process.pid for running in self._running if running.name == name)
 
     def _launch(
-        self, name: str, argv: Sequence[str | Path], stop_seconds: float, more_env: Mapping[str, str] | None = None
+        self, name: str, argv: Sequence[str | Path], stop_seconds: float, word: ReadySocket | None = None
     ) -> _Running:
         log = self._logs / f"{name}.log"
-        env = {**self._env, **(more_env or {})}
+        env = {**self._env, **(word.environment if word else {})}
         process = processes.spawn(argv, output=subprocess.PIPE, env=env, cwd=self._logs)
         copier = threading.Thread(target=self._copy, args=(name, process, log), daemon=True)
         copier.start()
-        return _Running(name, stop_seconds, process, copier, log)
+        return _Running(name, stop_seconds, process, copier, log, word)
 
     def _copy(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
         assert process.stdout is not None
@@ -138,6 +143,8 @@ class Supervisor:
     def _end(self, running: _Running) -> None:
         processes.stop(running.process, seconds=running.stop_seconds)
         running.copier.join(5)  # the last words are shown before the next program is stopped
+        if running.word is not None:
+            running.word.close()
 
 
 def _obituary(running: _Running) -> str:
