@@ -4,10 +4,22 @@ from dataclasses import fields
 
 from glance_common.image import Image
 
-_OWN = frozenset({field.name for field in fields(Image)} | {"self", "file", "schema", "direct_url", "stores"})
-"""Members of an image document that are not properties."""
+_INNER = frozenset({"row_version", "properties", "member", "unseen"})
+"""Members of the record that no image document shows."""
+
+_FIELDS = frozenset(
+    {field.name for field in fields(Image)} - _INNER | {"self", "file", "schema", "direct_url", "stores"}
+)
+
+_RESERVED = ("location", "deleted")
+
+
+def is_field(name: str) -> bool:
+    """Say whether ``name`` is a member of every image document."""
+    return name in _FIELDS
 
 
 def is_property(name: str) -> bool:
     """Say whether ``name`` is a property that a user could have set: no field of the image and nothing reserved."""
-    return bool(name) and name not in _OWN and not name.startswith(("os_glance_", "os_hash_"))
+    is_free = bool(name) and not is_field(name) and name not in _RESERVED
+    return is_free and not name.startswith(("os_glance_", "os_hash_"))

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID, uuid5
 
-from glance_api.imports.properties import is_property
+from glance_api.imports.properties import is_field
 from glance_api.imports.sources import web_download
 from glance_api.imports.work import work_folder
 from glance_api.services import images
@@ -56,11 +56,11 @@ def _image(job: Job) -> Image:
 
 def _new_image(job: Job) -> NewImage:
     asked: dict[str, Any] = job.operation.input["image_properties"]
-    fields = {name: value for name, value in asked.items() if not is_property(name) and name != "tags"}
+    fields = {name: value for name, value in asked.items() if is_field(name) and name != "tags"}
     # The same for every attempt, so that none makes a second image.
     made = {"id": str(uuid5(UUID(job.operation.id), "image"))}
     return NewImage(
         {**({} if asked else ASSUMED), **fields, **made},
-        {name: value for name, value in asked.items() if is_property(name)},
+        {name: value for name, value in asked.items() if not is_field(name)},
         asked.get("tags", ()),
     )
