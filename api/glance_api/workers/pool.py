@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from glance_api.imports.signals import WorkSignal
-from glance_common.errors import GlanceError
+from glance_common.errors import GlanceError, Unavailable
 
 LOG = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class WorkerPool(Generic[Job]):
     def _begin_one(self) -> bool:
         """Do the chores and begin one operation; return whether another look may find more at once."""
         try:
-            self._chores()
+            self._do_chores()
             if not self._free.acquire(timeout=self._poll):
                 return True
             return self._begin_claimed()
@@ -101,6 +101,15 @@ class WorkerPool(Generic[Job]):
         except Exception:
             LOG.exception("looking for operations failed")
         return False
+
+    def _do_chores(self) -> None:
+        """Do them; when they fail, that keeps nobody from his operations. Raises Unavailable."""
+        try:
+            self._chores()
+        except Unavailable:
+            raise
+        except Exception:
+            LOG.exception("the chores of the workers failed")
 
     def _begin_claimed(self) -> bool:
         job = None

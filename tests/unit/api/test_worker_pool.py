@@ -137,3 +137,16 @@ def test_what_is_kept_has_an_end(monkeypatch):
     work.forget("b")
     work.forget("c")
     assert not work.keeps
+
+
+def test_chores_that_fail_keep_nobody_from_work(jobs, caplog):
+    def fail() -> None:
+        raise RuntimeError("a defect")
+
+    jobs.waiting = [1]
+    pool, _, _ = make(jobs, chores=fail)
+    jobs.release.set()
+    pool.start()
+    jobs.expect(lambda: jobs.done == [1])
+    pool.stop()
+    assert "the chores of the workers failed" in caplog.text
