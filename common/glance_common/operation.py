@@ -13,6 +13,9 @@ IMPORTING_PROPERTY = "os_glance_importing_to_stores"
 FAILED_PROPERTY = "os_glance_failed_import"
 STAGE_HOST_PROPERTY = "os_glance_stage_host"
 
+HIDDEN_PROPERTIES = frozenset({STAGE_HOST_PROPERTY, "os_glance_hash_op_host"})
+"""Properties that the services keep for themselves: addresses of the inside, which nobody reads, searches or hears."""
+
 PATIENCE = 7200.0
 """Seconds without a sign of life of its worker or its host, after which an operation is given up (lifecycle 7): long
 enough for a host that holds staged data to be repaired."""

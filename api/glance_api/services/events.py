@@ -13,7 +13,7 @@ from glance_common.context import RequestContext
 from glance_common.errors import GlanceError
 from glance_common.image import Image, Member
 from glance_common.notifications.wire import Priority
-from glance_common.operation import FAILED_PROPERTY, IMPORTING_PROPERTY
+from glance_common.operation import FAILED_PROPERTY, HIDDEN_PROPERTIES, IMPORTING_PROPERTY
 from glance_common.status import ImageStatus
 
 LOG = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ def image_payload(image: Image) -> dict[str, Any]:
         "virtual_size": image.virtual_size,
         "is_public": image.visibility == "public",
         "visibility": image.visibility,
-        "properties": dict(image.properties),
+        "properties": {k: v for k, v in image.properties.items() if k not in HIDDEN_PROPERTIES},
         "tags": list(image.tags),
         "deleted": False,
         "deleted_at": None,

@@ -17,7 +17,7 @@ from glance_common.context import RequestContext
 from glance_common.errors import BadRequest, Forbidden, TooLarge
 from glance_common.image import Image
 from glance_common.limits import Limits
-from glance_common.operation import TASK_PROPERTY
+from glance_common.operation import HIDDEN_PROPERTIES, TASK_PROPERTY
 
 INTERNAL_PREFIX = "os_glance"
 """Properties that the service itself writes begin so; no client may."""
@@ -152,6 +152,8 @@ def list_images(glance: Glance, context: RequestContext, query: ImageQuery) -> P
 
 
 def _asks_hidden(glance: Glance, context: RequestContext, query: ImageQuery) -> bool:
+    if not HIDDEN_PROPERTIES.isdisjoint(query.properties):
+        return True
     protections = glance.protections
     return protections is not None and not all(protections.allows(context, "read", name) for name in query.properties)
 

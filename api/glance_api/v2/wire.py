@@ -10,10 +10,7 @@ from glance_api.v2 import fields
 from glance_api.v2.schemas import ImageSchema
 from glance_common.errors import BadRequest, Forbidden
 from glance_common.image import Image, Member
-from glance_common.operation import Operation
-
-HIDDEN = ("os_glance_stage_host", "os_glance_hash_op_host")
-"""Properties that the services keep for themselves."""
+from glance_common.operation import HIDDEN_PROPERTIES, Operation
 
 
 def image_document(image: Image, nullable: frozenset[str]) -> dict[str, Any]:
@@ -24,7 +21,7 @@ def image_document(image: Image, nullable: frozenset[str]) -> dict[str, Any]:
     document: dict[str, Any] = dict(image.properties)
     if None in document.values():
         document = {k: "" if v is None and k not in nullable else v for k, v in document.items()}
-    for name in HIDDEN:
+    for name in HIDDEN_PROPERTIES:
         document.pop(name, None)
     path = f"/v2/images/{image.id}"
     document.update({

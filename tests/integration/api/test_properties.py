@@ -3,6 +3,9 @@
 import json
 
 import pytest
+import sqlalchemy as sa
+
+from glance_registry.db.tables import images
 
 V20 = "application/openstack-images-v2.0-json-patch"
 V21 = "application/openstack-images-v2.1-json-patch"
@@ -99,3 +102,17 @@ def test_s47_who_may_only_create_does_not_overwrite(protected):
     assert "blind_key" not in image
     assert change(protected, image, {"op": "add", "path": "/blind_key", "value": "y"}).status_code == 403
     assert change(protected, image, {"op": "add", "path": "/blind_more", "value": "y"}).status_code == 200
+
+
+def test_s47_what_the_service_keeps_for_itself_is_neither_shown_nor_found(api, engine):
+    image = api.create(name="staged", os_distro="x")["id"]
+    values = {"os_distro": "x", "os_glance_stage_host": "http://10.0.0.7:9292", "os_glance_hash_op_host": "inside"}
+    with engine.begin() as connection:
+        connection.execute(sa.update(images).where(images.c.id == image).values(properties=values))
+    assert api.names("os_distro=x") == ["staged"]
+    for caller in ({}, {"roles": "admin"}):
+        shown = api.call("GET", f"/v2/images/{image}", **caller).text + api.call("GET", "/v2/images", **caller).text
+        assert "10.0.0.7" not in shown
+        assert "inside" not in shown
+        for name in ("os_glance_stage_host", "os_glance_hash_op_host"):
+            assert api.names(f"{name}={values[name]}", **caller) == []
