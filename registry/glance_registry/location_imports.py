@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from glance_common import errors
 from glance_common.context import RequestContext
-from glance_common.operation import OnFail, OperationKind
+from glance_common.operation import PATIENCE, OnFail, OperationKind
 from glance_common.status import ImageStatus
 from glance_registry import locations, operations, owners, usage
 from glance_registry.db.tables import images
@@ -83,6 +83,7 @@ def _operation(
             "input": hashing.input,
             "ttl": hashing.ttl,
             "on_fail": OnFail.QUEUED,
+            "patience": PATIENCE,
         },
         stores=[],
         allowed=[allowed],
