@@ -5,12 +5,12 @@ service does not either.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import orjson
 import requests
 from oslo_config import cfg
 
+from glance_api.catalog import find_endpoint
 from glance_common.errors import BadRequest, Unavailable
 
 TIMEOUT = (5.0, 30.0)
@@ -97,17 +97,9 @@ class KeyManager:
         return content
 
     def _url(self, credentials: Credentials) -> str:
-        url = self._endpoint or self._from_catalog(credentials.catalog)
+        url = self._endpoint or find_endpoint(
+            credentials.catalog, "key-manager", self._interface, self._region
+        )
         if url is None:
             raise Unavailable("no key manager: [barbican] barbican_endpoint is unset, the service catalog names none")
         return url.rstrip("/").removesuffix("/v1")
-
-    def _from_catalog(self, catalog: str | None) -> str | None:
-        services: list[dict[str, Any]] = orjson.loads(catalog.encode("latin-1")) if catalog else []
-        for service in services:
-            if service.get("type") == "key-manager":
-                for endpoint in service.get("endpoints", []):
-                    if self._region in (None, endpoint.get("region")):
-                        url: str | None = endpoint.get(f"{self._interface}URL")
-                        return url
-        return None

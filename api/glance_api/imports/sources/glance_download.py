@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 import requests
 
+from glance_api import catalog as catalogs
 from glance_api.imports.contract import Changes, ImportFailed, Source
 from glance_api.imports.properties import is_property
 from glance_api.imports.sources.body import announced_size, pieces_of
@@ -56,25 +57,10 @@ def find_endpoint(catalog: str | None, region: str, interface: str = "public") -
     """
     if interface not in INTERFACES:
         raise BadRequest(f"glance_service_interface must be one of {', '.join(INTERFACES)}")
-    for endpoint in _image_endpoints(catalog):
-        if region in (endpoint.get("region"), endpoint.get("region_id")):
-            url = endpoint.get(f"{interface}URL")
-            if endpoint.get("interface") == interface:
-                url = endpoint.get("url")
-            if isinstance(url, str) and url:
-                return url
-    raise BadRequest(f"glance_region: the service catalog has no {interface} endpoint of an image service there")
-
-
-def _image_endpoints(catalog: str | None) -> Iterator[dict[str, Any]]:
-    """Yield the endpoints in both forms: URLs by interface (the middleware's), and one interface each (Keystone's)."""
-    try:
-        services = orjson.loads(catalog.encode("latin-1")) if catalog else []
-    except ValueError:
-        raise BadRequest("X-Service-Catalog is not JSON") from None
-    for service in services if isinstance(services, list) else []:
-        if isinstance(service, dict) and service.get("type") == "image":
-            yield from (each for each in service.get("endpoints") or [] if isinstance(each, dict))
+    url = catalogs.find_endpoint(catalog, "image", interface, region)
+    if url is None:
+        raise BadRequest(f"glance_region: the service catalog has no {interface} endpoint of an image service there")
+    return url
 
 
 @contextmanager
