@@ -266,7 +266,7 @@ def test_imp08_plugins(make_node, web, qcow2):
         node.settled()
 
 
-def test_imp07_one_import_at_a_time(make_node, web):
+def test_imp07_s68_one_import_at_a_time(make_node, web):
     """The lock is the live operation: seen as a property, forged by nobody, gone at the end (S-68)."""
     node = make_node()
     image = node.create()
