@@ -195,6 +195,12 @@ def _in_seconds(number: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     return sa.func.now() + number * sa.text("interval '1 second'")
 
 
+def bound_to(connection: sa.Connection, host: str) -> list[str]:
+    """Return the live operations that only ``host`` can do, oldest first."""
+    bound = sa.select(operations.c.id).where(operations.c.host == host, operations.c.status.in_(operation_rows.LIVE))
+    return list(connection.scalars(bound.order_by(operations.c.created_at, operations.c.id)))
+
+
 def show_life(connection: sa.Connection, host: str) -> None:
     """Move the deadlines of what waits for ``host``: it is there, only busy, perhaps with no worker left to claim."""
     waiting = (

@@ -75,6 +75,15 @@ def imports(client: RegistryClient, engine: sa.Engine) -> Imports:
     return Imports(client, engine)
 
 
+def test_a_host_learns_what_still_waits_for_it(imports: Imports) -> None:
+    made = [imports.create(imports.image(), host="process", patience=60).id for _ in range(2)]
+    imports.create(imports.image(), host="another")
+    assert imports.client.operations.alive(ADMIN, "process") == set(made)
+    held = imports.claim("process")
+    imports.finish(held, success=False)
+    assert imports.client.operations.alive(ADMIN, "process") == set(made) - {held.operation}
+
+
 def test_an_import_from_beginning_to_end(imports: Imports) -> None:
     image = imports.image()
     made = imports.create(image, stores=["fast", "slow"])

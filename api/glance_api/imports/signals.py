@@ -1,9 +1,14 @@
 """How requests and workers of one process reach each other."""
 
 import threading
+import time
+from collections.abc import Collection
 from uuid import uuid4
 
 from glance_api.imports.sources.glance_download import Remote
+
+NEW = 60.0
+"""Seconds within which the registry has surely heard of an operation or its request has failed."""
 
 MAX_KEPT = 1000
 """Operations whose tokens one process keeps; some kilobytes each."""
@@ -19,7 +24,7 @@ class WorkSignal:
     def __init__(self) -> None:
         self.process = f"process:{uuid4()}"
         self.event = threading.Event()
-        self._kept: dict[str, Remote] = {}
+        self._kept: dict[str, tuple[Remote, float]] = {}
         self._lock = threading.Lock()
 
     def wake(self) -> None:
@@ -31,18 +36,25 @@ class WorkSignal:
         with self._lock:
             while len(self._kept) >= MAX_KEPT:
                 del self._kept[next(iter(self._kept))]
-            self._kept[operation_id] = remote
+            self._kept[operation_id] = (remote, time.monotonic())
 
     def kept(self, operation_id: str) -> Remote | None:
         """Return what was kept for the operation, None when this process knows nothing of it."""
         with self._lock:
-            return self._kept.get(operation_id)
+            return self._kept[operation_id][0] if operation_id in self._kept else None
 
     @property
     def keeps(self) -> bool:
         """Whether operations wait that only this process can do."""
         with self._lock:
             return bool(self._kept)
+
+    def forget_all_but(self, live: Collection[str]) -> None:
+        """Drop what was kept for operations that others ended. What was just kept may not be made yet."""
+        with self._lock:
+            old = time.monotonic() - NEW
+            for operation in [each for each, (_, since) in self._kept.items() if since < old and each not in live]:
+                del self._kept[operation]
 
     def forget(self, operation_id: str) -> None:
         """Drop what was kept for the operation."""

@@ -48,7 +48,8 @@ class Chores:
         context = system_context(f"req-{uuid4()}")
         if self._glance.work.keeps:
             # All workers may be busy for longer than others wait for this process.
-            self._glance.registry.operations.alive(context, self._glance.work.process)
+            work = self._glance.work
+            work.forget_all_but(self._glance.registry.operations.alive(context, work.process))
         due = self._glance.registry.deletions.due(context, limit=BATCH, stores=list(self._stores))
         for location in due.locations:
             if self._stopping():

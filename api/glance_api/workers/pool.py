@@ -112,16 +112,16 @@ class WorkerPool(Generic[Job]):
             LOG.exception("the chores of the workers failed")
 
     def _begin_claimed(self) -> bool:
-        job = None
+        is_begun = False
         try:
             job = None if self._stop() else self._claim()
+            if job is not None:
+                threading.Thread(target=self._work, args=(job,), name="operation", daemon=True).start()
+                is_begun = True
         finally:
-            if job is None:
+            if not is_begun:
                 self._free.release()
-        if job is None:
-            return False
-        threading.Thread(target=self._work, args=(job,), name="operation", daemon=True).start()
-        return True
+        return is_begun
 
     def _work(self, job: Job) -> None:
         try:

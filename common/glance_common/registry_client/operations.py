@@ -60,9 +60,9 @@ class OperationsClient:
         }
         return self._operation(context, "POST", "/v1/operations", body)
 
-    def alive(self, context: RequestContext, host: str) -> None:
-        """Say that ``host`` lives and will do what only it can do, although it cannot claim anything now."""
-        self._http.call(context, "POST", "/v1/operations/alive", {"host": host})
+    def alive(self, context: RequestContext, host: str) -> frozenset[str]:
+        """Say that ``host`` lives, even if it can claim nothing now; return the live operations bound to it."""
+        return frozenset(self._http.call(context, "POST", "/v1/operations/alive", {"host": host})["operations"])
 
     def claim(self, context: RequestContext, token: str, *, host: str, lease: int) -> Operation | None:
         """Give the oldest operation that ``host`` can do now to ``token`` for ``lease`` seconds; None without one.

@@ -83,11 +83,12 @@ def claim() -> Response:
 
 @blueprint.post("/v1/operations/alive")
 def alive() -> Response:
-    """Take a sign of life of a host that has no worker free to claim."""
+    """Take a sign of life of a host that may have no worker free to claim, and say what still waits for it."""
     body = parsing.body()
     body.only("host")
-    run_transaction(parsing.engine(), operations.show_life, body.text("host"))
-    return parsing.answer({})
+    host = body.text("host")
+    run_transaction(parsing.engine(), operations.show_life, host)
+    return parsing.answer({"operations": read(parsing.engine(), operations.bound_to, host)})
 
 
 def _give_up_what_nobody_will_end(host: str) -> None:

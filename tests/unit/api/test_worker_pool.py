@@ -150,3 +150,32 @@ def test_chores_that_fail_keep_nobody_from_work(jobs, caplog):
     jobs.expect(lambda: jobs.done == [1])
     pool.stop()
     assert "the chores of the workers failed" in caplog.text
+
+
+def test_what_others_ended_is_forgotten_once_it_is_old(monkeypatch):
+    work, remote = WorkSignal(), Remote("http://north", "secret")
+    for operation in ("ended", "live"):
+        work.keep(operation, remote)
+    work.forget_all_but({"live"})
+    assert work.kept("ended") is remote, "its request may still be on the way to the registry"
+    monkeypatch.setattr("glance_api.imports.signals.NEW", -1.0)
+    work.forget_all_but({"live"})
+    assert (work.kept("ended"), work.kept("live")) == (None, remote)
+
+
+def test_a_thread_that_cannot_be_started_costs_no_place(jobs, monkeypatch):
+    start, failed = threading.Thread.start, []
+
+    def fail_once(thread: threading.Thread) -> None:
+        if thread.name == "operation" and not failed:
+            failed.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", fail_once)
+    jobs.waiting = [1, 2]
+    jobs.release.set()
+    pool, _, _ = make(jobs, size=1, poll=0.05)
+    pool.start()
+    jobs.expect(lambda: jobs.done == [2])
+    pool.stop()
