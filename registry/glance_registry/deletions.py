@@ -6,6 +6,7 @@ another may claim the row. Every call may be repeated with the same token.
 
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import sqlalchemy as sa
 
@@ -86,11 +87,11 @@ def backlog(connection: sa.Connection) -> Backlog:
     return Backlog(count, float(oldest or 0), connection.execute(failed_rows).scalar_one())
 
 
-def claim(connection: sa.Connection, location_id: str, wanted: Claim) -> dict[str, Any]:
+def claim(connection: sa.Connection, location_id: str, wanted: Claim) -> tuple[dict[str, Any], bool]:
     """Give the bytes of a location to ``wanted.token``: the point of no return for restore.
 
-    Raises NotFound without such a row, Conflict with ``details["reason"]`` when it is not due, held by another, or
-    not in one of the stores. ``was`` in the answer is the location's status before: ``writing`` for a dead upload.
+    Returns the claim, and whether it ended an upload whose lease had run out. Raises NotFound without such a row,
+    Conflict with ``details["reason"]`` when it is not due, held by another, or not in one of the stores.
     """
     found = owners.lock_owner(connection, locations.c.id == location_id)
     if found is None:
@@ -104,7 +105,7 @@ def claim(connection: sa.Connection, location_id: str, wanted: Claim) -> dict[st
     else:
         _check_due(connection, location, wanted.scrub_time)
         _take(connection, image, location, held)
-    return owners.deletion_document(location, wanted.token) | {"was": str(location.status)}
+    return owners.deletion_document(location, wanted.token), location.status == LocationStatus.WRITING
 
 
 def _take(connection: sa.Connection, image: sa.Row[Any], location: sa.Row[Any], held: dict[str, Any]) -> None:
@@ -253,6 +254,37 @@ def retry(connection: sa.Connection, location_id: str, token: str, failure: Fail
         return str(location.status), 0
     owners.set_location(connection, location, LocationStatus.FAILED, **failed)
     return str(LocationStatus.FAILED), attempts
+
+
+def owed(connection: sa.Connection, store: str) -> list[str]:
+    """Return the locations in ``store`` whose bytes may be removed now or could not be removed, in no order."""
+    may_go = sa.or_(owners.is_due(scrub_time=0), locations.c.status == LocationStatus.FAILED)
+    select = sa.select(locations.c.id).join(images, images.c.id == locations.c.image_id)
+    return list(connection.scalars(select.where(locations.c.store == store, may_go)))
+
+
+def write_off(connection: sa.Connection, location_id: str) -> bool:
+    """Record an ``owed`` location as gone without asking its store, which is lost; return whether this was done now.
+
+    A claim that somebody holds is left alone: then the store is not lost.
+    """
+    found = owners.lock_owner(connection, locations.c.id == location_id)
+    still = sa.select(locations.c.id).join(images, images.c.id == locations.c.image_id).where(
+        locations.c.id == location_id,
+        sa.or_(owners.is_due(scrub_time=0), locations.c.status == LocationStatus.FAILED),
+    )
+    if found is None or connection.scalar(still) is None:
+        return False
+    token = str(uuid4())
+    if found[1].status == LocationStatus.FAILED:
+        replay(connection, location_id, token)
+    claim(connection, location_id, Claim(token, lease=60, stores=None, scrub_time=0))
+    done(connection, location_id, token)
+    # Nobody will write there again either.
+    connection.execute(
+        sa.update(locations).where(locations.c.id == location_id).values(late_passes=0, not_before=None)
+    )
+    return True
 
 
 def failed(connection: sa.Connection, limit: int, marker: str | None) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ HEADINGS = ("location", "image", "store", "attempts", "error")
 
 
 def add_commands(parsers: Any) -> None:
-    """Add ``deletions failed`` and ``deletions replay`` to the parsers of glance-manage."""
+    """Add the commands of ``deletions`` to the parsers of glance-manage."""
     parser = parsers.add_parser("deletions", help="removals of data that failed too often")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     text = "list the removals that failed too often"
@@ -28,6 +28,10 @@ def add_commands(parsers: Any) -> None:
     which.add_argument("location", nargs="?", type=_location_id, help="the id of one location, as listed by failed")
     which.add_argument("--all", action="store_true", help="every location that is listed by failed")
     again.set_defaults(run=replay)
+    text = "record what is to be removed from a store as gone, because the store itself is lost"
+    lost = commands.add_parser("write-off", help=text, description=text)
+    lost.add_argument("store", help="the id of the store, as listed by failed or in the log of the scrubber")
+    lost.set_defaults(run=write_off)
 
 
 def show_failed(conf: cfg.ConfigOpts, _arguments: Any) -> int:
@@ -62,6 +66,15 @@ def replay(conf: cfg.ConfigOpts, arguments: Any) -> int:
     if not wanted:
         _say("No removal has failed.")
     return 1 if refused else 0
+
+
+def write_off(conf: cfg.ConfigOpts, arguments: Any) -> int:
+    """Close every removal in a store that will never come back, so that its images are deleted at last."""
+    engine = make_engine(database_url(conf))
+    owed = read(engine, deletions.owed, arguments.store)
+    written = sum(run_transaction(engine, deletions.write_off, location) for location in owed)
+    _say(f"{written} of {len(owed)} removals from the store {arguments.store} are written off.")
+    return 0 if written == len(owed) else 1
 
 
 def _location_id(text: str) -> str:

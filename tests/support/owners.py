@@ -106,8 +106,8 @@ class Owners:
         scrub_time: float = 0,
     ) -> dict[str, Any]:
         wanted = deletions.Claim(token or new_id(), lease, stores, scrub_time)
-        claim: dict[str, Any] = self.run(deletions.claim, location, wanted)
-        return claim
+        claim: tuple[dict[str, Any], bool] = self.run(deletions.claim, location, wanted)
+        return claim[0]
 
     def renew_claim(self, location: str, token: str, lease: float = LEASE) -> None:
         self.run(deletions.renew, location, token, lease)

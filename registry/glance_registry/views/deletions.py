@@ -4,7 +4,6 @@ from flask import Blueprint, Response, request
 
 from glance_common.failpoints import failpoint
 from glance_common.metrics.catalog import UPLOADS
-from glance_common.status import LocationStatus
 from glance_registry import deletions
 from glance_registry.db.session import read, run_transaction
 from glance_registry.views import parsing
@@ -38,8 +37,8 @@ def claim(location: str) -> Response:
         stores=body.optional_texts("stores"),
         scrub_time=body.number("scrub_time"),
     )
-    document = run_transaction(parsing.engine(), deletions.claim, _id(location), wanted)
-    if document["was"] == LocationStatus.WRITING:
+    document, is_reaped = run_transaction(parsing.engine(), deletions.claim, _id(location), wanted)
+    if is_reaped:
         UPLOADS.labels("reaped").inc()
     failpoint("registry.claim.after-commit")
     return parsing.answer({"deletion": document})

@@ -89,3 +89,32 @@ def test_the_command_line_reaches_the_commands(
     for wrong in (["replay"], ["replay", "no uuid"], ["replay", location, "--all"]):
         with pytest.raises(SystemExit):
             manage.main(["--config-file", str(file), "deletions", *wrong])
+
+
+def test_removals_from_a_lost_store_are_written_off(
+    owners: Owners, conf: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parked, _ = fail(owners)
+    deleted, _ = owners.active()
+    owners.delete(deleted)
+    dead = owners.create()
+    upload = owners.start(dead)
+    elsewhere = owners.create()
+    other = owners.upload(elsewhere, store="other")
+    owners.delete(elsewhere)
+    kept, active = owners.active()
+    owners.pass_time(7200)
+    assert manage_deletions.write_off(conf, SimpleNamespace(store="fast")) == 0
+    assert capsys.readouterr().out == "3 of 3 removals from the store fast are written off.\n"
+    assert [owners.image(image).status for image in (parked, deleted, dead)] == ["deleted", "deleted", "queued"]
+    assert (owners.location(upload.id).status, owners.location(upload.id).late_passes) == ("deleted", 0)
+    assert owners.due()[0] == [other], "what is in other stores is still to be removed"
+    assert (owners.image(kept).status, owners.location(active).status) == ("active", "active")
+
+
+def test_a_removal_under_way_is_not_written_off(owners: Owners, conf: Any) -> None:
+    image, location = owners.active()
+    owners.delete(image)
+    owners.claim(location)
+    assert manage_deletions.write_off(conf, SimpleNamespace(store="fast")) == 0
+    assert owners.location(location).status == "deleting"
