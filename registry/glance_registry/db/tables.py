@@ -120,7 +120,7 @@ operations = sa.Table(
     sa.Column("worker", Text, comment="host of that worker"),
     sa.Column("lease_until", Time, comment="of that worker"),
     sa.Column("deadline", Time, nullable=False, comment="after the last sign of life of a worker or of the host"),
-    sa.Column("patience", sa.Double, nullable=False, server_default="7200",
+    sa.Column("patience", sa.Double, nullable=False, server_default=sa.text("7200"),
               comment="seconds without a sign of life after which it is given up"),
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0", comment="how often it was claimed"),
     sa.Column("on_fail", Text, nullable=False, comment="image status after a failure, or delete"),
