@@ -121,7 +121,8 @@ def test_dat11_a_client_that_leaves_and_too_much_data(make_api, tmp_path):
     assert (much.status_code, head(api, made["id"])["status"]) == (413, "killed")
     other = create(api)
     cut = api.call(
-        "PUT", f"/v1/images/{other['id']}", input_stream=io.BytesIO(b"123"), headers={**OCTETS, "Content-Length": "9"}
+        "PUT", f"/v1/images/{other['id']}", input_stream=io.BytesIO(b"123"), headers=OCTETS,
+        environ_overrides={"CONTENT_LENGTH": "9"},
     )
     assert (cut.status_code, head(api, other["id"])["status"]) == (400, "killed")
     assert files(tmp_path) == []
@@ -289,9 +290,9 @@ def test_s48_properties_shadow_no_field(api):
 
 
 def test_s58_headers_hold_text_only(api):
-    for value in ("a%0d%0aX-Evil: 1", "%00", "caf\xe9"):
+    for value in ("a%0d%0aX-Evil:%201", "%00", "caf\xe9"):
         create(api, 400, headers={"x-image-meta-name": value})
-    made = create(api, headers={"x-image-meta-name": "%F0%9F%99%82 a%25b"})
+    made = create(api, headers={"x-image-meta-name": "%F0%9F%99%82%20a%25b"})
     assert made["name"] == "🙂 a%b"
     evil = api.create(name="a\r\nX-Evil: 1", **{"p\r\nq": "1\r\nX-Evil: 2"})
     answer = api.call("HEAD", f"/v1/images/{evil['id']}")

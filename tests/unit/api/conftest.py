@@ -85,7 +85,7 @@ def make_api() -> Callable[..., Api]:
             policy=enforcer,
             protections=properties.load(conf, enforcer),
             permits=None,
-            leases=None,
+            leases=SimpleNamespace(seconds=60),
             limits=limits.source(conf),
             staging=FakeStore("here"),
             task_store=FakeStore("here"),
