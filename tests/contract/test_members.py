@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -171,8 +172,8 @@ def test_a_member_row_copies_the_creation_time_of_its_image(
 def test_sharing_with_several_at_once(client: RegistryClient, shared: str) -> None:
     add(client, shared, "old")
 
-    def share(**how: object) -> dict[str, bool]:
-        rows = client.members.share(OWNER, shared, **{"only": False, "quota": -1, **how})  # type: ignore[arg-type]
+    def share(**how: Any) -> dict[str, bool]:
+        rows = client.members.share(OWNER, shared, **{"only": False, "quota": -1, **how})
         return {row.member: row.can_share for row in rows}
 
     assert share(members={"member": True, "x/y": None}) == {"old": False, "member": True, "x/y": False}

@@ -52,7 +52,9 @@ def test_every_v1_command(kind: str, services: Services, source: WebServer, tmp_
         return found[1]
 
     def status(image: str) -> str:
-        return re.search(r"\| status +\| (\w+)", glance("image-show", image))[1]  # type: ignore[index]
+        found = re.search(r"\| status +\| (\w+)", glance("image-show", image))
+        assert found
+        return found[1]
 
     name = f"rescue disk é {kind}"
     image = made(glance("image-create", "--name", name, *RAW, "--file", file, "--property", "os_distro=debian",

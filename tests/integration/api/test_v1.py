@@ -324,7 +324,9 @@ def test_v1_06_to_08_lists(api):
         "protected=perhaps", "changes-since=yesterday", "min_ram=-1",
     ):
         assert api.call("GET", f"/v1/images/detail?{query}").status_code == 400, query
-    assert api.call("HEAD", "/v1/images/detail").status_code == 405
+    lists = [api.call("HEAD", "/v1/images/detail"), api.call("PATCH", "/v1/images")]
+    assert [(answer.status_code, answer.headers["Allow"]) for answer in lists] == [(405, "GET"), (405, "GET, POST")]
+    assert api.call("PATCH", f"/v1/images/{theirs}").headers["Allow"] == "DELETE, GET, HEAD, PUT"
     assert api.call("GET", "/v1/").json == api.call("GET", "/v1/images").json
 
 

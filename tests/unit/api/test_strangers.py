@@ -14,7 +14,10 @@ from glance_common.image import ImageLocation, Member
 from glance_common.status import ImageStatus
 
 ID = "11111111-1111-4111-8111-111111111111"
-VARIABLES = {"<image_id>": ID, "<rest:tag>": "t", "<rest:member_id>": "m", "<rest:member>": "m", "<store_id>": "fast", "<task_id>": ID}
+VARIABLES = {
+    "<image_id>": ID, "<rest:tag>": "t", "<rest:member_id>": "m", "<rest:member>": "m", "<store_id>": "fast",
+    "<task_id>": ID,
+}
 BODIES: dict[tuple[str, str], tuple[str, str]] = {
     ("POST", "/v2/images"): ("application/json", "{}"),
     ("PATCH", "/v2/images/<image_id>"): ("application/openstack-images-v2.1-json-patch", "[]"),
