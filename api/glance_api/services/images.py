@@ -97,8 +97,8 @@ def check_image(glance: Glance, context: RequestContext, rule: str, image: Image
     glance.policy.check_image(context, rule, image)
 
 
-def create(glance: Glance, context: RequestContext, new: NewImage, also: Collection[str] = ()) -> Image:
-    """Create a queued image (API section 4). Raises PolicyDenied, Forbidden, TooLarge over a quota, Duplicate.
+def check_new(glance: Glance, context: RequestContext, new: NewImage, also: Collection[str] = ()) -> None:
+    """Raise PolicyDenied or Forbidden unless the caller may create this image.
 
     ``also`` are further policy rules about what the caller goes on to do with it.
     """
@@ -115,6 +115,12 @@ def create(glance: Glance, context: RequestContext, new: NewImage, also: Collect
         glance.policy.check(context, visible, {**owned, "visibility": new.fields["visibility"]})
     for rule in also:
         glance.policy.check(context, rule, target)
+
+
+def create(glance: Glance, context: RequestContext, new: NewImage) -> Image:
+    """Create a queued image (API section 4). Raises PolicyDenied, Forbidden, TooLarge over a quota, Duplicate."""
+    check_new(glance, context, new)
+    owner = new.fields.get("owner", context.project_id)
     _check_formats(new.fields.get("disk_format"), new.fields.get("container_format"))
     if glance.protections is not None:
         glance.protections.check_new(context, new.properties)

@@ -108,13 +108,12 @@ def readable(glance: Glance, context: RequestContext, image_id: str) -> Image:
 def create(glance: Glance, context: RequestContext, new: NewImage, filling: Filling | None) -> Image:
     """Create an image and give it its data. Raises as the services of v2; what can be refused at once leaves no image.
     """
-    rules: tuple[str, ...] = ()
+    images.check_new(glance, context, new, _RULES.get(type(filling), ()))
     if filling is not None:
-        rules = _RULES.get(type(filling), ())
         check(glance, filling)
         if not isinstance(filling, Empty):
             _require_formats(new.fields.get("disk_format"), new.fields.get("container_format"))
-    image = images.create(glance, context, new, rules)
+    image = images.create(glance, context, new)
     if filling is None:
         return image
     try:
