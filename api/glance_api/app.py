@@ -6,6 +6,8 @@ from glance_api import compression, health, hooks
 from glance_api.access import Access
 from glance_api.auth.flavors import Layer
 from glance_api.collaborators import Glance
+from glance_api.v1 import images as v1_images
+from glance_api.v1 import members as v1_members
 from glance_api.v2 import (
     actions,
     data,
@@ -38,6 +40,7 @@ BLUEPRINTS = (
     usage.blueprint,
     openapi.blueprint,
 )
+V1_BLUEPRINTS = (v1_images.blueprint, v1_members.blueprint)
 
 
 def create_app(glance: Glance, authenticate: Layer, outer: Layer = lambda app: app) -> Flask:
@@ -56,11 +59,14 @@ def create_app(glance: Glance, authenticate: Layer, outer: Layer = lambda app: a
     schemas.install(app, glance.settings)
     if glance.settings.compress_documents:
         app.after_request(compression.compressed)
-    for blueprint in BLUEPRINTS:
-        app.register_blueprint(blueprint)
     settings = glance.settings
+    for blueprint in (*BLUEPRINTS, *(V1_BLUEPRINTS if settings.enable_v1_api else ())):
+        app.register_blueprint(blueprint)
     openapi.install(app, settings, CURRENT)
     behind = authenticate(app.wsgi_app)
-    versions = Versions(behind, multi_store=settings.multi_store, public_endpoint=settings.public_endpoint)
+    versions = Versions(
+        behind, multi_store=settings.multi_store, with_v1=settings.enable_v1_api,
+        public_endpoint=settings.public_endpoint,
+    )
     app.wsgi_app = Access(outer(versions), settings.max_request_id_length)  # type: ignore[method-assign]  # as Flask documents it
     return app

@@ -24,6 +24,7 @@ API_OPTS: list[cfg.Opt] = [
         help="URL under which clients reach this service, as it stands in the versions document. Unset: the URL of "
         "the request.",
     ),
+    cfg.BoolOpt("enable_v1_api", default=True, help="Serve the Images API v1, for clients that know nothing newer."),
     cfg.BoolOpt("allow_anonymous_access", default=False, help="Let callers without identity read what policy allows."),
     cfg.IntOpt(
         "max_request_id_length", default=64, min=0,

@@ -1,6 +1,7 @@
 """What happens around every view: the caller, the guards, and the error documents."""
 
 import logging
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -105,7 +106,9 @@ def _http_error(error: HTTPException) -> Response:
     code = error.code or 500
     headers = {}
     if isinstance(error, MethodNotAllowed):
-        methods = set(error.valid_methods or ()) - {"HEAD", "OPTIONS"}
+        # HEAD goes without saying where it is GET without its body; of an image in v1 it is a call of its own.
+        is_own = re.fullmatch(r"/v1/images/[^/]+", request.path)
+        methods = set(error.valid_methods or ()) - ({"OPTIONS"} if is_own else {"HEAD", "OPTIONS"})
         headers["Allow"] = ", ".join(sorted(methods))
     if isinstance(error, NoSuchPath) and request.method not in KNOWN_METHODS:
         code = 501

@@ -22,6 +22,7 @@ class Settings:
     """
 
     public_endpoint: str | None
+    enable_v1_api: bool
     allow_anonymous_access: bool
     max_request_id_length: int
     healthcheck_disable_file: str | None
@@ -57,6 +58,7 @@ class Settings:
         formats = conf.image_format
         return cls(
             public_endpoint=conf.public_endpoint,
+            enable_v1_api=conf.enable_v1_api,
             allow_anonymous_access=conf.allow_anonymous_access,
             max_request_id_length=conf.max_request_id_length,
             healthcheck_disable_file=conf.healthcheck.disable_by_file_path,

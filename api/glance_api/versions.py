@@ -1,7 +1,7 @@
 """Version discovery and version selection (API section 1).
 
 A WSGI layer ahead of authentication: the version documents need no token, and whatever version string a client uses,
-the layers behind see ``/v2/…``. Minor versions only announce features, all of them run the same code.
+the layers behind see ``/v1/…`` or ``/v2/…``. Minor versions only announce features, all of them run the same code.
 """
 
 import re
@@ -21,26 +21,31 @@ _SINGLE_STORE = ("2.9",)
 CURRENT = "2.17"
 """Minor version that the API has in full."""
 _LEADING = "2.15"
+_V1 = ("1.1", "1.0")
 
 
-def advertised(multi_store: bool) -> list[tuple[str, str]]:
+def advertised(multi_store: bool, with_v1: bool) -> list[tuple[str, str]]:
     """Return the versions with their status, in the order in which they are listed."""
     supported = (_LEADING, *(_MULTI_STORE if multi_store else _SINGLE_STORE))
     return [
         *((version, "SUPPORTED") for version in supported),
         (CURRENT, "CURRENT"),
-        *((version, "SUPPORTED") for version in _ALWAYS),
+        *((version, "SUPPORTED") for version in (*_ALWAYS, *(_V1 if with_v1 else ()))),
     ]
 
 
 class Versions:
-    """Wraps ``app``: answers version documents, and hands on requests of a known version under ``/v2``."""
+    """Wraps ``app``: answers version documents, and hands on requests of a known version under ``/v1`` or ``/v2``."""
 
-    def __init__(self, app: WSGIApplication, *, multi_store: bool, public_endpoint: str | None) -> None:
+    def __init__(
+        self, app: WSGIApplication, *, multi_store: bool, with_v1: bool, public_endpoint: str | None
+    ) -> None:
         self._app = app
         self._public_endpoint = public_endpoint
-        self._advertised = advertised(multi_store)
-        self._known = {"v2", *(f"v{version}" for version, _ in self._advertised)}
+        self._advertised = advertised(multi_store, with_v1)
+        # Version in a request → first segment of the path behind this layer.
+        self._known = {f"v{version}": f"v{version[0]}" for version, _ in self._advertised}
+        self._known |= {major: major for major in self._known.values()}
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
@@ -51,16 +56,19 @@ class Versions:
         if first in UNVERSIONED:
             return self._app(environ, start_response)
         wanted = _media_type_version(environ.get("HTTP_ACCEPT", ""))
-        if (wanted or first) not in self._known:
+        major = self._known.get(wanted or first)
+        if major is None:
             return self._document(environ, start_response, "300 Multiple Choices")
         # The version in Accept wins over the one in the URL, which may be missing then.
-        environ["PATH_INFO"] = f"/v2{slash}{rest}" if first in self._known else f"/v2{path}"
+        environ["PATH_INFO"] = f"/{major}{slash}{rest}" if first in self._known else f"/{major}{path}"
         return self._app(environ, start_response)
 
     def _document(self, environ: WSGIEnvironment, start_response: StartResponse, status: str) -> list[bytes]:
         base = (self._public_endpoint or application_uri(environ)).rstrip("/")
-        links = [{"rel": "self", "href": f"{base}/v2/"}]
-        versions = [{"id": f"v{version}", "status": state, "links": links} for version, state in self._advertised]
+        versions = [
+            {"id": f"v{version}", "status": state, "links": [{"rel": "self", "href": f"{base}/v{version[0]}/"}]}
+            for version, state in self._advertised
+        ]
         body = orjson.dumps({"versions": versions})
         start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]

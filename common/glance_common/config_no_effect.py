@@ -11,7 +11,7 @@ _NOT_YET = "this release does not have what it belongs to"
 
 _LATER = {
     "DEFAULT": (
-        "enable_v1_api", "image_cache_dir", "image_cache_driver", "image_cache_sqlite_db", "image_cache_max_size",
+        "image_cache_dir", "image_cache_driver", "image_cache_sqlite_db", "image_cache_max_size",
         "image_cache_stall_time",
     ),
 }

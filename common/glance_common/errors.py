@@ -10,8 +10,8 @@ never hold credentials or locations.
     ├── Forbidden 403             │   ├── Duplicate            ├── RequestIdTooLong 431
     │   └── PolicyDenied          │   ├── StatusConflict       ├── InternalError 500
     ├── TooLarge 413              │   └── VersionConflict      ├── BadGateway 502
-    ├── Gone 410                  └── RequestTimeout 408       ├── GatewayTimeout 504
-                                                               └── Unavailable 503
+    ├── Gone 410                  ├── RequestTimeout 408       ├── GatewayTimeout 504
+    │                             └── PreconditionFailed 412   └── Unavailable 503
                                                                    └── OutcomeUnknown
 """
 
@@ -98,6 +98,12 @@ class Gone(GlanceError):
     """The image disappeared while the request was under way, or its store takes no data."""
 
     code, title = 410, "Gone"
+
+
+class PreconditionFailed(GlanceError):
+    """What the request needs ended while it was under way: v1 calls so what is ``Gone`` in v2."""
+
+    code, title = 412, "PreconditionFailed"
 
 
 class TooLarge(GlanceError):

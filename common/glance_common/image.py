@@ -74,13 +74,14 @@ _IN_ORDER = itemgetter(*(field.name for field in fields(Image) if field.name not
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A project with which an image is shared."""
+    """A project with which an image is shared; with ``can_share`` it may share it further (v1)."""
 
     image_id: str
     member: str
     status: str
     created_at: str
     updated_at: str
+    can_share: bool = False
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> Self:

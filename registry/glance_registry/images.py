@@ -25,6 +25,8 @@ PLAIN_CHANGES = frozenset({
     (ImageStatus.ACTIVE, ImageStatus.DEACTIVATED),
     (ImageStatus.DEACTIVATED, ImageStatus.ACTIVE),
     (ImageStatus.QUEUED, ImageStatus.KILLED),
+    # An image that v1 is told to have no data at all.
+    (ImageStatus.QUEUED, ImageStatus.ACTIVE),
 })
 """The status changes that concern no bytes. All others come with bytes: by upload, delete and restore only."""
 
@@ -56,21 +58,31 @@ def create(
     return row[0], made
 
 
-def get(connection: sa.Connection, context: RequestContext, image_id: str, *, locations: bool = False) -> str:
-    """Return the document of a visible image, with its active locations when asked; raise NotFound for any other."""
+def get(
+    connection: sa.Connection,
+    context: RequestContext,
+    image_id: str,
+    *,
+    locations: bool = False,
+    deleted: bool = False,
+) -> str:
+    """Return the document of a visible image, with its active locations when asked; raise NotFound for any other.
+
+    ``deleted``: also of one that was deleted.
+    """
     values = {"project": context.project_id, "image_id": image_id}
-    row = _select_one(kind_of(context), locations).run(connection, values).first()
+    row = _select_one(kind_of(context), locations, deleted).run(connection, values).first()
     if row is None:
         raise no_image(image_id)
     return str(row[0])
 
 
 @lru_cache(maxsize=32)
-def _select_one(kind: RequestContext, locations: bool) -> Prepared:
+def _select_one(kind: RequestContext, locations: bool, deleted: bool) -> Prepared:
     return Prepared(
         sa.select(image_document(kind, locations))
         .select_from(images)
-        .where(images.c.id == sa.bindparam("image_id"), visible_to(kind))
+        .where(images.c.id == sa.bindparam("image_id"), visible_to(kind, deleted=deleted))
     )
 
 
@@ -119,7 +131,8 @@ def set_status(
     if image.status != target:
         if image.status not in sources:
             raise owners.status_conflict(ImageStatus(image.status), target)
-        owners.set_image(connection, image, target, write_attempt=attempt)
+        is_empty = (image.status, target) == (ImageStatus.QUEUED, ImageStatus.ACTIVE)
+        owners.set_image(connection, image, target, write_attempt=attempt, **({"size": 0} if is_empty else {}))
     return get(connection, context, image_id)
 
 

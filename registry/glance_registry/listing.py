@@ -52,6 +52,7 @@ class Query:
     member_status: str = "accepted"
     os_hidden: bool = False
     locations: bool = False
+    deleted: str = "no"
 
     def __post_init__(self) -> None:
         for key, direction in self.sort:
@@ -80,6 +81,7 @@ class Shape:
     member_status: str
     os_hidden: bool
     locations: bool
+    deleted: str
 
     @classmethod
     def of(cls, query: Query) -> Self:
@@ -95,6 +97,7 @@ class Shape:
             member_status=query.member_status,
             os_hidden=query.os_hidden,
             locations=query.locations,
+            deleted=query.deleted,
         )
 
 
@@ -122,7 +125,8 @@ def _page(kind: RequestContext, shape: Shape) -> Prepared:
 def select_page(kind: RequestContext, shape: Shape) -> sa.Select[Any]:
     """Return the statement for one page of queries of this shape by callers of this kind."""
     wanted = _conditions(shape)
-    parts = [_select_arm(arm, shape, wanted) for arm in arms(kind, shape.visibility, shape.member_status)]
+    chosen = arms(kind, shape.visibility, shape.member_status, shape.deleted)
+    parts = [_select_arm(arm, shape, wanted) for arm in chosen]
     rows = parts[0] if len(parts) == 1 else sa.union_all(*(sa.select(part.subquery()) for part in parts))
     merged = rows.subquery("arms")
     page = sa.select(merged).order_by(*_order(merged, shape)).limit(_limit(shape)).subquery("images")
@@ -179,8 +183,10 @@ def _conditions(shape: Shape) -> list[Clause]:
 
 def _marker_values(connection: sa.Connection, context: RequestContext, query: Query) -> Sequence[Any]:
     keys = [_KEYS[name].label(f"key{number}") for number, (name, _) in enumerate(query.sort)]
+    deleted = query.deleted != "no"
     row = connection.execute(
-        sa.select(visible_to(context).label("visible"), *keys).where(images.c.id == query.marker, EXISTING)
+        sa.select(visible_to(context, deleted=deleted).label("visible"), *keys)
+        .where(images.c.id == query.marker, sa.true() if deleted else EXISTING)
     ).first()
     if row is None:
         raise errors.BadRequest(f"marker: no image with ID {query.marker}")

@@ -1,12 +1,14 @@
 """Members: the projects that an image is shared with (spec: members; S-44).
 
-The owner and administrators see all members of an image, a member sees only itself, and to everybody else there are
-none. Whether the image takes members at all is the API's question.
+The owner, administrators and members that may share it further see all members of an image, another member sees only
+itself, and to everybody else there are none. Whether the image takes members at all is the API's question.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
 from glance_common import errors
 from glance_common.context import RequestContext
@@ -19,6 +21,7 @@ _FIELDS: dict[str, sa.ColumnElement[Any]] = {
     "image_id": members.c.image_id,
     "member": members.c.member,
     "status": members.c.status,
+    "can_share": members.c.can_share,
     "created_at": sa.literal_column(time_text("members.created_at")),
     "updated_at": sa.literal_column(time_text("members.updated_at")),
 }
@@ -68,7 +71,7 @@ def add(
     if known is not None and known.attempt != attempt:
         raise errors.Duplicate(f"{member} is a member of image {image_id} already")
     if known is None:
-        _check_quota(connection, image_id, quota)
+        _check_count(connection, image_id, quota, more=1)
         connection.execute(
             sa.insert(members).values(
                 image_id=image_id, member=member, attempt=attempt, image_created_at=image.created_at
@@ -91,6 +94,48 @@ def set_status(
     return _one(connection, image_id, member)
 
 
+def share(
+    connection: sa.Connection,
+    context: RequestContext,
+    image_id: str,
+    wanted: Mapping[str, bool | None],
+    only: bool,
+    quota: int,
+) -> list[dict[str, Any]]:
+    """Make each project in ``wanted`` a member, with its ``can_share`` (None: as it is, false for a new one).
+
+    With ``only`` all other memberships end. Repeating it changes nothing, so it needs no attempt. Returns the members
+    that there are then. Raises NotFound, TooLarge for more than ``quota`` members (negative = no limit).
+    """
+    image = owners.lock_image(connection, images.c.id == image_id, visible_to(context))
+    if image is None:
+        raise no_image(image_id)
+    if only:
+        others = members.c.member.not_in(list(wanted))
+        connection.execute(sa.delete(members).where(members.c.image_id == image_id, others))
+    for member, can_share in wanted.items():
+        row = insert(members).values(
+            image_id=image_id, member=member, image_created_at=image.created_at, can_share=bool(can_share)
+        )
+        changed = {} if can_share is None else {"can_share": can_share, "updated_at": sa.func.now()}
+        keys = [members.c.image_id, members.c.member]
+        is_other = members.c.can_share.is_distinct_from(can_share)
+        connection.execute(
+            row.on_conflict_do_update(index_elements=keys, set_=changed, where=is_other)
+            if changed else row.on_conflict_do_nothing(index_elements=keys)
+        )
+    _check_count(connection, image_id, quota, more=0)
+    select = sa.select(*_FIELDS.values()).where(members.c.image_id == image_id)
+    return [_document(row) for row in connection.execute(select.order_by(members.c.created_at, members.c.member))]
+
+
+def shared_with(connection: sa.Connection, context: RequestContext, member: str) -> list[dict[str, Any]]:
+    """Return the memberships of ``member`` that the caller may see and that have an effect, the oldest first."""
+    shared = sa.select(images.c.id).where(images.c.id == members.c.image_id, images.c.visibility == "shared").exists()
+    select = sa.select(*_FIELDS.values()).where(members.c.member == member, shared, _seen_by(context))
+    return [_document(row) for row in connection.execute(select.order_by(members.c.created_at, members.c.image_id))]
+
+
 def remove(
     connection: sa.Connection, context: RequestContext, image_id: str, attempt: str, member: str
 ) -> None:
@@ -108,15 +153,16 @@ def remove(
         raise _no_member(image_id, member)
 
 
-def _check_quota(connection: sa.Connection, image_id: str, quota: int) -> None:
+def _check_count(connection: sa.Connection, image_id: str, quota: int, more: int) -> None:
     if quota < 0:
         return
     count = connection.execute(
         sa.select(sa.func.count()).select_from(members).where(members.c.image_id == image_id)
     ).scalar_one()
-    if count >= quota:
+    if count + more > quota:
         raise errors.TooLarge(
-            f"The limit has been exceeded on the number of allowed image members for this image: {count + 1} of {quota}"
+            "The limit has been exceeded on the number of allowed image members for this image: "
+            f"{count + more} of {quota}"
         )
 
 
@@ -125,9 +171,15 @@ def _seen_by(context: RequestContext) -> sa.ColumnElement[bool]:
     image = sa.select(images.c.owner).where(images.c.id == members.c.image_id, visible_to(context))
     if context.is_admin:
         return image.exists()
+    own = members.alias("own")
+    may_share = sa.select(own.c.member).where(
+        own.c.image_id == members.c.image_id, own.c.member == context.project_id, own.c.can_share
+    )
     return sa.and_(
         image.exists(),
-        sa.or_(members.c.member == context.project_id, image.scalar_subquery() == context.project_id),
+        sa.or_(
+            members.c.member == context.project_id, image.scalar_subquery() == context.project_id, may_share.exists()
+        ),
     )
 
 

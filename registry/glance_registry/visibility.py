@@ -30,6 +30,13 @@ Clause = sa.ColumnElement[bool]
 EXISTING: Clause = images.c.status.not_in([sa.literal_column("'deleted'"), sa.literal_column("'pending_delete'")])
 """What can be seen at all: a deleted image is gone for everybody, administrators included."""
 
+DELETED: dict[str, Clause] = {
+    "no": images.c.listed,
+    "only": sa.not_(EXISTING),
+    "too": images.c.status != sa.literal_column("'killed'"),
+}
+"""Which rows a list shows: those that exist, those that were deleted, both. Only the first has indexes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Arm:
@@ -44,30 +51,37 @@ def kind_of(context: RequestContext) -> RequestContext:
     return RequestContext("", project_id=None if context.project_id is None else "", is_admin=context.is_admin)
 
 
-def visible_to(context: RequestContext) -> Clause:
-    """Return the clause for the existing images that the caller may see when he names one."""
+def visible_to(context: RequestContext, *, deleted: bool = False) -> Clause:
+    """Return the clause for the existing images that the caller may see when he names one.
+
+    ``deleted``: as it was before they were deleted, for v1, which shows the record of deleted images.
+    """
+    existing = sa.true() if deleted else EXISTING
     if context.is_admin:
-        return EXISTING
+        return existing
     seen = [_is("public"), _own(context), _ownerless(), _is("community")]
     if context.project_id is not None:
         membership = sa.select(members.c.member).where(_shared(context)).correlate(images)
         seen.append(membership.exists())
-    return sa.and_(EXISTING, sa.or_(*seen))
+    return sa.and_(existing, sa.or_(*seen))
 
 
-def arms(context: RequestContext, visibility: str | None, member_status: str) -> list[Arm]:
+def arms(context: RequestContext, visibility: str | None, member_status: str, deleted: str = "no") -> list[Arm]:
     """Return the disjoint arms of a list.
 
     ``visibility`` is one of the four, ``all`` (community images of others too) or None (without them);
     ``member_status`` is one of the three or ``all``, and counts only for images that others share with the caller.
+    ``deleted`` is one of ``DELETED``.
     """
+    if deleted not in DELETED:
+        raise errors.BadRequest(f"deleted must be one of {', '.join(DELETED)}")
     if visibility is not None and visibility not in (*BASE_VISIBILITIES, "all"):
         raise errors.BadRequest(f"visibility must be one of {', '.join((*BASE_VISIBILITIES, 'all'))}")
     if member_status not in (*MEMBER_STATUSES, "all"):
         raise errors.BadRequest(f"member_status must be one of {', '.join((*MEMBER_STATUSES, 'all'))}")
     chosen = _admin_arms(context, visibility) if context.is_admin else _arms(context, visibility, member_status)
     narrowed = [] if visibility is None or visibility == "all" else [_is(visibility)]
-    return [Arm(sa.and_(images.c.listed, arm.clause, *narrowed), arm.through_members) for arm in chosen]
+    return [Arm(sa.and_(DELETED[deleted], arm.clause, *narrowed), arm.through_members) for arm in chosen]
 
 
 def _admin_arms(context: RequestContext, visibility: str | None) -> list[Arm]:

@@ -157,14 +157,17 @@ def test_deactivate_and_reactivate(client: RegistryClient, engine: sa.Engine) ->
 
 
 def test_s15_no_status_that_comes_with_bytes_is_set_by_name(client: RegistryClient, engine: sa.Engine) -> None:
-    """A queued image never becomes active without an upload, whoever asks."""
-    plain = {("active", "deactivated"), ("deactivated", "active"), ("queued", "killed")}
+    """A queued image never becomes active without an upload, whoever asks, unless it is to have no data at all."""
+    plain = {("active", "deactivated"), ("deactivated", "active"), ("queued", "killed"), ("queued", "active")}
     for source in ImageStatus:
         image_id = insert_image(engine, status=source)
         for target in ImageStatus:
             if (source, target) not in plain:
                 with pytest.raises(errors.BadRequest):
                     client.images.set_status(ADMIN, image_id, attempt(), [source], target)
+    empty = insert_image(engine, status="queued", size=None)
+    done = client.images.set_status(OWNER, empty, attempt(), [ImageStatus.QUEUED], ImageStatus.ACTIVE)
+    assert (done.status, done.size) == ("active", 0)
 
 
 @pytest.mark.parametrize("tag", AWKWARD)

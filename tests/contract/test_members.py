@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -166,3 +167,44 @@ def test_a_member_row_copies_the_creation_time_of_its_image(
         assert connection.execute(sa.text(
             "SELECT i.created_at = m.image_created_at FROM images i JOIN members m ON m.image_id = i.id"
         )).scalar_one()
+
+
+def test_sharing_with_several_at_once(client: RegistryClient, shared: str) -> None:
+    add(client, shared, "old")
+
+    def share(**how: Any) -> dict[str, bool]:
+        rows = client.members.share(OWNER, shared, **{"only": False, "quota": -1, **how})
+        return {row.member: row.can_share for row in rows}
+
+    assert share(members={"member": True, "x/y": None}) == {"old": False, "member": True, "x/y": False}
+    assert share(members={"member": None, "x/y": None}, only=True) == {"member": True, "x/y": False}
+    with pytest.raises(errors.TooLarge):
+        share(members={"third": None}, quota=2)
+    with pytest.raises(errors.NotFound):
+        client.members.share(STRANGER, shared, {"stranger": True}, only=False, quota=-1)
+    # Whoever may share sees all members, another one only itself.
+    assert [row.member for row in client.members.list(MEMBER, shared)] == ["member", "x/y"]
+    assert share(members={"member": False}) == {"member": False, "x/y": False}
+    assert [row.member for row in client.members.list(MEMBER, shared)] == ["member"]
+    assert share(members={}, only=True) == {}
+
+
+def test_memberships_of_a_project(client: RegistryClient, shared: str) -> None:
+    add(client, shared)
+    add(client, shared, "x/y")
+    for caller in (OWNER, ADMIN, MEMBER):
+        assert [row.image_id for row in client.members.shared_with(caller, "member")] == [shared]
+    assert client.members.shared_with(MEMBER, "x/y") == client.members.shared_with(STRANGER, "member") == []
+
+
+def test_a_deleted_image_is_shown_on_request_only(client: RegistryClient, shared: str) -> None:
+    client.images.delete(OWNER, shared, attempt(), delayed=False, scrub_time=0)
+    for caller in (OWNER, ADMIN):
+        assert client.images.get(caller, shared, deleted=True).status == "deleted"
+        assert [image.id for image in client.images.list(caller, {"limit": 5, "deleted": "only"})] == [shared]
+        with pytest.raises(errors.NotFound):
+            client.images.get(caller, shared)
+    with pytest.raises(errors.NotFound):
+        client.images.get(STRANGER, shared, deleted=True)
+    with pytest.raises(errors.BadRequest):
+        client.images.list(OWNER, {"limit": 5, "deleted": "perhaps"})

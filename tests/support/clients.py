@@ -46,12 +46,12 @@ class Clients:
     """``openstack``, ``glance`` and Python with openstacksdk, from a virtual environment of their own.
 
     ``home`` is the clients' home folder. It keeps the caches of one test run from the next, and the developer's own
-    ``clouds.yaml`` from both.
+    ``clouds.yaml`` from both. ``kind`` names the environment: today's clients, or an old ``glance``.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, kind: str = environments.CLIENTS) -> None:
         self.home = home
-        self.programs = environments.environment(environments.CLIENTS) / "bin"
+        self.programs = environments.environment(kind) / "bin"
 
     def openstack(self, *arguments: object, env: Mapping[str, str] = _NOTHING, **how: Any) -> Result:
         """Run ``openstack``; ``env`` holds the ``OS_*`` variables."""

@@ -17,9 +17,10 @@ from pathlib import Path
 
 KEYSTONE = "keystone"
 CLIENTS = "clients"
+OLD_CLIENTS = "old-clients"
 SCHEMATHESIS = "schemathesis"
 MESSAGING = "messaging"
-ALL = (KEYSTONE, CLIENTS, SCHEMATHESIS, MESSAGING)
+ALL = (KEYSTONE, CLIENTS, OLD_CLIENTS, SCHEMATHESIS, MESSAGING)
 
 _HERE = Path(__file__).resolve().parent
 

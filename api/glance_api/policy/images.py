@@ -25,6 +25,8 @@ RULES = [
          f"PATCH {_IMAGE}"),
     rule("upload_image", OWNER_WRITES, "Upload the data of an image.", f"PUT {_IMAGE}/file"),
     rule("download_image", VIEWER_DOWNLOADS, "Download the data of an image.", f"GET {_IMAGE}/file"),
+    rule("copy_from", ADMIN, "Fetch the data of an image from a URL in v1 (S-27).", "POST /v1/images",
+         "PUT /v1/images/{image_id}"),
     rule("copy_image", ADMIN, "Copy the data of an image to further stores.", f"POST {_IMAGE}/import"),
     rule("deactivate", OWNER_WRITES, "Close the data of an image.", f"POST {_IMAGE}/actions/deactivate"),
     rule("reactivate", OWNER_WRITES, "Open the data of an image again.", f"POST {_IMAGE}/actions/reactivate"),

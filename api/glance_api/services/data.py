@@ -1,7 +1,7 @@
 """Upload and download: bytes between clients and stores. No Flask here."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from uuid import uuid4
@@ -31,13 +31,23 @@ DATA_POLICY = "download_image"
 class Source:
     """What a client sends: the pieces, the announced number of bytes, and the store it asks for (None = default).
 
-    The certificate of a signed image is fetched with the client's ``credentials``.
+    The certificate of a signed image is fetched with the client's ``credentials``. ``size`` and ``checksum`` (MD5) are
+    what the client says about the data beside their announced number; None where it says nothing.
     """
 
     pieces: Iterable[bytes]
     announced: int | None
     store: str | None = None
     credentials: Credentials = field(default_factory=Credentials)
+    size: int | None = None
+    checksum: str | None = None
+
+    def check(self, received: Received) -> None:
+        """Raise BadRequest unless what came is what the client says."""
+        if self.size not in (None, received.size):
+            raise BadRequest(f"size: {self.size} bytes were announced, {received.size} came")
+        if self.checksum not in (None, received.digests["md5"]):
+            raise BadRequest(f"checksum: {self.checksum} was announced, that of the data is {received.digests['md5']}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +60,18 @@ class Download:
     store: str
 
 
-def upload(glance: Glance, context: RequestContext, image_id: str, source: Source) -> None:
+def upload(
+    glance: Glance,
+    context: RequestContext,
+    image_id: str,
+    source: Source,
+    on_fail: ImageStatus = ImageStatus.QUEUED,
+) -> None:
     """Store the data of a queued image and make it active.
 
-    On return the bytes are durable and the image is active. On any error the image is back in ``queued``, or in the
-    hands of the reaper when the registry cannot be reached, and nothing of the data stays (lifecycle section 3).
+    On return the bytes are durable and the image is active. On any error after the start the image has the status
+    ``on_fail``, or is in the hands of the reaper when the registry cannot be reached, and nothing of the data stays
+    (lifecycle section 3).
     """
     store = _store_for(glance, source.store)
     image = glance.registry.images.get(context, image_id)
@@ -67,7 +84,7 @@ def upload(glance: Glance, context: RequestContext, image_id: str, source: Sourc
     attempt = str(uuid4())
     begun = glance.registry.uploads.start(
         context, image_id, attempt, store=store.id, size=source.announced, lease=glance.leases.seconds,
-        on_fail=ImageStatus.QUEUED, limits=limits,
+        on_fail=on_fail, limits=limits,
     )
     failpoint("api.upload.started")
     formats = Formats(begun.image.disk_format or "", begun.image.container_format or "")
@@ -75,7 +92,8 @@ def upload(glance: Glance, context: RequestContext, image_id: str, source: Sourc
     data = Data(source.pieces, source.announced, formats, algorithms, source.credentials, limits)
     events.upload_begun(glance, context, begun.image, store.id)
     try:
-        attempts.write(glance, context, begun, store, data, partial(_commit, glance, context, attempt, store, limits))
+        commit = partial(_commit, glance, context, attempt, store, source, limits)
+        attempts.write(glance, context, begun, store, data, commit)
     except BaseException as error:
         events.upload_failed(glance, context, image_id, error)
         raise
@@ -92,9 +110,10 @@ def _store_for(glance: Glance, name: str | None) -> Store:
 
 
 def _commit(
-    glance: Glance, context: RequestContext, attempt: str, store: Store, limits: Limits | None, stored: Stored,
-    received: Received,
+    glance: Glance, context: RequestContext, attempt: str, store: Store, source: Source, limits: Limits | None,
+    stored: Stored, received: Received,
 ) -> None:
+    source.check(received)
     algorithm = glance.settings.hashing_algorithm
     image = glance.registry.uploads.commit(
         context,
@@ -129,6 +148,8 @@ def open_data(glance: Glance, image: Image, part: ByteRange | None, prefer: Sequ
 
     The next location is tried when one cannot be opened. Raises Unavailable when none can.
     """
+    if image.size == 0 and not image.locations:
+        return Download(image=image, blob=NoData(), part=None, store="")
     failure: Exception | None = None
     for location in in_order(glance, image.locations, prefer):
         try:
@@ -139,6 +160,22 @@ def open_data(glance: Glance, image: Image, part: ByteRange | None, prefer: Sequ
     if isinstance(failure, StoreError):
         raise as_api_error(failure, "the image's data") from failure
     raise failure or Unavailable("no store holds the data of this image")
+
+
+class NoData:
+    """The data of an image that was made without any, which v1 allows (lifecycle section 2)."""
+
+    size = 0
+
+    def fileno(self) -> int | None:
+        """Return None: there is no file."""
+        return None
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(())
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def _open(glance: Glance, image: Image, location: ImageLocation, part: ByteRange | None) -> Download:

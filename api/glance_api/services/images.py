@@ -61,6 +61,10 @@ class Changes:
         return document
 
 
+Change = Callable[[Image], Changes]
+"""Says what is to differ in the image as it is now, or raises."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImageQuery:
     """A list request in the words of the registry protocol; ``visibility`` None means what is listed by default."""
@@ -74,6 +78,10 @@ class ImageQuery:
     visibility: str | None = None
     member_status: str = "accepted"
     os_hidden: bool = False
+    deleted: str = "no"
+    """``only`` and ``too`` list deleted images."""
+    as_user: bool = False
+    """An administrator sees what a user of the project sees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +97,11 @@ def check_image(glance: Glance, context: RequestContext, rule: str, image: Image
     glance.policy.check_image(context, rule, image)
 
 
-def create(glance: Glance, context: RequestContext, new: NewImage) -> Image:
-    """Create a queued image (API section 4). Raises PolicyDenied, Forbidden, TooLarge over a quota, Duplicate."""
+def check_new(glance: Glance, context: RequestContext, new: NewImage, also: Collection[str] = ()) -> None:
+    """Raise PolicyDenied or Forbidden unless the caller may create this image.
+
+    ``also`` are further policy rules about what the caller goes on to do with it.
+    """
     owner = new.fields.get("owner", context.project_id)
     target = project_target(context)
     if owner is not None:
@@ -98,10 +109,18 @@ def create(glance: Glance, context: RequestContext, new: NewImage) -> Image:
     glance.policy.check(context, "add_image", target)
     if owner != context.project_id and not context.is_admin:
         raise Forbidden("owner: only an administrator may create an image for another project")
-    rule = _VISIBILITY_RULES.get(new.fields.get("visibility", ""))
-    if rule is not None:
+    visible = _VISIBILITY_RULES.get(new.fields.get("visibility", ""))
+    if visible is not None:
         owned = {} if owner is None else {"project_id": owner, "owner": owner}
-        glance.policy.check(context, rule, {**owned, "visibility": new.fields["visibility"]})
+        glance.policy.check(context, visible, {**owned, "visibility": new.fields["visibility"]})
+    for rule in also:
+        glance.policy.check(context, rule, target)
+
+
+def create(glance: Glance, context: RequestContext, new: NewImage) -> Image:
+    """Create a queued image (API section 4). Raises PolicyDenied, Forbidden, TooLarge over a quota, Duplicate."""
+    check_new(glance, context, new)
+    owner = new.fields.get("owner", context.project_id)
     _check_formats(new.fields.get("disk_format"), new.fields.get("container_format"))
     if glance.protections is not None:
         glance.protections.check_new(context, new.properties)
@@ -143,7 +162,8 @@ def list_images(glance: Glance, context: RequestContext, query: ImageQuery) -> P
     if _asks_hidden(glance, context, query):
         # No image has a property that the caller may not read; what is left to find is whether the marker is right.
         query = replace(query, limit=0, properties={})
-    found = glance.registry.images.list(context, _registry_query(query, locations.are_shown(glance.settings)))
+    asking = replace(context, is_admin=False) if query.as_user else context
+    found = glance.registry.images.list(asking, _registry_query(query, locations.are_shown(glance.settings)))
     shown = glance.policy.allowed_images(context, "get_image", found)
     is_full = len(found) == query.limit
     return Page(
@@ -169,6 +189,8 @@ def _registry_query(query: ImageQuery, with_locations: bool) -> dict[str, Any]:
         "os_hidden": query.os_hidden,
         "locations": with_locations,
     }
+    if query.deleted != "no":
+        document["deleted"] = query.deleted
     if query.marker is not None:
         document["marker"] = query.marker
     if query.visibility is not None:
@@ -176,7 +198,7 @@ def _registry_query(query: ImageQuery, with_locations: bool) -> dict[str, Any]:
     return document
 
 
-def update(glance: Glance, context: RequestContext, image_id: str, change: Callable[[Image], Changes]) -> Image:
+def update(glance: Glance, context: RequestContext, image_id: str, change: Change) -> Image:
     """Apply ``change`` to the image as it is now and save the result at once (API section 7).
 
     ``change`` says what differs, or raises. When somebody else wrote in between, all is repeated up to three times.
@@ -186,7 +208,7 @@ def update(glance: Glance, context: RequestContext, image_id: str, change: Calla
     return insist(image_id, lambda: _update(glance, context, image_id, change))
 
 
-def _update(glance: Glance, context: RequestContext, image_id: str, change: Callable[[Image], Changes]) -> Image:
+def _update(glance: Glance, context: RequestContext, image_id: str, change: Change) -> Image:
     image = glance.registry.images.get(context, image_id, locations=locations.are_shown(glance.settings))
     check_image(glance, context, "modify_image", image)
     changes = _protected(glance, context, image, change(_readable(glance, context, image)))

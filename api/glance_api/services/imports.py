@@ -16,7 +16,7 @@ from glance_api.signatures import Verification
 from glance_common.context import RequestContext
 from glance_common.errors import BadRequest, Conflict, GlanceError, OutcomeUnknown
 from glance_common.image import Image
-from glance_common.operation import PATIENCE, STAGE_HOST_PROPERTY, Operation, OperationKind
+from glance_common.operation import PATIENCE, STAGE_HOST_PROPERTY, OnFail, Operation, OperationKind
 from glance_common.status import ImageStatus
 from glance_common.stores.contract import UnknownStore
 
@@ -32,6 +32,9 @@ _NEEDS = {
     COPY: ImageStatus.ACTIVE,
 }
 """Status that an image must have for each method."""
+
+_ENTERED = {OnFail.QUEUED: ImageStatus.IMPORTING, OnFail.KILLED: ImageStatus.SAVING}
+"""Status that it gets: v1 knows no importing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,23 @@ def _remote(arguments: Mapping[str, Any], credentials: Credentials) -> Remote:
     return Remote(endpoint, credentials.token or "", credentials.catalog)
 
 
+def copy_from(
+    glance: Glance, context: RequestContext, image: Image, url: str, store: str | None, credentials: Credentials
+) -> None:
+    """Make the operation that fetches the data of a queued image from ``url`` (v1); a failure leaves it killed.
+
+    Raises PolicyDenied, BadRequest, Conflict, TooLarge, Unavailable without the key manager.
+    """
+    for rule in ("copy_from", "upload_image"):
+        check_image(glance, context, rule, image)
+    _check_state(image, WEB)
+    check_uri(glance.url_filter, "x-glance-api-copy-from", url)
+    wanted = Wanted(WEB, {"uri": url}, {"method": {"name": WEB, "uri": url}}, header=store)
+    stores = _targets(glance, image, wanted)
+    signed = keys.verification(glance, credentials, image.properties)
+    _create(glance, context, image, wanted, stores, None, None, signed, OnFail.KILLED)
+
+
 def _create(
     glance: Glance,
     context: RequestContext,
@@ -168,6 +188,7 @@ def _create(
     host: str | None,
     remote: Remote | None,
     signed: Verification | None,
+    on_fail: OnFail = OnFail.QUEUED,
 ) -> None:
     operation = str(uuid4())
     if remote is not None:
@@ -189,8 +210,9 @@ def _create(
             host=host,
             patience=PATIENCE if remote is None else max(glance.leases.seconds, SHORTEST_PATIENCE),
             stores=stores,
+            on_fail=on_fail,
             allowed=[_NEEDS[wanted.method]],
-            image_status=None if is_copy else ImageStatus.IMPORTING,
+            image_status=None if is_copy else _ENTERED[on_fail],
             limits=glance.limits.of(image.owner),
             signature=None if signed is None else signed.to_document(),
         )

@@ -38,6 +38,25 @@ def _listed(glance: Glance) -> Iterator[StoreInfo]:
             yield StoreInfo(store, is_default=store.id == glance.stores.default.id)
 
 
+def named(glance: Glance, name: str | None) -> str | None:
+    """Return the id of the store that v1 names by its id or by a scheme of its URLs; None = default.
+
+    Raises BadRequest without such a store.
+    """
+    if name is None:
+        return None
+    ids = [info.store.id for info in _listed(glance)]
+    fitting = [
+        info.store for info in sorted(_listed(glance), key=lambda info: not info.is_default)
+        if name == info.store.kind or name in info.store.capabilities.schemes
+    ]
+    if name in ids:
+        return name
+    if not fitting:
+        raise BadRequest(f"x-image-meta-store: there is no store {name[:80]!r}")
+    return fitting[0].id
+
+
 def detail(glance: Glance, context: RequestContext) -> list[StoreInfo]:
     """As ``info``, for those who may see how the stores are set up (S-51). Raises PolicyDenied."""
     glance.policy.check(context, "stores_info_detail", {})

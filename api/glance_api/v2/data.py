@@ -1,26 +1,19 @@
 """Views of image data: upload and download (API section 10)."""
 
-import logging
-from collections.abc import Callable, Iterable, Iterator
-from wsgiref.types import WSGIEnvironment
+from collections.abc import Callable
 
 from flask import Blueprint, Response, request
 
 from glance_api import conditional
-from glance_api.access import BYTES_IN
 from glance_api.request import context, credentials, glance, without_body
 from glance_api.services import data as service
-from glance_api.services import events, stores
+from glance_api.services import stores
 from glance_api.services.data import Download, Source
-from glance_api.streams import ByteRange, DamagedData, decimal, parse_content_range, parse_range, verified
+from glance_api.streams import ByteRange, decimal, parse_content_range, parse_range
+from glance_api.transfers import OCTETS, at_end, body, sendable
 from glance_api.v2.operations import BINARY, Parameter, operation
-from glance_common.body import BYTES_SENT, ClientDisconnected, ClientTooSlow, read_pieces
-from glance_common.errors import BadRequest, RequestTimeout, UnsupportedMediaType
-from glance_common.metrics.catalog import STORE_BYTES
+from glance_common.errors import BadRequest, UnsupportedMediaType
 
-LOG = logging.getLogger(__name__)
-
-OCTETS = "application/octet-stream"
 SIZE_HEADER = "x-openstack-image-size"
 STORE_HEADER = "X-Image-Meta-Store"
 
@@ -71,21 +64,6 @@ def announced_size() -> int | None:
     return size
 
 
-def body() -> Iterator[bytes]:
-    """Yield the pieces of the body. Raises BadRequest when it is incomplete, RequestTimeout when it is too slow."""
-    received = 0
-    try:
-        for piece in read_pieces(request.environ):
-            received += len(piece)
-            yield piece
-    except ClientDisconnected as gone:
-        raise BadRequest(f"the body is incomplete: {gone}") from gone
-    except ClientTooSlow as slow:
-        raise RequestTimeout(f"the body came too slowly: {slow}") from slow
-    finally:
-        request.environ[BYTES_IN] = received
-
-
 @blueprint.get("/v2/images/<image_id>/file")
 @without_body
 @operation(parameters=_PARTS, answers={200: BINARY, 204: None, 206: BINARY, 304: None}, errors=(416,))
@@ -105,7 +83,7 @@ def download(image_id: str) -> Response:
     give_back = glance().permits.take()
     try:
         opened = service.open_data(glance(), image, part, prefer)
-        return _answer(opened, tag, _at_end(opened, give_back))
+        return _answer(opened, tag, at_end(opened, give_back))
     except BaseException:
         give_back()
         raise
@@ -118,20 +96,6 @@ def _wanted_part(size: int, tag: str) -> ByteRange | None:
     if "Content-Range" in request.headers:
         return parse_content_range(request.headers["Content-Range"], size)
     return None
-
-
-def _at_end(opened: Download, give_back: Callable[[], None]) -> Callable[[], None]:
-    """Return what ends the transfer: the permit goes back and the bytes that really left are told."""
-    environ, collaborators, caller = request.environ, glance(), context()
-    wanted = opened.part.length if opened.part else opened.image.size or 0
-
-    def end() -> None:
-        give_back()
-        # Counted by our own server only, and a HEAD request sends none.
-        if BYTES_SENT in environ and environ["REQUEST_METHOD"] == "GET":
-            events.image_sent(collaborators, caller, opened.image, environ[BYTES_SENT], wanted)
-
-    return end
 
 
 def _answer(opened: Download, tag: str, end: Callable[[], None]) -> Response:
@@ -149,72 +113,5 @@ def _answer(opened: Download, tag: str, end: Callable[[], None]) -> Response:
         headers["Content-Range"] = part.content_range(size)
     # Passed through untouched, so that the server sees its own file wrapper and sends the file by the kernel.
     return Response(
-        _sendable(opened, end), status=206 if part else 200, headers=headers, direct_passthrough=True
+        sendable(opened, end), status=206 if part else 200, headers=headers, direct_passthrough=True
     )
-
-
-def _sendable(opened: Download, end: Callable[[], None]) -> Iterable[bytes]:
-    wrapper = request.environ.get("wsgi.file_wrapper")
-    descriptor = opened.blob.fileno()
-    if wrapper is not None and descriptor is not None:
-        wrapped: Iterable[bytes] = wrapper(LocalFile(opened, descriptor, end, request.environ))
-        return wrapped
-    return Pieces(opened, end)
-
-
-class LocalFile:
-    """A blob in a local file, as the server's file wrapper wants it."""
-
-    def __init__(
-        self, opened: Download, descriptor: int, end: Callable[[], None], environ: WSGIEnvironment
-    ) -> None:
-        self._opened = opened
-        self._descriptor = descriptor
-        self._end = end
-        self._environ = environ
-        self._rest = iter(opened.blob)
-        self._is_read = False
-
-    def fileno(self) -> int:
-        """Return the descriptor, positioned at the first byte to send."""
-        return self._descriptor
-
-    def read(self, _size: int) -> bytes:
-        """Return the next piece, for servers that do not send by descriptor; empty at the end."""
-        self._is_read = True
-        return next(self._rest, b"")
-
-    def close(self) -> None:
-        """Close the file and end the transfer."""
-        self._opened.blob.close()
-        self._end()
-        if not self._is_read:
-            # The kernel sent the file past us; only the server knows how much of it.
-            STORE_BYTES.labels(self._opened.store, "out").inc(self._environ.get(BYTES_SENT, 0))
-
-
-class Pieces:
-    """A blob that comes piece by piece from a remote store. The whole of an image is verified on the way (I8)."""
-
-    def __init__(self, opened: Download, end: Callable[[], None]) -> None:
-        self._opened = opened
-        self._end = end
-
-    def __iter__(self) -> Iterator[bytes]:
-        image = self._opened.image
-        known = image.size is not None and image.os_hash_algo and image.os_hash_value
-        if self._opened.part is not None or not known:
-            yield from self._opened.blob
-            return
-        try:
-            yield from verified(
-                self._opened.blob, image.size or 0, str(image.os_hash_algo), str(image.os_hash_value)
-            )
-        except DamagedData as damage:
-            LOG.error("the copy of image %s in store %s is damaged: %s", image.id, self._opened.store, damage)
-            raise
-
-    def close(self) -> None:
-        """Close the read and end the transfer."""
-        self._opened.blob.close()
-        self._end()

@@ -10,8 +10,9 @@ from glance_api.services import imports as service
 from glance_api.services.data import Source
 from glance_api.services.forwarding import FORWARDED
 from glance_api.services.imports import Proof, Wanted
+from glance_api.transfers import OCTETS, body
 from glance_api.v2 import wire
-from glance_api.v2.data import OCTETS, SIZE_PARAMETER, STORE_HEADER, STORE_PARAMETER, announced_size, body
+from glance_api.v2.data import SIZE_PARAMETER, STORE_HEADER, STORE_PARAMETER, announced_size
 from glance_api.v2.operations import BINARY, Schema, json_of, operation
 from glance_common.errors import BadRequest, UnsupportedMediaType
 

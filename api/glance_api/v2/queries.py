@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qsl
 
+from glance_api.query_string import Pairs, page_limit, pairs_of
 from glance_api.services.images import ImageQuery
 from glance_api.v2.operations import Parameter
 from glance_common.errors import BadRequest
@@ -13,9 +13,6 @@ from glance_common.image import BASE_VISIBILITIES, MEMBER_STATUSES
 
 SORT_KEYS = ("name", "status", "container_format", "disk_format", "size", "id", "created_at", "updated_at")
 DEFAULT_SORT = "created_at"
-MAX_FILTERS = 250
-"""Parameters of one request; far more than a client has use for."""
-
 MAX_BIGINT = 2**63 - 1
 _WITH_OPERATOR = ("name", "id", "status", "container_format", "disk_format")
 _TIMES = ("created_at", "updated_at")
@@ -52,7 +49,6 @@ PARAMETERS = (
 )
 """What the OpenAPI document says of the query; any other name is compared with the additional property so named."""
 
-Pairs = list[tuple[str, str]]
 Condition = tuple[str, str, Any]
 
 
@@ -85,31 +81,6 @@ def parse(query_string: str, *, default_limit: int, max_limit: int) -> ListReque
         os_hidden=filters.os_hidden,
     )
     return ListRequest(query, [pair for pair in pairs if pair[0] != "marker"])
-
-
-def pairs_of(query_string: str) -> Pairs:
-    """Return names and values of a query string (still quoted). Raises BadRequest."""
-    try:
-        # A server hands raw bytes on as Latin-1.
-        text = query_string.encode("latin-1").decode()
-        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FILTERS)
-    except UnicodeError:
-        raise BadRequest("the query string is not UTF-8") from None
-    except ValueError:
-        raise BadRequest(f"a request has at most {MAX_FILTERS} parameters") from None
-    for name, value in pairs:
-        if "\0" in name or "\0" in value:
-            raise BadRequest(f"parameter {name!r} holds a NUL character")
-    return pairs
-
-
-def page_limit(text: str | None, default: int, largest: int) -> int:
-    """Return the number of rows that ``limit`` asks for, at most ``largest``. Raises BadRequest."""
-    if text is None:
-        return min(default, largest)
-    if not (text.isascii() and text.isdigit()):
-        raise BadRequest(f"limit must be a number that is not negative, not {text[:40]!r}")
-    return min(int(text[:20]), largest)
 
 
 class _Filters:

@@ -5,10 +5,11 @@ from typing import Any, Literal, cast
 
 from flask import Blueprint, Response, request
 
+from glance_api.query_string import page_limit, pairs_of
 from glance_api.request import answer, context, credentials, glance, json_object, without_body
 from glance_api.services import tasks as service
 from glance_api.services.tasks import TaskQuery
-from glance_api.v2 import fields, queries, wire
+from glance_api.v2 import fields, wire
 from glance_api.v2.operations import Parameter, json_of, operation
 from glance_api.v2.schemas import image_schema
 from glance_common.errors import BadRequest
@@ -69,7 +70,7 @@ def create() -> Response:
 def index() -> Response:
     """List tasks, one page at a time."""
     settings = glance().settings
-    pairs = queries.pairs_of(request.environ.get("QUERY_STRING", ""))
+    pairs = pairs_of(request.environ.get("QUERY_STRING", ""))
     query = parse_list(dict(pairs), settings.limit_param_default, settings.api_limit_max)
     page = service.list_tasks(glance(), context(), query)
     kept = [pair for pair in pairs if pair[0] != "marker"]
@@ -130,7 +131,7 @@ def parse_list(parameters: dict[str, str], default_limit: int, max_limit: int) -
     if status is not None and status not in set(OperationStatus):
         raise BadRequest(f"status: must be one of {', '.join(OperationStatus)}")
     return TaskQuery(
-        limit=queries.page_limit(parameters.get("limit"), default_limit, max_limit),
+        limit=page_limit(parameters.get("limit"), default_limit, max_limit),
         marker=marker,
         sort_key=SORT_KEYS[sort_key],
         sort_dir=cast(Literal["asc", "desc"], sort_dir),

@@ -34,10 +34,15 @@ class ImagesClient:
             answer = self._http.call(context, "GET", "/v1/images", query={"q": q.decode()})
         return [Image.from_document(document) for document in answer["images"]]
 
-    def get(self, context: RequestContext, image_id: str, *, locations: bool = False) -> Image:
-        """Return one visible image, with its active locations when asked; raise NotFound for any other."""
-        query = {"locations": "1"} if locations else None
-        return Image.from_document(self._http.call(context, "GET", _path(image_id), query=query)["image"])
+    def get(
+        self, context: RequestContext, image_id: str, *, locations: bool = False, deleted: bool = False
+    ) -> Image:
+        """Return one visible image, with its active locations when asked; raise NotFound for any other.
+
+        ``deleted``: also one that was deleted, as long as its row is kept.
+        """
+        query = {name: "1" for name, asked in (("locations", locations), ("deleted", deleted)) if asked}
+        return Image.from_document(self._http.call(context, "GET", _path(image_id), query=query or None)["image"])
 
     def create(
         self, context: RequestContext, attempt: str, document: dict[str, Any], *, limits: Limits | None = None

@@ -1,5 +1,7 @@
 """Members in the registry: the projects that an image is shared with."""
 
+from collections.abc import Mapping, Sequence
+
 from glance_common.context import RequestContext
 from glance_common.image import Member
 from glance_common.registry_client.http import RegistryHttp, segment
@@ -29,6 +31,31 @@ class MembersClient:
         """Change the status of a membership; raise NotFound."""
         body = {"attempt": attempt, "status": status}
         return Member.from_document(self._http.call(context, "PUT", _path(image_id, member), body)["member"])
+
+    def share(
+        self,
+        context: RequestContext,
+        image_id: str,
+        members: Mapping[str, bool | None],
+        *,
+        only: bool,
+        quota: int,
+    ) -> Sequence[Member]:
+        """Share the image with these projects, each with its ``can_share`` (None: as it is, false for a new one).
+
+        With ``only`` all other memberships end. Returns the members that there are then; raises NotFound, TooLarge.
+        """
+        body = {
+            "members": [{"member": name, "can_share": can_share} for name, can_share in members.items()],
+            "only": only, "quota": quota,
+        }
+        answer = self._http.call(context, "PUT", _path(image_id), body)
+        return [Member.from_document(document) for document in answer["members"]]
+
+    def shared_with(self, context: RequestContext, member: str) -> Sequence[Member]:
+        """Return the memberships of a project that the caller may see, the oldest first."""
+        answer = self._http.call(context, "GET", f"/v1/memberships/{segment(member)}")
+        return [Member.from_document(document) for document in answer["members"]]
 
     def remove(self, context: RequestContext, image_id: str, member: str, attempt: str) -> None:
         """Stop sharing the image with a project; raise NotFound."""

@@ -44,6 +44,8 @@ class Application:
 
 Reload = Callable[[], tuple[ServerSettings, Application]]
 
+MAX_HEADERS = 250
+"""Headers of a request: v1 sends each property of an image as one."""
 HEARTBEAT_SECONDS = 120
 """A worker whose main loop does not turn for so long is killed. Requests run in threads and may take any time."""
 IDLE_CONNECTIONS = 2000
@@ -315,9 +317,10 @@ def gunicorn_config(settings: ServerSettings, name: str) -> Config:
         "timeout": HEARTBEAT_SECONDS,
         "keepalive": IDLE_SECONDS if settings.keepalive else 0,
         "limit_request_line": 8190,
-        "limit_request_fields": 100,
+        "limit_request_fields": MAX_HEADERS,
         "limit_request_field_size": settings.max_header_line,
-        "header_map": "drop",
+        # The worker drops them, but for the names that v1 clients write so.
+        "header_map": "dangerous",
         "forwarded_allow_ips": "*" if settings.trust_proxy_headers else "",
         "secure_scheme_headers": {"X-FORWARDED-PROTO": "https"} if settings.trust_proxy_headers else {},
         "forwarder_headers": "",

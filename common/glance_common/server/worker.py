@@ -34,6 +34,8 @@ from glance_common.server.state import ServerState
 
 IDLE_SECONDS = 75
 """How long a connection without a request stays open: longer than the pools of common clients and proxies."""
+UNDERSCORED = "X-IMAGE-META-"
+"""How the names begin that may hold underscores: v1 clients write ``x-image-meta-disk_format``."""
 LINGER_SECONDS = 2.0
 """How long a client has to read the end of a response before its connection is closed."""
 STOP_LINGER = 2.0
@@ -295,6 +297,7 @@ class TransferWorker(ThreadWorker):
         if request._expected_100_continue:  # noqa: SLF001 - gunicorn has no public name for it
             request._expected_100_continue = False  # noqa: SLF001 - as above
             conn.expect_continue()
+        request.headers = [pair for pair in request.headers if _is_plain(pair[0])]
         response, environ = wsgi.create(
             request, conn.sock, conn.client, conn.server, self.cfg, TransferResponse, (conn, self._keeps_connections)
         )
@@ -305,6 +308,15 @@ class TransferWorker(ThreadWorker):
 
     def _keeps_connections(self) -> bool:
         return self.alive and self.settings.keepalive and len(self.keepalived_conns) < self.max_keepalived
+
+
+def _is_plain(name: str) -> bool:
+    """Say whether a header's name cannot be taken for another one's.
+
+    The environ writes ``-`` as ``_``, so a name with underscores could pass for that of an identity header. Names of
+    image metadata in v1 have them, and mean nothing else.
+    """
+    return "_" not in name or name.startswith(UNDERSCORED)
 
 
 def _nothing() -> None:

@@ -67,6 +67,8 @@ members = sa.Table(
     sa.Column("created_at", Time, nullable=False, server_default=NOW),
     sa.Column("updated_at", Time, nullable=False, server_default=NOW),
     sa.Column("attempt", Id, comment="repeating this add answers the row"),
+    sa.Column("can_share", sa.Boolean, nullable=False, server_default=sa.false(),
+              comment="the member may manage members too (v1)"),
 )
 
 locations = sa.Table(

@@ -62,9 +62,8 @@ def create() -> Response:
 @blueprint.get("/v1/images/<image_id>")
 def show(image_id: str) -> Response:
     """Answer one image."""
-    locations = request.args.get("locations") == "1"
-    wanted = parsing.path_id(image_id)
-    return _image(read(parsing.engine(), images.get, parsing.caller(), wanted, locations=locations))
+    asked = {name: request.args.get(name) == "1" for name in ("locations", "deleted")}
+    return _image(read(parsing.engine(), images.get, parsing.caller(), parsing.path_id(image_id), **asked))
 
 
 @blueprint.patch("/v1/images/<image_id>")
@@ -102,7 +101,7 @@ def _query(q: Fields) -> listing.Query:
     """Return what the list asks for; a field of the wrong kind is a BadRequest."""
     q.only(
         "limit", "marker", "sort", "filters", "properties", "tags", "visibility", "member_status", "os_hidden",
-        "locations",
+        "locations", "deleted",
     )
     given: dict[str, Any] = {"limit": q.integer("limit", maximum=listing.MAX_LIMIT)}
     if q.values.get("marker") is not None:
@@ -113,7 +112,8 @@ def _query(q: Fields) -> listing.Query:
         given["filters"] = tuple(Filter(*row) for row in _rows(q, "filters", 3))
     if q.given("tags"):
         given["tags"] = q.texts("tags")
-    given |= {name: q.text(name) for name in ("visibility", "member_status") if q.values.get(name) is not None}
+    words = ("visibility", "member_status", "deleted")
+    given |= {name: q.text(name) for name in words if q.values.get(name) is not None}
     given |= {name: q.boolean(name) for name in ("os_hidden", "locations") if q.given(name)}
     return listing.Query(properties=q.mapping("properties"), **given)
 

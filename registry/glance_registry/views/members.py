@@ -33,6 +33,30 @@ def add(image_id: str) -> Response:
     return parsing.answer({"member": member})
 
 
+@blueprint.put("/v1/images/<image_id>/members")
+def share(image_id: str) -> Response:
+    """Share an image with several projects."""
+    body = parsing.body()
+    body.only("members", "only", "quota")
+    wanted: dict[str, bool | None] = {}
+    for row in body.objects("members"):
+        row.only("member", "can_share")
+        can_share = None if row.values.get("can_share") is None else row.boolean("can_share")
+        wanted[row.text("member")] = can_share
+    found = run_transaction(
+        parsing.engine(), members.share, parsing.caller(), parsing.path_id(image_id), wanted, body.boolean("only"),
+        body.integer("quota", minimum=-(2**31)),
+    )
+    failpoint("registry.members.after-commit")
+    return parsing.answer({"members": found})
+
+
+@blueprint.get("/v1/memberships/<rest:member>")
+def shared_with(member: str) -> Response:
+    """Answer the memberships of a project that the caller may see."""
+    return parsing.answer({"members": read(parsing.engine(), members.shared_with, parsing.caller(), member)})
+
+
 @blueprint.get("/v1/images/<image_id>/members/<rest:member>")
 def show(image_id: str, member: str) -> Response:
     """Answer one member."""

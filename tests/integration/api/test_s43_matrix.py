@@ -129,7 +129,8 @@ def routes(app: Any) -> list[Route]:
     """Return every call of the application about an image."""
     found = [
         Route(method, rule.rule)
-        for rule in app.url_map.iter_rules() if "<image_id>" in rule.rule
+        # v1 shows administrators deleted images, and has rules of its own: test_v1.py.
+        for rule in app.url_map.iter_rules() if "<image_id>" in rule.rule and not rule.rule.startswith("/v1/")
         for method in sorted(rule.methods)
     ]
     assert len(found) > 20

@@ -188,8 +188,13 @@ def test_headers_with_underscores_are_dropped(make_server):
     """``X_Roles`` and ``X-Roles`` are the same name in the environ, so one could pass for the other."""
     server = make_server(trust_proxy_headers=True).start()
     with server.connect() as client:
-        client.send(b"GET /hello HTTP/1.1\r\nHost: a\r\nX_Roles: admin\r\nSCRIPT_NAME: /hello\r\nX-Ok: 1\r\n\r\n")
+        client.send(
+            b"GET /hello HTTP/1.1\r\nHost: a\r\nX_Roles: admin\r\nSCRIPT_NAME: /hello\r\nX-Ok: 1\r\n"
+            b"X_Image-Meta-Owner: admin\r\nX-Image-Meta-disk_format: raw\r\n\r\n"
+        )
         status, _, body = client.response()
     assert status == 200
     assert b"HTTP_X_OK" in body
+    # The names of v1 mean nothing else.
+    assert b"HTTP_X_IMAGE_META_DISK_FORMAT" in body
     assert b"admin" not in body

@@ -41,7 +41,9 @@ class FakeImages:
         self.queries: list[dict[str, Any]] = []
         self.conflicts = 0
 
-    def get(self, context: RequestContext, image_id: str, *, locations: bool = False) -> Image:
+    def get(
+        self, context: RequestContext, image_id: str, *, locations: bool = False, deleted: bool = False
+    ) -> Image:
         image = self.rows.get(image_id)
         if image is None or not self._is_visible(context, image):
             raise NotFound(f"No image found with ID {image_id}")
@@ -148,6 +150,18 @@ class FakeMembers:
         self._images.members[image_id, member] = row
         self._images.writes.append("member")
         return row
+
+    def share(
+        self, context: RequestContext, image_id: str, members: dict[str, bool | None], *, only: bool, quota: int
+    ) -> list[Member]:
+        for name, can_share in members.items():
+            row = Member(image_id, name, "pending", TIME, TIME, bool(can_share))
+            self._images.members[image_id, name] = row
+        self._images.writes.append("share")
+        return self.list(context, image_id)
+
+    def shared_with(self, context: RequestContext, member: str) -> list[Member]:
+        return [row for (_, who), row in self._images.members.items() if who == member]
 
     def remove(self, context: RequestContext, image_id: str, member: str, attempt: str) -> None:
         self.get(context, image_id, member)

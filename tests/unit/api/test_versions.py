@@ -2,7 +2,7 @@
 
 import pytest
 
-SINGLE = ["2.15", "2.9", "2.17", "2.7", "2.6", "2.5", "2.4", "2.3", "2.2", "2.1", "2.0"]
+SINGLE = ["2.15", "2.9", "2.17", "2.7", "2.6", "2.5", "2.4", "2.3", "2.2", "2.1", "2.0", "1.1", "1.0"]
 MULTI = ["2.15", "2.13", "2.12", "2.11", "2.10", "2.9", "2.8", *SINGLE[2:]]
 TWO_STORES = {"enabled_backends": ["fast:file", "slow:file"]}
 
@@ -17,6 +17,7 @@ def test_documents(make_api, options, expected):
     assert statuses.pop("v2.17") == "CURRENT"
     assert set(statuses.values()) == {"SUPPORTED"}
     assert response.json["versions"][0]["links"] == [{"rel": "self", "href": "http://localhost/v2/"}]
+    assert response.json["versions"][-1]["links"] == [{"rel": "self", "href": "http://localhost/v1/"}]
     explicit = client.get("/versions")
     assert (explicit.status_code, explicit.json) == (200, response.json)
 
@@ -39,10 +40,15 @@ def test_public_endpoint(make_api):
     ("path", "accept", "status"),
     [
         *((f"/{version}/images", "", 200) for version in ("v2", "v2.0", "v2.7", "v2.9", "v2.15", "v2.17")),
-        *((f"/{version}/images", "", 300) for version in ("v2.8", "v2.10", "v2.13", "v2.14", "v2.18", "v3", "v1")),
+        *((f"/{version}/images", "", 200) for version in ("v1", "v1.0", "v1.1")),
+        *((f"/{version}/images", "", 300) for version in ("v2.8", "v2.10", "v2.13", "v2.14", "v2.18", "v3", "v1.2")),
+        ("/images", "application/vnd.openstack.images-v1", 200),
+        ("/images/detail", "application/vnd.openstack.images-v1.1", 200),
+        ("/v2/images/detail", "application/vnd.openstack.images-v1.0", 200),
         ("/images", "application/vnd.openstack.images-v2", 200),
         ("/images", "application/vnd.openstack.images-v2.7, */*", 200),
-        ("/v1/images", "application/vnd.openstack.images-v2", 404),
+        ("/v1/images", "application/vnd.openstack.images-v2", 200),
+        ("/v1/images/detail", "application/vnd.openstack.images-v2", 404),
         ("/v2/images", "application/vnd.openstack.images-v2.1", 200),
         ("/v2.8/images", "application/vnd.openstack.images-v2", 404),
         ("/v2/images", "application/vnd.openstack.images-v9", 300),
@@ -63,3 +69,13 @@ def test_any_method_learns_the_versions(api):
     assert api.call("POST", "/").status_code == 300
     head = api.call("HEAD", "/versions")
     assert (head.status_code, head.data) == (200, b"")
+
+
+def test_ver05_v1_is_switched_off(make_api):
+    api = make_api(enable_v1_api=False)
+    versions = api.call("GET", "/").json["versions"]
+    assert [version["id"] for version in versions] == [f"v{number}" for number in SINGLE[:-2]]
+    for path in ("/v1", "/v1/images", "/v1.1/images/detail"):
+        assert api.call("GET", path).status_code == 300
+    headers = {"Accept": "application/vnd.openstack.images-v1"}
+    assert api.call("GET", "/images", headers=headers).status_code == 300

@@ -100,7 +100,7 @@ def test_ver05_pol05_reg03_switches_of_the_original_are_named_as_without_effect(
 
 
 def test_options_of_later_releases_say_so(load):
-    conf = load("[DEFAULT]\nimage_cache_max_size = 1\nenable_v1_api = true\n")
+    conf = load("[DEFAULT]\nimage_cache_max_size = 1\nimage_cache_dir = /x\n")
     sentences = config.unknown_names(conf, TABLE)
     assert all("has no effect: this release does not have" in sentence for sentence in sentences)
     assert len(sentences) == 2

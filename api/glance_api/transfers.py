@@ -1,0 +1,117 @@
+"""Image data in requests and answers, as every version of the API moves them."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from wsgiref.types import WSGIEnvironment
+
+from flask import request
+
+from glance_api.access import BYTES_IN
+from glance_api.request import context, glance
+from glance_api.services import events
+from glance_api.services.data import Download
+from glance_api.streams import DamagedData, verified
+from glance_common.body import BYTES_SENT, ClientDisconnected, ClientTooSlow, read_pieces
+from glance_common.errors import BadRequest, RequestTimeout
+from glance_common.metrics.catalog import STORE_BYTES
+
+LOG = logging.getLogger(__name__)
+
+OCTETS = "application/octet-stream"
+
+
+def body() -> Iterator[bytes]:
+    """Yield the pieces of the body. Raises BadRequest when it is incomplete, RequestTimeout when it is too slow."""
+    received = 0
+    try:
+        for piece in read_pieces(request.environ):
+            received += len(piece)
+            yield piece
+    except ClientDisconnected as gone:
+        raise BadRequest(f"the body is incomplete: {gone}") from gone
+    except ClientTooSlow as slow:
+        raise RequestTimeout(f"the body came too slowly: {slow}") from slow
+    finally:
+        request.environ[BYTES_IN] = received
+
+
+def at_end(opened: Download, give_back: Callable[[], None]) -> Callable[[], None]:
+    """Return what ends the transfer: the permit goes back and the bytes that really left are told."""
+    environ, collaborators, caller = request.environ, glance(), context()
+    wanted = opened.part.length if opened.part else opened.image.size or 0
+
+    def end() -> None:
+        give_back()
+        # Counted by our own server only, and a HEAD request sends none.
+        if BYTES_SENT in environ and environ["REQUEST_METHOD"] == "GET":
+            events.image_sent(collaborators, caller, opened.image, environ[BYTES_SENT], wanted)
+
+    return end
+
+
+def sendable(opened: Download, end: Callable[[], None]) -> Iterable[bytes]:
+    """Return the body of an answer with the opened data; ``end`` is called when it was sent, or broke off."""
+    wrapper = request.environ.get("wsgi.file_wrapper")
+    descriptor = opened.blob.fileno()
+    if wrapper is not None and descriptor is not None:
+        wrapped: Iterable[bytes] = wrapper(LocalFile(opened, descriptor, end, request.environ))
+        return wrapped
+    return Pieces(opened, end)
+
+
+class LocalFile:
+    """A blob in a local file, as the server's file wrapper wants it."""
+
+    def __init__(
+        self, opened: Download, descriptor: int, end: Callable[[], None], environ: WSGIEnvironment
+    ) -> None:
+        self._opened = opened
+        self._descriptor = descriptor
+        self._end = end
+        self._environ = environ
+        self._rest = iter(opened.blob)
+        self._is_read = False
+
+    def fileno(self) -> int:
+        """Return the descriptor, positioned at the first byte to send."""
+        return self._descriptor
+
+    def read(self, _size: int) -> bytes:
+        """Return the next piece, for servers that do not send by descriptor; empty at the end."""
+        self._is_read = True
+        return next(self._rest, b"")
+
+    def close(self) -> None:
+        """Close the file and end the transfer."""
+        self._opened.blob.close()
+        self._end()
+        if not self._is_read:
+            # The kernel sent the file past us; only the server knows how much of it.
+            STORE_BYTES.labels(self._opened.store, "out").inc(self._environ.get(BYTES_SENT, 0))
+
+
+class Pieces:
+    """A blob that comes piece by piece from a remote store. The whole of an image is verified on the way (I8)."""
+
+    def __init__(self, opened: Download, end: Callable[[], None]) -> None:
+        self._opened = opened
+        self._end = end
+
+    def __iter__(self) -> Iterator[bytes]:
+        image = self._opened.image
+        known = image.size is not None and image.os_hash_algo and image.os_hash_value
+        if self._opened.part is not None or not known:
+            yield from self._opened.blob
+            return
+        try:
+            yield from verified(
+                self._opened.blob, image.size or 0, str(image.os_hash_algo), str(image.os_hash_value)
+            )
+        except DamagedData as damage:
+            LOG.error("the copy of image %s in store %s is damaged: %s", image.id, self._opened.store, damage)
+            raise
+
+    def close(self) -> None:
+        """Close the read and end the transfer."""
+        self._opened.blob.close()
+        self._end()

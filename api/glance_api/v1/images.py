@@ -1,0 +1,158 @@
+"""Views of images in v1: lists, metadata, data, create, update, delete (v1 API sections 3 to 7)."""
+
+from collections.abc import Callable
+
+from flask import Blueprint, Response, request
+from werkzeug.exceptions import MethodNotAllowed
+
+from glance_api.request import answer, context, credentials, glance
+from glance_api.services import data, images, legacy, stores
+from glance_api.services.data import Source
+from glance_api.services.images import ImageQuery
+from glance_api.services.legacy import Body, CopyFrom, Empty, Filling, Register
+from glance_api.transfers import OCTETS, at_end, body, sendable
+from glance_api.v1 import headers, queries, wire
+from glance_api.v1.headers import Metadata
+from glance_common.errors import BadRequest, Forbidden, PolicyDenied
+from glance_common.image import Image
+
+blueprint = Blueprint("v1_images", __name__)
+
+COPY_FROM = "X-Glance-Api-Copy-From"
+PURGE = "X-Glance-Registry-Purge-Props"
+
+
+@blueprint.get("/v1/")
+@blueprint.get("/v1/images")
+def index() -> Response:
+    """List images briefly."""
+    _only_get("GET", "POST")
+    return answer({"images": [wire.brief_document(image) for image in _page()]})
+
+
+@blueprint.get("/v1/images/detail")
+def detail() -> Response:
+    """List images in detail."""
+    _only_get("GET")
+    return answer({"images": [wire.image_document(image) for image in _page()]})
+
+
+def _only_get(*allowed: str) -> None:
+    if request.method == "HEAD":
+        raise MethodNotAllowed(list(allowed))
+
+
+def _page() -> list[Image]:
+    settings = glance().settings
+    query: ImageQuery = queries.parse(
+        request.environ.get("QUERY_STRING", ""),
+        is_admin=context().is_admin,
+        default_limit=settings.limit_param_default,
+        max_limit=settings.api_limit_max,
+    )
+    try:
+        return images.list_images(glance(), context(), query).images
+    except PolicyDenied:
+        raise
+    except Forbidden as error:
+        # A marker that the caller does not see is as unknown to it as any other.
+        raise BadRequest(error.message) from error
+
+
+@blueprint.get("/v1/images/<image_id>")
+def show(image_id: str) -> Response:
+    """Send the data of an image with its metadata in headers; HEAD: the metadata of any image, whatever its status."""
+    if request.method == "HEAD":
+        return _described(Response(), legacy.find(glance(), context(), image_id))
+    image = legacy.readable(glance(), context(), image_id)
+    give_back = glance().permits.take()
+    try:
+        opened = data.open_data(glance(), image, None)
+        # Passed through untouched, so that the server sees its own file wrapper and sends the file by the kernel.
+        response = Response(sendable(opened, at_end(opened, give_back)), direct_passthrough=True)
+    except BaseException:
+        give_back()
+        raise
+    response.headers["Content-Length"] = str(image.size or 0)
+    return _described(response, image)
+
+
+def _described(response: Response, image: Image) -> Response:
+    response.headers["Content-Type"] = OCTETS
+    response.headers.extend(wire.image_headers(image))
+    return _tagged(response, image)
+
+
+def _tagged(response: Response, image: Image) -> Response:
+    if image.checksum:
+        response.headers["ETag"] = image.checksum
+    return response
+
+
+@blueprint.post("/v1/images")
+def create() -> Response:
+    """Create an image, with its data when they come with the request."""
+    metadata = headers.parse(request.environ)
+    new = wire.new_image(metadata, glance().settings, is_admin=context().is_admin)
+    filling = _filling(metadata, may_be_empty=True)
+    image = _with_permit(filling, lambda: legacy.create(glance(), context(), new, filling))
+    response = _written(image, 201)
+    response.headers["Location"] = f"/v1/images/{image.id}"
+    return response
+
+
+@blueprint.put("/v1/images/<image_id>")
+def update(image_id: str) -> Response:
+    """Change an image, and give a queued one its data when they come with the request."""
+    metadata = headers.parse(request.environ)
+    filling = _filling(metadata, may_be_empty=False)
+    # Whoever sends data means these: a property that is not named stays.
+    purge = headers.boolean(request.headers.get(PURGE, "true")) and filling is None
+    change = wire.changes(metadata, glance().settings, purge=purge, is_admin=context().is_admin)
+    image = _with_permit(filling, lambda: legacy.update(glance(), context(), image_id, change, filling))
+    return _written(image, 200)
+
+
+@blueprint.delete("/v1/images/<image_id>")
+def delete(image_id: str) -> Response:
+    """Delete an image."""
+    legacy.delete(glance(), context(), image_id, credentials())
+    return Response(status=200)
+
+
+def _written(image: Image, status: int) -> Response:
+    return _tagged(answer({"image": wire.image_document(image)}, status), image)
+
+
+def _with_permit(filling: Filling | None, work: Callable[[], Image]) -> Image:
+    """Do the work; with a transfer permit, taken before the first byte of the body is read."""
+    if not isinstance(filling, Body):
+        return work()
+    give_back = glance().permits.take()
+    try:
+        return work()
+    finally:
+        give_back()
+
+
+def _filling(metadata: Metadata, *, may_be_empty: bool) -> Filling | None:
+    """Return where the data of the image come from, None when none come. Raises BadRequest for several sources."""
+    size, store = metadata.fields.get("size"), stores.named(glance(), metadata.fields.get("store"))
+    location = metadata.fields.get("location")
+    has_body = bool(request.content_length) or "chunked" in request.headers.get("Transfer-Encoding", "").lower()
+    has_copy = COPY_FROM in request.headers
+    if sum((has_body, has_copy, location is not None)) > 1:
+        raise BadRequest(f"only one of a body, {COPY_FROM} and x-image-meta-location can say where the data are")
+    if has_copy:
+        url = headers.text(request.headers[COPY_FROM], COPY_FROM)
+        if url is None:
+            raise BadRequest(f"{COPY_FROM} must be a URL, not empty")
+        return CopyFrom(url, store, credentials())
+    if location is not None:
+        return Register(location, size)
+    if has_body:
+        announced = request.content_length if request.content_length is not None else size
+        source = Source(body(), announced, store, credentials(), size, metadata.fields.get("checksum"))
+        is_right = request.headers.get("Content-Type", "") == OCTETS
+        return Body(source, None if is_right else f"Content-Type must be {OCTETS}")
+    return Empty() if may_be_empty and size == 0 else None

@@ -1,0 +1,91 @@
+"""The query string of a list request in v1 (section 7). Pure."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from glance_api.query_string import page_limit, pairs_of
+from glance_api.services.images import ImageQuery
+from glance_common.errors import BadRequest
+
+SORT_KEYS = ("name", "status", "container_format", "disk_format", "size", "id", "created_at", "updated_at")
+PROPERTY = "property-"
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_EXACT = ("name", "container_format", "disk_format", "status")
+_NUMBERS = {"size_min": ("size", "gte"), "size_max": ("size", "lte"), "min_ram": ("min_ram", "eq"),
+            "min_disk": ("min_disk", "eq")}
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+_LARGEST = 2**63 - 1
+
+
+def parse(query_string: str, *, is_admin: bool, default_limit: int, max_limit: int) -> ImageQuery:
+    """Read the query string as the server got it (still quoted). Raises BadRequest naming the parameter.
+
+    Parameters that are not known are ignored, those of administrators when others give them.
+    """
+    given = dict(pairs_of(query_string))
+    filters: list[tuple[str, str, Any]] = [(name, "eq", given[name]) for name in _EXACT if name in given]
+    filters += [(field, op, _number(name, given[name])) for name, (field, op) in _NUMBERS.items() if name in given]
+    if "protected" in given:
+        filters.append(("protected", "eq", _boolean("protected", given["protected"])))
+    deleted = "only" if is_admin and _boolean("deleted", given.get("deleted", "false")) else "no"
+    if "changes-since" in given:
+        filters.append(("updated_at", "gte", _time("changes-since", given["changes-since"])))
+        deleted = "too" if deleted == "no" else deleted
+    is_public = _is_public(given.get("is_public", "true"))
+    if is_admin and is_public is False:
+        filters.append(("visibility", "neq", "public"))
+    sees_all = is_admin and is_public is not True
+    return ImageQuery(
+        limit=page_limit(given.get("limit"), default_limit, max_limit),
+        sort=_sort(given.get("sort_key", "created_at"), given.get("sort_dir", "desc")),
+        marker=_marker(given.get("marker")),
+        filters=tuple(filters),
+        properties={
+            name.removeprefix(PROPERTY): value for name, value in given.items() if name.startswith(PROPERTY)
+        },
+        visibility="all" if sees_all else None,
+        member_status="all",
+        deleted=deleted,
+        as_user=is_admin and not sees_all,
+    )
+
+
+def _sort(key: str, direction: str) -> tuple[tuple[str, str], ...]:
+    if key not in SORT_KEYS:
+        raise BadRequest(f"sort_key must be one of {', '.join(SORT_KEYS)}, not {key[:40]!r}")
+    if direction not in ("asc", "desc"):
+        raise BadRequest(f"sort_dir must be asc or desc, not {direction[:40]!r}")
+    return tuple((name, direction) for name in dict.fromkeys((key, "created_at", "id")))
+
+
+def _marker(value: str | None) -> str | None:
+    if value is not None and _UUID.fullmatch(value) is None:
+        raise BadRequest(f"marker must be a UUID, not {value[:40]!r}")
+    return value
+
+
+def _number(name: str, value: str) -> int:
+    if not (value.isascii() and value.isdigit() and len(value) < 20 and int(value) <= _LARGEST):
+        raise BadRequest(f"{name} must be a number that is not negative, not {value[:40]!r}")
+    return int(value)
+
+
+def _boolean(name: str, value: str) -> bool:
+    if value.lower() not in _BOOLEANS:
+        raise BadRequest(f"{name} must be true or false, not {value[:40]!r}")
+    return _BOOLEANS[value.lower()]
+
+
+def _is_public(value: str) -> bool | None:
+    return None if value.lower() == "none" else _boolean("is_public", value)
+
+
+def _time(name: str, value: str) -> str:
+    try:
+        # A space is what is left of the + of a time zone that was not quoted.
+        time = datetime.fromisoformat(value.replace(" ", "+") if "T" in value else value)
+        return time.replace(tzinfo=time.tzinfo or UTC).isoformat()
+    except ValueError:
+        raise BadRequest(f"{name} must be an ISO 8601 time, not {value[:40]!r}") from None
