@@ -172,7 +172,7 @@ def test_mdf04_mdf05_tags_one_by_one_and_many_at_once(metadefs: MetadefsClient) 
         metadefs.create_tag(ADMIN, "ns", attempt(), "x")
     assert named(metadefs.create_tags(ADMIN, "ns", attempt(), ["c", "a", "b"])) == ["c", "a", "b"]
     for names, append in ((["d", "d"], False), (["d", "d"], True), (["d", "a"], True)):
-        with pytest.raises(errors.Duplicate, match="tag [da] "):
+        with pytest.raises(errors.Duplicate, match=r"tag [da] "):
             metadefs.create_tags(ADMIN, "ns", attempt(), names, append=append)
     assert named(metadefs.create_tags(ADMIN, "ns", attempt(), ["e"], append=True)) == ["e"]
     assert metadefs.rename_tag(ADMIN, "ns", "c", attempt(), "z").name == "z"
