@@ -14,7 +14,7 @@ from glance_common import errors
 from glance_registry.db.session import make_engine, read, run_transaction
 from glance_registry.metadefs import files
 from glance_registry.metadefs.files import Existing
-from glance_registry.views.parsing import refuse_nul
+from glance_registry.views.parsing import Fields
 from glance_registry.wsgi import database_url
 
 MAX_FILE_NAME = 255
@@ -96,7 +96,10 @@ def _add_path(parser: argparse.ArgumentParser, text: str) -> None:
 
 
 def _boolean(text: str) -> bool:
-    return bool(strutils.bool_from_string(text, strict=True))
+    try:
+        return bool(strutils.bool_from_string(text, strict=True))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false") from None
 
 
 def _existing(arguments: Any) -> Existing:
@@ -125,13 +128,8 @@ def _definition_files(path: Path) -> list[Path]:
     return found
 
 
-def _read(path: Path) -> Any:
-    try:
-        document = orjson.loads(path.read_bytes())
-    except orjson.JSONDecodeError as error:
-        raise errors.BadRequest(f"no JSON: {error}") from None
-    refuse_nul(document, "the file")
-    return document
+def _read(path: Path) -> dict[str, Any]:
+    return Fields.parse(path.read_bytes(), "the file").values
 
 
 def _file_name(namespace: str) -> str:

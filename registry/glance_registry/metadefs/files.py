@@ -29,7 +29,7 @@ class Existing(Enum):
     OVERWRITE = "put the file in its place, content and all"
 
 
-def load(connection: sa.Connection, document: Any, existing: Existing) -> str:
+def load(connection: sa.Connection, document: dict[str, Any], existing: Existing) -> str:
     """Load one namespace; return what was done with it: ``loaded``, ``skipped``, ``merged`` or ``overwritten``.
 
     ``document`` is the parsed file. Raises BadRequest and Duplicate, with the place in the file, before anything is

@@ -124,12 +124,13 @@ def test_contradicting_ways_to_merge_are_refused(
 
 
 @pytest.mark.parametrize(("content", "said"), [
-    ('{"namespace": "Broken",\n "tags": [', r"no JSON: .*line 2"),
-    ("[]", "not of type 'object'"),
+    ('{"namespace": "Broken",\n "tags": [', r"not JSON: .*line 2"),
+    ("[]", "must be a JSON object"),
     ({"display_name": "x"}, "'namespace' is a required property"),
     ({"namespace": "Broken", "properties": {"p": {"title": "x", "type": "text"}}}, r"properties.p.type: 'text'"),
     ({"namespace": "Broken", "tags": [{"name": "t"}, {"name": "t"}]}, "tag t is given more than once"),
     ({"namespace": "Broken", "tags": [{"name": "t\0"}]}, "NUL"),
+    ("[" * 2000, "not JSON"),
 ])
 @pytest.mark.parametrize("flags", [[], ["--merge", "--overwrite"]])
 def test_too02_nothing_of_a_broken_file_is_loaded_and_one_line_says_where(
