@@ -1,22 +1,24 @@
 """Default rules of the catalogue of metadata definitions (configuration section 10): everybody of a project reads what
 is his own or public, administrators write (S-30)."""
 
+from oslo_policy import policy
+
 from glance_api.policy.rules import ADMIN, OWNER_READS, rule
 
 _NAMESPACES = "/v2/metadefs/namespaces"
 _NAMESPACE = f"{_NAMESPACES}/{{namespace}}"
-_PROPERTIES, _PROPERTY = f"{_NAMESPACE}/properties", f"{_NAMESPACE}/properties/{{property}}"
-_OBJECTS, _OBJECT = f"{_NAMESPACE}/objects", f"{_NAMESPACE}/objects/{{object}}"
-_TAGS, _TAG = f"{_NAMESPACE}/tags", f"{_NAMESPACE}/tags/{{tag}}"
+_PROPERTIES, _PROPERTY = f"{_NAMESPACE}/properties", f"{_NAMESPACE}/properties/{{property_name}}"
+_OBJECTS, _OBJECT = f"{_NAMESPACE}/objects", f"{_NAMESPACE}/objects/{{object_name}}"
+_TAGS, _TAG = f"{_NAMESPACE}/tags", f"{_NAMESPACE}/tags/{{tag_name}}"
 _TYPES, _ASSOCIATIONS = "/v2/metadefs/resource_types", f"{_NAMESPACE}/resource_types"
 _ASSOCIATION = f"{_ASSOCIATIONS}/{{resource_type}}"
 
 _READ = "rule:context_is_admin or (role:reader and (project_id:%(project_id)s or 'public':%(visibility)s))"
 _WRITE = "rule:metadef_admin"
 
-RULES = [
-    rule("metadef_default", "", "Nothing by itself: a name that rules of a policy file may refer to."),
-    rule("metadef_admin", ADMIN, "Who maintains the catalogue of metadata definitions."),
+RULES: list[policy.RuleDefault] = [
+    policy.RuleDefault("metadef_default", "", "Nothing by itself: a name that rules of a policy file may refer to."),
+    policy.RuleDefault("metadef_admin", ADMIN, "Who maintains the catalogue of metadata definitions."),
     rule("get_metadef_namespace", _READ, "See a namespace; asked before everything in it.", f"GET {_NAMESPACE}"),
     rule("get_metadef_namespaces", OWNER_READS, "List namespaces.", f"GET {_NAMESPACES}"),
     rule("modify_metadef_namespace", _WRITE, "Change a namespace.", f"PUT {_NAMESPACE}"),

@@ -45,7 +45,7 @@ PROPERTY: Schema = {
         "enum": ["array", "boolean", "integer", "number", "object", "string", "null"],
         "description": "Kind of its values",
     },
-    "operators": {"type": "array", "items": {"type": "string"}, "description": "Comparisons that a value may begin with"},
+    "operators": {"type": "array", "items": {"type": "string"}, "description": "Comparisons with a value"},
     "required": _ref("stringArray"),
     "minimum": {"type": "number"},
     "maximum": {"type": "number"},
@@ -141,7 +141,8 @@ def _collection(name: str, items: Schema) -> Schema:
     """Return the schema of a list; the definitions of its items are its own."""
     definitions = items.get("definitions")
     item = {key: value for key, value in items.items() if key != "definitions"}
-    content = {"type": "object", "additionalProperties": item} if name == "properties" else {"type": "array", "items": item}
+    is_map = name == "properties"
+    content = {"type": "object", "additionalProperties": item} if is_map else {"type": "array", "items": item}
     document: Schema = {
         "name": name,
         "properties": {
@@ -185,27 +186,33 @@ SERVED: Mapping[str, Schema] = {
 }
 """What ``/v2/schemas/<name>`` answers."""
 
-NEW_NAMESPACE = _without_read_only(NAMESPACE)
-NEW_OBJECT = _without_read_only(OBJECT)
-NEW_TAG = _without_read_only(TAG)
-NEW_ASSOCIATION = _without_read_only(ASSOCIATION)
-NEW_PROPERTY = _without_read_only(PROPERTY_DOCUMENT)
 NEW_TAGS: Schema = {
     "type": "object",
     "properties": {"tags": {"type": "array", "items": _nested(_TAG, "name")}},
     "required": ["tags"],
     "additionalProperties": False,
 }
+NEW: Mapping[str, Schema] = {
+    "namespace": _without_read_only(NAMESPACE),
+    "object": _without_read_only(OBJECT),
+    "property": _without_read_only(PROPERTY_DOCUMENT),
+    "tag": _without_read_only(TAG),
+    "tags": NEW_TAGS,
+    "association": _without_read_only(ASSOCIATION),
+}
+"""What clients may send."""
+
 RESOURCE_TYPES: Schema = {
     "type": "object",
     "properties": {
-        "resource_types": {"type": "array", "items": {"type": "object", "properties": {"name": _TAG["name"], **TIMES}}}
+        "resource_types": {
+            "type": "array", "items": {"type": "object", "properties": {**_TAG, **TIMES}, "required": ["name"]},
+        },
     },
     "required": ["resource_types"],
 }
-BODIES: Mapping[str, Schema] = {
-    "new_metadefs/namespace": NEW_NAMESPACE,
-    "new_metadefs/object": NEW_OBJECT,
-    "new_metadefs/property": NEW_PROPERTY,
-}
-"""What clients may send where it differs from what is served; for the OpenAPI document."""
+BASE = frozenset(_NAMESPACE)
+"""What a namespace says of itself, apart from what is in it."""
+
+DOCUMENTS: Mapping[str, Schema] = {**SERVED, **{f"metadefs/new_{name}": schema for name, schema in NEW.items()}}
+"""Everything that the OpenAPI document refers to by name."""
