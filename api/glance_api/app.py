@@ -22,6 +22,13 @@ from glance_api.v2 import (
     tasks,
     usage,
 )
+from glance_api.v2.metadefs import fields as metadef_fields
+from glance_api.v2.metadefs import namespaces as metadef_namespaces
+from glance_api.v2.metadefs import objects as metadef_objects
+from glance_api.v2.metadefs import properties as metadef_properties
+from glance_api.v2.metadefs import resource_types as metadef_resource_types
+from glance_api.v2.metadefs import schemas as metadef_schemas
+from glance_api.v2.metadefs import tags as metadef_tags
 from glance_api.versions import CURRENT, Versions
 from glance_common.routing import RestConverter
 
@@ -38,6 +45,12 @@ BLUEPRINTS = (
     tasks.blueprint,
     schemas.blueprint,
     usage.blueprint,
+    metadef_namespaces.blueprint,
+    metadef_properties.blueprint,
+    metadef_objects.blueprint,
+    metadef_tags.blueprint,
+    metadef_resource_types.blueprint,
+    metadef_schemas.blueprint,
     openapi.blueprint,
 )
 V1_BLUEPRINTS = (v1_images.blueprint, v1_members.blueprint)
@@ -56,7 +69,7 @@ def create_app(glance: Glance, authenticate: Layer, outer: Layer = lambda app: a
     app.url_map.merge_slashes = False
     app.url_map.converters["rest"] = RestConverter
     hooks.install(app)
-    schemas.install(app, glance.settings)
+    schemas.install(app, glance.settings, metadef_fields.DOCUMENTS)
     if glance.settings.compress_documents:
         app.after_request(compression.compressed)
     settings = glance.settings

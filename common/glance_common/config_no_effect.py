@@ -19,6 +19,7 @@ _LATER = {
 NO_EFFECT: dict[tuple[str, str], str] = {
     **{(group, name): _NOT_YET for group, names in _LATER.items() for name in names},
     ("DEFAULT", "data_api"): "metadata always go through the registry",
+    ("DEFAULT", "metadata_source_path"): "only glance-manage reads and writes definition files",
     ("DEFAULT", "use_user_token"): _V1_CALLS,
     ("DEFAULT", "send_identity_headers"): _V1_CALLS,
     ("DEFAULT", "admin_user"): _V1_CALLS,

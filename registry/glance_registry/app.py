@@ -12,6 +12,7 @@ from glance_registry.views import (
     images,
     locations,
     members,
+    metadefs,
     operations,
     parsing,
     removal,
@@ -40,6 +41,7 @@ BLUEPRINTS = (
     deletions.blueprint,
     stores.blueprint,
     usage.blueprint,
+    metadefs.blueprint,
 )
 
 

@@ -19,6 +19,14 @@ DATABASE_OPTS: list[cfg.Opt] = [
 ]
 
 
+METADEF_OPTS: list[cfg.Opt] = [
+    cfg.StrOpt(
+        "metadata_source_path", default="/etc/glance/metadefs/",
+        help="Directory of the metadata definition files that db load_metadefs reads and db export_metadefs writes.",
+    ),
+]
+
+
 def database_opts() -> OptionTable:
     """Return what it takes to reach the database and to log."""
     return [("DEFAULT", config.LOG_OPTS), ("database", DATABASE_OPTS)]
@@ -41,5 +49,5 @@ def list_opts() -> OptionTable:
 
 
 def list_manage_opts() -> OptionTable:
-    """Return the options of glance-manage: the database, and the stores for ``store init``."""
-    return [*database_opts(), *loader.list_opts(), *reserved.list_opts()]
+    """Return the options of glance-manage: the database, definition files, and the stores for ``store init``."""
+    return [*database_opts(), ("DEFAULT", METADEF_OPTS), *loader.list_opts(), *reserved.list_opts()]

@@ -1,4 +1,4 @@
-"""The console script glance-manage: the schema, the directories of file stores, and removals that failed."""
+"""The console script glance-manage: schema, metadata definitions, directories of file stores, failed removals."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from oslo_config import cfg
 from glance_common import config
 from glance_common.errors import GlanceError
 from glance_common.stores import loader, reserved
-from glance_registry import manage_deletions
+from glance_registry import manage_deletions, manage_metadefs
 from glance_registry.config import list_manage_opts
 from glance_registry.db import schema
 from glance_registry.wsgi import database_url
@@ -39,13 +39,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _add_commands(parsers: Any) -> None:
-    database = parsers.add_parser("db", help="the schema").add_subparsers(required=True, metavar="COMMAND")
+    database = parsers.add_parser("db", help="the schema, and what is loaded into it")
+    commands = database.add_subparsers(required=True, metavar="COMMAND")
     # The old form with an underscore, as in scripts of many years.
-    for prefix, group in (("", database), ("db_", parsers)):
+    for prefix, group in (("", commands), ("db_", parsers)):
         _add(group, f"{prefix}sync", "bring the schema to the newest revision", sync).add_argument("--version")
         _add(group, f"{prefix}upgrade", "the same as sync", sync).add_argument("--version")
         _add(group, f"{prefix}version", "print the revision of the schema", version)
         _add(group, f"{prefix}check", f"exit {OUT_OF_DATE} when the schema is not what this code needs", check)
+        manage_metadefs.add_commands(group, prefix)
     store = parsers.add_parser("store", help="file stores").add_subparsers(required=True, metavar="COMMAND")
     _add(store, "init", "create the directories of the file stores", store_init)
     manage_deletions.add_commands(parsers)

@@ -1,19 +1,18 @@
 """Every image command of today's clients, each at least once, against a deployment with Keystone and three stores.
 
 What a client can do is read from its own help, so a new client with a new command fails here until it is tried. Not
-here: the metadata definitions and the image cache, which have tests of their own.
+here: the metadata definitions, which have a test of their own (``test_every_metadef_command.py``), and the image cache.
 """
 
 import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.e2e.calls import wait_for
 from tests.e2e.people import People, keystone_options
-from tests.support.clients import Clients, Result
+from tests.support.clients import Clients, Recorder, Result
 from tests.support.daemons import Services
 from tests.support.keystone import REGION, Keystone
 from tests.support.web import Page, WebServer, web_server
@@ -62,24 +61,6 @@ def services(
 def users(services: Services, people: Callable[[Services], People]) -> People:
     """The users of the deployment."""
     return people(services)
-
-
-class Recorder:
-    """Runs commands of one client and remembers which ones."""
-
-    def __init__(self, run: Callable[..., Result], env: dict[str, str]) -> None:
-        self._run = run
-        self._env = env
-        self.seen: set[str] = set()
-
-    def __call__(self, command: str, *arguments: object, env: dict[str, str] | None = None) -> Result:
-        """Run one command, whose name may have several words; it must succeed."""
-        self.seen.add(command)
-        return self._run(*command.split(), *arguments, env=env or self._env).check()
-
-    def json(self, command: str, *arguments: object) -> Any:
-        """Run one command that prints JSON."""
-        return self(command, *arguments, "-f", "json").json()
 
 
 SDK_STORY = """

@@ -12,7 +12,7 @@ PAGE = ROOT / "docs" / "features.md"
 
 LAST = {
     "ARC": 24, "VER": 6, "IMG": 38, "DAT": 11, "IMP": 13, "TSK": 4, "MEM": 3, "TAG": 1, "ACT": 2, "LOC": 6, "STO": 22,
-    "QUO": 3, "NOT": 3, "POL": 5, "REG": 3,
+    "MDF": 11, "QUO": 3, "NOT": 3, "POL": 5, "REG": 3,
     "V1": 14,
 }
 """Area → number of its last feature."""

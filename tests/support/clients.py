@@ -6,7 +6,7 @@ import json
 import os
 import pty
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,3 +123,21 @@ def _idle_terminal() -> Iterator[int]:
     finally:
         os.close(terminal)
         os.close(keyboard)
+
+
+class Recorder:
+    """Runs commands of one client and remembers which ones."""
+
+    def __init__(self, run: Callable[..., Result], env: dict[str, str]) -> None:
+        self._run = run
+        self._env = env
+        self.seen: set[str] = set()
+
+    def __call__(self, command: str, *arguments: object, env: dict[str, str] | None = None) -> Result:
+        """Run one command, whose name may have several words; it must succeed."""
+        self.seen.add(command)
+        return self._run(*command.split(), *arguments, env=env or self._env).check()
+
+    def json(self, command: str, *arguments: object) -> Any:
+        """Run one command that prints JSON."""
+        return self(command, *arguments, "-f", "json").json()

@@ -2,11 +2,12 @@
 
 from oslo_policy import opts, policy
 
-from glance_api.policy import base, images, locations, members, stores, tasks
+from glance_api.policy import base, images, locations, members, metadefs, stores, tasks
 from glance_common.config import OptionTable
 
 RULES: list[policy.RuleDefault] = [
-    *base.RULES, *images.RULES, *members.RULES, *locations.RULES, *stores.RULES, *tasks.RULES
+    *base.RULES, *images.RULES, *members.RULES, *locations.RULES, *stores.RULES, *tasks.RULES,
+    *metadefs.RULES,
 ]
 """The default of every rule that a call asks."""
 

@@ -70,7 +70,7 @@ def build(app: Flask, base_url: str | None, version: str) -> Schema:
         "components": {
             "schemas": {
                 "error": _ERROR,
-                **{_component(name): {"type": "object", **schema} for name, schema in schemas.items()},
+                **{_component(name): {"type": "object", **_placed(schema, name)} for name, schema in schemas.items()},
             },
             "responses": {f"error{code}": _error_response(code) for code in sorted(errors)},
             "securitySchemes": {"token": {"type": "apiKey", "in": "header", "name": "X-Auth-Token"}},
@@ -160,6 +160,13 @@ def _content(content: Content) -> Schema:
 
 def _component(name: str) -> str:
     return name.replace("/", ".")
+
+
+def _placed(schema: Schema, name: str) -> Schema:
+    """Return the schema with references to its own definitions as they are called from the root of the document."""
+    here = f'"#/components/schemas/{_component(name)}/definitions/'
+    placed: Schema = orjson.loads(orjson.dumps(schema).replace(b'"#/definitions/', here.encode()))
+    return placed
 
 
 def _parameter(parameter: Parameter) -> Schema:

@@ -57,6 +57,15 @@ PATH_PARAMETERS: Mapping[str, Schema] = {
     "store_id": {"type": "string", "description": "Identifier of the store"},
     "task_id": {"type": "string", "format": "uuid", "description": "Identifier of the task"},
     "tag": {"type": "string", "minLength": 1, "maxLength": 255, "description": "Tag of the image"},
+    "namespace": {"type": "string", "minLength": 1, "maxLength": 80, "description": "Name of the namespace"},
+    "property_name": {"type": "string", "minLength": 1, "maxLength": 160, "description": "Name of the property"},
+    "object_name": {"type": "string", "minLength": 1, "maxLength": 80, "description": "Name of the object"},
+    "tag_name": {"type": "string", "minLength": 1, "maxLength": 80, "description": "Tag of the namespace"},
+    "resource_type": {"type": "string", "minLength": 1, "maxLength": 80, "description": "Kind of resources"},
+    "metadef": {"type": "string", "description": "What the schema describes", "enum": [
+        "namespace", "namespaces", "object", "objects", "property", "properties", "tag", "tags", "resource_type",
+        "resource_types",
+    ]},
 }
 """The variable parts of paths, by their names in the routes."""
 

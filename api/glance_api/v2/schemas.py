@@ -185,8 +185,8 @@ def build(settings: Settings) -> ImageSchema:
     return ImageSchema(settings, CustomProperties(own, custom.required))
 
 
-def install(app: Flask, settings: Settings) -> None:
-    """Build the schemas of ``app`` once. Raises ConfigError."""
+def install(app: Flask, settings: Settings, others: Mapping[str, fields.Schema]) -> None:
+    """Build the schemas of ``app`` once, and keep ``others``, which no option changes. Raises ConfigError."""
     image = build(settings)
     member: fields.Schema = {"name": "member", "properties": dict(fields.MEMBER)}
     task: fields.Schema = {"name": "task", "properties": dict(fields.TASK)}
@@ -198,12 +198,13 @@ def install(app: Flask, settings: Settings) -> None:
         "members": _collection("members", member, paged=False),
         "task": task,
         "tasks": _collection("tasks", {"name": "task", "properties": dict(fields.TASK_STUB)}, paged=True),
+        **others,
     }
     app.extensions[_EXTENSION] = _Schemas(image, schemas, {name: orjson.dumps(it) for name, it in schemas.items()})
 
 
 def all_schemas(app: Flask) -> Mapping[str, fields.Schema]:
-    """Return the schemas of ``app`` by name: those that are served, and ``new_image``, a part of ``image``."""
+    """Return the schemas of ``app`` by name: those that are served, and the parts that clients may send."""
     installed: _Schemas = app.extensions[_EXTENSION]
     return installed.documents
 
@@ -214,7 +215,8 @@ def image_schema() -> ImageSchema:
     return installed.image
 
 
-def _serve(name: str) -> Response:
+def serve(name: str) -> Response:
+    """Return the response with the schema ``name``."""
     installed: _Schemas = current_app.extensions[_EXTENSION]
     return Response(installed.texts[name], content_type="application/json")
 
@@ -229,39 +231,39 @@ def _schema(view: View) -> View:
 @_schema
 def image_document() -> Response:
     """Serve the schema of an image."""
-    return _serve("image")
+    return serve("image")
 
 
 @blueprint.get("/v2/schemas/images")
 @_schema
 def images_document() -> Response:
     """Serve the schema of a list of images."""
-    return _serve("images")
+    return serve("images")
 
 
 @blueprint.get("/v2/schemas/member")
 @_schema
 def member_document() -> Response:
     """Serve the schema of a member."""
-    return _serve("member")
+    return serve("member")
 
 
 @blueprint.get("/v2/schemas/members")
 @_schema
 def members_document() -> Response:
     """Serve the schema of the members of an image."""
-    return _serve("members")
+    return serve("members")
 
 
 @blueprint.get("/v2/schemas/task")
 @_schema
 def task_document() -> Response:
     """Serve the schema of a task."""
-    return _serve("task")
+    return serve("task")
 
 
 @blueprint.get("/v2/schemas/tasks")
 @_schema
 def tasks_document() -> Response:
     """Serve the schema of a list of tasks."""
-    return _serve("tasks")
+    return serve("tasks")

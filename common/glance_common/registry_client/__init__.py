@@ -15,6 +15,7 @@ from glance_common.registry_client.http import RegistryHttp, Timeouts
 from glance_common.registry_client.images import ImagesClient
 from glance_common.registry_client.locations import LocationsClient
 from glance_common.registry_client.members import MembersClient
+from glance_common.registry_client.metadefs import MetadefsClient
 from glance_common.registry_client.operations import OperationsClient
 from glance_common.registry_client.stores import StoresClient
 from glance_common.registry_client.tls import client_tls
@@ -35,6 +36,7 @@ class RegistryClient:
     operations: OperationsClient
     stores: StoresClient
     usage: UsageClient
+    metadefs: MetadefsClient
 
     def close(self) -> None:
         """Close the kept connections."""
@@ -53,6 +55,7 @@ def over(http: RegistryHttp) -> RegistryClient:
         operations=OperationsClient(http),
         stores=StoresClient(http),
         usage=UsageClient(http),
+        metadefs=MetadefsClient(http),
     )
 
 

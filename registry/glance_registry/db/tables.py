@@ -6,7 +6,7 @@ compared with the database's own clock.
 """
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB, TIMESTAMP, UUID
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -220,3 +220,75 @@ sa.Index("ix_images_tags", images.c.tags, postgresql_using="gin", postgresql_whe
 sa.Index(
     "ix_members_shared_with", members.c.member, members.c.status, members.c.image_created_at, members.c.image_id,
 )
+
+# The catalogue of metadata definitions. Ids give the order in which rows were made. What is in a namespace has the same
+# columns in every kind, and its own besides, so that one set of functions serves them all.
+metadef_namespaces = sa.Table(
+    "metadef_namespaces",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("namespace", Text, nullable=False),
+    sa.Column("display_name", Text),
+    sa.Column("description", Text),
+    sa.Column("visibility", Text, nullable=False),
+    sa.Column("protected", sa.Boolean, nullable=False),
+    sa.Column("owner", Text),
+    sa.Column("created_at", Time, nullable=False, server_default=NOW),
+    sa.Column("updated_at", Time, nullable=False, server_default=NOW),
+)
+
+metadef_resource_types = sa.Table(
+    "metadef_resource_types",
+    metadata,
+    sa.Column("name", Text, primary_key=True),
+    sa.Column("created_at", Time, nullable=False, server_default=NOW),
+    sa.Column("updated_at", Time, nullable=False, server_default=NOW),
+)
+
+
+def _content(table: str, *columns: sa.Column[object], name: sa.ForeignKey | None = None) -> sa.Table:
+    return sa.Table(
+        table,
+        metadata,
+        sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+        sa.Column(
+            "namespace_id", sa.BigInteger, sa.ForeignKey("metadef_namespaces.id", ondelete="CASCADE"), nullable=False
+        ),
+        sa.Column("name", Text, *([name] if name is not None else []), nullable=False),
+        *columns,
+        sa.Column("created_at", Time, nullable=False, server_default=NOW),
+        sa.Column("updated_at", Time, nullable=False, server_default=NOW),
+        sa.Index(f"uq_{table}_namespace_id_name", "namespace_id", "name", unique=True),
+    )
+
+
+metadef_properties = _content(
+    "metadef_properties",
+    sa.Column("definition", JSON, nullable=False, comment="not jsonb: its keys are shown in the order they came in"),
+)
+metadef_objects = _content(
+    "metadef_objects",
+    sa.Column("description", Text),
+    sa.Column("required", ARRAY(Text)),
+    sa.Column("properties", JSON, nullable=False),
+)
+metadef_tags = _content("metadef_tags")
+metadef_namespace_resource_types = _content(
+    "metadef_namespace_resource_types",
+    sa.Column("prefix", Text),
+    sa.Column("properties_target", Text),
+    name=sa.ForeignKey("metadef_resource_types.name"),
+)
+
+metadef_writes = sa.Table(
+    "metadef_writes",
+    metadata,
+    sa.Column("attempt", Id, primary_key=True),
+    sa.Column("answer", sa.Text, nullable=False, server_default="", comment="what repeating the write is answered"),
+    sa.Column("made_at", Time, nullable=False, server_default=NOW),
+)
+
+sa.Index("uq_metadef_namespaces_namespace", metadef_namespaces.c.namespace, unique=True)
+sa.Index("ix_metadef_namespaces_created_at", metadef_namespaces.c.created_at, metadef_namespaces.c.id)
+sa.Index("ix_metadef_namespace_resource_types_name", metadef_namespace_resource_types.c.name)
+sa.Index("ix_metadef_writes_made_at", metadef_writes.c.made_at)

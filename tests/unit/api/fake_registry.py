@@ -9,6 +9,8 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+from tests.unit.api.fake_metadefs import FakeMetadefs
+
 from glance_common.context import RequestContext
 from glance_common.errors import BadRequest, Conflict, Duplicate, NotFound, StatusConflict, TooLarge, VersionConflict
 from glance_common.image import Image, Member
@@ -213,4 +215,7 @@ class FakeRegistry(SimpleNamespace):
 
     def __init__(self) -> None:
         images = FakeImages()
-        super().__init__(images=images, members=FakeMembers(images), operations=FakeOperations(images))
+        super().__init__(
+            images=images, members=FakeMembers(images), operations=FakeOperations(images),
+            metadefs=FakeMetadefs(images.writes),
+        )

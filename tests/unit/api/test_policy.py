@@ -62,7 +62,8 @@ def test_a_property_never_stands_in_for_a_field():
 
 def test_every_rule_names_the_calls_it_guards():
     documented = [rule for rule in RULES if isinstance(rule, oslo.DocumentedRuleDefault)]
-    assert len(documented) == len(RULES) - 3
+    bases = {"default", "context_is_admin", "service_api", "metadef_admin", "metadef_default"}
+    assert {rule.name for rule in RULES} - {rule.name for rule in documented} == bases
     assert all(operation["path"].startswith(("/v1/", "/v2/")) for rule in documented for operation in rule.operations)
 
 

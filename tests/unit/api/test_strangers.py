@@ -10,6 +10,7 @@ import pytest
 from tests.unit.api.conftest import FakeStore, FakeStores
 from tests.unit.api.fake_registry import TIME, make_image
 
+from glance_common.context import RequestContext
 from glance_common.image import ImageLocation, Member
 from glance_common.status import ImageStatus
 
@@ -17,7 +18,12 @@ ID = "11111111-1111-4111-8111-111111111111"
 VARIABLES = {
     "<image_id>": ID, "<rest:tag>": "t", "<rest:member_id>": "m", "<rest:member>": "m", "<store_id>": "fast",
     "<task_id>": ID,
+    "<namespace>": "N", "<rest:property_name>": "p", "<rest:object_name>": "o", "<rest:tag_name>": "t",
+    "<rest:resource_type>": "r", "<metadef>": "tag",
 }
+NAMESPACES = "/v2/metadefs/namespaces"
+NAMESPACE = f"{NAMESPACES}/<namespace>"
+PROPERTY = '{"name": "q", "title": "Q", "type": "string"}'
 BODIES: dict[tuple[str, str], tuple[str, str]] = {
     ("POST", "/v2/images"): ("application/json", "{}"),
     ("PATCH", "/v2/images/<image_id>"): ("application/openstack-images-v2.1-json-patch", "[]"),
@@ -32,6 +38,15 @@ BODIES: dict[tuple[str, str], tuple[str, str]] = {
     ("POST", "/v2/images/<image_id>/members"): ("application/json", '{"member": "m"}'),
     ("PUT", "/v2/images/<image_id>/members/<rest:member_id>"): ("application/json", '{"status": "accepted"}'),
     ("PUT", "/v1/images/<image_id>/members"): ("application/json", '{"memberships": []}'),
+    ("POST", NAMESPACES): ("application/json", '{"namespace": "M", "tags": [{"name": "t"}]}'),
+    ("PUT", NAMESPACE): ("application/json", '{"namespace": "M"}'),
+    ("POST", f"{NAMESPACE}/properties"): ("application/json", PROPERTY),
+    ("PUT", f"{NAMESPACE}/properties/<rest:property_name>"): ("application/json", PROPERTY),
+    ("POST", f"{NAMESPACE}/objects"): ("application/json", '{"name": "q"}'),
+    ("PUT", f"{NAMESPACE}/objects/<rest:object_name>"): ("application/json", '{"name": "q"}'),
+    ("POST", f"{NAMESPACE}/tags"): ("application/json", '{"tags": []}'),
+    ("PUT", f"{NAMESPACE}/tags/<rest:tag_name>"): ("application/json", '{"name": "q"}'),
+    ("POST", f"{NAMESPACE}/resource_types"): ("application/json", '{"name": "q"}'),
 }
 """Requests that need a body to be well-formed, with its Content-Type."""
 
@@ -63,6 +78,12 @@ def guarded(request, make_api):
         tags=["t"], disk_format="raw", container_format="bare",
     )
     api.registry.images.members[ID, "m"] = Member(ID, "m", "pending", TIME, TIME)
+    api.registry.metadefs.create_namespace(RequestContext("request"), "attempt", {
+        "namespace": "N", "owner": "own", "visibility": "public" if request.param == "public" else "private",
+        "properties": {"p": {"title": "P", "type": "string"}}, "objects": [{"name": "o"}], "tags": [{"name": "t"}],
+        "resource_type_associations": [{"name": "r"}],
+    })
+    api.registry.images.writes.clear()
     api.taken = taken
     return api
 
@@ -127,4 +148,5 @@ def test_routes_without_a_rule_are_few_and_have_a_reason(api):
         "/healthcheck", "/v2/openapi.json", "/v2/info/stores", "/v2/info/usage", "/v2/info/import", "/v2/schemas/task",
         "/v2/schemas/tasks",
         "/v2/schemas/image", "/v2/schemas/images", "/v2/schemas/member", "/v2/schemas/members",
+        "/v2/schemas/metadefs/<metadef>",
     }

@@ -1,0 +1,1 @@
+"""What callers do with the catalogue of metadata definitions."""

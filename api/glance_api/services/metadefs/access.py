@@ -1,0 +1,60 @@
+"""Who may do what with a namespace and with what is in it (metadefs section 3)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from glance_api.collaborators import Glance
+from glance_common.context import RequestContext
+from glance_common.errors import Forbidden, NotFound
+from glance_common.metadef import Namespace
+
+
+def target(namespace: Namespace) -> dict[str, Any]:
+    """Return what rules see of a namespace; what is unset is left out, so that it equals nothing."""
+    return _described(
+        namespace.namespace, namespace.owner, namespace.visibility, protected=namespace.protected
+    )
+
+
+def new_target(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what rules see of a namespace that is about to be made."""
+    return _described(
+        document["namespace"], document.get("owner"), document.get("visibility", "private"),
+        protected=document.get("protected", False),
+    )
+
+
+def _described(name: str, owner: str | None, visibility: str, *, protected: bool) -> dict[str, Any]:
+    known = {"namespace": name, "visibility": visibility, "protected": protected}
+    return known if owner is None else known | {"project_id": owner, "owner": owner}
+
+
+def visible(glance: Glance, context: RequestContext, name: str, *, content: bool = False) -> Namespace:
+    """Return a namespace that the registry and the rule ``get_metadef_namespace`` show; else raise NotFound (S-43)."""
+    namespace = glance.registry.metadefs.get_namespace(context, name, content=content)
+    if not glance.policy.allows(context, "get_metadef_namespace", target(namespace)):
+        raise NotFound(f"Metadata definition namespace {name} is not found")
+    return namespace
+
+
+def readable(glance: Glance, context: RequestContext, name: str, rule: str) -> Namespace:
+    """Return a visible namespace in which ``rule`` lets the caller read. Raises NotFound, PolicyDenied."""
+    namespace = visible(glance, context, name)
+    glance.policy.check(context, rule, target(namespace))
+    return namespace
+
+
+def writable(glance: Glance, context: RequestContext, name: str, rule: str) -> Namespace:
+    """Return a visible namespace in which ``rule`` lets the caller write. Raises NotFound, PolicyDenied, Forbidden.
+
+    Whatever the rules say, a project changes nothing in the namespaces of others (S-30).
+    """
+    namespace = readable(glance, context, name, rule)
+    check_owner(context, namespace.owner)
+    return namespace
+
+
+def check_owner(context: RequestContext, owner: str | None) -> None:
+    """Raise Forbidden unless the caller writes for his own project, or is an administrator."""
+    if not context.is_admin and (owner is None or owner != context.project_id):
+        raise Forbidden("a namespace of another project is changed by that project or an administrator")

@@ -1,0 +1,91 @@
+"""Namespaces of metadata definitions (metadefs section 5)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import uuid4
+
+from glance_api.collaborators import Glance
+from glance_api.policy.targets import project_target
+from glance_api.services.metadefs import events
+from glance_api.services.metadefs.access import check_owner, new_target, target, visible, writable
+from glance_common.context import RequestContext
+from glance_common.metadef import Namespace, NamespaceQuery
+
+_CONTENT_RULES = {
+    "resource_type_associations": ("add_metadef_resource_type_association", "get_metadef_resource_type"),
+    "properties": ("add_metadef_property", "get_metadef_properties"),
+    "objects": ("add_metadef_object", "get_metadef_objects"),
+    "tags": ("add_metadef_tags", "get_metadef_tags"),
+}
+"""What can be in a namespace → the rule for who puts it there, and who sees it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamespacePage:
+    """One page; ``next_marker`` is the name after which the next one begins, None on the last."""
+
+    namespaces: list[Namespace]
+    next_marker: str | None
+
+
+def create(glance: Glance, context: RequestContext, document: Mapping[str, Any]) -> Namespace:
+    """Make a namespace with what is in it, all or nothing. Raises PolicyDenied, Forbidden, Duplicate."""
+    document = _owned(context, document)
+    about = new_target(document)
+    glance.policy.check(context, "add_metadef_namespace", about)
+    for part, (add, _) in _CONTENT_RULES.items():
+        if document.get(part):
+            glance.policy.check(context, add, about)
+    check_owner(context, document.get("owner"))
+    made = glance.registry.metadefs.create_namespace(context, str(uuid4()), document)
+    events.namespace_created(glance, context, made)
+    return made
+
+
+def list_namespaces(glance: Glance, context: RequestContext, query: NamespaceQuery) -> NamespacePage:
+    """Return a page of the namespaces that the caller sees. Raises PolicyDenied, NotFound for an unknown marker."""
+    glance.policy.check(context, "get_metadef_namespaces", project_target(context))
+    if query.limit == 0:
+        return NamespacePage([], None)
+    found = glance.registry.metadefs.list_namespaces(context, query)
+    shown = [each for each in found if glance.policy.allows(context, "get_metadef_namespace", target(each))]
+    return NamespacePage(shown, found[-1].namespace if len(found) == query.limit else None)
+
+
+def show(glance: Glance, context: RequestContext, name: str, resource_type: str | None = None) -> Namespace:
+    """Return a namespace with what the caller may see in it, named as resources of ``resource_type`` see it.
+
+    Raises NotFound.
+    """
+    namespace = visible(glance, context, name, content=True)
+    if resource_type is not None:
+        namespace = namespace.prefixed(resource_type)
+    hidden = [
+        part for part, (_, get) in _CONTENT_RULES.items() if not glance.policy.allows(context, get, target(namespace))
+    ]
+    changes: dict[str, Any] = {part.removeprefix("resource_type_"): () for part in hidden}
+    return replace(namespace, **changes) if changes else namespace
+
+
+def update(glance: Glance, context: RequestContext, name: str, document: Mapping[str, Any]) -> Namespace:
+    """Replace all that a namespace says of itself; what is in it stays. Raises NotFound, Forbidden, Duplicate."""
+    writable(glance, context, name, "modify_metadef_namespace")
+    document = _owned(context, document)
+    check_owner(context, document.get("owner"))
+    changed = glance.registry.metadefs.update_namespace(context, name, str(uuid4()), document)
+    events.namespace_updated(glance, context, changed, name)
+    return changed
+
+
+def delete(glance: Glance, context: RequestContext, name: str) -> None:
+    """Remove a namespace with all that is in it. Raises NotFound, Forbidden."""
+    namespace = writable(glance, context, name, "delete_metadef_namespace")
+    glance.registry.metadefs.delete_namespace(context, name, str(uuid4()))
+    events.namespace_deleted(glance, context, namespace, "delete")
+
+
+def _owned(context: RequestContext, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the document with the caller's project as owner where it names none."""
+    owner = {} if context.project_id is None else {"owner": context.project_id}
+    return {**owner, **document}

@@ -1,0 +1,96 @@
+"""The objects of a namespace: named groups of properties (metadefs section 7)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Literal
+from uuid import uuid4
+
+from glance_api.collaborators import Glance
+from glance_api.services.metadefs import events
+from glance_api.services.metadefs.access import readable, writable
+from glance_common.context import RequestContext
+from glance_common.errors import NotFound
+from glance_common.metadef import Object
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectQuery:
+    """A list request; ``marker`` is a name, no ``limit`` means all, no ``sort_key`` the order of their making."""
+
+    limit: int | None = None
+    marker: str | None = None
+    sort_key: Literal["name", "created_at", "updated_at"] | None = None
+    sort_dir: Literal["asc", "desc"] = "desc"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectPage:
+    """One page; ``next_marker`` is the name after which the next one begins, None on the last."""
+
+    objects: list[Object]
+    next_marker: str | None = None
+
+
+def create(glance: Glance, context: RequestContext, namespace: str, document: Mapping[str, Any]) -> Object:
+    """Make an object. Raises NotFound, Forbidden, Duplicate."""
+    writable(glance, context, namespace, "add_metadef_object")
+    made = glance.registry.metadefs.create_object(context, namespace, str(uuid4()), document)
+    events.object_created(glance, context, namespace, made)
+    return made
+
+
+def list_objects(glance: Glance, context: RequestContext, namespace: str, query: ObjectQuery) -> ObjectPage:
+    """Return a page of objects. Raises NotFound, also for an unknown marker, PolicyDenied."""
+    readable(glance, context, namespace, "get_metadef_objects")
+    return page_of(glance.registry.metadefs.list_objects(context, namespace), query)
+
+
+def page_of(found: list[Object], query: ObjectQuery) -> ObjectPage:
+    """Return the page of ``found``, which come in the order in which they were made. Raises NotFound.
+
+    A namespace has a few dozen objects at most: the registry gives them all, and what is wanted is taken here.
+    """
+    if query.sort_key is not None:
+        falls = query.sort_dir == "desc"
+        # Sorting keeps the order of equals: turned round first, the latest of them comes first.
+        found = sorted(found[::-1] if falls else found, key=attrgetter(query.sort_key), reverse=falls)
+    if query.marker is not None:
+        names = [each.name for each in found]
+        if query.marker not in names:
+            raise NotFound(f"marker: there is no object {query.marker}")
+        found = found[names.index(query.marker) + 1 :]
+    if query.limit is None or len(found) <= query.limit:
+        return ObjectPage(found)
+    return ObjectPage(found[: query.limit], found[query.limit - 1].name)
+
+
+def show(glance: Glance, context: RequestContext, namespace: str, name: str) -> Object:
+    """Return an object. Raises NotFound, PolicyDenied."""
+    readable(glance, context, namespace, "get_metadef_object")
+    return glance.registry.metadefs.get_object(context, namespace, name)
+
+
+def update(glance: Glance, context: RequestContext, namespace: str, name: str, document: Mapping[str, Any]) -> Object:
+    """Replace an object, its name too. Raises NotFound, Forbidden, Duplicate."""
+    writable(glance, context, namespace, "modify_metadef_object")
+    changed = glance.registry.metadefs.update_object(context, namespace, name, str(uuid4()), document)
+    events.object_updated(glance, context, namespace, changed, name)
+    return changed
+
+
+def delete(glance: Glance, context: RequestContext, namespace: str, name: str) -> None:
+    """Remove an object. Raises NotFound, Forbidden."""
+    writable(glance, context, namespace, "delete_metadef_object")
+    told = glance.notifications.wants(events.OBJECT_DELETE)
+    gone = glance.registry.metadefs.get_object(context, namespace, name) if told else None
+    glance.registry.metadefs.delete_object(context, namespace, name, str(uuid4()))
+    if gone is not None:
+        events.object_deleted(glance, context, namespace, gone)
+
+
+def delete_all(glance: Glance, context: RequestContext, namespace: str) -> None:
+    """Remove all objects of a namespace. Raises NotFound, Forbidden."""
+    about = writable(glance, context, namespace, "delete_metadef_namespace")
+    glance.registry.metadefs.delete_objects(context, namespace, str(uuid4()))
+    events.namespace_deleted(glance, context, about, "delete_objects")

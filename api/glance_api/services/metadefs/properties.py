@@ -1,0 +1,62 @@
+"""The properties of a namespace (metadefs section 6)."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+from glance_api.collaborators import Glance
+from glance_api.services.metadefs import events
+from glance_api.services.metadefs.access import readable, writable
+from glance_common.context import RequestContext
+from glance_common.metadef import Property
+
+
+def create(
+    glance: Glance, context: RequestContext, namespace: str, name: str, definition: Mapping[str, Any]
+) -> Property:
+    """Make a property. Raises NotFound, Forbidden, Duplicate."""
+    writable(glance, context, namespace, "add_metadef_property")
+    made = glance.registry.metadefs.create_property(context, namespace, str(uuid4()), name, definition)
+    events.property_created(glance, context, namespace, made)
+    return made
+
+
+def list_properties(glance: Glance, context: RequestContext, namespace: str) -> list[Property]:
+    """Return all properties. Raises NotFound, PolicyDenied."""
+    readable(glance, context, namespace, "get_metadef_properties")
+    return glance.registry.metadefs.list_properties(context, namespace)
+
+
+def show(
+    glance: Glance, context: RequestContext, namespace: str, name: str, resource_type: str | None = None
+) -> Property:
+    """Return a property; ``name`` is the one that resources of ``resource_type`` see. Raises NotFound, PolicyDenied."""
+    readable(glance, context, namespace, "get_metadef_property")
+    return glance.registry.metadefs.get_property(context, namespace, name, resource_type=resource_type)
+
+
+def update(
+    glance: Glance, context: RequestContext, namespace: str, name: str, new_name: str, definition: Mapping[str, Any]
+) -> Property:
+    """Replace a property, its name too. Raises NotFound, Forbidden, Duplicate."""
+    writable(glance, context, namespace, "modify_metadef_property")
+    changed = glance.registry.metadefs.update_property(context, namespace, name, str(uuid4()), new_name, definition)
+    events.property_updated(glance, context, namespace, changed, name)
+    return changed
+
+
+def delete(glance: Glance, context: RequestContext, namespace: str, name: str) -> None:
+    """Remove a property. Raises NotFound, Forbidden."""
+    writable(glance, context, namespace, "remove_metadef_property")
+    told = glance.notifications.wants(events.PROPERTY_DELETE)
+    gone = glance.registry.metadefs.get_property(context, namespace, name) if told else None
+    glance.registry.metadefs.delete_property(context, namespace, name, str(uuid4()))
+    if gone is not None:
+        events.property_deleted(glance, context, namespace, gone)
+
+
+def delete_all(glance: Glance, context: RequestContext, namespace: str) -> None:
+    """Remove all properties of a namespace. Raises NotFound, Forbidden."""
+    about = writable(glance, context, namespace, "delete_metadef_namespace")
+    glance.registry.metadefs.delete_properties(context, namespace, str(uuid4()))
+    events.namespace_deleted(glance, context, about, "delete_properties")

@@ -1,0 +1,135 @@
+"""What a document of the catalogue may hold, and its rows (metadefs sections 5 to 9).
+
+The same rules hold for what the API sends and for definition files: all keys are known, and a wrong value is refused
+with the place where it stands.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from glance_common import errors
+from glance_common.metadef import MAX_DESCRIPTION, MAX_NAME, VISIBILITIES
+from glance_registry.metadefs.content import ASSOCIATIONS, OBJECTS, PROPERTIES, TAGS, Kind, Row
+
+MAX_MESSAGE = 300
+"""Characters of what is said about a wrong value: it may quote the value, which may be of any length."""
+
+Json = dict[str, Any]
+
+_NAME: Json = {"type": "string", "minLength": 1, "maxLength": MAX_NAME}
+_OPTIONAL: Json = {"type": ["string", "null"], "maxLength": MAX_NAME}
+_TEXT: Json = {"type": ["string", "null"]}
+_TEXTS: Json = {"type": "array", "items": {"type": "string"}}
+_COUNT: Json = {"type": "integer", "minimum": 0}
+_FLAG: Json = {"type": "boolean"}
+_TYPE: Json = {"enum": ["array", "boolean", "integer", "number", "object", "string", "null"]}
+
+
+def _closed(properties: Json, *required: str) -> Json:
+    return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
+
+
+def _all_of(items: Json) -> Json:
+    return {"type": "array", "items": items}
+
+
+_DEFINITION = _closed(
+    {
+        "title": {"type": "string"}, "type": _TYPE, "description": {"type": "string"},
+        "operators": _TEXTS, "required": _TEXTS, "enum": {"type": "array"}, "pattern": {"type": "string"},
+        "minimum": {"type": "number"}, "maximum": {"type": "number"}, "minLength": _COUNT, "maxLength": _COUNT,
+        "items": _closed({"type": _TYPE, "enum": {"type": "array"}}), "minItems": _COUNT, "maxItems": _COUNT,
+        "uniqueItems": _FLAG, "additionalItems": _FLAG, "readonly": _FLAG, "default": True,
+    },
+    "title", "type",
+)
+_DEFINITIONS: Json = {"type": "object", "propertyNames": _NAME, "additionalProperties": _DEFINITION}
+_OBJECT = _closed(
+    {
+        "name": _NAME, "description": _TEXT, "required": {**_TEXTS, "type": ["array", "null"]},
+        "properties": _DEFINITIONS,
+    },
+    "name",
+)
+_ASSOCIATION = _closed({"name": _NAME, "prefix": _OPTIONAL, "properties_target": _OPTIONAL}, "name")
+_TAG = _closed({"name": _NAME}, "name")
+_BASE: Json = {
+    # A slash would separate parts of an address.
+    "namespace": {**_NAME, "pattern": "^[^/]+$"},
+    "display_name": _OPTIONAL,
+    "description": {**_TEXT, "maxLength": MAX_DESCRIPTION},
+    "visibility": {"enum": list(VISIBILITIES)},
+    "protected": _FLAG,
+    "owner": {**_TEXT, "maxLength": 255},
+}
+_WHOLE = {
+    **_BASE,
+    "resource_type_associations": _all_of(_ASSOCIATION),
+    "properties": _DEFINITIONS,
+    "objects": _all_of(_OBJECT),
+    "tags": _all_of(_TAG),
+}
+
+_BASE_RULES = Draft202012Validator(_closed(_BASE, "namespace"))
+_WHOLE_RULES = Draft202012Validator(_closed(_WHOLE, "namespace"))
+_ITEM_RULES = {
+    PROPERTIES: Draft202012Validator(_closed({"name": _NAME, "definition": _DEFINITION}, "name", "definition")),
+    OBJECTS: Draft202012Validator(_OBJECT),
+    TAGS: Draft202012Validator(_TAG),
+    ASSOCIATIONS: Draft202012Validator(_ASSOCIATION),
+}
+_DEFAULTS = {"display_name": None, "description": None, "visibility": "private", "protected": False, "owner": None}
+
+
+def base_fields(document: Any) -> dict[str, Any]:
+    """Return the columns of a namespace without content; raise BadRequest with place and rule."""
+    _check(_BASE_RULES, document)
+    return {**_DEFAULTS, **document}
+
+
+def whole_namespace(document: Any) -> tuple[dict[str, Any], dict[Kind, list[Row]]]:
+    """Return the columns that are given, without defaults, and the rows of each kind; raise BadRequest."""
+    _check(_WHOLE_RULES, document)
+    content = {
+        ASSOCIATIONS: [_association(item) for item in document.get("resource_type_associations", ())],
+        PROPERTIES: [
+            {"name": name, "definition": definition} for name, definition in document.get("properties", {}).items()
+        ],
+        OBJECTS: [_object(item) for item in document.get("objects", ())],
+        TAGS: list(document.get("tags", ())),
+    }
+    for kind, rows in content.items():
+        kind.refuse_repeated(rows)
+    return {name: document[name] for name in _BASE if name in document}, content
+
+
+def with_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all columns of a namespace of which only some are given."""
+    return {**_DEFAULTS, **given}
+
+
+def row(kind: Kind, item: Any) -> Row:
+    """Return the columns of one thing of that kind; raise BadRequest."""
+    _check(_ITEM_RULES[kind], item)
+    complete = {OBJECTS: _object, ASSOCIATIONS: _association}.get(kind, dict[str, Any])
+    return complete(item)
+
+
+def _object(item: Mapping[str, Any]) -> Row:
+    return {"description": None, "required": None, "properties": {}, **item}
+
+
+def _association(item: Mapping[str, Any]) -> Row:
+    return {"prefix": None, "properties_target": None, **item}
+
+
+def _check(rules: Draft202012Validator, document: Any) -> None:
+    error = best_match(rules.iter_errors(document))
+    if error is None:
+        return
+    place = error.json_path.removeprefix("$").removeprefix(".")
+    message = error.message if len(error.message) <= MAX_MESSAGE else f"{error.message[:MAX_MESSAGE]}…"
+    raise errors.BadRequest(f"{place}: {message}" if place else message, field=place)
