@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from glance_api.query_string import page_limit
 from glance_api.services.metadefs.objects import ObjectQuery
-from glance_api.v2 import queries
 from glance_api.v2.operations import Parameter
 from glance_common.errors import BadRequest
 from glance_common.metadef import NAMESPACE_SORT_KEYS, TAG_SORT_KEYS, VISIBILITIES, NamespaceQuery, TagQuery
@@ -42,7 +42,7 @@ TAG_PARAMETERS = _paging(TAG_SORT_KEYS, 0)
 def namespaces(asked: Mapping[str, str], default_limit: int, max_limit: int) -> NamespaceQuery:
     """Return the list of namespaces that the parameters ask for. Raises BadRequest naming the parameter."""
     return NamespaceQuery(
-        limit=queries.page_limit(asked.get("limit"), default_limit, max_limit),
+        limit=page_limit(asked.get("limit"), default_limit, max_limit),
         marker=asked.get("marker"),
         sort_key=_choice(asked, "sort_key", NAMESPACE_SORT_KEYS) or "created_at",
         sort_dir=_choice(asked, "sort_dir", DIRECTIONS) or "desc",
@@ -74,7 +74,7 @@ def tags(asked: Mapping[str, str], max_limit: int) -> TagQuery:
 
 def _limit(asked: Mapping[str, str], largest: int) -> int | None:
     """Return what ``limit`` asks for, None without one: clients of these lists do not page unless they say so."""
-    return queries.page_limit(asked["limit"], largest, largest) if "limit" in asked else None
+    return page_limit(asked["limit"], largest, largest) if "limit" in asked else None
 
 
 def _choice(asked: Mapping[str, str], name: str, allowed: Collection[str]) -> str | None:

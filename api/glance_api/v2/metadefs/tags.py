@@ -2,9 +2,9 @@
 
 from flask import Blueprint, Response, request
 
+from glance_api import query_string
 from glance_api.request import answer, context, glance, json_object, without_body
 from glance_api.services.metadefs import tags as service
-from glance_api.v2 import queries as query_string
 from glance_api.v2.metadefs import queries, wire
 from glance_api.v2.operations import Parameter, json_of, operation
 from glance_common.errors import BadRequest
