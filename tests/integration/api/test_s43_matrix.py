@@ -40,6 +40,7 @@ NEW = {
     "/v2/tasks": {
         "type": "import", "input": {"import_from": "http://x/", "import_from_format": "raw", "image_properties": {}},
     },
+    "/v2/metadefs/namespaces": {"namespace": "N"},
 }
 """Well-formed documents of calls that make something; of an image {} is one."""
 
