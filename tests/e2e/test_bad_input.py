@@ -1,8 +1,10 @@
 """What clients should not send, over real sockets: the right status, a text that names the field, and no traces."""
 
 import json
+import socket
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from tests.e2e.calls import PATCH, Caller
@@ -278,3 +280,39 @@ def test_s55_ranges(caller: Caller, image: str, wanted: str):
     if answer.status_code == 206:
         first, _, last = answer.headers["Content-Range"].removeprefix("bytes ").partition("/")[0].partition("-")
         assert answer.content == DATA[int(first) : int(last) + 1]
+
+
+HEADERS = {
+    b"x-image-meta-property-caf\xe9: v": 400, b"x-image-meta-property-\xc3\xa9: v": 400, b"x-image-meta-na me: v": 400,
+    b"x-image-meta-name: caf\xe9": 400, b"x-image-meta-name: a\0b": 400, b"x-image-meta-min_ram: many": 400,
+    b"x-image-meta-name: " + b"x" * 256: 400, b"x-image-meta-name: " + b"x" * 20_000: 431,
+    b"x-image-meta-property-" + b"n" * 256 + b": v": 400, b"x-image-meta-property-" + b"n" * 20_000 + b": v": 431,
+    b"x-image-meta-location: file:///etc/passwd": 400, b"x-image-meta-status: " + b"\xff" * 10: 400,
+    b"\r\n".join(b"x-image-meta-property-%d: v" % number for number in range(1_000)): 431,
+}
+
+
+@pytest.mark.parametrize("sent", HEADERS, ids=lambda sent: sent[:34].decode("latin-1"))
+def test_s54_s58_s59_metadata_in_headers(services: Services, sent: bytes):
+    """Of v1, byte by byte: no client library sends these."""
+    parts = urlsplit(services.api.url)
+    with socket.create_connection((parts.hostname, parts.port), timeout=60) as connection:
+        head = b"POST /v1/images HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nConnection: close\r\n"
+        connection.sendall(head + sent + b"\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert int(answer.split(b" ", 2)[1]) == HEADERS[sent], answer[:1000]
+
+
+@pytest.mark.parametrize("path", ["/v2/metadefs/namespaces", "/v1/images/{image}/members"])
+def test_s54_s59_deep_documents_and_long_names(caller: Caller, image: str, path: str):
+    method, path = "PUT" if "{image}" in path else "POST", path.format(image=image)
+    deep = "[" * 10_000 + "]" * 10_000
+    for body in (deep, '{"namespace":' * 10_000, f'{{"memberships": {deep}}}'):
+        refused(caller, 400, "", method, path, data=body, headers=JSON)
+    refused(caller, 400, "namespace", "POST", "/v2/metadefs/namespaces", json={"namespace": "n" * 300})
+    for name in ("n" * 300, "n" * 8_000, "%27" * 2_600):
+        for way in ("GET", "DELETE"):
+            caller.call(way, f"/v2/metadefs/namespaces/{name}", 400, 404)
+            caller.call(way, f"/v2/metadefs/namespaces/N/objects/{name}", 400, 404)
+    caller.call("GET", f"/v2/metadefs/namespaces?resource_types={'a,' * 3_900}", 400)
+    caller.call("GET", f"/v2/metadefs/namespaces?marker={'%27' * 2_600}", 400, 404)

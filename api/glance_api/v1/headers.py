@@ -48,9 +48,9 @@ def parse(environ: Mapping[str, Any]) -> Metadata:
             name = name.removeprefix(PROPERTY)
             _check_property(name)
             properties[name] = _checked(name, text(raw, f"x-image-meta-property-{name}"), MAX_VALUE)
-        elif name in _READERS:
+        elif name in READERS:
             value = text(raw, f"x-image-meta-{name}")
-            fields[name] = None if value is None else _READERS[name](name, value)
+            fields[name] = None if value is None else READERS[name](name, value)
         else:
             raise BadRequest(f"Bad header: there is no x-image-meta-{name[:80]}")
     return Metadata(fields, properties)
@@ -80,7 +80,9 @@ def boolean(text: str | None) -> bool:
 def _check_property(name: str) -> None:
     if not 0 < len(name) <= MAX_NAME:
         raise BadRequest(f"the name of a property has 1 to {MAX_NAME} characters")
-    if not is_property(name) or name in _READERS:
+    if not (name.isascii() and name.isprintable()):
+        raise BadRequest("the name of a property in a header is ASCII text")
+    if not is_property(name) or name in READERS:
         raise Forbidden(f"property {name} is reserved")
 
 
@@ -127,7 +129,7 @@ def _time(name: str, value: str) -> str:
     return value
 
 
-_READERS: dict[str, Callable[[str, str], Any]] = {
+READERS: dict[str, Callable[[str, str], Any]] = {
     "id": _id,
     "name": _limited(MAX_NAME),
     "store": _limited(MAX_NAME),
@@ -150,3 +152,4 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "updated_at": _time,
     "deleted_at": _time,
 }
+"""What ``x-image-meta-<name>`` there is, and how its value is read."""

@@ -131,5 +131,8 @@ def _check(rules: Draft202012Validator, document: Any) -> None:
     if error is None:
         return
     place = error.json_path.removeprefix("$").removeprefix(".")
-    message = error.message if len(error.message) <= MAX_MESSAGE else f"{error.message[:MAX_MESSAGE]}…"
+    message, half = error.message, MAX_MESSAGE // 2
+    if len(message) > MAX_MESSAGE:
+        # The value comes first, what is wrong with it last.
+        message = f"{message[:half]}…{message[-half:]}"
     raise errors.BadRequest(f"{place}: {message}" if place else message, field=place)

@@ -57,8 +57,8 @@ def run(engine: sa.Engine, tmp_path: Path, folder: Path) -> Run:
 
 def write(folder: Path, **documents: Any) -> None:
     for name, document in documents.items():
-        text = document if isinstance(document, str) else json.dumps(document)
-        (folder / f"{name}.json").write_text(text)
+        text = document if isinstance(document, str | bytes) else json.dumps(document)
+        (folder / f"{name}.json").write_bytes(text.encode() if isinstance(text, str) else text)
 
 
 def show(engine: sa.Engine) -> Namespace:
@@ -130,7 +130,12 @@ def test_contradicting_ways_to_merge_are_refused(
     ({"namespace": "Broken", "properties": {"p": {"title": "x", "type": "text"}}}, r"properties.p.type: 'text'"),
     ({"namespace": "Broken", "tags": [{"name": "t"}, {"name": "t"}]}, "tag t is given more than once"),
     ({"namespace": "Broken", "tags": [{"name": "t\0"}]}, "NUL"),
-    ("[" * 2000, "not JSON"),
+    ("[" * 10_000, "not JSON"),
+    ('{"namespace": "Broken", "properties": {"p": {"title": "x", "type": "array", "default": ' + "[" * 10_000
+     + "]" * 10_000 + "}}}", "not JSON"),
+    (b'{"namespace": "caf\xe9"}', "UTF-8"),
+    ({"namespace": "n" * 300}, "namespace: .* is too long"),
+    ({"namespace": "a/b"}, "namespace: .* does not match"),
 ])
 @pytest.mark.parametrize("flags", [[], ["--merge", "--overwrite"]])
 def test_too02_nothing_of_a_broken_file_is_loaded_and_one_line_says_where(

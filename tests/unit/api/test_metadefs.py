@@ -90,9 +90,10 @@ def test_fields_that_are_left_out_of_a_put_get_their_defaults(api, admin):
 
 
 @pytest.mark.parametrize("change", [
-    {"namespace": ""}, {"namespace": "a/b"}, {"namespace": ".."}, {"namespace": "n" * 81}, {"namespace": 5},
-    {"namespace": None}, {"display_name": "n" * 81}, {"description": "n" * 501}, {"visibility": "shared"},
-    {"protected": "yes"}, {"owner": "o" * 256}, {"colour": "red"}, {"properties": []}, {"properties": {"p": {}}},
+    {"namespace": ""}, {"namespace": "a/b"}, {"namespace": ".."}, {"namespace": "n" * 81}, {"namespace": "n" * 300},
+    {"namespace": 5}, {"namespace": None}, {"display_name": "n" * 81}, {"description": "n" * 501},
+    {"visibility": "shared"}, {"protected": "yes"}, {"owner": "o" * 256}, {"colour": "red"}, {"properties": []},
+    {"properties": {"p": {}}},
     {"properties": {"p": {**P, "type": "text"}}}, {"properties": {"p": {"type": "string"}}}, {"properties": {"": P}},
     {"properties": {"n" * 81: P}}, {"properties": {"p": {**P, "minLength": -1}}}, {"properties": {"p": {**P, "x": 1}}},
     {"properties": {"p": {**P, "required": ["a", "a"]}}}, {"objects": [{}]}, {"objects": [{"name": ""}]},

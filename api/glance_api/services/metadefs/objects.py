@@ -11,7 +11,7 @@ from glance_api.services.metadefs import events
 from glance_api.services.metadefs.access import readable, writable
 from glance_common.context import RequestContext
 from glance_common.errors import NotFound
-from glance_common.metadef import Object
+from glance_common.metadef import MAX_NAME, Object
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def page_of(found: list[Object], query: ObjectQuery) -> ObjectPage:
     if query.marker is not None:
         names = [each.name for each in found]
         if query.marker not in names:
-            raise NotFound(f"marker: there is no object {query.marker}")
+            raise NotFound(f"marker: there is no object {query.marker[:MAX_NAME]}")
         found = found[names.index(query.marker) + 1 :]
     if query.limit is None or len(found) <= query.limit:
         return ObjectPage(found)
