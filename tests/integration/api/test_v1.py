@@ -107,7 +107,7 @@ def test_dat11_v1_14_a_failed_upload_kills_the_image(api, tmp_path, fields, head
     assert api.call("DELETE", "/v1/images/aaaaaaaa-1111-4111-8111-111111111111").status_code == 200
 
 
-def test_dat11_a_client_that_leaves_and_too_much_data(make_api, tmp_path):
+def test_dat11_s08_a_client_that_leaves_and_too_much_data(make_api, tmp_path):
     api = make_api(image_size_cap=10)
     announced = create(api, 400, data=DATA)
     assert "image_size_cap" in announced.text
@@ -237,9 +237,12 @@ def test_s03_no_location_is_ever_sent(make_api):
 
 
 @pytest.mark.parametrize(
-    "url", ["file:///etc/passwd", "filesystem:///etc/passwd", "swift+config://ref/c/o", "cinder://x", "nonsense", "FILE:///x"]
+    "url", [
+        "file:///etc/passwd", "filesystem:///etc/passwd", "swift+config://ref/c/o", "cinder://x", "nonsense", "FILE:///x",
+        "sheepdog://127.0.0.1:7000:x;id", "FileSystem:///etc/passwd",
+    ],
 )
-def test_s09_no_inner_location_is_registered(make_api, url):
+def test_s07_s09_s10_no_inner_location_is_registered(make_api, url):
     api = make_api(glance_store__stores="file,http")
     for caller in ({}, ADMIN):
         create(api, 400, fields={"location": url}, **caller)
@@ -357,7 +360,7 @@ def test_v1_13_store_by_id_or_scheme(make_api, tmp_path, web):
     assert (tmp_path / "fast" / by_scheme).exists()
 
 
-def test_deactivated_data_are_closed_to_all(api):
+def test_s49_deactivated_data_are_closed_to_all(api):
     image = create(api, data=DATA)["id"]
     assert api.call("POST", f"/v2/images/{image}/actions/deactivate").status_code == 204
     for caller in ({}, ADMIN):
@@ -365,7 +368,7 @@ def test_deactivated_data_are_closed_to_all(api):
         assert head(api, image, **caller)["status"] == "deactivated"
 
 
-def test_deleted_during_the_upload_is_412(api, tmp_path):
+def test_s11_deleted_during_the_upload_is_412(api, tmp_path):
     image = create(api)["id"]
 
     class Body(io.BytesIO):
