@@ -60,7 +60,7 @@ def test_a_signed_trace_goes_through_both_services(services: Services, spans: st
 
 def test_a_dead_place_for_spans_harms_no_request(services: Services):
     dead = {"enabled": True, "hmac_keys": KEY, "connection_string": "redis://127.0.0.1:1"}
-    services.api.configure({**services.api.options, "profiler": dead})
-    services.api.restart()
-    Caller(services.api.url).call("GET", "/v2/images", 200, headers=headers(KEY))
-    assert "a span of the profiler was lost" in services.api.said()
+    api = services.new_api("api-without-spans", {"profiler": dead})
+    services.start(api)
+    Caller(api.url).call("GET", "/v2/images", 200, headers=headers(KEY))
+    assert "a span of the profiler was lost" in api.said()
