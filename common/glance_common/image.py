@@ -73,6 +73,21 @@ _IN_ORDER = itemgetter(*(field.name for field in fields(Image) if field.name not
 
 
 @dataclass(frozen=True, slots=True)
+class NewLocation:
+    """A location to register: ``id`` is new, ``size`` bytes as its store reports them.
+
+    ``external``: the store deletes nothing, so several images may point at the same bytes.
+    """
+
+    id: str
+    store: str
+    key: str
+    size: int
+    metadata: dict[str, Any]
+    external: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Member:
     """A project with which an image is shared; with ``can_share`` it may share it further (v1)."""
 

@@ -17,24 +17,13 @@ from sqlalchemy.dialects.postgresql import insert
 
 from glance_common import errors
 from glance_common.context import RequestContext
+from glance_common.image import NewLocation
 from glance_common.limits import Limits
 from glance_common.status import ImageStatus, LocationStatus
 from glance_registry import owners, usage
 from glance_registry.db.tables import images, locations
 from glance_registry.documents import image_document, no_image
 from glance_registry.visibility import visible_to
-
-
-@dataclass(frozen=True, slots=True)
-class NewLocation:
-    """A location to add: ``id`` is the caller's choice, ``size`` bytes as the store reports them."""
-
-    id: str
-    store: str
-    key: str
-    size: int
-    metadata: dict[str, Any]
-    external: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from tests.support.registry_rows import ADMIN, OWNER
 from tests.support.wsgi_adapter import LOST, WsgiAdapter
 
 from glance_common import errors
-from glance_common.image import Image
+from glance_common.image import Image, NewLocation
 from glance_common.operation import OperationKind
 from glance_common.registry_client import RegistryClient
-from glance_common.registry_client.locations import Hashing, LocationEdit, NewLocation
+from glance_common.registry_client.locations import Hashing, LocationEdit
 from glance_common.status import ImageStatus
 
 DATA = {"size": 5, "checksum": "c" * 32, "os_hash_algo": "sha512", "os_hash_value": "h" * 128}

@@ -74,14 +74,13 @@ def _breaks_off() -> Iterator[bytes]:
 
 
 def test_an_open_service_must_be_wanted(services: Services, tmp_path: Path):
-    own = {**services.api.options["DEFAULT"], "allow_insecure_bind": False}
-    services.api.configure({**services.api.options, "DEFAULT": own})
+    closed = services.new_api("closed", {"DEFAULT": {"allow_insecure_bind": False}})
     output = tmp_path / "output.log"
     with output.open("ab") as file:
         server = processes.spawn(
             [PROGRAMS / "gunicorn", "--bind", "127.0.0.1:0", "glance_api.external:application()"],
             output=file,
-            env={**services.api.environment(), "OS_GLANCE_CONFIG_DIR": str(services.api.folder / "etc")},
+            env={**closed.environment(), "OS_GLANCE_CONFIG_DIR": str(closed.folder / "etc")},
             cwd=services.folder,
             death_signal=signal.SIGKILL,
         )

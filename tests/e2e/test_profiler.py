@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from osprofiler import profiler, web
@@ -29,38 +30,37 @@ def services(deploy: Callable[..., Services], spans: str) -> Services:
     return deploy(api=traced, registry=traced)
 
 
-def headers(key: str) -> dict[str, str]:
+def trace(key: str) -> tuple[dict[str, str], str]:
+    """Return the headers of a new trace signed with ``key``, and where its spans go in Redis."""
     profiler.init(key)
     try:
-        return web.get_trace_id_headers()
+        return web.get_trace_id_headers(), f"osprofiler_opt:{profiler.get().get_base_id()}"
     finally:
         profiler.clean()
 
 
-def keys(spans: str) -> list[bytes]:
+def points(spans: str, place: str) -> list[dict[str, Any]]:
     with Redis.from_url(spans) as client:
-        found: list[bytes] = client.keys("osprofiler_opt:*")
-        return found
+        return [json.loads(text) for text in client.lrange(place, 0, -1)]
 
 
 def test_a_signed_trace_goes_through_both_services(services: Services, spans: str):
     caller = Caller(services.api.url)
-    caller.call("GET", "/v2/images", 200)
-    caller.call("GET", "/v2/images", 200, headers=headers("a foreign key"))
-    assert keys(spans) == [], "only requests that were signed with a key of ours are traced"
-    caller.call("GET", "/v2/images", 200, headers=headers(KEY))
-    [key] = wait_for(lambda: keys(spans), "the trace")
-    with Redis.from_url(spans) as client:
-        points = [json.loads(text) for text in client.lrange(key, 0, -1)]
-    started = {point["service"]: point for point in points if point["name"] == "wsgi-start"}
+    foreign, elsewhere = trace("a foreign key")
+    caller.call("GET", "/v2/images", 200, headers=foreign)
+    ours, place = trace(KEY)
+    caller.call("GET", "/v2/images", 200, headers=ours)
+    found = wait_for(lambda: points(spans, place), "the trace")
+    started = {point["service"]: point for point in found if point["name"] == "wsgi-start"}
     assert started.keys() == {"api", "registry"}
     assert started["registry"]["parent_id"] == started["api"]["trace_id"]
     assert started["registry"]["info"]["request"]["path"].startswith("/v1/images")
+    assert points(spans, elsewhere) == [], "only requests that were signed with a key of ours are traced"
 
 
 def test_a_dead_place_for_spans_harms_no_request(services: Services):
     dead = {"enabled": True, "hmac_keys": KEY, "connection_string": "redis://127.0.0.1:1"}
-    services.api.configure({**services.api.options, "profiler": dead})
-    services.api.restart()
-    Caller(services.api.url).call("GET", "/v2/images", 200, headers=headers(KEY))
-    assert "a span of the profiler was lost" in services.api.said()
+    api = services.new_api("api-without-spans", {"profiler": dead})
+    services.start(api)
+    Caller(api.url).call("GET", "/v2/images", 200, headers=trace(KEY)[0])
+    assert "a span of the profiler was lost" in api.said()

@@ -8,6 +8,7 @@ remove what it wrote, because until then a commit may still be under way.
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from glance_api.collaborators import Glance
 from glance_api.digests import Digests
@@ -30,6 +31,18 @@ LOG = logging.getLogger(__name__)
 
 Commit = Callable[[Stored, Received], object]
 """Tells the registry that the bytes are durable."""
+
+
+def content(stored: Stored, received: Received, algorithm: str) -> dict[str, Any]:
+    """Return what the registry is told of the data at the commit; ``algorithm`` is the one of ``os_hash_value``."""
+    return {
+        "size": received.size,
+        "checksum": received.digests["md5"],
+        "os_hash_algo": algorithm,
+        "os_hash_value": received.digests[algorithm],
+        "virtual_size": received.virtual_size,
+        "metadata": stored.metadata,
+    }
 
 
 @dataclass(frozen=True, slots=True)

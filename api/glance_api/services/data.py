@@ -114,16 +114,10 @@ def _commit(
     stored: Stored, received: Received,
 ) -> None:
     source.check(received)
-    algorithm = glance.settings.hashing_algorithm
     image = glance.registry.uploads.commit(
         context,
         attempt,
-        size=received.size,
-        checksum=received.digests["md5"],
-        os_hash_algo=algorithm,
-        os_hash_value=received.digests[algorithm],
-        virtual_size=received.virtual_size,
-        metadata=stored.metadata,
+        **attempts.content(stored, received, glance.settings.hashing_algorithm),
         limits=limits,
     )
     events.upload_finished(glance, context, image, store.id)

@@ -15,8 +15,8 @@ from glance_api.services.locations import Place, visible
 from glance_api.services.registration import Found, ValidationData
 from glance_common.context import RequestContext
 from glance_common.errors import BadRequest, Conflict, Forbidden, TooLarge
-from glance_common.image import Image
-from glance_common.registry_client.locations import Hashing, LocationEdit, NewLocation
+from glance_common.image import Image, NewLocation
+from glance_common.registry_client.locations import Hashing, LocationEdit
 from glance_common.status import ImageStatus
 
 

@@ -1,1 +1,1 @@
-"""What one API process does besides answering requests: it works off operations (DESIGN "Background work")."""
+"""What one API process does besides answering requests: it works off operations."""

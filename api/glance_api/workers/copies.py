@@ -148,12 +148,7 @@ class _Copies:
         image = self._job.glance.registry.uploads.commit(
             self._job.context,
             attempt,
-            size=received.size,
-            checksum=received.digests["md5"],
-            os_hash_algo=algorithm,
-            os_hash_value=received.digests[algorithm],
-            virtual_size=received.virtual_size,
-            metadata=stored.metadata,
+            **attempts.content(stored, received, algorithm),
             operation=self._job.held,
             activate=not self._plan.all_must_succeed,
             limits=self._limits,

@@ -1,4 +1,4 @@
-"""The workers of one API process: they claim operations from the registry and run them (DESIGN "Background work").
+"""The workers of one API process: they claim operations from the registry and run them.
 
 One thread looks for work, when a request of this process made some and every few seconds; each operation then has a
 thread of its own. Threads are started after the fork, by ``start``.

@@ -5,25 +5,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from glance_common.context import RequestContext
-from glance_common.image import Image
+from glance_common.image import Image, NewLocation
 from glance_common.limits import Limits
 from glance_common.registry_client.http import RegistryHttp, segment
 from glance_common.registry_client.usage import with_limits
-
-
-@dataclass(frozen=True, slots=True)
-class NewLocation:
-    """A location to register: ``id`` is new, ``size`` bytes as its store reports them.
-
-    ``external``: the store deletes nothing, so several images may point at the same bytes.
-    """
-
-    id: str
-    store: str
-    key: str
-    size: int
-    metadata: dict[str, Any]
-    external: bool
 
 
 @dataclass(frozen=True, slots=True)

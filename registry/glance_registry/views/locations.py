@@ -6,6 +6,7 @@ from flask import Blueprint, Response
 
 from glance_common import errors
 from glance_common.failpoints import failpoint
+from glance_common.image import NewLocation
 from glance_registry import location_imports, locations
 from glance_registry.db.session import run_transaction
 from glance_registry.views import parsing
@@ -48,9 +49,9 @@ def edit(image_id: str) -> Response:
     return parsing.raw_answer(f'{{"image":{document}}}')
 
 
-def _new(fields: Fields) -> locations.NewLocation:
+def _new(fields: Fields) -> NewLocation:
     fields.only("id", "store", "key", "size", "metadata", "external")
-    return locations.NewLocation(
+    return NewLocation(
         id=fields.uuid("id"),
         store=fields.text("store"),
         key=fields.text("key", MAX_KEY),

@@ -9,10 +9,11 @@ from tests.support.owners import OWNER, Owners, new_id
 
 from glance_common import errors
 from glance_common.context import RequestContext
+from glance_common.image import NewLocation
 from glance_common.operation import Held
 from glance_registry import endings, location_imports, locations, operations, steps
 from glance_registry.location_imports import Hashing
-from glance_registry.locations import Edit, NewLocation
+from glance_registry.locations import Edit
 
 WEB = "http://mirror.example.org/one.img"
 STRANGER = RequestContext("req-stranger", project_id="stranger")
