@@ -1,10 +1,11 @@
 """What the service functions work with: built once in each worker process, handed to them by argument."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from glance_api.accel import InternalLocations
 from glance_api.imports.signals import WorkSignal
 from glance_api.key_manager import KeyManager
 from glance_api.leases import LeaseKeeper
@@ -39,7 +40,8 @@ class Glance:
     ``protections`` with which properties (None: everybody with all); ``permits`` bounds the transfers, ``leases`` keeps
     those that run alive; ``limits`` says how much each owner may have. ``staging`` is where data wait on this node for
     their import, ``task_store`` where tasks work (often the same); ``url_filter`` says what may be fetched for users,
-    ``work`` reaches the workers of this process. ``is_down`` tells whether the registry was found to be unusable.
+    ``work`` reaches the workers of this process. ``accel`` says which files a proxy sends. ``is_down`` tells whether
+    the registry was found to be unusable.
     """
 
     settings: Settings
@@ -57,4 +59,5 @@ class Glance:
     task_store: Staging
     url_filter: UrlFilter
     work: WorkSignal
+    accel: InternalLocations = field(default_factory=InternalLocations)
     is_down: Callable[[], bool] = lambda: False

@@ -5,7 +5,7 @@ The table holds what the daemons share as well; the options of a store are in it
 
 from oslo_config import cfg, types
 
-from glance_api import key_manager
+from glance_api import accel, key_manager
 from glance_api.imports import options as import_options
 from glance_api.imports import settings as import_settings
 from glance_api.layers import cors_opts
@@ -217,7 +217,7 @@ def list_opts() -> OptionTable:
     return [
         *config.list_opts(),
         *server.list_opts(bind_host_default=None, bind_port_default=9292, metrics_default="127.0.0.1:9392"),
-        ("DEFAULT", [*API_OPTS, *LOCATION_OPTS, *HASH_OPTS, *DATA_OPTS, *NOAUTH_OPTS]),
+        ("DEFAULT", [*API_OPTS, *LOCATION_OPTS, *HASH_OPTS, *DATA_OPTS, *accel.OPTS, *NOAUTH_OPTS]),
         ("store_type_location_strategy", STRATEGY_OPTS),
         ("upload", UPLOAD_OPTS),
         ("image_format", IMAGE_FORMAT_OPTS),

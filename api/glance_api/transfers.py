@@ -6,6 +6,7 @@ from wsgiref.types import WSGIEnvironment
 
 from flask import request
 
+from glance_api import accel
 from glance_api.access import BYTES_IN
 from glance_api.request import context, glance
 from glance_api.services import events
@@ -57,6 +58,37 @@ def sendable(opened: Download, end: Callable[[], None]) -> Iterable[bytes]:
         wrapped: Iterable[bytes] = wrapper(LocalFile(opened, descriptor, end, request.environ))
         return wrapped
     return Pieces(opened, end)
+
+
+def handed_over(opened: Download, end: Callable[[], None]) -> tuple[str, Iterable[bytes]] | None:
+    """Return the proxy's internal address of the opened data, and the empty body of the answer that hands them over.
+
+    None when the data do not lie where the proxy could send them from, or when nobody asks it to.
+    """
+    address = glance().accel.address(opened.blob.path())
+    if address is None or not accel.is_asked(request.method, request.headers):
+        return None
+    return address, HandedOver(opened, end, request.environ)
+
+
+class HandedOver:
+    """The empty body of an answer whose data the proxy sends. Counted is what it has been asked to send."""
+
+    def __init__(self, opened: Download, end: Callable[[], None], environ: WSGIEnvironment) -> None:
+        self._opened = opened
+        self._end = end
+        self._environ = environ
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(())
+
+    def close(self) -> None:
+        """End our part of the transfer."""
+        self._opened.blob.close()
+        count = self._opened.part.length if self._opened.part else self._opened.image.size or 0
+        self._environ[BYTES_SENT] = count
+        self._end()
+        STORE_BYTES.labels(self._opened.store, "out").inc(count)
 
 
 class LocalFile:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from flask import Flask
 from oslo_config import cfg
 
-from glance_api import limits
+from glance_api import accel, limits
 from glance_api.app import create_app
 from glance_api.auth import choose
 from glance_api.collaborators import Glance
@@ -30,7 +30,7 @@ from glance_common.notifications import Notifications
 from glance_common.notifications import options as notifications
 from glance_common.registry_client import RegistryClient, connect
 from glance_common.server import Application, ServerState
-from glance_common.stores.loader import load_stores
+from glance_common.stores.loader import load_stores, places
 from glance_common.stores.reserved import load_staging, load_tasks
 from glance_common.url_filter import UrlFilter
 
@@ -93,6 +93,7 @@ def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes], state: ServerState) ->
         task_store=load_tasks(conf, registry.stores) or staging,
         url_filter=UrlFilter.from_conf(conf),
         work=WorkSignal(),
+        accel=accel.parse(conf, (place for place, _ in places(conf))),
         is_down=state.is_down,
     )
 

@@ -165,6 +165,10 @@ class NoData:
         """Return None: there is no file."""
         return None
 
+    def path(self) -> str | None:
+        """Return None, as ``fileno``."""
+        return None
+
     def __iter__(self) -> Iterator[bytes]:
         return iter(())
 

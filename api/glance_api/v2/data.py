@@ -10,7 +10,7 @@ from glance_api.services import data as service
 from glance_api.services import stores
 from glance_api.services.data import Download, Source
 from glance_api.streams import ByteRange, decimal, parse_content_range, parse_range
-from glance_api.transfers import OCTETS, at_end, body, sendable
+from glance_api.transfers import OCTETS, at_end, body, handed_over, sendable
 from glance_api.v2.operations import BINARY, Parameter, operation
 from glance_common.errors import BadRequest, UnsupportedMediaType
 
@@ -111,6 +111,14 @@ def _answer(opened: Download, tag: str, end: Callable[[], None]) -> Response:
         headers["Content-MD5"] = image.checksum
     if part:
         headers["Content-Range"] = part.content_range(size)
+    handed = handed_over(opened, end)
+    if handed:
+        headers["X-Accel-Redirect"], nothing = handed
+        headers["Content-Length"] = "0"
+        if not part:
+            # Of the whole nginx says so by itself, of a part it does not.
+            del headers["Accept-Ranges"]
+        return Response(nothing, status=206 if part else 200, headers=headers, direct_passthrough=True)
     # Passed through untouched, so that the server sees its own file wrapper and sends the file by the kernel.
     return Response(
         sendable(opened, end), status=206 if part else 200, headers=headers, direct_passthrough=True

@@ -82,6 +82,12 @@ class Blob(Protocol):
     def fileno(self) -> int | None:
         """Return a local file positioned at the start of the range, for sendfile; None when there is no such file."""
 
+    def path(self) -> str | None:
+        """Return the absolute path of the local file that is the whole object, for a proxy that sends it in our place.
+
+        None when there is no such file.
+        """
+
     def close(self) -> None:
         """Release what the read holds; calling it again does nothing."""
 

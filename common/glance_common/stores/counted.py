@@ -43,6 +43,10 @@ class CountedBlob:
         """See the contract."""
         return self._inner.fileno()
 
+    def path(self) -> str | None:
+        """See the contract."""
+        return self._inner.path()
+
     def close(self) -> None:
         """See the contract."""
         self._inner.close()

@@ -208,6 +208,10 @@ class HttpBlob:
         """Return None: the bytes come through HTTP and maybe TLS framing."""
         return None
 
+    def path(self) -> str | None:
+        """Return None, as ``fileno``."""
+        return None
+
     def close(self) -> None:
         """Close the connection."""
         self._response.close()

@@ -1,8 +1,11 @@
 """Data of an image as clients get them, whole, in part, or none (API sections 10.1 and 10.3)."""
 
 import hashlib
+import logging
 
 import pytest
+
+from glance_common.metrics.catalog import STORE_BYTES
 
 OCTETS = {"Content-Type": "application/octet-stream"}
 RAW = {"disk_format": "raw", "container_format": "bare"}
@@ -66,3 +69,28 @@ def test_dat06_the_header_chooses_the_store(make_api, tmp_path):
         assert api.call("PUT", f"/v2/images/{image}/file", data=DATA, headers=OCTETS | headers).status_code == 204
         assert api.call("GET", f"/v2/images/{image}").json["stores"] == store
         assert (tmp_path / store / image).read_bytes() == DATA
+
+
+def test_data_are_handed_to_a_proxy_after_all_questions_and_counted(make_api, tmp_path, caplog):
+    api = make_api(x_accel_redirect=f"{tmp_path}/images:/_images")
+    image = api.create(**RAW)["id"]
+    path, asked = f"/v2/images/{image}/file", {"X-Sendfile-Type": "X-Accel-Redirect"}
+    assert api.call("GET", path, headers=asked).status_code == 204
+    assert api.call("PUT", path, data=DATA, headers=OCTETS).status_code == 204
+    counter = STORE_BYTES.labels("file", "out")
+    caplog.set_level(logging.INFO, "glance_api.access")
+    for part, status, count in (({}, 200, len(DATA)), ({"Range": "bytes=10-19"}, 206, 10)):
+        before = counter._value.get()
+        answer = api.call("GET", path, headers=asked | part)
+        assert (answer.status_code, answer.data) == (status, b"")
+        assert answer.headers["X-Accel-Redirect"] == f"/_images/{image}"
+        assert answer.headers["Content-MD5"] == hashlib.md5(DATA).hexdigest()
+        assert counter._value.get() - before == count
+        assert vars(caplog.records[-1])["bytes_out"] == count
+    assert api.call("GET", path).data == DATA, "nobody asked for it"
+    assert api.call("GET", f"/v1/images/{image}", headers=asked).data == DATA, "v1 has headers that no proxy knows"
+    assert api.call("GET", path, headers=asked, project="stranger").status_code == 404
+    assert api.call("POST", f"/v2/images/{image}/actions/deactivate", roles="admin").status_code == 204
+    assert api.call("GET", path, headers=asked).status_code == 403
+    (tmp_path / "images" / image).unlink()
+    assert api.call("GET", path, headers=asked, roles="admin").status_code == 503

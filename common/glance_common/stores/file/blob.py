@@ -9,10 +9,10 @@ from glance_common.stores.contract import StoreUnavailable
 class FileBlob:
     """A range of one open file; fulfils ``contract.Blob``."""
 
-    def __init__(self, fd: int, name: str, offset: int, length: int | None, piece: int) -> None:
+    def __init__(self, fd: int, path: str, offset: int, length: int | None, piece: int) -> None:
         """Take over ``fd`` and position it at the start of the range; ``piece`` is the bytes of one read."""
         self._file = os.fdopen(fd, "rb", buffering=0)
-        self._name = name
+        self._path = path
         self._piece = piece
         self.size = os.fstat(fd).st_size
         rest = max(self.size - offset, 0)
@@ -26,15 +26,19 @@ class FileBlob:
             try:
                 piece = self._file.read(min(missing, self._piece))
             except OSError as error:
-                raise StoreUnavailable(f"{self._name}: {error.strerror}") from error
+                raise StoreUnavailable(f"{self._path}: {error.strerror}") from error
             if not piece:
-                raise StoreUnavailable(f"{self._name}: {missing} bytes are missing at the end")
+                raise StoreUnavailable(f"{self._path}: {missing} bytes are missing at the end")
             missing -= len(piece)
             yield piece
 
     def fileno(self) -> int | None:
         """Return the descriptor, positioned at the start of the range until it is read."""
         return self._file.fileno()
+
+    def path(self) -> str | None:
+        """Return the path of the file."""
+        return self._path
 
     def close(self) -> None:
         """Close the file."""

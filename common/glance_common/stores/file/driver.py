@@ -99,11 +99,12 @@ class FileStore:
     def open(self, key: str, offset: int = 0, length: int | None = None) -> FileBlob:
         """See the contract."""
         require_range(offset, length)
-        return FileBlob(self._find(key), f"{self.id}: {key}", offset, length, self._options.piece)
+        fd, path = self._find(key)
+        return FileBlob(fd, path, offset, length, self._options.piece)
 
     def size(self, key: str) -> int:
         """See the contract."""
-        fd = self._find(key)
+        fd, _ = self._find(key)
         try:
             return os.fstat(fd).st_size
         finally:
@@ -166,8 +167,11 @@ class FileStore:
                 problems.append(error)
         return results, problems
 
-    def _find(self, key: str) -> int:
-        """Return a descriptor of the file. Raises BlobNotFound when every directory is proved and none holds it."""
+    def _find(self, key: str) -> tuple[int, str]:
+        """Return a descriptor and the path of the file.
+
+        Raises BlobNotFound when every directory is proved and none holds it.
+        """
         require_key(key)
         problems: list[StoreUnavailable] = []
         for directory in self._directories:
@@ -175,7 +179,7 @@ class FileStore:
                 with directory.opened() as handle:
                     fd = handle.open_file(key)
                     if fd is not None:
-                        return fd
+                        return fd, f"{directory.path}/{key}"
                     directory.prove(handle)
             except StoreUnavailable as error:
                 problems.append(error)
