@@ -7,6 +7,9 @@ from glance_common.errors import BadRequest
 MAX_FILTERS = 250
 """Parameters of one request; far more than a client has use for."""
 
+SORT_KEYS = ("name", "status", "container_format", "disk_format", "size", "id", "created_at", "updated_at")
+"""What lists of images are sorted by."""
+
 Pairs = list[tuple[str, str]]
 
 

@@ -56,9 +56,14 @@ def public(view: View) -> View:
     return view
 
 
+def has_body() -> bool:
+    """Return whether a body comes with the request; a chunked one does even when it turns out to be empty."""
+    return bool(request.content_length) or "chunked" in request.headers.get("Transfer-Encoding", "").lower()
+
+
 def refuse_body() -> None:
     """Raise BadRequest when the request has a body."""
-    if request.content_length or "chunked" in request.headers.get("Transfer-Encoding", "").lower():
+    if has_body():
         raise BadRequest(f"{request.method} {request.path} takes no body")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from glance_api.imports.properties import is_property
+from glance_api.v1.values import MAX_INTEGER, MAX_SIZE, identifier, whole_number
 from glance_common.errors import BadRequest, Forbidden
 
 PREFIX = "HTTP_X_IMAGE_META_"
@@ -18,11 +19,8 @@ PROPERTY = "property_"
 MAX_NAME = 255
 MAX_VALUE = 64 * 1024
 """Characters of a property (S-59)."""
-MAX_INTEGER = 2**31 - 1
-MAX_SIZE = 2**63 - 1
 TRUE = frozenset({"true", "1", "t", "y", "yes", "on"})
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _QUOTED = re.compile(r"(?:[A-Za-z0-9_.\-~/:]|%[0-9A-Fa-f]{2})*")
 """What clients leave of a value that they percent-encode: others than these are taken as they are."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -101,22 +99,11 @@ def _flag(_name: str, value: str) -> bool:
 
 
 def _number(largest: int) -> Callable[[str, str], int]:
-    def read(name: str, value: str) -> int:
-        if not (value.isascii() and value.isdigit() and len(value) < 20 and int(value) <= largest):
-            raise BadRequest(f"{name} must be a number from 0 to {largest}, not {value[:40]!r}")
-        return int(value)
-
-    return read
+    return lambda name, value: whole_number(name, value, largest)
 
 
 def _virtual_size(name: str, value: str) -> int | None:
-    return None if value == "None" else _number(MAX_SIZE)(name, value)
-
-
-def _id(name: str, value: str) -> str:
-    if _UUID.fullmatch(value) is None:
-        raise BadRequest(f"{name} must be a UUID, not {value[:40]!r}")
-    return value.lower()
+    return None if value == "None" else whole_number(name, value, MAX_SIZE)
 
 
 def _time(name: str, value: str) -> str:
@@ -130,7 +117,7 @@ def _time(name: str, value: str) -> str:
 
 
 READERS: dict[str, Callable[[str, str], Any]] = {
-    "id": _id,
+    "id": identifier,
     "name": _limited(MAX_NAME),
     "store": _limited(MAX_NAME),
     "disk_format": _limited(MAX_NAME),

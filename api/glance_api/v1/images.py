@@ -5,7 +5,7 @@ from collections.abc import Callable
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import MethodNotAllowed
 
-from glance_api.request import answer, context, credentials, glance
+from glance_api.request import answer, context, credentials, glance, has_body
 from glance_api.services import data, images, legacy, stores
 from glance_api.services.data import Source
 from glance_api.services.images import ImageQuery
@@ -139,9 +139,8 @@ def _filling(metadata: Metadata, *, may_be_empty: bool) -> Filling | None:
     """Return where the data of the image come from, None when none come. Raises BadRequest for several sources."""
     size, store = metadata.fields.get("size"), stores.named(glance(), metadata.fields.get("store"))
     location = metadata.fields.get("location")
-    has_body = bool(request.content_length) or "chunked" in request.headers.get("Transfer-Encoding", "").lower()
     has_copy = COPY_FROM in request.headers
-    if sum((has_body, has_copy, location is not None)) > 1:
+    if sum((has_body(), has_copy, location is not None)) > 1:
         raise BadRequest(f"only one of a body, {COPY_FROM} and x-image-meta-location can say where the data are")
     if has_copy:
         url = headers.text(request.headers[COPY_FROM], COPY_FROM)
@@ -150,7 +149,7 @@ def _filling(metadata: Metadata, *, may_be_empty: bool) -> Filling | None:
         return CopyFrom(url, store, credentials())
     if location is not None:
         return Register(location, size)
-    if has_body:
+    if has_body():
         announced = request.content_length if request.content_length is not None else size
         source = Source(body(), announced, store, credentials(), size, metadata.fields.get("checksum"))
         is_right = request.headers.get("Content-Type", "") == OCTETS

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
-from glance_api.request import answer, context, glance, json_object
+from glance_api.request import answer, context, glance, has_body, json_object
 from glance_api.services import sharing
 from glance_api.v1 import wire
 from glance_common.errors import BadRequest
@@ -40,7 +40,7 @@ def replace(image_id: str) -> Response:
 def update(image_id: str, member: str) -> Response:
     """Share an image with a project."""
     can_share = None
-    if request.content_length or "chunked" in request.headers.get("Transfer-Encoding", "").lower():
+    if has_body():
         row = json_object().get("member")
         if not isinstance(row, dict):
             raise BadRequest("member must be an object")

@@ -1,22 +1,19 @@
 """The query string of a list request in v1 (section 7). Pure."""
 
-import re
 from datetime import UTC, datetime
 from typing import Any
 
-from glance_api.query_string import page_limit, pairs_of
+from glance_api.query_string import SORT_KEYS, page_limit, pairs_of
 from glance_api.services.images import ImageQuery
+from glance_api.v1.values import MAX_SIZE, identifier, whole_number
 from glance_common.errors import BadRequest
 
-SORT_KEYS = ("name", "status", "container_format", "disk_format", "size", "id", "created_at", "updated_at")
 PROPERTY = "property-"
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _EXACT = ("name", "container_format", "disk_format", "status")
 _NUMBERS = {"size_min": ("size", "gte"), "size_max": ("size", "lte"), "min_ram": ("min_ram", "eq"),
             "min_disk": ("min_disk", "eq")}
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
-_LARGEST = 2**63 - 1
 
 
 def parse(query_string: str, *, is_admin: bool, default_limit: int, max_limit: int) -> ImageQuery:
@@ -26,7 +23,10 @@ def parse(query_string: str, *, is_admin: bool, default_limit: int, max_limit: i
     """
     given = dict(pairs_of(query_string))
     filters: list[tuple[str, str, Any]] = [(name, "eq", given[name]) for name in _EXACT if name in given]
-    filters += [(field, op, _number(name, given[name])) for name, (field, op) in _NUMBERS.items() if name in given]
+    filters += [
+        (field, op, whole_number(name, given[name], MAX_SIZE))
+        for name, (field, op) in _NUMBERS.items() if name in given
+    ]
     if "protected" in given:
         filters.append(("protected", "eq", _boolean("protected", given["protected"])))
     deleted = "only" if is_admin and _boolean("deleted", given.get("deleted", "false")) else "no"
@@ -61,15 +61,7 @@ def _sort(key: str, direction: str) -> tuple[tuple[str, str], ...]:
 
 
 def _marker(value: str | None) -> str | None:
-    if value is not None and _UUID.fullmatch(value) is None:
-        raise BadRequest(f"marker must be a UUID, not {value[:40]!r}")
-    return value
-
-
-def _number(name: str, value: str) -> int:
-    if not (value.isascii() and value.isdigit() and len(value) < 20 and int(value) <= _LARGEST):
-        raise BadRequest(f"{name} must be a number that is not negative, not {value[:40]!r}")
-    return int(value)
+    return None if value is None else identifier("marker", value)
 
 
 def _boolean(name: str, value: str) -> bool:

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from glance_api.query_string import Pairs, page_limit, pairs_of
+from glance_api.query_string import SORT_KEYS, Pairs, page_limit, pairs_of
 from glance_api.services.images import ImageQuery
 from glance_api.v2.operations import Parameter
 from glance_common.errors import BadRequest
 from glance_common.image import BASE_VISIBILITIES, MEMBER_STATUSES
 
-SORT_KEYS = ("name", "status", "container_format", "disk_format", "size", "id", "created_at", "updated_at")
 DEFAULT_SORT = "created_at"
 MAX_BIGINT = 2**63 - 1
 _WITH_OPERATOR = ("name", "id", "status", "container_format", "disk_format")
