@@ -4,6 +4,7 @@ Times are text, ``YYYY-MM-DDThh:mm:ssZ`` in UTC. A field without value is None. 
 property, a JSON object with ``title``, ``type`` and so on, as the catalogue's users wrote it (metadefs section 6).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
@@ -13,10 +14,24 @@ MAX_NAME = 80
 MAX_DESCRIPTION = 500
 """Characters of the description of a namespace."""
 
+MAX_PATTERN = 4096
+"""Characters of the regular expression of a property."""
+
 NAMESPACE_SORT_KEYS = (
     "created_at", "updated_at", "namespace", "display_name", "description", "visibility", "protected", "owner",
 )
 TAG_SORT_KEYS = ("created_at", "updated_at", "name")
+
+
+def is_pattern(value: object) -> bool:
+    """Return whether a text is a regular expression; what is no text, or too long, breaks another rule already."""
+    if not isinstance(value, str) or len(value) > MAX_PATTERN:
+        return True
+    try:
+        re.compile(value)
+    except (re.error, OverflowError, RecursionError):
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

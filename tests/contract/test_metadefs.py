@@ -138,6 +138,8 @@ def test_mdf02_properties(metadefs: MetadefsClient) -> None:
     ):
         with pytest.raises(errors.Duplicate, match="property cpu"):
             call()
+    with pytest.raises(errors.NotFound, match="property none"):
+        metadefs.update_property(ADMIN, "ns", "none", attempt(), "cpu", ARCH)
     changed = metadefs.update_property(ADMIN, "ns", "cpu", attempt(), "cores", ARCH)
     assert (changed.name, changed.definition, changed.created_at) == ("cores", ARCH, made.created_at)
     metadefs.delete_property(ADMIN, "ns", "a/b", attempt())
@@ -157,6 +159,8 @@ def test_mdf03_objects(metadefs: MetadefsClient) -> None:
         metadefs.create_object(ADMIN, "ns", attempt(), {"name": "o"})
     with pytest.raises(errors.Duplicate, match="object other"):
         metadefs.update_object(ADMIN, "ns", "o", attempt(), {"name": "other"})
+    with pytest.raises(errors.NotFound, match="object none"):
+        metadefs.update_object(ADMIN, "ns", "none", attempt(), {"name": "other"})
     changed = metadefs.update_object(ADMIN, "ns", "o", attempt(), {"name": "o"})
     assert (changed.description, changed.required, changed.properties) == (None, None, {})
     assert named(metadefs.list_objects(ADMIN, "ns")) == ["o", "other"]
@@ -178,6 +182,8 @@ def test_mdf04_mdf05_tags_one_by_one_and_many_at_once(metadefs: MetadefsClient) 
     assert metadefs.rename_tag(ADMIN, "ns", "c", attempt(), "z").name == "z"
     with pytest.raises(errors.Duplicate):
         metadefs.rename_tag(ADMIN, "ns", "z", attempt(), "a")
+    with pytest.raises(errors.NotFound, match="tag none"):
+        metadefs.rename_tag(ADMIN, "ns", "none", attempt(), "a")
     query = TagQuery(sort_key="name", sort_dir="asc")
     assert named(metadefs.list_tags(STRANGER, "ns", query)) == ["a", "b", "e", "z"]
     metadefs.delete_tag(ADMIN, "ns", "a", attempt())

@@ -153,19 +153,16 @@ def add(
 
 def replace(connection: sa.Connection, holder: sa.Row[Any], kind: Kind, name: str, row: Row) -> None:
     """Write ``row`` over the thing ``name`` of a locked namespace; raise NotFound, Duplicate for a new name taken."""
+    found = _id_of(connection, holder, kind, name)
     if row["name"] != name:
         _refuse_taken(connection, holder, kind, [row["name"]])
-    update = sa.update(kind.table).where(_in(holder, kind), kind.table.c.name == name)
-    if connection.execute(update.values(**row, updated_at=sa.func.now())).rowcount != 1:
-        raise _absent(kind, name, holder.namespace)
+    update = sa.update(kind.table).where(kind.table.c.id == found)
+    connection.execute(update.values(**row, updated_at=sa.func.now()))
 
 
 def delete(connection: sa.Connection, holder: sa.Row[Any], kind: Kind, name: str) -> None:
     """Remove one thing of a locked namespace; raise NotFound, Forbidden when it is protected."""
-    present = sa.select(kind.table.c.id).where(_in(holder, kind), kind.table.c.name == name)
-    found = connection.execute(present).scalar()
-    if found is None:
-        raise _absent(kind, name, holder.namespace)
+    found = _id_of(connection, holder, kind, name)
     refuse_protected(holder)
     connection.execute(sa.delete(kind.table).where(kind.table.c.id == found))
 
@@ -205,6 +202,14 @@ def refuse_protected(holder: sa.Row[Any]) -> None:
 def no_namespace(namespace: str) -> errors.NotFound:
     """Return the error for a namespace that is absent or not visible: the same words for both (S-43)."""
     return errors.NotFound(f"Metadata definition namespace {namespace} is not found")
+
+
+def _id_of(connection: sa.Connection, holder: sa.Row[Any], kind: Kind, name: str) -> int:
+    select = sa.select(kind.table.c.id).where(_in(holder, kind), kind.table.c.name == name)
+    found = connection.execute(select).scalar()
+    if found is None:
+        raise _absent(kind, name, holder.namespace)
+    return int(found)
 
 
 def _refuse_taken(connection: sa.Connection, holder: sa.Row[Any], kind: Kind, names: list[str]) -> None:

@@ -7,11 +7,11 @@ with the place where it stands.
 from collections.abc import Mapping
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import best_match
 
 from glance_common import errors
-from glance_common.metadef import MAX_DESCRIPTION, MAX_NAME, VISIBILITIES
+from glance_common.metadef import MAX_DESCRIPTION, MAX_NAME, MAX_PATTERN, VISIBILITIES, is_pattern
 from glance_registry.metadefs.content import ASSOCIATIONS, OBJECTS, PROPERTIES, TAGS, Kind, Row
 
 MAX_MESSAGE = 300
@@ -23,6 +23,7 @@ _NAME: Json = {"type": "string", "minLength": 1, "maxLength": MAX_NAME}
 _OPTIONAL: Json = {"type": ["string", "null"], "maxLength": MAX_NAME}
 _TEXT: Json = {"type": ["string", "null"]}
 _TEXTS: Json = {"type": "array", "items": {"type": "string"}}
+_PATTERN: Json = {"type": "string", "maxLength": MAX_PATTERN, "format": "regex"}
 _COUNT: Json = {"type": "integer", "minimum": 0}
 _FLAG: Json = {"type": "boolean"}
 _TYPE: Json = {"enum": ["array", "boolean", "integer", "number", "object", "string", "null"]}
@@ -39,7 +40,7 @@ def _all_of(items: Json) -> Json:
 _DEFINITION = _closed(
     {
         "title": {"type": "string"}, "type": _TYPE, "description": {"type": "string"},
-        "operators": _TEXTS, "required": _TEXTS, "enum": {"type": "array"}, "pattern": {"type": "string"},
+        "operators": _TEXTS, "required": _TEXTS, "enum": {"type": "array"}, "pattern": _PATTERN,
         "minimum": {"type": "number"}, "maximum": {"type": "number"}, "minLength": _COUNT, "maxLength": _COUNT,
         "items": _closed({"type": _TYPE, "enum": {"type": "array"}}), "minItems": _COUNT, "maxItems": _COUNT,
         "uniqueItems": _FLAG, "additionalItems": _FLAG, "readonly": _FLAG, "default": True,
@@ -73,13 +74,21 @@ _WHOLE = {
     "tags": _all_of(_TAG),
 }
 
-_BASE_RULES = Draft202012Validator(_closed(_BASE, "namespace"))
-_WHOLE_RULES = Draft202012Validator(_closed(_WHOLE, "namespace"))
+_FORMATS = FormatChecker(formats=())
+_FORMATS.checks("regex")(is_pattern)
+
+
+def _rules(schema: Json) -> Draft202012Validator:
+    return Draft202012Validator(schema, format_checker=_FORMATS)
+
+
+_BASE_RULES = _rules(_closed(_BASE, "namespace"))
+_WHOLE_RULES = _rules(_closed(_WHOLE, "namespace"))
 _ITEM_RULES = {
-    PROPERTIES: Draft202012Validator(_closed({"name": _NAME, "definition": _DEFINITION}, "name", "definition")),
-    OBJECTS: Draft202012Validator(_OBJECT),
-    TAGS: Draft202012Validator(_TAG),
-    ASSOCIATIONS: Draft202012Validator(_ASSOCIATION),
+    PROPERTIES: _rules(_closed({"name": _NAME, "definition": _DEFINITION}, "name", "definition")),
+    OBJECTS: _rules(_OBJECT),
+    TAGS: _rules(_TAG),
+    ASSOCIATIONS: _rules(_ASSOCIATION),
 }
 _DEFAULTS = {"display_name": None, "description": None, "visibility": "private", "protected": False, "owner": None}
 

@@ -128,6 +128,8 @@ def test_contradicting_ways_to_merge_are_refused(
     ("[]", "must be a JSON object"),
     ({"display_name": "x"}, "'namespace' is a required property"),
     ({"namespace": "Broken", "properties": {"p": {"title": "x", "type": "text"}}}, r"properties.p.type: 'text'"),
+    ({"namespace": "Broken", "properties": {"p": {"title": "x", "type": "string", "pattern": "[a-"}}},
+     r"properties.p.pattern: '\[a-' is not a 'regex'"),
     ({"namespace": "Broken", "tags": [{"name": "t"}, {"name": "t"}]}, "tag t is given more than once"),
     ({"namespace": "Broken", "tags": [{"name": "t\0"}]}, "NUL"),
     ("[" * 10_000, "not JSON"),

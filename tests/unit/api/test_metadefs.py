@@ -89,6 +89,12 @@ def test_fields_that_are_left_out_of_a_put_get_their_defaults(api, admin):
     assert "display_name" not in changed
 
 
+PATTERNS = [
+    {"properties": {"p": {**P, "pattern": pattern}}}
+    for pattern in ("[a-", "(", "a{99999999999999999999}", "(" * 2_000, "x" * 4_097, None)
+]
+
+
 @pytest.mark.parametrize("change", [
     {"namespace": ""}, {"namespace": "a/b"}, {"namespace": ".."}, {"namespace": "n" * 81}, {"namespace": "n" * 300},
     {"namespace": 5}, {"namespace": None}, {"display_name": "n" * 81}, {"description": "n" * 501},
@@ -96,7 +102,7 @@ def test_fields_that_are_left_out_of_a_put_get_their_defaults(api, admin):
     {"properties": {"p": {}}},
     {"properties": {"p": {**P, "type": "text"}}}, {"properties": {"p": {"type": "string"}}}, {"properties": {"": P}},
     {"properties": {"n" * 81: P}}, {"properties": {"p": {**P, "minLength": -1}}}, {"properties": {"p": {**P, "x": 1}}},
-    {"properties": {"p": {**P, "required": ["a", "a"]}}}, {"objects": [{}]}, {"objects": [{"name": ""}]},
+    {"properties": {"p": {**P, "required": ["a", "a"]}}}, *PATTERNS, {"objects": [{}]}, {"objects": [{"name": ""}]},
     {"objects": [{"name": "o", "properties": {"p": {}}}]}, {"objects": [{"name": "o", "properties": {"": P}}]},
     {"objects": {}}, {"tags": ["t"]}, {"tags": [{"name": ""}]}, {"tags": [{"name": "t" * 81}]},
     {"resource_type_associations": [{"prefix": "x"}]}, {"resource_type_associations": [{"name": "r", "x": "y"}]},
@@ -104,12 +110,14 @@ def test_fields_that_are_left_out_of_a_put_get_their_defaults(api, admin):
 def test_s54_namespaces_that_cannot_be(api, admin, change):
     refused = admin("POST", NAMESPACES, {"namespace": "N", **change}, 400)
     (field,) = change
-    assert field in refused.text
+    assert ("properties.p.pattern" if change in PATTERNS else field) in refused.text
     assert api.registry.images.writes == []
 
 
 @pytest.mark.parametrize(("path", "good", "bad"), [
-    ("properties", {"name": "x", **P}, [{"name": "x"}, P, {"name": "", **P}, {"name": "x", **P, "y": 1}, {}]),
+    ("properties", {"name": "x", **P, "pattern": "^[a-z]+$"}, [
+        {"name": "x"}, P, {"name": "x", **P, "pattern": "("}, {"name": "", **P}, {"name": "x", **P, "y": 1}, {},
+    ]),
     ("objects", {"name": "x"}, [{}, {"name": ""}, {"name": "x", "properties": {"p": {"title": "t"}}}]),
     ("resource_types", {"name": "x"}, [{}, {"name": ""}, {"name": "x", "prefix": "p" * 81}, {"name": "x", "y": 1}]),
     ("tags", {"tags": []}, [{}, {"tags": ["x"]}, {"tags": [{"name": ""}]}, {"tags": [], "y": 1}, {"name": "x"}]),

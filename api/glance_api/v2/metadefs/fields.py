@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from glance_common.metadef import MAX_PATTERN
+
 MAX_NAME = 80
 MAX_DESCRIPTION = 500
 MAX_OWNER = 255
@@ -51,7 +53,7 @@ PROPERTY: Schema = {
     "maximum": {"type": "number"},
     "minLength": _ref("positiveIntegerDefault0"),
     "maxLength": _ref("positiveInteger"),
-    "pattern": {"type": "string", "format": "regex"},
+    "pattern": {"type": "string", "maxLength": MAX_PATTERN, "format": "regex"},
     "enum": {"type": "array"},
     "readonly": {"type": "boolean"},
     "default": {},

@@ -5,16 +5,18 @@ from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
 
-from jsonschema import Draft4Validator
+from jsonschema import Draft4Validator, FormatChecker
 
 from glance_api.v2.metadefs import fields
 from glance_api.v2.schemas import check
 from glance_common.errors import BadRequest, Forbidden
-from glance_common.metadef import Association, Namespace, Object, Property, ResourceType, Tag
+from glance_common.metadef import Association, Namespace, Object, Property, ResourceType, Tag, is_pattern
 
 NAMESPACES = "/v2/metadefs/namespaces"
 
-_CHECKS = {name: Draft4Validator(schema) for name, schema in fields.NEW.items()}
+_FORMATS = FormatChecker(formats=())
+_FORMATS.checks("regex")(is_pattern)
+_CHECKS = {name: Draft4Validator(schema, format_checker=_FORMATS) for name, schema in fields.NEW.items()}
 
 
 def namespace_path(name: str) -> str:
