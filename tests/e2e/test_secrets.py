@@ -130,7 +130,26 @@ def live(caller: Heard, web: WebServer) -> None:
     caller.call("POST", f"/v2/images/{image}/actions/deactivate", 204)
     refuse(caller, web)
     fetch(caller, web)
+    live_in_v1(caller, web)
     caller.delete(image)
+
+
+def live_in_v1(caller: Heard, web: WebServer) -> None:
+    """Do the same by headers: a location that is good, others that are not, and copies."""
+    described = {"x-image-meta-disk_format": "raw", "x-image-meta-container_format": "bare"}
+    place = {"x-image-meta-location": with_user(web.url("/image"), "location"), "x-image-meta-is_public": "True"}
+    web.seen.clear()
+    image = caller.call("POST", "/v1/images", 201, headers={**described, **place}).json()["image"]["id"]
+    assert any("Authorization" in headers for _, _, headers in web.seen), "the credentials are used"
+    for method, path in (("HEAD", f"/{image}"), ("GET", f"/{image}"), ("GET", ""), ("GET", "/detail")):
+        answer = caller.call(method, f"/v1/images{path}", 200)
+        assert not [name for name in answer.headers if "location" in name.lower()]
+    caller.call("PUT", f"/v1/images/{image}", 400, headers=place)
+    caller.call("DELETE", f"/v1/images/{image}", 200)
+    for header in ("x-image-meta-location", "x-glance-api-copy-from"):
+        for url in (web.url("/absent"), web.url("/inside"), "file:///etc/passwd", "ftp://host/x"):
+            bad = {**described, header: with_user(url, "refused")}
+            caller.call("POST", "/v1/images", 400, headers=bad)
 
 
 def refuse(caller: Heard, web: WebServer) -> None:

@@ -110,9 +110,16 @@ def test_s02_credentials_of_a_location_are_never_shown(make_api, web, caplog):
     )
     for path, expected in (("/there", 201), ("/missing", 400)):
         url = web.url(path).replace("//", "//user:secret@")
-        made = send(api, "POST", "/v1/images", expected, **{"x-image-meta-location": url})
+        public = {"x-image-meta-location": url, "x-image-meta-is_public": "True"}
+        answers = [send(api, "POST", "/v1/images", expected, **public)]
     image = api.call("GET", "/v1/images").json["images"][0]["id"]
-    for answer in (made, *(api.call("GET", f"/{version}/images/{image}") for version in ("v1", "v2"))):
+    paths = ("/v1/images/detail", f"/v1/images/{image}", f"/v2/images/{image}")
+    for caller in ({}, {"project": "stranger"}, {"roles": ADMIN}):
+        answers += [api.call("GET", path, **caller) for path in paths]
+        answers.append(api.call("HEAD", f"/v1/images/{image}", **caller))
+    for answer in answers:
+        assert answer.status_code in (200, 400)
         assert "secret" not in answer.text
         assert "secret" not in str(answer.headers)
+        assert "x-image-meta-location" not in str(answer.headers).lower()
     assert "secret" not in caplog.text
