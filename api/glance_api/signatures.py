@@ -1,6 +1,7 @@
 """Signatures of image data: what the properties ask for, and whether the data keep it (lifecycle section 11, S-29).
 
-Pure: the digest was computed while the data were stored, the certificate comes from ``key_manager``.
+Pure: the digest was computed while the data were stored, the certificate comes from ``key_manager``. The library that
+knows keys is imported with ``certificates``, for the first image that is signed.
 """
 
 from __future__ import annotations
@@ -8,16 +9,8 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Self
 from uuid import UUID
-
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding, rsa, utils
-from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from glance_common.errors import BadRequest
 
@@ -26,9 +19,7 @@ HASH_METHOD = "img_signature_hash_method"
 KEY_TYPE = "img_signature_key_type"
 CERTIFICATE = "img_signature_certificate_uuid"
 
-_HASHES: dict[str, hashes.HashAlgorithm] = {
-    "SHA-224": hashes.SHA224(), "SHA-256": hashes.SHA256(), "SHA-384": hashes.SHA384(), "SHA-512": hashes.SHA512(),
-}
+_HASHES = ("SHA-224", "SHA-256", "SHA-384", "SHA-512")
 """MD5 and SHA-1 are not among them: who can forge the hash can forge the data (S-29)."""
 
 _CURVES = ("SECT571K1", "SECT409K1", "SECT571R1", "SECT409R1", "SECP521R1", "SECP384R1")
@@ -61,11 +52,12 @@ class Signature:
 
     def verification(self, certificate: bytes) -> Verification:
         """Return what verifies data. Raises BadRequest for a certificate that cannot be used (now)."""
-        key = _public_key(certificate)
-        if not _fits(self.key_type, key):
-            raise BadRequest(f"{CERTIFICATE}: the key in the certificate is not of {KEY_TYPE} {self.key_type}")
-        info = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        return Verification(self, info)
+        from glance_api import certificates
+
+        try:
+            return Verification(self, certificates.public_key(certificate, self.key_type))
+        except ValueError as error:
+            raise BadRequest(f"{CERTIFICATE}: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,43 +92,17 @@ class Verification:
 
     def verify(self, digests: Mapping[str, str]) -> None:
         """Raise BadRequest unless the data with these digests (algorithm → hex) are the signed ones."""
-        value, digest = self.signature.value, bytes.fromhex(digests[self.algorithm])
-        chosen = _HASHES[self.signature.hash_method]
-        prehashed = utils.Prehashed(chosen)
+        from glance_api import certificates
+
+        digest = bytes.fromhex(digests[self.algorithm])
         try:
-            match load_der_public_key(self.key):
-                case rsa.RSAPublicKey() as key:
-                    # The salt may have any length: signers differ there.
-                    key.verify(value, digest, padding.PSS(padding.MGF1(chosen), padding.PSS.AUTO), prehashed)
-                case dsa.DSAPublicKey() as key:
-                    key.verify(value, digest, prehashed)
-                case ec.EllipticCurvePublicKey() as key:
-                    key.verify(value, digest, ec.ECDSA(prehashed))
-                case _:
-                    raise BadRequest(f"{CERTIFICATE}: the key in the certificate is of no known kind")
-        except InvalidSignature:
-            raise BadRequest(f"{SIGNATURE}: the data are not those that were signed") from None
-
-
-def _fits(key_type: str, key: object) -> bool:
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        return key_type == f"ECC_{key.curve.name.upper()}"
-    return isinstance(key, {"RSA-PSS": rsa.RSAPublicKey, "DSA": dsa.DSAPublicKey}.get(key_type, ()))
+            signed = certificates.verifies(self.key, self.signature.value, digest, self.signature.hash_method)
+        except ValueError as error:
+            raise BadRequest(f"{CERTIFICATE}: {error}") from None
+        if not signed:
+            raise BadRequest(f"{SIGNATURE}: the data are not those that were signed")
 
 
 def _check_choice(name: str, value: str, allowed: Mapping[str, object] | tuple[str, ...]) -> None:
     if value not in allowed:
         raise BadRequest(f"{name} must be one of {', '.join(allowed)}")
-
-
-def _public_key(text: bytes) -> CertificatePublicKeyTypes:
-    """Return the key of a certificate in PEM or DER that is valid today."""
-    try:
-        load = x509.load_pem_x509_certificate if b"-----BEGIN" in text else x509.load_der_x509_certificate
-        certificate = load(text)
-        key = certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm):
-        raise BadRequest(f"{CERTIFICATE}: the secret is no X.509 certificate with a key that is known here") from None
-    if not certificate.not_valid_before_utc <= datetime.now(UTC) <= certificate.not_valid_after_utc:
-        raise BadRequest(f"{CERTIFICATE}: the certificate is not valid yet, or not any more")
-    return key

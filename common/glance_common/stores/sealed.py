@@ -14,11 +14,6 @@ import binascii
 import os
 from collections.abc import Iterable
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
 from glance_common.stores.contract import BadLocation, Blob, Store, Stored
 from glance_common.stores.wrap import Wrapper
 
@@ -31,6 +26,11 @@ class KeyCipher:
     """Seals and opens keys with one secret."""
 
     def __init__(self, secret: str) -> None:
+        # Imported by those who seal: every daemon loads this module, and only some deployments encrypt.
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
         derived = HKDF(SHA256(), length=32, salt=None, info=_INFO).derive(secret.encode())
         self._cipher = AESGCM(derived)
 
@@ -42,6 +42,8 @@ class KeyCipher:
 
     def open(self, sealed: str) -> str:
         """Return the key. Raises BadLocation when it was changed, or sealed with another secret."""
+        from cryptography.exceptions import InvalidTag
+
         try:
             data = base64.urlsafe_b64decode(sealed.removeprefix(_PREFIX))
             return self._cipher.decrypt(data[:_NONCE], data[_NONCE:], _PREFIX.encode()).decode()

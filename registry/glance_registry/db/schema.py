@@ -1,15 +1,19 @@
 """The schema of a database: which revision it has, and bringing it to a newer one."""
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from sqlalchemy import exc, text
 
 from glance_common.errors import BadRequest
 from glance_registry.db.errors import translate
 from glance_registry.db.session import EngineSettings, make_engine, reading
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+# Alembic is imported where it works: it is slow to import, and most commands of glance-manage do not touch the schema.
 
 # Building an index on a large table takes longer than any request may.
 _PATIENT = EngineSettings(pool_size=1, statement_timeout=0, lock_timeout=60, idle_timeout=0,
@@ -18,6 +22,8 @@ _PATIENT = EngineSettings(pool_size=1, statement_timeout=0, lock_timeout=60, idl
 
 def newest() -> str:
     """Return the revision that this code needs."""
+    from alembic.script import ScriptDirectory
+
     head = ScriptDirectory.from_config(_config()).get_current_head()
     assert head is not None, "the package has migrations"
     return head
@@ -25,6 +31,8 @@ def newest() -> str:
 
 def version(url: str) -> str | None:
     """Return the revision of the database at ``url``, None for an empty one. Raises Unavailable."""
+    from alembic.runtime.migration import MigrationContext
+
     engine = make_engine(url, _PATIENT)
     try:
         with reading(engine) as connection:
@@ -40,6 +48,9 @@ def upgrade(url: str, revision: str = "head") -> None:
 
     Safe to run on several hosts at once: one works, the others wait and find nothing left to do.
     """
+    from alembic import command
+    from alembic.util import CommandError
+
     engine = make_engine(url, _PATIENT)
     try:
         with engine.begin() as connection:
@@ -56,6 +67,8 @@ def upgrade(url: str, revision: str = "head") -> None:
 
 
 def _config() -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", "glance_registry:migrations")
     config.set_main_option("path_separator", "os")

@@ -4,15 +4,18 @@ The same rules hold for what the API sends and for definition files: all keys ar
 with the place where it stands.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from __future__ import annotations
 
-from jsonschema import Draft202012Validator, FormatChecker
-from jsonschema.exceptions import best_match
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from glance_common import errors
 from glance_common.metadef import MAX_DESCRIPTION, MAX_NAME, MAX_PATTERN, VISIBILITIES, is_pattern
 from glance_registry.metadefs.content import ASSOCIATIONS, OBJECTS, PROPERTIES, TAGS, Kind, Row
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
 
 MAX_MESSAGE = 300
 """Characters of what is said about a wrong value: it may quote the value, which may be of any length."""
@@ -74,34 +77,26 @@ _WHOLE = {
     "tags": _all_of(_TAG),
 }
 
-_FORMATS = FormatChecker(formats=())
-_FORMATS.checks("regex")(is_pattern)
-
-
-def _rules(schema: Json) -> Draft202012Validator:
-    return Draft202012Validator(schema, format_checker=_FORMATS)
-
-
-_BASE_RULES = _rules(_closed(_BASE, "namespace"))
-_WHOLE_RULES = _rules(_closed(_WHOLE, "namespace"))
-_ITEM_RULES = {
-    PROPERTIES: _rules(_closed({"name": _NAME, "definition": _DEFINITION}, "name", "definition")),
-    OBJECTS: _rules(_OBJECT),
-    TAGS: _rules(_TAG),
-    ASSOCIATIONS: _rules(_ASSOCIATION),
+_SCHEMAS: dict[str, Json] = {
+    "base": _closed(_BASE, "namespace"),
+    "whole": _closed(_WHOLE, "namespace"),
+    PROPERTIES.key: _closed({"name": _NAME, "definition": _DEFINITION}, "name", "definition"),
+    OBJECTS.key: _OBJECT,
+    TAGS.key: _TAG,
+    ASSOCIATIONS.key: _ASSOCIATION,
 }
 _DEFAULTS = {"display_name": None, "description": None, "visibility": "private", "protected": False, "owner": None}
 
 
 def base_fields(document: Any) -> dict[str, Any]:
     """Return the columns of a namespace without content; raise BadRequest with place and rule."""
-    _check(_BASE_RULES, document)
+    _check("base", document)
     return {**_DEFAULTS, **document}
 
 
 def whole_namespace(document: Any) -> tuple[dict[str, Any], dict[Kind, list[Row]]]:
     """Return the columns that are given, without defaults, and the rows of each kind; raise BadRequest."""
-    _check(_WHOLE_RULES, document)
+    _check("whole", document)
     content = {
         ASSOCIATIONS: [_association(item) for item in document.get("resource_type_associations", ())],
         PROPERTIES: [
@@ -122,7 +117,7 @@ def with_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def row(kind: Kind, item: Any) -> Row:
     """Return the columns of one thing of that kind; raise BadRequest."""
-    _check(_ITEM_RULES[kind], item)
+    _check(kind.key, item)
     complete = {OBJECTS: _object, ASSOCIATIONS: _association}.get(kind, dict[str, Any])
     return complete(item)
 
@@ -135,8 +130,20 @@ def _association(item: Mapping[str, Any]) -> Row:
     return {"prefix": None, "properties_target": None, **item}
 
 
-def _check(rules: Draft202012Validator, document: Any) -> None:
-    error = best_match(rules.iter_errors(document))
+@cache
+def _rules(schema: str) -> Draft202012Validator:
+    # Imported at the first definition that is written: most registries never see one, and it is a sixth of a start.
+    from jsonschema import Draft202012Validator, FormatChecker
+
+    formats = FormatChecker(formats=())
+    formats.checks("regex")(is_pattern)
+    return Draft202012Validator(_SCHEMAS[schema], format_checker=formats)
+
+
+def _check(schema: str, document: Any) -> None:
+    from jsonschema.exceptions import best_match
+
+    error = best_match(_rules(schema).iter_errors(document))
     if error is None:
         return
     place = error.json_path.removeprefix("$").removeprefix(".")

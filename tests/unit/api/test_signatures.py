@@ -81,7 +81,7 @@ def test_a_certificate_holds_for_its_time(signer):
 
 
 def test_the_key_has_to_be_of_the_kind_that_was_named():
-    with pytest.raises(BadRequest, match="not of img_signature_key_type DSA"):
+    with pytest.raises(BadRequest, match="not of the type DSA"):
         check(Signer("RSA-PSS"), properties(Signer("DSA")))
     with pytest.raises(BadRequest, match="not of"):
         check(Signer("ECC_SECP521R1"), properties(Signer("ECC_SECP384R1")))
