@@ -1,6 +1,7 @@
 """What the service functions work with: built once in each worker process, handed to them by argument."""
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -37,11 +38,12 @@ class Glance:
 
     ``registry`` keeps the records, ``stores`` the bytes; ``deletes`` tells the scrubbers what is due and
     ``notifications`` other services what happened; ``keys`` is the key manager; ``policy`` says who may do what,
-    ``protections`` with which properties (None: everybody with all); ``permits`` bounds the transfers, ``leases`` keeps
-    those that run alive; ``limits`` says how much each owner may have. ``staging`` is where data wait on this node for
-    their import, ``task_store`` where tasks work (often the same); ``url_filter`` says what may be fetched for users,
-    ``work`` reaches the workers of this process. ``accel`` says which files a proxy sends. ``is_down`` tells whether
-    the registry was found to be unusable.
+    ``protections`` with which properties (None: everybody with all); ``permits`` bounds the transfers, ``readers``
+    are threads that read ahead for downloads, one for each permit at most; ``leases`` keeps transfers that run alive;
+    ``limits`` says how much each owner may have. ``staging`` is where data wait on this node for their import,
+    ``task_store`` where tasks work (often the same); ``url_filter`` says what may be fetched for users, ``work``
+    reaches the workers of this process. ``accel`` says which files a proxy sends. ``is_down`` tells whether the
+    registry was found to be unusable.
     """
 
     settings: Settings
@@ -53,6 +55,7 @@ class Glance:
     policy: Enforcer
     protections: PropertyProtections | None
     permits: TransferPermits
+    readers: Executor
     leases: LeaseKeeper
     limits: LimitSource
     staging: Staging

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
 from wsgiref.types import WSGIEnvironment
 
 from flask import request
@@ -15,6 +16,7 @@ from glance_api.streams import DamagedData, verified
 from glance_common.body import BYTES_SENT, ClientDisconnected, ClientTooSlow, read_pieces
 from glance_common.errors import BadRequest, RequestTimeout
 from glance_common.metrics.catalog import STORE_BYTES
+from glance_common.stores.read_ahead import ReadAhead
 
 LOG = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ def sendable(opened: Download, end: Callable[[], None]) -> Iterable[bytes]:
     if wrapper is not None and descriptor is not None:
         wrapped: Iterable[bytes] = wrapper(LocalFile(opened, descriptor, end, request.environ))
         return wrapped
-    return Pieces(opened, end)
+    return Pieces(opened, end, glance().readers)
 
 
 def handed_over(opened: Download, end: Callable[[], None]) -> tuple[str, Iterable[bytes]] | None:
@@ -125,19 +127,20 @@ class LocalFile:
 class Pieces:
     """A blob that comes piece by piece from a remote store. The whole of an image is verified on the way (I8)."""
 
-    def __init__(self, opened: Download, end: Callable[[], None]) -> None:
+    def __init__(self, opened: Download, end: Callable[[], None], readers: Executor) -> None:
         self._opened = opened
         self._end = end
+        self._ahead = ReadAhead(opened.blob, readers)
 
     def __iter__(self) -> Iterator[bytes]:
         image = self._opened.image
         known = image.size is not None and image.os_hash_algo and image.os_hash_value
         if self._opened.part is not None or not known:
-            yield from self._opened.blob
+            yield from self._ahead
             return
         try:
             yield from verified(
-                self._opened.blob, image.size or 0, str(image.os_hash_algo), str(image.os_hash_value)
+                self._ahead, image.size or 0, str(image.os_hash_algo), str(image.os_hash_value)
             )
         except DamagedData as damage:
             LOG.error("the copy of image %s in store %s is damaged: %s", image.id, self._opened.store, damage)
@@ -145,5 +148,6 @@ class Pieces:
 
     def close(self) -> None:
         """Close the read and end the transfer."""
+        self._ahead.close()
         self._opened.blob.close()
         self._end()

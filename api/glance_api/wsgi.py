@@ -1,6 +1,7 @@
 """From options to the running application: the one place that chooses the collaborators."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from flask import Flask
 from oslo_config import cfg
@@ -56,6 +57,7 @@ def application(conf: cfg.ConfigOpts) -> Application:
         glance.notifications.start()
         TRANSFERS.labels("limit").set(glance.permits.limit)
         state.at_stop(glance.registry.close)
+        state.at_stop(glance.readers.shutdown)
         state.at_stop(glance.deletes.stop)
         state.at_stop(glance.notifications.stop)
         workers = build_pool(conf, glance, state.stopping.is_set)
@@ -77,6 +79,7 @@ def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes], state: ServerState) ->
     registry = connect_registry(conf, secrets)
     policy = Enforcer(conf)
     staging = load_staging(conf, registry.stores)
+    permits = TransferPermits(conf.max_transfers or max(conf.threads - SPARE_THREADS, 1), state.stopping.is_set)
     return Glance(
         settings=Settings.from_conf(conf),
         registry=registry,
@@ -86,7 +89,8 @@ def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes], state: ServerState) ->
         keys=KeyManager(conf),
         policy=policy,
         protections=properties.load(conf, policy),
-        permits=TransferPermits(conf.max_transfers or max(conf.threads - SPARE_THREADS, 1), state.stopping.is_set),
+        permits=permits,
+        readers=ThreadPoolExecutor(permits.limit, thread_name_prefix="read-ahead"),
         leases=LeaseKeeper(registry.uploads, conf.upload.lease),
         limits=limits.source(conf),
         staging=staging,

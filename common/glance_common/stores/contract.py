@@ -71,7 +71,11 @@ class WriteDenied(StoreUnavailable):
 
 
 class Blob(Protocol):
-    """An opened read of one object, or of a range of it."""
+    """An opened read of one object, or of a range of it.
+
+    Its pieces may be fetched by other threads than the one that opened it, one at a time (``read_ahead``), and it is
+    closed when no fetch is under way.
+    """
 
     size: int
     """Bytes of the whole object, whatever the range; 0 when a server does not tell."""

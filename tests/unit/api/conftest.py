@@ -65,6 +65,7 @@ def make_api() -> Callable[..., Api]:
             policy=enforcer,
             protections=properties.load(conf, enforcer),
             permits=None,
+            readers=None,
             leases=SimpleNamespace(seconds=60),
             limits=limits.source(conf),
             staging=FakeStore("here"),
