@@ -302,8 +302,7 @@ class TransferWorker(ThreadWorker):
             request, conn.sock, conn.client, conn.server, self.cfg, TransferResponse, (conn, self._keeps_connections)
         )
         environ["wsgi.multithread"] = True
-        if isinstance(request.body.reader, LengthReader):
-            environ[READ_BODY] = conn.read_body
+        environ[READ_BODY] = conn.read_body
         return response, environ
 
     def _keeps_connections(self) -> bool:
