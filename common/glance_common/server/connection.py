@@ -20,7 +20,7 @@ from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import Unreader
 from gunicorn.workers.gthread import TConn
 
-from glance_common.body import MIB, ClientDisconnected, ClientGone, ClientTooSlow
+from glance_common.body import MIB, ClientDisconnected, ClientTooSlow
 from glance_common.server.floor import RateFloor
 from glance_common.server.settings import ServerSettings
 

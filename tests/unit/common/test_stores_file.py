@@ -20,6 +20,7 @@ from glance_common.stores.contract import (
     StoreUnavailable,
     WriteDenied,
 )
+from glance_common.stores.file import writeback
 from glance_common.stores.file.directory import Handle
 
 KEY = "11111111-2222-3333-4444-555555555555"
@@ -64,6 +65,45 @@ def test_s70_data_are_on_the_disk_before_they_have_their_name(case: FileCase, mo
     ]
 
 
+def test_the_disk_works_while_the_data_come(case: FileCase, monkeypatch: pytest.MonkeyPatch):
+    """Whole windows, in order, each as soon as it is complete; the real call accepts them."""
+    real, started = writeback.start_writing, []
+    seen: list[int] = []
+
+    def start(fd: int, offset: int, count: int) -> None:
+        started.append((offset, count))
+        assert os.fstat(fd).st_size >= offset + count
+        real(fd, offset, count)
+
+    def pieces() -> Iterator[bytes]:
+        for size in (writeback.WINDOW // 2, writeback.WINDOW // 2, 1, 2 * writeback.WINDOW, 100):
+            yield b"x" * size
+            seen.append(len(started))
+
+    monkeypatch.setattr(writeback, "start_writing", start)
+    stored = case.store().add(KEY, pieces(), None)
+    assert stored.size == 3 * writeback.WINDOW + 101
+    assert started == [(0, writeback.WINDOW), (writeback.WINDOW, 2 * writeback.WINDOW)]
+    assert seen == [0, 1, 1, 2, 2]
+
+
+def test_a_disk_that_fails_behind_the_data_ends_the_upload(case: FileCase, monkeypatch: pytest.MonkeyPatch):
+    fail_once(monkeypatch, "start_writing", errno.EIO, module=writeback)
+    synced = fail_once(monkeypatch, "fdatasync", errno.EIO)
+    with pytest.raises(StoreUnavailable):
+        case.store().add(KEY, [b"x" * writeback.WINDOW, b"more"], None)
+    assert (case.files(), synced) == ([], [])
+
+
+def test_writing_behind_where_the_system_cannot():
+    read_end, write_end = os.pipe()
+    writeback.start_writing(write_end, 0, 1)
+    os.close(read_end)
+    os.close(write_end)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        writeback.start_writing(write_end, 0, 1)
+
+
 def test_delete_is_on_the_disk_also_when_nothing_was_found(case: FileCase, monkeypatch: pytest.MonkeyPatch):
     store = case.store()
     store.add(KEY, [b"x"], 1)
@@ -75,9 +115,9 @@ def test_delete_is_on_the_disk_also_when_nothing_was_found(case: FileCase, monke
     assert recorder.calls[2:] == [f"unlink {KEY}", "fsync a"]
 
 
-def fail_once(monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> list[int]:
-    """Make the first call of an os function fail; return the list that counts all calls."""
-    real, calls = getattr(os, name), []
+def fail_once(monkeypatch: pytest.MonkeyPatch, name: str, number: int, module: object = os) -> list[int]:
+    """Make the first call of a function of ``module`` fail; return the list that counts all calls."""
+    real, calls = getattr(module, name), []
 
     def call(*args, **kwargs):
         calls.append(1)
@@ -85,7 +125,7 @@ def fail_once(monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> list[i
             raise OSError(number, os.strerror(number))
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(os, name, call)
+    monkeypatch.setattr(module, name, call)
     return calls
 
 

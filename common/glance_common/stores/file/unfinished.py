@@ -9,6 +9,7 @@ from glance_common.failpoints import failpoint
 from glance_common.stores.contract import BlobExists, StoreUnavailable
 from glance_common.stores.file import linking, oserrors
 from glance_common.stores.file.directory import Handle
+from glance_common.stores.file.writeback import WriteBehind
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +38,15 @@ class Unfinished:
         With ``thin`` blocks of zeros become holes. Raises StoreFull, WriteDenied, StoreUnavailable.
         """
         total = 0
+        behind = WriteBehind(self._fd)
         for piece in pieces:
             with oserrors.writing(self._what):
                 if thin:
                     self._write_thin(piece)
                 else:
                     _write_all(self._fd, memoryview(piece))
-            total += len(piece)
+                total += len(piece)
+                behind.reached(total)
         if thin:
             with oserrors.writing(self._what):
                 os.ftruncate(self._fd, total)
