@@ -13,6 +13,10 @@ QUEUED_PIECES = 3
 """Pieces that may wait for one algorithm: enough to ride out jitter, few enough to bound the memory of a transfer."""
 
 
+CHECKSUM = "md5"
+"""The algorithm of the API's field ``checksum``; a name for the same data, not a protection."""
+
+
 class Digests:
     """Hex digests of one stream by several algorithms. ``update`` may block while an algorithm is behind."""
 
@@ -39,7 +43,6 @@ class _Hasher:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        # MD5 here is the checksum field of the API, not a protection.
         self._hash = hashlib.new(name, usedforsecurity=False)
         self._pieces: queue.Queue[bytes | None] = queue.Queue(QUEUED_PIECES)
         self._first: bytes | None = None

@@ -46,6 +46,7 @@ class Settings:
     disk_formats: tuple[str, ...]
     image_size_cap: int
     hashing_algorithm: str
+    compute_checksum: bool
     format_rules: FormatRules
     delayed_delete: bool
     scrub_time: int
@@ -82,6 +83,7 @@ class Settings:
             disk_formats=tuple(formats.disk_formats),
             image_size_cap=conf.image_size_cap,
             hashing_algorithm=conf.hashing_algorithm,
+            compute_checksum=conf.compute_checksum,
             format_rules=FormatRules(
                 require_match=formats.require_image_format_match,
                 vmdk_types=tuple(formats.vmdk_allowed_types),

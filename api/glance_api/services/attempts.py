@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from glance_api.collaborators import Glance
-from glance_api.digests import Digests
+from glance_api.digests import CHECKSUM, Digests
 from glance_api.formats import Inspection
 from glance_api.key_manager import Credentials
 from glance_api.leases import Lease
 from glance_api.services import keys
 from glance_api.services.quotas import Reservation
 from glance_api.services.store_errors import as_api_error
+from glance_api.settings import Settings
 from glance_api.signatures import Verification
 from glance_api.streams import Intake, Received
 from glance_common.context import RequestContext
@@ -33,11 +34,19 @@ Commit = Callable[[Stored, Received], object]
 """Tells the registry that the bytes are durable."""
 
 
+def algorithms(settings: Settings, algorithm: str, checksum: str | None) -> tuple[str, ...]:
+    """Return the digests to compute: by ``algorithm``, and the checksum if the options want it or it is known already.
+
+    What a client or the image says of the data is compared, whatever the options say.
+    """
+    return (CHECKSUM, algorithm) if settings.compute_checksum or checksum is not None else (algorithm,)
+
+
 def content(stored: Stored, received: Received, algorithm: str) -> dict[str, Any]:
     """Return what the registry is told of the data at the commit; ``algorithm`` is the one of ``os_hash_value``."""
     return {
         "size": received.size,
-        "checksum": received.digests["md5"],
+        "checksum": received.digests.get(CHECKSUM),
         "os_hash_algo": algorithm,
         "os_hash_value": received.digests[algorithm],
         "virtual_size": received.virtual_size,

@@ -7,6 +7,7 @@ from functools import partial
 from uuid import uuid4
 
 from glance_api.collaborators import Glance
+from glance_api.digests import CHECKSUM
 from glance_api.key_manager import Credentials
 from glance_api.services import attempts, events
 from glance_api.services.attempts import Data, Formats
@@ -46,8 +47,8 @@ class Source:
         """Raise BadRequest unless what came is what the client says."""
         if self.size not in (None, received.size):
             raise BadRequest(f"size: {self.size} bytes were announced, {received.size} came")
-        if self.checksum not in (None, received.digests["md5"]):
-            raise BadRequest(f"checksum: {self.checksum} was announced, that of the data is {received.digests['md5']}")
+        if self.checksum is not None and self.checksum != (found := received.digests[CHECKSUM]):
+            raise BadRequest(f"checksum: {self.checksum} was announced, that of the data is {found}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def upload(
     )
     failpoint("api.upload.started")
     formats = Formats(begun.image.disk_format or "", begun.image.container_format or "")
-    algorithms = ("md5", glance.settings.hashing_algorithm)
+    algorithms = attempts.algorithms(glance.settings, glance.settings.hashing_algorithm, source.checksum)
     data = Data(source.pieces, source.announced, formats, algorithms, source.credentials, limits)
     events.upload_begun(glance, context, begun.image, store.id)
     try:

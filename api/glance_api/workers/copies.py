@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from uuid import uuid4
 
+from glance_api.digests import CHECKSUM
 from glance_api.imports.contract import ImportFailed
 from glance_api.services import attempts, events
 from glance_api.services.attempts import Data, Formats
@@ -132,7 +133,8 @@ class _Copies:
             failpoint("api.import.store-started")
             events.copy_begun(glance, job.context, begun.image, store_id)
             formats, signed = _formats(begun.image), self._plan.signed
-            data = Data(self._counted(pieces), self._plan.size, formats, ("md5", algorithm), signed)
+            algorithms = attempts.algorithms(glance.settings, algorithm, image.checksum)
+            data = Data(self._counted(pieces), self._plan.size, formats, algorithms, signed)
             attempts.write(glance, job.context, begun, store, data, partial(self._commit, store, attempt, algorithm))
         failpoint("api.import.store-committed")
 
@@ -159,12 +161,13 @@ class _Copies:
 
 def _formats(image: Image) -> Formats:
     """Return what the data are inspected as; the bytes of an image that has data are compared with these instead."""
-    return Formats("", "") if image.checksum else Formats(image.disk_format or "", image.container_format or "")
+    has_data = image.checksum or image.os_hash_value
+    return Formats("", "") if has_data else Formats(image.disk_format or "", image.container_format or "")
 
 
 def _is_same(image: Image, received: Received) -> bool:
     """Say whether digests of the image, where it has any, are those of the bytes (S-71)."""
-    known = {"md5": image.checksum, str(image.os_hash_algo): image.os_hash_value}
+    known = {CHECKSUM: image.checksum, str(image.os_hash_algo): image.os_hash_value}
     return all(known.get(name) in (None, digest) for name, digest in received.digests.items())
 
 

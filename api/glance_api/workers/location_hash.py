@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
-from glance_api.digests import Digests
+from glance_api.digests import CHECKSUM, Digests
 from glance_api.formats import Inspection
 from glance_api.imports.contract import ImportFailed
+from glance_api.services.attempts import algorithms
 from glance_api.services.locations import in_order
 from glance_api.streams import Intake, Received
 from glance_api.workers.job import Job
@@ -20,8 +21,6 @@ from glance_common.image import Image, ImageLocation
 from glance_common.stores.contract import StoreError
 
 LOG = logging.getLogger(__name__)
-
-_MD5 = "md5"
 
 
 def hash_location(job: Job) -> tuple[str, dict[str, Any] | None]:
@@ -35,11 +34,12 @@ def hash_location(job: Job) -> tuple[str, dict[str, Any] | None]:
         raise ImportFailed(f"the {algorithm} digest of the data is not the one in validation_data")
     changes: dict[str, Any] = {
         "size": received.size,
-        "checksum": received.digests[_MD5],
         "os_hash_algo": algorithm,
         "os_hash_value": digest,
         "virtual_size": received.virtual_size,
     }
+    if CHECKSUM in received.digests:
+        changes["checksum"] = received.digests[CHECKSUM]
     job.glance.registry.operations.update(job.context, job.held, changes)
     return "", {"image_id": image.id}
 
@@ -61,7 +61,7 @@ def _read(job: Job, image: Image, algorithm: str) -> Received:
 
 def _read_once(job: Job, image: Image, location: ImageLocation, algorithm: str) -> Received:
     settings = job.glance.settings
-    digests = Digests((_MD5, algorithm))
+    digests = Digests(algorithms(settings, algorithm, image.checksum))
     try:
         intake = Intake(
             _pieces(job, location),

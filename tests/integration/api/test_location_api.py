@@ -86,7 +86,9 @@ def test_loc04_another_digest_is_refused(node, mirror, engine):
     register(node, image, mirror.url("/a"), SHA512)
 
 
-def test_loc04_without_validation_data_the_digests_follow(node, mirror):
+@pytest.mark.parametrize(("option", "checksum"), [("true", md5(DATA).hexdigest()), ("false", None)])
+def test_loc04_without_validation_data_the_digests_follow(make_node, mirror, option, checksum):
+    node = make_node(compute_checksum=option)
     image = node.create()
     register(node, image, mirror.url("/a"))
     shown = node.show(image)
@@ -95,9 +97,7 @@ def test_loc04_without_validation_data_the_digests_follow(node, mirror):
     with working(node):
         assert node.finished(image)["status"] == "success"
     shown = node.show(image)
-    assert (shown["os_hash_algo"], shown["os_hash_value"], shown["checksum"]) == (
-        "sha512", HASH, md5(DATA).hexdigest(),
-    )
+    assert (shown["os_hash_algo"], shown["os_hash_value"], shown["checksum"]) == ("sha512", HASH, checksum)
 
 
 @pytest.mark.parametrize("answers", [2, 3])
