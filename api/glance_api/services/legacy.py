@@ -72,7 +72,7 @@ _RULES: dict[type[object], tuple[str, ...]] = {
     CopyFrom: ("copy_from", "upload_image"),
     Register: ("set_image_location",),
 }
-"""What a caller must be allowed beside creating an image."""
+"""What a caller must be allowed beside creating or changing an image: asked before anything is written."""
 
 _NOT_OURS = (Conflict, NotFound, PolicyDenied)
 """Errors of a caller who had no business with the data of this image: they stay as they are."""
@@ -132,7 +132,8 @@ def update(
     image = find(glance, context, image_id)
     if image.status in GONE:
         raise Forbidden("the image is deleted")
-    images.check_image(glance, context, "modify_image", image)
+    for rule in ("modify_image", *_RULES.get(type(filling), ())):
+        images.check_image(glance, context, rule, image)
     if filling is not None:
         if image.status is not ImageStatus.QUEUED:
             refusal = BadRequest if isinstance(filling, Register) else Conflict
@@ -201,7 +202,6 @@ def fill(glance: Glance, context: RequestContext, image: Image, filling: Filling
 
 
 def _receive(glance: Glance, context: RequestContext, image: Image, body: Body) -> None:
-    images.check_image(glance, context, "upload_image", image)
     if body.refusal is not None:
         raise BadRequest(body.refusal)
     data.upload(glance, context, image.id, body.source, ImageStatus.KILLED)

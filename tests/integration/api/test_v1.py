@@ -9,6 +9,8 @@ from tests.integration.api.imports_kit import Node, page, wait_for, working
 from tests.integration.api.imports_kit import options as node_options
 from tests.support.web import Page
 
+from glance_common.stores import contract
+
 OCTETS = {"Content-Type": "application/octet-stream"}
 ADMIN = {"roles": "admin,member,reader"}
 RAW = {"disk_format": "raw", "container_format": "bare"}
@@ -134,6 +136,39 @@ def test_dat11_storage_quota_kills(make_api, tmp_path):
     put(api, made["id"], 413, data=DATA)
     assert head(api, made["id"])["status"] == "killed"
     assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize(("error", "expected"), [
+    (contract.StoreFull, 413), (contract.AddDisabled, 410), (contract.WriteDenied, 503), (contract.BlobExists, 409),
+    (contract.Forbidden, 403), (contract.StoreUnavailable, 503), (contract.StoreError, 503),
+])
+def test_dat11_a_store_that_fails_kills(api, tmp_path, error, expected):
+    def fail(*_args: Any) -> None:
+        raise error("/secret/path")
+
+    api.glance.stores.get("file").inner.add = fail
+    made = create(api)
+    refused = put(api, made["id"], expected, data=DATA)
+    assert "secret" not in refused.text
+    assert head(api, made["id"])["status"] == "killed"
+    create(api, expected, data=DATA)
+    assert names(api) == files(tmp_path) == []
+
+
+def test_dat11_what_policy_refuses_changes_nothing(make_api, tmp_path):
+    policy = tmp_path / "policy.yaml"
+    policy.write_text('"upload_image": "role:admin"\n"set_image_location": "role:admin"\n')
+    api = make_api(oslo_policy__policy_file=policy, glance_store__stores="file,http")
+    location = {"location": "http://mirror.example.org/x"}
+    create(api, 403, data=DATA)
+    create(api, 403, fields=location)
+    made = create(api)
+    put(api, made["id"], 403, data=DATA, fields={"name": "changed"})
+    put(api, made["id"], 403, fields={"name": "changed", **location})
+    shown = head(api, made["id"])
+    assert (shown["name"], shown["status"]) == ("one", "queued")
+    assert names(api) == ["one"]
+    assert put(api, made["id"], data=DATA, **ADMIN).json["image"]["status"] == "active"
 
 
 def test_sta09_v1_12_a_location_never_passes_saving(make_api, web):
