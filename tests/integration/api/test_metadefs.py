@@ -186,7 +186,7 @@ def test_mdf07_names_as_resources_see_them(admin):
         admin("GET", f"{N}/properties/{path}", status=404)
 
 
-def test_mdf08_who_sees_a_namespace(api, admin):
+def test_mdf08_s43_who_sees_a_namespace(api, admin):
     for name, owner in (("own", "own"), ("other", "other"), ("all", "other")):
         visibility = "public" if name == "all" else "private"
         admin("POST", NAMESPACES, {**FULL, "namespace": name, "visibility": visibility, "owner": owner}, 201)
@@ -198,6 +198,9 @@ def test_mdf08_who_sees_a_namespace(api, admin):
             for path in ("", "/properties", "/properties/p", "/objects/O", "/tags/t", "/resource_types"):
                 response = api.call("GET", f"{NAMESPACES}/{name}{path}", project=project)
                 assert response.status_code == (200 if name in seen else 404), (project, name, path)
+                if name not in seen:
+                    missing = api.call("GET", f"{NAMESPACES}/none{path}", project=project)
+                    assert response.text.replace(name, "none") == missing.text
             status = api.call("DELETE", f"{NAMESPACES}/{name}", project=project).status_code
             assert status == (403 if name in seen else 404)
     assert api.call("GET", f"{NAMESPACES}?marker=other", project="own").status_code == 404
