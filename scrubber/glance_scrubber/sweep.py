@@ -72,6 +72,7 @@ class _Pass:
         self._stop = stop
         self._lock = threading.Lock()
         self._down: set[str] = set()
+        self._has_no_registry = threading.Event()
 
     def work(self) -> Counter[Outcome]:
         ended: Counter[Outcome] = Counter()
@@ -98,11 +99,13 @@ class _Pass:
     def _one(self, location: str) -> Outcome:
         """Scrub one location. The registry's errors go up and end the pass."""
         stores = self._stores()
-        if self._stop.is_set() or not stores:
+        if self._stop.is_set() or self._has_no_registry.is_set() or not stores:
             return Outcome.STOPPED
         try:
             result = self._scrubber.scrub(location, str(uuid4()), stores=stores)
         except GlanceError:
+            # The others need not find out one by one, each with its own waiting.
+            self._has_no_registry.set()
             raise
         except Exception:
             LOG.exception("location %s could not be scrubbed", location)

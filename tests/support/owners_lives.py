@@ -261,6 +261,9 @@ class Lives:
         return claim is not None
 
     def _remember(self, claim: dict[str, Any]) -> None:
+        if any(remover.token == claim["token"] for remover in self.removers):
+            # An abort that is repeated is answered again; whoever aborted is still one and the same remover.
+            return
         self.removers.append(
             Remover(claim["location"], claim["token"], claim["store"], claim["key"], self.clock)
         )

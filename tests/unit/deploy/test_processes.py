@@ -28,9 +28,11 @@ def test_a_child_dies_with_a_parent_that_is_killed():
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=CHECKOUT) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
-        processes.wait_until(lambda: processes.is_running(child), what="the child", seconds=5)
+        # Until it has become its command it has not yet told the kernel what shall happen at its parent's end.
+        command = Path(f"/proc/{child}/cmdline")
+        processes.wait_until(lambda: command.read_bytes().startswith(b"sleep"), what="the child")
         parent.kill()
-    processes.wait_until(lambda: not processes.is_running(child), what="the child's end", seconds=5)
+    processes.wait_until(lambda: not processes.is_running(child), what="the child's end")
 
 
 def test_a_child_lives_on_when_the_thread_that_started_it_ends():
