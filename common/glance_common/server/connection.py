@@ -168,6 +168,14 @@ class Connection(TConn):
         finally:
             self._deadline = None
 
+    def has_next_within(self, seconds: float) -> bool:
+        """Wait for the next request, or the end of the connection; tell whether one of them is here."""
+        if self.parser.unreader.buf.getvalue():
+            return True
+        poller = select.poll()
+        poller.register(self.sock, select.POLLIN)
+        return bool(poller.poll(seconds * 1000))
+
     def _take_decrypted(self) -> None:
         """Move the start of a next request out of the TLS layer, where nobody who waits for the socket would see it."""
         pending = self.sock.pending() if isinstance(self.sock, ssl.SSLSocket) else 0

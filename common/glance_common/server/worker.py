@@ -38,6 +38,8 @@ UNDERSCORED = "X-IMAGE-META-"
 """How the names begin that may hold underscores: v1 clients write ``x-image-meta-disk_format``."""
 LINGER_SECONDS = 2.0
 """How long a client has to read the end of a response before its connection is closed."""
+NEXT_SECONDS = 0.02
+"""How long a thread stays with a connection for its next request, while enough others are free."""
 STOP_LINGER = 2.0
 """How long a stopping worker keeps idle connections, for a request that may be on its way already."""
 _NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -88,6 +90,7 @@ class TransferWorker(ThreadWorker):
         self._lingering: deque[Connection] = deque()
         self._deadline = float("inf")
         self._stop = False
+        self._most_patient = self.cfg.threads * 3 // 4
 
     # --- start ---
 
@@ -241,14 +244,23 @@ class TransferWorker(ThreadWorker):
     # --- request threads ---
 
     def handle(self, conn: Connection) -> bool:
-        """Serve one request; return whether the connection stays open for another."""
+        """Serve requests as long as they follow each other closely; return whether the connection stays open.
+
+        Handing a connection to the main thread and back costs as much as a small request itself. A thread that stays
+        spares that, as long as a quarter of the threads is left for other connections.
+        """
         keep = False
         self._running.add(conn)
         try:
             keep = not self.state.aborting.is_set() and self._serve(conn)
+            while keep and self._may_stay() and conn.has_next_within(NEXT_SECONDS):
+                keep = self._serve(conn)
         finally:
             self._running.discard(conn)
         return keep
+
+    def _may_stay(self) -> bool:
+        return self.alive and len(self._running) <= self._most_patient
 
     def _serve(self, conn: Connection) -> bool:
         request = None
