@@ -16,7 +16,6 @@ from glance_common.registry_client.http import RegistryHttp, Timeouts
 from glance_registry.app import create_app
 
 SIGNER = ContextSigner([b"s" * 32])
-BASE = "http://registry"
 
 
 @pytest.fixture(scope="session")
@@ -42,9 +41,6 @@ def adapter(engine: sa.Engine) -> WsgiAdapter:
 @pytest.fixture
 def client(adapter: WsgiAdapter) -> Iterator[RegistryClient]:
     """The client, impatient."""
-    http = RegistryHttp(BASE, SIGNER, timeouts=Timeouts(read_deadline=0.2, write_deadline=0.2))
-    http.session.mount(BASE, adapter)
-    http.session.mount(BASE + "/", adapter)
-    made = over(http)
+    made = over(RegistryHttp(adapter, SIGNER, timeouts=Timeouts(read_deadline=0.2, write_deadline=0.2)))
     yield made
     made.close()

@@ -23,7 +23,7 @@ from psycopg2.extras import RealDictCursor
 from glance_common.context import ContextSigner, RequestContext, system_context
 from glance_common.errors import GlanceError
 from glance_common.registry_client import RegistryClient, over
-from glance_common.registry_client.http import RegistryHttp
+from glance_common.registry_client.http import connect_to
 from tests.support.daemons import Daemon, Services, WebDaemon
 from tests.support.image_client import ImageClient
 from tests.support.ledger import Ledger, Outcome
@@ -74,7 +74,7 @@ class Deployment:
 
     def _connect_registry(self) -> RegistryClient:
         secret = (self.services.folder / "registry-secret").read_bytes().strip()
-        return over(RegistryHttp(self.registry.url, ContextSigner([secret])))
+        return over(connect_to(self.registry.url, ContextSigner([secret])))
 
     @property
     def daemons(self) -> list[Daemon]:

@@ -11,7 +11,7 @@ from oslo_config import cfg
 from glance_common.context import ContextSigner
 from glance_common.profiling import trace_headers
 from glance_common.registry_client.deletions import DeletionsClient
-from glance_common.registry_client.http import RegistryHttp, Timeouts
+from glance_common.registry_client.http import RegistryHttp, Timeouts, connect_to
 from glance_common.registry_client.images import ImagesClient
 from glance_common.registry_client.locations import LocationsClient
 from glance_common.registry_client.members import MembersClient
@@ -66,7 +66,7 @@ def connect(conf: cfg.ConfigOpts, secrets: Sequence[bytes], *, pool_size: int = 
     """
     host = f"[{conf.registry_host}]" if ":" in conf.registry_host else conf.registry_host
     timeout = conf.registry_client_timeout or None
-    http = RegistryHttp(
+    http = connect_to(
         f"{conf.registry_client_protocol}://{host}:{conf.registry_port}",
         ContextSigner(secrets),
         timeouts=Timeouts(read=timeout),

@@ -5,6 +5,7 @@ registry answers with the row when the write happened already, and ends as Outco
 """
 
 import logging
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,14 +13,11 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import orjson
-import requests
-from requests.adapters import HTTPAdapter
-from requests.structures import CaseInsensitiveDict
-from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from glance_common import errors
 from glance_common.context import HEADER, ContextSigner, RequestContext
 from glance_common.metrics.catalog import REGISTRY_CALLS
+from glance_common.registry_client.connections import Answer, KeptConnections, NoAnswer, NotSent, Transport
 
 LOG = logging.getLogger(__name__)
 
@@ -45,35 +43,21 @@ class Timeouts:
     write_deadline: float = 6.0
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """``verify``: True, False or the path of a CA file; ``cert``: client certificate and key, or None."""
-
-    verify: bool | str = True
-    cert: tuple[str, str] | None = None
-
-
 class RegistryHttp:
-    """The registry at ``base_url``, one per process: threads share its pool of kept connections."""
+    """The registry behind ``transport``, one per process: threads share its kept connections."""
 
     def __init__(
         self,
-        base_url: str,
+        transport: Transport,
         signer: ContextSigner,
         *,
         timeouts: Timeouts | None = None,
-        tls: Tls | None = None,
-        pool_size: int = 32,
         extra_headers: Callable[[], Mapping[str, str]] | None = None,
     ) -> None:
-        self._base_url = base_url.rstrip("/")
+        self._transport = transport
         self._signer = signer
         self._timeouts = timeouts or Timeouts()
-        self._tls = tls or Tls()
         self._extra_headers = extra_headers
-        self.session = requests.Session()
-        self.session.trust_env = False
-        self.session.mount(self._base_url + "/", HTTPAdapter(pool_connections=1, pool_maxsize=pool_size))
 
     def call(
         self,
@@ -115,28 +99,22 @@ class RegistryHttp:
     def check(self) -> None:
         """Raise Unavailable with the reason when the registry does not answer, or cannot work itself. Asks once."""
         try:
-            response = self.session.get(
-                f"{self._base_url}/healthcheck",
-                timeout=(self._timeouts.connect, self._timeouts.read),
-                verify=self._tls.verify,
-                cert=self._tls.cert,
-                allow_redirects=False,
-            )
-        except requests.RequestException as error:
+            answer = self._transport.exchange("GET", "/healthcheck", {})
+        except (NotSent, NoAnswer) as error:
             raise errors.Unavailable(_NO_ANSWER) from error
-        if not response.ok:
-            raise errors.Unavailable(f"the registry answers {response.status_code}: {response.text[:200]}")
+        if answer.status != 200:
+            said = answer.body[:200].decode(errors="replace")
+            raise errors.Unavailable(f"the registry answers {answer.status}: {said}")
 
     def close(self) -> None:
         """Close the kept connections."""
-        self.session.close()
+        self._transport.close()
 
     def _once(self, context: RequestContext, method: str, target: str, data: bytes | None) -> dict[str, Any]:
         """Ask once. OutcomeUnknown means: sent, but no clear answer; Unavailable: not done for sure."""
-        request = self._prepare(context, method, target, data)
         started, outcome = time.perf_counter(), "error"
         try:
-            answer = self._ask(request)
+            answer = self._ask(context, method, target, data)
             outcome = "ok"
             return answer
         except errors.OutcomeUnknown:
@@ -148,39 +126,34 @@ class RegistryHttp:
         finally:
             REGISTRY_CALLS.labels(method, outcome).observe(time.perf_counter() - started)
 
-    def _ask(self, request: requests.PreparedRequest) -> dict[str, Any]:
-        try:
-            response = self.session.send(
-                request,
-                timeout=(self._timeouts.connect, self._timeouts.read),
-                verify=self._tls.verify,
-                cert=self._tls.cert,
-                allow_redirects=False,
-            )
-        except requests.RequestException as error:
-            raise (errors.Unavailable if _never_sent(error) else errors.OutcomeUnknown)(_NO_ANSWER) from error
-        return _read(response, is_write=request.method != "GET")
-
-    def _prepare(
-        self, context: RequestContext, method: str, target: str, data: bytes | None
-    ) -> requests.PreparedRequest:
-        # Built by hand: the library's own preparation would rewrite the signed path ("%2E%2E" becomes a step up).
-        request = requests.PreparedRequest()
-        request.method = method
-        request.url = self._base_url + target
-        request.headers = CaseInsensitiveDict(
-            {HEADER: self._signer.sign(context, method, target), REQUEST_ID: context.request_id, "Accept": "*/*"}
-        )
+    def _ask(self, context: RequestContext, method: str, target: str, data: bytes | None) -> dict[str, Any]:
+        headers = {HEADER: self._signer.sign(context, method, target), REQUEST_ID: context.request_id}
         if self._extra_headers is not None:
-            request.headers.update(self._extra_headers())
-        request.body = data
-        if data is not None:
-            request.headers["Content-Type"] = "application/json"
-            request.headers["Content-Length"] = str(len(data))
-        elif method != "GET":
-            request.headers["Content-Length"] = "0"
-        request.hooks = {"response": []}
-        return request
+            headers.update(self._extra_headers())
+        try:
+            answer = self._transport.exchange(method, target, headers, data)
+        except NotSent as error:
+            raise errors.Unavailable(_NO_ANSWER) from error
+        except NoAnswer as error:
+            raise errors.OutcomeUnknown(_NO_ANSWER) from error
+        return _read(answer, is_write=method != "GET")
+
+
+def connect_to(
+    base_url: str,
+    signer: ContextSigner,
+    *,
+    timeouts: Timeouts | None = None,
+    tls: ssl.SSLContext | None = None,
+    pool_size: int = 32,
+    extra_headers: Callable[[], Mapping[str, str]] | None = None,
+) -> RegistryHttp:
+    """Return the registry at ``base_url``; nothing is connected yet."""
+    timeouts = timeouts or Timeouts()
+    transport = KeptConnections(
+        base_url, tls, connect_timeout=timeouts.connect, read_timeout=timeouts.read, size=pool_size
+    )
+    return RegistryHttp(transport, signer, timeouts=timeouts, extra_headers=extra_headers)
 
 
 def segment(text: str) -> str:
@@ -191,35 +164,24 @@ def segment(text: str) -> str:
 
 def _reason(error: errors.Unavailable) -> str:
     """Return why there was no answer, for the operator; clients are only told that there was none."""
-    if not isinstance(error.__cause__, requests.RequestException):
-        return error.message
-    cause = error.__cause__.args[0] if error.__cause__.args else error.__cause__
-    return f"{error.message}: {cause.reason if isinstance(cause, MaxRetryError) else cause}"
+    return f"{error.message}: {error.__cause__}" if isinstance(error.__cause__, NotSent | NoAnswer) else error.message
 
 
-def _never_sent(error: requests.RequestException) -> bool:
-    """Tell whether the request surely did not reach the registry."""
-    if isinstance(error, requests.ConnectTimeout):
-        return True
-    cause = error.args[0] if error.args else None
-    return isinstance(cause, MaxRetryError) and isinstance(cause.reason, NewConnectionError)
-
-
-def _read(response: requests.Response, is_write: bool) -> dict[str, Any]:
+def _read(answer: Answer, is_write: bool) -> dict[str, Any]:
     try:
-        document = orjson.loads(response.content) if response.content else {}
+        document = orjson.loads(answer.body) if answer.body else {}
     except orjson.JSONDecodeError:
         document = None
-    if response.ok and isinstance(document, dict):
+    if answer.status < 300 and isinstance(document, dict):
         return document
-    error = errors.from_document(response.status_code, document)
+    error = errors.from_document(answer.status, document)
     # A 503 of the registry says itself whether something was done; any other 5xx, and what a proxy says, does not.
-    is_clear = 400 <= response.status_code < 500 or type(error) is errors.Unavailable
+    is_clear = 400 <= answer.status < 500 or type(error) is errors.Unavailable
     if is_clear:
         raise error
     if is_write:
         raise errors.OutcomeUnknown(error.message)
-    raise error if response.status_code == 500 else errors.Unavailable(_NO_ANSWER)
+    raise error if answer.status == 500 else errors.Unavailable(_NO_ANSWER)
 
 
 def _as_unavailable(error: errors.Unavailable) -> errors.Unavailable:

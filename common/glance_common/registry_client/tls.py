@@ -6,25 +6,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 from oslo_config import cfg
+from requests import certs
 
 from glance_common.config import ConfigError
-from glance_common.registry_client.http import Tls
 
 LOG = logging.getLogger(__name__)
 
 
-def client_tls(conf: cfg.ConfigOpts) -> Tls:
-    """Return what the options ``registry_client_*`` say about certificates, for protocol https.
+def client_tls(conf: cfg.ConfigOpts) -> ssl.SSLContext | None:
+    """Return what the options ``registry_client_*`` say about certificates; None unless the protocol is https.
 
     Raises ConfigError for files that cannot be used, and for a certificate without its key.
     """
     if conf.registry_client_protocol != "https":
-        return Tls()
+        return None
     ca, cert, key = conf.registry_client_ca_file, conf.registry_client_cert_file, conf.registry_client_key_file
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if ca:
-        where = {"capath" if Path(ca).is_dir() else "cafile": ca}
-        _try("registry_client_ca_file", ca, lambda: context.load_verify_locations(**where))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    where = {"capath" if Path(ca).is_dir() else "cafile": ca} if ca else {"cafile": certs.where()}
+    _try("registry_client_ca_file", ca, lambda: context.load_verify_locations(**where))
     if bool(cert) != bool(key):
         missing = "registry_client_key_file" if cert else "registry_client_cert_file"
         raise ConfigError("DEFAULT", missing, "", "must be set: a client certificate and its key go together")
@@ -33,8 +33,9 @@ def client_tls(conf: cfg.ConfigOpts) -> Tls:
         _try("registry_client_cert_file", cert, lambda: context.load_cert_chain(cert, key, password=""))
     if conf.registry_client_insecure:
         LOG.warning("registry_client_insecure is on: the registry's certificate is not checked (S-04)")
-    verify = False if conf.registry_client_insecure else ca or True
-    return Tls(verify=verify, cert=(cert, key) if cert else None)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _try(option: str, path: str, load: Callable[[], None]) -> None:

@@ -15,7 +15,7 @@ from glance_common import errors, failpoints
 from glance_common.context import ContextSigner, RequestContext
 from glance_common.image import Deletion, FailedDeletion, Image
 from glance_common.registry_client import RegistryClient, over
-from glance_common.registry_client.http import RegistryHttp, Timeouts
+from glance_common.registry_client.http import Timeouts, connect_to
 from glance_common.status import ImageStatus, LocationStatus
 from glance_registry.app import create_app
 
@@ -41,7 +41,7 @@ def port(owners_engine: sa.Engine) -> Iterator[int]:
 @pytest.fixture
 def registry(port: int, owners: Owners) -> Iterator[RegistryClient]:
     """A client of that registry, whose database is empty."""
-    client = over(RegistryHttp(f"http://127.0.0.1:{port}", SIGNER, timeouts=Timeouts(write_deadline=1)))
+    client = over(connect_to(f"http://127.0.0.1:{port}", SIGNER, timeouts=Timeouts(write_deadline=1)))
     yield client
     client.close()
 
@@ -161,7 +161,7 @@ def test_identities_are_registered_once_and_remembered(registry: RegistryClient,
     place = "/srv/ä b?c/%2e"
     assert registry.stores.known("fast", place) is None
     assert registry.stores.register("fast", place, first) == first
-    other = over(RegistryHttp(f"http://127.0.0.1:{port}", SIGNER))
+    other = over(connect_to(f"http://127.0.0.1:{port}", SIGNER))
     assert other.stores.known("fast", place) == first
     assert other.stores.register("fast", place, second) == first
     assert other.stores.known("slow", place) is None
@@ -173,7 +173,7 @@ def test_identities_are_registered_once_and_remembered(registry: RegistryClient,
 
 def test_identity_registered_by_another_process_is_found(registry: RegistryClient, port: int) -> None:
     assert registry.stores.known("fast", "/a") is None
-    other = over(RegistryHttp(f"http://127.0.0.1:{port}", SIGNER))
+    other = over(connect_to(f"http://127.0.0.1:{port}", SIGNER))
     identity = other.stores.register("fast", "/a", new_id())
     other.close()
     assert registry.stores.known("fast", "/a") == identity
