@@ -63,6 +63,11 @@ def image_document(context: RequestContext, locations: bool = False) -> sa.TextC
     return _DOCUMENTS[True, locations].bindparams(project=context.project_id)
 
 
+def new_document() -> sa.TextClause:
+    """Return the column that is the document of a row just made: nobody is its member."""
+    return _DOCUMENTS[False, False]
+
+
 def no_image(image_id: str) -> errors.NotFound:
     """Return the error for an image that is absent, deleted or not visible: the same words for all (S-43)."""
     return errors.NotFound(f"No image found with ID {image_id}")

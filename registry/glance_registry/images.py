@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
@@ -18,7 +19,7 @@ from glance_common.status import ImageStatus
 from glance_registry import owners, usage
 from glance_registry.db.prepared import Prepared
 from glance_registry.db.tables import images
-from glance_registry.documents import image_document, no_image, select_image
+from glance_registry.documents import image_document, new_document, no_image, select_image
 from glance_registry.visibility import kind_of, visible_to
 
 PLAIN_CHANGES = frozenset({
@@ -44,18 +45,36 @@ def create(
     TooLarge above the count in ``limits`` (S-26).
     """
     held = usage.hold(connection, limits, "images")
-    statement = insert(images).values(create_attempt=attempt, status=ImageStatus.QUEUED, **values)
-    made = connection.execute(statement.on_conflict_do_nothing(index_elements=[images.c.id])).rowcount == 1
+    given = {**values, "create_attempt": attempt}
+    if "properties" in values:
+        given["properties"] = orjson.dumps(values["properties"]).decode()
+    row = _insert(frozenset(given)).run(connection, {_NEW + name: value for name, value in given.items()}).first()
+    if row is None:
+        return _made_before(connection, context, attempt, values["id"]), False
+    usage.enforce(connection, held, values.get("owner"), Usage(images=1))
+    return row[0], True
+
+
+_NEW = "new_"
+
+
+@lru_cache(maxsize=64)
+def _insert(names: frozenset[str]) -> Prepared:
+    """Return the statement that makes an image of these columns; it answers nothing when the id is taken."""
+    columns: dict[str, Any] = {name: sa.bindparam(_NEW + name, type_=images.c[name].type) for name in sorted(names)}
+    columns["status"] = sa.literal_column(f"'{ImageStatus.QUEUED}'")
+    made = insert(images).values(columns).on_conflict_do_nothing(index_elements=[images.c.id])
+    return Prepared(made.returning(new_document()))
+
+
+def _made_before(connection: sa.Connection, context: RequestContext, attempt: str, image_id: str) -> str:
+    """Return the document of the image that this attempt made already; raise Duplicate for another's."""
     row = connection.execute(
-        sa.select(image_document(context), images.c.create_attempt)
-        .select_from(images)
-        .where(images.c.id == values["id"])
+        sa.select(image_document(context), images.c.create_attempt).select_from(images).where(images.c.id == image_id)
     ).one()
     if row.create_attempt != attempt:
-        raise errors.Duplicate(f"Image ID {values['id']} already exists!")
-    if made:
-        usage.enforce(connection, held, values.get("owner"), Usage(images=1))
-    return row[0], made
+        raise errors.Duplicate(f"Image ID {image_id} already exists!")
+    return str(row[0])
 
 
 def get(

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 
 from glance_common.operation import FAILED_PROPERTY, IMPORTING_PROPERTY, STAGE_HOST_PROPERTY, TASK_PROPERTY
 
+NAMES = (FAILED_PROPERTY, IMPORTING_PROPERTY, STAGE_HOST_PROPERTY, TASK_PROPERTY)
+"""All of them."""
+
 Properties = dict[str, str | None]
 
 

@@ -26,11 +26,15 @@ _PLAIN = (
 _TIMES = ("created_at", "updated_at", "expires_at")
 
 
+def is_live() -> sa.TextClause:
+    """Return the condition that an operation has not ended, in constants so that the index of live rows is used."""
+    return sa.text("operations.status IN ('pending','processing')")
+
+
 def is_unheld() -> sa.ColumnElement[bool]:
     """Return the condition that an operation is live and in nobody's hands."""
     return sa.and_(
-        # Constants, so that the index of live rows is used.
-        sa.text("operations.status IN ('pending','processing')"),
+        is_live(),
         sa.or_(operations.c.lease_until.is_(None), operations.c.lease_until <= sa.func.now()),
     )
 

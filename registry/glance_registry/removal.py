@@ -5,6 +5,7 @@ has all of them again (S-74).
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,11 +21,19 @@ from glance_common.status import (
     may_become,
 )
 from glance_registry import import_properties, operation_rows, owners, usage
-from glance_registry.db.tables import images, locations
+from glance_registry.db.prepared import Prepared
+from glance_registry.db.tables import images, locations, operations
 from glance_registry.documents import no_image
-from glance_registry.visibility import visible_to
+from glance_registry.visibility import kind_of, visible_to
 
+_DELETABLE = tuple(
+    status for status in ImageStatus
+    if status not in (ImageStatus.PENDING_DELETE, ImageStatus.DELETED) and may_become(status, ImageStatus.DELETED)
+)
 _HIDDEN = (ImageStatus.PENDING_DELETE, ImageStatus.DELETED)
+# Constants in the statement, which has a parameter for every other value.
+_DELETED = sa.literal_column(f"'{ImageStatus.DELETED}'", sa.Text())
+_NO_IMPORT_PROPERTY = f"NOT images.properties ?| ARRAY[{', '.join(map(repr, import_properties.NAMES))}]"
 _BACK_TO = {ImageStatus.UPLOADING: ImageStatus.QUEUED, ImageStatus.IMPORTING: ImageStatus.QUEUED}
 
 
@@ -55,6 +64,52 @@ def delete(connection: sa.Connection, context: RequestContext, image_id: str, as
     else:
         image_status = ImageStatus(image.status)
     return _due_now(connection, image_id) if image_status is ImageStatus.PENDING_DELETE else []
+
+
+def delete_empty(connection: sa.Connection, context: RequestContext, image_id: str, asked: Delete) -> bool:
+    """Delete an image that never had anything to remove or to end, in one round trip; tell whether it was such a one.
+
+    Nothing happens to any other image, nor to one that is protected, hidden already, or that ``context`` does not see.
+    """
+    lock, update = _delete_empty(kind_of(context))
+    values = {
+        "project": context.project_id, "image_id": image_id, "new_delayed": asked.delayed, "attempt": asked.attempt,
+    }
+    return update.run(connection, values, after=lock).first() is not None
+
+
+@lru_cache(maxsize=8)
+def _delete_empty(kind: RequestContext) -> tuple[Prepared, Prepared]:
+    """Return the lock of the image and its update.
+
+    The lock comes first, as everywhere: who gives an image bytes or an operation holds it until that can be seen.
+    """
+    named = sa.and_(images.c.id == sa.bindparam("image_id", type_=images.c.id.type), visible_to(kind))
+    lock = sa.select(images.c.id).where(named).with_for_update(key_share=True)
+    bytes_of = sa.exists().where(locations.c.image_id == images.c.id, locations.c.status != _DELETED)
+    work_on = sa.exists().where(operations.c.image_id == images.c.id, operation_rows.is_live())
+    update = (
+        sa.update(images)
+        .where(
+            named,
+            images.c.status.in_([sa.literal_column(f"'{status}'") for status in _DELETABLE]),
+            sa.not_(images.c.protected),
+            sa.text(_NO_IMPORT_PROPERTY),
+            sa.not_(bytes_of),
+            sa.not_(work_on),
+        )
+        .values(
+            status=_DELETED,
+            status_before_delete=images.c.status,
+            deleted_at=sa.func.now(),
+            updated_at=sa.func.now(),
+            row_version=images.c.row_version + sa.literal_column("1"),
+            delayed=sa.bindparam("new_delayed", type_=sa.Boolean),
+            write_attempt=sa.bindparam("attempt", type_=images.c.write_attempt.type),
+        )
+        .returning(images.c.id)
+    )
+    return Prepared(lock), Prepared(update)
 
 
 def hide(connection: sa.Connection, context: RequestContext, image: sa.Row[Any], asked: Delete) -> ImageStatus:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from oslo_config import cfg
-from requests import certs
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from glance_common.config import ConfigError
 
@@ -23,7 +23,7 @@ def client_tls(conf: cfg.ConfigOpts) -> ssl.SSLContext | None:
     ca, cert, key = conf.registry_client_ca_file, conf.registry_client_cert_file, conf.registry_client_key_file
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    where = {"capath" if Path(ca).is_dir() else "cafile": ca} if ca else {"cafile": certs.where()}
+    where = {"capath" if Path(ca).is_dir() else "cafile": ca} if ca else {"cafile": DEFAULT_CA_BUNDLE_PATH}
     _try("registry_client_ca_file", ca, lambda: context.load_verify_locations(**where))
     if bool(cert) != bool(key):
         missing = "registry_client_key_file" if cert else "registry_client_cert_file"

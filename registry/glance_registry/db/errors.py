@@ -9,6 +9,7 @@ from sqlalchemy import exc
 from glance_common import errors
 
 NOT_ANSWERING = "the database does not answer"
+NOT_SAID = "the database did not say whether it took the change"
 
 _MUST_RETRY = {"40001", "40P01"}
 _KNOWN_TO_HAVE_FAILED = ("23", "40")
@@ -64,7 +65,7 @@ def translate_commit(error: exc.SQLAlchemyError) -> Exception:
     """Return the error for a COMMIT that failed: only some answers prove that nothing was committed."""
     if sqlstate(error).startswith(_KNOWN_TO_HAVE_FAILED):
         return translate(error)
-    return errors.OutcomeUnknown("the database did not say whether it took the change")
+    return errors.OutcomeUnknown(NOT_SAID)
 
 
 def sqlstate(error: exc.SQLAlchemyError) -> str:

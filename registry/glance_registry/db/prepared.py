@@ -27,22 +27,36 @@ MOST_READY = 64
 class Prepared:
     """One kind of statement. Build it once and keep it; ``statement`` names all its values with ``bindparam``."""
 
-    def __init__(self, statement: sa.Select[Any]) -> None:
+    def __init__(self, statement: sa.Select[Any] | sa.UpdateBase) -> None:
         compiled = statement.compile(dialect=_DIALECT)
         names = compiled.positiontup or []
         self._name = f"glance_{next(_numbers)}"
         self._prepare = f"PREPARE {self._name} AS {compiled}"
         arguments = ", ".join(f"%({name})s" for name in names)
-        self._execute = f"EXECUTE {self._name} ({arguments})" if names else f"EXECUTE {self._name}"
+        self.command = f"EXECUTE {self._name} ({arguments})" if names else f"EXECUTE {self._name}"
 
-    def run(self, connection: sa.Connection, values: Mapping[str, Any]) -> sa.CursorResult[Any]:
-        """Run the statement with ``values``; names that it does not have are ignored."""
+    def run(
+        self, connection: sa.Connection, values: Mapping[str, Any], *, after: "Prepared | None" = None
+    ) -> sa.CursorResult[Any]:
+        """Run the statement with ``values``; names that it does not have are ignored.
+
+        ``after`` is run with them just before, in the same round trip. Outside of a transaction both are one of their
+        own; each sees what was committed when it began, so that a lock which ``after`` takes holds for this one.
+        """
+        self.make_ready(connection)
+        command = self.command
+        if after is not None:
+            after.make_ready(connection)
+            command = f"{after.command}; {command}"
+        return connection.exec_driver_sql(command, dict(values))
+
+    def make_ready(self, connection: sa.Connection) -> None:
+        """Have the connection know the statement."""
         ready: OrderedDict[str, None] = connection.info.setdefault(_READY, OrderedDict())
         if self._name in ready:
             ready.move_to_end(self._name)
-        else:
-            connection.exec_driver_sql(self._prepare)
-            ready[self._name] = None
-            if len(ready) > MOST_READY:
-                connection.exec_driver_sql(f"DEALLOCATE {ready.popitem(last=False)[0]}")
-        return connection.exec_driver_sql(self._execute, dict(values))
+            return
+        connection.exec_driver_sql(self._prepare)
+        ready[self._name] = None
+        if len(ready) > MOST_READY:
+            connection.exec_driver_sql(f"DEALLOCATE {ready.popitem(last=False)[0]}")

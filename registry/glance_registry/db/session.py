@@ -1,5 +1,5 @@
-"""Connections and transactions. Everything that talks to the database goes through ``reading``, ``transaction`` or
-``run_transaction``; their errors are already those of ``glance_common.errors``.
+"""Connections and transactions. Everything that talks to the database goes through ``reading``, ``transaction``,
+``run_transaction`` or ``run_alone``; their errors are already those of ``glance_common.errors``.
 """
 
 import select
@@ -14,8 +14,9 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
+from glance_common import errors
 from glance_common.metrics.catalog import CONNECTIONS
-from glance_registry.db.errors import ConnectionLost, RetryTransaction, translate, translate_commit
+from glance_registry.db.errors import NOT_SAID, ConnectionLost, RetryTransaction, translate, translate_commit
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -163,6 +164,34 @@ def read(engine: sa.Engine, work: Callable[Concatenate[sa.Connection, P], T], *a
     except ConnectionLost:
         with reading(engine) as connection:
             return work(connection, *args, **kwargs)
+
+
+def run_alone(
+    engine: sa.Engine, work: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Return ``work(connection, ...)``, whose one write is a transaction of its own: a single round trip.
+
+    It is run again as by ``run_transaction``. After a lost connection the write may have happened, so it has to know
+    its own attempt again; raises OutcomeUnknown when no second try could tell.
+    """
+    may_have_happened = reconnected = False
+    for tries_left in reversed(range(RETRIES + 1)):
+        sent = False
+        try:
+            with reading(engine) as connection:
+                sent = True
+                return work(connection, *args, **kwargs)
+        except errors.Unavailable as error:
+            may_have_happened |= sent and isinstance(error, ConnectionLost)
+            is_over = not tries_left or not isinstance(error, RetryTransaction | ConnectionLost)
+            if is_over or (reconnected and isinstance(error, ConnectionLost)):
+                if may_have_happened:
+                    raise errors.OutcomeUnknown(NOT_SAID) from error
+                raise
+            reconnected |= isinstance(error, ConnectionLost)
+            if isinstance(error, RetryTransaction):
+                time.sleep(0.01 * (RETRIES + 1 - tries_left))
+    raise AssertionError("the last try returns or raises")
 
 
 def _commit(connection: sa.Connection) -> None:
