@@ -12,7 +12,7 @@ from glance_common.limits import Limits
 from glance_common.operation import Held
 from glance_common.status import ImageStatus
 from glance_registry import deletions, removal, uploads
-from glance_registry.db.session import run_transaction
+from glance_registry.db.session import run_alone, run_transaction
 from glance_registry.db.tables import images as image_rows
 from glance_registry.db.tables import locations as location_rows
 from glance_registry.db.tables import operations as operation_rows
@@ -87,9 +87,11 @@ class Owners:
         self, image: str, attempt: str | None = None, *, delayed: bool = False, scrub_time: float = 0,
         context: RequestContext = OWNER,
     ) -> list[str]:
-        due: list[str] = self.run(
-            removal.delete, context, image, removal.Delete(attempt or new_id(), delayed, scrub_time)
-        )
+        """Delete as the view does it."""
+        asked = removal.Delete(attempt or new_id(), delayed, scrub_time)
+        if run_alone(self.engine, removal.delete_empty, context, image, asked):
+            return []
+        due: list[str] = self.run(removal.delete, context, image, asked)
         return due
 
     def restore(

@@ -10,7 +10,8 @@ from tests.support.races import failures, race
 
 from glance_common import errors
 from glance_registry import deletions, removal
-from glance_registry.db.tables import images
+from glance_registry.db.tables import images, locations
+from glance_registry.owners import lock_image
 
 ROUNDS = 8
 
@@ -150,6 +151,21 @@ def test_protection_that_comes_first_is_seen_by_a_waiting_delete(owners: Owners)
     assert owners.statuses(image) == ("active", ["active"])
 
 
+def test_data_that_come_while_a_delete_waits_are_seen_by_it(owners: Owners) -> None:
+    """I3: the row of the image stays as it was, only its lock tells of the bytes that it is about to have."""
+    image = owners.create()
+    outcomes: list[Any] = []
+    with owners.engine.begin() as connection:
+        lock_image(connection, images.c.id == image)
+        thread = threading.Thread(target=lambda: outcomes.extend(race(lambda: owners.delete(image))))
+        thread.start()
+        wait_for_waiting_lock(owners)
+        location = insert_location(connection, image)
+    thread.join()
+    assert outcomes == [[location]]
+    assert owners.statuses(image) == ("pending_delete", ["pending_delete"])
+
+
 def test_process_that_dies_before_its_commit_changes_nothing(owners: Owners) -> None:
     image, location = owners.active()
     with owners.engine.connect() as connection:
@@ -169,3 +185,10 @@ def wait_for_waiting_lock(owners: Owners) -> None:
             connection.rollback()
             connection.execute(sa.text("SELECT pg_sleep(0.01)"))
     raise AssertionError("nobody waits for a lock")
+
+
+def insert_location(connection: sa.Connection, image: str) -> str:
+    location = new_id()
+    row = {"id": location, "image_id": image, "store": "fast", "key": image, "status": "active", "attempt": new_id()}
+    connection.execute(sa.insert(locations).values(row))
+    return location

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -14,7 +15,7 @@ from sqlalchemy import event, exc
 from tests.support.registry_rows import ADMIN, OWNER, insert_image
 
 from glance_common import errors
-from glance_registry import images
+from glance_registry import images, removal
 from glance_registry.db.errors import ConnectionLost, RetryTransaction
 from glance_registry.db.prepared import MOST_READY, Prepared
 from glance_registry.db.session import (
@@ -23,6 +24,7 @@ from glance_registry.db.session import (
     make_engine,
     read,
     reading,
+    run_alone,
     run_transaction,
     statistics,
     transaction,
@@ -154,6 +156,62 @@ def test_a_connection_lost_again_is_unavailable(postgres: PostgresServer, quick:
     with pytest.raises(ConnectionLost, match="the database does not answer"):
         run_transaction(quick, work)
     assert len(calls) == 2
+
+
+def test_a_write_alone_is_tried_once_more_and_then_unknown(postgres: PostgresServer, quick: sa.Engine) -> None:
+    calls = []
+
+    def work(connection: sa.Connection, losses: int) -> int:
+        calls.append(one(connection))
+        if len(calls) <= losses:
+            kill_connections(postgres)
+        return one(connection)
+
+    assert run_alone(quick, work, 1) == 1
+    assert len(calls) == 2
+    calls.clear()
+    with pytest.raises(errors.OutcomeUnknown):
+        run_alone(quick, work, 9)
+    assert len(calls) == 2
+
+
+def test_a_write_alone_that_was_never_sent_did_not_happen() -> None:
+    nowhere = make_engine("postgresql://glance@127.0.0.1:1/none", QUICK)
+    with pytest.raises(ConnectionLost):
+        run_alone(nowhere, one)
+
+
+def test_a_write_alone_is_repeated_after_a_deadlock(quick: sa.Engine) -> None:
+    calls = []
+
+    def work(connection: sa.Connection) -> int:
+        calls.append(1)
+        if len(calls) < 3:
+            raise RetryTransaction("deadlock")
+        return one(connection)
+
+    assert run_alone(quick, work) == 1
+    assert len(calls) == 3
+
+
+def test_create_show_and_delete_are_one_round_trip_each(engine: sa.Engine) -> None:
+    image_id, attempt, sent = str(uuid4()), str(uuid4()), []
+    values = {"id": image_id, "owner": OWNER.project_id, "visibility": "shared", "properties": {"a": "b"}}
+
+    def listen(_conn: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if not statement.startswith("PREPARE"):
+            sent.append(statement)
+
+    event.listen(engine, "before_cursor_execute", listen)
+    try:
+        document, made = run_alone(engine, images.create, OWNER, attempt, values)
+        assert made
+        assert read(engine, images.get, OWNER, image_id) == document
+        asked = removal.Delete(str(uuid4()), delayed=False, scrub_time=0)
+        assert run_alone(engine, removal.delete_empty, OWNER, image_id, asked)
+    finally:
+        event.remove(engine, "before_cursor_execute", listen)
+    assert len(sent) == 3
 
 
 def test_a_commit_without_an_answer_is_unknown_and_not_repeated(
