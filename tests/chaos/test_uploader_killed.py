@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+import requests
 from tests.support.deployment import Deployment, wait_fired, wake
 from tests.support.ledger import Content, Ledger, Outcome
 from tests.support.promises import check_promises
@@ -33,6 +35,20 @@ def test_killed_before_the_commit(deployment: Deployment, ledger: Ledger):
     for image in images.values():
         assert deployment.status(image) == "queued"
         assert client.upload(image, NEW).status == 204
+    check_promises(deployment, ledger)
+
+
+def test_a_killed_upload_of_v1_leaves_a_killed_image(deployment: Deployment, ledger: Ledger):
+    image = deployment.client(ledger).created()
+    deployment.api.arm("api.upload.before-commit", "kill")
+    with pytest.raises(requests.ConnectionError):
+        requests.put(
+            f"{deployment.api.url}/v1/images/{image}", OLD, headers={"Content-Type": "application/octet-stream"},
+            timeout=60,
+        )
+    deployment.settle()
+    assert deployment.services.files() == []
+    assert deployment.status(image) == "killed"
     check_promises(deployment, ledger)
 
 

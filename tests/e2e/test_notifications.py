@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.e2e.calls import MIB, Caller, random_bytes, wait_for
+from tests.e2e.calls import MIB, OCTETS, Caller, random_bytes, wait_for
 from tests.support.daemons import Services
 from tests.support.notifications import Listener
 from tests.support.rabbitmq import RabbitMQ
@@ -100,6 +100,25 @@ def test_the_life_of_an_image(caller: Caller, messaging: Listener):
     last = payloads["image.delete"]
     assert (last["name"], last["status"], last["deleted"], last["tags"]) == ("renamed", "deleted", True, ["a", "b"])
     assert last["deleted_at"] >= last["created_at"]
+
+
+def test_v1_tells_the_same(caller: Caller, messaging: Listener):
+    fields = {"name": "old way", "disk_format": "raw", "container_format": "bare"}
+    described = {f"x-image-meta-{name}": value for name, value in fields.items()}
+    made = caller.call("POST", "/v1/images", 201, data=b"\x01data", headers={**described, **OCTETS}).json()["image"]
+    path = f"/v1/images/{made['id']}"
+    caller.call("PUT", path, 200, headers={"x-image-meta-name": "renamed"})
+    caller.call("GET", path, 200)
+    caller.call("DELETE", path, 200)
+    heard = messaging.wait(lambda heard: len(types(heard, made["id"])) == 9)
+    assert Counter(types(heard, made["id"])) == {
+        "image.create": 1, "image.prepare": 1, "image.upload": 1, "image.activate": 1, "image.update": 3,
+        "image.send": 1, "image.delete": 1,
+    }
+    payloads = {one["event_type"]: one["payload"] for one in messaging.about(made["id"])}
+    assert set(payloads["image.create"]) == IMAGE
+    assert (payloads["image.create"]["name"], payloads["image.delete"]["name"]) == ("old way", "renamed")
+    assert (payloads["image.activate"]["status"], payloads["image.activate"]["size"]) == ("active", 5)
 
 
 @pytest.mark.parametrize(("cut", "end", "last"), [(None, "task.success", "active"), (2, "task.failure", "queued")])
