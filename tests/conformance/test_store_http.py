@@ -105,6 +105,13 @@ def test_a_server_that_recovers_is_asked_again(server: WebServer, store: Store):
     assert read(store, server.url("/a")) == DATA
 
 
+def test_a_range_asks_the_server_for_its_bytes_only(server: WebServer, store: Store):
+    server.pages["/a"] = Page(DATA)
+    server.seen.clear()
+    assert read(store, server.url("/a"), 1000, 10) == DATA[1000:1010]
+    assert [headers["Range"] for _, _, headers in server.seen] == ["bytes=1000-1009"]
+
+
 def test_a_server_that_only_sends_whole_objects(server: WebServer, store: Store):
     server.pages["/a"] = Page(DATA, ranges=False)
     assert read(store, server.url("/a")) == DATA
