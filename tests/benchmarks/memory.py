@@ -1,30 +1,22 @@
 """The memory of API workers while they take parallel uploads: peak resident size per worker, and its bound.
 
-    python tests/benchmarks/memory.py http://127.0.0.1:9292 PID [PID…]     (pids of the worker processes)
+    python -m tests.benchmarks.memory http://127.0.0.1:9292 PID [PID…]     (pids of the worker processes)
 
 The bound is 150 MB and 8 MiB for each upload of a worker.
 """
 
 import argparse
-import os
 import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
 
-from compare import MIB, Endpoint, in_threads
+from tests.benchmarks.cpu import resident
+from tests.benchmarks.endpoint import MIB, Endpoint, in_threads, write_payload
 
 FIXED = 150_000_000
 EACH = 8 * MIB
-
-
-def resident(pid: int) -> int:
-    """Return the resident bytes of a process."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"no memory is told of process {pid}")
 
 
 def main() -> int:
@@ -46,17 +38,14 @@ def main() -> int:
     watcher = threading.Thread(target=watch)
     watcher.start()
     with tempfile.TemporaryDirectory() as folder:
-        payload = Path(folder) / "payload"
-        with payload.open("wb") as file:
-            for _ in range(options.size):
-                file.write(os.urandom(MIB))
-        endpoint = Endpoint("api", options.url, options, payload)
+        payload = write_payload(Path(folder) / "payload", options.size)
+        endpoint = Endpoint("api", options.url)
         try:
-            in_threads(options.uploads, endpoint.upload)
+            in_threads(options.uploads, lambda: endpoint.upload(payload))
         finally:
             done.set()
             watcher.join()
-            endpoint.clean()
+            endpoint.remove_uploads()
     bound = FIXED + options.uploads * EACH
     for pid in options.pids:
         sizes = [f"{size / 1e6:.0f} MB" for size in (before[pid], peaks[pid], bound)]
