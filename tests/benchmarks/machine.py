@@ -1,25 +1,20 @@
 """What the machine can do at best: hashing, and files sent by nginx."""
 
-import hashlib
 import os
 import shutil
 import signal
 import subprocess
-import threading
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.local import processes
 
-from tests.benchmarks.endpoint import MIB
+from tests.benchmarks import hashing
 
 HASHES = (
-    ("md5 and sha512, one core, in turn", (("md5", "sha512"),)),
-    ("md5 and sha512, two threads", (("md5",), ("sha512",))),
-    ("sha256, one core", (("sha256",),)),
+    ("md5 + sha512, in turn", hashing.in_series, ("md5", "sha512")),
+    ("md5 + sha512, in two threads", hashing.in_threads, ("md5", "sha512")),
+    ("sha256", hashing.in_series, ("sha256",)),
 )
-"""What is hashed how: a thread for each inner tuple, which passes its algorithms in turn."""
 
 PROGRAM = shutil.which("nginx", path=f"/usr/sbin:{os.defpath}")
 
@@ -47,25 +42,6 @@ def limit_processors(count: int) -> set[int]:
     chosen = set(sorted(os.sched_getaffinity(0))[:count])
     os.sched_setaffinity(0, chosen)
     return chosen
-
-
-def hash_speed(threads: Sequence[Sequence[str]], amount: int = 256) -> float:
-    """Return the MB/s at which ``amount`` MiB, in pieces of one, pass all these algorithms."""
-    piece = os.urandom(MIB)
-
-    def work(algorithms: Sequence[str]) -> None:
-        digests = [hashlib.new(name) for name in algorithms]
-        for _ in range(amount):
-            for digest in digests:
-                digest.update(piece)
-
-    began = time.monotonic()
-    running = [threading.Thread(target=work, args=(algorithms,)) for algorithms in threads]
-    for thread in running:
-        thread.start()
-    for thread in running:
-        thread.join()
-    return amount * MIB / 1e6 / (time.monotonic() - began)
 
 
 class Nginx:

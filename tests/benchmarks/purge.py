@@ -54,9 +54,9 @@ class Bench:
         payload = self.folder / "payload"
         payload.write_bytes(b"x" * 4096)
         endpoint = Endpoint("ours", self.api.url)
-        for work in (lambda: endpoint.upload(payload), lambda: endpoint.delete(endpoint.uploads.pop())):
-            numbers = iter(range(count))
-            in_threads(4, lambda work=work, numbers=numbers: [work() for _ in numbers])
+        numbers = iter(range(count))
+        in_threads(4, lambda: [endpoint.upload(payload) for _ in numbers])
+        endpoint.remove_uploads()
 
     def left(self) -> int:
         """Return how many data are not removed yet."""
