@@ -253,7 +253,7 @@ def scanned(engine: sa.Engine, caller: RequestContext, query: Query) -> int:
         values |= query.filters[0].values(0) if query.filters else {}
         for _ in range(7):
             prepared.run(connection, values).all()
-        [[plan]] = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {prepared._execute}", values).all()
+        [[plan]] = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {prepared.command}", values).all()
     return _rows_scanned(plan[0]["Plan"])
 
 
