@@ -58,6 +58,9 @@ def make_engine(url: str, settings: EngineSettings | None = None) -> sa.Engine:
     settings = settings or EngineSettings()
     session = {
         "timezone": "UTC",
+        # All statements are short; compiling one, or starting helpers for it, takes longer than running it.
+        "jit": "off",
+        "max_parallel_workers_per_gather": 0,
         "statement_timeout": round(settings.statement_timeout * 1000),
         "lock_timeout": round(settings.lock_timeout * 1000),
         "idle_in_transaction_session_timeout": round(settings.idle_timeout * 1000),
