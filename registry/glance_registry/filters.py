@@ -26,6 +26,13 @@ _TIMES = frozenset({"created_at", "updated_at"})
 _KNOWN = _TEXTS | _NUMBERS | _BOOLEANS | _TIMES | {"id"}
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
+_TEXTS_IN_INDEXES = ("name", "disk_format", "container_format")
+IN_INDEXES: dict[str, sa.ColumnElement[Any]] = {
+    "size": sa.func.coalesce(images.c.size, sa.literal_column("0", sa.BigInteger())),
+    **{name: sa.func.coalesce(images.c[name], sa.literal_column("''", Text)) for name in _TEXTS_IN_INDEXES},
+}
+"""The columns that are in indexes, and in statistics, with null as the empty text or 0."""
+
 _COMPARE: dict[str, Callable[[Any, Any], Clause]] = {
     "eq": operator.eq, "gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le,
     "neq": lambda column, value: column.is_distinct_from(value),
@@ -67,12 +74,11 @@ def filter_clause(field: str, op: str, number: int) -> Clause:
     if field in _TIMES:
         return _time_clause(column, op, value, sa.bindparam(_name(number, "end")))
     compare = _is_one_of if op == "in" else _COMPARE[op]
-    if field == "name" and op in ("eq", "in"):
-        # Said twice, because the index on names holds null as the empty text, which null is not.
-        return sa.and_(compare(column, value), compare(sa.func.coalesce(column, sa.literal_column("''")), value))
     if field in _NUMBERS and op != "in":
         # Larger than the column holds is a number like any other.
         value = sa.cast(value, sa.BigInteger)
+    if field in IN_INDEXES and op != "neq":
+        return sa.and_(compare(IN_INDEXES[field], value), column.is_not(None))
     return compare(column, value)
 
 

@@ -14,26 +14,25 @@ import sqlalchemy as sa
 
 from glance_common import errors
 from glance_common.context import RequestContext
-from glance_registry.db.prepared import Prepared
+from glance_registry.db.prepared import PlannedForValues, Prepared
 from glance_registry.db.tables import images, members
 from glance_registry.documents import image_document
-from glance_registry.filters import Filter, filter_clause, property_clause, property_values, tag_clause
+from glance_registry.filters import IN_INDEXES, Filter, filter_clause, property_clause, property_values, tag_clause
 from glance_registry.visibility import EXISTING, Arm, arms, kind_of, visible_to
 
 Clause = sa.ColumnElement[bool]
 
 MAX_LIMIT = 10_000
-_EMPTY_TEXT, _ZERO = sa.literal_column("''", sa.Text()), sa.literal_column("0", sa.BigInteger())
 _KEYS: dict[str, sa.ColumnElement[Any]] = {
     "id": images.c.id,
     "created_at": images.c.created_at,
     "updated_at": images.c.updated_at,
     "status": images.c.status,
-    "name": sa.func.coalesce(images.c.name, _EMPTY_TEXT),
-    "disk_format": sa.func.coalesce(images.c.disk_format, _EMPTY_TEXT),
-    "container_format": sa.func.coalesce(images.c.container_format, _EMPTY_TEXT),
-    "size": sa.func.coalesce(images.c.size, _ZERO),
+    **IN_INDEXES,
 }
+_IN_ORDER_OF_CREATION = (("name", "eq"),), (("owner", "eq"),)
+"""Filters with an index that holds what they find in the order of creation."""
+
 # The copies of the keys in the members table, so that a list of shared images walks the index of that table.
 _MEMBER_KEYS = {"id": members.c.image_id, "created_at": members.c.image_created_at}
 
@@ -118,8 +117,22 @@ def list_images(connection: sa.Connection, context: RequestContext, query: Query
 
 
 @lru_cache(maxsize=256)
-def _page(kind: RequestContext, shape: Shape) -> Prepared:
-    return Prepared(select_page(kind, shape))
+def _page(kind: RequestContext, shape: Shape) -> Prepared | PlannedForValues:
+    statement = select_page(kind, shape)
+    return Prepared(statement) if _suits_every_value(kind, shape) else PlannedForValues(statement)
+
+
+def _suits_every_value(kind: RequestContext, shape: Shape) -> bool:
+    """Tell whether one plan is good for all values: when each arm has an index in just this order.
+
+    The images that are shared with a project have one only for the order of creation.
+    """
+    if shape.deleted != "no" or shape.os_hidden or shape.has_properties or shape.has_tags:
+        return False
+    by_creation = shape.sort[0][0] == "created_at"
+    if kind.is_admin:
+        return not shape.filters or (by_creation and shape.filters in _IN_ORDER_OF_CREATION)
+    return by_creation and not shape.filters
 
 
 def select_page(kind: RequestContext, shape: Shape) -> sa.Select[Any]:

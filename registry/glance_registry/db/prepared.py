@@ -5,6 +5,9 @@ processor time and planning it there 2 ms, running it half a millisecond. So a s
 of query, with every value a named parameter, and each connection prepares it at its first use. PostgreSQL decides by
 cost whether it plans for the values of a call or once for all.
 
+A plan for all calls does not know how rare a value is. Where that decides between a walk over one index and another,
+PostgreSQL has to see the value: such statements are planned for each call, which costs about a millisecond.
+
 Prepared statements belong to a connection: a pooler between the registry and PostgreSQL has to pool sessions.
 """
 
@@ -17,6 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 _DIALECT = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # SQLAlchemy has no type
+_WITH_VALUES = postgresql.dialect()  # type: ignore[no-untyped-call]
 _READY = "prepared statements, the longest unused first"
 _numbers = itertools.count(1)
 
@@ -60,3 +64,14 @@ class Prepared:
         ready[self._name] = None
         if len(ready) > MOST_READY:
             connection.exec_driver_sql(f"DEALLOCATE {ready.popitem(last=False)[0]}")
+
+
+class PlannedForValues:
+    """One kind of statement, of which each call is planned for its values; else like ``Prepared``."""
+
+    def __init__(self, statement: sa.Select[Any]) -> None:
+        self.command = str(statement.compile(dialect=_WITH_VALUES))
+
+    def run(self, connection: sa.Connection, values: Mapping[str, Any]) -> sa.CursorResult[Any]:
+        """Run the statement with ``values``; names that it does not have are ignored."""
+        return connection.exec_driver_sql(self.command, dict(values))

@@ -201,11 +201,21 @@ _ORDERS: dict[str, tuple[sa.ColumnElement[object], ...]] = {
     "updated_at": (images.c.updated_at, images.c.created_at, images.c.id),
     "name": (sa.func.coalesce(images.c.name, sa.literal_column("''")), images.c.created_at, images.c.id),
     "size": (sa.func.coalesce(images.c.size, sa.literal_column("0")), images.c.created_at, images.c.id),
-    "id": (images.c.id,),
 }
 for _arm, (_prefix, _clause) in _ARMS.items():
     for _key, _columns in _ORDERS.items():
         sa.Index(f"ix_images_{_arm}_{_key}", *_prefix, *_columns, postgresql_where=sa.text(_clause))
+# What has few values is ordered and found by one index for all arms: of the rows it gives, most belong to the arm, or
+# the arm is so small that sorting it is cheap. Lists in the order of ids walk the primary key in the same way.
+for _name in ("status", "disk_format", "container_format"):
+    _column = images.c[_name]
+    _text = _column if not _column.nullable else sa.func.coalesce(_column, sa.literal_column("''"))
+    sa.Index(
+        f"ix_images_{_name}", _text, images.c.created_at, images.c.id, postgresql_where=sa.text("listed"),
+    )
+sa.Index("ix_images_hidden", images.c.created_at, images.c.id, postgresql_where=sa.text("listed AND os_hidden IS true"))
+for _name in ("checksum", "os_hash_value"):
+    sa.Index(f"ix_images_{_name}", images.c[_name], postgresql_where=sa.text(f"listed AND {_name} IS NOT NULL"))
 # An administrator's list has of the community images only the few of his own project.
 sa.Index(
     "ix_images_own_community", images.c.owner, images.c.created_at, images.c.id,
