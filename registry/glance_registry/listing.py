@@ -195,17 +195,23 @@ def _conditions(shape: Shape) -> list[Clause]:
 
 
 def _marker_values(connection: sa.Connection, context: RequestContext, query: Query) -> Sequence[Any]:
-    keys = [_KEYS[name].label(f"key{number}") for number, (name, _) in enumerate(query.sort)]
-    deleted = query.deleted != "no"
-    row = connection.execute(
-        sa.select(visible_to(context, deleted=deleted).label("visible"), *keys)
-        .where(images.c.id == query.marker, sa.true() if deleted else EXISTING)
-    ).first()
+    keys = tuple(name for name, _ in query.sort)
+    values = {"project": context.project_id, "marker": query.marker}
+    row = _marker(kind_of(context), keys, query.deleted != "no").run(connection, values).first()
     if row is None:
         raise errors.BadRequest(f"marker: no image with ID {query.marker}")
     if not row.visible:
         raise errors.Forbidden(f"marker: the image {query.marker} is not visible")
     return row[1:]
+
+
+@lru_cache(maxsize=256)
+def _marker(kind: RequestContext, keys: tuple[str, ...], deleted: bool) -> Prepared:
+    columns = [_KEYS[name].label(f"key{number}") for number, name in enumerate(keys)]
+    return Prepared(
+        sa.select(visible_to(kind, deleted=deleted).label("visible"), *columns)
+        .where(images.c.id == sa.bindparam("marker"), sa.true() if deleted else EXISTING)
+    )
 
 
 def _key(name: str, arm: Arm) -> sa.ColumnElement[Any]:
