@@ -172,3 +172,8 @@ def test_no_sweep_or_sum_reads_a_whole_table(many: sa.Engine, name: str) -> None
         after = dict(connection.execute(sa.text(counted), tables).all())
         connection.rollback()
     assert after == before
+
+
+@pytest.mark.parametrize("key", ["id", "status", "disk_format", "container_format"])
+def test_nothing_of_ones_own_in_any_order_is_found_without_a_search(many: sa.Engine, key: str) -> None:
+    assert rows_read(page_plan(many, NOBODY, replace(sorted_by(key), visibility="private"))) == 0

@@ -1,4 +1,4 @@
-"""Lists of a million images: indexes for what few images have, none for the order of ids."""
+"""Lists of a million images: indexes for what few images have, fewer for the order of ids."""
 
 from alembic import op
 
@@ -6,10 +6,14 @@ revision = "0009"
 down_revision = "0008"
 
 INDEXES = """
-DROP INDEX ix_images_everyone_id, ix_images_public_id, ix_images_community_id, ix_images_own_id;
+DROP INDEX ix_images_everyone_id, ix_images_public_id, ix_images_community_id;
 CREATE INDEX ix_images_status ON images (status, created_at, id) WHERE listed;
 CREATE INDEX ix_images_disk_format ON images (coalesce(disk_format, ''), created_at, id) WHERE listed;
 CREATE INDEX ix_images_container_format ON images (coalesce(container_format, ''), created_at, id) WHERE listed;
+CREATE INDEX ix_images_own_status ON images (owner, status, created_at, id) WHERE listed;
+CREATE INDEX ix_images_own_disk_format ON images (owner, coalesce(disk_format, ''), created_at, id) WHERE listed;
+CREATE INDEX ix_images_own_container_format
+    ON images (owner, coalesce(container_format, ''), created_at, id) WHERE listed;
 CREATE INDEX ix_images_hidden ON images (created_at, id) WHERE listed AND os_hidden IS true;
 CREATE INDEX ix_images_checksum ON images (checksum) WHERE listed AND checksum IS NOT NULL;
 CREATE INDEX ix_images_os_hash_value ON images (os_hash_value) WHERE listed AND os_hash_value IS NOT NULL;
