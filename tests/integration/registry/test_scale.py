@@ -48,8 +48,7 @@ def page_plan(engine: sa.Engine, caller: RequestContext, query: Query) -> dict[s
             values |= condition.values(number)
         for _ in range(7):
             page.run(connection, values).all()
-        text = page._execute if isinstance(page, Prepared) else page._text
-        [[plan]] = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {text}", values).all()
+        [[plan]] = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {page.command}", values).all()
     return dict(plan[0]["Plan"])
 
 
