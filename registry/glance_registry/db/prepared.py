@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 _DIALECT = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # SQLAlchemy has no type
-_WITH_VALUES = postgresql.dialect()  # type: ignore[no-untyped-call]
+_WITH_VALUES = postgresql.dialect()  # type: ignore[no-untyped-call]  # as above
 _READY = "prepared statements, the longest unused first"
 _numbers = itertools.count(1)
 
