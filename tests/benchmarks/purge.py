@@ -117,6 +117,8 @@ def main() -> None:
     parser.add_argument("--pool", type=int, default=1, help="scrub_pool_size of each process")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
+    # So that everything is ended and removed when somebody ends this.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="glance-purge-", dir="/var/tmp") as name, ExitStack() as stack:
         Path(name).chmod(0o711)
         bench = Bench(stack, Path(name), {"scrub_pool_size": options.pool})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -37,8 +36,8 @@ def test_create_and_get(client: RegistryClient) -> None:
         protected=True, os_hidden=True, properties={"a": "1", "b": None}, tags=["t", "t", "u"],
     )
     assert made == client.images.get(OWNER, made.id)
-    assert made == replace(
-        made, name="ä\U0001f600", status=ImageStatus.QUEUED, disk_format="raw", min_ram=2**31 - 1, protected=True,
+    assert made == made._replace(
+        name="ä\U0001f600", status=ImageStatus.QUEUED, disk_format="raw", min_ram=2**31 - 1, protected=True,
         os_hidden=True, properties={"a": "1", "b": None}, tags=["t", "u"], row_version=1, size=None, member=None,
     )
 

@@ -1,15 +1,11 @@
 """Which names imports may set as properties of an image."""
 
-from dataclasses import fields
-
 from glance_common.image import Image
 
 _INNER = frozenset({"row_version", "properties", "member", "unseen"})
 """Members of the record that no image document shows."""
 
-_FIELDS = frozenset(
-    {field.name for field in fields(Image)} - _INNER | {"self", "file", "schema", "direct_url", "stores"}
-)
+_FIELDS = frozenset({*Image._fields} - _INNER | {"self", "file", "schema", "direct_url", "stores"})
 
 _RESERVED = ("location", "deleted")
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from configparser import Error as IniError
 from configparser import RawConfigParser
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -62,7 +62,7 @@ class PropertyProtections:
         if len(kept) == len(image.properties):
             return image
         unseen = [(name, value) for name, value in image.properties.items() if name not in kept]
-        return replace(image, properties=kept, unseen=(*image.unseen, *unseen))
+        return image._replace(properties=kept, unseen=(*image.unseen, *unseen))
 
     def check_new(self, context: RequestContext, properties: Properties) -> None:
         """Raise Forbidden unless the caller may create all of ``properties``."""

@@ -234,7 +234,7 @@ def _write(glance: Glance, context: RequestContext, image: Image, changes: Chang
         context, image.id, attempt, image.row_version, document, limits=_limits(glance, image, changes)
     )
     events.image_updated(glance, context, changed)
-    return replace(changed, locations=image.locations)
+    return changed._replace(locations=image.locations)
 
 
 def _protected(glance: Glance, context: RequestContext, image: Image, changes: Changes) -> Changes:

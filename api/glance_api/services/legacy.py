@@ -5,7 +5,7 @@ The steps are those of v2. What differs is how they fail: an image whose data di
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import uuid4
 
 from glance_api.collaborators import Glance
@@ -220,7 +220,7 @@ def _kill(glance: Glance, context: RequestContext, image_id: str) -> None:
 def _check_size(glance: Glance, context: RequestContext, image: Image, url: str, size: int | None) -> None:
     """Raise Conflict when the data at ``url`` have another size than the client says."""
     if size:
-        found = registration.find(glance, context, replace(image, size=None), url)
+        found = registration.find(glance, context, image._replace(size=None), url)
         if found.size != size:
             raise Conflict(f"x-image-meta-size: {size} bytes were announced, the store has {found.size}")
 

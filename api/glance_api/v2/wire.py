@@ -21,8 +21,8 @@ def image_document(image: Image, nullable: frozenset[str]) -> dict[str, Any]:
     document: dict[str, Any] = dict(image.properties)
     if None in document.values():
         document = {k: "" if v is None and k not in nullable else v for k, v in document.items()}
-    for name in HIDDEN_PROPERTIES:
-        document.pop(name, None)
+    if not HIDDEN_PROPERTIES.isdisjoint(document):
+        document = {k: v for k, v in document.items() if k not in HIDDEN_PROPERTIES}
     path = f"/v2/images/{image.id}"
     document.update({
         "id": image.id,

@@ -58,7 +58,7 @@ def download(
             changed = operations.update(job.context, job.held, changes)
             events.image_updated(job.glance, job.context, changed)
         # An earlier attempt may have filled some of the stores.
-        image = replace(changed, locations=image.locations)
+        image = changed._replace(locations=image.locations)
         return _stage(job, store, image, source), image
 
 
@@ -118,7 +118,7 @@ def prepare(
     if document:
         changed = job.glance.registry.operations.update(job.context, job.held, document)
         events.image_updated(job.glance, job.context, changed)
-        image = replace(changed, locations=image.locations)
+        image = changed._replace(locations=image.locations)
     return Ready(path, _size(path), image)
 
 

@@ -198,10 +198,13 @@ class Connection(TConn):
 
         ``progress`` is told the bytes of each step. Raises ShortFile when the file ends earlier, ClientGone.
         """
+        is_full = False
         while count and self._tls is None:
+            step = min(count, SENDFILE_STEP)
             try:
+                # A try at a full socket is not free: sendfile takes pages of the file before it sees that.
                 sent = self._patiently(
-                    select.POLLOUT, os.sendfile, self.sock.fileno(), fd, offset, min(count, SENDFILE_STEP)
+                    select.POLLOUT, os.sendfile, self.sock.fileno(), fd, offset, step, wait_first=is_full
                 )
             except OSError as error:
                 if error.errno in _NO_SENDFILE:
@@ -211,7 +214,7 @@ class Connection(TConn):
                 raise ShortFile(f"{count} bytes are missing at the end of the file")
             self._floor.moved(sent)
             progress(sent)
-            offset, count = offset + sent, count - sent
+            offset, count, is_full = offset + sent, count - sent, sent < step
         self._copy_file(fd, offset, count, progress)
 
     def _copy_file(self, fd: int, offset: int, count: int, progress: Callable[[int], None]) -> None:
@@ -226,9 +229,9 @@ class Connection(TConn):
 
     # --- waiting and ending ---
 
-    def _patiently(self, event: int, operation: Callable[..., Any], *args: Any) -> Any:
+    def _patiently(self, event: int, operation: Callable[..., Any], *args: Any, wait_first: bool = False) -> Any:
         """Return ``operation(*args)``, repeated until the socket lets it make progress. Raises ClientGone."""
-        idle = 0.0
+        idle = self._wait(event, 0.0) if wait_first else 0.0
         while True:
             wanted = event
             try:

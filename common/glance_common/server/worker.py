@@ -5,6 +5,7 @@ come more than once. INT is left to the master, because Ctrl-C reaches the whole
 """
 
 import errno
+import gc
 import mmap
 import os
 import selectors
@@ -32,6 +33,8 @@ from glance_common.server.response import TransferResponse
 from glance_common.server.settings import tls_context
 from glance_common.server.state import ServerState
 
+COLLECT_EVERY = (20_000, 10, 20)
+"""New objects before the garbage collector looks at them, and how many times before it looks at older ones."""
 IDLE_SECONDS = 75
 """How long a connection without a request stays open: longer than the pools of common clients and proxies."""
 UNDERSCORED = "X-IMAGE-META-"
@@ -137,6 +140,11 @@ class TransferWorker(ThreadWorker):
 
     def run(self) -> None:
         """Serve until told to end or the master is gone, then end in order."""
+        # What is there now stays: the collector need not look at it again. A page of a thousand images is no garbage
+        # either, so that it looks less often at what is new.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*COLLECT_EVERY)
         self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
         self.set_accept_enabled(True)
         self.report.ready()

@@ -30,7 +30,7 @@ def make_image(**values: Any) -> Image:
         protected=False, os_hidden=False, checksum=None, os_hash_algo=None, os_hash_value=None, created_at=TIME,
         updated_at=TIME, row_version=1, properties={}, tags=[],
     )
-    return replace(image, **values)
+    return image._replace(**values)
 
 
 class FakeImages:
@@ -50,7 +50,7 @@ class FakeImages:
         if image is None or not self._is_visible(context, image):
             raise NotFound(f"No image found with ID {image_id}")
         member = context.project_id if (image_id, context.project_id) in self.members else None
-        return replace(image, member=member, locations=image.locations if locations else ())
+        return image._replace(member=member, locations=image.locations if locations else ())
 
     def _is_visible(self, context: RequestContext, image: Image) -> bool:
         if context.is_admin or image.owner in (None, context.project_id):
@@ -83,7 +83,7 @@ class FakeImages:
         if self.conflicts or row_version != image.row_version:
             self.conflicts -= 1
             raise VersionConflict("the image was changed in between")
-        self.rows[image_id] = replace(image, row_version=row_version + 1, member=None, **changes)
+        self.rows[image_id] = image._replace(row_version=row_version + 1, member=None, **changes)
         self.writes.append("update")
         return self.rows[image_id]
 
@@ -100,7 +100,7 @@ class FakeImages:
         image = self.rows[image_id]
         if image.status not in sources:
             raise StatusConflict("the status changed", status=image.status, wanted=target)
-        self.rows[image_id] = replace(image, status=target)
+        self.rows[image_id] = image._replace(status=target)
         self.writes.append("status")
         return self.rows[image_id]
 
@@ -108,7 +108,7 @@ class FakeImages:
         image = self.rows[image_id]
         if tag not in image.tags and 0 <= quota <= len(image.tags):
             raise TooLarge(f"The limit of {quota} tags of an image is exceeded")
-        self.rows[image_id] = replace(image, tags=[*image.tags, tag] if tag not in image.tags else image.tags)
+        self.rows[image_id] = image._replace(tags=[*image.tags, tag] if tag not in image.tags else image.tags)
         self.writes.append("tag")
         return self.rows[image_id]
 
@@ -116,7 +116,7 @@ class FakeImages:
         image = self.rows[image_id]
         if tag not in image.tags:
             raise NotFound(f"the image has no tag {tag}")
-        self.rows[image_id] = replace(image, tags=[old for old in image.tags if old != tag])
+        self.rows[image_id] = image._replace(tags=[old for old in image.tags if old != tag])
         self.writes.append("untag")
         return self.rows[image_id]
 

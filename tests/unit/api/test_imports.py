@@ -1,6 +1,5 @@
 """POST import, its checks in their order, and what is written down for the workers (API sections 9, 11, 14.1)."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -296,5 +295,5 @@ def test_stage_needs_its_method_and_its_type(make_api):
 
 def test_nobody_sees_where_data_are_staged(api):
     image = image_for("glance-direct", properties={"os_glance_stage_host": "http://node-2:9292"})
-    api.registry.images.rows[ID] = replace(image)
+    api.registry.images.rows[ID] = image._replace()
     assert "node-2" not in api.call("GET", f"/v2/images/{ID}").text

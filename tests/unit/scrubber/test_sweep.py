@@ -10,7 +10,7 @@ from tests.unit.scrubber.fakes import FakeDeletions, FakeStore, make_scrubber
 from glance_common.errors import Unavailable
 from glance_common.stores.contract import InUse, StoreUnavailable
 from glance_scrubber.outcomes import Outcome
-from glance_scrubber.sweep import PAGE, Sweep
+from glance_scrubber.sweep import BATCH, PAGE, Sweep
 
 
 @pytest.fixture
@@ -137,3 +137,19 @@ def test_i10_the_daemons_sweep_survives_a_registry_that_is_away(deletions, stop)
     stop.set()
     thread.join(5)
     assert deletions.rows[location].status == "deleted"
+
+
+def test_a_page_that_others_work_already_is_given_up_for_a_new_one(deletions, stop, monkeypatch):
+    taken = [deletions.add() for _ in range(PAGE)]
+    left = [deletions.add() for _ in range(3)]
+    ask = deletions.due
+
+    def due(*args, **kwargs):
+        answer = ask(*args, **kwargs)
+        for location in taken:
+            deletions.rows[location].is_due = False
+        return answer
+
+    monkeypatch.setattr(deletions, "due", due)
+    ended = sweep_of(deletions, stop, FakeStore()).run_once()
+    assert ended == {Outcome.NOT_OURS: BATCH, Outcome.PURGED: len(left)}

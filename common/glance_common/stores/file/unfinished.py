@@ -4,8 +4,10 @@ import logging
 import os
 import secrets
 from collections.abc import Iterable
+from functools import partial
 
 from glance_common.failpoints import failpoint
+from glance_common.lane import Lane
 from glance_common.stores.contract import BlobExists, StoreUnavailable
 from glance_common.stores.file import linking, oserrors
 from glance_common.stores.file.directory import Handle
@@ -33,24 +35,31 @@ class Unfinished:
             self._fd = os.open(self._name, flags, 0o640, dir_fd=incoming)
 
     def write(self, pieces: Iterable[bytes], thin: bool) -> int:
-        """Write all pieces and return their bytes; holds one piece at a time. Errors of ``pieces`` come out unchanged.
+        """Write all pieces and return their bytes; holds a few at a time. Errors of ``pieces`` come out unchanged.
 
-        With ``thin`` blocks of zeros become holes. Raises StoreFull, WriteDenied, StoreUnavailable.
+        The disk is another thread's, so that a slow write does not keep the source waiting. With ``thin`` blocks of
+        zeros become holes. Raises StoreFull, WriteDenied, StoreUnavailable.
         """
-        total = 0
         behind = WriteBehind(self._fd)
-        for piece in pieces:
-            with oserrors.writing(self._what):
-                if thin:
-                    self._write_thin(piece)
-                else:
-                    _write_all(self._fd, memoryview(piece))
-                total += len(piece)
-                behind.reached(total)
+        lane = Lane("file-writer", partial(self._write_piece, behind, thin), waiting=1)
+        try:
+            for piece in pieces:
+                lane.put(piece)
+            lane.finish()
+        finally:
+            lane.close()
         if thin:
             with oserrors.writing(self._what):
-                os.ftruncate(self._fd, total)
-        return total
+                os.ftruncate(self._fd, behind.size)
+        return behind.size
+
+    def _write_piece(self, behind: WriteBehind, thin: bool, piece: bytes) -> None:
+        with oserrors.writing(self._what):
+            if thin:
+                self._write_thin(piece)
+            else:
+                _write_all(self._fd, memoryview(piece))
+            behind.grown(len(piece))
 
     def _write_thin(self, piece: bytes) -> None:
         view = memoryview(piece)

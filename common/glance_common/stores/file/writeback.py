@@ -17,12 +17,14 @@ class WriteBehind:
     """Starts the writing of a file's data window by window. It promises nothing: the sync at the end does."""
 
     def __init__(self, fd: int) -> None:
+        self.size = 0
         self._fd = fd
         self._started = 0
 
-    def reached(self, size: int) -> None:
-        """Tell that the first ``size`` bytes are in the kernel's hands. Raises OSError when the disk failed."""
-        end = size - size % WINDOW
+    def grown(self, count: int) -> None:
+        """Tell that ``count`` more bytes are in the kernel's hands. Raises OSError when the disk failed."""
+        self.size += count
+        end = self.size - self.size % WINDOW
         if end > self._started:
             start_writing(self._fd, self._started, end - self._started)
             self._started = end
