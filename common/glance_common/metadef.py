@@ -34,13 +34,10 @@ def is_pattern(value: object) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class ResourceType:
-    """A kind of resource that definitions can be made for, such as ``OS::Glance::Image``."""
+class _Thing:
+    """What is read from the registry field by field."""
 
-    name: str
-    created_at: str
-    updated_at: str
+    __slots__ = ()
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
@@ -49,7 +46,16 @@ class ResourceType:
 
 
 @dataclass(frozen=True, slots=True)
-class Association:
+class ResourceType(_Thing):
+    """A kind of resource that definitions can be made for, such as ``OS::Glance::Image``."""
+
+    name: str
+    created_at: str
+    updated_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Association(_Thing):
     """A namespace is meant for the resource type ``name``; there its properties are called prefix + name."""
 
     name: str
@@ -58,25 +64,15 @@ class Association:
     created_at: str
     updated_at: str
 
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> Self:
-        """Build it from the registry's JSON object."""
-        return cls(**_known(cls, document))
-
 
 @dataclass(frozen=True, slots=True)
-class Property:
+class Property(_Thing):
     """The typed description of one key that can be put on a resource."""
 
     name: str
     definition: dict[str, Any]
     created_at: str
     updated_at: str
-
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> Self:
-        """Build it from the registry's JSON object."""
-        return cls(**_known(cls, document))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +94,12 @@ class Object:
 
 
 @dataclass(frozen=True, slots=True)
-class Tag:
+class Tag(_Thing):
     """A plain word of a namespace."""
 
     name: str
     created_at: str
     updated_at: str
-
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> Self:
-        """Build it from the registry's JSON object."""
-        return cls(**_known(cls, document))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.calls import Caller, wait_for
 from tests.support.daemons import Services
 from tests.support.record_curl import split
-from tests.support.web import Page, WebServer, web_server
+from tests.support.web import Page, WebServer, as_source, web_server
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -62,10 +62,7 @@ def source() -> Iterator[WebServer]:
 @pytest.fixture(scope="module")
 def services(deploy: Callable[..., Services], source: WebServer) -> Services:
     """A file store and the web, nobody authenticated."""
-    return deploy(shared={
-        "glance_store": {"stores": "file, http"},
-        "import_filtering_opts": {"allowed_hosts": "127.0.0.1", "allowed_ports": source.port},
-    })
+    return deploy(shared=as_source(source))
 
 
 @pytest.fixture(scope="module")

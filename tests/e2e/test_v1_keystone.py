@@ -11,7 +11,7 @@ from tests.support import environments
 from tests.support.clients import Clients
 from tests.support.daemons import Services
 from tests.support.keystone import Keystone
-from tests.support.web import Page, WebServer, web_server
+from tests.support.web import Page, WebServer, as_source, web_server
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -40,10 +40,7 @@ def source() -> Iterator[WebServer]:
 @pytest.fixture(scope="module")
 def services(deploy: Callable[..., Services], keystone: Keystone, source: WebServer) -> Services:
     """A file store and the web, and Keystone is asked about every token."""
-    return deploy(api=keystone_options(keystone), shared={
-        "glance_store": {"stores": "file, http"},
-        "import_filtering_opts": {"allowed_hosts": "127.0.0.1", "allowed_ports": source.port},
-    })
+    return deploy(api=keystone_options(keystone), shared=as_source(source))
 
 
 class Shell:

@@ -97,3 +97,11 @@ def web_server(context: ssl.SSLContext | None = None) -> Iterator[WebServer]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def as_source(server: WebServer) -> dict[str, dict[str, object]]:
+    """Return the options with which images may lie on this server, beside those in the file store."""
+    return {
+        "glance_store": {"stores": "file, http"},
+        "import_filtering_opts": {"allowed_hosts": "127.0.0.1", "allowed_ports": server.port},
+    }

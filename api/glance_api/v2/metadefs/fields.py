@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from glance_common.metadef import MAX_PATTERN
+from glance_common.metadef import MAX_DESCRIPTION, MAX_NAME, MAX_PATTERN
 
-MAX_NAME = 80
-MAX_DESCRIPTION = 500
 MAX_OWNER = 255
 READ_ONLY = ("self", "schema", "created_at", "updated_at")
 """Fields that the service sets; a request that names them is refused with 403."""

@@ -10,7 +10,7 @@ from jsonschema import Draft4Validator, FormatChecker
 from glance_api.v2.metadefs import fields
 from glance_api.v2.schemas import check
 from glance_common.errors import BadRequest, Forbidden
-from glance_common.metadef import Association, Namespace, Object, Property, ResourceType, Tag, is_pattern
+from glance_common.metadef import MAX_NAME, Association, Namespace, Object, Property, ResourceType, Tag, is_pattern
 
 NAMESPACES = "/v2/metadefs/namespaces"
 
@@ -141,8 +141,8 @@ def new_association(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_name(name: str) -> str:
     """Return a name that stands in the path and will be that of something new. Raises BadRequest."""
-    if len(name) > fields.MAX_NAME:
-        raise BadRequest(f"name: longer than {fields.MAX_NAME} characters")
+    if len(name) > MAX_NAME:
+        raise BadRequest(f"name: longer than {MAX_NAME} characters")
     return name
 
 
@@ -163,8 +163,8 @@ def _object(where: str, document: Mapping[str, Any]) -> dict[str, Any]:
 def _definitions(where: str, properties: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the definitions without the name that may stand in them too: the key counts. Raises BadRequest."""
     for name in properties:
-        if not 1 <= len(name) <= fields.MAX_NAME:
-            raise BadRequest(f"{where}: the name of a property has 1 to {fields.MAX_NAME} characters: {name[:40]!r}")
+        if not 1 <= len(name) <= MAX_NAME:
+            raise BadRequest(f"{where}: the name of a property has 1 to {MAX_NAME} characters: {name[:40]!r}")
     return {
         name: {word: value for word, value in definition.items() if word != "name"}
         for name, definition in properties.items()
