@@ -134,8 +134,13 @@ def _check_due(connection: sa.Connection, location: sa.Row[Any], scrub_time: flo
     is_leased = sa.select(locations.c.id).where(
         locations.c.id == location.id, locations.c.lease_until > sa.func.now()
     )
-    reason = _refusal(location, connection.execute(is_leased).one_or_none() is not None)
-    raise errors.Conflict(f"location {location.id} cannot be claimed: {reason}", reason=reason)
+    raise refused(location, connection.execute(is_leased).one_or_none() is not None)
+
+
+def refused(location: sa.Row[Any], is_leased: bool) -> errors.Conflict:
+    """Return the error that says why nobody can claim ``location`` now."""
+    reason = _refusal(location, is_leased)
+    return errors.Conflict(f"location {location.id} cannot be claimed: {reason}", reason=reason)
 
 
 def _refusal(location: sa.Row[Any], is_leased: bool) -> str:

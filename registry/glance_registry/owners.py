@@ -174,13 +174,16 @@ def is_due(scrub_time: float) -> sa.ColumnElement[bool]:
         # Written as in ix_locations_due, so that rows of the far future cost nothing.
         sa.func.coalesce(locations.c.not_before, locations.c.lease_until) <= now,
         sa.func.coalesce(locations.c.lease_until, locations.c.not_before) <= now,
-        sa.or_(
-            locations.c.status != LocationStatus.PENDING_DELETE,
-            sa.not_(images.c.delayed),
-            locations.c.on_fail.is_not(None),
-            images.c.deleted_at <= after(-scrub_time),
-        ),
+        sa.or_(locations.c.status != LocationStatus.PENDING_DELETE, is_kept_no_longer(after(-scrub_time))),
     )
+
+
+def is_kept_no_longer(before: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    """Return the condition, on locations joined with images, that data of a deleted image need not wait for a restore.
+
+    ``before`` is the latest time at which an image deleted with a delay may have been deleted.
+    """
+    return sa.or_(sa.not_(images.c.delayed), locations.c.on_fail.is_not(None), images.c.deleted_at <= before)
 
 
 def status_conflict(old: ImageStatus, new: ImageStatus) -> errors.StatusConflict:

@@ -4,8 +4,8 @@ from flask import Blueprint, Response, request
 
 from glance_common.failpoints import failpoint
 from glance_common.metrics.catalog import UPLOADS
-from glance_registry import deletions
-from glance_registry.db.session import read, run_transaction
+from glance_registry import deletions, plain_removals
+from glance_registry.db.session import read, run_alone, run_transaction
 from glance_registry.views import parsing
 from glance_registry.views.uploads import MAX_LEASE
 
@@ -37,9 +37,11 @@ def claim(location: str) -> Response:
         stores=body.optional_texts("stores"),
         scrub_time=body.number("scrub_time"),
     )
-    document, is_reaped = run_transaction(parsing.engine(), deletions.claim, _id(location), wanted)
-    if is_reaped:
-        UPLOADS.labels("reaped").inc()
+    document = run_alone(parsing.engine(), plain_removals.claim, _id(location), wanted)
+    if document is None:
+        document, is_reaped = run_transaction(parsing.engine(), deletions.claim, _id(location), wanted)
+        if is_reaped:
+            UPLOADS.labels("reaped").inc()
     failpoint("registry.claim.after-commit")
     return parsing.answer({"deletion": document})
 
@@ -59,7 +61,10 @@ def done(location: str) -> Response:
     """Record that the bytes are gone."""
     body = parsing.body()
     body.only("token")
-    is_image_deleted = run_transaction(parsing.engine(), deletions.done, _id(location), body.uuid("token"))
+    token = body.uuid("token")
+    is_image_deleted = run_alone(parsing.engine(), plain_removals.done, _id(location), token)
+    if is_image_deleted is None:
+        is_image_deleted = run_transaction(parsing.engine(), deletions.done, _id(location), token)
     failpoint("registry.done.after-commit")
     return parsing.answer({"image_deleted": is_image_deleted})
 

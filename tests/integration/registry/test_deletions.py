@@ -1,5 +1,6 @@
 """Claims: who may remove bytes, and how it ended."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -7,8 +8,9 @@ import sqlalchemy as sa
 from tests.support.owners import LEASE, Owners, new_id
 
 from glance_common import errors
+from glance_registry.db.session import Statistics, statistics
 from glance_registry.db.tables import images, locations
-from glance_registry.owners import is_due
+from glance_registry.owners import is_due, lock_image
 
 HOUR = 3600
 
@@ -47,6 +49,34 @@ def test_claim_again_with_the_same_token_answers_the_same_and_prolongs(owners: O
     assert owners.due()[0] == []
     owners.renew_claim(location, token)
     assert owners.claim(location, token) == first
+
+
+def test_the_usual_removal_is_three_statements_and_a_refusal_one(owners: Owners) -> None:
+    _, location = deleted(owners)
+
+    def statements(work: Callable[[], Any]) -> tuple[Any, int]:
+        counted = Statistics()
+        mark = statistics.set(counted)
+        try:
+            return work(), counted.statements
+        finally:
+            statistics.reset(mark)
+
+    owners.purge(deleted(owners)[1])  # prepares the statements
+    assert reason(owners, location, stores=["slow"]) == "other_store"
+    claim, count = statements(lambda: owners.claim(location))
+    assert count == 2
+    assert statements(lambda: reason(owners, location)) == ("claimed", 1)
+    assert statements(lambda: owners.done(location, claim["token"])) == (True, 1)
+    assert statements(lambda: reason(owners, location)) == ("gone", 1)
+
+
+def test_a_refusal_waits_for_nobody(owners: Owners) -> None:
+    image, location = deleted(owners)
+    owners.claim(location)
+    with owners.engine.begin() as connection:
+        assert lock_image(connection, images.c.id == image) is not None
+        assert reason(owners, location) == "claimed"
 
 
 def test_claim_of_an_unknown_location_is_not_found(owners: Owners) -> None:
