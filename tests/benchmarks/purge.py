@@ -12,8 +12,10 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg2
@@ -26,6 +28,7 @@ from tests.benchmarks.side_by_side import database_server
 from tests.support.daemons import PROGRAMS
 from tests.support.rabbitmq import RabbitMQ
 
+REFUSED = 'glance_registry_call_seconds_count{method="POST",outcome="refused"}'
 LEFT = "SELECT count(*) FROM locations WHERE status <> 'deleted'"
 
 
@@ -64,10 +67,10 @@ class Bench:
             cursor.execute(LEFT)
             return int(cursor.fetchone()[0])
 
-    def scrubber(self, number: int) -> subprocess.Popen[bytes]:
-        """Start one more scrubber."""
-        folder = self.folder / f"scrubber-{number}"
-        own = {"DEFAULT": {"metrics_bind": f"{processes.LOOPBACK}:{processes.free_port()}", "log_file": folder / "log",
+    def scrubber(self, port: int) -> subprocess.Popen[bytes]:
+        """Start one more scrubber, with its metrics at ``port``."""
+        folder = self.folder / f"scrubber-{port}"
+        own = {"DEFAULT": {"metrics_bind": f"{processes.LOOPBACK}:{port}", "log_file": folder / "log",
                            **self._options}}
         configuration.write(folder, "glance-scrubber", configuration.merged(self.ours.shared, own))
         with (folder / "output.log").open("ab") as output:
@@ -76,13 +79,11 @@ class Bench:
                 env=environment(folder), cwd=folder, death_signal=signal.SIGKILL,
             )
 
-    def purge(self, scrubbers: int) -> tuple[float, float, float]:
-        """Let so many processes remove everything; return purges a second, and milliseconds of processor time each.
-
-        The second is that of the scrubbers, the third that of registry and database.
-        """
+    def purge(self, scrubbers: int) -> "Purged":
+        """Let so many processes remove everything."""
         total = self.left()
-        running = [self.scrubber(number) for number in range(scrubbers)]
+        ports = [processes.free_port() for _ in range(scrubbers)]
+        running = [self.scrubber(port) for port in ports]
         pids = [process.pid for process in running]
         others = [self.ours.registry.pid, self.database.pid]
         try:
@@ -93,10 +94,28 @@ class Bench:
                 time.sleep(0.05)
             seconds = time.monotonic() - began
             spent, served = cpu.seconds(pids) - before, cpu.seconds(others) - below
+            refused = sum(refused_calls(port) for port in ports)
         finally:
             for process in running:
                 processes.stop(process)
-        return first / seconds, spent / first * 1000, served / first * 1000
+        return Purged(first / seconds, spent / first * 1000, served / first * 1000, refused / total)
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """Purges a second; of one purge: milliseconds of processor time and claims that were refused."""
+
+    rate: float
+    own: float
+    others: float
+    refused: float
+
+
+def refused_calls(port: int) -> float:
+    """Return how many of its calls the registry refused the scrubber with its metrics at ``port``."""
+    with urllib.request.urlopen(f"http://{processes.LOOPBACK}:{port}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(REFUSED))
 
 
 def measure(bench: Bench, rounds: int, images: int, counts: Sequence[int]) -> None:
@@ -104,9 +123,10 @@ def measure(bench: Bench, rounds: int, images: int, counts: Sequence[int]) -> No
     for _ in range(rounds):
         for count in counts:
             bench.fill(images)
-            rate, own, others = bench.purge(count)
-            print(f"{count} processes: {rate:.0f} purges/s; processor time of one: {own:.2f} ms scrubber, "
-                  f"{others:.2f} ms registry and database", flush=True)
+            purged = bench.purge(count)
+            print(f"{count} processes: {purged.rate:.0f} purges/s; for one: {purged.own:.2f} ms processor time of the "
+                  f"scrubber, {purged.others:.2f} ms of registry and database, {purged.refused:.2f} refused claims",
+                  flush=True)
 
 
 def main() -> None:
