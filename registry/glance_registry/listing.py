@@ -125,14 +125,15 @@ def _page(kind: RequestContext, shape: Shape) -> Prepared | PlannedForValues:
 def _suits_every_value(kind: RequestContext, shape: Shape) -> bool:
     """Tell whether one plan is good for all values: when each arm has an index in just this order.
 
-    The images that are shared with a project have one only for the order of creation.
+    The images that are shared with a project have one only for the order of creation. What a project owns of one
+    visibility has none, and it depends on the project whether walking what it owns costs more than sorting it.
     """
     if shape.deleted != "no" or shape.os_hidden or shape.has_properties or shape.has_tags:
         return False
     by_creation = shape.sort[0][0] == "created_at"
     if kind.is_admin:
         return not shape.filters or (by_creation and shape.filters in _IN_ORDER_OF_CREATION)
-    return by_creation and not shape.filters
+    return by_creation and not shape.filters and shape.visibility not in ("private", "shared")
 
 
 def select_page(kind: RequestContext, shape: Shape) -> sa.Select[Any]:

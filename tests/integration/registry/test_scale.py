@@ -140,6 +140,8 @@ def test_a_plan_of_all_values_is_used_only_where_values_do_not_matter() -> None:
     for caller in CALLERS.values():
         assert isinstance(listing._page(kind_of(caller), Shape.of(default)), Prepared)
         assert not isinstance(listing._page(kind_of(caller), Shape.of(filtered)), Prepared)
+    for visibility in ("private", "shared"):
+        assert not isinstance(listing._page(kind_of(OWNER), Shape.of(Query(25, visibility=visibility))), Prepared)
 
 
 @pytest.mark.parametrize("limit", [1, 32, 33, 1024, 1025, MAX_LIMIT])
