@@ -67,12 +67,20 @@ class Filter:
         return {_name(number): _checked(self.field, self.value)}
 
 
-def filter_clause(field: str, op: str, number: int) -> Clause:
-    """Return the condition of every Filter of this field and operator; its values are parameters."""
+def filter_clause(
+    field: str, op: str, number: int, created_at: sa.ColumnElement[Any] = images.c.created_at
+) -> Clause:
+    """Return the condition of every Filter of this field and operator; its values are parameters.
+
+    ``created_at`` is where to look for the time of creation: a table that has a copy of it may have an index of it.
+    """
     column: sa.ColumnElement[Any] = images.c[field]
     value: sa.ColumnElement[Any] = sa.bindparam(_name(number))
-    if field in _TIMES:
-        return _time_clause(column, op, value, sa.bindparam(_name(number, "end")))
+    end: sa.BindParameter[Any] = sa.bindparam(_name(number, "end"))
+    if field == "created_at":
+        return _time_clause(created_at, op, value, end)
+    if field == "updated_at":
+        return _updated(created_at, op, value, end)
     compare = _is_one_of if op == "in" else _COMPARE[op]
     if field in _NUMBERS and op != "in":
         # Larger than the column holds is a number like any other.
@@ -136,6 +144,18 @@ def _time_clause(column: sa.ColumnElement[Any], op: str, start: Any, end: Any) -
         "lte": column < end,
     }
     return clauses[op]
+
+
+def _updated(created_at: sa.ColumnElement[Any], op: str, start: Any, end: Any) -> Clause:
+    """Return the condition on the time of the last change.
+
+    What was last changed by then was created by then: the newest images are no place to look for what is old, and the
+    planner cannot know that. A day is more than clocks are set back by between creation and change.
+    """
+    changed = _time_clause(images.c.updated_at, op, start, end)
+    if op not in ("eq", "lt", "lte"):
+        return changed
+    return sa.and_(changed, created_at < sa.cast(end, created_at.type) + sa.text("interval '1 day'"))
 
 
 def _second(value: Any) -> tuple[datetime, datetime]:

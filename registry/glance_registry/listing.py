@@ -138,21 +138,20 @@ def _suits_every_value(kind: RequestContext, shape: Shape) -> bool:
 
 def select_page(kind: RequestContext, shape: Shape) -> sa.Select[Any]:
     """Return the statement for one page of queries of this shape by callers of this kind."""
-    wanted = _conditions(shape)
     chosen = arms(kind, shape.visibility, shape.member_status, shape.deleted)
-    parts = [_select_arm(arm, shape, wanted) for arm in chosen]
+    parts = [_select_arm(arm, shape) for arm in chosen]
     rows = parts[0] if len(parts) == 1 else sa.union_all(*(sa.select(part.subquery()) for part in parts))
     merged = rows.subquery("arms")
     page = sa.select(merged).order_by(*_order(merged, shape)).limit(_limit(shape)).subquery("images")
     return sa.select(image_document(kind, shape.locations)).select_from(page).order_by(*_order(page, shape))
 
 
-def _select_arm(arm: Arm, shape: Shape, wanted: Sequence[Clause]) -> sa.Select[Any]:
+def _select_arm(arm: Arm, shape: Shape) -> sa.Select[Any]:
     keys = [_key(name, arm) for name, _ in shape.sort]
     directions = [direction for _, direction in shape.sort]
     statement = sa.select(images, *(key.label(f"key{number}") for number, key in enumerate(keys)))
     statement = statement.select_from(members, images) if arm.through_members else statement
-    statement = statement.where(arm.clause, *wanted)
+    statement = statement.where(arm.clause, *_conditions(arm, shape))
     if shape.has_marker:
         marker = [sa.bindparam(_marker_name(number), type_=key.type) for number, key in enumerate(keys)]
         statement = statement.where(*after(keys, directions, marker))
@@ -185,9 +184,10 @@ def _compare(group: Sequence[tuple[Any, str, Any]], strictly: bool) -> Clause:
     return keys < values if strictly else keys <= values
 
 
-def _conditions(shape: Shape) -> list[Clause]:
+def _conditions(arm: Arm, shape: Shape) -> list[Clause]:
     clauses: list[Clause] = [images.c.os_hidden.is_(shape.os_hidden)]
-    clauses += [filter_clause(name, op, number) for number, (name, op) in enumerate(shape.filters)]
+    created_at = _key("created_at", arm)
+    clauses += [filter_clause(name, op, number, created_at) for number, (name, op) in enumerate(shape.filters)]
     if shape.has_properties:
         clauses.append(property_clause())
     if shape.has_tags:

@@ -17,6 +17,8 @@ CREATE INDEX ix_images_own_container_format
 CREATE INDEX ix_images_hidden ON images (created_at, id) WHERE listed AND os_hidden IS true;
 CREATE INDEX ix_images_checksum ON images (checksum) WHERE listed AND checksum IS NOT NULL;
 CREATE INDEX ix_images_os_hash_value ON images (os_hash_value) WHERE listed AND os_hash_value IS NOT NULL;
+CREATE INDEX ix_images_rarely_asked ON images (min_ram, min_disk, protected, os_hash_algo, virtual_size) WHERE listed;
+CREATE INDEX ix_members_shared_with_id ON members (member, status, image_id);
 """
 
 # PostgreSQL has no statistics on the expressions of indexes that hold a part of the rows only.
