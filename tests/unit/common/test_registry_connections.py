@@ -21,6 +21,7 @@ class Server:
         self.answers: list[bytes] = []
         self.requests: list[bytes] = []
         self.connections = 0
+        self.has_closed = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -39,7 +40,8 @@ class Server:
                 answer = self.answers.pop(0)
                 sock.sendall(answer)
                 if not answer.endswith(OK):
-                    return
+                    break
+        self.has_closed.set()
 
     def close(self) -> None:
         self._listener.close()
@@ -65,6 +67,7 @@ def test_a_connection_is_used_again_and_a_closed_one_replaced(server: Server, co
     assert connections.exchange("POST", "/b", {}, b"[]") == Answer(200, b"{}")
     assert connections.exchange("DELETE", "/c", {}) == Answer(404, b"x")
     assert server.connections == 1
+    assert server.has_closed.wait(5)
     assert connections.exchange("GET", "/d", {}) == Answer(200, b"{}")
     assert server.connections == 2
     host = b"Host: 127.0.0.1:%d\r\n" % server.port
