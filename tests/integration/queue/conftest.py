@@ -57,8 +57,9 @@ class Bench:
 
     def consume(self, url: str, consumers: int = 1) -> threading.Thread:
         """Start consumers, each with a scrubber of its own, and return the thread of the last."""
-        for _ in range(consumers):
-            scrubber = make_scrubber(self.deletions, self.store, stop=self.stop)
+        # All of them before the first one starts: making a scrubber fills the store with the bytes of every row.
+        scrubbers = [make_scrubber(self.deletions, self.store, stop=self.stop) for _ in range(consumers)]
+        for scrubber in scrubbers:
             consumer = QueueConsumer(parse_broker(url), scrubber, self.stop)
             thread = threading.Thread(target=consumer.run)
             thread.start()
