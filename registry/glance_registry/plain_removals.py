@@ -21,6 +21,7 @@ from glance_registry.deletions import Claim
 # Parts of the statements, which have a parameter for every other value.
 _ZERO: sa.ColumnElement[int] = sa.literal_column("0", sa.Integer())
 
+
 def claim(connection: sa.Connection, location_id: str, wanted: Claim) -> dict[str, Any] | None:
     """Give the bytes of a location that is due to ``wanted.token`` and return the claim; None when it is not usual.
 
