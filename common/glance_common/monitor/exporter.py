@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 CLIENT_SECONDS = 10
 """How long one who asks may take."""
+_FINISH_SECONDS = 2.0
+"""How long answers that have begun may take when the service stops; a reload cuts none of them short."""
 _RETRY_SECONDS = 10.0
 _QUIET_SECONDS = 3.0
 """An address is in use for a moment while the one who served it before a reload ends: no reason for a warning."""
@@ -89,7 +91,7 @@ class Exporter:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop listening."""
+        """Stop listening, and let answers that have begun reach those who asked."""
         self._stop.set()
         self._thread.join(CLIENT_SECONDS)
 
@@ -107,13 +109,14 @@ class Exporter:
         with server:
             while not self._stop.is_set():
                 server.handle_request()
+        server.finish(_FINISH_SECONDS)
 
-    def _listen(self) -> ThreadingHTTPServer | None:
+    def _listen(self) -> "_Server | None":
         """Return the listening server, as soon as the address is free; None when stopped before."""
         started, warned = time.monotonic(), False
         while not self._stop.is_set():
             try:
-                return _server(self._address, self)
+                return _Server(self._address, self)
             except OSError as error:
                 if not warned and time.monotonic() - started > _QUIET_SECONDS:
                     log.warning("no metrics at %s: %s; trying again", self._address, error.strerror)
@@ -134,18 +137,30 @@ class Exporter:
                 return 404, "text/plain; charset=utf-8", b"Here are /metrics and /healthcheck.\n"
 
 
-def _server(address: Address, exporter: Exporter) -> ThreadingHTTPServer:
-    class Handler(_Handler):
-        answer = staticmethod(exporter.answer)
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # Seconds after which handle_request returns without a request.
+    timeout = 0.2
 
-    class Server(ThreadingHTTPServer):
-        address_family = AF_INET6 if ":" in address.host else AF_INET
-        daemon_threads = True
-        block_on_close = False
-        # Seconds after which handle_request returns without a request.
-        timeout = 0.2
+    def __init__(self, address: Address, exporter: Exporter) -> None:
+        class Handler(_Handler):
+            answer = staticmethod(exporter.answer)
 
-    return Server((address.host, address.port), Handler)
+        self.address_family = AF_INET6 if ":" in address.host else AF_INET
+        self._answering: list[threading.Thread] = []
+        super().__init__((address.host, address.port), Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread that ``finish`` knows: the base class forgets those that do not keep a process alive."""
+        thread = threading.Thread(target=self.process_request_thread, args=(request, client_address), daemon=True)
+        self._answering = [*(other for other in self._answering if other.is_alive()), thread]
+        thread.start()
+
+    def finish(self, seconds: float) -> None:
+        """Wait for the answers that have begun."""
+        deadline = time.monotonic() + seconds
+        for thread in self._answering:
+            thread.join(max(deadline - time.monotonic(), 0))
 
 
 class _Handler(BaseHTTPRequestHandler):

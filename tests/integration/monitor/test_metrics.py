@@ -42,11 +42,12 @@ def test_counts_add_up_over_workers_a_reload_and_a_killed_worker(running):
     seen, api = Seen(running.api), running.api
     lists(running, 40)
     wait_until(lambda: counted(seen) == 40, "40 requests of two workers")
-    old = api.workers()
+    old, monitors = api.workers(), api.monitors()
     assert len(old) == 2
     api.hang_up()
     wait_until(lambda: len(api.workers()) == 2 and not set(api.workers()) & set(old), "the reload")
-    wait_until(lambda: seen.status("registry") == "ok", "the next monitor")
+    wait_until(lambda: api.monitors() not in ([], monitors), "the next monitor")
+    wait_until(lambda: seen.status("registry") == "ok", "the next monitor's first answers")
     lists(running, 20)
     wait_until(lambda: counted(seen) == 60, "the counts of both generations")
 

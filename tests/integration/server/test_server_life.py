@@ -176,7 +176,7 @@ def test_hup_to_the_whole_group_is_a_reload(make_server):
         begin_upload(server, client)
         os.killpg(server.process.pid, signal.SIGHUP)
         wait_for(lambda: server.log().count("Ready: ") == 2)
-        assert server.hello()["pid"] not in old
+        wait_for(lambda: server.hello()["pid"] not in old, what="the end of the old workers' accepting")
         client.send(b"x" * MIB)
         assert client.response()[0] == 200
     wait_for(lambda: len(server.workers()) == 1)
@@ -215,7 +215,7 @@ def test_hup_with_a_bad_configuration_changes_nothing(make_server, trouble):
     wait_for(lambda: set(server.workers()) == before, what="the old workers alone")
     assert server.hello()["tag"] is None
     server.reload(tag="good", **{trouble: ""})
-    assert server.hello()["tag"] == "good"
+    wait_for(lambda: server.hello()["tag"] == "good", what="the end of the old workers' accepting")
 
 
 def test_a_killed_worker_is_replaced(make_server):

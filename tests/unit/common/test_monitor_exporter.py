@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -67,6 +68,28 @@ def test_metrics_and_health_are_answered_until_the_stop(registry):
     exporter.stop()
     with pytest.raises(requests.ConnectionError):
         requests.get(f"http://{address}/metrics", timeout=5)
+
+
+def test_an_answer_that_has_begun_is_finished_at_the_stop(registry):
+    address, asked, may_answer = free_address(), threading.Event(), threading.Event()
+
+    def health():
+        asked.set()
+        may_answer.wait(10)
+        return {"status": "ok"}
+
+    exporter = Exporter(address, [registry], health)
+    exporter.start()
+    wait_answer(f"http://{address}/metrics")
+    with ThreadPoolExecutor(2) as pool:
+        answer = pool.submit(requests.get, f"http://{address}/healthcheck", timeout=5)
+        assert asked.wait(5)
+        stopped = pool.submit(exporter.stop)
+        with pytest.raises(TimeoutError):
+            stopped.result(0.5)
+        may_answer.set()
+        stopped.result(5)
+        assert answer.result(5).json() == {"status": "ok"}
 
 
 def test_somebody_who_asks_nothing_holds_up_nobody(registry):
