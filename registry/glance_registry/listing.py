@@ -30,6 +30,8 @@ _KEYS: dict[str, sa.ColumnElement[Any]] = {
     "status": images.c.status,
     **IN_INDEXES,
 }
+_OF_ONE_VALUE = {"status", *IN_INDEXES}
+"""Keys that are the same for all images which an ``eq`` filter finds: a time is one of a whole second."""
 _IN_ORDER_OF_CREATION = (("name", "eq"),), (("owner", "eq"),)
 """Filters with an index that holds what they find in the order of creation."""
 
@@ -88,7 +90,7 @@ class Shape:
         return cls(
             limit=query.limit,
             has_marker=query.marker is not None,
-            sort=query.sort,
+            sort=_sort(query),
             filters=tuple((condition.field, condition.op) for condition in query.filters),
             has_properties=bool(query.properties),
             has_tags=bool(query.tags),
@@ -98,6 +100,17 @@ class Shape:
             locations=query.locations,
             deleted=query.deleted,
         )
+
+
+def _sort(query: Query) -> tuple[tuple[str, str], ...]:
+    """Return what is left to order by: images of one name, say, are not ordered by names.
+
+    The image of a marker need not have that name: then all keys decide what is behind it.
+    """
+    if query.marker is not None:
+        return query.sort
+    equal = {condition.field for condition in query.filters if condition.op == "eq"} & _OF_ONE_VALUE
+    return tuple((key, direction) for key, direction in query.sort if key not in equal)
 
 
 def list_images(connection: sa.Connection, context: RequestContext, query: Query) -> Sequence[str]:

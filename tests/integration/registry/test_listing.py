@@ -118,17 +118,32 @@ filters = st.one_of(
 
 
 @WITHOUT_DEADLINE
-@given(world=worlds, wanted=st.lists(filters, max_size=3))
-def test_filters_are_all_met(
-    engine: sa.Engine, world: list[dict[str, Any]], wanted: list[tuple[str, str, Any]]
+@given(world=worlds, wanted=st.lists(filters, max_size=3), sort=sorts, limit=st.integers(1, 7))
+def test_filters_are_all_met_and_what_they_find_is_in_order(
+    engine: sa.Engine, world: list[dict[str, Any]], wanted: list[tuple[str, str, Any]],
+    sort: tuple[tuple[str, str], ...], limit: int,
 ) -> None:
     rows = write(engine, world)
-    query = Query(100, visibility="all", filters=tuple(Filter(*one) for one in wanted))
-    expected = {
-        row["id"] for row in rows
-        if all(COMPARE[op](row.get(field, 0), value) for field, op, value in wanted)
-    }
-    assert set(listed(engine, ADMIN, query)) == expected
+    query = Query(limit, sort=sort, visibility="all", filters=tuple(Filter(*one) for one in wanted))
+    expected = in_order([
+        row for row in rows if all(COMPARE[op](row.get(field, 0), value) for field, op, value in wanted)
+    ], sort)
+    found = listed(engine, ADMIN, query)
+    assert found == expected[:limit]
+    if found:
+        assert listed(engine, ADMIN, replace(query, marker=found[-1])) == expected[limit:2 * limit]
+
+
+def test_a_marker_of_another_name_starts_where_its_name_stands(engine: sa.Engine) -> None:
+    first, second = insert_image(engine, name="b"), insert_image(engine, name="b")
+    before, behind = insert_image(engine, name="a"), insert_image(engine, name="c")
+    query = Query(
+        9, sort=(("name", "asc"), ("created_at", "asc"), ("id", "asc")), filters=(Filter("name", "eq", "b"),)
+    )
+    assert listed(engine, OWNER, query) == [first, second]
+    assert listed(engine, OWNER, replace(query, marker=before)) == [first, second]
+    assert listed(engine, OWNER, replace(query, marker=first)) == [second]
+    assert listed(engine, OWNER, replace(query, marker=behind)) == []
 
 
 @pytest.mark.parametrize(

@@ -103,9 +103,11 @@ def test_an_order_of_few_values_is_walked_not_sorted(many: sa.Engine, key: str, 
     assert rows_read(plan) <= 250
 
 
+NAME_FIRST = (("name", "asc"), ("created_at", "desc"), ("id", "desc"))
 FILTERS: dict[str, dict[str, Any]] = {
     "id": {"filters": (Filter("id", "in", ["00000000-0000-0000-0000-000000000000"]),)},
     "name": {"filters": (Filter("name", "eq", "image-507"),)},
+    "name, in order of names": {"filters": (Filter("name", "eq", "image-507"),), "sort": NAME_FIRST},
     "names": {"filters": (Filter("name", "in", ["image-507", "image-7"]),)},
     "common name": {"filters": (Filter("name", "eq", "ubuntu-24.04"),)},
     "status": {"filters": (Filter("status", "eq", "saving"),)},
@@ -146,6 +148,8 @@ def test_a_plan_of_all_values_is_used_only_where_values_do_not_matter() -> None:
     for caller in CALLERS.values():
         assert isinstance(listing._page(kind_of(caller), Shape.of(default)), Prepared)
         assert not isinstance(listing._page(kind_of(caller), Shape.of(filtered)), Prepared)
+    named = Query(25, sort=NAME_FIRST, filters=(Filter("name", "eq", "image-507"),))
+    assert isinstance(listing._page(kind_of(ADMIN), Shape.of(named)), Prepared), "creation orders what has one name"
     for visibility in ("private", "shared"):
         assert not isinstance(listing._page(kind_of(OWNER), Shape.of(Query(25, visibility=visibility))), Prepared)
 
