@@ -5,9 +5,7 @@ from typing import Any
 import orjson
 
 from glance_common.errors import BadRequest
-
-MAX_DEPTH = 16
-"""Objects and arrays within each other; the deepest document of the API has four."""
+from glance_common.json_depth import MAX_DEPTH
 
 
 def parse(raw: bytes) -> Any:

@@ -17,6 +17,12 @@ MAX_DESCRIPTION = 500
 MAX_PATTERN = 4096
 """Characters of the regular expression of a property."""
 
+NAMESPACE_NAME = r"^(?!\.{1,2}$)[^/]+$"
+"""What is in no address cannot be asked for again: a name with a slash, or one of the steps ``.`` and ``..``."""
+
+CONTENT_NAME = r"^(?!\.{1,2}$)"
+"""Names of what is in a namespace may have slashes: they end the address."""
+
 NAMESPACE_SORT_KEYS = (
     "created_at", "updated_at", "namespace", "display_name", "description", "visibility", "protected", "owner",
 )
@@ -29,7 +35,7 @@ def is_pattern(value: object) -> bool:
         return True
     try:
         re.compile(value)
-    except (re.error, OverflowError, RecursionError):
+    except (re.error, ValueError, OverflowError, RecursionError):
         return False
     return True
 

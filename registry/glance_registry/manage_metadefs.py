@@ -71,17 +71,26 @@ def export(conf: cfg.ConfigOpts, arguments: Any) -> int:
     folder = _path(conf, arguments)
     if not folder.is_dir():
         raise errors.BadRequest(f"{folder} is not a directory")
+    left_out = 0
     for document in read(make_engine(database_url(conf)), files.export):
-        path = folder / _file_name(document["namespace"])
-        unfinished = folder / f".{os.getpid()}.unfinished"
-        try:
-            unfinished.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-            unfinished.replace(path)
-        except OSError as error:
-            unfinished.unlink(missing_ok=True)
-            raise errors.BadRequest(f"{path}: {error.strerror}") from error
-        _say(f"{path}: written")
-    return 0
+        name = f"{document['namespace']}.json"
+        if len(name.encode()) > MAX_FILE_NAME:
+            left_out += 1
+            _say(f"ERROR: {name}: longer than the name of a file can be")
+        else:
+            _write(folder / name, document)
+    return 1 if left_out else 0
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    unfinished = path.with_name(f".{os.getpid()}.unfinished")
+    try:
+        unfinished.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        unfinished.replace(path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise errors.BadRequest(f"{path}: {error.strerror}") from error
+    _say(f"{path}: written")
 
 
 def _add(group: Any, name: str, text: str, run: Callable[[cfg.ConfigOpts, Any], int]) -> argparse.ArgumentParser:
@@ -130,13 +139,6 @@ def _definition_files(path: Path) -> list[Path]:
 
 def _read(path: Path) -> dict[str, Any]:
     return Fields.parse(path.read_bytes(), "the file").values
-
-
-def _file_name(namespace: str) -> str:
-    name = f"{namespace}.json"
-    if len(name.encode()) > MAX_FILE_NAME:
-        raise errors.BadRequest(f"the namespace {namespace} has a name too long for a file")
-    return name
 
 
 def _one_line(error: Exception) -> str:

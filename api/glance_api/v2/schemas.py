@@ -88,14 +88,19 @@ def check(validator: Draft4Validator, value: Any, name: str) -> None:
 
 
 def _sentence(error: ValidationError, name: str) -> str:
-    where = ".".join([*filter(None, [name]), *map(str, error.absolute_path)])
+    where = _shortened(".".join([*filter(None, [name]), *map(str, error.absolute_path)]))
     rule: Any = error.validator_value
     if error.validator == "maxLength":
         return f"{where}: longer than {rule} characters"
     if error.validator == "type":
         return f"{where}: must be {rule if isinstance(rule, str) else ' or '.join(rule)}"
-    text = error.message if len(error.message) < 300 else f"{error.message[:300]}…"
+    text = _shortened(error.message)
     return f"{where}: {text}" if where else text
+
+
+def _shortened(text: str) -> str:
+    """Return what fits into a message: names and values of clients may be of any length."""
+    return text if len(text) < 300 else f"{text[:300]}…"
 
 
 def _image_document(properties: Mapping[str, fields.Schema], is_open: bool, required: tuple[str, ...]) -> fields.Schema:

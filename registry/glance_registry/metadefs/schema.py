@@ -11,7 +11,16 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from glance_common import errors
-from glance_common.metadef import MAX_DESCRIPTION, MAX_NAME, MAX_PATTERN, VISIBILITIES, is_pattern
+from glance_common.json_depth import check_depth
+from glance_common.metadef import (
+    CONTENT_NAME,
+    MAX_DESCRIPTION,
+    MAX_NAME,
+    MAX_PATTERN,
+    NAMESPACE_NAME,
+    VISIBILITIES,
+    is_pattern,
+)
 from glance_registry.metadefs.content import ASSOCIATIONS, OBJECTS, PROPERTIES, TAGS, Kind, Row
 
 if TYPE_CHECKING:
@@ -22,7 +31,7 @@ MAX_MESSAGE = 300
 
 Json = dict[str, Any]
 
-_NAME: Json = {"type": "string", "minLength": 1, "maxLength": MAX_NAME}
+_NAME: Json = {"type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": CONTENT_NAME}
 _OPTIONAL: Json = {"type": ["string", "null"], "maxLength": MAX_NAME}
 _TEXT: Json = {"type": ["string", "null"]}
 _TEXTS: Json = {"type": "array", "items": {"type": "string"}}
@@ -61,8 +70,7 @@ _OBJECT = _closed(
 _ASSOCIATION = _closed({"name": _NAME, "prefix": _OPTIONAL, "properties_target": _OPTIONAL}, "name")
 _TAG = _closed({"name": _NAME}, "name")
 _BASE: Json = {
-    # A slash would separate parts of an address.
-    "namespace": {**_NAME, "pattern": "^[^/]+$"},
+    "namespace": {**_NAME, "pattern": NAMESPACE_NAME},
     "display_name": _OPTIONAL,
     "description": {**_TEXT, "maxLength": MAX_DESCRIPTION},
     "visibility": {"enum": list(VISIBILITIES)},
@@ -143,6 +151,7 @@ def _rules(schema: str) -> Draft202012Validator:
 def _check(schema: str, document: Any) -> None:
     from jsonschema.exceptions import best_match
 
+    check_depth(document)
     error = best_match(_rules(schema).iter_errors(document))
     if error is None:
         return

@@ -20,6 +20,7 @@ from glance_registry.views.parsing import Fields
 blueprint = Blueprint("metadefs", __name__)
 
 MAX_LIMIT = 10_000
+MAX_MARKER = 100_000
 _KINDS = {kind.key: kind for kind in KINDS}
 
 
@@ -198,4 +199,6 @@ def _tag_query(q: Fields) -> TagQuery:
 
 def _page_fields(q: Fields) -> dict[str, Any]:
     """Return what both lists have in common, as far as it is given."""
-    return {name: q.text(name) for name in ("marker", "sort_key", "sort_dir") if q.values.get(name) is not None}
+    given = {name: q.text(name) for name in ("sort_key", "sort_dir") if q.values.get(name) is not None}
+    # Of any length: a name that cannot be is one that is not found.
+    return {**given, "marker": q.optional_text("marker", maximum=MAX_MARKER)}

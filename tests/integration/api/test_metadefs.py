@@ -90,7 +90,9 @@ def test_mdf01_namespaces_are_listed_page_by_page(admin):
         path = page.get("next")
     assert sorted(walked) == ["A", "B", "C"]
     assert walked[0] == "C"
-    admin("GET", f"{NAMESPACES}?marker=none", status=404)
+    for unknown in ("none", "", "n" * 300):
+        admin("GET", f"{NAMESPACES}?marker={unknown}", status=404)
+        admin("GET", f"{NAMESPACES}/A/tags?limit=1&marker={unknown}", status=404)
 
 
 def test_mdf02_the_life_of_properties(admin, empty):
@@ -109,6 +111,20 @@ def test_mdf02_the_life_of_properties(admin, empty):
     admin("DELETE", path, status=204)
     assert admin("GET", path) == {"properties": {}}
     admin("GET", f"{NAMESPACES}/M/properties", status=404)
+
+
+@pytest.mark.parametrize("pattern", ["[a-", "(", "a{99999999999999999999}", "(" * 2_000, "(?a)(?u)a"])
+def test_s54_a_pattern_is_a_regular_expression(api, admin, empty, pattern):
+    definition = {**P, "pattern": pattern}
+    for path, document, place in (
+        (NAMESPACES, {"namespace": "M", "properties": {"p": definition}}, "properties.p.pattern"),
+        (f"{N}/properties", {"name": "p", **definition}, "pattern"),
+        (f"{N}/objects", {"name": "o", "properties": {"p": definition}}, "properties.p.pattern"),
+    ):
+        refused = api.call("POST", path, json=document, roles="admin")
+        assert refused.status_code == 400
+        assert place in refused.text
+    assert admin("GET", N) == empty
 
 
 def test_mdf03_the_life_of_objects(admin, empty):

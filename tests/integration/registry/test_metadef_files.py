@@ -130,6 +130,10 @@ def test_contradicting_ways_to_merge_are_refused(
     ({"namespace": "Broken", "properties": {"p": {"title": "x", "type": "text"}}}, r"properties.p.type: 'text'"),
     ({"namespace": "Broken", "properties": {"p": {"title": "x", "type": "string", "pattern": "[a-"}}},
      r"properties.p.pattern: '\[a-' is not a 'regex'"),
+    ({"namespace": "Broken", "properties": {"p": {"title": "x", "type": "string", "pattern": "(?a)(?u)a"}}},
+     "properties.p.pattern: .* is not a 'regex'"),
+    *(('{"namespace": "Broken", "properties": {"p": {"title": "x", "type": "array", "default": ' + "[" * deep
+       + "0" + "]" * deep + "}}}", "more than 16 objects and arrays within each other") for deep in (17, 250, 1_000)),
     ({"namespace": "Broken", "tags": [{"name": "t"}, {"name": "t"}]}, "tag t is given more than once"),
     ({"namespace": "Broken", "tags": [{"name": "t\0"}]}, "NUL"),
     ("[" * 10_000, "not JSON"),
@@ -138,6 +142,8 @@ def test_contradicting_ways_to_merge_are_refused(
     (b'{"namespace": "caf\xe9"}', "UTF-8"),
     ({"namespace": "n" * 300}, "namespace: .* is too long"),
     ({"namespace": "a/b"}, "namespace: .* does not match"),
+    ({"namespace": ".."}, "namespace: .* does not match"),
+    ({"namespace": "Broken", "tags": [{"name": "."}]}, r"tags\[0\].name: .* does not match"),
 ])
 @pytest.mark.parametrize("flags", [[], ["--merge", "--overwrite"]])
 def test_too02_nothing_of_a_broken_file_is_loaded_and_one_line_says_where(
@@ -160,6 +166,17 @@ def test_a_place_without_files_is_an_error(run: Run, folder: Path, capsys: pytes
         assert f"{path}: no *.json file" in capsys.readouterr().err
     assert run("db", "export_metadefs", folder / "missing") == 1
     assert "is not a directory" in capsys.readouterr().err
+
+
+def test_too02_what_fits_no_file_name_holds_up_no_other_export(
+    run: Run, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = "\U0001f600" * 63
+    write(folder, a={"namespace": "\x01first"}, b={"namespace": long}, c={"namespace": "\U0001f600last"})
+    assert run("db", "load_metadefs") == 0
+    assert run("db", "export_metadefs", tmp_path) == 1
+    assert f"ERROR: {long}.json: longer than the name of a file can be" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.glob("*.json")} == {"\x01first.json", "\U0001f600last.json"}
 
 
 @pytest.mark.parametrize("old_form", [False, True])

@@ -89,10 +89,7 @@ def test_fields_that_are_left_out_of_a_put_get_their_defaults(api, admin):
     assert "display_name" not in changed
 
 
-PATTERNS = [
-    {"properties": {"p": {**P, "pattern": pattern}}}
-    for pattern in ("[a-", "(", "a{99999999999999999999}", "(" * 2_000, "x" * 4_097, None)
-]
+PATTERNS = [{"properties": {"p": {**P, "pattern": pattern}}} for pattern in ("x" * 4_097, None)]
 
 
 @pytest.mark.parametrize("change", [
@@ -104,6 +101,7 @@ PATTERNS = [
     {"properties": {"n" * 81: P}}, {"properties": {"p": {**P, "minLength": -1}}}, {"properties": {"p": {**P, "x": 1}}},
     {"properties": {"p": {**P, "required": ["a", "a"]}}}, *PATTERNS, {"objects": [{}]}, {"objects": [{"name": ""}]},
     {"objects": [{"name": "o", "properties": {"p": {}}}]}, {"objects": [{"name": "o", "properties": {"": P}}]},
+    {"objects": [{"name": ".."}]}, {"tags": [{"name": "."}]}, {"properties": {"..": P}},
     {"objects": {}}, {"tags": ["t"]}, {"tags": [{"name": ""}]}, {"tags": [{"name": "t" * 81}]},
     {"resource_type_associations": [{"prefix": "x"}]}, {"resource_type_associations": [{"name": "r", "x": "y"}]},
 ])
@@ -116,7 +114,7 @@ def test_s54_namespaces_that_cannot_be(api, admin, change):
 
 @pytest.mark.parametrize(("path", "good", "bad"), [
     ("properties", {"name": "x", **P, "pattern": "^[a-z]+$"}, [
-        {"name": "x"}, P, {"name": "x", **P, "pattern": "("}, {"name": "", **P}, {"name": "x", **P, "y": 1}, {},
+        {"name": "x"}, P, {"name": ".", **P}, {"name": "", **P}, {"name": "x", **P, "y": 1}, {},
     ]),
     ("objects", {"name": "x"}, [{}, {"name": ""}, {"name": "x", "properties": {"p": {"title": "t"}}}]),
     ("resource_types", {"name": "x"}, [{}, {"name": ""}, {"name": "x", "prefix": "p" * 81}, {"name": "x", "y": 1}]),
@@ -128,6 +126,24 @@ def test_s54_content_that_cannot_be(admin, path, good, bad):
         admin("POST", f"{N}/{path}", body, 400)
     admin("POST", f"{N}/{path}", {**good, "created_at": "2026-01-01T00:00:00Z"}, 403)
     admin("POST", f"{N}/{path}", good, 201)
+
+
+def test_s59_many_elements_are_compared_in_one_walk(api, admin, monkeypatch):
+    """The library's own way compares each with each when they are of several kinds."""
+    monkeypatch.setattr("jsonschema._utils.equal", None)
+    for required in (["a", *range(1_000)], ["a", "a"], ["a", "b"] * 1_000):
+        refused = admin("POST", NAMESPACES, {"namespace": "N", "properties": {"p": {**P, "required": required}}}, 400)
+        assert "properties.p.required" in refused.text
+    assert len(admin("POST", NAMESPACES, {"namespace": "N", "n" * 100_000: 1}, 400).text) < 1_000
+    place = {"properties": {"n" * 100_000: {**P, "type": 1}}}
+    assert len(admin("POST", NAMESPACES, {"namespace": "N", **place}, 400).text) < 1_000
+    assert api.registry.images.writes == []
+
+
+def test_s59_who_may_not_write_has_no_pattern_compiled(api, monkeypatch):
+    monkeypatch.setattr("glance_common.metadef.re.compile", None)
+    document = {"namespace": "N", "properties": {"p": {**P, "pattern": "[\x01-\uffff]" * 200}}}
+    assert api.call("POST", NAMESPACES, json=document, roles="member").status_code == 403
 
 
 @pytest.mark.parametrize(("path", "queries"), [
@@ -249,7 +265,10 @@ def test_what_a_policy_hides_is_not_shown_with_the_namespace(make_api, tmp_path)
     api = make_api(oslo_policy__policy_file=str(tmp_path / "policy.yaml"))
     api.call("POST", NAMESPACES, json=FULL, roles="admin")
     shown = api.call("GET", N).json
-    assert not shown.keys() & {"objects", "properties", "tags", "resource_type_associations"}
+    (listed,) = api.call("GET", NAMESPACES).json["namespaces"]
+    changed = api.call("PUT", N, json={"namespace": "N", "visibility": "public"}, roles="admin").json
+    for document in (shown, listed, changed):
+        assert not document.keys() & {"objects", "properties", "tags", "resource_type_associations"}
     assert api.call("GET", f"{N}/objects").status_code == 403
     (tmp_path / "policy.yaml").write_text('get_metadef_namespace: "!"')
     strict = make_api(oslo_policy__policy_file=str(tmp_path / "policy.yaml"))

@@ -50,6 +50,7 @@ def list_namespaces(glance: Glance, context: RequestContext, query: NamespaceQue
         return NamespacePage([], None)
     found = glance.registry.metadefs.list_namespaces(context, query)
     shown = [each for each in found if glance.policy.allows(context, "get_metadef_namespace", target(each))]
+    shown = [_shown(glance, context, each) for each in shown]
     return NamespacePage(shown, found[-1].namespace if len(found) == query.limit else None)
 
 
@@ -61,6 +62,11 @@ def show(glance: Glance, context: RequestContext, name: str, resource_type: str 
     namespace = visible(glance, context, name, content=True)
     if resource_type is not None:
         namespace = namespace.prefixed(resource_type)
+    return _shown(glance, context, namespace)
+
+
+def _shown(glance: Glance, context: RequestContext, namespace: Namespace) -> Namespace:
+    """Return the namespace with as much of its content as the rules let the caller see."""
     hidden = [
         part for part, (_, get) in _CONTENT_RULES.items() if not glance.policy.allows(context, get, target(namespace))
     ]
@@ -75,7 +81,7 @@ def update(glance: Glance, context: RequestContext, name: str, document: Mapping
     check_owner(context, document.get("owner"))
     changed = glance.registry.metadefs.update_namespace(context, name, str(uuid4()), document)
     events.namespace_updated(glance, context, changed, name)
-    return changed
+    return _shown(glance, context, changed)
 
 
 def delete(glance: Glance, context: RequestContext, name: str) -> None:

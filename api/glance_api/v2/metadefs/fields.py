@@ -3,14 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from glance_common.metadef import MAX_DESCRIPTION, MAX_NAME, MAX_PATTERN
+from glance_common.metadef import CONTENT_NAME, MAX_DESCRIPTION, MAX_NAME, MAX_PATTERN, NAMESPACE_NAME
 
 MAX_OWNER = 255
 READ_ONLY = ("self", "schema", "created_at", "updated_at")
 """Fields that the service sets; a request that names them is refused with 403."""
-
-NAMESPACE_NAME = r"^(?!\.{1,2}$)[^/]+$"
-"""What is in no address cannot be asked for again: a name with a slash, or one of the steps ``.`` and ``..``."""
 
 Schema = dict[str, Any]
 
@@ -24,7 +21,8 @@ def _text(description: str, longest: int | None = None) -> Schema:
 
 
 def _name(description: str) -> Schema:
-    return {"type": "string", "minLength": 1, "maxLength": MAX_NAME, "description": description}
+    rules = {"minLength": 1, "maxLength": MAX_NAME, "pattern": CONTENT_NAME}
+    return {"type": "string", **rules, "description": description}
 
 
 def _read_only(description: str) -> Schema:
