@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from glance_common import errors
 from glance_common.context import RequestContext
 from glance_registry import owners
-from glance_registry.db.tables import images, members
+from glance_registry.db.tables import Id, Text, Time, images, members
 from glance_registry.documents import no_image, time_text
 from glance_registry.visibility import visible_to
 
@@ -110,23 +110,30 @@ def share(
     image = owners.lock_image(connection, images.c.id == image_id, visible_to(context))
     if image is None:
         raise no_image(image_id)
+    if 0 <= quota < len(wanted):
+        raise _too_many(len(wanted), quota)
     if only:
         others = members.c.member.not_in(list(wanted))
         connection.execute(sa.delete(members).where(members.c.image_id == image_id, others))
-    for member, can_share in wanted.items():
-        row = insert(members).values(
-            image_id=image_id, member=member, image_created_at=image.created_at, can_share=bool(can_share)
-        )
-        changed = {} if can_share is None else {"can_share": can_share, "updated_at": sa.func.now()}
-        keys = [members.c.image_id, members.c.member]
-        is_other = members.c.can_share.is_distinct_from(can_share)
-        connection.execute(
-            row.on_conflict_do_update(index_elements=keys, set_=changed, where=is_other)
-            if changed else row.on_conflict_do_nothing(index_elements=keys)
-        )
+    for can_share in set(wanted.values()):
+        _share(connection, image, [member for member, may in wanted.items() if may is can_share], can_share)
     _check_count(connection, image_id, quota, more=0)
     select = sa.select(*_FIELDS.values()).where(members.c.image_id == image_id)
     return [_document(row) for row in connection.execute(select.order_by(members.c.created_at, members.c.member))]
+
+
+def _share(connection: sa.Connection, image: sa.Row[Any], names: list[str], can_share: bool | None) -> None:
+    """Make the projects members in one statement, however many they are."""
+    name = sa.func.unnest(sa.cast(names, ARRAY(Text)))
+    rows = sa.select(sa.literal(image.id, Id), name, sa.literal(image.created_at, Time), sa.literal(bool(can_share)))
+    insertion = insert(members).from_select(["image_id", "member", "image_created_at", "can_share"], rows)
+    keys = [members.c.image_id, members.c.member]
+    if can_share is None:
+        connection.execute(insertion.on_conflict_do_nothing(index_elements=keys))
+        return
+    changed = {"can_share": can_share, "updated_at": sa.func.now()}
+    is_other = members.c.can_share.is_distinct_from(can_share)
+    connection.execute(insertion.on_conflict_do_update(index_elements=keys, set_=changed, where=is_other))
 
 
 def shared_with(connection: sa.Connection, context: RequestContext, member: str) -> list[dict[str, Any]]:
@@ -160,10 +167,13 @@ def _check_count(connection: sa.Connection, image_id: str, quota: int, more: int
         sa.select(sa.func.count()).select_from(members).where(members.c.image_id == image_id)
     ).scalar_one()
     if count + more > quota:
-        raise errors.TooLarge(
-            "The limit has been exceeded on the number of allowed image members for this image: "
-            f"{count + more} of {quota}"
-        )
+        raise _too_many(count + more, quota)
+
+
+def _too_many(count: int, quota: int) -> errors.TooLarge:
+    return errors.TooLarge(
+        f"The limit has been exceeded on the number of allowed image members for this image: {count} of {quota}"
+    )
 
 
 def _seen_by(context: RequestContext) -> sa.ColumnElement[bool]:

@@ -39,6 +39,11 @@ class Section:
     names: re.Pattern[str]
     checks: Mapping[Operation, Check]
 
+    def is_about(self, header: str) -> bool:
+        """Say whether a name fits that a header may stand for: one of any case, and with ``-`` for ``_``."""
+        spelled = re.compile(self.names.pattern, re.IGNORECASE)
+        return any(spelled.search(name) for name in (header, header.replace("_", "-")))
+
 
 class PropertyProtections:
     """The rules of the file; shared by all threads of a process."""
@@ -47,14 +52,29 @@ class PropertyProtections:
         self._sections = tuple(sections)
         # Names come from clients, so what is remembered of them has a bound.
         self._section = lru_cache(maxsize=10_000)(self._find)
+        self._meant = lru_cache(maxsize=10_000)(self._find_spelled)
 
     def _find(self, name: str) -> Section | None:
         return next((section for section in self._sections if section.names.search(name)), None)
+
+    def _find_spelled(self, header: str) -> Section | None:
+        return next((section for section in self._sections if section.is_about(header)), None)
 
     def allows(self, context: RequestContext, operation: Operation, name: str) -> bool:
         """Say whether the caller may do this; the first section that fits decides, without one nobody may."""
         section = self._section(name)
         return section is not None and section.checks[operation](context)
+
+    def check_spelling(self, context: RequestContext, header: str) -> None:
+        """Raise Forbidden unless the caller may write what a header of v1 may stand for (S-47).
+
+        That is decided by the first section that fits any spelling of the name.
+        """
+        meant = self._meant(header)
+        if meant is not None and meant is not self._section(header):
+            for operation in ("create", "update"):
+                if not meant.checks[operation](context):
+                    raise Forbidden(f"Property {header} is protected in another spelling: you may not write it.")
 
     def readable(self, context: RequestContext, image: Image) -> Image:
         """Return the image without the properties that the caller may not read: these do not exist for it."""

@@ -4,6 +4,7 @@ The steps are those of v2. What differs is how they fail: an image whose data di
 """
 
 import logging
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import uuid4
@@ -87,7 +88,7 @@ def find(glance: Glance, context: RequestContext, image_id: str) -> Image:
             raise
     image = glance.registry.images.get(context, image_id, deleted=True)
     images.check_image(glance, context, "get_image", image)
-    return image
+    return image if glance.protections is None else glance.protections.readable(context, image)
 
 
 def readable(glance: Glance, context: RequestContext, image_id: str) -> Image:
@@ -105,6 +106,16 @@ def readable(glance: Glance, context: RequestContext, image_id: str) -> Image:
     return image if glance.protections is None else glance.protections.readable(context, image)
 
 
+def check_spelling(glance: Glance, context: RequestContext, names: Collection[str]) -> None:
+    """Raise Forbidden for properties that would be protected if their headers' names were spelled otherwise.
+
+    A header has no case, and one sign for ``-`` and ``_``: ``x_guard`` may mean the ``X-Guard`` of a rule (S-47).
+    """
+    if glance.protections is not None:
+        for name in names:
+            glance.protections.check_spelling(context, name)
+
+
 def create(glance: Glance, context: RequestContext, new: NewImage, filling: Filling | None) -> Image:
     """Create an image and give it its data. Raises as the services of v2; what can be refused at once leaves no image.
     """
@@ -117,12 +128,23 @@ def create(glance: Glance, context: RequestContext, new: NewImage, filling: Fill
     if filling is None:
         return image
     try:
+        _check_size(glance, context, image, filling)
         return fill(glance, context, image, filling)
-    except GlanceError:
+    except GlanceError as error:
         if isinstance(filling, Register):
-            with suppress(GlanceError):
-                glance.registry.images.delete(context, image.id, str(uuid4()), delayed=False, scrub_time=0)
+            _take_back(glance, context, image)
+        elif isinstance(error, _NOT_OURS):
+            # Nobody else has any business with an image that was just made.
+            _kill(glance, context, image.id)
         raise
+
+
+def _take_back(glance: Glance, context: RequestContext, image: Image) -> None:
+    """Remove an image that was just made, whose location is none."""
+    with suppress(GlanceError):
+        if image.protected:
+            images.update(glance, context, image.id, lambda _: Changes({"protected": False}))
+        glance.registry.images.delete(context, image.id, str(uuid4()), delayed=False, scrub_time=0)
 
 
 def update(
@@ -139,6 +161,7 @@ def update(
             refusal = BadRequest if isinstance(filling, Register) else Conflict
             raise refusal(f"the image is {image.status}, only a queued one can be given its data")
         check(glance, filling)
+        _check_size(glance, context, image, filling)
     image = images.update(glance, context, image_id, change)
     if filling is None:
         return image
@@ -164,9 +187,14 @@ def check(glance: Glance, filling: Filling) -> None:
         case Body(source=Source(announced=announced, size=size)):
             if max(announced or 0, size or 0) > cap:
                 raise BadRequest(f"the image is larger than image_size_cap, {cap} bytes")
-        case CopyFrom(url=url):
+        case CopyFrom(url=url, store=store):
             check_uri(glance.url_filter, "x-glance-api-copy-from", url)
-        case Register(url=url):
+            target = glance.stores.default if store is None else glance.stores.get(store)
+            if not target.capabilities.add:
+                raise BadRequest(f"x-image-meta-store: the store {target.id} takes no data")
+        case Register(url=url, size=size):
+            if (size or 0) > cap:
+                raise BadRequest(f"the image is larger than image_size_cap, {cap} bytes")
             try:
                 glance.stores.user_location(url)
             except (BadLocation, UnknownStore) as error:
@@ -176,8 +204,7 @@ def check(glance: Glance, filling: Filling) -> None:
 def fill(glance: Glance, context: RequestContext, image: Image, filling: Filling) -> Image:
     """Give a queued image its data, and return it as it is then; a copy is under way then. Raises as v2 does."""
     match filling:
-        case Register(url=url, size=size):
-            _check_size(glance, context, image, url, size)
+        case Register(url=url):
             added = AddLocation(GivenLocation(url, {}), None)
             return images.update(glance, context, image.id, lambda _: Changes(locations=(added,)))
         case Empty():
@@ -217,12 +244,12 @@ def _kill(glance: Glance, context: RequestContext, image_id: str) -> None:
         LOG.info("image %s is not killed now: %s", image_id, error.message)
 
 
-def _check_size(glance: Glance, context: RequestContext, image: Image, url: str, size: int | None) -> None:
-    """Raise Conflict when the data at ``url`` have another size than the client says."""
-    if size:
-        found = registration.find(glance, context, image._replace(size=None), url)
-        if found.size != size:
-            raise Conflict(f"x-image-meta-size: {size} bytes were announced, the store has {found.size}")
+def _check_size(glance: Glance, context: RequestContext, image: Image, filling: Filling) -> None:
+    """Raise Conflict when the data at a location have another size than the client says."""
+    if isinstance(filling, Register) and filling.size:
+        found = registration.find(glance, context, image._replace(size=None), filling.url)
+        if found.size != filling.size:
+            raise Conflict(f"x-image-meta-size: {filling.size} bytes were announced, the store has {found.size}")
 
 
 def _require_formats(disk_format: str | None, container_format: str | None) -> None:

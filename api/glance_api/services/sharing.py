@@ -8,7 +8,7 @@ from glance_api.policy.targets import image_target, project_target
 from glance_api.services import events
 from glance_api.services.images import check_image
 from glance_common.context import RequestContext
-from glance_common.errors import Forbidden, NotAuthenticated, NotFound
+from glance_common.errors import Forbidden, NotAuthenticated, NotFound, TooLarge
 from glance_common.image import Image, Member
 
 
@@ -28,8 +28,11 @@ def share(
     members, TooLarge.
     """
     _require_right(glance, context, image_id, "add_member", *(["delete_member"] if only else []))
-    before = {member.member: member for member in glance.registry.members.list(context, image_id)}
     quota = glance.settings.image_member_quota
+    if 0 <= quota < len(members):
+        # Said here too, before anything is sent: a request may name very many (S-59).
+        raise TooLarge(f"The limit has been exceeded on the number of allowed image members: {len(members)} of {quota}")
+    before = {member.member: member for member in glance.registry.members.list(context, image_id)}
     after = glance.registry.members.share(context, image_id, members, only=only, quota=quota)
     for member in after:
         if member.member not in before:

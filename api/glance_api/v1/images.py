@@ -22,6 +22,7 @@ COPY_FROM = "X-Glance-Api-Copy-From"
 PURGE = "X-Glance-Registry-Purge-Props"
 
 
+@blueprint.get("/v1")
 @blueprint.get("/v1/")
 @blueprint.get("/v1/images")
 def index() -> Response:
@@ -55,8 +56,8 @@ def _page() -> list[Image]:
     except PolicyDenied:
         raise
     except Forbidden as error:
-        # A marker that the caller does not see is as unknown to it as any other.
-        raise BadRequest(error.message) from error
+        # A marker that the caller does not see is as unknown to it as any other (S-43).
+        raise BadRequest(f"marker: no image with ID {query.marker}") from error
 
 
 @blueprint.get("/v1/images/<image_id>")
@@ -93,6 +94,7 @@ def _tagged(response: Response, image: Image) -> Response:
 def create() -> Response:
     """Create an image, with its data when they come with the request."""
     metadata = headers.parse(request.environ)
+    legacy.check_spelling(glance(), context(), metadata.properties)
     new = wire.new_image(metadata, glance().settings, is_admin=context().is_admin)
     filling = _filling(metadata, may_be_empty=True)
     image = _with_permit(filling, lambda: legacy.create(glance(), context(), new, filling))
@@ -105,9 +107,10 @@ def create() -> Response:
 def update(image_id: str) -> Response:
     """Change an image, and give a queued one its data when they come with the request."""
     metadata = headers.parse(request.environ)
+    legacy.check_spelling(glance(), context(), metadata.properties)
     filling = _filling(metadata, may_be_empty=False)
     # Whoever sends data means these: a property that is not named stays.
-    purge = headers.boolean(request.headers.get(PURGE, "true")) and filling is None
+    purge = headers.boolean(request.headers.get(PURGE, "true")) and not isinstance(filling, Body)
     change = wire.changes(metadata, glance().settings, purge=purge, is_admin=context().is_admin)
     image = _with_permit(filling, lambda: legacy.update(glance(), context(), image_id, change, filling))
     return _written(image, 200)

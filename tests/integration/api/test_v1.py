@@ -182,8 +182,15 @@ def test_sta09_v1_12_a_location_never_passes_saving(make_api, web):
     create(api, 409, fields={"location": web.url("/there"), "size": 3})
     create(api, 400, fields={"location": web.url("/nothing")})
     create(api, 400, fields={"location": web.url("/there")}, data=DATA)
+    for fields in ({"protected": True}, {"size": 2**62}):
+        create(api, 400, fields={"location": web.url("/nothing"), **fields})
     # What could not be registered leaves no image.
     assert names(api) == ["one"]
+    reserved = create(api, properties={"a": "1"})["id"]
+    put(api, reserved, 409, fields={"location": web.url("/there"), "size": 3, "name": "other"})
+    assert (head(api, reserved)["name"], head(api, reserved)["property-a"]) == ("one", "1"), "nothing was written"
+    put(api, reserved, fields={"location": web.url("/there")})
+    assert "property-a" not in head(api, reserved), "only with data in the body properties stay that are not named"
 
 
 def test_v1_11_copy_from(make_api, tmp_path, web):
@@ -213,6 +220,7 @@ def test_s27_copy_from_is_for_administrators_and_filtered(make_api, tmp_path, we
     put(api, create(api)["id"], 403, headers=url)
     for refused in ("", "http://169.254.169.254/x", "http://10.0.0.1/x", "gopher://127.0.0.1/", "file:///etc/passwd"):
         create(api, 400, headers={"x-glance-api-copy-from": refused}, **ADMIN)
+    create(api, 400, headers=url, fields={"store": "http"}, **ADMIN)
     assert names(api) == ["one"]
 
 
@@ -317,6 +325,36 @@ def test_s47_reserved_and_protected_properties(make_api, tmp_path):
     # A purge by somebody who does not see it leaves it.
     assert put(api, image).json["image"]["properties"] == {}
     assert head(api, image, **ADMIN)["property-secret_a"] == "1"
+
+
+def test_s47_a_deleted_image_hides_what_it_hid(make_api, tmp_path):
+    rules = tmp_path / "protections.ini"
+    rules.write_text("[^secret]\ncreate=@\nread=vault\nupdate=@\ndelete=@\n"
+                     "[.*]\ncreate=@\nread=@\nupdate=@\ndelete=@\n")
+    api = make_api(property_protection_file=rules)
+    image = create(api, properties={"secret_a": "1", "open": "2"})["id"]
+    assert api.call("DELETE", f"/v1/images/{image}").status_code == 200
+    assert "property-secret_a" not in head(api, image, **ADMIN)
+    assert head(api, image, **ADMIN)["property-open"] == "2"
+    assert head(api, image, roles="admin,vault")["property-secret_a"] == "1"
+
+
+def test_s47_a_header_may_mean_any_spelling_of_a_protected_name(make_api, tmp_path):
+    rules = tmp_path / "protections.ini"
+    rules.write_text("".join(
+        f"[{name}]\ncreate={who}\nread=@\nupdate={who}\ndelete=@\n"
+        for name, who in (("^X_Guard$", "admin"), ("^os-guard$", "admin"), (".*", "@"))
+    ))
+    api = make_api(property_protection_file=rules)
+    image = create(api, properties={"open": "1"})["id"]
+    for name in ("X_Guard", "x-guard", "os_guard"):
+        create(api, 403, properties={name: "forged"})
+        put(api, image, 403, properties={name: "forged"})
+    create(api, properties={"x_guard": "1"}, **ADMIN)
+    # Both made by v2, which tells them apart: a header has room for one.
+    both = api.call("POST", "/v2/images", json={"name": "two", "X_Guard": "true", "x_guard": "forged"}, **ADMIN)
+    found = api.call("HEAD", f"/v1/images/{both.json['id']}").headers.get_all("x-image-meta-property-x_guard")
+    assert found == ["true"]
 
 
 def test_s48_properties_shadow_no_field(api):
@@ -466,6 +504,40 @@ def test_member_quota(make_api):
     assert api.call("PUT", path, json={"memberships": [{"member_id": "b"}]}).status_code == 204
     assert api.call("PUT", path, json={"memberships": [{"member_id": x} for x in "bc"]}).status_code == 413
     assert api.call("GET", path).json["members"] == [{"member_id": "b", "can_share": False}]
+
+
+def test_s59_very_many_members(make_api):
+    rows = [{"member_id": f"project-{number}", "can_share": bool(number % 2)} for number in range(20_000)]
+    limited = make_api()
+    path = f"/v1/images/{create(limited)['id']}/members"
+    refused = limited.call("PUT", path, json={"memberships": rows})
+    assert refused.status_code == 413
+    assert limited.call("GET", path).json["members"] == []
+    unlimited = make_api(image_member_quota=-1)
+    assert unlimited.call("PUT", path, json={"memberships": rows}).status_code == 204
+    assert members(unlimited, path.split("/")[3]) == {row["member_id"]: row["can_share"] for row in rows}
+
+
+def test_s43_the_marker_of_anothers_image_is_as_unknown_as_any(api):
+    hidden = create(api, project="other")["id"]
+    unknown = hidden[::-1].replace("-", "")[:32]
+    unknown = "-".join((unknown[:8], unknown[8:12], unknown[12:16], unknown[16:20], unknown[20:]))
+    said = [api.call("GET", f"/v1/images?marker={marker}") for marker in (hidden, unknown)]
+    assert [answer.status_code for answer in said] == [400, 400]
+    assert said[0].text.replace(hidden, "") == said[1].text.replace(unknown, "")
+
+
+def test_dat11_policy_that_looks_at_the_image_leaves_none_behind(make_api, tmp_path):
+    (tmp_path / "policy.yaml").write_text("upload_image: \"not 'shared':%(visibility)s\"")
+    api = make_api(oslo_policy__policy_file=str(tmp_path / "policy.yaml"))
+    create(api, 403, data=DATA)
+    assert api.call("GET", "/v2/images?status=queued").json["images"] == []
+
+
+def test_the_root_lists_images_with_and_without_a_slash(api):
+    create(api)
+    for path in ("/v1", "/v1/"):
+        assert [image["name"] for image in api.call("GET", path).json["images"]] == ["one"]
 
 
 def test_ver05_switched_off(make_api):
