@@ -1,6 +1,7 @@
 """Pieces of one size, and no end that is not the end."""
 
 import io
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -58,6 +59,16 @@ def test_errors_of_the_server_are_the_clients_end(error, kind):
 
     with pytest.raises(kind):
         list(read_pieces(environ(Broken())))
+
+
+def test_s59_small_parts_take_no_more_memory_than_their_bytes():
+    data = bytes(256 * 1024)
+    tracemalloc.start()
+    try:
+        assert list(read_pieces(environ(Trickle(data, 2)), len(data))) == [data]
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(data)
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_servers_direct_way_is_preferred():
