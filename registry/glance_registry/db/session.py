@@ -177,13 +177,42 @@ def run_alone(
     It is run again as by ``run_transaction``. After a lost connection the write may have happened, so it has to know
     its own attempt again; raises OutcomeUnknown when no second try could tell.
     """
+    return _alone(engine, work, *args, **kwargs)[0]
+
+
+def run_usual(
+    engine: sa.Engine,
+    usual: Callable[Concatenate[sa.Connection, P], T | None],
+    general: Callable[Concatenate[sa.Connection, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Return what ``usual`` does alone; when that is None, as for all that is not usual, what ``general`` does.
+
+    Raises as ``run_alone`` and ``run_transaction``; OutcomeUnknown also when the first may have happened.
+    """
+    done, may_have_happened = _alone(engine, usual, *args, **kwargs)
+    if done is not None:
+        return done
+    try:
+        return run_transaction(engine, general, *args, **kwargs)
+    except errors.Unavailable as error:
+        if may_have_happened:
+            raise errors.OutcomeUnknown(NOT_SAID) from error
+        raise
+
+
+def _alone(
+    engine: sa.Engine, work: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+) -> tuple[T, bool]:
+    """Return also whether an earlier try, whose connection was lost, may have done it."""
     may_have_happened = reconnected = False
     for tries_left in reversed(range(RETRIES + 1)):
         sent = False
         try:
             with reading(engine) as connection:
                 sent = True
-                return work(connection, *args, **kwargs)
+                return work(connection, *args, **kwargs), may_have_happened
         except errors.Unavailable as error:
             may_have_happened |= sent and isinstance(error, ConnectionLost)
             is_over = not tries_left or not isinstance(error, RetryTransaction | ConnectionLost)

@@ -1,11 +1,14 @@
 """Deletions over HTTP: what scrubbers may remove, and how that ended."""
 
+from typing import Any
+
+import sqlalchemy as sa
 from flask import Blueprint, Response, request
 
 from glance_common.failpoints import failpoint
 from glance_common.metrics.catalog import UPLOADS
 from glance_registry import deletions, plain_removals
-from glance_registry.db.session import read, run_alone, run_transaction
+from glance_registry.db.session import read, run_transaction, run_usual
 from glance_registry.views import parsing
 from glance_registry.views.uploads import MAX_LEASE
 
@@ -37,13 +40,18 @@ def claim(location: str) -> Response:
         stores=body.optional_texts("stores"),
         scrub_time=body.number("scrub_time"),
     )
-    document = run_alone(parsing.engine(), plain_removals.claim, _id(location), wanted)
-    if document is None:
-        document, is_reaped = run_transaction(parsing.engine(), deletions.claim, _id(location), wanted)
-        if is_reaped:
-            UPLOADS.labels("reaped").inc()
+    document, is_reaped = run_usual(parsing.engine(), _plain_claim, deletions.claim, _id(location), wanted)
+    if is_reaped:
+        UPLOADS.labels("reaped").inc()
     failpoint("registry.claim.after-commit")
     return parsing.answer({"deletion": document})
+
+
+def _plain_claim(
+    connection: sa.Connection, location: str, wanted: deletions.Claim
+) -> tuple[dict[str, Any], bool] | None:
+    document = plain_removals.claim(connection, location, wanted)
+    return None if document is None else (document, False)
 
 
 @blueprint.post("/<location>/renew")
@@ -62,9 +70,7 @@ def done(location: str) -> Response:
     body = parsing.body()
     body.only("token")
     token = body.uuid("token")
-    is_image_deleted = run_alone(parsing.engine(), plain_removals.done, _id(location), token)
-    if is_image_deleted is None:
-        is_image_deleted = run_transaction(parsing.engine(), deletions.done, _id(location), token)
+    is_image_deleted = run_usual(parsing.engine(), plain_removals.done, deletions.done, _id(location), token)
     failpoint("registry.done.after-commit")
     return parsing.answer({"image_deleted": is_image_deleted})
 

@@ -7,7 +7,7 @@ from glance_common.context import RequestContext
 from glance_common.failpoints import failpoint
 from glance_common.limits import Limits
 from glance_registry import owners, removal
-from glance_registry.db.session import run_alone, run_transaction
+from glance_registry.db.session import run_transaction, run_usual
 from glance_registry.views import parsing
 from glance_registry.views.usage import limits
 
@@ -23,11 +23,15 @@ def delete(image_id: str) -> Response:
         attempt=body.uuid("attempt"), delayed=body.boolean("delayed"), scrub_time=body.number("scrub_time")
     )
     image_id = parsing.path_id(image_id)
-    due: list[str] = []
-    if not run_alone(parsing.engine(), removal.delete_empty, parsing.caller(), image_id, asked):
-        due = run_transaction(parsing.engine(), removal.delete, parsing.caller(), image_id, asked)
+    due = run_usual(parsing.engine(), _delete_empty, removal.delete, parsing.caller(), image_id, asked)
     failpoint("registry.delete.after-commit")
     return parsing.answer({"locations": due})
+
+
+def _delete_empty(
+    connection: sa.Connection, context: RequestContext, image_id: str, asked: removal.Delete
+) -> list[str] | None:
+    return [] if removal.delete_empty(connection, context, image_id, asked) else None
 
 
 @blueprint.post("/<image_id>/restore")

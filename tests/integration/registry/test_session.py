@@ -27,6 +27,7 @@ from glance_registry.db.session import (
     reading,
     run_alone,
     run_transaction,
+    run_usual,
     statistics,
     transaction,
 )
@@ -180,6 +181,29 @@ def test_a_write_alone_that_was_never_sent_did_not_happen() -> None:
     nowhere = make_engine("postgresql://glance@127.0.0.1:1/none", QUICK)
     with pytest.raises(ConnectionLost):
         run_alone(nowhere, one)
+
+
+def test_what_is_not_usual_stays_unknown_after_a_lost_answer(postgres: PostgresServer, quick: sa.Engine) -> None:
+    """The first try's answer was lost, the second one finds nothing usual to do, and the third way fails."""
+    calls = []
+
+    def usual(connection: sa.Connection) -> int | None:
+        calls.append(one(connection))
+        if len(calls) == 1:
+            kill_connections(postgres)
+            one(connection)
+        return None
+
+    def general(_connection: sa.Connection) -> int:
+        raise errors.Unavailable("the database is down")
+
+    with pytest.raises(errors.OutcomeUnknown):
+        run_usual(quick, usual, general)
+    with pytest.raises(errors.Unavailable) as raised:
+        run_usual(quick, usual, general)
+    assert not isinstance(raised.value, errors.OutcomeUnknown), "nothing was lost on the way"
+    assert run_usual(quick, lambda connection: one(connection) or 5, general) == 1
+    assert run_usual(quick, usual, one) == 1
 
 
 def test_a_write_alone_is_repeated_after_a_deadlock(quick: sa.Engine) -> None:
