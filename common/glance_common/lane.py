@@ -8,6 +8,8 @@ import queue
 import threading
 from collections.abc import Callable
 
+from glance_common.errors import Unavailable
+
 
 class Lane:
     """Calls ``act`` with each piece, in order; at most ``waiting`` pieces wait for it, which bounds the memory.
@@ -25,7 +27,10 @@ class Lane:
         self._is_over = False
 
     def put(self, piece: bytes) -> None:
-        """Hand on the next piece; blocks while too many wait. Raises what ``act`` raised for an earlier one."""
+        """Hand on the next piece; blocks while too many wait. Raises what ``act`` raised for an earlier one.
+
+        Raises Unavailable when the system gives no thread.
+        """
         if self._error is not None:
             raise self._error
         if self._thread is not None:
@@ -33,8 +38,12 @@ class Lane:
         elif self._first is None:
             self._first = piece
         else:
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                raise Unavailable(f"the system gives no more threads: {error}") from error
+            self._thread = thread
             self._pieces.put(self._first)
             self._first = None
             self._pieces.put(piece)

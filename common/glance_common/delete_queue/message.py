@@ -39,8 +39,11 @@ def decode(body: bytes | str) -> Nudge:
         raise BadMessage("location is not a UUID")
     request_id = document.get("request_id")
     # An odd request id spoils only the logs, so it is left out there; the bytes still have to go.
-    is_usable = isinstance(request_id, str) and 0 < len(request_id) <= 255 and request_id.isprintable()
-    return Nudge(location, request_id if is_usable else None)
+    return Nudge(location, request_id if _is_request_id(request_id) else None)
+
+
+def _is_request_id(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 255 and value.isascii() and value.isprintable()
 
 
 def _is_uuid(text: str) -> bool:

@@ -79,6 +79,9 @@ class KeptConnections:
             answer, is_reusable = _read_answer(connection.reader)
         except (OSError, ValueError) as error:
             connection.close()
+            if isinstance(error, TimeoutError):
+                # Whatever swallowed this one may have swallowed the others, and each would have to be waited for.
+                self.close()
             raise NoAnswer(str(error) or type(error).__name__) from error
         if is_reusable:
             self._keep(connection)

@@ -42,7 +42,7 @@ def test_what_is_no_message_is_refused_with_the_reason(text, reason):
         decode(text)
 
 
-@pytest.mark.parametrize("request_id", [17, "", "two\nlines", "x" * 256, ["a"]])
+@pytest.mark.parametrize("request_id", [17, "", "two\nlines", "x" * 256, "req-\u6f22", ["a"]])
 def test_an_odd_request_id_is_left_out_and_the_bytes_go_all_the_same(request_id):
     assert decode(body(request_id=request_id)) == Nudge(LOCATION, None)
 

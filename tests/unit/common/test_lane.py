@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from glance_common.errors import Unavailable
 from glance_common.lane import Lane
 
 
@@ -21,6 +22,18 @@ def test_every_piece_in_order(count: int):
     lane.finish()
     lane.close()
     assert (seen, threads()) == (pieces, [])
+
+
+def test_no_thread_to_be_had_is_said_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch):
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    lane = Lane("lane", bytes, waiting=2)
+    lane.put(b"1")
+    with pytest.raises(Unavailable, match="no more threads"):
+        lane.put(b"2")
+    lane.close()
 
 
 def test_the_caller_goes_on_until_too_many_wait():
