@@ -125,6 +125,9 @@ def test_s54_a_pattern_is_a_regular_expression(api, admin, empty, pattern):
         assert refused.status_code == 400
         assert place in refused.text
     assert admin("GET", N) == empty
+    for content in ({"properties": {"p": definition}}, {"objects": [{"name": "o", "properties": {"p": definition}}]}):
+        admin("PUT", N, {"namespace": "N", **content}, 400)
+        assert api.call("PUT", N, json={"namespace": "N", **content}).status_code in (403, 404), "policy comes first"
 
 
 def test_mdf03_the_life_of_objects(admin, empty):

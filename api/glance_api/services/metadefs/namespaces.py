@@ -10,7 +10,8 @@ from glance_api.policy.targets import project_target
 from glance_api.services.metadefs import events
 from glance_api.services.metadefs.access import check_owner, new_target, target, visible, writable
 from glance_common.context import RequestContext
-from glance_common.metadef import Namespace, NamespaceQuery
+from glance_common.errors import BadRequest
+from glance_common.metadef import Namespace, NamespaceQuery, is_pattern
 
 _CONTENT_RULES = {
     "resource_type_associations": ("add_metadef_resource_type_association", "get_metadef_resource_type"),
@@ -74,9 +75,16 @@ def _shown(glance: Glance, context: RequestContext, namespace: Namespace) -> Nam
     return replace(namespace, **changes) if changes else namespace
 
 
-def update(glance: Glance, context: RequestContext, name: str, document: Mapping[str, Any]) -> Namespace:
-    """Replace all that a namespace says of itself; what is in it stays. Raises NotFound, Forbidden, Duplicate."""
+def update(
+    glance: Glance, context: RequestContext, name: str, document: Mapping[str, Any], content: Mapping[str, Any]
+) -> Namespace:
+    """Replace all that a namespace says of itself; what is in it stays.
+
+    ``content`` is what a client sent back that it had been shown: it must be right, and has no effect. Raises NotFound,
+    Forbidden, BadRequest, Duplicate.
+    """
     writable(glance, context, name, "modify_metadef_namespace")
+    _check_patterns(content)
     document = _owned(context, document)
     check_owner(context, document.get("owner"))
     changed = glance.registry.metadefs.update_namespace(context, name, str(uuid4()), document)
@@ -89,6 +97,17 @@ def delete(glance: Glance, context: RequestContext, name: str) -> None:
     namespace = writable(glance, context, name, "delete_metadef_namespace")
     glance.registry.metadefs.delete_namespace(context, name, str(uuid4()))
     events.namespace_deleted(glance, context, namespace, "delete")
+
+
+def _check_patterns(content: Mapping[str, Any]) -> None:
+    """Raise BadRequest as the registry does for the patterns of content that it is given."""
+    groups = [("properties", content.get("properties", {}))]
+    for number, each in enumerate(content.get("objects", ())):
+        groups.append((f"objects[{number}].properties", each.get("properties", {})))
+    for place, definitions in groups:
+        for name, definition in definitions.items():
+            if not is_pattern(definition.get("pattern")):
+                raise BadRequest(f"{place}.{name}.pattern: is not a regular expression")
 
 
 def _owned(context: RequestContext, document: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,8 +60,8 @@ def show(namespace: str) -> Response:
 @operation(body=json_of("metadefs/new_namespace"), answers={200: json_of("metadefs/namespace")}, errors=(409,))
 def update(namespace: str) -> Response:
     """Replace what a namespace says of itself; its content stays."""
-    document = wire.changed_namespace(json_object())
-    return answer(wire.namespace_document(service.update(glance(), context(), namespace, document)))
+    document, content = wire.changed_namespace(json_object())
+    return answer(wire.namespace_document(service.update(glance(), context(), namespace, document, content)))
 
 
 @blueprint.delete("/v2/metadefs/namespaces/<namespace>")

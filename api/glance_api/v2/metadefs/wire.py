@@ -113,10 +113,11 @@ def new_namespace(document: Mapping[str, Any]) -> dict[str, Any]:
     return namespace
 
 
-def changed_namespace(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return as ``new_namespace`` what a namespace shall say of itself; content that came with it is left out."""
+def changed_namespace(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return as ``new_namespace`` what a namespace shall say of itself, and the content that came with it."""
     namespace = new_namespace(document)
-    return {name: value for name, value in namespace.items() if name in fields.BASE}
+    content = {name: namespace.pop(name) for name in namespace.keys() - fields.BASE}
+    return namespace, content
 
 
 def new_property(document: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
