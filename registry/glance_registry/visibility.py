@@ -33,9 +33,10 @@ EXISTING: Clause = images.c.status.not_in([sa.literal_column("'deleted'"), sa.li
 DELETED: dict[str, Clause] = {
     "no": images.c.listed,
     "only": sa.not_(EXISTING),
-    "too": images.c.status != sa.literal_column("'killed'"),
+    "too": sa.true(),
 }
-"""Which rows a list shows: those that exist, those that were deleted, both. Only the first has indexes."""
+"""Which rows a list shows: those that exist; those that were deleted; all, killed images too (v1's changes-since, its
+section 7). Only the first has indexes."""
 
 
 @dataclass(frozen=True, slots=True)

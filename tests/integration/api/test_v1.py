@@ -261,6 +261,9 @@ def test_deleted_images_of_administrators(make_api, delayed):
     assert names(api, "deleted=true") == []
     assert names(api, f"changes-since={since}") == ["one"]
     assert names(api, "changes-since=2999-01-01T00:00:00Z") == []
+    create(api, 400, data=DATA, headers=meta(name="killed", checksum="0" * 32))
+    assert names(api, f"changes-since={since}") == ["killed", "one"]
+    assert names(api, "deleted=true", **ADMIN) == ["one"]
     assert names(api) == names(api, "is_public=none", **ADMIN) == []
     assert names(api, f"deleted=true&marker={image}", **ADMIN) == []
     head(api, image, 404)
