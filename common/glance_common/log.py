@@ -12,12 +12,13 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from oslo_config import cfg
+
+from glance_common.log_file import LogFile
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 """Id of the request that the current thread works for."""
@@ -83,8 +84,7 @@ def setup(conf: cfg.ConfigOpts, prog: str) -> None:
     handler: logging.Handler
     if conf.log_file or conf.log_dir:
         path = Path(conf.log_dir or "") / (conf.log_file or f"{prog}.log")
-        # Reopened when logrotate has moved it away.
-        handler = WatchedFileHandler(path, encoding="utf-8")
+        handler = LogFile(path)
     else:
         handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if conf.use_json else TextFormatter())

@@ -1,10 +1,83 @@
 """The daemons' own log files (ARC-24)."""
 
+import logging
 import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from tests.support.daemons import PROGRAMS
+
+from glance_common import log_file
+from glance_common.log_file import LogFile
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "glance-api.log"
+
+
+@pytest.fixture
+def handler(path: Path) -> Iterator[LogFile]:
+    made = LogFile(path)
+    yield made
+    made.close()
+
+
+def record(text: str) -> logging.LogRecord:
+    return logging.makeLogRecord({"msg": text})
+
+
+def test_lines_of_many_threads_and_handlers_stay_whole(path: Path, handler: LogFile):
+    path.write_text("before\n")
+    other = LogFile(path)
+    lines = [f"{number} {chr(97 + number % 26) * (number % 3000)}" for number in range(2000)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda each: (handler, other)[each[0] % 2].handle(record(each[1])), enumerate(lines)))
+    other.close()
+    written = path.read_text().splitlines()
+    assert written[0] == "before"
+    assert sorted(written[1:]) == sorted(lines)
+
+
+def test_a_moved_file_is_followed(path: Path, handler: LogFile, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(log_file, "LOOK_AGAIN", 1000)
+    handler.handle(record("one"))
+    rotated = path.rename(path.with_suffix(".1"))
+    handler.handle(record("at once"))
+    assert rotated.read_text() == "one\nat once\n"
+    monkeypatch.setattr(log_file, "LOOK_AGAIN", 0)
+    handler.handle(record("two"))
+    handler.handle(record("three"))
+    assert (rotated.read_text(), path.read_text()) == ("one\nat once\n", "two\nthree\n")
+    path.unlink()
+    path.write_text("")
+    handler.handle(record("four"))
+    assert path.read_text() == "four\n"
+
+
+def test_the_old_file_is_kept_while_there_can_be_no_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(log_file, "LOOK_AGAIN", 0)
+    folder = tmp_path / "log"
+    folder.mkdir()
+    handler = LogFile(folder / "log")
+    moved = folder.rename(tmp_path / "moved")
+    handler.handle(record("somewhere"))
+    handler.close()
+    assert (moved / "log").read_text() == "somewhere\n"
+
+
+def test_a_line_that_cannot_be_written_fails_nobody(capsys: pytest.CaptureFixture[str]):
+    handler = LogFile(Path("/dev/full"))
+    handler.handle(record("x"))
+    handler.close()
+    assert "No space left on device" in capsys.readouterr().err
+
+
+def test_text_that_has_no_bytes_is_escaped(path: Path, handler: LogFile):
+    handler.handle(record("a\udcffb"))
+    assert path.read_text() == "a\\udcffb\n"
 
 
 @pytest.mark.parametrize("program", ["glance-api", "glance-registry", "glance-scrubber"])
