@@ -56,7 +56,8 @@ def request_id() -> str:
     """Return the id of this request: the signed one, else what the header claims, made safe for a log line."""
     context = g.get("context")
     claimed = context.request_id if context is not None else request.headers.get(REQUEST_ID, "-")
-    return "".join(c for c in claimed[:255] if c.isprintable()) or "-"
+    short = claimed[:255]
+    return (short if short.isprintable() else "".join(filter(str.isprintable, short))) or "-"
 
 
 def _glance_error(error: errors.GlanceError) -> Response:
