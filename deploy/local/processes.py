@@ -24,6 +24,9 @@ _forker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="forker")
 
 _handed_out: set[int] = set()
 
+# Not the generator that everybody shares: two test runs that seed it alike would choose the same ports.
+_chance = random.SystemRandom()
+
 
 class StartError(Exception):
     """A child process did not come up; the text names it and shows the end of its log."""
@@ -142,7 +145,7 @@ def free_port() -> int:
     It lies below the range from which the kernel takes ports for outgoing connections: a port from that range can be
     taken between this call and the moment the server binds it.
     """
-    for port in random.sample(range(15000, 32000), 200):
+    for port in _chance.sample(range(15000, 32000), 200):
         if port not in _handed_out and port_is_free(port):
             _handed_out.add(port)
             return port

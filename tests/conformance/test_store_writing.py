@@ -164,7 +164,7 @@ def test_of_concurrent_adds_exactly_one_wins(writable: Harness):
 
 def test_adds_of_different_keys_run_side_by_side(writable: Harness):
     keys = [writable.new_key() for _ in range(4)]
-    barrier = threading.Barrier(4, timeout=20)
+    barrier = threading.Barrier(4, timeout=120)
 
     def pieces(key: str) -> Iterator[bytes]:
         yield key.encode()

@@ -101,7 +101,7 @@ def test_s27_all_failures_read_alike(server: WebServer):
 
 def test_answers_that_are_not_http():
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.settimeout(10)
+        listening.settimeout(120)
         port = listening.getsockname()[1]
         def answer() -> None:
             connection, _ = listening.accept()

@@ -159,7 +159,7 @@ class Wire:
         return (int(head.split()[1]) if head else 0), body
 
 
-def wait_for(condition: Callable[[], T], what: str, seconds: float = 30) -> T:
+def wait_for(condition: Callable[[], T], what: str, seconds: float = 60) -> T:
     """Return the first true value of ``condition()``."""
     limit = time.monotonic() + seconds
     while not (value := condition()):

@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.calls import PATCH, Caller
 from tests.support.daemons import Services
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 JSON = {"Content-Type": "application/json", "Accept": "application/json"}
 MISSING = "11111111-2222-3333-4444-555555555555"

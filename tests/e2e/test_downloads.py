@@ -12,7 +12,7 @@ from tests.e2e.calls import MIB, OCTETS, Caller, random_bytes, wait_for
 from tests.support.daemons import Services
 from tests.support.nginx import Nginx
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 ORIGIN = "https://horizon.example.com"
 DATA = random_bytes(300_000)
@@ -83,6 +83,8 @@ def image(proxied: Caller) -> str:
 
 def sent_by_nginx(nginx: Nginx, image: str) -> list[str]:
     """Return the internal addresses under which nginx has sent the image, for an answer that was not an error."""
+    # Its one process has written the line about an answer before it gives the next one.
+    Caller(nginx.url).call("GET", "/healthcheck", 200)
     pattern = re.compile(rf"GET \S+ (/_images/\S+/{image}) 20[06] \d+ X-Accel-Redirect")
     found = (pattern.fullmatch(line) for line in nginx.served())
     return [line[1] for line in found if line]
@@ -187,7 +189,8 @@ def test_nginx_says_where_clients_are_and_believes_nobody(proxied: Caller, nginx
             "X-Forwarded-For": "192.0.2.66"}
     document = proxied.call("GET", "/versions", 200, headers=lies).json()
     assert document["versions"][0]["links"][0]["href"] == f"{nginx.url}/v2/"
-    assert "192.0.2.66" not in Path(services.api.log).read_text()
+    wait_for(lambda: "GET /versions 200" in services.api.log.read_text(), "the line about it")
+    assert "192.0.2.66" not in services.api.log.read_text()
 
 
 def test_clients_of_v1_come_through_nginx(proxied: Caller, nginx: Nginx):
@@ -212,6 +215,7 @@ def test_a_part_costs_what_it_carries(direct: Caller, proxied: Caller, services:
     for caller, most in ((direct, 2 * MIB), (proxied, MIB // 2)):
         before = bytes_read(services)
         assert caller.call("GET", f"/v2/images/{image}/file", 206, headers=part).content == LARGE[40 * MIB : 41 * MIB]
-        cost = bytes_read(services) - before
-        assert cost < most
-        assert caller is proxied or cost >= MIB, "the count sees what sendfile reads"
+        if caller is direct:
+            # The last bytes may be here before the kernel has counted them.
+            wait_for(lambda since=before: bytes_read(services) - since >= MIB, "the count of what sendfile reads")
+        assert bytes_read(services) - before < most

@@ -17,7 +17,7 @@ from tests.support.daemons import Services
 from tests.support.keystone import REGION, Keystone
 from tests.support.web import Page, WebServer, web_server
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 
 ELSEWHERE = re.compile(r"cached image|image metadef|cache-|md-|bash-completion|^help$")
 DATA = b"\x01" + bytes(100_000)
@@ -112,23 +112,23 @@ assert [store for store in image.stores(details=True) if store.id == "fast"]
 
 staged = image.stage_image(cloud.image._create(openstack.image.v2.image.Image, name="staged", **raw), filename=data)
 image.import_image(staged)
-image.wait_for_status(image.get_image(staged), "active", interval=0.2, wait=60)
+image.wait_for_status(image.get_image(staged), "active", interval=0.2, wait=240)
 image.import_image(one, method="copy-image", stores=["slow"])
 for task in image.image_tasks(one):
-    image.wait_for_task(image.get_task(task.id), interval=0.2, wait=60)
+    image.wait_for_task(image.get_task(task.id), interval=0.2, wait=240)
 image.delete_image(one, store="slow")
 assert cloud.image.get(f"/images/{one.id}").json()["stores"] == "fast"
 assert list(image.tasks())
 created = image.create_task(type="import", input={
     "import_from": url, "import_from_format": "raw", "image_properties": {"name": "task", **raw}})
-image.wait_for_task(created, interval=0.2, wait=60)
+image.wait_for_task(created, interval=0.2, wait=240)
 located = cloud.image._create(openstack.image.v2.image.Image, name="located", **raw)
 image.add_image_location(located, url)
-image.wait_for_status(image.get_image(located), "active", interval=0.2, wait=60)
+image.wait_for_status(image.get_image(located), "active", interval=0.2, wait=240)
 assert [place.url for place in image.image_locations(located)] == [url]
 for each in (one, two, staged, located):
     image.delete_image(each)
-image.wait_for_delete(one, interval=0.2, wait=30)
+image.wait_for_delete(one, interval=0.2, wait=240)
 known = {name for name, each in inspect.getmembers(_proxy.Proxy, inspect.isfunction)
          if not name.startswith("_") and each.__module__ == _proxy.__name__}
 print(json.dumps({"called": sorted(called), "known": sorted(known)}))

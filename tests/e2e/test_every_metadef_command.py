@@ -14,7 +14,7 @@ from tests.support.clients import Clients, Recorder
 from tests.support.daemons import Services
 from tests.support.keystone import Keystone
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 
 STOCK = Path(__file__).parents[2] / "etc" / "glance" / "metadefs"
 IMAGE = "OS::Glance::Image"

@@ -11,7 +11,10 @@ from tests.e2e.calls import MIB, Caller, random_bytes, wait_for
 from tests.e2e.leftovers import left_behind
 from tests.support.daemons import PROGRAMS, Services
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
+
+ONCE = {"Connection": "close"}
+"""This server closes what is idle for two seconds, perhaps while the next request is on its way."""
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +37,7 @@ def url(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             cwd=services.folder,
             death_signal=signal.SIGKILL,
         )
-    caller = Caller(f"http://127.0.0.1:{port}")
+    caller = Caller(f"http://127.0.0.1:{port}", ONCE)
     processes.wait_until(
         lambda: _answers(caller), what="gunicorn", process=server, log=output, seconds=60
     )
@@ -51,7 +54,7 @@ def _answers(caller: Caller) -> bool:
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["with a length", "chunked"])
 def test_data_come_and_go(url: str, services: Services, chunked: bool):
-    caller, data = Caller(url), random_bytes(3 * MIB + 17)
+    caller, data = Caller(url, ONCE), random_bytes(3 * MIB + 17)
     image = caller.create()["id"]
     caller.upload(image, iter([data[:MIB], data[MIB:]]) if chunked else data)
     assert caller.download(image) == data
@@ -61,7 +64,7 @@ def test_data_come_and_go(url: str, services: Services, chunked: bool):
 
 
 def test_a_body_that_breaks_off_leaves_nothing(url: str, services: Services):
-    caller = Caller(url)
+    caller = Caller(url, ONCE)
     image = caller.create()["id"]
     with pytest.raises(OSError):
         caller.upload(image, _breaks_off())

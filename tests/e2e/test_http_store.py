@@ -8,7 +8,7 @@ from tests.e2e.calls import Caller, wait_for
 from tests.e2e.leftovers import files, left_behind
 from tests.support.daemons import Services
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from tests.support.clients import Clients, glance_address, openstack_address
 from tests.support.daemons import Services, WebDaemon
 from tests.support.web import Page, WebServer, web_server
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 KIND = ("--disk-format", "raw", "--container-format", "bare")
 OCTETS = {"Content-Type": "application/octet-stream"}
@@ -175,7 +175,7 @@ def test_arc14_the_request_goes_to_the_node_with_the_data(pair: tuple[Services, 
     first.call("POST", f"/v2/images/{image}/import", 202, json={"method": {"name": "glance-direct"}})
     active(first, image)
     assert first.download(image) == DATA
-    assert f"POST /v2/images/{image}/import 202" in second.said()
+    wait_for(lambda: f"POST /v2/images/{image}/import 202" in second.said(), "the line about it")
 
 
 def test_arc14_a_node_that_is_away_is_told(pair: tuple[Services, WebDaemon]):

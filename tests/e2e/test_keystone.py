@@ -10,7 +10,7 @@ from tests.e2e.people import People, keystone_options
 from tests.support.daemons import Services
 from tests.support.keystone import DEMO, Keystone
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 FORGED = {
     "X-Identity-Status": "Confirmed",

@@ -12,7 +12,7 @@ from tests.support.clients import Clients, glance_address, openstack_address
 from tests.support.daemons import Services
 from tests.support.web import Page, WebServer, web_server
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 DATA = b"\x01" + b"a disk on a mirror " * 1000
 SECRET = "0123456789abcdef0123456789abcdef"

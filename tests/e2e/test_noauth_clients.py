@@ -9,7 +9,7 @@ from tests.e2e.calls import Caller, wait_for
 from tests.support.clients import Clients, glance_address, openstack_address
 from tests.support.daemons import Services
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 KIND = ("--disk-format", "iso", "--container-format", "bare")
 
@@ -99,7 +99,8 @@ def test_the_log_tells_the_story_of_a_request(services: Services, caller: Caller
     caller.call("DELETE", f"/v2/images/{image}", 204, headers=known)
     for daemon in (services.api, services.registry, services.scrubber):
         wait_for(lambda daemon=daemon: "req-follow-me" in daemon.log.read_text(), f"the request in {daemon.log.name}")
-    lines = services.api.log.read_text().splitlines()
-    line = next(line for line in lines if f"PUT /v2/images/{image}/file 204" in line)
+    upload = f"PUT /v2/images/{image}/file 204"
+    wait_for(lambda: upload in services.api.log.read_text(), "the upload")
+    line = next(line for line in services.api.log.read_text().splitlines() if upload in line)
     for fact in ("user=noauth", "project=", "bytes_in=6", "ms="):
         assert fact in line

@@ -12,7 +12,7 @@ from tests.support.notifications import Listener
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.web import Page, WebServer, web_server
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 TIMES = {"created_at", "updated_at"}
 IMAGE = {
@@ -130,10 +130,11 @@ def test_not02_the_life_of_an_import(
     method = {"name": "web-download", "uri": web.url("/image")}
     caller.call("POST", f"/v2/images/{image}/import", 202, json={"method": method})
     (task,) = caller.call("GET", f"/v2/images/{image}/tasks", 200).json()["tasks"]
-    messaging.wait(lambda heard: end in types(heard, task["id"]))
-    wait_for(lambda: updates(messaging, image)[-1]["payload"]["status"] == last, last)
+    # Request and worker may be in different processes, of which each sends when it gets to it.
+    messaging.wait(lambda heard: {"task.create", "task.processing", end} <= set(types(heard, task["id"])))
+    wait_for(lambda: last in {each["payload"]["status"] for each in updates(messaging, image)}, last)
     mine = [one for one in whole(messaging) if one["payload"]["id"] == task["id"]]
-    # Request and worker may be in different processes; task.run is disabled.
+    # task.run is disabled.
     assert Counter(one["event_type"] for one in mine) == {"task.create": 1, "task.processing": 1, end: 1}
     assert {one["priority"] for one in mine} == {"INFO"}
     assert all(one["payload"]["result"] is None and one["payload"]["message"] is None for one in mine)
@@ -152,8 +153,8 @@ def test_bytes_really_sent(caller: Caller, messaging: Listener):
     image = caller.uploaded(data)
     caller.call("GET", f"/v2/images/{image}/file", 206, headers={"Range": "bytes=0-9"})
     caller.call("HEAD", f"/v2/images/{image}/file", 200)
-    with caller.begin("GET", f"/v2/images/{image}/file", receive_buffer=4096):
-        pass
+    with caller.begin("GET", f"/v2/images/{image}/file", receive_buffer=4096) as wire:
+        assert wire.read(1), "the answer has begun"
     heard = messaging.wait(lambda heard: types(heard, image).count("image.send") == 2)
     sent = [one for one in heard if one["event_type"] == "image.send" and one["payload"]["image_id"] == image]
     told = {one["priority"]: one["payload"]["bytes_sent"] for one in sent}
@@ -197,7 +198,7 @@ def test_i9_a_broker_that_blocks_delays_and_loses_nothing(caller: Caller, messag
     images = [caller.create()["id"] for _ in range(10)]
     for image in images:
         caller.delete(image)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60, "far less than 20 calls that wait for the broker"
     assert not messaging.about(images[-1])
     broker.memory_alarm(False)
     expected = {kind for image in images for kind in (("image.create", image), ("image.delete", image))}

@@ -11,7 +11,7 @@ from tests.support.clients import Clients, openstack_address
 from tests.support.daemons import Services
 from tests.support.keystone import Keystone
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 QUOTA = 8 * MIB
 UNIFIED = {"image_size_total": 8, "image_stage_total": 8, "image_count_total": 5, "image_count_uploading": 2}
@@ -49,6 +49,12 @@ def people(cloud: People, keystone: Keystone) -> Iterator[People]:
     keystone.set_project_limits("demo")
     for image in cloud.admin.call("GET", "/v2/images?limit=1000", 200).json()["images"]:
         cloud.admin.delete(image["id"])
+    wait_for(lambda: not any(used(user) for user in (cloud.demo, cloud.alt_demo)), "the end of all usage")
+
+
+def used(user: Caller) -> int:
+    """Return what a project uses of everything, added up."""
+    return sum(each["usage"] for each in user.call("GET", "/v2/info/usage", 200).json()["usage"].values())
 
 
 def pieces(data: bytes) -> Iterator[bytes]:
@@ -88,8 +94,8 @@ def test_dat08_no_race_of_uploads_exceeds_the_quota(bounded: Services, caller: C
     assert codes.count(413) > 0
     if announced:
         assert codes.count(204) == QUOTA // len(data)
-    assert {caller.show(image)["status"] for image in images} <= {"active", "queued"}
-    assert len(bounded.files()) == codes.count(204)
+    wait_for(lambda: {caller.show(image)["status"] for image in images} <= {"active", "queued"}, "the refused uploads")
+    wait_for(lambda: len(bounded.files()) == codes.count(204), "as many files as images with data")
 
 
 def test_s08_a_chunked_body_beyond_the_quota_leaves_nothing(bounded: Services, caller: Caller):
@@ -97,7 +103,7 @@ def test_s08_a_chunked_body_beyond_the_quota_leaves_nothing(bounded: Services, c
     answer = caller.upload(image, pieces(random_bytes(9 * MIB)), 413)
     assert "user_storage_quota" in answer.text
     assert (caller.show(image)["status"], caller.show(image)["size"]) == ("queued", None)
-    assert bounded.files() == []
+    wait_for(lambda: bounded.files() == [], "the removal of what had come")
     caller.upload(image, pieces(random_bytes(QUOTA)))
 
 

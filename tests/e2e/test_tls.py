@@ -12,7 +12,7 @@ from tests.support.certificates import server_certificate
 from tests.support.clients import Clients
 from tests.support.daemons import Services
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 HOST = "localhost"
 """The name in the certificates; the daemons listen on 127.0.0.1, which is not in them."""

@@ -11,7 +11,7 @@ from tests.support.clients import Clients, glance_address
 from tests.support.daemons import Services
 from tests.support.web import Page, WebServer, as_source, web_server
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 
 DATA = b"\x01" + bytes(100_000)
 RAW = ("--disk-format", "raw", "--container-format", "bare")

@@ -15,7 +15,7 @@ from tests.support.daemons import Services
 from tests.support.record_curl import split
 from tests.support.web import Page, WebServer, as_source, web_server
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(900)
 
 RECORDED = Path(__file__).parent / "recorded" / "v1"
 SOURCE = b"http://source.example/"

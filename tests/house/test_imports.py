@@ -35,7 +35,7 @@ assert cli.main(["--config-file", f"{{folder}}/api.conf", "--check-config"]) == 
 def modules_after(statements: str) -> set[str]:
     """Return the names of all modules that a fresh interpreter holds after it ran ``statements``."""
     program = f"{statements}\nimport sys\nprint(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.splitlines()[-1].split())
 

@@ -71,7 +71,7 @@ class Clients:
         *arguments: object,
         env: Mapping[str, str] = _NOTHING,
         stdin: int | IO[bytes] | None = None,
-        seconds: float = 90,
+        seconds: float = 300,
     ) -> Result:
         """Run a program of the environment and return what it printed.
 

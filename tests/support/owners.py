@@ -20,6 +20,8 @@ from glance_registry.db.tables import operations as operation_rows
 OWNER = RequestContext(request_id="req-owner", user_id="u", project_id="own")
 ADMIN = system_context("req-admin")
 LEASE = 60
+MOST_OF_LEASE = 40
+"""Seconds that twice are more than a lease, and once leave a machine that stands still the rest of it."""
 
 _TIMES = (
     (location_rows, ("lease_until", "not_before", "deleted_at")),

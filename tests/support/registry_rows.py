@@ -20,12 +20,17 @@ MEMBER = RequestContext("req-member", project_id="member")
 ADMIN = RequestContext("req-admin", project_id="admins", is_admin=True)
 ANONYMOUS = RequestContext("req-anonymous", read_only=True)
 
+PATIENT = EngineSettings(
+    pool_size=16, connect_timeout=30, statement_timeout=60.0, lock_timeout=60.0, idle_timeout=60.0
+)
+"""How tests talk to the database: what a machine that stands still for seconds delays is no failure."""
+
 
 @contextmanager
 def database(postgres: PostgresServer, name: str, template: str) -> Iterator[sa.Engine]:
     """Give an engine on a new database that is a copy of ``template``, which has the schema."""
     postgres.create_database(name, template=template)
-    engine = make_engine(postgres.url(name), EngineSettings(pool_size=16))
+    engine = make_engine(postgres.url(name), PATIENT)
     yield engine
     engine.dispose()
 

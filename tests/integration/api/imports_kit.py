@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from tests.support.web import Page, WebServer
 
+from glance_api.workers import pool
 from glance_api.workers.assembly import build_pool
 
 OCTETS = {"Content-Type": "application/octet-stream"}
@@ -29,7 +31,6 @@ def options(folder: Path, web: WebServer) -> dict[str, Any]:
         "slow__filesystem_store_datadir": folder / "slow",
         "import_filtering_opts__allowed_hosts": "[127.0.0.1]",
         "import_filtering_opts__allowed_ports": f"[{web.port}]",
-        "upload__lease": 3,
     }
 
 
@@ -95,15 +96,16 @@ class Node:
 
 @contextmanager
 def working(node: Node) -> Iterator[Node]:
-    """Let the workers of the node run within the block."""
+    """Let the workers of the node run within the block; after it they have done and told everything."""
     node.pool.start()
     try:
         yield node
     finally:
-        node.pool.stop()
+        with patch.object(pool, "STOP_WITHIN", 300.0):
+            node.pool.stop()
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
     """Return the first true value of ``condition()``."""
     limit = time.monotonic() + seconds
     while not (value := condition()):

@@ -30,7 +30,7 @@ def test_tsk04_as_many_as_configured(make_api, tmp_path, changed, at_once):
         def add(key, pieces, size):
             running.append(key)
             most.append(len(running))
-            go_on.wait(20)
+            go_on.wait(60)
             try:
                 return original(key, pieces, size)
             finally:
@@ -75,7 +75,7 @@ def test_a_stopped_process_gives_its_work_back(make_node, web):
     with working(first):
         image = first.create()
         first.begin(image, "web-download", arguments=page(web, DATA))
-        assert reading.wait(20)
+        assert reading.wait(60)
     assert first.task(image)["status"] == "pending"
     second = make_node()
     with working(second):
@@ -90,7 +90,7 @@ def test_a_store_that_was_filled_before_the_host_changed_gets_no_second_copy(mak
     with working(first):
         image = first.create()
         first.begin(image, "web-download", arguments=page(web, DATA), stores=["fast", "slow"])
-        assert reading.wait(20)
+        assert reading.wait(60)
     (tmp_path / "elsewhere").mkdir()
     second = make_node(node_staging_uri=f"file://{tmp_path}/elsewhere", staging_host="elsewhere")
     with working(second):

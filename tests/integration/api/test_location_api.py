@@ -139,12 +139,12 @@ def test_s13_a_delete_ends_the_hashing(node, mirror, engine):
 
     def wait(*arguments: Any) -> Any:
         opened.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         return honest(*arguments)
 
     inner.open = wait
     with working(node):
-        assert opened.wait(20)
+        assert opened.wait(60)
         node.call("DELETE", f"/v2/images/{image}", 204)
         go_on.set()
         wait_for(lambda: not node.pool._free._value < node.pool._size)

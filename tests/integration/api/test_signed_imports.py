@@ -218,7 +218,9 @@ def test_s29_tasks_of_type_import_verify(node, web, barbican, signed):
 
     def ended(task: dict[str, Any]) -> dict[str, Any]:
         path = f"/v2/tasks/{task['id']}"
-        return wait_for(lambda: now if (now := node.call("GET", path, 200).json)["result"] or now["message"] else None)
+        return wait_for(
+            lambda: now if (now := node.call("GET", path, 200).json)["status"] in ("success", "failure") else None
+        )
 
     image = ended(new(DATA))["result"]["image_id"]
     assert node.data(image) == DATA

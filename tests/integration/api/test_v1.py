@@ -516,7 +516,7 @@ def test_s59_very_many_members(make_api):
     refused = limited.call("PUT", path, json={"memberships": rows})
     assert refused.status_code == 413
     assert limited.call("GET", path).json["members"] == []
-    unlimited = make_api(image_member_quota=-1)
+    unlimited = make_api(image_member_quota=-1, registry_client_timeout=120)
     assert unlimited.call("PUT", path, json={"memberships": rows}).status_code == 204
     assert members(unlimited, path.split("/")[3]) == {row["member_id"]: row["can_share"] for row in rows}
 

@@ -179,7 +179,7 @@ def wait_for_waiting_lock(owners: Owners) -> None:
     """Return as soon as some session waits for a lock."""
     waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
     with owners.engine.connect() as connection:
-        for _ in range(500):
+        for _ in range(6000):
             if connection.execute(waiting).scalar():
                 return
             connection.rollback()

@@ -1,7 +1,7 @@
 """Operations: the import lock, who works on what, and who takes over (lifecycle sections 6 and 7)."""
 
 import pytest
-from tests.support.owners import ADMIN, LEASE, Owners, new_id
+from tests.support.owners import ADMIN, LEASE, MOST_OF_LEASE, Owners, new_id
 from tests.support.owners_imports import HOST, Imports
 
 from glance_common import errors
@@ -100,10 +100,10 @@ def test_an_expired_lease_is_taken_over_and_the_first_worker_hears_of_it(owners:
 
 def test_renew_keeps_the_operation_and_tells_the_progress(imports: Imports) -> None:
     held = imports.begun()
-    imports.owners.pass_time(LEASE - 5)
+    imports.owners.pass_time(MOST_OF_LEASE)
     assert imports.renew(held, "Copied 15 MiB") is True
     assert imports.row(held.operation).message == "Copied 15 MiB"
-    imports.owners.pass_time(LEASE - 5)
+    imports.owners.pass_time(MOST_OF_LEASE)
     assert imports.renew(held) is True
     assert imports.row(held.operation).message == "Copied 15 MiB"
     assert imports.claim() is None
@@ -156,10 +156,10 @@ def test_staged_data_of_a_lost_host_fail_the_task_and_free_the_image(owners: Own
     image = owners.create()
     staged = imports.stage(image)
     operation = imports.create(image, host="gone")
-    owners.pass_time(PATIENCE - 5)
+    owners.pass_time(PATIENCE - 60)
     assert imports.claim() is None
     assert imports.status(operation) == "pending"
-    owners.pass_time(10)
+    owners.pass_time(61)
     assert imports.claim() is None
     assert imports.status(operation) == "failure"
     assert "host gone" in imports.row(operation).message
@@ -169,9 +169,9 @@ def test_staged_data_of_a_lost_host_fail_the_task_and_free_the_image(owners: Own
 
 def test_a_busy_host_keeps_what_waits_for_it(owners: Owners, imports: Imports) -> None:
     first, second = (imports.create(owners.create(), host=HOST) for _ in range(2))
-    owners.pass_time(PATIENCE - 5)
+    owners.pass_time(PATIENCE - 60)
     assert imports.claimed().operation == first
-    owners.pass_time(PATIENCE - 5)
+    owners.pass_time(PATIENCE - 60)
     assert imports.claim(host="other") is None
     assert imports.status(second) == "pending"
 
@@ -181,7 +181,7 @@ def test_a_host_whose_workers_are_all_busy_keeps_what_waits_for_it(owners: Owner
     held = imports.begun(host=HOST)
     waiting = imports.create(owners.create(), host=HOST)
     for _ in range(3):
-        owners.pass_time(PATIENCE - 5)
+        owners.pass_time(PATIENCE - 60)
         imports.renew(held)
     owners.pass_time(10)
     assert imports.claim(host="other") is None
@@ -190,13 +190,13 @@ def test_a_host_whose_workers_are_all_busy_keeps_what_waits_for_it(owners: Owner
 
 def test_what_only_one_process_can_do_ends_soon_after_it(owners: Owners, imports: Imports) -> None:
     """I7: a token of a user is in the memory of one process; when that is gone nobody can go on."""
-    operation = imports.create(owners.create(), host="process", patience=60)
+    operation = imports.create(owners.create(), host="process", patience=120)
     for _ in range(3):
-        owners.pass_time(45)
+        owners.pass_time(75)
         imports.alive("process")
         assert imports.claim() is None
     assert imports.status(operation) == "pending"
-    owners.pass_time(61)
+    owners.pass_time(121)
     assert imports.claim() is None
     assert imports.status(operation) == "failure"
     assert owners.image(imports.row(operation).image_id).status == "queued"

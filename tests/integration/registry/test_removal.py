@@ -31,12 +31,12 @@ def test_delete_with_data_hides_the_image_and_names_what_is_due(owners: Owners) 
 def test_delayed_delete_is_due_after_scrub_time_only(owners: Owners) -> None:
     image, location = owners.active()
     assert owners.delete(image, delayed=True, scrub_time=600) == []
-    owners.pass_time(590)
+    owners.pass_time(540)
     assert owners.due()[0] == []
     with pytest.raises(errors.Conflict) as caught:
         owners.claim(location)
     assert caught.value.details == {"reason": "not_due"}
-    owners.pass_time(11)
+    owners.pass_time(61)
     assert owners.due()[0] == [location]
     assert owners.purge(location) is True
 

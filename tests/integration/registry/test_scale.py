@@ -10,13 +10,13 @@ import orjson
 import pytest
 import sqlalchemy as sa
 from deploy.local.embedded_postgres import PostgresServer
-from tests.benchmarks.fill import BIG, PARTNER, STRANGER, fill
-from tests.support.registry_rows import ADMIN
+from tests.benchmarks.fill import BIG, PARTNER, STRANGER, TABLES, fill
+from tests.support.registry_rows import ADMIN, PATIENT
 
 from glance_common.context import RequestContext
 from glance_registry import deletions, listing, operations, usage
 from glance_registry.db.prepared import Prepared
-from glance_registry.db.session import EngineSettings, make_engine, read, reading
+from glance_registry.db.session import make_engine, read, reading
 from glance_registry.filters import Filter
 from glance_registry.listing import MAX_LIMIT, Query, Shape, list_images
 from glance_registry.visibility import kind_of
@@ -31,8 +31,12 @@ CALLERS = {"owner": OWNER, "member": MEMBER, "admin": ADMIN, "stranger": NOBODY}
 def many(postgres: PostgresServer, migrated_template: str) -> Iterator[sa.Engine]:
     """A database with ``IMAGES`` images and as many deleted ones."""
     postgres.create_database("many_images", template=migrated_template)
-    engine = make_engine(postgres.url("many_images"), EngineSettings())
+    engine = make_engine(postgres.url("many_images"), PATIENT)
     fill(engine, IMAGES)
+    with engine.begin() as connection:
+        for table in TABLES:
+            # The plans are to be those of what is known now, and not of when the server looks again by itself.
+            connection.execute(sa.text(f"ALTER TABLE {table} SET (autovacuum_enabled = false)"))
     yield engine
     engine.dispose()
 

@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
+from typing import Any
 from uuid import uuid4
 
 import orjson
@@ -13,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 from deploy.local.embedded_postgres import PostgresServer
 from sqlalchemy import event, exc
-from tests.support.registry_rows import ADMIN, OWNER, insert_image
+from tests.support.registry_rows import ADMIN, OWNER, PATIENT, insert_image
 
 from glance_common import errors
 from glance_registry import images, removal
@@ -32,40 +34,53 @@ from glance_registry.db.session import (
     transaction,
 )
 
-QUICK = EngineSettings(pool_size=4, connect_timeout=2, statement_timeout=0.3, lock_timeout=0.2, idle_timeout=0.5)
+OWN = replace(PATIENT, pool_size=4)
 KILL_OTHERS = """
-    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity
     WHERE application_name = 'glance-registry' AND datname = current_database()"""
 
 
 @pytest.fixture
-def quick(postgres: PostgresServer, registry_engine: sa.Engine) -> Iterator[sa.Engine]:
-    """An impatient engine on the same database."""
-    engine = make_engine(postgres.url("registry"), QUICK)
+def own(postgres: PostgresServer, registry_engine: sa.Engine) -> Iterator[sa.Engine]:
+    """An engine of one test, on the same database."""
+    engine = make_engine(postgres.url("registry"), OWN)
     yield engine
     engine.dispose()
 
 
+@pytest.fixture
+def impatient(postgres: PostgresServer, registry_engine: sa.Engine) -> Iterator[Callable[..., sa.Engine]]:
+    """A function that makes an engine on the same database with these timeouts."""
+    made: list[sa.Engine] = []
+
+    def make(**timeouts: Any) -> sa.Engine:
+        made.append(make_engine(postgres.url("registry"), replace(OWN, **timeouts)))
+        return made[-1]
+
+    yield make
+    for engine in made:
+        engine.dispose()
+
+
 def kill_connections(postgres: PostgresServer) -> None:
-    """End every connection of the registry from the server's side."""
-    engine = make_engine(postgres.url("registry"), EngineSettings(application_name="killer"))
+    """End every connection of the registry from the server's side; return when none is left."""
+    engine = make_engine(postgres.url("registry"), replace(PATIENT, application_name="killer"))
     with reading(engine) as connection:
         connection.execute(sa.text(KILL_OTHERS)).all()
     engine.dispose()
-    time.sleep(0.1)
 
 
 def one(connection: sa.Connection) -> int:
     return int(connection.execute(sa.text("SELECT 1")).scalar_one())
 
 
-def test_sessions_are_set_up(quick: sa.Engine) -> None:
+def test_sessions_are_set_up(impatient: Callable[..., sa.Engine]) -> None:
     settings = {
-        "TimeZone": "UTC", "statement_timeout": "300ms", "lock_timeout": "200ms",
-        "idle_in_transaction_session_timeout": "500ms", "application_name": "glance-registry",
+        "TimeZone": "UTC", "statement_timeout": "20300ms", "lock_timeout": "20200ms",
+        "idle_in_transaction_session_timeout": "20500ms", "application_name": "glance-registry",
         "transaction_isolation": "read committed",
     }
-    with reading(quick) as connection:
+    with reading(impatient(statement_timeout=20.3, lock_timeout=20.2, idle_timeout=20.5)) as connection:
         for name, value in settings.items():
             assert connection.execute(sa.text(f"SHOW {name}")).scalar_one() == value
 
@@ -86,10 +101,10 @@ def test_a_transaction_commits_and_an_exception_rolls_back(engine: sa.Engine) ->
 
 
 def test_a_connection_that_the_server_closed_while_idle_is_replaced_unnoticed(
-    postgres: PostgresServer, quick: sa.Engine
+    postgres: PostgresServer, own: sa.Engine
 ) -> None:
-    for use in (lambda: read(quick, one), lambda: run_transaction(quick, one)):
-        with reading(quick) as first, reading(quick) as second:
+    for use in (lambda: read(own, one), lambda: run_transaction(own, one)):
+        with reading(own) as first, reading(own) as second:
             assert one(first) == one(second) == 1
         kill_connections(postgres)
         assert use() == 1
@@ -97,17 +112,17 @@ def test_a_connection_that_the_server_closed_while_idle_is_replaced_unnoticed(
 
 @pytest.mark.parametrize("use", [reading, transaction])
 def test_the_pool_itself_gives_out_no_connection_that_the_server_closed(
-    postgres: PostgresServer, quick: sa.Engine, use: Callable[[sa.Engine], AbstractContextManager[sa.Connection]]
+    postgres: PostgresServer, own: sa.Engine, use: Callable[[sa.Engine], AbstractContextManager[sa.Connection]]
 ) -> None:
     """Without the repetition of ``read`` and ``run_transaction``, which would hide it."""
-    with use(quick) as connection:
+    with use(own) as connection:
         assert one(connection) == 1
     kill_connections(postgres)
-    with use(quick) as connection:
+    with use(own) as connection:
         assert one(connection) == 1
 
 
-def test_a_connection_lost_before_commit_is_tried_once_more(postgres: PostgresServer, quick: sa.Engine) -> None:
+def test_a_connection_lost_before_commit_is_tried_once_more(postgres: PostgresServer, own: sa.Engine) -> None:
     calls = []
 
     def work(connection: sa.Connection) -> int:
@@ -116,38 +131,38 @@ def test_a_connection_lost_before_commit_is_tried_once_more(postgres: PostgresSe
             kill_connections(postgres)
         return one(connection)
 
-    assert run_transaction(quick, work) == 1
+    assert run_transaction(own, work) == 1
     calls.clear()
-    assert read(quick, work) == 1
+    assert read(own, work) == 1
     assert len(calls) == 2
 
 
-def test_connections_lost_right_after_a_read_cost_the_pool_nothing(postgres: PostgresServer, quick: sa.Engine) -> None:
-    for _ in range(QUICK.pool_size + 1):
+def test_connections_lost_right_after_a_read_cost_the_pool_nothing(postgres: PostgresServer, own: sa.Engine) -> None:
+    for _ in range(OWN.pool_size + 1):
         # The second use of a connection is not like the first one: by then the driver may have changed its settings.
-        assert [read(quick, one), read(quick, one)] == [1, 1]
-        with reading(quick) as connection:
+        assert [read(own, one), read(own, one)] == [1, 1]
+        with reading(own) as connection:
             assert one(connection) == 1
             kill_connections(postgres)
-    assert read(quick, one) == 1
-    assert quick.pool.checkedout() == 0  # type: ignore[attr-defined]  # of the queue pool
+    assert read(own, one) == 1
+    assert own.pool.checkedout() == 0  # type: ignore[attr-defined]  # of the queue pool
 
 
-def test_reads_end_their_own_transactions(quick: sa.Engine) -> None:
-    with reading(quick) as connection:
+def test_reads_end_their_own_transactions(own: sa.Engine) -> None:
+    with reading(own) as connection:
         one(connection)
         driver = connection.connection.dbapi_connection
         assert driver is not None
         status = driver.get_transaction_status()  # type: ignore[attr-defined]  # of psycopg2
         assert status == 0, "idle, not idle in transaction"
-    with suppress(RuntimeError), transaction(quick) as connection:
+    with suppress(RuntimeError), transaction(own) as connection:
         connection.execute(sa.text("CREATE TABLE must_not_stay ()"))
         raise RuntimeError
-    with reading(quick) as connection:
+    with reading(own) as connection:
         assert connection.execute(sa.text("SELECT to_regclass('must_not_stay')")).scalar_one() is None
 
 
-def test_a_connection_lost_again_is_unavailable(postgres: PostgresServer, quick: sa.Engine) -> None:
+def test_a_connection_lost_again_is_unavailable(postgres: PostgresServer, own: sa.Engine) -> None:
     calls = []
 
     def work(connection: sa.Connection) -> int:
@@ -156,11 +171,11 @@ def test_a_connection_lost_again_is_unavailable(postgres: PostgresServer, quick:
         return one(connection)
 
     with pytest.raises(ConnectionLost, match="the database does not answer"):
-        run_transaction(quick, work)
+        run_transaction(own, work)
     assert len(calls) == 2
 
 
-def test_a_write_alone_is_tried_once_more_and_then_unknown(postgres: PostgresServer, quick: sa.Engine) -> None:
+def test_a_write_alone_is_tried_once_more_and_then_unknown(postgres: PostgresServer, own: sa.Engine) -> None:
     calls = []
 
     def work(connection: sa.Connection, losses: int) -> int:
@@ -169,21 +184,21 @@ def test_a_write_alone_is_tried_once_more_and_then_unknown(postgres: PostgresSer
             kill_connections(postgres)
         return one(connection)
 
-    assert run_alone(quick, work, 1) == 1
+    assert run_alone(own, work, 1) == 1
     assert len(calls) == 2
     calls.clear()
     with pytest.raises(errors.OutcomeUnknown):
-        run_alone(quick, work, 9)
+        run_alone(own, work, 9)
     assert len(calls) == 2
 
 
 def test_a_write_alone_that_was_never_sent_did_not_happen() -> None:
-    nowhere = make_engine("postgresql://glance@127.0.0.1:1/none", QUICK)
+    nowhere = make_engine("postgresql://glance@127.0.0.1:1/none", OWN)
     with pytest.raises(ConnectionLost):
         run_alone(nowhere, one)
 
 
-def test_what_is_not_usual_stays_unknown_after_a_lost_answer(postgres: PostgresServer, quick: sa.Engine) -> None:
+def test_what_is_not_usual_stays_unknown_after_a_lost_answer(postgres: PostgresServer, own: sa.Engine) -> None:
     """The first try's answer was lost, the second one finds nothing usual to do, and the third way fails."""
     calls = []
 
@@ -198,15 +213,15 @@ def test_what_is_not_usual_stays_unknown_after_a_lost_answer(postgres: PostgresS
         raise errors.Unavailable("the database is down")
 
     with pytest.raises(errors.OutcomeUnknown):
-        run_usual(quick, usual, general)
+        run_usual(own, usual, general)
     with pytest.raises(errors.Unavailable) as raised:
-        run_usual(quick, usual, general)
+        run_usual(own, usual, general)
     assert not isinstance(raised.value, errors.OutcomeUnknown), "nothing was lost on the way"
-    assert run_usual(quick, lambda connection: one(connection) or 5, general) == 1
-    assert run_usual(quick, usual, one) == 1
+    assert run_usual(own, lambda connection: one(connection) or 5, general) == 1
+    assert run_usual(own, usual, one) == 1
 
 
-def test_a_write_alone_is_repeated_after_a_deadlock(quick: sa.Engine) -> None:
+def test_a_write_alone_is_repeated_after_a_deadlock(own: sa.Engine) -> None:
     calls = []
 
     def work(connection: sa.Connection) -> int:
@@ -215,7 +230,7 @@ def test_a_write_alone_is_repeated_after_a_deadlock(quick: sa.Engine) -> None:
             raise RetryTransaction("deadlock")
         return one(connection)
 
-    assert run_alone(quick, work) == 1
+    assert run_alone(own, work) == 1
     assert len(calls) == 3
 
 
@@ -224,7 +239,8 @@ def test_create_show_and_delete_are_one_round_trip_each(engine: sa.Engine) -> No
     values = {"id": image_id, "owner": OWNER.project_id, "visibility": "shared", "properties": {"a": "b"}}
 
     def listen(_conn: object, _cursor: object, statement: str, *_rest: object) -> None:
-        if not statement.startswith("PREPARE"):
+        # What a connection does at its first use of a statement.
+        if not statement.startswith(("PREPARE", "DEALLOCATE")):
             sent.append(statement)
 
     event.listen(engine, "before_cursor_execute", listen)
@@ -240,7 +256,7 @@ def test_create_show_and_delete_are_one_round_trip_each(engine: sa.Engine) -> No
 
 
 def test_a_commit_without_an_answer_is_unknown_and_not_repeated(
-    postgres: PostgresServer, quick: sa.Engine, engine: sa.Engine
+    postgres: PostgresServer, own: sa.Engine, engine: sa.Engine
 ) -> None:
     insert_image(engine)
     calls = []
@@ -250,11 +266,11 @@ def test_a_commit_without_an_answer_is_unknown_and_not_repeated(
         kill_connections(postgres)
 
     with pytest.raises(errors.OutcomeUnknown):
-        run_transaction(quick, work)
+        run_transaction(own, work)
     assert calls == [1]
 
 
-def test_a_commit_that_surely_failed_says_so(quick: sa.Engine) -> None:
+def test_a_commit_that_surely_failed_says_so(own: sa.Engine) -> None:
     """A deferred constraint fails at COMMIT: that is an answer."""
 
     def work(connection: sa.Connection) -> None:
@@ -262,7 +278,7 @@ def test_a_commit_that_surely_failed_says_so(quick: sa.Engine) -> None:
         connection.execute(sa.text("INSERT INTO t VALUES (1), (1)"))
 
     with pytest.raises(errors.Duplicate):
-        run_transaction(quick, work)
+        run_transaction(own, work)
 
 
 def test_deadlocks_are_run_again(engine: sa.Engine) -> None:
@@ -274,21 +290,21 @@ def test_deadlocks_are_run_again(engine: sa.Engine) -> None:
         connection.execute(update, {"id": mine})
         tries.append(mine)
         if len(tries) <= 2:
-            both_hold_one.wait(5)
+            both_hold_one.wait(60)
         connection.execute(update, {"id": other})
 
     threads = [threading.Thread(target=run_transaction, args=(engine, work, *pair)) for pair in (ids, ids[::-1])]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     # One deadlock is certain; on a busy machine the two may meet again. Either way each is done exactly once.
     assert len(tries) >= 3
     with reading(engine) as connection:
         assert connection.execute(sa.text("SELECT sum(min_ram) FROM images")).scalar_one() == 4
 
 
-def test_endless_conflicts_end(quick: sa.Engine) -> None:
+def test_endless_conflicts_end(own: sa.Engine) -> None:
     calls = []
 
     def work(connection: sa.Connection) -> None:
@@ -296,24 +312,28 @@ def test_endless_conflicts_end(quick: sa.Engine) -> None:
         connection.execute(sa.text("DO $$ BEGIN RAISE EXCEPTION SQLSTATE '40001'; END $$"))
 
     with pytest.raises(RetryTransaction):
-        run_transaction(quick, work)
+        run_transaction(own, work)
     assert len(calls) == 5
 
 
-def test_waiting_for_a_lock_ends(quick: sa.Engine, engine: sa.Engine) -> None:
+def test_waiting_for_a_lock_ends(impatient: Callable[..., sa.Engine], engine: sa.Engine) -> None:
     insert_image(engine)
+    waiting = impatient(lock_timeout=0.2)
     with transaction(engine) as holder:
         holder.execute(sa.text("UPDATE images SET min_ram = 1"))
-        with pytest.raises(errors.Unavailable, match="too long"), transaction(quick) as connection:
+        with pytest.raises(errors.Unavailable, match="too long"), transaction(waiting) as connection:
             connection.execute(sa.text("UPDATE images SET min_ram = 2"))
 
 
-def test_a_slow_statement_ends(quick: sa.Engine) -> None:
+def test_a_slow_statement_ends(impatient: Callable[..., sa.Engine]) -> None:
     with pytest.raises(errors.Unavailable, match="too long"):
-        read(quick, lambda connection: connection.execute(sa.text("SELECT pg_sleep(5)")).all())
+        read(
+            impatient(statement_timeout=0.3),
+            lambda connection: connection.execute(sa.text("SELECT pg_sleep(120)")).all(),
+        )
 
 
-def test_a_stopped_process_does_not_keep_its_locks(quick: sa.Engine, engine: sa.Engine) -> None:
+def test_a_stopped_process_does_not_keep_its_locks(impatient: Callable[..., sa.Engine], engine: sa.Engine) -> None:
     insert_image(engine)
     others = []
 
@@ -325,12 +345,12 @@ def test_a_stopped_process_does_not_keep_its_locks(quick: sa.Engine, engine: sa.
         one(stopped)
 
     with pytest.raises(errors.Unavailable):
-        run_transaction(quick, stop_in_the_middle)
+        run_transaction(impatient(idle_timeout=1.5), stop_in_the_middle)
     assert others == [1, 1]
 
 
 def test_a_busy_pool_is_unavailable(postgres: PostgresServer, registry_engine: sa.Engine) -> None:
-    engine = make_engine(postgres.url("registry"), EngineSettings(pool_size=1, connect_timeout=1))
+    engine = make_engine(postgres.url("registry"), EngineSettings(pool_size=1, connect_timeout=4))
     with reading(engine), pytest.raises(errors.Unavailable, match="busy"), reading(engine):
         pass
     engine.dispose()
@@ -343,22 +363,22 @@ def test_a_database_without_schema_names_the_remedy(empty_database: str) -> None
     engine.dispose()
 
 
-def test_a_standby_refuses_writes_clearly(quick: sa.Engine) -> None:
+def test_a_standby_refuses_writes_clearly(own: sa.Engine) -> None:
     def write(connection: sa.Connection) -> None:
         connection.execute(sa.text("SET TRANSACTION READ ONLY"))
         connection.execute(sa.text("UPDATE images SET name = 'x'"))
 
     with pytest.raises(errors.Unavailable, match="read-only"):
-        run_transaction(quick, write)
+        run_transaction(own, write)
 
 
-def test_a_defect_stays_a_defect(quick: sa.Engine) -> None:
+def test_a_defect_stays_a_defect(own: sa.Engine) -> None:
     with pytest.raises(exc.ProgrammingError):
-        read(quick, lambda connection: connection.execute(sa.text("SELEC 1")))
+        read(own, lambda connection: connection.execute(sa.text("SELEC 1")))
 
 
 def test_a_dead_database_is_told_quickly_and_recovery_needs_no_restart(own_postgres: PostgresServer) -> None:
-    engine = make_engine(own_postgres.url("postgres"), QUICK)
+    engine = make_engine(own_postgres.url("postgres"), OWN)
     assert read(engine, one) == 1
     own_postgres.stop()
     started = time.monotonic()
@@ -366,7 +386,7 @@ def test_a_dead_database_is_told_quickly_and_recovery_needs_no_restart(own_postg
         read(engine, one)
     with pytest.raises(errors.Unavailable, match="the database does not answer"):
         run_transaction(engine, one)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20, "less than a connection may take"
     own_postgres.start()
     assert read(engine, one) == 1
     assert run_transaction(engine, one) == 1

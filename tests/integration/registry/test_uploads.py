@@ -1,7 +1,7 @@
 """Uploads: the attempts that own bytes while these are written."""
 
 import pytest
-from tests.support.owners import ADMIN, LEASE, Owners, new_id
+from tests.support.owners import ADMIN, LEASE, MOST_OF_LEASE, Owners, new_id
 
 from glance_common import errors
 from glance_common.context import RequestContext
@@ -136,9 +136,9 @@ def test_key_of_a_reaped_attempt_stays_taken_until_the_late_passes_are_over(owne
 
 def test_renew_keeps_the_reaper_away(owners: Owners) -> None:
     row = owners.start(owners.create())
-    owners.pass_time(LEASE - 5)
+    owners.pass_time(MOST_OF_LEASE)
     owners.renew_upload(row.attempt)
-    owners.pass_time(LEASE - 5)
+    owners.pass_time(MOST_OF_LEASE)
     with pytest.raises(errors.Conflict) as caught:
         owners.claim(row.id)
     assert caught.value.details == {"reason": "writing"}

@@ -124,7 +124,7 @@ def listed(engine: sa.Engine, caller: RequestContext, query: Query) -> list[str]
     return [str(orjson.loads(text)["id"]) for text in read(engine, list_images, caller, query)]
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(world=rows)
 def test_get_and_list_follow_the_rules(engine: sa.Engine, world: list[Row]) -> None:
     ids = write(engine, world)

@@ -22,7 +22,7 @@ def hashing_threads():
     return [thread for thread in set(threading.enumerate()) - BEFORE if thread.name.startswith("digest-")]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.binary(max_size=5000), max_size=8))
 def test_digests_equal_those_of_the_whole(pieces):
     digests = Digests(("md5", "sha512", "md5"))
