@@ -7,7 +7,7 @@ from contextlib import suppress
 from uuid import uuid4
 
 import pytest
-from tests.support.deployment import Deployment, wait_fired
+from tests.support.deployment import Deployment
 from tests.support.image_client import ImageClient
 from tests.support.ledger import Ledger, Outcome
 from tests.support.promises import check_promises
@@ -44,7 +44,7 @@ def arm(deployment: Deployment, failpoint: str, victims: str) -> None:
 
 
 def bring_back(deployment: Deployment, failpoint: str, victims: str) -> None:
-    wait_fired(deployment.registry, failpoint)
+    deployment.registry.wait_fired(failpoint)
     if victims == "all":
         deployment.registry.wait_dead()
         deployment.revive(deployment.registry)

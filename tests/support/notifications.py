@@ -50,7 +50,7 @@ class Listener:
         """Return what came so far about one image."""
         return [one for one in self.heard() if image in json.dumps(one["payload"])]
 
-    def wait(self, condition: Callable[[list[dict[str, Any]]], bool], seconds: float = 20) -> list[dict[str, Any]]:
+    def wait(self, condition: Callable[[list[dict[str, Any]]], bool], seconds: float = 60) -> list[dict[str, Any]]:
         """Return what was heard once it fulfils ``condition``; fail with all of it after ``seconds``."""
         deadline = time.monotonic() + seconds
         while not condition(self.heard()):
