@@ -189,6 +189,8 @@ class Daemon:
         ends = {"stop": ("T",), "kill": (None, "Z", "X"), "killall": (None, "Z", "X")}.get(action)
         if ends is not None:
             processes.wait_until(lambda: processes.state_of(pid) in ends, what=f"{what}: {action}", seconds=seconds)
+        if action == "killall":
+            self.wait_dead(seconds)
         return pid
 
     def _traces(self, failpoint: str) -> list[Path]:

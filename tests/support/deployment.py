@@ -109,13 +109,23 @@ class Deployment:
         return daemon
 
     def revive(self, *daemons: Daemon) -> None:
-        """Start again what died (of these daemons, or of all), as a supervisor does, and wait until it works."""
-        dead = [daemon for daemon in daemons or self.daemons if not daemon.running]
-        for daemon in dead:
-            daemon.kill()  # workers may have outlived their master for a moment
-            daemon.start()
-        for daemon in dead:
-            daemon.wait_ready()
+        """Start again what died (of these daemons, or of all), as a supervisor does, and wait until it works.
+
+        A failpoint may kill it while it starts. Raises StartError when it dies again and again, or takes too long.
+        """
+        for is_last in (*[False] * 9, True):
+            dead = [daemon for daemon in daemons or self.daemons if not daemon.running]
+            for daemon in dead:
+                daemon.kill()  # workers may have outlived their master for a moment
+                daemon.start()
+            for daemon in dead:
+                try:
+                    daemon.wait_ready()
+                except processes.StartError:
+                    if is_last or daemon.running:
+                        raise
+            if not dead:
+                return
 
     def clear(self) -> None:
         """Make everything as after the first start: the three daemons running, no images, no files, no failpoints."""

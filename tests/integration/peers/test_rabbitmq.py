@@ -7,8 +7,6 @@ from tests.support.rabbitmq import RabbitMQ
 
 QUEUE = Queue("peers-test", durable=True, routing_key="peers-test", queue_arguments={"x-queue-type": "quorum"})
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.fixture
 def broker(tmp_path):

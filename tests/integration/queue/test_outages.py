@@ -11,8 +11,6 @@ from tests.support.queues import bodies
 from glance_common.delete_queue.broker import DELETE_QUEUE, connected
 from glance_common.messaging.connection import parse_broker
 
-pytestmark = pytest.mark.timeout(180)
-
 
 @pytest.fixture
 def broker(rabbitmq, rabbit_url):

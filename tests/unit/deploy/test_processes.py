@@ -66,6 +66,16 @@ def test_stop_kills_what_does_not_listen_and_the_rest_of_its_group(tmp_path):
     assert not processes.is_running(grandchild)
 
 
+def test_a_killed_group_is_gone_afterwards():
+    children = 20
+    child = processes.spawn(["sh", "-c", "sleep 60 & " * children + "wait"], output=subprocess.DEVNULL)
+    processes.wait_until(lambda: len(processes.members_of(child.pid)) == children + 1, what="all children")
+    members = processes.members_of(child.pid)
+    assert processes.kill_group(child) == -signal.SIGKILL
+    assert not any(map(processes.is_running, members))
+    assert processes.kill_group(child) == -signal.SIGKILL  # again does no harm
+
+
 def test_stop_ends_a_process_that_is_stopped():
     child = processes.spawn(sleeper(), output=subprocess.DEVNULL)
     processes.signal_group(child, signal.SIGSTOP)

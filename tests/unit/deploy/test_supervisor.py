@@ -76,9 +76,11 @@ def test_the_watch_ends_when_the_user_asks(supervisor, shown, asked_to_stop):
     assert supervisor.watch() is None
 
 
-def test_a_program_that_ends_while_it_starts(supervisor):
+@pytest.mark.parametrize("seconds", [0, 0.5])
+def test_a_program_that_ends_while_it_starts(supervisor, seconds):
+    """Also while it is asked whether it works."""
     with pytest.raises(StartError, match=r"broken ended with code 1; the end of .*\n    bad option"):
-        supervisor.start(Program("broken", ["sh", "-c", "echo bad option; exit 1"], ready=lambda: False))
+        supervisor.start(Program("broken", ["sh", "-c", "echo bad option; exit 1"], ready=lambda: time.sleep(seconds)))
 
 
 def test_the_user_may_ask_for_the_end_while_something_starts(supervisor, asked_to_stop):
