@@ -1,5 +1,6 @@
 """Failpoints fire once, and only where a directory arms them."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -40,7 +41,7 @@ def test_raise_and_unknown_actions(tmp_path):
 
 def test_wait_lasts_until_the_trace_is_removed(tmp_path):
     (tmp_path / "here").write_text("wait")
-    command, environment = [sys.executable, "-c", SCRIPT], {"GLANCE_FAILPOINTS_DIR": str(tmp_path)}
+    command, environment = [sys.executable, "-c", SCRIPT], {**os.environ, "GLANCE_FAILPOINTS_DIR": str(tmp_path)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         trace = tmp_path / f"here.{process.pid}.fired"
         processes.wait_until(trace.exists, what="the failpoint", process=process)
