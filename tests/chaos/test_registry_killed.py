@@ -33,6 +33,13 @@ WRITES: dict[str, tuple[str, bytes | None, Write]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def running(make_deployment: Callable[..., Deployment]) -> Deployment:
+    """A deployment whose uploads outlive a registry that takes its time to start again."""
+    deployment: Deployment = make_deployment(api={"upload": {"lease": 60}})
+    return deployment
+
+
 @pytest.fixture(params=["worker", "all"])
 def victims(request: pytest.FixtureRequest) -> str:
     """Who dies: the worker that serves the call, or every process of the registry."""
