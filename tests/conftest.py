@@ -1,8 +1,9 @@
-"""What every test may use, and what hypothesis leaves unmeasured: how long an example takes is the machine's doing."""
+"""What every test may use."""
 
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.support.fixtures"]
 
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any machine")
+# A machine that stands still for a second says nothing about the code.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")

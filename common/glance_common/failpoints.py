@@ -5,7 +5,7 @@ happens unless the environment names a directory in ``GLANCE_FAILPOINTS_DIR`` wh
 named like the failpoint, holds one action and is consumed by the process that hits it, so an action fires once.
 
 Actions: ``kill`` (SIGKILL this process), ``killall`` (SIGKILL the parent, then this process), ``stop`` (SIGSTOP this
-process), ``sleep SECONDS``, ``raise``.
+process), ``wait`` (until the trace ``NAME.PID.fired`` is removed), ``sleep SECONDS``, ``raise``.
 """
 
 import os
@@ -25,22 +25,23 @@ def failpoint(name: str) -> None:
     """Do what the armed action for ``name`` says, once; return at once when none is armed."""
     if _DIRECTORY is None:
         return
-    action = _take(Path(_DIRECTORY) / name)
-    if action is not None:
-        _act(name, action)
+    trace = _take(Path(_DIRECTORY) / name)
+    if trace is not None:
+        _act(name, trace)
 
 
-def _take(path: Path) -> str | None:
-    """Return and consume the action in ``path``; renaming first makes exactly one process the one that fires."""
+def _take(path: Path) -> Path | None:
+    """Consume ``path`` and return the trace that holds its action; renaming makes one process the one that fires."""
     mine = path.with_name(f"{path.name}.{os.getpid()}.fired")
     try:
         path.rename(mine)
     except FileNotFoundError:
         return None
-    return mine.read_text().strip()
+    return mine
 
 
-def _act(name: str, action: str) -> None:
+def _act(name: str, trace: Path) -> None:
+    action = trace.read_text().strip()
     verb, _, argument = action.partition(" ")
     match verb:
         case "kill":
@@ -51,6 +52,9 @@ def _act(name: str, action: str) -> None:
         case "stop":
             # Sent to this thread, though it stops all: otherwise another one may take it while this one runs on.
             signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+        case "wait":
+            while trace.exists():
+                time.sleep(0.02)
         case "sleep":
             time.sleep(float(argument))
         case "raise":

@@ -105,7 +105,9 @@ class PostgresServer:
         """Kill -9 the server and all its sessions at once, as a power cut would; start() recovers."""
         server = self.pid
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)  # no new session process between the look and the kill
+        # No new session process between the look and the kill.
+        self._process.send_signal(signal.SIGSTOP)
+        processes.wait_until(lambda: processes.state_of(server) in (None, "T", "Z"), what="the stopped server")
         sessions = processes.children_of(server)
         for pid in (server, *sessions):
             with suppress(ProcessLookupError):

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -69,15 +69,27 @@ def spawn(
 def stop(process: subprocess.Popen[bytes], *, how: signal.Signals = signal.SIGTERM, seconds: float = 30) -> int:
     """Ask ``process`` to end, kill its whole group after ``seconds``, and return its exit code.
 
-    Members of the group that outlived their leader are killed too. Safe to call for a process that has ended.
+    Members of the group that outlived their leader are killed too. Safe to call for a process that has ended. Raises
+    StartError as ``kill_group`` does.
     """
     if process.poll() is None:
         signal_group(process, signal.SIGCONT)
         process.send_signal(how)
         with suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
+    return kill_group(process)
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> int:
+    """Kill -9 every process of the group that ``process`` leads; return its exit code when all of them have ended.
+
+    Raises StartError when the kernel cannot end one of them.
+    """
     signal_group(process, signal.SIGKILL)
-    return process.wait()
+    code = process.wait()
+    group = process.pid
+    wait_until(lambda: not any(map(is_running, members_of(group))), what=f"the end of the process group {group}")
+    return code
 
 
 def signal_group(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
@@ -88,14 +100,29 @@ def signal_group(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
 
 def children_of(pid: int) -> list[int]:
     """Return the ids of the direct children of ``pid``."""
-    every = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-    return [each for each in every if (stat := _stat(each)) is not None and int(stat[1]) == pid]
+    return [each for each, stat in _every_stat() if int(stat[1]) == pid]
+
+
+def members_of(group: int) -> list[int]:
+    """Return the ids of the processes of a process group, of those that have ended and wait for their parent too."""
+    return [pid for pid, stat in _every_stat() if int(stat[2]) == group]
+
+
+def state_of(pid: int) -> str | None:
+    """Return the kernel's letter for the state of a process (``T`` = stopped), or None when there is none."""
+    stat = _stat(pid)
+    return None if stat is None else stat[0]
 
 
 def is_running(pid: int) -> bool:
     """Return whether this process exists and has not ended; a zombie waiting for its parent has."""
-    stat = _stat(pid)
-    return stat is not None and stat[0] not in "ZX"
+    return state_of(pid) not in (None, "Z", "X")
+
+
+def _every_stat() -> Iterator[tuple[int, list[str]]]:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (stat := _stat(int(entry.name))) is not None:
+            yield int(entry.name), stat
 
 
 def _stat(pid: int) -> list[str] | None:
@@ -116,12 +143,15 @@ def wait_until(
 ) -> None:
     """Return as soon as ``ready()`` is true; raise StartError when ``process`` ends first or ``seconds`` pass."""
     deadline = time.monotonic() + seconds
+    is_late = False
     while not ready():
         if process is not None and process.poll() is not None:
             raise StartError(f"{what} ended with code {process.returncode}{_quote(log)}")
-        if time.monotonic() > deadline:
+        if is_late:
             raise StartError(f"{what}: not ready after {seconds:g} s{_quote(log)}")
         time.sleep(0.05)
+        # Asked once more after the end of the time: a machine that stood still in the meantime is no reason to give up.
+        is_late = time.monotonic() > deadline
 
 
 def last_lines(log: Path, count: int = 20) -> list[str]:

@@ -79,9 +79,7 @@ class Supervisor:
                 raise processes.StartError(_obituary(running))
             return asked()
 
-        processes.wait_until(
-            ready, what=program.name, process=running.process, log=running.log, seconds=program.start_seconds
-        )
+        processes.wait_until(ready, what=program.name, log=running.log, seconds=program.start_seconds)
 
     def run_to_end(self, name: str, argv: Sequence[str | Path]) -> None:
         """Run a program that ends by itself; raises StartError when its exit code is not 0, and StopRequestedError."""

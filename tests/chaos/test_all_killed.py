@@ -13,16 +13,18 @@ MIB = 1024 * 1024
 
 
 def test_master_of_the_api_killed(deployment: Deployment, ledger: Ledger):
-    client = deployment.client(ledger)
+    # The upload has to live as long as the next master takes to start: its lease is not for this test.
+    api = deployment.add_api({"upload": {"lease": 120}})
+    client = deployment.client(ledger, api)
     image = client.created()
     body = HeldBody(DATA, MIB)
     upload = deployment.background(client.upload, image, DATA, body)
     deployment.wait_status(image, "saving")
-    workers = deployment.api.workers()
-    deployment.api.kill_master()
+    workers = api.workers()
+    api.kill_master()
     # The orphaned workers finish what they have begun, and let the address go at once for the next master.
-    deployment.api.start()
-    wait_until(lambda: len(deployment.api.workers()) == len(workers), what="workers of the next master")
+    api.start()
+    wait_until(lambda: len(api.workers()) == len(workers), what="workers of the next master")
     assert not upload.done()
     body.release()
     assert upload.result().status == 204

@@ -55,8 +55,10 @@ DAMAGES: dict[str, tuple[str, Damage]] = {
     ),
     "work without end": (
         "has no end", lambda deployment, *_: deployment.execute(
-            "INSERT INTO operations (id, kind, image_id, status, deadline, on_fail, ttl)"
-            " SELECT gen_random_uuid(), 'import', id, 'pending', now(), 'queued', 1 FROM images"
+            # Of another host, so that nobody here takes it up.
+            "INSERT INTO operations (id, kind, image_id, status, host, deadline, on_fail, ttl)"
+            " SELECT gen_random_uuid(), 'import', id, 'pending', 'elsewhere', now() + interval '1 h', 'queued', 1"
+            " FROM images"
         ),
     ),
     "a dead upload": ("I7: ", lambda deployment, _, image: deployment.execute("UPDATE images SET status = 'saving'")),

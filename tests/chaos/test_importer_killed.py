@@ -8,7 +8,7 @@ import pytest
 import requests
 from deploy.local.processes import wait_until
 from tests.e2e.calls import Caller
-from tests.support.deployment import Deployment, wait_fired
+from tests.support.deployment import Deployment
 from tests.support.ledger import Content, Ledger, Outcome
 from tests.support.promises import check_promises
 from tests.support.web import Page, WebServer, web_server
@@ -104,7 +104,7 @@ def test_staged_data_are_imported_by_another_process(deployment: Deployment, imp
     image = importer.staged()
     deployment.api.arm(step, "kill")
     importer.begin(image, name="glance-direct")
-    wait_fired(deployment.api, step)
+    deployment.api.wait_fired(step)
     importer.expect_imported(deployment, image)
 
 
@@ -115,7 +115,7 @@ def test_a_download_is_done_by_another_process(
     image = importer.created()
     deployment.api.arm(step, "kill")
     importer.begin(image, name="web-download", uri=web.url("/image"))
-    wait_fired(deployment.api, step)
+    deployment.api.wait_fired(step)
     importer.expect_imported(deployment, image)
 
 
@@ -123,7 +123,7 @@ def test_all_processes_die_in_the_middle_of_an_import(deployment: Deployment, im
     image = importer.staged()
     deployment.api.arm("api.import.store-started", "killall")
     importer.begin(image, name="glance-direct")
-    wait_fired(deployment.api, "api.import.store-started")
+    deployment.api.wait_fired("api.import.store-started")
     deployment.revive()
     importer.expect_imported(deployment, image)
 
@@ -134,7 +134,7 @@ def test_s12_s13_the_image_is_deleted_while_its_importer_is_dead(
     image = importer.staged()
     deployment.api.arm("api.upload.before-commit", "kill")
     importer.begin(image, name="glance-direct")
-    wait_fired(deployment.api, "api.upload.before-commit")
+    deployment.api.wait_fired("api.upload.before-commit")
     importer.delete(image)
     deployment.settle()
     assert deployment.status(image) == "deleted"

@@ -18,7 +18,7 @@ SECONDS = float(os.environ.get("GLANCE_CHAOS_SECONDS", 300 if os.environ.get("GL
 VISITORS = 5
 
 
-@pytest.mark.timeout(SECONDS + 240)
+@pytest.mark.timeout(SECONDS + 400)
 def test_promises_survive_a_monkey(
     deployment: Deployment, ledger: Ledger, durable_postgres: PostgresServer, record_property: pytest.RecordProperty
 ):

@@ -7,7 +7,7 @@ from contextlib import suppress
 from uuid import uuid4
 
 import pytest
-from tests.support.deployment import Deployment, wait_fired
+from tests.support.deployment import Deployment
 from tests.support.image_client import ImageClient
 from tests.support.ledger import Ledger, Outcome
 from tests.support.promises import check_promises
@@ -33,6 +33,13 @@ WRITES: dict[str, tuple[str, bytes | None, Write]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def running(make_deployment: Callable[..., Deployment]) -> Deployment:
+    """A deployment whose uploads outlive a registry that takes its time to start again."""
+    deployment: Deployment = make_deployment(api={"upload": {"lease": 60}})
+    return deployment
+
+
 @pytest.fixture(params=["worker", "all"])
 def victims(request: pytest.FixtureRequest) -> str:
     """Who dies: the worker that serves the call, or every process of the registry."""
@@ -44,7 +51,7 @@ def arm(deployment: Deployment, failpoint: str, victims: str) -> None:
 
 
 def bring_back(deployment: Deployment, failpoint: str, victims: str) -> None:
-    wait_fired(deployment.registry, failpoint)
+    deployment.registry.wait_fired(failpoint)
     if victims == "all":
         deployment.registry.wait_dead()
         deployment.revive(deployment.registry)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.support.deployment import Deployment, wait_fired, wake
+from deploy.local.processes import wait_until
+from tests.support.deployment import Deployment, wake
 from tests.support.image_client import HeldBody
 from tests.support.ledger import Ledger, Outcome
 from tests.support.promises import check_promises
@@ -55,7 +56,7 @@ def test_restore_loses_against_a_claim(deployment: Deployment, ledger: Ledger):
     image = client.created(DATA)
     deployment.scrubber.arm("scrubber.claim.after", "stop")
     assert client.delete(image).status == 204
-    stopped = wait_fired(deployment.scrubber, "scrubber.claim.after")
+    stopped = deployment.scrubber.wait_fired("scrubber.claim.after")
     assert deployment.restore(ledger, image) is Outcome.REFUSED
     wake(stopped)
     deployment.wait_status(image, "deleted")
@@ -102,10 +103,11 @@ def test_two_scrubbers_on_one_location(deployment: Deployment, ledger: Ledger):
     image = client.created(DATA)
     deployment.scrubber.arm("scrubber.claim.after", "stop")
     assert client.delete(image).status == 204
-    stopped = wait_fired(deployment.scrubber, "scrubber.claim.after")
+    stopped = deployment.scrubber.wait_fired("scrubber.claim.after")
     second = deployment.add_scrubber()
     deployment.wait_status(image, "deleted")
-    assert image in second.said(), "the second scrubber took over what the first one had claimed"
+    # It is said after it was done.
+    wait_until(lambda: image in second.said(), what="the second scrubber, that took over what the first had claimed")
     wake(stopped)
     deployment.settle()
     check_promises(deployment, ledger)

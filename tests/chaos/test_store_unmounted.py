@@ -57,7 +57,7 @@ def test_unmounted(deployment: Deployment, ledger: Ledger, mount: MountedFolder)
     assert client.delete(deleted).status == 204
     assert client.upload(empty, DATA).status == 503
     assert client.download(kept).status == 503
-    wait_until(lambda: tries(deployment) > 0, what="a scrubber that tried")
+    wait_until(lambda: tries(deployment) > 0, what="a scrubber that tried", seconds=60)
     assert deployment.status(deleted) == "pending_delete", "no row says deleted"
     assert list(mount.place.iterdir()) == [], "nothing lands on the bare mount point"
     mount.mount()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import requests
-from tests.support.deployment import Deployment, wait_fired, wake
+from tests.support.deployment import Deployment, wake
 from tests.support.ledger import Content, Ledger, Outcome
 from tests.support.promises import check_promises
 
@@ -24,6 +24,8 @@ BEFORE_COMMIT = [
 def test_killed_before_the_commit(deployment: Deployment, ledger: Ledger):
     client = deployment.client(ledger)
     images = {failpoint: client.created() for failpoint in BEFORE_COMMIT}
+    # It would find out as soon as the lease is over; settle() lets it go on.
+    deployment.scrubber.freeze()
     for failpoint, image in images.items():
         deployment.api.arm(failpoint, "kill")
         answer = client.upload(image, OLD)
@@ -99,7 +101,7 @@ def test_stopped_past_its_lease_and_woken_after_a_newer_upload(deployment: Deplo
     for failpoint, image in images.items():
         crowd.arm(failpoint, "stop")
         answers.append(deployment.background(client.upload, image, OLD))
-        stopped.append(wait_fired(crowd, failpoint))
+        stopped.append(crowd.wait_fired(failpoint))
     for image in images.values():
         deployment.wait_status(image, "queued")
         assert other.upload(image, NEW).status == 204

@@ -33,6 +33,16 @@ def _name(pid: int) -> str:
         return ""
 
 
+def _catches(pid: int, number: signal.Signals) -> bool:
+    """Return whether a process has a handler of its own for a signal."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return False
+    caught = int(next(line for line in lines if line.startswith("SigCgt:")).split()[1], 16)
+    return bool(caught >> (number - 1) & 1)
+
+
 class Daemon:
     """One process (with its workers) of one of our programs."""
 
@@ -104,11 +114,10 @@ class Daemon:
         return processes.stop(self._process, seconds=_STOP_SECONDS) if self._process is not None else 0
 
     def kill(self) -> None:
-        """Kill -9 the process and all its workers at once."""
+        """Kill -9 the process and all its workers at once; none of them is left afterwards."""
         assert self._process is not None
         self._end_listening()
-        processes.signal_group(self._process, signal.SIGKILL)
-        self._process.wait()
+        processes.kill_group(self._process)
 
     def kill_master(self) -> None:
         """Kill -9 the master only; its workers are left alone."""
@@ -117,10 +126,19 @@ class Daemon:
         self._process.kill()
         self._process.wait()
 
-    def wait_dead(self, seconds: float = 30) -> int:
-        """Wait until the process has ended by itself (a failpoint, a refused configuration); return its exit code."""
+    def wait_dead(self, seconds: float = 60) -> int:
+        """Wait until the process has ended by itself (a failpoint, a refused configuration); return its exit code.
+
+        Workers may outlive it for a moment.
+        """
         assert self._process is not None
         return self._process.wait(seconds)
+
+    def ask_to_stop(self) -> None:
+        """Send the first TERM of a daemon without workers and return when it was heard, not when the daemon ends."""
+        os.kill(self.pid, signal.SIGTERM)
+        # Its handler puts the usual one back: the second TERM ends it.
+        processes.wait_until(lambda: not _catches(self.pid, signal.SIGTERM), what="the answer to TERM")
 
     def restart(self) -> None:
         """Stop cleanly when running, start, and wait until the daemon works."""
@@ -133,9 +151,13 @@ class Daemon:
         os.kill(self.pid, signal.SIGHUP)
 
     def freeze(self) -> None:
-        """SIGSTOP the process and its workers."""
+        """SIGSTOP the process and its workers; all of them stand still afterwards."""
         assert self._process is not None
         processes.signal_group(self._process, signal.SIGSTOP)
+        members = processes.members_of(self.pid)
+        processes.wait_until(
+            lambda: all(processes.state_of(pid) in (None, "T", "Z") for pid in members), what=f"a frozen {self.program}"
+        )
 
     def thaw(self) -> None:
         """SIGCONT the process and its workers."""
@@ -150,7 +172,29 @@ class Daemon:
 
     def fired(self, failpoint: str) -> bool:
         """Return whether an armed failpoint was passed."""
-        return any(self.failpoints.glob(f"{failpoint}.*.fired"))
+        return bool(self._traces(failpoint))
+
+    def release(self, failpoint: str) -> None:
+        """Let the process go on that an armed ``wait`` holds."""
+        for trace in self._traces(failpoint):
+            trace.unlink()
+
+    def wait_fired(self, failpoint: str, seconds: float = 60) -> int:
+        """Wait until a process has passed an armed failpoint and has stopped or died when it was told so; return it."""
+        what = f"failpoint {failpoint} of {self.program}"
+        processes.wait_until(lambda: self.fired(failpoint), what=what, seconds=seconds)
+        (trace,) = self._traces(failpoint)
+        pid, action = int(trace.name.split(".")[-2]), trace.read_text().strip()
+        # The trace comes first.
+        ends = {"stop": ("T",), "kill": (None, "Z", "X"), "killall": (None, "Z", "X")}.get(action)
+        if ends is not None:
+            processes.wait_until(lambda: processes.state_of(pid) in ends, what=f"{what}: {action}", seconds=seconds)
+        if action == "killall":
+            self.wait_dead(seconds)
+        return pid
+
+    def _traces(self, failpoint: str) -> list[Path]:
+        return list(self.failpoints.glob(f"{failpoint}.*.fired"))
 
     def said(self) -> str:
         """Return everything this daemon has written: log and outputs."""
@@ -197,8 +241,8 @@ class WebDaemon(Daemon):
         return f"{'https' if self.tls else 'http'}://{processes.LOOPBACK}:{self.port}"
 
     def ready(self) -> bool:
-        """Return whether the daemon answers its health address as a healthy one does."""
-        return self.status() == self._health_status
+        """Return whether all workers of the daemon serve, and its health address answers as it should."""
+        return super().ready() and self.status() == self._health_status
 
     def status(self) -> int | None:
         """Return the HTTP status of the health address, or None when nobody answers."""
@@ -301,7 +345,7 @@ class Services:
         for daemon in reversed(self._daemons):
             daemon.stop()
 
-    def scrub_once(self, *arguments: str, seconds: float = 60) -> subprocess.CompletedProcess[str]:
+    def scrub_once(self, *arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
         """Run one pass of glance-scrubber, as cron does, with the scrubber's configuration; return its output."""
         return subprocess.run(
             [PROGRAMS / "glance-scrubber", *arguments, "--config-dir", self.scrubber.folder / "etc"],

@@ -109,13 +109,23 @@ class Deployment:
         return daemon
 
     def revive(self, *daemons: Daemon) -> None:
-        """Start again what died (of these daemons, or of all), as a supervisor does, and wait until it works."""
-        dead = [daemon for daemon in daemons or self.daemons if not daemon.running]
-        for daemon in dead:
-            daemon.kill()  # workers may have outlived their master for a moment
-            daemon.start()
-        for daemon in dead:
-            daemon.wait_ready()
+        """Start again what died (of these daemons, or of all), as a supervisor does, and wait until it works.
+
+        A failpoint may kill it while it starts. Raises StartError when it dies again and again, or takes too long.
+        """
+        for is_last in (*[False] * 9, True):
+            dead = [daemon for daemon in daemons or self.daemons if not daemon.running]
+            for daemon in dead:
+                daemon.kill()  # workers may have outlived their master for a moment
+                daemon.start()
+            for daemon in dead:
+                try:
+                    daemon.wait_ready()
+                except processes.StartError:
+                    if is_last or daemon.running:
+                        raise
+            if not dead:
+                return
 
     def clear(self) -> None:
         """Make everything as after the first start: the three daemons running, no images, no files, no failpoints."""
@@ -170,7 +180,7 @@ class Deployment:
         """Return the status of an image."""
         return str(self.image(image)["status"])
 
-    def wait_status(self, image: str, status: str, seconds: float = 30) -> None:
+    def wait_status(self, image: str, status: str, seconds: float = 60) -> None:
         """Wait until the image has this status."""
         wait_until(lambda: self.status(image) == status, what=f"image {image} {status}", seconds=seconds)
 
@@ -216,7 +226,7 @@ class Deployment:
 
     # --- rest ---
 
-    def settle(self, seconds: float = 60) -> None:
+    def settle(self, seconds: float = 120) -> None:
         """Let the deployment run undisturbed until nothing is left to do for it, also no late pass.
 
         Pauses between two tries, hours in production, are cut short in the rows; leases and everything else the
@@ -243,13 +253,20 @@ class Deployment:
         self.revive()
 
     def unsettled(self) -> list[Row]:
-        """Return the rows that are in a transient state."""
-        rows = self.query(
-            f"SELECT l.*, i.status AS image_status FROM locations l JOIN images i ON i.id = l.image_id"
-            f" WHERE {_WAITING} OR ({_LATE})"
+        """Return the rows that are in a transient state, all at one moment: work goes from one table to the next."""
+        joined = "locations l JOIN images i ON i.id = l.image_id"
+        statements = (
+            f"SELECT l.*, i.status AS image_status FROM {joined} WHERE {_WAITING} OR ({_LATE})",
+            "SELECT id, status FROM images WHERE status IN ('saving', 'importing')",
+            f"SELECT * FROM operations WHERE {_LIVE}",
         )
-        images = self.query("SELECT id, status FROM images WHERE status IN ('saving', 'importing')")
-        return rows + images + self.query(f"SELECT * FROM operations WHERE {_LIVE}")
+        rows: list[Row] = []
+        with closing(self._connection()) as connection, connection.cursor() as cursor:
+            cursor.execute("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            for statement in statements:
+                cursor.execute(statement)
+                rows += [dict(row) for row in cursor.fetchall()]
+        return rows
 
     def _check_deadlines(self) -> None:
         """I7: every transient state ends by itself, and within a day."""
@@ -288,13 +305,6 @@ def disarm(daemon: Daemon) -> None:
     """Take all failpoints away, also the traces of those that fired."""
     for path in daemon.failpoints.iterdir():
         path.unlink(missing_ok=True)
-
-
-def wait_fired(daemon: Daemon, failpoint: str, seconds: float = 30) -> int:
-    """Wait until a process of ``daemon`` passed an armed failpoint; return its id."""
-    wait_until(lambda: daemon.fired(failpoint), what=f"failpoint {failpoint} of {daemon.program}", seconds=seconds)
-    (trace,) = daemon.failpoints.glob(f"{failpoint}.*.fired")
-    return int(trace.name.split(".")[-2])
 
 
 def wake(pid: int) -> None:

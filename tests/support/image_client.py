@@ -33,7 +33,7 @@ class Answer:
 class HeldBody:
     """A body whose second part is held back until release()."""
 
-    def __init__(self, data: bytes, first: int, patience: float = 60) -> None:
+    def __init__(self, data: bytes, first: int, patience: float = 240) -> None:
         self._data, self._first, self._patience = data, first, patience
         self._go = threading.Event()
 

@@ -15,7 +15,7 @@ from deploy.local import processes
 from tests.support import environments
 
 REGION = "RegionOne"
-_BOOT_SECONDS = 90
+_BOOT_SECONDS = 300
 
 _CONFIGURATION = """\
 [DEFAULT]

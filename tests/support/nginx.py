@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+import requests
 from deploy.local import processes
 
 PROGRAM = Path("/usr/sbin/nginx")
@@ -23,6 +24,7 @@ http {{
     log_format sent '$request_method $request_uri $uri $status $body_bytes_sent $glance_sendfile_type';
     access_log {folder}/access.log sent;
     include {folder}/glance.conf;
+    server {{ listen {knock}; access_log off; return 204; }}
 }}
 """
 
@@ -34,6 +36,7 @@ class Nginx:
         assert PROGRAM.exists(), f"{PROGRAM} is missing: apt-get install nginx-light"
         self.port = processes.free_port()
         self.url = f"http://{processes.LOOPBACK}:{self.port}"
+        self._knock = f"{processes.LOOPBACK}:{processes.free_port()}"
         self._folder = folder
         server = _replaced((SAMPLES / "glance.conf").read_text(), {
             "    server 192.0.2.11:9292;\n    server 192.0.2.12:9292;": f"    server {processes.LOOPBACK}:{api_port};",
@@ -45,7 +48,7 @@ class Nginx:
         (folder / "glance-downloads.conf").write_text(_downloads(directories))
         # Without it the workers of a nginx that root started could not read what the tests' services wrote.
         user = "user root root;" if os.getuid() == 0 else ""
-        (folder / "nginx.conf").write_text(_MAIN.format(folder=folder, user=user))
+        (folder / "nginx.conf").write_text(_MAIN.format(folder=folder, user=user, knock=self._knock))
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -67,6 +70,8 @@ class Nginx:
 
     def served(self) -> list[str]:
         """Return a line for each answer: method, asked URL, the URL it led to, status, bytes, how it was sent."""
+        # A line is written after the answer was sent. The only worker does that before it answers anybody else.
+        requests.get(f"http://{self._knock}/", timeout=30)
         return (self._folder / "access.log").read_text().splitlines()
 
 

@@ -20,7 +20,7 @@ class Seen:
 
     def get(self, path: str) -> requests.Response:
         """Ask the address."""
-        return requests.get(f"{self._url}{path}", timeout=5)
+        return requests.get(f"{self._url}{path}", timeout=30)
 
     def value(self, name: str, **labels: str) -> float:
         """Return the sum of all samples of this name that have these labels; 0 when there are none."""
@@ -42,19 +42,28 @@ class Seen:
         return self.dependency(kind).get("status")
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
-    """Wait for the condition; fail when it takes too long."""
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    """Wait for the condition, also while nobody answers what it asks; fail when it takes too long."""
     deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} took too long"
+    is_late = False
+    while not _holds(condition):
+        assert not is_late, f"{what} took too long"
         time.sleep(0.05)
+        is_late = time.monotonic() > deadline
+
+
+def _holds(condition: Callable[[], bool]) -> bool:
+    try:
+        return condition()
+    except requests.ConnectionError:
+        return False
 
 
 def upload(services: Services, data: bytes) -> str:
     """Make an image with data and return its id."""
     document = {"name": "one", "disk_format": "raw", "container_format": "bare"}
-    created = requests.post(f"{services.api.url}/v2/images", json=document, timeout=10)
+    created = requests.post(f"{services.api.url}/v2/images", json=document, timeout=30)
     image_id = created.json()["id"]
-    sent = requests.put(f"{services.api.url}/v2/images/{image_id}/file", data=data, headers=OCTETS, timeout=30)
+    sent = requests.put(f"{services.api.url}/v2/images/{image_id}/file", data=data, headers=OCTETS, timeout=60)
     assert sent.status_code == 204, sent.text
     return str(image_id)

@@ -61,7 +61,7 @@ class RabbitMQ:
                 )
             program = [PROGRAMS / "rabbitmq-server"]
             self._broker = processes.spawn(program, output=output, env=self._environment, cwd=self.folder)
-        processes.wait_until(self._answers, what="RabbitMQ", process=self._broker, log=self._output, seconds=90)
+        processes.wait_until(self._answers, what="RabbitMQ", process=self._broker, log=self._output, seconds=180)
 
     def stop(self) -> None:
         """Stop broker and port mapper cleanly."""
@@ -78,8 +78,7 @@ class RabbitMQ:
     def kill(self) -> None:
         """Kill -9 the broker; start() brings it back with what quorum queues had confirmed."""
         assert self._broker is not None
-        self._broker.kill()
-        self._broker.wait()
+        processes.kill_group(self._broker)
         self._broker = None
 
     def memory_alarm(self, on: bool) -> None:
@@ -105,7 +104,7 @@ class RabbitMQ:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
         if done.returncode:

@@ -24,12 +24,12 @@ def running(folder: Path) -> Iterator[str]:
     )
     try:
         processes.wait_until(
-            lambda: _answers(port), what=PACKAGE, process=server, log=folder / "none", seconds=20
+            lambda: _answers(port), what=PACKAGE, process=server, log=folder / "none", seconds=60
         )
         yield f"redis://127.0.0.1:{port}"
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(60)
 
 
 def _answers(port: int) -> bool:

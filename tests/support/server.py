@@ -11,11 +11,13 @@ import time
 from pathlib import Path
 
 import psutil
+from deploy.local import processes
 
 from glance_common.server import companion
 
 PROGRAM = Path(__file__).with_name("server_program.py")
-QUICK = {"client_timeout": 2, "stop_timeout": 1, "graceful_timeout": 20, "abort_grace": 3, "bind_patience": 1}
+QUICK = {"client_timeout": 60, "stop_timeout": 1, "graceful_timeout": 60, "abort_grace": 30, "bind_patience": 10}
+"""Only a stop is quick: every other limit is for a test that shortens it itself."""
 
 
 def _name(process):
@@ -25,20 +27,15 @@ def _name(process):
         return None
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
-
-
-def wait_for(condition, seconds=10.0, what="the condition"):
+def wait_for(condition, seconds=30.0, what="the condition"):
     """Return the first true value of ``condition()``."""
     limit = time.monotonic() + seconds
-    while time.monotonic() < limit:
-        value = condition()
-        if value:
-            return value
+    is_late = False
+    while not (value := condition()):
+        assert not is_late, f"{what} did not come true within {seconds} s"
         time.sleep(0.02)
-    raise AssertionError(f"{what} did not come true within {seconds} s")
+        is_late = time.monotonic() > limit
+    return value
 
 
 class Server:
@@ -46,7 +43,7 @@ class Server:
 
     def __init__(self, directory, **settings):
         self.directory = directory
-        self.port = free_port()
+        self.port = processes.free_port()
         address = {"host": "127.0.0.1", "port": self.port}
         self.config = {"settings": address | {"workers": 1, "threads": 4} | QUICK | settings}
         self.config_file, self.event_file = directory / "server.json", directory / "events"
@@ -80,7 +77,7 @@ class Server:
         lines = self.event_file.read_text().splitlines()
         return [event for event in map(json.loads, lines) if event["event"] == name]
 
-    def wait_event(self, name, count=1, seconds=10.0):
+    def wait_event(self, name, count=1, seconds=30.0):
         """Return the ``count``-th event of a name, waiting for it."""
         wait_for(lambda: len(self.events(name)) >= count, seconds, f"event {name}")
         return self.events(name)[count - 1]
@@ -100,7 +97,15 @@ class Server:
         words = ("Ready: ", "Reload failed", "Reload refused")
         wait_for(lambda: any(word in self.log()[len(seen):] for word in words), what="the reload")
 
-    def stop(self, seconds=15.0):
+    def refuses(self):
+        """Tell whether nobody listens any more: the master and all workers have heard that they shall stop."""
+        try:
+            self.connect().sock.close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    def stop(self, seconds=40.0):
         """Send TERM; return the exit status."""
         self.signal(signal.SIGTERM)
         return self.process.wait(seconds)
@@ -120,7 +125,7 @@ class Server:
         try:
             if receive_buffer:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-            sock.settimeout(10)
+            sock.settimeout(30)
             sock.connect(("127.0.0.1", self.port))
             return Client(sock if tls is None else tls.wrap_socket(sock, server_hostname="localhost"))
         except OSError:
@@ -179,11 +184,15 @@ class Client:
     def response(self):
         """Return status, headers and body of the next response, which has a Content-Length."""
         status, headers = self.head()
+        return status, headers, self.rest(headers)
+
+    def rest(self, headers):
+        """Return the body that follows this head."""
         length = int(headers.get("content-length", 0))
         while len(self.buffer) < length:
             self._fill()
         body, self.buffer = bytes(self.buffer[:length]), self.buffer[length:]
-        return status, headers, body
+        return body
 
     def read_to_end(self):
         """Return everything until the server closes."""

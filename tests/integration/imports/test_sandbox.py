@@ -8,14 +8,14 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
+from deploy.local import processes
 
 from glance_api.imports import sandbox
 from glance_api.imports.contract import ImportFailed
 from glance_api.imports.sandbox import Limits, Outcome
 
-LIMITS = Limits(cpu=10, memory=512 << 20, file_size=1 << 20, timeout=20.0)
+LIMITS = Limits(cpu=10, memory=512 << 20, file_size=1 << 20, timeout=120.0)
 
 
 def wanted() -> None:
@@ -52,7 +52,7 @@ def test_s18_cpu_time_is_limited(tmp_path: Path):
     began = time.monotonic()
     with pytest.raises(ImportFailed, match="more CPU time"):
         python("while True: pass", tmp_path, replace(LIMITS, cpu=1))
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
 
 
 def test_s18_address_space_is_limited(tmp_path: Path):
@@ -101,8 +101,15 @@ while not os.path.exists('daemon.pid') or not open('daemon.pid').read(): time.sl
 
 
 def assert_gone(folder: Path) -> None:
+    """The daemon would sleep for ten minutes."""
     pid = int((folder / "daemon.pid").read_text())
-    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    processes.wait_until(lambda: not processes.is_running(pid), what="the end of the daemon", seconds=60)
+
+
+def has_daemon(folder: Path) -> bool:
+    """Return whether the daemon runs and has said its number."""
+    file = folder / "daemon.pid"
+    return file.exists() and bool(file.read_text())
 
 
 def test_s18_what_a_tool_leaves_behind_is_ended(tmp_path: Path):
@@ -111,8 +118,9 @@ def test_s18_what_a_tool_leaves_behind_is_ended(tmp_path: Path):
 
 
 def test_s18_a_tool_that_takes_too_long_is_ended_with_its_children(tmp_path: Path):
-    with pytest.raises(ImportFailed, match="longer than 1 s"):
-        python(DAEMON + "time.sleep(600)", tmp_path, replace(LIMITS, timeout=1.0))
+    # Time enough to make the children that are ended with it.
+    with pytest.raises(ImportFailed, match="longer than 5 s"):
+        python(DAEMON + "time.sleep(600)", tmp_path, replace(LIMITS, timeout=5.0))
     assert_gone(tmp_path)
 
 
@@ -121,7 +129,7 @@ def test_a_tool_ends_when_nobody_wants_its_result(tmp_path: Path):
         pass
 
     def cancelled() -> None:
-        if (tmp_path / "daemon.pid").exists():
+        if has_daemon(tmp_path):
             raise Cancelled
 
     with pytest.raises(Cancelled):
@@ -133,7 +141,7 @@ WORKER = """
 import sys
 from pathlib import Path
 from glance_api.imports.sandbox import Limits, run
-limits = Limits(cpu=10, memory=512 << 20, file_size=1 << 20, timeout=20.0)
+limits = Limits(cpu=10, memory=512 << 20, file_size=1 << 20, timeout=120.0)
 run([sys.executable, "-I", "-S", "-c", sys.argv[2]], Path(sys.argv[1]), limits, lambda: None)
 """
 
@@ -141,12 +149,7 @@ run([sys.executable, "-I", "-S", "-c", sys.argv[2]], Path(sys.argv[1]), limits, 
 def test_a_tool_ends_with_the_process_that_started_it(tmp_path: Path):
     """kill -9 of a worker leaves no tool that goes on eating its CPU."""
     worker = subprocess.Popen([sys.executable, "-c", WORKER, tmp_path, DAEMON + "time.sleep(600)"])
-    while not (tmp_path / "daemon.pid").exists() or not (tmp_path / "daemon.pid").read_text():
-        time.sleep(0.01)
+    processes.wait_until(lambda: has_daemon(tmp_path), what="the tool's daemon", process=worker, seconds=60)
     worker.kill()
     worker.wait()
-    pid = int((tmp_path / "daemon.pid").read_text())
-    deadline = time.monotonic() + 10
-    while psutil.pid_exists(pid) and time.monotonic() < deadline:
-        time.sleep(0.01)
     assert_gone(tmp_path)

@@ -17,7 +17,7 @@ ROUTE = "/v2/images"
 def lists(services: Services, count: int) -> None:
     """Ask for the list of images ``count`` times, each over a connection of its own so that all workers get some."""
     with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda _: requests.get(f"{services.api.url}/v2/images", timeout=10), range(count)))
+        answers = list(pool.map(lambda _: requests.get(f"{services.api.url}/v2/images", timeout=30), range(count)))
     assert {answer.status_code for answer in answers} == {200}
 
 
@@ -46,7 +46,8 @@ def test_counts_add_up_over_workers_a_reload_and_a_killed_worker(running):
     assert len(old) == 2
     api.hang_up()
     wait_until(lambda: len(api.workers()) == 2 and not set(api.workers()) & set(old), "the reload")
-    wait_until(lambda: api.monitors() not in ([], monitors), "the next monitor")
+    # Both of them may be there for a moment.
+    wait_until(lambda: len(api.monitors()) == 1 and api.monitors() != monitors, "the next monitor")
     wait_until(lambda: seen.status("registry") == "ok", "the next monitor's first answers")
     lists(running, 20)
     wait_until(lambda: counted(seen) == 60, "the counts of both generations")
@@ -63,16 +64,16 @@ def test_counts_add_up_over_workers_a_reload_and_a_killed_worker(running):
     wait_until(lambda: seen.status("registry") == "ok", "the next monitor's first answers")
     assert counted(seen) == 70
     # The limit is a gauge of the living only: 2 workers with 8 threads, less 4 each.
-    assert seen.value("glance_transfers", state="limit") == 8
+    wait_until(lambda: seen.value("glance_transfers", state="limit") == 8, "the limit of two workers")
 
 
 def test_labels_are_bounded_whatever_clients_send(running):
     seen = Seen(running.api)
     for number in range(30):
-        requests.request(f"MOVE{number}", f"{running.api.url}/v2/images/{number}/x{number}", timeout=10)
-        requests.get(f"{running.api.url}/v2/images/00000000-0000-0000-0000-{number:012}", timeout=10)
+        requests.request(f"MOVE{number}", f"{running.api.url}/v2/images/{number}/x{number}", timeout=30)
+        requests.get(f"{running.api.url}/v2/images/00000000-0000-0000-0000-{number:012}", timeout=30)
     wait_until(lambda: seen.value(REQUESTS, route="/v2/images/<image_id>", status="404") == 30, "30 shows")
-    assert seen.value(REQUESTS, method="other", route="(none)") == 30
+    wait_until(lambda: seen.value(REQUESTS, method="other", route="(none)") == 30, "30 moves")
     text = seen.get("/metrics").text
     assert "MOVE" not in text
     assert "00000000-0000" not in text
@@ -87,32 +88,34 @@ def test_bytes_transfers_registry_calls_and_connections(running):
     assert part.status_code == 206
     wait_until(lambda: api.value("glance_store_bytes_total", store="file", direction="out") == len(data) + 100, "out")
     assert api.value("glance_store_bytes_total", store="file", direction="in") == len(data)
-    assert api.value("glance_transfers", state="taken") == 0
+    # What a request takes is given back, and counted, after its answer; others use connections for a moment.
+    wait_until(lambda: api.value("glance_transfers", state="taken") == 0, "the end of the transfers")
     assert api.value("glance_registry_call_seconds_count", method="POST", outcome="ok") >= 3
     assert registry.value("glance_uploads_total", outcome="committed") == 1
-    assert registry.value("glance_database_connections", state="used") == 0
+    wait_until(lambda: registry.value("glance_database_connections", state="used") == 0, "no connection in use")
     assert registry.value("glance_database_connections", state="limit") == 16
-    assert registry.value(REQUESTS, route="/v1/uploads/<attempt>/commit", method="POST", status="200") == 1
+    commits = {"route": "/v1/uploads/<attempt>/commit", "method": "POST", "status": "200"}
+    wait_until(lambda: registry.value(REQUESTS, **commits) == 1, "the commit")
 
 
 def test_a_removal_is_counted_and_so_is_a_reaped_upload(running):
     registry, scrubber, api = Seen(running.registry), Seen(running.scrubber), Seen(running.api)
     image_id = upload(running, b"x" * 100)
-    assert requests.delete(f"{running.api.url}/v2/images/{image_id}", timeout=10).status_code == 204
+    assert requests.delete(f"{running.api.url}/v2/images/{image_id}", timeout=30).status_code == 204
     wait_until(lambda: scrubber.value("glance_removals_total", store="file", outcome="purged") == 1, "the removal")
-    assert api.value("glance_outbox_messages", queue="delete") == 0
-    assert scrubber.value("glance_sweeps_total", outcome="ok") >= 1
+    wait_until(lambda: api.value("glance_outbox_messages", queue="delete") == 0, "the end of sending")
+    wait_until(lambda: scrubber.value("glance_sweeps_total", outcome="ok") >= 1, "a sweep")
     assert scrubber.value("glance_last_sweep_timestamp_seconds", outcome="ok") > 1_700_000_000
 
     running.api.arm("api.upload.before-commit", "kill")
     document = {"name": "one", "disk_format": "raw", "container_format": "bare"}
-    second = requests.post(f"{running.api.url}/v2/images", json=document, timeout=10).json()["id"]
+    second = requests.post(f"{running.api.url}/v2/images", json=document, timeout=30).json()["id"]
     with pytest.raises(requests.ConnectionError):
         requests.put(
             f"{running.api.url}/v2/images/{second}/file", data=b"x", timeout=30,
             headers={"Content-Type": "application/octet-stream"},
         )
-    wait_until(lambda: registry.value("glance_uploads_total", outcome="reaped") == 1, "the reaper", seconds=30)
+    wait_until(lambda: registry.value("glance_uploads_total", outcome="reaped") == 1, "the reaper")
 
 
 def test_due_rows_are_seen_without_a_scrubber(make_services):
@@ -120,8 +123,8 @@ def test_due_rows_are_seen_without_a_scrubber(make_services):
     services.start(services.registry, services.api)
     registry = Seen(services.registry)
     for _ in range(3):
-        requests.delete(f"{services.api.url}/v2/images/{upload(services, b'data')}", timeout=10)
-    wait_until(lambda: registry.value("glance_deletions_due") == 3, "the next look at the due rows", seconds=30)
+        requests.delete(f"{services.api.url}/v2/images/{upload(services, b'data')}", timeout=30)
+    wait_until(lambda: registry.value("glance_deletions_due") == 3, "the next look at the due rows")
     assert registry.value("glance_deletions_oldest_due_seconds") > 0
     assert registry.value("glance_deletions_failed") == 0
     wait_until(lambda: Seen(services.api).value("glance_delete_queue_messages") == 3, "the depth of the queue")
@@ -137,9 +140,9 @@ def test_a_taken_port_is_a_warning_and_an_empty_one_is_off(make_services):
     services.start(second, silent)
     wait_until(lambda: "no metrics at" in second.said(), "the warning")
     for api in (second, silent):
-        assert requests.get(f"{api.url}/v2/images", timeout=10).status_code == 200
-        assert requests.get(f"{api.url}/healthcheck", timeout=10).text == "OK\n"
-    assert Seen(services.registry).status("database") == "ok"
+        assert requests.get(f"{api.url}/v2/images", timeout=30).status_code == 200
+        assert requests.get(f"{api.url}/healthcheck", timeout=30).text == "OK\n"
+    wait_until(lambda: Seen(services.registry).status("database") == "ok", "the first monitor's answer")
     assert processes.port_is_free(silent.metrics_port)
 
 
@@ -170,14 +173,15 @@ def test_an_import_is_counted_with_its_outcome(make_services, tmp_path):
     seen, url = Seen(services.api), f"{services.api.url}/v2/images"
     wait_metrics(seen)
     document = {"name": "one", "disk_format": "raw", "container_format": "bare"}
-    image_id = requests.post(url, json=document, timeout=10).json()["id"]
-    staged = requests.put(f"{url}/{image_id}/stage", data=b"data", headers=OCTETS, timeout=10)
+    image_id = requests.post(url, json=document, timeout=30).json()["id"]
+    staged = requests.put(f"{url}/{image_id}/stage", data=b"data", headers=OCTETS, timeout=30)
     assert staged.status_code == 204, staged.text
-    begun = requests.post(f"{url}/{image_id}/import", json={"method": {"name": "glance-direct"}}, timeout=10)
+    begun = requests.post(f"{url}/{image_id}/import", json={"method": {"name": "glance-direct"}}, timeout=30)
     assert begun.status_code == 202, begun.text
     wait_until(
         lambda: seen.value("glance_operation_seconds_count", kind="api_image_import", outcome="success") == 1,
         "the import",
     )
-    assert seen.value("glance_operations_running", kind="api_image_import") == 0
+    running = {"name": "glance_operations_running", "kind": "api_image_import"}
+    wait_until(lambda: seen.value(**running) == 0, "the end of the import")
     assert seen.value("glance_store_bytes_total", store="file", direction="in") == 4

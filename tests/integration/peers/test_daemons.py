@@ -12,7 +12,7 @@ def test_a_set_of_daemons_starts_and_stops(make_services):
     assert services.registry.status() == 200
     assert services.api.status() == 300
     assert all(daemon.running for daemon in (services.registry, services.api, services.scrubber))
-    assert "started" in services.scrubber.said()
+    processes.wait_until(lambda: "started" in services.scrubber.said(), what="the scrubber's first words")
     pids = [services.registry.pid, services.api.pid, services.scrubber.pid, *services.api.workers()]
     services.stop()
     assert not any(map(processes.is_running, pids))

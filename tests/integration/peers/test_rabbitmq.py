@@ -1,12 +1,11 @@
 """The test broker does what the tests of the delete queue need from it."""
 
 import pytest
+from deploy.local.processes import wait_until
 from kombu import Connection, Queue
 from tests.support.rabbitmq import RabbitMQ
 
 QUEUE = Queue("peers-test", durable=True, routing_key="peers-test", queue_arguments={"x-queue-type": "quorum"})
-
-pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
@@ -27,26 +26,35 @@ def put(broker, count):
         queue.close()
 
 
+def wait_depth(broker, count):
+    """Wait for what a quorum queue says: it counts after it has confirmed, and chooses a leader after a start."""
+    wait_until(lambda: broker.queue_depth(QUEUE.name) == count, what=f"a queue of {count}", seconds=60)
+
+
 @pytest.mark.slow
 def test_messages_survive_and_are_counted_and_purged(broker):
     assert broker.queue_depth(QUEUE.name) == 0
     put(broker, 3)
-    assert broker.queue_depth(QUEUE.name) == 3
+    wait_depth(broker, 3)
     broker.restart()
-    assert broker.queue_depth(QUEUE.name) == 3
+    wait_depth(broker, 3)
     broker.kill()
     with pytest.raises(OSError, match="refused"):
         broker.queue_depth(QUEUE.name)
     broker.start()
-    assert broker.queue_depth(QUEUE.name) == 3
+    wait_depth(broker, 3)
     assert broker.purge(QUEUE.name) == 3
-    assert broker.queue_depth(QUEUE.name) == 0
+    wait_depth(broker, 0)
 
 
 def test_the_memory_alarm_goes_on_and_off(rabbitmq):
     rabbitmq.memory_alarm(True)
     try:
-        assert "memory" in rabbitmq.control("eval", "rabbit_alarm:get_alarms().").lower()
+        wait_until(lambda: "memory" in alarms(rabbitmq).lower(), what="the alarm")
     finally:
         rabbitmq.memory_alarm(False)
-    assert rabbitmq.control("eval", "rabbit_alarm:get_alarms().").strip() == "[]"
+    wait_until(lambda: alarms(rabbitmq) == "[]", what="the end of the alarm")
+
+
+def alarms(broker):
+    return broker.control("eval", "rabbit_alarm:get_alarms().").strip()

@@ -1,15 +1,16 @@
 """The three daemons as processes, images made through the API, and a look into the rows."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
 import sqlalchemy as sa
-from tests.support.daemons import Daemon, Services
+from deploy.local import processes
+from tests.support.daemons import Services
 
 LEASE = 3
+"""Seconds of a claim: the shortest that the option allows."""
 
 
 class Cloud:
@@ -22,7 +23,7 @@ class Cloud:
 
     def call(self, method: str, path: str, **kwargs: Any) -> requests.Response:
         """Ask the API."""
-        return self._session.request(method, f"{self.services.api.url}{path}", timeout=30, **kwargs)
+        return self._session.request(method, f"{self.services.api.url}{path}", timeout=60, **kwargs)
 
     def image(self, data: bytes = b"data", **document: Any) -> str:
         """Create an image with data and return its id."""
@@ -57,9 +58,16 @@ class Cloud:
         """Return whether bytes and rows agree that the image is gone."""
         return self.states(image_id) == ("deleted", "deleted") and image_id not in self.services.files()
 
-    def wait_purged(self, *image_ids: str, seconds: float = 30) -> None:
+    def wait_purged(self, *image_ids: str, seconds: float = 60) -> None:
         """Wait until all these images are gone from store and rows."""
         wait_until(lambda: all(self.is_purged(image_id) for image_id in image_ids), seconds)
+
+    def make_due(self, image_id: str) -> None:
+        """Make what was written down about the image's deletion an hour older."""
+        for column in ("images.deleted_at", "locations.deleted_at", "locations.not_before"):
+            table, _, name = column.partition(".")
+            which = "id" if table == "images" else "image_id"
+            self.rows(f"UPDATE {table} SET {name} = {name} - interval '1 hour' WHERE {which} = :id", id=image_id)
 
     def is_whole(self, image_id: str, data: bytes = b"data") -> bool:
         """Return whether the image can be downloaded."""
@@ -67,25 +75,17 @@ class Cloud:
         return answer.status_code == 200 and answer.content == data
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait for the condition; fail when it takes too long."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "took too long"
-        time.sleep(0.05)
-
-
-def wait_fired(daemon: Daemon, failpoint: str) -> None:
-    """Wait until the daemon has passed an armed failpoint."""
-    wait_until(lambda: daemon.fired(failpoint))
+    processes.wait_until(condition, what="the condition", seconds=seconds)
 
 
 @pytest.fixture
 def make_cloud(make_services: Callable[..., Services], database: str) -> Callable[..., Cloud]:
     """A function that starts registry and API (and the scrubber when ``scrubber`` is true) and returns the cloud."""
 
-    def make(*, scrubber: bool = True, **options: Any) -> Cloud:
-        own = {"DEFAULT": {"wakeup_time": 1}, "scrubber": {"claim_lease": LEASE}}
+    def make(*, scrubber: bool = True, lease: int = LEASE, **options: Any) -> Cloud:
+        own = {"DEFAULT": {"wakeup_time": 1}, "scrubber": {"claim_lease": lease}}
         services = make_services(scrubber=own, **options)
         services.start(services.registry, services.api)
         if scrubber:

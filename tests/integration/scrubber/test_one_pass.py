@@ -1,12 +1,11 @@
 """``glance-scrubber`` without --daemon, as cron runs it, and --restore."""
 
 import threading
-import time
 from uuid import uuid4
 
 import pytest
 from deploy.local import processes
-from tests.integration.scrubber.conftest import wait_fired, wait_until
+from tests.integration.scrubber.conftest import wait_until
 
 DELAYED = {"DEFAULT": {"delayed_delete": True, "scrub_time": 3600}}
 
@@ -15,6 +14,7 @@ def test_a_pass_purges_what_is_due_and_nothing_else(make_cloud):
     cloud = make_cloud(scrubber=False)
     kept, image = cloud.image(), cloud.image()
     cloud.delete(image)
+    wait_until(lambda: any(cloud.services.queue.glob("*.msg")))
     done = cloud.services.scrub_once()
     assert (done.returncode, done.stderr) == (0, "")
     assert cloud.is_purged(image)
@@ -51,13 +51,13 @@ def test_a_pass_without_a_registry_is_an_error(make_cloud):
 
 
 def test_delayed_data_stay_for_scrub_time(make_cloud):
-    cloud = make_cloud(scrubber=False, shared={"DEFAULT": {"delayed_delete": True, "scrub_time": 4}})
+    cloud = make_cloud(scrubber=False, shared={"DEFAULT": {"delayed_delete": True, "scrub_time": 3600}})
     image = cloud.image()
     cloud.delete(image)
     assert cloud.services.scrub_once().returncode == 0
     assert cloud.states(image) == ("pending_delete", "pending_delete")
     assert cloud.services.files() == [image]
-    time.sleep(4)
+    cloud.make_due(image)
     assert cloud.services.scrub_once().returncode == 0
     assert cloud.is_purged(image)
 
@@ -89,12 +89,13 @@ def test_restore_of_what_is_not_waiting_is_refused(make_cloud):
 def test_s_74_restore_after_the_claim_is_refused_and_the_purge_ends(make_cloud):
     cloud = make_cloud()
     image = cloud.image()
-    cloud.services.scrubber.arm("scrubber.claim.after", "sleep 5")
+    cloud.services.scrubber.arm("scrubber.claim.after", "wait")
     cloud.delete(image)
-    wait_fired(cloud.services.scrubber, "scrubber.claim.after")
+    cloud.services.scrubber.wait_fired("scrubber.claim.after")
     done = cloud.services.scrub_once("--restore", image)
     assert done.returncode == 1
     assert done.stderr.startswith("ERROR: ")
+    cloud.services.scrubber.release("scrubber.claim.after")
     cloud.wait_purged(image)
 
 

@@ -1,32 +1,35 @@
 """No client keeps a thread longer than the operator allows."""
 
 import time
+from contextlib import suppress
 
 import pytest
 
 MIB = 1024 * 1024
 
 
-def stalled(server, seconds):
-    """Whether the server, whose only thread a stalled client has, answers another client after ``seconds``."""
-    started = time.monotonic()
+PATIENCE = 1
+"""Seconds of ``client_timeout``."""
+
+
+def stalled(server, since):
+    """Whether the server, whose only thread a stalled client has since then, answers another one after its patience."""
     assert server.hello()["pid"]
-    return seconds - 0.3 <= time.monotonic() - started
+    return time.monotonic() - since >= PATIENCE
 
 
 @pytest.fixture
 def one_thread(make_server):
-    return make_server(threads=1, client_timeout=1).start()
+    return make_server(threads=1, client_timeout=PATIENCE).start()
 
 
 def test_a_client_that_stalls_in_an_upload_is_cut(one_thread):
     with one_thread.connect() as client:
         client.request("PUT", "/upload", Content_Length=2 * MIB)
         client.send(b"x" * MIB)
-        one_thread.wait_event("upload")
-        assert stalled(one_thread, 1)
+        assert stalled(one_thread, one_thread.wait_event("upload")["at"])
         assert client.response()[1]["connection"] == "close"
-        assert client.closed_within(3)
+        assert client.closed_within(30)
     assert one_thread.events("cut")[0]["kind"] == "ClientTooSlow"
 
 
@@ -34,8 +37,7 @@ def test_a_client_that_stalls_in_a_chunked_upload_is_cut(one_thread):
     with one_thread.connect() as client:
         client.request("PUT", "/upload", Transfer_Encoding="chunked")
         client.send(b"100000\r\n" + b"x" * 1000)
-        one_thread.wait_event("upload")
-        assert stalled(one_thread, 1)
+        assert stalled(one_thread, one_thread.wait_event("upload")["at"])
         assert client.response()[0] == 400
     assert one_thread.events("cut")[0]["kind"] == "ClientTooSlow"
 
@@ -45,8 +47,7 @@ def test_a_client_that_stalls_on_a_connection_used_before_is_cut(one_thread):
         client.request("GET", "/hello")
         assert client.response()[0] == 200
         client.request("PUT", "/upload", Content_Length=2 * MIB)
-        one_thread.wait_event("upload")
-        assert stalled(one_thread, 1)
+        assert stalled(one_thread, one_thread.wait_event("upload")["at"])
 
 
 @pytest.mark.parametrize("kind", ["file", "memory", "pieces"])
@@ -59,26 +60,27 @@ def test_a_client_that_stalls_in_a_download_is_cut(one_thread, tmp_path, kind):
     }[kind]
     with one_thread.connect(receive_buffer=65536) as client:
         client.request("GET", target)
-        one_thread.wait_event("download")
+        began = one_thread.wait_event("download")["at"]
         client.head()
-        assert stalled(one_thread, 1)
+        assert stalled(one_thread, began)
         assert len(client.read_to_end()) < 32 * MIB
 
 
 def test_a_client_that_stalls_in_its_header_is_cut(one_thread):
     with one_thread.connect() as client:
+        began = time.monotonic()
         client.send(b"GET /hello HTTP/1.1\r\nHost:")
         time.sleep(0.2)
-        assert stalled(one_thread, 0.8)
-        assert client.closed_within(3)
+        assert stalled(one_thread, began)
+        assert client.closed_within(30)
 
 
-def test_idle_connections_need_no_thread(one_thread):
-    idle = [one_thread.connect() for _ in range(50)]
+def test_idle_connections_need_no_thread(make_server):
+    server = make_server(threads=1, client_timeout=60).start()
+    idle = [server.connect() for _ in range(50)]
     try:
-        started = time.monotonic()
-        assert one_thread.hello()["pid"]
-        assert time.monotonic() - started < 0.5
+        # A thread that had one of them would be back after a minute: the client gives up before.
+        assert server.hello()["pid"]
         idle[7].request("GET", "/hello")
         assert idle[7].response()[0] == 200
     finally:
@@ -101,22 +103,24 @@ def test_an_upload_below_the_floor_is_cut(make_server, headers):
     with server.connect() as client:
         client.request("PUT", "/upload", **headers)
         client.send(b"" if "Content_Length" in headers else b"fffff\r\n")
-        for _ in range(100):
-            client.send(b"x" * 10)
-            if server.events("cut"):
-                break
-            time.sleep(0.05)
+        with suppress(ConnectionError):
+            for _ in range(100):
+                client.send(b"x" * 10)
+                if server.events("cut"):
+                    break
+                time.sleep(0.05)
     assert server.wait_event("cut")["kind"] == "ClientTooSlow"
     assert "the least is 1000 bytes/s" in server.events("cut")[0]["text"]
 
 
 def test_a_slow_upload_above_the_floor_completes(make_server):
-    server = make_server(client_timeout=60, min_transfer_rate=1000, rate_window=0.5).start()
+    # One part in a window would be enough: what counts is that a window ends before the upload does.
+    server = make_server(client_timeout=60, min_transfer_rate=10, rate_window=4).start()
     with server.connect() as client:
         client.request("PUT", "/upload", Content_Length=5000)
         for _ in range(25):
             client.send(b"x" * 200)
-            time.sleep(0.08)
+            time.sleep(0.2)
         assert client.response()[0] == 200
 
 
@@ -129,10 +133,11 @@ def test_a_download_below_the_floor_is_cut(make_server, tmp_path, kind):
     with server.connect(receive_buffer=65536) as client:
         client.request("GET", target)
         client.head()
-        limit = time.monotonic() + 6
-        while time.monotonic() < limit and "left during" not in server.log():
-            client.sock.recv(50_000)
-            time.sleep(0.05)
+        limit = time.monotonic() + 30
+        with suppress(ConnectionError):
+            while time.monotonic() < limit and "left during" not in server.log():
+                client.sock.recv(50_000)
+                time.sleep(0.05)
     assert "the least is" in server.log()
 
 
@@ -144,7 +149,8 @@ def test_a_slow_application_is_not_the_clients_fault(make_server):
 def test_a_client_that_does_not_read_its_end_stops_nobody(one_thread, tmp_path):
     """Closing politely waits for the client; that must not happen where connections are accepted."""
     lingering = []
-    for _ in range(3):
+    # Two seconds for each would be more than the next client waits.
+    for _ in range(20):
         client = one_thread.connect()
         client.request("PUT", "/refuse", Content_Length=10 * MIB)
         client.response()
@@ -170,7 +176,7 @@ def test_without_keepalive_each_connection_serves_once(make_server):
     with server.connect() as client:
         client.request("GET", "/hello")
         assert client.response()[1]["connection"] == "close"
-        assert client.closed_within(3)
+        assert client.closed_within(30)
 
 
 def test_s82_forwarded_headers_are_not_believed(make_server):

@@ -7,8 +7,8 @@ import threading
 import time
 from pathlib import Path
 
-import psutil
 import pytest
+from deploy.local import processes
 from tests.support.server import wait_for
 
 MIB = 1024 * 1024
@@ -22,42 +22,40 @@ def begin_upload(server, client, size=2 * MIB):
     server.wait_event("upload", seen + 1)
 
 
-def failed_start(server, seconds=15):
+def failed_start(server, seconds=60):
     server.start(ready=False)
     status = server.process.wait(seconds)
     return status, [line for line in server.log().splitlines() if line.startswith("ERROR: ")]
 
 
 def test_term_lets_a_transfer_finish(make_server):
-    server = make_server(stop_timeout=10).start()
+    server = make_server(stop_timeout=60).start()
     with server.connect() as client:
         begin_upload(server, client)
         server.signal(signal.SIGTERM)
-        time.sleep(0.5)
+        wait_for(server.refuses, what="the begin of the stop")
         client.send(b"x" * MIB)
         status, headers, _ = client.response()
         assert (status, headers["connection"]) == (200, "close")
-    assert server.process.wait(10) == 0
+    assert server.process.wait(30) == 0
     assert len(server.events("stopped")) == 1
 
 
 def test_term_refuses_new_connections_and_tells_the_application(make_server):
-    server = make_server(stop_timeout=10).start()
+    server = make_server(stop_timeout=60).start()
     with server.connect() as kept, server.connect() as busy:
         kept.request("GET", "/hello")
         assert b'"stopping": false' in kept.response()[2]
         begin_upload(server, busy)
         server.signal(signal.SIGTERM)
-        time.sleep(0.5)
+        wait_for(server.refuses, what="the end of new connections")
         kept.request("GET", "/hello")
         status, headers, body = kept.response()
         assert (status, headers["connection"]) == (200, "close")
         assert b'"stopping": true' in body
-        with pytest.raises(ConnectionRefusedError):
-            server.connect()
         busy.send(b"x" * MIB)
         assert busy.response()[0] == 200
-    assert server.process.wait(10) == 0
+    assert server.process.wait(30) == 0
 
 
 def test_term_aborts_what_does_not_finish_and_lets_it_clean_up(make_server):
@@ -68,7 +66,7 @@ def test_term_aborts_what_does_not_finish_and_lets_it_clean_up(make_server):
         server.wait_event("upload")
         started = time.monotonic()
         assert server.stop() == 0
-        assert 1.9 <= time.monotonic() - started < 5
+        assert 2 <= time.monotonic() - started < 30
     assert server.events("cut")[0]["aborting"] is True
     assert server.events("cleaned")
     assert server.events("stopped")
@@ -90,14 +88,14 @@ def test_a_request_that_cannot_be_aborted_does_not_hold_the_stop(make_server):
         server.wait_event("slow")
         started = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
     assert "did not end" in server.log()
 
 
 def test_a_stopped_worker_does_not_hold_the_stop_for_ever(make_server):
     server = make_server(stop_timeout=0, abort_grace=0).start()
     os.kill(server.workers()[0], signal.SIGSTOP)
-    assert server.stop(12) == 0
+    assert server.stop() == 0
 
 
 def test_a_second_interrupt_aborts_at_once(make_server):
@@ -105,22 +103,28 @@ def test_a_second_interrupt_aborts_at_once(make_server):
     with server.connect() as client:
         begin_upload(server, client)
         server.signal(signal.SIGINT)
-        time.sleep(0.5)
+        wait_for(server.refuses, what="the begin of the stop")
         assert server.process.poll() is None
         server.signal(signal.SIGINT)
-        assert server.process.wait(5) == 0
+        assert server.process.wait(30) == 0
     assert server.events("cut")[0]["aborting"] is True
 
 
 def test_an_interrupt_to_the_whole_group_stops_like_term(make_server):
-    server = make_server(stop_timeout=10).start()
+    server = make_server(stop_timeout=60).start()
     with server.connect() as client:
         begin_upload(server, client)
         os.killpg(server.process.pid, signal.SIGINT)
-        time.sleep(0.5)
+        wait_for(server.refuses, what="the begin of the stop")
         client.send(b"x" * MIB)
         assert client.response()[0] == 200
-    assert server.process.wait(10) == 0
+    assert server.process.wait(30) == 0
+
+
+def next_hello(server, old):
+    """Return what a worker says that is not the old one."""
+    document = server.hello()
+    return document if document["pid"] != old else None
 
 
 def test_hup_serves_with_the_new_configuration_while_old_transfers_finish(make_server, tmp_path):
@@ -133,21 +137,19 @@ def test_hup_serves_with_the_new_configuration_while_old_transfers_finish(make_s
         download.request("GET", f"/file?path={path}")
         _, headers = download.head()
         server.reload(tag="new", settings=server.config["settings"] | {"threads": 7})
-        document = server.hello()
-        assert (document["tag"], document["pid"] != old) == ("new", True)
+        document = wait_for(lambda: next_hello(server, old), what="the end of the old worker's accepting")
+        assert document["tag"] == "new"
         assert set(server.workers()) == {old, document["pid"]}
         upload.send(b"x" * MIB)
         assert upload.response()[0] == 200
-        while len(download.buffer) < int(headers["content-length"]):
-            download.buffer += download.sock.recv(MIB)
-        assert bytes(download.buffer) == path.read_bytes()
+        assert download.rest(headers) == path.read_bytes()
     wait_for(lambda: server.workers() == [document["pid"]], what="the end of the old worker")
     assert [event["pid"] for event in server.events("stopped")] == [old]
 
 
 def test_hup_loses_no_request(make_server):
     server = make_server(workers=2).start()
-    failures, served, done = [], [], threading.Event()
+    failures, served, done, known = [], [], threading.Event(), set()
 
     def client():
         while not done.is_set():
@@ -159,13 +161,17 @@ def test_hup_loses_no_request(make_server):
     threads = [threading.Thread(target=client) for _ in range(3)]
     for thread in threads:
         thread.start()
-    for tag in range(3):
-        server.reload(tag=tag)
-    done.set()
-    for thread in threads:
-        thread.join()
+    try:
+        for tag in range(3):
+            known.update(server.workers())
+            wait_for(lambda: failures or known & set(served), what="an answer")
+            server.reload(tag=tag)
+            wait_for(lambda: failures or set(served) - known, what="an answer of the new workers")
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
     assert failures == []
-    assert len(set(served)) >= 6
 
 
 def test_hup_to_the_whole_group_is_a_reload(make_server):
@@ -187,7 +193,7 @@ def test_hup_gives_old_workers_a_limit(make_server):
     with server.connect() as client:
         begin_upload(server, client)
         server.reload(tag="new")
-        assert server.wait_event("cut", seconds=5)["aborting"] is True
+        assert server.wait_event("cut")["aborting"] is True
     wait_for(lambda: len(server.workers()) == 1)
     assert server.hello()["tag"] == "new"
 
@@ -230,24 +236,32 @@ def test_a_replacement_that_cannot_start_is_tried_again_while_the_others_serve(m
     server = make_server(workers=2).start()
     broken = server.directory / "broken"
     broken.touch()
-    killed = server.workers()[0]
+    first = server.workers()
+    killed = first[0]
     os.kill(killed, signal.SIGKILL)
-    wait_for(lambda: server.log().count("A worker cannot start: broken for a while") == 2)
+
+    def failures():
+        return server.log().count("A worker cannot start: broken for a while")
+
+    wait_for(lambda: failures() >= 2)
     assert server.hello()["pid"] != killed
     broken.unlink()
-    wait_for(lambda: len(server.workers()) == 2 and len(server.events("factory")) >= 5)
-    assert len(server.events("factory")) == 5, "two at first, two failures, one success"
+    wait_for(lambda: server.hello()["pid"] not in first, what="the replacement")
+    assert len(server.events("factory")) == 3 + failures(), "two at first, the failures, one success"
+    tries = [event["at"] for event in server.events("factory")[2:]]
+    assert tries[1] - tries[0] > 0.9, "a pause comes before the next try"
+    assert tries[2] - tries[1] > 1.9, "and a longer one before the one after it"
 
 
 def test_workers_end_when_the_master_is_killed_and_a_new_one_can_bind(make_server):
-    server = make_server(workers=2, bind_patience=10).start()
+    server = make_server(workers=2, bind_patience=60).start()
     orphans = server.workers()
     server.signal(signal.SIGKILL)
     server.process.wait()
     server.log_file.write_text("")
     server.start()
     assert server.hello()["pid"] not in orphans
-    wait_for(lambda: not any(psutil.pid_exists(pid) for pid in orphans), 8, "the end of the orphans")
+    wait_for(lambda: not any(map(processes.is_running, orphans)), what="the end of the orphans")
 
 
 def test_an_address_in_use_is_tried_again_then_an_error(make_server):
@@ -261,7 +275,7 @@ def test_an_address_in_use_is_tried_again_then_an_error(make_server):
 
 
 def test_an_address_that_becomes_free_is_taken(make_server):
-    server = make_server(bind_patience=10)
+    server = make_server(bind_patience=60)
     with socket.create_server(("127.0.0.1", server.port)):
         server.start(ready=False)
         wait_for(lambda: "is in use" in server.log())
@@ -269,7 +283,7 @@ def test_an_address_that_becomes_free_is_taken(make_server):
 
 
 def test_an_address_of_another_machine_is_an_error_at_once(make_server):
-    status, errors = failed_start(make_server(host="192.0.2.1", bind_patience=30), 10)
+    status, errors = failed_start(make_server(host="192.0.2.1", bind_patience=120))
     assert status == 1
     assert "Cannot assign requested address" in errors[0]
 
@@ -298,7 +312,7 @@ def test_files_are_not_for_everybody(make_server):
 def notify_socket(tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(str(tmp_path / "notify"))
-        sock.settimeout(10)
+        sock.settimeout(30)
         yield sock
 
 

@@ -79,7 +79,8 @@ CHUNKS = {
 
 @pytest.fixture
 def server(make_server):
-    return make_server().start()
+    # What leaves the server waiting for more ends soon.
+    return make_server(client_timeout=2).start()
 
 
 def answers(server, request: bytes) -> bytes:

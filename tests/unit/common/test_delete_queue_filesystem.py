@@ -108,7 +108,7 @@ def test_several_writers_and_readers_share_it_and_each_message_has_one_reader(ur
         publisher.start()
         publisher.publish(mine, None)
     for publisher in publishers:
-        publisher.stop(timeout=30)
+        publisher.stop(timeout=60)
     still_writing.set()
     for thread in readers:
         thread.join()

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from deploy.local.processes import wait_until
 
 from glance_common.errors import Unavailable
 from glance_common.lane import Lane
@@ -40,7 +41,7 @@ def test_the_caller_goes_on_until_too_many_wait():
     go, seen = threading.Event(), []
 
     def act(piece: bytes) -> None:
-        assert go.wait(10)
+        assert go.wait(60)
         seen.append(piece)
 
     lane = Lane("lane", act, waiting=2)
@@ -51,7 +52,7 @@ def test_the_caller_goes_on_until_too_many_wait():
     more.join(0.2)
     assert (more.is_alive(), seen) == (True, [])
     go.set()
-    more.join(10)
+    more.join(60)
     lane.finish()
     assert seen == [b"x", b"x", b"y", b"y"]
 
@@ -82,17 +83,18 @@ def test_close_drops_what_waits():
 
     def act(piece: bytes) -> None:
         entered.set()
-        assert go.wait(10)
+        assert go.wait(60)
         seen.append(piece)
 
     lane = Lane("lane", act, waiting=2)
     for piece in (b"1", b"2", b"3"):
         lane.put(piece)
-    assert entered.wait(10)
+    assert entered.wait(60)
     closing = threading.Thread(target=lane.close)
     closing.start()
+    wait_until(lambda: lane._is_over, what="the begin of the end")
     closing.join(0.2)
     assert closing.is_alive(), "what is being done is awaited: its file is still open"
     go.set()
-    closing.join(10)
+    closing.join(60)
     assert (seen, threads()) == ([b"1"], [])

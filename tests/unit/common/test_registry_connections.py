@@ -56,7 +56,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def connections(server: Server) -> Iterator[KeptConnections]:
-    made = KeptConnections(f"http://127.0.0.1:{server.port}", None, connect_timeout=2, read_timeout=2, size=4)
+    made = KeptConnections(f"http://127.0.0.1:{server.port}", None, connect_timeout=60, read_timeout=60, size=4)
     yield made
     made.close()
 
@@ -67,7 +67,7 @@ def test_a_connection_is_used_again_and_a_closed_one_replaced(server: Server, co
     assert connections.exchange("POST", "/b", {}, b"[]") == Answer(200, b"{}")
     assert connections.exchange("DELETE", "/c", {}) == Answer(404, b"x")
     assert server.connections == 1
-    assert server.has_closed.wait(5)
+    assert server.has_closed.wait(60)
     assert connections.exchange("GET", "/d", {}) == Answer(200, b"{}")
     assert server.connections == 2
     host = b"Host: 127.0.0.1:%d\r\n" % server.port
@@ -114,12 +114,12 @@ def test_half_an_answer_is_none(server: Server, connections: KeptConnections, se
 
 
 def test_a_server_that_is_silent_or_away_is_told() -> None:
-    away = KeptConnections("http://127.0.0.1:1", None, connect_timeout=2, read_timeout=2, size=1)
+    away = KeptConnections("http://127.0.0.1:1", None, connect_timeout=60, read_timeout=60, size=1)
     with pytest.raises(NotSent):
         away.exchange("GET", "/", {})
     silent = socket.create_server(("127.0.0.1", 0))
     impatient = KeptConnections(
-        f"http://127.0.0.1:{silent.getsockname()[1]}", None, connect_timeout=2, read_timeout=0.05, size=1
+        f"http://127.0.0.1:{silent.getsockname()[1]}", None, connect_timeout=60, read_timeout=0.05, size=1
     )
     with pytest.raises(NoAnswer, match="timed out"):
         impatient.exchange("GET", "/", {})

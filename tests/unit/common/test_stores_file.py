@@ -79,7 +79,7 @@ def test_the_disk_works_while_the_data_come(case: FileCase, monkeypatch: pytest.
     def pieces() -> Iterator[bytes]:
         for size in (writeback.WINDOW // 2, writeback.WINDOW // 2, 1, 2 * writeback.WINDOW, 100):
             yield b"x" * size
-        assert begun.wait(10), "before the last piece came"
+        assert begun.wait(60), "before the last piece came"
         yield b"last"
 
     monkeypatch.setattr(writeback, "start_writing", start)

@@ -37,7 +37,7 @@ class Source:
 
 def at_rest(pool: ThreadPoolExecutor) -> None:
     """Return when the thread of the pool has nothing to do."""
-    pool.submit(lambda: None).result(10)
+    pool.submit(lambda: None).result(60)
 
 
 def test_all_pieces_come_in_order_from_another_thread(pool):
@@ -77,14 +77,14 @@ def test_closing_waits_for_the_fetch_under_way_and_fetches_no_more(pool):
     def pieces() -> Iterator[bytes]:
         yield b"first"
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         done.append(True)
         yield b"second"
         raise AssertionError("nobody wants this")
 
     ahead = ReadAhead(pieces(), pool, 1000)
     assert next(ahead) == b"first"
-    assert begun.wait(10)
+    assert begun.wait(60)
     threading.Timer(0.05, go_on.set).start()
     ahead.close()
     assert done == [True], "the blob is closed next, and nobody may be reading from it"

@@ -153,7 +153,7 @@ def test_first_use_by_many_processes_at_once(case: FileCase):
     class Slow(MemoryIdentities):
         def known(self, store: str, place: str) -> str | None:
             found = super().known(store, place)
-            barrier.wait(20)
+            barrier.wait(60)
             return found
 
     case.identities = Slow()

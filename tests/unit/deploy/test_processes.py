@@ -63,13 +63,23 @@ def test_stop_kills_what_does_not_listen_and_the_rest_of_its_group(tmp_path):
     processes.wait_until(lambda: bool(processes.last_lines(log)), what="the trap", process=child)
     grandchild = int(processes.last_lines(log)[0])
     assert processes.stop(child, seconds=0.2) == -signal.SIGKILL
-    processes.wait_until(lambda: not processes.is_running(grandchild), what="the grandchild's end", seconds=5)
+    assert not processes.is_running(grandchild)
+
+
+def test_a_killed_group_is_gone_afterwards():
+    children = 20
+    child = processes.spawn(["sh", "-c", "sleep 60 & " * children + "wait"], output=subprocess.DEVNULL)
+    processes.wait_until(lambda: len(processes.members_of(child.pid)) == children + 1, what="all children")
+    members = processes.members_of(child.pid)
+    assert processes.kill_group(child) == -signal.SIGKILL
+    assert not any(map(processes.is_running, members))
+    assert processes.kill_group(child) == -signal.SIGKILL  # again does no harm
 
 
 def test_stop_ends_a_process_that_is_stopped():
     child = processes.spawn(sleeper(), output=subprocess.DEVNULL)
     processes.signal_group(child, signal.SIGSTOP)
-    assert processes.stop(child, seconds=5) == -signal.SIGTERM
+    assert processes.stop(child) == -signal.SIGTERM
 
 
 def test_waiting_for_a_process_that_ends_shows_its_last_words(tmp_path):
@@ -87,10 +97,10 @@ def test_waiting_ends_when_the_time_is_over():
 
 def test_children_are_found_and_a_zombie_is_not_running():
     child = processes.spawn(["sh", "-c", "sleep 60 & wait"], output=subprocess.DEVNULL)
-    processes.wait_until(lambda: len(processes.children_of(child.pid)) == 1, what="the grandchild", seconds=5)
+    processes.wait_until(lambda: len(processes.children_of(child.pid)) == 1, what="the grandchild")
     assert processes.is_running(child.pid)
     child.kill()
-    processes.wait_until(lambda: not processes.is_running(child.pid), what="the end", seconds=5)  # not reaped yet
+    processes.wait_until(lambda: not processes.is_running(child.pid), what="the end")  # not reaped yet
     processes.stop(child)
 
 

@@ -8,7 +8,7 @@ import pytest
 from deploy.local.processes import StartError
 from deploy.local.supervisor import Program, StopRequestedError, Supervisor
 
-STAYS = "echo {name} is up; trap 'echo {name} goes; exit 0' TERM; while :; do sleep 0.02; done"
+STAYS = "trap 'echo {name} goes; exit 0' TERM; echo {name} is up; while :; do sleep 0.02; done"
 SAYS_READY = """
 import os, socket, time
 time.sleep(0.3)
@@ -76,9 +76,11 @@ def test_the_watch_ends_when_the_user_asks(supervisor, shown, asked_to_stop):
     assert supervisor.watch() is None
 
 
-def test_a_program_that_ends_while_it_starts(supervisor):
+@pytest.mark.parametrize("seconds", [0, 0.5])
+def test_a_program_that_ends_while_it_starts(supervisor, seconds):
+    """Also while it is asked whether it works."""
     with pytest.raises(StartError, match=r"broken ended with code 1; the end of .*\n    bad option"):
-        supervisor.start(Program("broken", ["sh", "-c", "echo bad option; exit 1"], ready=lambda: False))
+        supervisor.start(Program("broken", ["sh", "-c", "echo bad option; exit 1"], ready=lambda: time.sleep(seconds)))
 
 
 def test_the_user_may_ask_for_the_end_while_something_starts(supervisor, asked_to_stop):
@@ -91,7 +93,7 @@ def test_the_user_may_ask_for_the_end_while_something_starts(supervisor, asked_t
 
 def test_a_program_without_a_question_says_itself_that_it_is_ready(supervisor):
     began = time.monotonic()
-    supervisor.start(Program("speaker", [sys.executable, "-c", SAYS_READY], start_seconds=10))
+    supervisor.start(Program("speaker", [sys.executable, "-c", SAYS_READY], start_seconds=60))
     assert time.monotonic() - began > 0.3
     assert supervisor.died() is None
 

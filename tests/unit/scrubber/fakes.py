@@ -128,7 +128,7 @@ class FakeStore:
             self.most_together = max(self.together, self.most_together)
         self.entered.set()
         try:
-            assert self.gate.wait(10)
+            assert self.gate.wait(60)
             self.deleted.append(key)
             if self.error is not None:
                 raise self.error

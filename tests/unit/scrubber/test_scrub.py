@@ -3,8 +3,10 @@
 import logging
 import threading
 import time
+from itertools import pairwise
 
 import pytest
+from deploy.local.processes import wait_until
 from tests.unit.scrubber.fakes import FakeDeletions, FakeStore, make_scrubber
 
 from glance_common.errors import NotAuthenticated, OutcomeUnknown, Unavailable
@@ -138,20 +140,28 @@ def test_an_error_of_the_registry_inside_the_store_is_not_the_stores(deletions, 
 
 
 def test_the_claim_is_renewed_while_the_store_takes_its_time(deletions, store):
-    location = deletions.add()
-    scrubber = make_scrubber(deletions, store, lease=0.3)
+    location, lease, renewals = deletions.add(), 0.9, []
+    renew = deletions.renew
+
+    def noted(*args, **kwargs):
+        renewals.append(time.monotonic())
+        return renew(*args, **kwargs)
+
+    deletions.renew = noted
+    scrubber = make_scrubber(deletions, store, lease=lease)
     store.gate.clear()
     thread = threading.Thread(target=scrubber.scrub, args=(location, TOKEN), kwargs={"request_id": "req-1"})
+    began = time.monotonic()
     thread.start()
-    time.sleep(1)
+    wait_until(lambda: len(renewals) >= 6, what="six renewals")
     store.gate.set()
     thread.join()
-    assert 5 <= deletions.calls["renew"] <= 10
+    assert renewals[5] - began > 2 * lease - 0.1, "no more than three times within the lease"
+    # The shortest pause of them all: a machine may be late now and then.
+    assert min(later - earlier for earlier, later in pairwise(renewals)) < lease / 2, "nor less"
     assert ("renew", "req-1") in deletions.asked
     assert deletions.rows[location].status == "deleted"
-    after = deletions.calls["renew"]
-    time.sleep(0.3)
-    assert deletions.calls["renew"] == after
+    wait_until(lambda: "claim-lease" not in [each.name for each in threading.enumerate()], what="the end of renewing")
 
 
 def test_a_registry_that_is_away_for_a_renewal_does_not_end_the_removal(deletions, store, caplog):
@@ -161,11 +171,10 @@ def test_a_registry_that_is_away_for_a_renewal_does_not_end_the_removal(deletion
     store.gate.clear()
     thread = threading.Thread(target=scrubber.scrub, args=(location, TOKEN))
     thread.start()
-    time.sleep(0.4)
+    wait_until(lambda: "was not renewed: down" in caplog.text, what="a renewal that fails")
     store.gate.set()
     thread.join()
     assert deletions.rows[location].status == "deleted"
-    assert "was not renewed: down" in caplog.text
 
 
 def test_a_claim_that_another_took_over_does_no_harm(deletions, store):
@@ -178,11 +187,10 @@ def test_a_claim_that_another_took_over_does_no_harm(deletions, store):
         for token, one in (("a", slow), ("b", quick))
     ]
     threads[0].start()
-    assert store.entered.wait(5)
+    assert store.entered.wait(60)
     deletions.expire(location)
     threads[1].start()
-    while store.together < 2:
-        time.sleep(0.01)
+    wait_until(lambda: store.together == 2, what="both in the store")
     store.gate.set()
     for thread in threads:
         thread.join()
@@ -203,7 +211,7 @@ def test_after_a_stop_nothing_is_begun_also_by_those_that_waited_for_their_turn(
     ]
     for thread in threads:
         thread.start()
-    assert store.entered.wait(5)
+    assert store.entered.wait(60)
     stop.set()
     store.gate.set()
     for thread in threads:
@@ -219,8 +227,7 @@ def test_no_more_than_the_pool_size_at_the_same_time(deletions, store):
     threads = [threading.Thread(target=scrubber.scrub, args=(location, location)) for location in locations]
     for thread in threads:
         thread.start()
-    while store.together < 3:
-        time.sleep(0.01)
+    wait_until(lambda: store.together == 3, what="three in the store")
     time.sleep(0.1)
     store.gate.set()
     for thread in threads:

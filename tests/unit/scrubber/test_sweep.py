@@ -2,9 +2,9 @@
 
 import logging
 import threading
-import time
 
 import pytest
+from deploy.local.processes import wait_until
 from tests.unit.scrubber.fakes import FakeDeletions, FakeStore, make_scrubber
 
 from glance_common.errors import Unavailable
@@ -114,10 +114,10 @@ def test_a_stop_ends_the_pass_after_what_is_in_hand(deletions, stop):
     sweep = sweep_of(deletions, stop, store)
     thread = threading.Thread(target=sweep.run, args=(300,))
     thread.start()
-    assert store.entered.wait(5)
+    assert store.entered.wait(60)
     stop.set()
     store.gate.set()
-    thread.join(5)
+    thread.join(60)
     assert not thread.is_alive()
     assert len(store.deleted) == 1
     assert list(deletions.calls.items()) == [("due", 1), ("claim", 1), ("done", 1)]
@@ -129,14 +129,13 @@ def test_i10_the_daemons_sweep_survives_a_registry_that_is_away(deletions, stop)
     sweep = sweep_of(deletions, stop, FakeStore())
     thread = threading.Thread(target=sweep.run, args=(0.1,))
     thread.start()
-    time.sleep(0.3)
+    wait_until(lambda: deletions.calls["due"] >= 2, what="a try after the first error")
     deletions.broken.clear()
-    deadline = time.monotonic() + 5
-    while deletions.rows[location].status != "deleted" and time.monotonic() < deadline:
-        time.sleep(0.02)
-    stop.set()
-    thread.join(5)
-    assert deletions.rows[location].status == "deleted"
+    try:
+        wait_until(lambda: deletions.rows[location].status == "deleted", what="the removal")
+    finally:
+        stop.set()
+        thread.join(60)
 
 
 def test_a_page_that_others_work_already_is_given_up_for_a_new_one(deletions, stop, monkeypatch):
