@@ -126,6 +126,7 @@ FILTERS: dict[str, dict[str, Any]] = {
     "min_disk": {"filters": (Filter("min_disk", "eq", 30),)},
     "protected": {"filters": (Filter("protected", "eq", True),)},
     "size": {"filters": (Filter("size", "gte", 10**14),)},
+    "small size": {"filters": (Filter("size", "lte", 600_000_000),)},
     "created_at": {"filters": (Filter("created_at", "lte", "2023-01-01T01:00:00Z"),)},
     "updated_at": {"filters": (Filter("updated_at", "lte", "2023-01-01T01:00:00Z"),)},
     "half of updated_at": {"filters": (Filter("updated_at", "lte", "2023-01-15T00:00:00Z"),)},
