@@ -86,7 +86,7 @@ def filter_clause(
         # Larger than the column holds is a number like any other.
         value = sa.cast(value, sa.BigInteger)
     if field in IN_INDEXES and op != "neq":
-        # Null counts as the least in the index. Only the column itself tells the planner how few are meant by "at most".
+        # Null counts as the least in the index: only the column itself tells the planner how few "at most" means.
         known = compare(column, value) if op in ("lt", "lte") else column.is_not(None)
         return sa.and_(compare(IN_INDEXES[field], value), known)
     return compare(column, value)
