@@ -13,10 +13,12 @@ import time
 from pathlib import Path
 from urllib.parse import parse_qsl
 
+from gunicorn.workers import gthread
+
 from glance_common.body import ClientGone, read_pieces
 from glance_common.config import ConfigError
 from glance_common.server import Application as Service
-from glance_common.server import ServerSettings, serve
+from glance_common.server import ServerSettings, serve, worker
 from glance_common.server.settings import tls_context
 
 CONFIG, EVENTS = Path(sys.argv[1]), sys.argv[2]
@@ -110,6 +112,9 @@ def load():
     config = json.loads(CONFIG.read_text())
     settings = ServerSettings(**config["settings"])
     tls_context(settings)
+    if "stop_linger" in config:
+        # Two seconds are enough for a request on its way, and not for a test on a machine that stands still.
+        worker.STOP_LINGER = gthread.STOP_KEEPALIVE_LINGER = config["stop_linger"]
     if config.get("refuse"):
         raise ConfigError("DEFAULT", "tag", config["refuse"], "is refused")
 

@@ -42,7 +42,9 @@ def test_term_lets_a_transfer_finish(make_server):
 
 
 def test_term_refuses_new_connections_and_tells_the_application(make_server):
-    server = make_server(stop_timeout=60).start()
+    server = make_server(stop_timeout=60)
+    server.configure(stop_linger=60)
+    server.start()
     with server.connect() as kept, server.connect() as busy:
         kept.request("GET", "/hello")
         assert b'"stopping": false' in kept.response()[2]
