@@ -50,16 +50,18 @@ class LogFile(logging.Handler):
         super().close()
 
     def _follow(self) -> None:
-        with self._following:
-            if time.monotonic() - self._looked < LOOK_AGAIN:
-                return
+        # Whoever comes while another one looks writes on; so may a signal handler that logs while its own thread does.
+        if not self._following.acquire(blocking=False):
+            return
+        try:
             self._looked = time.monotonic()
-            if _is_at(self._path, self._file):
-                return
-            new = _open(self._path)
-            # In place: threads that are about to write have the number already.
-            os.dup2(new, self._file, inheritable=False)
-            os.close(new)
+            if not _is_at(self._path, self._file):
+                new = _open(self._path)
+                # In place: threads that are about to write have the number already.
+                os.dup2(new, self._file, inheritable=False)
+                os.close(new)
+        finally:
+            self._following.release()
 
 
 def _open(path: Path) -> int:

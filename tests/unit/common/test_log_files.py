@@ -68,6 +68,13 @@ def test_the_old_file_is_kept_while_there_can_be_no_new_one(tmp_path: Path, monk
     assert (moved / "log").read_text() == "somewhere\n"
 
 
+def test_nobody_waits_for_one_who_looks_for_the_file(path: Path, handler: LogFile, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(log_file, "LOOK_AGAIN", 0)
+    with handler._following:
+        handler.handle(record("meanwhile"))
+    assert path.read_text() == "meanwhile\n"
+
+
 def test_a_line_that_cannot_be_written_fails_nobody(capsys: pytest.CaptureFixture[str]):
     handler = LogFile(Path("/dev/full"))
     handler.handle(record("x"))
