@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -20,7 +19,6 @@ RAW = {"disk_format": "raw", "container_format": "bare"}
 MIB = 1024 * 1024
 
 _NONE: Mapping[str, str] = MappingProxyType({})
-T = TypeVar("T")
 
 
 class Caller:
@@ -157,15 +155,6 @@ class Wire:
         """Read to the end; return status and body. No status is 0: the server closed without a word."""
         head, _, body = self.rest().partition(b"\r\n\r\n")
         return (int(head.split()[1]) if head else 0), body
-
-
-def wait_for(condition: Callable[[], T], what: str, seconds: float = 60) -> T:
-    """Return the first true value of ``condition()``."""
-    limit = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < limit, f"{what}: not within {seconds:g} s"
-        time.sleep(0.05)
-    return value
 
 
 def random_bytes(size: int) -> bytes:

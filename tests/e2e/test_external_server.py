@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from deploy.local import processes
-from tests.e2e.calls import MIB, Caller, random_bytes, wait_for
+from tests.e2e.calls import MIB, Caller, random_bytes
 from tests.e2e.leftovers import left_behind
 from tests.support.daemons import PROGRAMS, Services
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)
 

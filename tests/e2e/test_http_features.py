@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Callable
 
 import pytest
-from tests.e2e.calls import PATCH, Caller, wait_for
+from tests.e2e.calls import PATCH, Caller
 from tests.support.daemons import Services
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)
 

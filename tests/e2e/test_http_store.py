@@ -4,9 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.e2e.calls import Caller, wait_for
+from tests.e2e.calls import Caller
 from tests.e2e.leftovers import files, left_behind
 from tests.support.daemons import Services
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.calls import Caller, wait_for
+from tests.e2e.calls import Caller
 from tests.support.clients import Clients, glance_address, openstack_address
 from tests.support.daemons import Services
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)
 

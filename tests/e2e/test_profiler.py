@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from osprofiler import profiler, web
 from redis import Redis
-from tests.e2e.calls import Caller, wait_for
+from tests.e2e.calls import Caller
 from tests.support import redis
 from tests.support.daemons import Services
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)
 

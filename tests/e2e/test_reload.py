@@ -10,10 +10,11 @@ from contextlib import contextmanager
 import pytest
 from deploy.local import configuration
 from deploy.local.embedded_postgres import PostgresServer
-from tests.e2e.calls import MIB, Caller, Wire, random_bytes, wait_for
+from tests.e2e.calls import MIB, Caller, Wire, random_bytes
 from tests.e2e.leftovers import left_behind
 from tests.support.daemons import Services, WebDaemon
 from tests.support.postgres import running_postgres
+from tests.support.waiting import wait_for
 
 from glance_registry.db.schema import upgrade
 

@@ -17,10 +17,11 @@ from uuid import uuid4
 import pytest
 import requests
 from deploy.local import processes
-from tests.e2e.calls import RAW, Caller, wait_for
+from tests.e2e.calls import RAW, Caller
 from tests.support.daemons import Services, WebDaemon
 from tests.support.notifications import Listener
 from tests.support.rabbitmq import RabbitMQ
+from tests.support.waiting import wait_for
 from tests.support.web import Page, WebServer, web_server
 
 pytestmark = pytest.mark.timeout(900)

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import requests
-from tests.e2e.calls import Caller, wait_for
+from tests.e2e.calls import Caller
 from tests.support.certificates import server_certificate
 from tests.support.clients import Clients
 from tests.support.daemons import Services
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)
 

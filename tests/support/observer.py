@@ -1,6 +1,5 @@
 """What an operator's tools see of running daemons."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +7,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.daemons import Daemon, Services
+from tests.support.waiting import wait_for
 
 OCTETS = {"Content-Type": "application/octet-stream"}
 
@@ -44,12 +44,7 @@ class Seen:
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
     """Wait for the condition, also while nobody answers what it asks; fail when it takes too long."""
-    deadline = time.monotonic() + seconds
-    is_late = False
-    while not _holds(condition):
-        assert not is_late, f"{what} took too long"
-        time.sleep(0.05)
-        is_late = time.monotonic() > deadline
+    wait_for(lambda: _holds(condition), what, seconds)
 
 
 def _holds(condition: Callable[[], bool]) -> bool:

@@ -14,6 +14,7 @@ import psutil
 from deploy.local import processes
 
 from glance_common.server import companion
+from tests.support.waiting import wait_for
 
 PROGRAM = Path(__file__).with_name("server_program.py")
 QUICK = {"client_timeout": 60, "stop_timeout": 1, "graceful_timeout": 60, "abort_grace": 30, "bind_patience": 10}
@@ -25,17 +26,6 @@ def _name(process):
         return process.name()
     except psutil.NoSuchProcess:
         return None
-
-
-def wait_for(condition, seconds=30.0, what="the condition"):
-    """Return the first true value of ``condition()``."""
-    limit = time.monotonic() + seconds
-    is_late = False
-    while not (value := condition()):
-        assert not is_late, f"{what} did not come true within {seconds} s"
-        time.sleep(0.02)
-        is_late = time.monotonic() > limit
-    return value
 
 
 class Server:
@@ -79,7 +69,7 @@ class Server:
 
     def wait_event(self, name, count=1, seconds=30.0):
         """Return the ``count``-th event of a name, waiting for it."""
-        wait_for(lambda: len(self.events(name)) >= count, seconds, f"event {name}")
+        wait_for(lambda: len(self.events(name)) >= count, f"event {name}", seconds)
         return self.events(name)[count - 1]
 
     def workers(self):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from tests.support.waiting import wait_for
 from tests.support.web import Page, WebServer
 
 from glance_api.workers import pool
@@ -103,15 +103,6 @@ def working(node: Node) -> Iterator[Node]:
     finally:
         with patch.object(pool, "STOP_WITHIN", 300.0):
             node.pool.stop()
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    """Return the first true value of ``condition()``."""
-    limit = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < limit, "not within the time"
-        time.sleep(0.03)
-    return value
 
 
 def page(web: WebServer, data: bytes, path: str = "/image", **habits: Any) -> dict[str, str]:

@@ -8,7 +8,8 @@ import tarfile
 from typing import Any
 
 import pytest
-from tests.integration.api.imports_kit import Node, options, page, wait_for, working
+from tests.integration.api.imports_kit import Node, options, page, working
+from tests.support.waiting import wait_for
 from tests.support.web import web_server
 
 DESCRIPTOR = b"""<?xml version="1.0"?>

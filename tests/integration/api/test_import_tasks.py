@@ -3,7 +3,8 @@
 import subprocess
 from typing import Any
 
-from tests.integration.api.imports_kit import page, wait_for, working
+from tests.integration.api.imports_kit import page, working
+from tests.support.waiting import wait_for
 
 
 class TestTasks:

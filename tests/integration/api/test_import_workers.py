@@ -5,7 +5,8 @@ import threading
 from typing import Any
 
 import pytest
-from tests.integration.api.imports_kit import Node, options, page, wait_for, working
+from tests.integration.api.imports_kit import Node, options, page, working
+from tests.support.waiting import wait_for
 from tests.support.web import web_server
 
 DATA = b"\x01" + os.urandom(3 * 1024 * 1024)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.api.imports_kit import Node, page, wait_for, working
+from tests.integration.api.imports_kit import Node, page, working
+from tests.support.waiting import wait_for
 from tests.support.web import Page
 
 from glance_common.errors import Unavailable

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.integration.api.imports_kit import Node, options, page, wait_for, working
+from tests.integration.api.imports_kit import Node, options, page, working
 from tests.support.barbican import Barbican
 from tests.support.signing import Signer
+from tests.support.waiting import wait_for
 from tests.support.web import Page, WebServer, web_server
 
 DATA = b"\x01" + os.urandom(300_000)

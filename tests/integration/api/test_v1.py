@@ -5,8 +5,9 @@ from hashlib import md5
 from typing import Any
 
 import pytest
-from tests.integration.api.imports_kit import Node, page, wait_for, working
+from tests.integration.api.imports_kit import Node, page, working
 from tests.integration.api.imports_kit import options as node_options
+from tests.support.waiting import wait_for
 from tests.support.web import Page
 
 from glance_common.stores import contract

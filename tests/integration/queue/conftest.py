@@ -1,12 +1,12 @@
 """Both transports, and a consumer over a registry and a store in memory."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from deploy.local import processes
 from tests.support.rabbitmq import RabbitMQ
+from tests.support.waiting import wait_for
 from tests.unit.scrubber.fakes import FakeDeletions, FakeStore, make_scrubber
 
 from glance_common.delete_queue import DeletePublisher
@@ -72,7 +72,7 @@ class Bench:
 
     def wait_purged(self, locations: list[str], seconds: float = 60) -> None:
         """Wait until they are recorded as deleted, with their bytes gone."""
-        wait_until(lambda: self.purged(locations), seconds)
+        wait_for(lambda: self.purged(locations), seconds=seconds)
         assert not self.store.keys & {self.deletions.rows[location].key for location in locations}
 
     def close(self) -> None:
@@ -84,11 +84,6 @@ class Bench:
         for thread in self._threads:
             thread.join(60)
             assert not thread.is_alive()
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait for the condition; fail when it takes too long."""
-    processes.wait_until(condition, what="the condition", seconds=seconds)
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import signal
 import time
 
 import pytest
-from tests.integration.queue.conftest import wait_until
 from tests.support.queues import bodies
+from tests.support.waiting import wait_for
 
 from glance_common.delete_queue.broker import DELETE_QUEUE, connected
 from glance_common.messaging.connection import parse_broker
@@ -72,7 +72,7 @@ def test_a_message_in_hand_when_the_broker_dies_is_purged_once_and_forgotten_lat
     bench.store.gate.set()
     bench.wait_purged(locations)
     broker.start()
-    wait_until(lambda: broker.queue_depth(DELETE_QUEUE.name) == 0 and bench.deletions.calls["claim"] >= 2, seconds=60)
+    wait_for(lambda: broker.queue_depth(DELETE_QUEUE.name) == 0 and bench.deletions.calls["claim"] >= 2, seconds=60)
     assert len(bench.store.deleted) == 1
 
 
@@ -100,7 +100,7 @@ def test_with_the_memory_alarm_on_nobody_waits_and_afterwards_all_flows(broker, 
 def test_a_broker_that_hangs_does_not_hold_up_a_stop(broker, bench):
     publisher = bench.publisher(broker.url)
     publisher.publish(bench.add(1), None)
-    wait_until(lambda: len(bodies(broker.url)) == 1)
+    wait_for(lambda: len(bodies(broker.url)) == 1)
     os.kill(broker._broker.pid, signal.SIGSTOP)
     try:
         assert timed(publisher.publish, bench.add(5), None) < AT_ONCE
@@ -117,7 +117,7 @@ def test_a_queue_deleted_by_hand_is_declared_again(broker, bench):
     bench.wait_purged(first)
     with connected(parse_broker(broker.url)) as connection:
         connection.default_channel.queue_delete(DELETE_QUEUE.name)
-    wait_until(lambda: "glance.delete" in broker.control("list_consumers"), seconds=30)
+    wait_for(lambda: "glance.delete" in broker.control("list_consumers"), seconds=30)
     publisher.publish(second, None)
     bench.wait_purged(second)
 
@@ -143,5 +143,5 @@ def test_a_wrong_password_is_an_outage_like_any_other_and_is_not_logged(broker, 
     url = broker.url.replace("guest:guest", "guest:s3cret-word")
     bench.consume(url)
     bench.publisher(url).publish(bench.add(1), None)
-    wait_until(lambda: caplog.text.count("next try") >= 2)
+    wait_for(lambda: caplog.text.count("next try") >= 2)
     assert "s3cret-word" not in caplog.text

@@ -5,8 +5,8 @@ import threading
 import time
 
 import pytest
-from tests.integration.queue.conftest import wait_until
 from tests.support.queues import bodies, put
+from tests.support.waiting import wait_for
 from tests.unit.scrubber.fakes import make_scrubber
 
 from glance_common.delete_queue.broker import DEAD_QUEUE, DELETE_QUEUE, connected
@@ -36,7 +36,7 @@ def test_several_consumers_share_the_work_and_duplicates_do_no_harm(url, bench):
         publisher.publish(locations, None)
     bench.consume(url, consumers=3)
     bench.wait_purged(locations)
-    wait_until(lambda: bench.deletions.calls["claim"] == 80)
+    wait_for(lambda: bench.deletions.calls["claim"] == 80)
     assert bench.deletions.calls["done"] == 40
     assert sorted(bench.store.deleted) == sorted(bench.deletions.rows[location].key for location in locations)
 
@@ -44,7 +44,7 @@ def test_several_consumers_share_the_work_and_duplicates_do_no_harm(url, bench):
 def test_a_refused_claim_is_forgotten(url, bench):
     bench.publisher(url).publish([bench.deletions.add(is_due=False)], None)
     bench.consume(url)
-    wait_until(lambda: bench.deletions.calls["claim"] == 1)
+    wait_for(lambda: bench.deletions.calls["claim"] == 1)
     bench.close()
     assert bodies(url) == []
     assert bench.store.deleted == []
@@ -60,7 +60,7 @@ def test_what_cannot_be_read_goes_to_the_dead_queue_and_stops_nothing(url, bench
     bench.consume(url)
     bench.wait_purged(locations)
     bench.close()
-    wait_until(lambda: bodies(url, dead=True) == [poison])
+    wait_for(lambda: bodies(url, dead=True) == [poison])
     assert bodies(url) == []
 
 
@@ -69,7 +69,7 @@ def test_a_registry_that_is_away_is_waited_for_without_spinning(url, bench):
     bench.deletions.broken["claim"] = Unavailable("down")
     bench.publisher(url).publish(locations, None)
     bench.consume(url)
-    wait_until(lambda: bench.deletions.calls["claim"] >= 1)
+    wait_for(lambda: bench.deletions.calls["claim"] >= 1)
     time.sleep(2)
     assert bench.deletions.calls["claim"] <= 4
     bench.deletions.broken.clear()
@@ -81,7 +81,7 @@ def test_a_lost_answer_is_repeated_with_the_same_token(url, bench):
     bench.deletions.broken["done"], bench.deletions.late = OutcomeUnknown("no answer"), True
     bench.publisher(url).publish(locations, None)
     bench.consume(url)
-    wait_until(lambda: bench.deletions.calls["done"] >= 1)
+    wait_for(lambda: bench.deletions.calls["done"] >= 1)
     bench.deletions.broken.clear()
     bench.wait_purged(locations)
     assert len(bench.store.deleted) == 1
@@ -91,10 +91,10 @@ def test_a_stop_while_the_registry_is_away_gives_the_message_back(url, bench):
     bench.deletions.broken["claim"] = Unavailable("down")
     bench.publisher(url).publish(bench.add(1), None)
     bench.consume(url)
-    wait_until(lambda: bench.deletions.calls["claim"] >= 1)
+    wait_for(lambda: bench.deletions.calls["claim"] >= 1)
     bench.close()
     # A queue takes back what a connection had in hand some time after its end.
-    wait_until(lambda: len(bodies(url)) == 1)
+    wait_for(lambda: len(bodies(url)) == 1)
 
 
 def test_a_stop_finishes_the_image_in_hand_and_takes_no_other(url, bench):
@@ -110,7 +110,7 @@ def test_a_stop_finishes_the_image_in_hand_and_takes_no_other(url, bench):
     thread.join(60)
     assert not thread.is_alive()
     assert [bench.purged([location]) for location in locations] == [True, False, False]
-    wait_until(lambda: len(bodies(url)) == 2)
+    wait_for(lambda: len(bodies(url)) == 2)
 
 
 @pytest.mark.parametrize("pool_size", [1, 4])
@@ -126,7 +126,7 @@ def test_one_pass_takes_what_is_there_and_waits_for_no_more(url, bench, pool_siz
     assert time.monotonic() - started < 30
     assert bench.purged(locations)
     assert bodies(url) == []
-    wait_until(lambda: bodies(url, dead=True) == [b"poison"])
+    wait_for(lambda: bodies(url, dead=True) == [b"poison"])
     drain(parse_broker(url), scrubber, threading.Event())
 
 
@@ -137,7 +137,7 @@ def test_one_pass_without_a_registry_leaves_the_messages(url, bench):
     bench.deletions.broken["claim"] = Unavailable("down")
     with pytest.raises(Unavailable):
         drain(parse_broker(url), make_scrubber(bench.deletions, bench.store), threading.Event())
-    wait_until(lambda: len(bodies(url)) == 5)
+    wait_for(lambda: len(bodies(url)) == 5)
 
 
 def test_what_a_purged_queue_lost_is_found_by_the_sweep(url, bench):
@@ -177,4 +177,4 @@ def test_a_message_that_the_library_cannot_unpack_is_parked_too(url, bench):
     bench.consume(url)
     bench.wait_purged(locations)
     bench.close()
-    wait_until(lambda: len(bodies(url, dead=True)) == 1)
+    wait_for(lambda: len(bodies(url, dead=True)) == 1)

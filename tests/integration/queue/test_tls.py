@@ -6,8 +6,8 @@ import ssl
 import threading
 
 import pytest
-from tests.integration.queue.conftest import wait_until
 from tests.support.certificates import server_certificate
+from tests.support.waiting import wait_for
 
 
 class TlsFront:
@@ -66,4 +66,4 @@ def test_a_broker_behind_tls(front, bench):
 )
 def test_an_unknown_certificate_or_another_name_is_no_broker(front, bench, caplog, url):
     bench.publisher(url.format(port=front.port, ca=front.ca)).publish(bench.add(1), None)
-    wait_until(lambda: "certificate verify failed" in caplog.text)
+    wait_for(lambda: "certificate verify failed" in caplog.text)

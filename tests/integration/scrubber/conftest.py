@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import requests
 import sqlalchemy as sa
-from deploy.local import processes
 from tests.support.daemons import Services
+from tests.support.waiting import wait_for
 
 LEASE = 3
 """Seconds of a claim: the shortest that the option allows."""
@@ -60,7 +60,7 @@ class Cloud:
 
     def wait_purged(self, *image_ids: str, seconds: float = 60) -> None:
         """Wait until all these images are gone from store and rows."""
-        wait_until(lambda: all(self.is_purged(image_id) for image_id in image_ids), seconds)
+        wait_for(lambda: all(self.is_purged(image_id) for image_id in image_ids), seconds=seconds)
 
     def make_due(self, image_id: str) -> None:
         """Make what was written down about the image's deletion an hour older."""
@@ -73,11 +73,6 @@ class Cloud:
         """Return whether the image can be downloaded."""
         answer = self.call("GET", f"/v2/images/{image_id}/file")
         return answer.status_code == 200 and answer.content == data
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait for the condition; fail when it takes too long."""
-    processes.wait_until(condition, what="the condition", seconds=seconds)
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import time
 
 import pytest
 from deploy.local import processes
-from tests.integration.scrubber.conftest import LEASE, wait_until
+from tests.integration.scrubber.conftest import LEASE
+from tests.support.waiting import wait_for
 
 
 def test_deleted_data_are_purged_under_the_request_id_of_the_delete(make_cloud):
@@ -19,7 +20,7 @@ def test_deleted_data_are_purged_under_the_request_id_of_the_delete(make_cloud):
     def purges():
         return [line for line in cloud.services.scrubber.said().splitlines() if "removal: purged" in line]
 
-    wait_until(purges)
+    wait_for(purges)
     assert ["req-who-did-it]" in line for line in purges()] == [True]
 
 
@@ -73,7 +74,7 @@ def test_i6_killed_at_any_moment_another_finishes_after_the_lease(make_cloud, mo
     cloud.wait_purged(image)
     if moment != "scrubber.done.after":
         assert time.monotonic() - began > LEASE - 0.1, "nobody may take a claim before its lease is over"
-        wait_until(lambda: ("already gone" if gone else "purged") in second.said())
+        wait_for(lambda: ("already gone" if gone else "purged") in second.said())
 
 
 def test_frozen_past_its_lease_and_woken_after_another_finished(make_cloud):
@@ -86,7 +87,7 @@ def test_frozen_past_its_lease_and_woken_after_another_finished(make_cloud):
     cloud.services.start(second)
     cloud.wait_purged(image)
     first.thaw()
-    wait_until(lambda: "removal: not ours" in first.said())
+    wait_for(lambda: "removal: not ours" in first.said())
     assert cloud.is_purged(image)
     assert cloud.is_whole(other)
 
@@ -106,7 +107,7 @@ def test_two_scrubbers_purge_each_image_once(make_cloud, request, transport):
     def said(words):
         return sum(scrubber.said().count(words) for scrubber in pair)
 
-    wait_until(lambda: said("removal: purged") == 30)
+    wait_for(lambda: said("removal: purged") == 30)
     assert said("removal: ") == 30
 
 
@@ -116,7 +117,7 @@ def test_i9_without_a_broker_the_sweep_purges(make_cloud):
     cloud.delete(image)
     cloud.wait_purged(image)
     for daemon in (cloud.services.scrubber, cloud.services.api):
-        wait_until(lambda daemon=daemon: "next try in" in daemon.said())
+        wait_for(lambda daemon=daemon: "next try in" in daemon.said())
         assert "s3cret-word" not in daemon.said()
 
 
@@ -128,7 +129,7 @@ def test_i10_a_registry_that_comes_back_is_found_again(make_cloud):
     cloud.delete(image)
     cloud.services.registry.kill()
     cloud.services.scrubber.thaw()
-    wait_until(lambda: "the registry" in cloud.services.scrubber.said())
+    wait_for(lambda: "the registry" in cloud.services.scrubber.said())
     assert cloud.services.files() == [image]
     cloud.services.registry.start()
     cloud.services.registry.wait_ready()
@@ -143,7 +144,7 @@ def test_i6_an_unmounted_store_makes_nothing_deleted(make_cloud):
     images.rename(images.with_name("elsewhere"))
     images.mkdir()
     cloud.delete(image)
-    wait_until(lambda: "StoreUnavailable" in cloud.services.scrubber.said())
+    wait_for(lambda: "StoreUnavailable" in cloud.services.scrubber.said())
     assert cloud.states(image) == ("pending_delete", "deleting")
     assert cloud.services.files() == []
     images.rmdir()

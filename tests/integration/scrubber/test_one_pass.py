@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 from deploy.local import processes
-from tests.integration.scrubber.conftest import wait_until
+from tests.support.waiting import wait_for
 
 DELAYED = {"DEFAULT": {"delayed_delete": True, "scrub_time": 3600}}
 
@@ -14,7 +14,7 @@ def test_a_pass_purges_what_is_due_and_nothing_else(make_cloud):
     cloud = make_cloud(scrubber=False)
     kept, image = cloud.image(), cloud.image()
     cloud.delete(image)
-    wait_until(lambda: any(cloud.services.queue.glob("*.msg")))
+    wait_for(lambda: any(cloud.services.queue.glob("*.msg")))
     done = cloud.services.scrub_once()
     assert (done.returncode, done.stderr) == (0, "")
     assert cloud.is_purged(image)
@@ -123,4 +123,4 @@ def test_restore_against_claim_gives_whole_images_or_none(make_cloud):
         if results[image] == 0:
             assert cloud.is_whole(image)
         else:
-            wait_until(lambda image=image: cloud.is_purged(image))
+            wait_for(lambda image=image: cloud.is_purged(image))

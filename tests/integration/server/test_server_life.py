@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from deploy.local import processes
-from tests.support.server import wait_for
+from tests.support.waiting import wait_for
 
 MIB = 1024 * 1024
 

@@ -6,7 +6,7 @@ import ssl
 import subprocess
 
 import pytest
-from tests.support.server import wait_for
+from tests.support.waiting import wait_for
 
 MIB = 1024 * 1024
 

@@ -7,7 +7,7 @@ import random
 import socket
 
 import pytest
-from tests.support.server import wait_for
+from tests.support.waiting import wait_for
 
 MIB = 1024 * 1024
 DATA = random.Random(5).randbytes(5 * MIB + 12345)

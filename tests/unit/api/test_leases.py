@@ -1,10 +1,10 @@
 """The keeper renews leases while transfers live and tells them when they are over."""
 
 import threading
-import time
 from types import SimpleNamespace
 
 import pytest
+from tests.support.waiting import wait_for
 
 from glance_api.leases import LeaseKeeper
 from glance_api.workers.job import Progress
@@ -30,13 +30,6 @@ class Registry:
         if self.error:
             raise self.error
         return lease
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_kept_lease_is_renewed_until_the_block_ends():

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 from tests.support.queues import bodies
+from tests.support.waiting import wait_for
 
 from glance_common.config import ConfigError
 from glance_common.delete_queue import DeletePublisher
@@ -95,10 +96,10 @@ def test_an_outage_is_one_line_and_its_end_another(tmp_path, no_broker, caplog, 
     publisher.start()
     with caplog.at_level(logging.INFO):
         publisher.publish(ids(2), None)
-        wait_until(lambda: "next try" in caplog.text)
+        wait_for(lambda: "next try" in caplog.text)
         time.sleep(0.3)
         (tmp_path / "file").unlink()
-        wait_until(lambda: (tmp_path / "file/queue").exists() and len(bodies(no_broker)) == 2)
+        wait_for(lambda: (tmp_path / "file/queue").exists() and len(bodies(no_broker)) == 2)
         publisher.stop()
     messages = [record.getMessage() for record in caplog.records]
     assert len([text for text in messages if "next try" in text]) == 1
@@ -115,8 +116,3 @@ class QuickBackoff(outbox.Backoff):
         super().__init__(first=0.02, most=0.05)
 
 
-def wait_until(condition, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -1,0 +1,21 @@
+"""Waiting for what happens somewhere else."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def wait_for(condition: Callable[[], T], what: str = "the condition", seconds: float = 60) -> T:
+    """Return the first true value of ``condition()``; fail after ``seconds``.
+
+    It is asked once more after that: a machine that stood still in the meantime is no failure.
+    """
+    limit = time.monotonic() + seconds
+    is_late = False
+    while not (value := condition()):
+        assert not is_late, f"{what}: not within {seconds:g} s"
+        time.sleep(0.02)
+        is_late = time.monotonic() > limit
+    return value
