@@ -1,5 +1,8 @@
 """The signed context: believed for just one request, for a short time, from holders of the secret only."""
 
+import hmac
+from base64 import b64decode, b64encode
+
 import pytest
 
 from glance_common import context as module
@@ -7,7 +10,7 @@ from glance_common.context import ContextSigner, RequestContext
 from glance_common.errors import NotAuthenticated
 
 OLD, NEW = b"o" * 32, b"n" * 32
-CALLER = RequestContext("req-1", user_id="u", project_id="p", roles=("member", "reader"))
+CALLER = RequestContext("req-1", user_id="ü", project_id="p", roles=("member", "reader"))
 
 
 @pytest.fixture
@@ -37,18 +40,36 @@ def test_a_context_is_good_for_five_minutes_in_both_directions(signer, monkeypat
         signer.verify(header, "GET", "/")
 
 
-@pytest.mark.parametrize("header", [None, "", "x", "{}.x", '{"c":{},"m":"GET","p":"/","t":0}'])
+@pytest.mark.parametrize(
+    "header", [None, "", ".", "x", "x.", "e30=.x", "\u20ac.\xff", '{"c":{},"m":"GET","p":"/","t":0}']
+)
 def test_nothing_unsigned_is_believed(signer, header):
     with pytest.raises(NotAuthenticated):
         signer.verify(header, "GET", "/")
 
 
 def test_a_changed_context_is_not_believed(signer):
-    header = signer.sign(CALLER, "GET", "/")
-    changed = header.replace('"is_admin": false', '"is_admin": true')
-    assert changed != header
+    claims, mac = signer.sign(CALLER, "GET", "/").split(".")
+    document = b64decode(claims)
+    changed = document.replace(b"false", b"true", 1)
+    assert changed != document
     with pytest.raises(NotAuthenticated):
-        signer.verify(changed, "GET", "/")
+        signer.verify(f"{b64encode(changed).decode()}.{mac}", "GET", "/")
+
+
+@pytest.mark.parametrize("claims", [b"[]", b"{}", b"7", b"[1,2,3]", b'[["r"],"GET","/",0]', b"no JSON"])
+def test_other_claims_are_refused_even_if_they_are_signed(signer, monkeypatch, claims):
+    monkeypatch.setattr(module.orjson, "dumps", lambda _: claims)
+    header = signer.sign(CALLER, "GET", "/")
+    with pytest.raises(NotAuthenticated):
+        signer.verify(header, "GET", "/")
+
+
+def test_the_secret_itself_signs_nothing(signer):
+    claims, _ = signer.sign(CALLER, "GET", "/").split(".")
+    mac = hmac.digest(NEW, claims.encode(), "sha256").hex()
+    with pytest.raises(NotAuthenticated):
+        signer.verify(f"{claims}.{mac}", "GET", "/")
 
 
 def test_secrets_can_be_rotated():
