@@ -116,7 +116,7 @@ def test_a_captured_signature_opens_no_other_door(adapter: WsgiAdapter, engine: 
     assert web.get(path, headers={HEADER: signature}).status_code == 200
     for method, other in (
         ("DELETE", path), ("PATCH", path), ("GET", path + "?locations=1"), ("GET", path + "/members"),
-        ("GET", f"/v1/images/{uuid4()}"), ("GET", "/v1/images"),
+        ("GET", f"/v1/images/{uuid4()}"), ("POST", "/v1/images/search"),
     ):
         response = web.open(other, method=method, headers={HEADER: signature})
         assert (response.status_code, response.json["error"]["title"]) == (401, "NotAuthenticated"), (method, other)

@@ -139,6 +139,8 @@ def test_s43_what_is_invisible_cannot_be_changed(client: RegistryClient) -> None
 def test_anonymous_callers_change_nothing(client: RegistryClient, engine: sa.Engine) -> None:
     public = insert_image(engine, visibility="public")
     assert client.images.get(ANONYMOUS, public).id == public
+    named = {"limit": 5, "filters": [["id", "in", [public, *(str(uuid4()) for _ in range(200))]]]}
+    assert [image.id for image in client.images.list(ANONYMOUS, named)] == [public]
     with pytest.raises(errors.Forbidden):
         client.images.add_tag(ANONYMOUS, public, "t", attempt())
 

@@ -84,7 +84,7 @@ class RegistryHttp:
         may_have_happened = False
         for pause in (*_PAUSES, None):
             try:
-                return self._once(context, method, target, data)
+                return self._once(context, method, target, data, is_write=is_write)
             except errors.Unavailable as error:
                 may_have_happened |= is_write and isinstance(error, errors.OutcomeUnknown)
                 if pause is not None and time.monotonic() + pause < deadline:
@@ -110,13 +110,15 @@ class RegistryHttp:
         """Close the kept connections."""
         self._transport.close()
 
-    def _once(self, context: RequestContext, method: str, target: str, data: bytes | None) -> dict[str, Any]:
+    def _once(
+        self, context: RequestContext, method: str, target: str, data: bytes | None, *, is_write: bool
+    ) -> dict[str, Any]:
         """Ask once. OutcomeUnknown means: sent, but no clear answer; Unavailable: not done for sure."""
         started, outcome = time.perf_counter(), "error"
         try:
-            answer = self._ask(context, method, target, data)
+            document = _read(self._ask(context, method, target, data), is_write=is_write)
             outcome = "ok"
-            return answer
+            return document
         except errors.OutcomeUnknown:
             outcome = "unknown"
             raise
@@ -126,17 +128,16 @@ class RegistryHttp:
         finally:
             REGISTRY_CALLS.labels(method, outcome).observe(time.perf_counter() - started)
 
-    def _ask(self, context: RequestContext, method: str, target: str, data: bytes | None) -> dict[str, Any]:
+    def _ask(self, context: RequestContext, method: str, target: str, data: bytes | None) -> Answer:
         headers = {HEADER: self._signer.sign(context, method, target), REQUEST_ID: context.request_id}
         if self._extra_headers is not None:
             headers.update(self._extra_headers())
         try:
-            answer = self._transport.exchange(method, target, headers, data)
+            return self._transport.exchange(method, target, headers, data)
         except NotSent as error:
             raise errors.Unavailable(_NO_ANSWER) from error
         except NoAnswer as error:
             raise errors.OutcomeUnknown(_NO_ANSWER) from error
-        return _read(answer, is_write=method != "GET")
 
 
 def connect_to(

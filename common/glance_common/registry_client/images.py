@@ -3,17 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
-
 from glance_common.context import RequestContext
 from glance_common.image import Image
 from glance_common.limits import Limits
 from glance_common.registry_client.http import RegistryHttp, segment
 from glance_common.registry_client.usage import with_limits
 from glance_common.status import ImageStatus
-
-_LONG_QUERY = 2000
-"""Bytes above which a query goes into the body: in an address each of its quotes and commas takes three."""
 
 
 class ImagesClient:
@@ -23,15 +18,11 @@ class ImagesClient:
         self._http = http
 
     def list(self, context: RequestContext, query: dict[str, Any]) -> list[Image]:
-        """Return a page of visible images; ``query`` is the object ``q`` of the protocol.
+        """Return a page of visible images; ``query`` is the query of the protocol.
 
         Raises BadRequest for an unknown marker, Forbidden for one that the caller may not see.
         """
-        q = orjson.dumps(query)
-        if len(q) > _LONG_QUERY:
-            answer = self._http.call(context, "POST", "/v1/images/search", query, only_reads=True)
-        else:
-            answer = self._http.call(context, "GET", "/v1/images", query={"q": q.decode()})
+        answer = self._http.call(context, "POST", "/v1/images/search", query, only_reads=True)
         return [Image.from_document(document) for document in answer["images"]]
 
     def get(

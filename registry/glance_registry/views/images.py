@@ -27,20 +27,13 @@ COLUMNS = (*TEXTS, *NUMBERS, *FLAGS, "visibility", "properties", "tags")
 """What a client may write: never status, sizes or digests (S-15, S-64)."""
 
 
-@blueprint.get("/v1/images")
-def index() -> Response:
-    """Answer a page of images."""
-    return _page(Fields.parse(request.args.get("q", "{}"), "q"))
-
-
 @blueprint.post("/v1/images/search")
 def search() -> Response:
-    """Answer a page of images to a query that is too long for an address."""
-    return _page(parsing.body())
+    """Answer a page of images.
 
-
-def _page(q: Fields) -> Response:
-    documents = read(parsing.engine(), listing.list_images, parsing.caller(), _query(q))
+    The query is the body: in an address each of its quotes and commas would be three characters to write and to read.
+    """
+    documents = read(parsing.engine(), listing.list_images, parsing.caller(), _query(parsing.body()))
     return parsing.raw_answer(f'{{"images":{join(documents)}}}')
 
 
