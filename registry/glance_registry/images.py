@@ -48,11 +48,11 @@ def create(
     given = {**values, "create_attempt": attempt}
     if "properties" in values:
         given["properties"] = orjson.dumps(values["properties"]).decode()
-    row = _insert(frozenset(given)).run(connection, {_NEW + name: value for name, value in given.items()}).first()
-    if row is None:
+    rows = _insert(frozenset(given)).run(connection, {_NEW + name: value for name, value in given.items()})
+    if not rows:
         return _made_before(connection, context, attempt, values["id"]), False
     usage.enforce(connection, held, values.get("owner"), Usage(images=1))
-    return row[0], True
+    return rows[0][0], True
 
 
 _NEW = "new_"
@@ -90,10 +90,10 @@ def get(
     ``deleted``: also of one that was deleted.
     """
     values = {"project": context.project_id, "image_id": image_id}
-    row = _select_one(kind_of(context), locations, deleted).run(connection, values).first()
-    if row is None:
+    rows = _select_one(kind_of(context), locations, deleted).run(connection, values)
+    if not rows:
         raise no_image(image_id)
-    return str(row[0])
+    return str(rows[0][0])
 
 
 @lru_cache(maxsize=32)

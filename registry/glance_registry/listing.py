@@ -126,7 +126,7 @@ def list_images(connection: sa.Connection, context: RequestContext, query: Query
     values |= {_marker_name(number): value for number, value in enumerate(marker)}
     for number, condition in enumerate(query.filters):
         values |= condition.values(number)
-    return _page(kind_of(context), Shape.of(query)).run(connection, values).scalars().all()
+    return [row[0] for row in _page(kind_of(context), Shape.of(query)).run(connection, values)]
 
 
 @lru_cache(maxsize=256)
@@ -211,12 +211,13 @@ def _conditions(arm: Arm, shape: Shape) -> list[Clause]:
 def _marker_values(connection: sa.Connection, context: RequestContext, query: Query) -> Sequence[Any]:
     keys = tuple(name for name, _ in query.sort)
     values = {"project": context.project_id, "marker": query.marker}
-    row = _marker(kind_of(context), keys, query.deleted != "no").run(connection, values).first()
-    if row is None:
+    rows = _marker(kind_of(context), keys, query.deleted != "no").run(connection, values)
+    if not rows:
         raise errors.BadRequest(f"marker: no image with ID {query.marker}")
-    if not row.visible:
+    marker: Sequence[Any] = rows[0]
+    if not marker[0]:
         raise errors.Forbidden(f"marker: the image {query.marker} is not visible")
-    return row[1:]
+    return marker[1:]
 
 
 @lru_cache(maxsize=256)

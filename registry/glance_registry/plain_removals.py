@@ -28,7 +28,8 @@ def claim(connection: sa.Connection, location_id: str, wanted: Claim) -> dict[st
     Raises Conflict as ``deletions.claim`` when another holds the claim or the bytes are gone.
     """
     statements = _statements()
-    found = statements.look.run(connection, {"location_id": location_id}).one_or_none()
+    rows = statements.look.run(connection, {"location_id": location_id})
+    found = rows[0] if rows else None
     if found is None or (wanted.stores is not None and found.store not in wanted.stores):
         return None
     if found.status != LocationStatus.PENDING_DELETE:
@@ -40,16 +41,16 @@ def claim(connection: sa.Connection, location_id: str, wanted: Claim) -> dict[st
         "location_id": location_id, "new_token": wanted.token, "lease": timedelta(seconds=wanted.lease),
         "kept": timedelta(seconds=-wanted.scrub_time), "stores": wanted.stores,
     }
-    location = statements.claim.run(connection, values, after=statements.lock).one_or_none()
-    return None if location is None else owners.deletion_document(location, wanted.token)
+    claimed = statements.claim.run(connection, values, after=statements.lock)
+    return owners.deletion_document(claimed[0], wanted.token) if claimed else None
 
 
 def done(connection: sa.Connection, location_id: str, token: str) -> bool | None:
     """Record that the bytes are gone; return whether the image is deleted with them, None when it is not usual."""
     statements = _statements()
     values = {"location_id": location_id, "held": token}
-    ended: bool | None = statements.done.run(connection, values, after=statements.lock).scalar_one_or_none()
-    return ended
+    ended = statements.done.run(connection, values, after=statements.lock)
+    return ended[0][0] if ended else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ def delete_empty(connection: sa.Connection, context: RequestContext, image_id: s
     values = {
         "project": context.project_id, "image_id": image_id, "new_delayed": asked.delayed, "attempt": asked.attempt,
     }
-    return update.run(connection, values, after=lock).first() is not None
+    return bool(update.run(connection, values, after=lock))
 
 
 @lru_cache(maxsize=8)

@@ -128,6 +128,8 @@ def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
     """
     try:
         with _connection(engine) as connection:
+            # SQLAlchemy commits what it knows was begun, and does not see the statements of ``prepared``.
+            connection.begin()
             yield connection
             _commit(connection)
     except exc.SQLAlchemyError as error:
@@ -255,12 +257,16 @@ def _refuse_dead_connection(connection: Any, _record: Any, _proxy: Any) -> None:
 
 
 def _start_clock(_conn: Any, _cursor: Any, _statement: Any, _parameters: Any, context: Any, _many: Any) -> None:
-    if statistics.get() is not None:
-        context.glance_started = time.perf_counter()
+    context.glance_started = time.perf_counter()
 
 
 def _stop_clock(_conn: Any, _cursor: Any, _statement: Any, _parameters: Any, context: Any, _many: Any) -> None:
+    count_statement(context.glance_started)
+
+
+def count_statement(started: float) -> None:
+    """Note a statement that was ``started`` at this reading of ``perf_counter`` and has just ended."""
     current = statistics.get()
     if current is not None:
         current.statements += 1
-        current.seconds += time.perf_counter() - context.glance_started
+        current.seconds += time.perf_counter() - started

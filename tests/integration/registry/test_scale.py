@@ -51,7 +51,7 @@ def page_plan(engine: sa.Engine, caller: RequestContext, query: Query) -> dict[s
         for number, condition in enumerate(query.filters):
             values |= condition.values(number)
         for _ in range(7):
-            page.run(connection, values).all()
+            page.run(connection, values)
         [[plan]] = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {page.command}", values).all()
     return dict(plan[0]["Plan"])
 

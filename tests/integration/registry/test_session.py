@@ -14,13 +14,14 @@ import orjson
 import pytest
 import sqlalchemy as sa
 from deploy.local.embedded_postgres import PostgresServer
-from sqlalchemy import event, exc
+from sqlalchemy import exc
 from tests.support.registry_rows import ADMIN, OWNER, PATIENT, insert_image
 
 from glance_common import errors
 from glance_registry import images, removal
+from glance_registry.db import prepared
 from glance_registry.db.errors import ConnectionLost, RetryTransaction
-from glance_registry.db.prepared import MOST_READY, Prepared
+from glance_registry.db.prepared import MOST_READY, PlannedForValues, Prepared
 from glance_registry.db.session import (
     EngineSettings,
     Statistics,
@@ -235,24 +236,20 @@ def test_a_write_alone_is_repeated_after_a_deadlock(own: sa.Engine) -> None:
 
 
 def test_create_show_and_delete_are_one_round_trip_each(engine: sa.Engine) -> None:
-    image_id, attempt, sent = str(uuid4()), str(uuid4()), []
-    values = {"id": image_id, "owner": OWNER.project_id, "visibility": "shared", "properties": {"a": "b"}}
-
-    def listen(_conn: object, _cursor: object, statement: str, *_rest: object) -> None:
-        # What a connection does at its first use of a statement.
-        if not statement.startswith(("PREPARE", "DEALLOCATE")):
-            sent.append(statement)
-
-    event.listen(engine, "before_cursor_execute", listen)
-    try:
+    def life() -> None:
+        image_id, attempt = str(uuid4()), str(uuid4())
+        values = {"id": image_id, "owner": OWNER.project_id, "visibility": "shared", "properties": {"a": "b"}}
         document, made = run_alone(engine, images.create, OWNER, attempt, values)
         assert made
         assert read(engine, images.get, OWNER, image_id) == document
         asked = removal.Delete(str(uuid4()), delayed=False, scrub_time=0)
         assert run_alone(engine, removal.delete_empty, OWNER, image_id, asked)
-    finally:
-        event.remove(engine, "before_cursor_execute", listen)
-    assert len(sent) == 3
+
+    life()  # the first use of a connection prepares the statements
+    token = statistics.set(counted := Statistics())
+    life()
+    statistics.reset(token)
+    assert counted.statements == 3
 
 
 def test_a_commit_without_an_answer_is_unknown_and_not_repeated(
@@ -404,30 +401,51 @@ def test_statements_are_counted(engine: sa.Engine) -> None:
     assert counted.seconds > 0
 
 
-def test_a_statement_is_prepared_once_a_connection_and_forgotten_when_unused(engine: sa.Engine) -> None:
-    image_id, seen = insert_image(engine), []
+def test_a_statement_is_prepared_once_a_connection_and_forgotten_when_unused(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image_id, seen, execute = insert_image(engine), [], prepared.execute
 
-    def listen(_conn: object, _cursor: object, statement: str, *_rest: object) -> None:
-        seen.append(statement.split()[0])
+    def listen(connection: sa.Connection, command: str, *values: Any) -> list[Any]:
+        seen.append(command.split()[0])
+        return execute(connection, command, *values)
 
-    event.listen(engine, "before_cursor_execute", listen)
-    try:
-        with reading(engine) as connection:
-            connection.exec_driver_sql("DEALLOCATE ALL")
-            connection.info.clear()
-            seen.clear()
-            for _ in range(3):
-                images.get(connection, ADMIN, image_id)
-            assert seen == ["PREPARE", "EXECUTE", "EXECUTE", "EXECUTE"]
-            others = [Prepared(sa.select(sa.literal_column(str(n)))) for n in range(MOST_READY)]
-            assert [other.run(connection, {}).scalar_one() for other in others] == list(range(MOST_READY))
-            count = connection.exec_driver_sql("SELECT count(*) FROM pg_prepared_statements").scalar_one()
-            assert count == MOST_READY
-            seen.clear()
+    monkeypatch.setattr(prepared, "execute", listen)
+    with reading(engine) as connection:
+        connection.exec_driver_sql("DEALLOCATE ALL")
+        connection.info.clear()
+        for _ in range(3):
             images.get(connection, ADMIN, image_id)
-            assert seen == ["PREPARE", "DEALLOCATE", "EXECUTE"]
-    finally:
-        event.remove(engine, "before_cursor_execute", listen)
+        assert seen == ["PREPARE", "EXECUTE", "EXECUTE", "EXECUTE"]
+        others = [Prepared(sa.select(sa.literal_column(str(n)))) for n in range(MOST_READY)]
+        assert [other.run(connection, {}) for other in others] == [[(n,)] for n in range(MOST_READY)]
+        count = connection.exec_driver_sql("SELECT count(*) FROM pg_prepared_statements").scalar_one()
+        assert count == MOST_READY
+        seen.clear()
+        images.get(connection, ADMIN, image_id)
+        assert seen == ["PREPARE", "DEALLOCATE", "EXECUTE"]
+
+
+def test_a_connection_lost_at_a_prepared_statement_is_not_used_again(
+    postgres: PostgresServer, own: sa.Engine, engine: sa.Engine
+) -> None:
+    image_id = insert_image(engine)
+
+    def lose_and_get(connection: sa.Connection) -> None:
+        images.get(connection, ADMIN, image_id)
+        kill_connections(postgres)
+        images.get(connection, ADMIN, image_id)
+
+    with pytest.raises(ConnectionLost):
+        run_transaction(own, lose_and_get)
+    assert read(own, images.get, ADMIN, image_id)
+
+
+def test_the_values_of_a_prepared_statement_are_not_told(own: sa.Engine) -> None:
+    broken = PlannedForValues(sa.select(sa.cast(sa.bindparam("secret", type_=sa.Text), sa.LargeBinary)))
+    with pytest.raises(exc.DataError) as caught:
+        read(own, lambda connection: broken.run(connection, {"secret": "pass\\word"}))
+    assert "word" not in str(caught.value).replace(str(caught.value.orig), "")
 
 
 def test_a_pooler_that_forgets_statements_is_named(engine: sa.Engine) -> None:
