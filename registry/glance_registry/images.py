@@ -17,7 +17,7 @@ from glance_common.context import RequestContext
 from glance_common.limits import Limits, Usage
 from glance_common.status import ImageStatus
 from glance_registry import owners, usage
-from glance_registry.db.prepared import Prepared
+from glance_registry.db.prepared import AnyConnection, Prepared
 from glance_registry.db.tables import images
 from glance_registry.documents import image_document, new_document, no_image, select_image
 from glance_registry.visibility import kind_of, visible_to
@@ -78,7 +78,7 @@ def _made_before(connection: sa.Connection, context: RequestContext, attempt: st
 
 
 def get(
-    connection: sa.Connection,
+    connection: AnyConnection,
     context: RequestContext,
     image_id: str,
     *,

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from glance_common import errors
 from glance_common.context import RequestContext
-from glance_registry.db.prepared import PlannedForValues, Prepared
+from glance_registry.db.prepared import AnyConnection, PlannedForValues, Prepared
 from glance_registry.db.tables import images, members
 from glance_registry.documents import image_document
 from glance_registry.filters import IN_INDEXES, Filter, filter_clause, property_clause, property_values, tag_clause
@@ -113,7 +113,7 @@ def _sort(query: Query) -> tuple[tuple[str, str], ...]:
     return tuple((key, direction) for key, direction in query.sort if key not in equal)
 
 
-def list_images(connection: sa.Connection, context: RequestContext, query: Query) -> Sequence[str]:
+def list_images(connection: AnyConnection, context: RequestContext, query: Query) -> Sequence[str]:
     """Return the documents of one page.
 
     Raises BadRequest for a marker that does not exist and Forbidden for one that the caller may not see.
@@ -208,7 +208,7 @@ def _conditions(arm: Arm, shape: Shape) -> list[Clause]:
     return clauses
 
 
-def _marker_values(connection: sa.Connection, context: RequestContext, query: Query) -> Sequence[Any]:
+def _marker_values(connection: AnyConnection, context: RequestContext, query: Query) -> Sequence[Any]:
     keys = tuple(name for name, _ in query.sort)
     values = {"project": context.project_id, "marker": query.marker}
     rows = _marker(kind_of(context), keys, query.deleted != "no").run(connection, values)

@@ -4,6 +4,9 @@ Codes are PostgreSQL's SQLSTATE (its manual, appendix A). What is not listed is 
 the error handler logs it and answers ``InternalError``.
 """
 
+from typing import Any
+
+import psycopg2
 from sqlalchemy import exc
 
 from glance_common import errors
@@ -39,6 +42,14 @@ class RetryTransaction(errors.Unavailable):
 
 class ConnectionLost(errors.Unavailable):
     """The connection was lost before COMMIT was sent: nothing was done."""
+
+
+def as_sqlalchemy(error: Any, command: str | None = None, *, is_lost: bool = False) -> exc.DBAPIError:
+    """Return the driver's ``error`` as SQLAlchemy raises it, without the values of the ``command``."""
+    wrapped: exc.DBAPIError = exc.DBAPIError.instance(
+        command, None, error, psycopg2.Error, hide_parameters=True, connection_invalidated=is_lost
+    )
+    return wrapped
 
 
 def translate(error: exc.SQLAlchemyError) -> Exception:

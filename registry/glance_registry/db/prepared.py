@@ -23,15 +23,19 @@ from typing import Any
 import psycopg2
 import sqlalchemy as sa
 from psycopg2.extras import NamedTupleCursor
-from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
+from glance_registry.db.errors import as_sqlalchemy
 from glance_registry.db.session import count_statement
 
 _DIALECT = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # SQLAlchemy has no type
 _WITH_VALUES = postgresql.dialect()  # type: ignore[no-untyped-call]  # as above
+_DRIVER: Any = PGDialect_psycopg2(dbapi=psycopg2)  # type: ignore[no-untyped-call]  # as above
 _READY = "prepared statements, the longest unused first"
 _numbers = itertools.count(1)
+
+AnyConnection = sa.Connection | sa.PoolProxiedConnection
 
 MOST_READY = 64
 """Statements that a connection keeps: each costs the server process some ten kilobytes."""
@@ -49,7 +53,7 @@ class Prepared:
         self.command = f"EXECUTE {self._name} ({arguments})" if names else f"EXECUTE {self._name}"
 
     def run(
-        self, connection: sa.Connection, values: Mapping[str, Any], *, after: "Prepared | None" = None
+        self, connection: AnyConnection, values: Mapping[str, Any], *, after: "Prepared | None" = None
     ) -> list[Any]:
         """Run the statement with ``values`` and return its rows; names that it does not have are ignored.
 
@@ -63,7 +67,7 @@ class Prepared:
             command = f"{after.command}; {command}"
         return execute(connection, command, values)
 
-    def make_ready(self, connection: sa.Connection) -> None:
+    def make_ready(self, connection: AnyConnection) -> None:
         """Have the connection know the statement."""
         ready: OrderedDict[str, None] = connection.info.setdefault(_READY, OrderedDict())
         if self._name in ready:
@@ -81,34 +85,27 @@ class PlannedForValues:
     def __init__(self, statement: sa.Select[Any]) -> None:
         self.command = str(statement.compile(dialect=_WITH_VALUES))
 
-    def run(self, connection: sa.Connection, values: Mapping[str, Any]) -> list[Any]:
+    def run(self, connection: AnyConnection, values: Mapping[str, Any]) -> list[Any]:
         """Run the statement with ``values`` and return its rows; names that it does not have are ignored."""
         return execute(connection, self.command, values)
 
 
-def execute(connection: sa.Connection, command: str, values: Mapping[str, Any] | None = None) -> list[Any]:
+def execute(connection: AnyConnection, command: str, values: Mapping[str, Any] | None = None) -> list[Any]:
     """Return the rows of a command in the driver's words, as tuples with names; none of a command that has no rows.
 
     Raises SQLAlchemy's errors, as every other statement does. In a transaction, it is one that was begun already.
     """
-    driver: Any = connection.connection.dbapi_connection
+    pooled = connection.connection if isinstance(connection, sa.Connection) else connection
+    driver: Any = pooled.dbapi_connection
     started = time.perf_counter()
     try:
         with driver.cursor(cursor_factory=NamedTupleCursor) as cursor:
             cursor.execute(command, values)
             return cursor.fetchall() if cursor.description else []
     except psycopg2.Error as error:
-        raise _failure(connection, command, error) from error
+        is_lost = _DRIVER.is_disconnect(error, driver, None)
+        if is_lost:
+            connection.invalidate(error)
+        raise as_sqlalchemy(error, command, is_lost=is_lost) from error
     finally:
         count_statement(started)
-
-
-def _failure(connection: sa.Connection, command: str, error: Any) -> BaseException:
-    """Return SQLAlchemy's error for the driver's; a connection that was lost is not used again."""
-    is_lost = connection.dialect.is_disconnect(error, connection.connection.dbapi_connection, None)
-    if is_lost:
-        connection.invalidate(error)
-    failure: BaseException = exc.DBAPIError.instance(
-        command, None, error, psycopg2.Error, hide_parameters=True, connection_invalidated=is_lost
-    )
-    return failure

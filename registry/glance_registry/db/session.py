@@ -1,5 +1,5 @@
-"""Connections and transactions. Everything that talks to the database goes through ``reading``, ``transaction``,
-``run_transaction`` or ``run_alone``; their errors are already those of ``glance_common.errors``.
+"""Connections and transactions. Everything that talks to the database goes through ``reading``, ``reading_prepared``,
+``transaction``, or what runs work in them; their errors are already those of ``glance_common.errors``.
 """
 
 import select
@@ -11,12 +11,20 @@ from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import orjson
+import psycopg2
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
 from glance_common import errors
 from glance_common.metrics.catalog import CONNECTIONS
-from glance_registry.db.errors import NOT_SAID, ConnectionLost, RetryTransaction, translate, translate_commit
+from glance_registry.db.errors import (
+    NOT_SAID,
+    ConnectionLost,
+    RetryTransaction,
+    as_sqlalchemy,
+    translate,
+    translate_commit,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -109,6 +117,34 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 @contextmanager
+def reading_prepared(engine: sa.Engine) -> Iterator[sa.PoolProxiedConnection]:
+    """Give a connection for prepared statements only, which need no more than the pool and the driver.
+
+    It is as that of ``reading`` otherwise, and a fourth of the cost. Raises as ``reading``.
+    """
+    used = CONNECTIONS.labels("used")
+    used.inc()
+    try:
+        connection = _from_pool(engine)
+        try:
+            connection.dbapi_connection.autocommit = True  # type: ignore[union-attr]  # psycopg2's, and open
+            yield connection
+        finally:
+            connection.close()
+    except exc.SQLAlchemyError as error:
+        raise translate(error) from error
+    finally:
+        used.dec()
+
+
+def _from_pool(engine: sa.Engine) -> sa.PoolProxiedConnection:
+    try:
+        return engine.raw_connection()
+    except psycopg2.Error as error:
+        raise as_sqlalchemy(error) from error
+
+
+@contextmanager
 def _connection(engine: sa.Engine) -> Iterator[sa.Connection]:
     used = CONNECTIONS.labels("used")
     used.inc()
@@ -163,12 +199,31 @@ def run_transaction(
 
 def read(engine: sa.Engine, work: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Return ``work(connection, ...)``, a read of single statements, repeated once when the connection was lost."""
+
+    def once() -> T:
+        with reading(engine) as connection:
+            return work(connection, *args, **kwargs)
+
+    return _again_when_lost(once)
+
+
+def read_prepared(
+    engine: sa.Engine, work: Callable[Concatenate[sa.PoolProxiedConnection, P], T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Return ``work(connection, ...)``, a read of prepared statements; else as ``read``."""
+
+    def once() -> T:
+        with reading_prepared(engine) as connection:
+            return work(connection, *args, **kwargs)
+
+    return _again_when_lost(once)
+
+
+def _again_when_lost(once: Callable[[], T]) -> T:
     try:
-        with reading(engine) as connection:
-            return work(connection, *args, **kwargs)
+        return once()
     except ConnectionLost:
-        with reading(engine) as connection:
-            return work(connection, *args, **kwargs)
+        return once()
 
 
 def run_alone(

@@ -9,7 +9,7 @@ from glance_common.failpoints import failpoint
 from glance_common.image import BASE_VISIBILITIES
 from glance_common.status import ImageStatus
 from glance_registry import images, listing
-from glance_registry.db.session import read, run_alone, run_transaction
+from glance_registry.db.session import read_prepared, run_alone, run_transaction
 from glance_registry.documents import join
 from glance_registry.filters import Filter
 from glance_registry.views import parsing
@@ -33,7 +33,7 @@ def search() -> Response:
 
     The query is the body: in an address each of its quotes and commas would be three characters to write and to read.
     """
-    documents = read(parsing.engine(), listing.list_images, parsing.caller(), _query(parsing.body()))
+    documents = read_prepared(parsing.engine(), listing.list_images, parsing.caller(), _query(parsing.body()))
     return parsing.raw_answer(f'{{"images":{join(documents)}}}')
 
 
@@ -57,7 +57,7 @@ def create() -> Response:
 def show(image_id: str) -> Response:
     """Answer one image."""
     asked = {name: request.args.get(name) == "1" for name in ("locations", "deleted")}
-    return _image(read(parsing.engine(), images.get, parsing.caller(), parsing.path_id(image_id), **asked))
+    return _image(read_prepared(parsing.engine(), images.get, parsing.caller(), parsing.path_id(image_id), **asked))
 
 
 @blueprint.patch("/v1/images/<image_id>")

@@ -21,12 +21,13 @@ from glance_common import errors
 from glance_registry import images, removal
 from glance_registry.db import prepared
 from glance_registry.db.errors import ConnectionLost, RetryTransaction
-from glance_registry.db.prepared import MOST_READY, PlannedForValues, Prepared
+from glance_registry.db.prepared import MOST_READY, AnyConnection, PlannedForValues, Prepared
 from glance_registry.db.session import (
     EngineSettings,
     Statistics,
     make_engine,
     read,
+    read_prepared,
     reading,
     run_alone,
     run_transaction,
@@ -431,14 +432,16 @@ def test_a_connection_lost_at_a_prepared_statement_is_not_used_again(
 ) -> None:
     image_id = insert_image(engine)
 
-    def lose_and_get(connection: sa.Connection) -> None:
+    def lose_and_get(connection: AnyConnection) -> None:
         images.get(connection, ADMIN, image_id)
         kill_connections(postgres)
         images.get(connection, ADMIN, image_id)
 
     with pytest.raises(ConnectionLost):
         run_transaction(own, lose_and_get)
-    assert read(own, images.get, ADMIN, image_id)
+    with pytest.raises(ConnectionLost):
+        read_prepared(own, lose_and_get)
+    assert read_prepared(own, images.get, ADMIN, image_id)
 
 
 def test_the_values_of_a_prepared_statement_are_not_told(own: sa.Engine) -> None:
