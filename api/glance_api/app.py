@@ -63,6 +63,8 @@ def create_app(glance: Glance, authenticate: Layer, outer: Layer = lambda app: a
     (which need no token), authentication, the routes.
     """
     app = Flask("glance_api", static_folder=None)
+    # No view or hook is a coroutine; Flask would look for one at each call.
+    app.ensure_sync = lambda func: func  # type: ignore[method-assign]  # as Flask documents it
     app.extensions["glance"] = glance
     # An OPTIONS that answers by itself would be a route without a policy rule.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False

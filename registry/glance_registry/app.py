@@ -48,6 +48,8 @@ BLUEPRINTS = (
 def create_app(engine: Engine, signer: ContextSigner) -> Flask:
     """Return the application on ``engine``, open to those who hold a secret of ``signer``."""
     app = Flask("glance_registry", static_folder=None)
+    # No view or hook is a coroutine; Flask would look for one at each call.
+    app.ensure_sync = lambda func: func  # type: ignore[method-assign]  # as Flask documents it
     app.config[parsing.ENGINE] = engine
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.url_map.merge_slashes = False
