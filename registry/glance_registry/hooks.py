@@ -18,8 +18,8 @@ REQUESTS = logging.getLogger("glance_registry.request")
 
 REQUEST_ID = "X-Openstack-Request-ID"
 UNSIGNED = frozenset({"/healthcheck"})
-SEARCHES = frozenset({"/v1/images/search"})
-"""Paths at which a POST changes nothing."""
+READS = frozenset({("POST", "/v1/images/search")})
+"""Requests that change nothing although they are no GET."""
 
 
 def install(app: Flask, signer: ContextSigner) -> None:
@@ -33,7 +33,8 @@ def install(app: Flask, signer: ContextSigner) -> None:
         if request.path not in UNSIGNED:
             g.context = signer.verify(request.headers.get(HEADER), request.method, target())
             log.request_id.set(request_id())
-            if g.context.read_only and request.method != "GET" and request.path not in SEARCHES:
+            reads = request.method == "GET" or (request.method, request.path) in READS
+            if g.context.read_only and not reads:
                 raise errors.Forbidden("a caller without identity changes nothing")
         parsing.refuse_nul(request.path, "the path")
 

@@ -93,10 +93,10 @@ class PlannedForValues:
 def execute(connection: AnyConnection, command: str, values: Mapping[str, Any] | None = None) -> list[Any]:
     """Return the rows of a command in the driver's words, as tuples with names; none of a command that has no rows.
 
-    Raises SQLAlchemy's errors, as every other statement does. In a transaction, it is one that was begun already.
+    Names of columns differ from each other and are no words of Python. Raises SQLAlchemy's errors, as every other
+    statement does. In a transaction, it is one that was begun already.
     """
-    pooled = connection.connection if isinstance(connection, sa.Connection) else connection
-    driver: Any = pooled.dbapi_connection
+    driver: Any = _pooled(connection).dbapi_connection
     started = time.perf_counter()
     try:
         with driver.cursor(cursor_factory=NamedTupleCursor) as cursor:
@@ -105,7 +105,19 @@ def execute(connection: AnyConnection, command: str, values: Mapping[str, Any] |
     except psycopg2.Error as error:
         is_lost = _DRIVER.is_disconnect(error, driver, None)
         if is_lost:
-            connection.invalidate(error)
+            _give_up(connection, error)
         raise as_sqlalchemy(error, command, is_lost=is_lost) from error
     finally:
         count_statement(started)
+
+
+def _pooled(connection: AnyConnection) -> sa.PoolProxiedConnection:
+    return connection.connection if isinstance(connection, sa.Connection) else connection
+
+
+def _give_up(connection: AnyConnection, error: Exception) -> None:
+    """Do what SQLAlchemy does at a loss: the connections of this age are as dead, and replaced at their next use."""
+    pooled: Any = _pooled(connection)
+    pooled._pool._invalidate(pooled, error)  # noqa: SLF001 - there is no public name for it
+    if isinstance(connection, sa.Connection):
+        connection.invalidate(error)

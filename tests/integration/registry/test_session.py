@@ -29,6 +29,7 @@ from glance_registry.db.session import (
     read,
     read_prepared,
     reading,
+    reading_prepared,
     run_alone,
     run_transaction,
     run_usual,
@@ -442,6 +443,22 @@ def test_a_connection_lost_at_a_prepared_statement_is_not_used_again(
     with pytest.raises(ConnectionLost):
         read_prepared(own, lose_and_get)
     assert read_prepared(own, images.get, ADMIN, image_id)
+
+
+@pytest.mark.parametrize("give", [reading, reading_prepared, transaction])
+def test_with_a_lost_connection_those_of_its_age_are_replaced(
+    own: sa.Engine, give: Callable[[sa.Engine], AbstractContextManager[AnyConnection]]
+) -> None:
+    def servers() -> set[int]:
+        with reading(own) as first, reading(own) as second:
+            asked = sa.text("SELECT pg_backend_pid()")
+            return {connection.execute(asked).scalar_one() for connection in (first, second)}
+
+    before = servers()
+    assert servers() == before
+    with pytest.raises(ConnectionLost), give(own) as connection:
+        prepared.execute(connection, "SELECT pg_terminate_backend(pg_backend_pid())")
+    assert servers().isdisjoint(before)
 
 
 def test_the_values_of_a_prepared_statement_are_not_told(own: sa.Engine) -> None:

@@ -57,7 +57,10 @@ def test_a_changed_context_is_not_believed(signer):
         signer.verify(f"{b64encode(changed).decode()}.{mac}", "GET", "/")
 
 
-@pytest.mark.parametrize("claims", [b"[]", b"{}", b"7", b"[1,2,3]", b'[["r"],"GET","/",0]', b"no JSON"])
+@pytest.mark.parametrize("claims", [
+    b"[]", b"{}", b"7", b"[1,2,3]", b'[["r"],"d",0]', b"no JSON", b'[["r",null,null,null,false,false],"d",0]',
+    b'[["r",null,null,[],false,false],"d","now"]', b'["letter","d",0]',
+])
 def test_other_claims_are_refused_even_if_they_are_signed(signer, monkeypatch, claims):
     monkeypatch.setattr(module.orjson, "dumps", lambda _: claims)
     header = signer.sign(CALLER, "GET", "/")
@@ -84,3 +87,7 @@ def test_a_signer_needs_a_secret():
     for secrets in ([], [b""]):
         with pytest.raises(ValueError, match="secret"):
             ContextSigner(secrets)
+
+
+def test_the_header_does_not_grow_with_the_path(signer):
+    assert len(signer.sign(CALLER, "GET", "/" + "x" * 8000)) == len(signer.sign(CALLER, "GET", "/"))
