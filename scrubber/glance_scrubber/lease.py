@@ -26,14 +26,17 @@ def renewed(deletions: DeletionsClient, context: RequestContext, deletion: Delet
         while not over.wait(lease / 3):
             try:
                 deletions.renew(context, deletion.location, deletion.token, lease=lease)
-            except Gone:
-                if not over.is_set():
+            except Exception as error:
+                if over.is_set():
+                    # There is nothing left to claim.
+                    return
+                if isinstance(error, Gone):
                     LOG.warning("the claim on location %s ran out before the removal ended", deletion.location)
-                return
-            except GlanceError as error:
-                LOG.warning("the claim on location %s was not renewed: %s", deletion.location, error)
-            except Exception:
-                LOG.exception("the claim on location %s was not renewed", deletion.location)
+                    return
+                unexpected = None if isinstance(error, GlanceError) else error
+                LOG.warning(
+                    "the claim on location %s was not renewed: %s", deletion.location, error, exc_info=unexpected
+                )
 
     # With the context variables of this thread: the lines carry its request id.
     threading.Thread(target=copy_context().run, args=(run,), name="claim-lease", daemon=True).start()
