@@ -1,10 +1,13 @@
 """Responses that cannot end as complete with fewer bytes than they promised."""
 
 import os
+import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from gunicorn.http.wsgi import FileWrapper, Response
+from gunicorn.util import http_date
 
 from glance_common.server.connection import Connection
 
@@ -37,8 +40,17 @@ class TransferResponse(Response):
         """Fix the header; it leaves with the first bytes of the body or at the end."""
         if self.headers_sent:
             return
-        lines = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers), "\r\n"]
-        self._head = "".join(lines).encode("latin-1")
+        major, minor = self.req.version
+        lines = [
+            f"HTTP/{major}.{minor} {self.status}",
+            f"Server: {self.version}",
+            f"Date: {_date(int(time.time()))}",
+            f"Connection: {'close' if self.should_close() else 'keep-alive'}",
+            *(["Transfer-Encoding: chunked"] if self.chunked else []),
+            *(f"{name}: {value}" for name, value in self.headers),
+            "\r\n",
+        ]
+        self._head = "\r\n".join(lines).encode("latin-1")
         self.headers_sent = True
 
     def _emit_body(self, data: bytes) -> None:
@@ -85,3 +97,8 @@ class TransferResponse(Response):
         if self.response_length is not None and self.sent < self.response_length and not self._omits_body:
             raise ShortBody(f"{self.sent} of {self.response_length} bytes")
 
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    """Return the Date of all responses of one second."""
+    return str(http_date(second))
