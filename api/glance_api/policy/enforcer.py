@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
+from operator import attrgetter
 from typing import Any
 
 from oslo_config import cfg
@@ -134,11 +135,13 @@ class Enforcer:
         names = rules.attributes[rule]
         if names is None or not IMAGE_ATTRIBUTES.keys() >= set(names):
             return [image for image in images if rules.answer(context, rule, image_target(image))]
-        fields = [IMAGE_ATTRIBUTES[name] for name in names]
-        answers: dict[tuple[Any, ...], bool] = {}
+        if not names:
+            return list(images) if images and rules.answer(context, rule, image_target(images[0])) else []
+        key_of = attrgetter(*(IMAGE_ATTRIBUTES[name] for name in names))
+        answers: dict[Any, bool] = {}
         allowed = []
         for image in images:
-            key = tuple([getattr(image, field) for field in fields])
+            key = key_of(image)
             if key not in answers:
                 answers[key] = rules.answer(context, rule, image_target(image))
             if answers[key]:

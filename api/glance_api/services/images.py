@@ -166,9 +166,8 @@ def list_images(glance: Glance, context: RequestContext, query: ImageQuery) -> P
     found = glance.registry.images.list(asking, _registry_query(query, locations.are_shown(glance.settings)))
     shown = glance.policy.allowed_images(context, "get_image", found)
     is_full = len(found) == query.limit
-    return Page(
-        [_readable(glance, context, image) for image in shown], shown[-1].id if is_full and shown else None
-    )
+    readable = shown if glance.protections is None else [_readable(glance, context, image) for image in shown]
+    return Page(readable, shown[-1].id if is_full and shown else None)
 
 
 def _asks_hidden(glance: Glance, context: RequestContext, query: ImageQuery) -> bool:

@@ -18,13 +18,8 @@ def image_document(image: Image, nullable: frozenset[str]) -> dict[str, Any]:
 
     A property without value shows as ``""``, unless the schema names it (``nullable``), as clients check against it.
     """
-    document: dict[str, Any] = dict(image.properties)
-    if None in document.values():
-        document = {k: "" if v is None and k not in nullable else v for k, v in document.items()}
-    if not HIDDEN_PROPERTIES.isdisjoint(document):
-        document = {k: v for k, v in document.items() if k not in HIDDEN_PROPERTIES}
     path = f"/v2/images/{image.id}"
-    document.update({
+    document: dict[str, Any] = {
         "id": image.id,
         "name": image.name,
         "status": image.status,
@@ -47,7 +42,11 @@ def image_document(image: Image, nullable: frozenset[str]) -> dict[str, Any]:
         "self": path,
         "file": f"{path}/file",
         "schema": "/v2/schemas/image",
-    })
+    }
+    for name, value in image.properties.items():
+        # A property never stands in for a field of the same name.
+        if name not in document and name not in HIDDEN_PROPERTIES:
+            document[name] = "" if value is None and name not in nullable else value
     return document
 
 
