@@ -63,7 +63,10 @@ class _Statements:
 
 @cache
 def _statements() -> _Statements:
-    return _Statements(Prepared(_look()), Prepared(_lock()), Prepared(_claim()), Prepared(_done()))
+    return _Statements(
+        look=Prepared(_look(), named=True), lock=Prepared(_lock()), claim=Prepared(_claim(), named=True),
+        done=Prepared(_done()),
+    )
 
 
 def _status(status: ImageStatus | LocationStatus) -> sa.ColumnElement[str]:

@@ -42,9 +42,13 @@ MOST_READY = 64
 
 
 class Prepared:
-    """One kind of statement. Build it once and keep it; ``statement`` names all its values with ``bindparam``."""
+    """One kind of statement. Build it once and keep it; ``statement`` names all its values with ``bindparam``.
 
-    def __init__(self, statement: sa.Select[Any] | sa.UpdateBase) -> None:
+    Its rows are tuples, with ``named`` such with names.
+    """
+
+    def __init__(self, statement: sa.Select[Any] | sa.UpdateBase, *, named: bool = False) -> None:
+        self._named = named
         compiled = statement.compile(dialect=_DIALECT)
         names = compiled.positiontup or []
         self._name = f"glance_{next(_numbers)}"
@@ -65,7 +69,7 @@ class Prepared:
         if after is not None:
             after.make_ready(connection)
             command = f"{after.command}; {command}"
-        return execute(connection, command, values)
+        return execute(connection, command, values, named=self._named)
 
     def make_ready(self, connection: AnyConnection) -> None:
         """Have the connection know the statement."""
@@ -90,16 +94,18 @@ class PlannedForValues:
         return execute(connection, self.command, values)
 
 
-def execute(connection: AnyConnection, command: str, values: Mapping[str, Any] | None = None) -> list[Any]:
-    """Return the rows of a command in the driver's words, as tuples with names; none of a command that has no rows.
+def execute(
+    connection: AnyConnection, command: str, values: Mapping[str, Any] | None = None, *, named: bool = False
+) -> list[Any]:
+    """Return the rows of a command in the driver's words, as tuples; none of a command that has no rows.
 
-    Names of columns differ from each other and are no words of Python. Raises SQLAlchemy's errors, as every other
-    statement does. In a transaction, it is one that was begun already.
+    ``named`` tuples need columns whose names differ from each other and are no words of Python. Raises SQLAlchemy's
+    errors, as every other statement does. In a transaction, it is one that was begun already.
     """
     driver: Any = _pooled(connection).dbapi_connection
     started = time.perf_counter()
     try:
-        with driver.cursor(cursor_factory=NamedTupleCursor) as cursor:
+        with driver.cursor(cursor_factory=NamedTupleCursor if named else None) as cursor:
             cursor.execute(command, values)
             return cursor.fetchall() if cursor.description else []
     except psycopg2.Error as error:

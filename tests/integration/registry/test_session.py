@@ -408,9 +408,9 @@ def test_a_statement_is_prepared_once_a_connection_and_forgotten_when_unused(
 ) -> None:
     image_id, seen, execute = insert_image(engine), [], prepared.execute
 
-    def listen(connection: sa.Connection, command: str, *values: Any) -> list[Any]:
+    def listen(connection: sa.Connection, command: str, *values: Any, **how: Any) -> list[Any]:
         seen.append(command.split()[0])
-        return execute(connection, command, *values)
+        return execute(connection, command, *values, **how)
 
     monkeypatch.setattr(prepared, "execute", listen)
     with reading(engine) as connection:
