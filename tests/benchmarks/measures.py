@@ -121,7 +121,7 @@ NOTHING_FOUND = "/v2/images?limit=25&name=none-such&sort=name:asc,created_at:des
 MEASURES = (
     Measure("show", "requests/s", "request", _asking("/v2/images/{image}"), least=3),
     Measure("list of 25", "requests/s", "request", _asking("/v2/images?limit=25"), least=4),
-    Measure("list of 1000", "requests/s", "request", _asking("/v2/images?limit=1000", 2, longer=5), least=20),
+    Measure("list of 1000", "requests/s", "request", _asking("/v2/images?limit=1000", longer=5), least=20),
     Measure("filtered list that finds nothing", "requests/s", "request", _asking(NOTHING_FOUND), least=4),
     Measure("list by property", "requests/s", "request", _asking("/v2/images?limit=25&os_distro=bench7", 4), least=4),
     Measure("create + delete", "cycles/s", "cycle", _create_delete, least=5),
