@@ -26,17 +26,15 @@ def renewed(deletions: DeletionsClient, context: RequestContext, deletion: Delet
         while not over.wait(lease / 3):
             try:
                 deletions.renew(context, deletion.location, deletion.token, lease=lease)
-            except Exception as error:
-                if over.is_set():
-                    # There is nothing left to claim.
-                    return
-                if isinstance(error, Gone):
+            except Gone:
+                if not over.is_set():
                     LOG.warning("the claim on location %s ran out before the removal ended", deletion.location)
-                    return
-                unexpected = None if isinstance(error, GlanceError) else error
-                LOG.warning(
-                    "the claim on location %s was not renewed: %s", deletion.location, error, exc_info=unexpected
-                )
+                return
+            except GlanceError as error:
+                if not over.is_set():
+                    LOG.warning("the claim on location %s was not renewed: %s", deletion.location, error)
+            except Exception:
+                LOG.exception("the claim on location %s was not renewed", deletion.location)
 
     # With the context variables of this thread: the lines carry its request id.
     threading.Thread(target=copy_context().run, args=(run,), name="claim-lease", daemon=True).start()

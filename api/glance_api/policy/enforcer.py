@@ -135,9 +135,8 @@ class Enforcer:
         names = rules.attributes[rule]
         if names is None or not IMAGE_ATTRIBUTES.keys() >= set(names):
             return [image for image in images if rules.answer(context, rule, image_target(image))]
-        if not names:
-            return list(images) if images and rules.answer(context, rule, image_target(images[0])) else []
-        key_of = attrgetter(*(IMAGE_ATTRIBUTES[name] for name in names))
+        # The owner besides, as at least one is needed.
+        key_of = attrgetter("owner", *(IMAGE_ATTRIBUTES[name] for name in names))
         answers: dict[Any, bool] = {}
         allowed = []
         for image in images:
