@@ -1,5 +1,6 @@
 """The values that travel between the daemons: images, members, locations."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from operator import itemgetter
 from typing import Any, NamedTuple, Self
@@ -65,6 +66,22 @@ class Image(NamedTuple):
         document["status"] = _STATUSES[document["status"]]
         locations = _locations(document["locations"]) if "locations" in document else ()
         return cls._make((*_IN_ORDER(document), locations, ()))
+
+    @classmethod
+    def from_rows(cls, names: Sequence[str], rows: Sequence[list[Any]]) -> list[Self]:
+        """Build the images of a page from lists of values whose ``names`` are told once; unknown ones are ignored.
+
+        The rows are used up.
+        """
+        in_order = itemgetter(*map(names.index, cls._fields[:-2]))
+        status = names.index("status")
+        locations = names.index("locations") if "locations" in names else None
+        images = []
+        for row in rows:
+            row[status] = _STATUSES[row[status]]
+            places = () if locations is None else _locations(row[locations])
+            images.append(cls._make((*in_order(row), places, ())))
+        return images
 
 
 def _locations(documents: list[dict[str, Any]]) -> tuple[ImageLocation, ...]:

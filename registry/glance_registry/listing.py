@@ -16,7 +16,7 @@ from glance_common import errors
 from glance_common.context import RequestContext
 from glance_registry.db.prepared import AnyConnection, PlannedForValues, Prepared
 from glance_registry.db.tables import images, members
-from glance_registry.documents import image_document
+from glance_registry.documents import image_row
 from glance_registry.filters import IN_INDEXES, Filter, filter_clause, property_clause, property_values, tag_clause
 from glance_registry.visibility import EXISTING, Arm, arms, kind_of, visible_to
 
@@ -114,7 +114,7 @@ def _sort(query: Query) -> tuple[tuple[str, str], ...]:
 
 
 def list_images(connection: AnyConnection, context: RequestContext, query: Query) -> Sequence[str]:
-    """Return the documents of one page.
+    """Return the rows of one page as JSON (``documents.image_row``).
 
     Raises BadRequest for a marker that does not exist and Forbidden for one that the caller may not see.
     """
@@ -156,7 +156,7 @@ def select_page(kind: RequestContext, shape: Shape) -> sa.Select[Any]:
     rows = parts[0] if len(parts) == 1 else sa.union_all(*(sa.select(part.subquery()) for part in parts))
     merged = rows.subquery("arms")
     page = sa.select(merged).order_by(*_order(merged, shape)).limit(_limit(shape)).subquery("images")
-    return sa.select(image_document(kind, shape.locations)).select_from(page).order_by(*_order(page, shape))
+    return sa.select(image_row(kind, shape.locations)).select_from(page).order_by(*_order(page, shape))
 
 
 def _select_arm(arm: Arm, shape: Shape) -> sa.Select[Any]:

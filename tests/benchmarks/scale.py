@@ -23,6 +23,7 @@ from fill import BIG, PARTNER, STRANGER
 
 from glance_common.context import RequestContext
 from glance_registry.db.session import EngineSettings, make_engine, read
+from glance_registry.documents import row_fields
 from glance_registry.filters import Filter
 from glance_registry.listing import MAX_LIMIT, Query, list_images
 
@@ -121,7 +122,7 @@ def marker_at(engine: sa.Engine, caller: RequestContext, query: Query, depth: in
         if len(page) < min(depth, MAX_LIMIT):
             return None
         depth -= len(page)
-        marker = str(orjson.loads(page[-1])["id"])
+        marker = str(orjson.loads(page[-1])[row_fields(query.locations).index("id")])
     return marker
 
 

@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
+import orjson
 import sqlalchemy as sa
 from deploy.local.embedded_postgres import PostgresServer
 
 from glance_common.context import RequestContext
-from glance_registry.db.session import EngineSettings, make_engine
+from glance_registry.db.session import EngineSettings, make_engine, read
 from glance_registry.db.tables import images, members, metadata
+from glance_registry.documents import row_fields
+from glance_registry.listing import Query, list_images
 
 OWNER = RequestContext("req-owner", project_id="own")
 STRANGER = RequestContext("req-stranger", project_id="stranger")
@@ -58,3 +61,9 @@ def insert_members(engine: sa.Engine, image_id: str, statuses: Mapping[str, str]
             connection.execute(
                 members.insert().values(image_id=image_id, member=member, status=status, image_created_at=created_at)
             )
+
+
+def page(engine: sa.Engine, caller: RequestContext, query: Query) -> list[dict[str, Any]]:
+    """Return the images of a list by the names of their fields."""
+    names = row_fields(query.locations)
+    return [dict(zip(names, orjson.loads(row), strict=True)) for row in read(engine, list_images, caller, query)]

@@ -23,7 +23,7 @@ class ImagesClient:
         Raises BadRequest for an unknown marker, Forbidden for one that the caller may not see.
         """
         answer = self._http.call(context, "POST", "/v1/images/search", query, only_reads=True)
-        return [Image.from_document(document) for document in answer["images"]]
+        return Image.from_rows(answer["fields"], answer["images"])
 
     def get(
         self, context: RequestContext, image_id: str, *, locations: bool = False, deleted: bool = False

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 from flask import Blueprint, Response, request
 
 from glance_common import errors
@@ -10,7 +11,7 @@ from glance_common.image import BASE_VISIBILITIES
 from glance_common.status import ImageStatus
 from glance_registry import images, listing
 from glance_registry.db.session import read_prepared, run_alone, run_transaction
-from glance_registry.documents import join
+from glance_registry.documents import join, row_fields
 from glance_registry.filters import Filter
 from glance_registry.views import parsing
 from glance_registry.views.parsing import Fields
@@ -25,6 +26,7 @@ NUMBERS = ("min_disk", "min_ram")
 FLAGS = ("protected", "os_hidden")
 COLUMNS = (*TEXTS, *NUMBERS, *FLAGS, "visibility", "properties", "tags")
 """What a client may write: never status, sizes or digests (S-15, S-64)."""
+_FIELDS = {locations: orjson.dumps(row_fields(locations)).decode() for locations in (True, False)}
 
 
 @blueprint.post("/v1/images/search")
@@ -33,8 +35,9 @@ def search() -> Response:
 
     The query is the body: in an address each of its quotes and commas would be three characters to write and to read.
     """
-    documents = read_prepared(parsing.engine(), listing.list_images, parsing.caller(), _query(parsing.body()))
-    return parsing.raw_answer(f'{{"images":{join(documents)}}}')
+    query = _query(parsing.body())
+    rows = read_prepared(parsing.engine(), listing.list_images, parsing.caller(), query)
+    return parsing.raw_answer(f'{{"fields":{_FIELDS[query.locations]},"images":{join(rows)}}}')
 
 
 @blueprint.post("/v1/images")

@@ -9,19 +9,17 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-import orjson
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.registry_rows import ADMIN, OWNER, clear, insert_image, insert_members
+from tests.support.registry_rows import ADMIN, OWNER, clear, insert_image, insert_members, page
 
 from glance_common import errors
 from glance_common.context import RequestContext
-from glance_registry.db.session import read
 from glance_registry.db.tables import images as image_rows
 from glance_registry.filters import Filter
-from glance_registry.listing import Query, list_images
+from glance_registry.listing import Query
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 KEYS = ("name", "status", "container_format", "disk_format", "size", "id", "created_at", "updated_at")
@@ -55,7 +53,7 @@ def write(engine: sa.Engine, world: list[dict[str, Any]]) -> list[dict[str, Any]
 
 
 def listed(engine: sa.Engine, caller: RequestContext, query: Query) -> list[str]:
-    return [str(orjson.loads(text)["id"]) for text in read(engine, list_images, caller, query)]
+    return [str(image["id"]) for image in page(engine, caller, query)]
 
 
 def in_order(rows: list[dict[str, Any]], sort: Sequence[tuple[str, str]]) -> list[str]:
@@ -154,8 +152,8 @@ def test_a_time_in_whole_seconds_stands_for_that_second(engine: sa.Engine, op: s
     for name, offset in (("a", -0.5), ("b", 0.25), ("c", 1.0), ("d", 2.0)):
         insert_image(engine, name=name, created_at=START + timedelta(seconds=offset))
     for written in ("2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00", "2026-01-01 00:00:00"):
-        texts = read(engine, list_images, OWNER, Query(9, filters=(Filter("created_at", op, written),)))
-        assert "".join(sorted(orjson.loads(text)["name"] for text in texts)) == expected
+        found = page(engine, OWNER, Query(9, filters=(Filter("created_at", op, written),)))
+        assert "".join(sorted(image["name"] for image in found)) == expected
 
 
 def test_what_is_not_set_differs_from_every_value(engine: sa.Engine) -> None:
@@ -206,7 +204,7 @@ def test_the_document_is_whole(engine: sa.Engine) -> None:
         engine, name='quote " and \\ and \U0001f600', properties={"k": "v", "empty": ""}, tags=["t"], min_ram=5,
         created_at=START, updated_at=START, size=2**60,
     )
-    [document] = [orjson.loads(text) for text in read(engine, list_images, OWNER, Query(1, locations=True))]
+    [document] = page(engine, OWNER, Query(1, locations=True))
     assert document == {
         "id": image_id, "name": 'quote " and \\ and \U0001f600', "status": "active", "visibility": "private",
         "owner": "own", "disk_format": None, "container_format": None, "size": 2**60, "virtual_size": None,

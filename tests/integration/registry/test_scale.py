@@ -6,19 +6,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import orjson
 import pytest
 import sqlalchemy as sa
 from deploy.local.embedded_postgres import PostgresServer
 from tests.benchmarks.fill import BIG, PARTNER, STRANGER, TABLES, fill
-from tests.support.registry_rows import ADMIN, PATIENT
+from tests.support.registry_rows import ADMIN, PATIENT, page
 
 from glance_common.context import RequestContext
 from glance_registry import deletions, listing, operations, usage
 from glance_registry.db.prepared import Prepared
-from glance_registry.db.session import make_engine, read, reading
+from glance_registry.db.session import make_engine, reading
 from glance_registry.filters import Filter
-from glance_registry.listing import MAX_LIMIT, Query, Shape, list_images
+from glance_registry.listing import MAX_LIMIT, Query, Shape
 from glance_registry.visibility import kind_of
 
 IMAGES = 11_000
@@ -73,10 +72,6 @@ def rows_read(plan: dict[str, Any]) -> int:
 def scanned_whole(plan: dict[str, Any]) -> set[str]:
     """Return the tables that were read without an index."""
     return {node["Relation Name"] for node in nodes(plan) if node["Node Type"] == "Seq Scan" and node["Actual Loops"]}
-
-
-def page(engine: sa.Engine, caller: RequestContext, query: Query) -> list[dict[str, Any]]:
-    return [orjson.loads(text) for text in read(engine, list_images, caller, query)]
 
 
 def sorted_by(key: str, direction: str = "desc") -> Query:

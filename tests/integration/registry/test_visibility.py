@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.registry_rows import ADMIN, ANONYMOUS, MEMBER, OWNER, STRANGER, clear, insert_image
+from tests.support.registry_rows import ADMIN, ANONYMOUS, MEMBER, OWNER, STRANGER, clear, insert_image, page
 
 from glance_common import errors
 from glance_common.context import RequestContext
@@ -20,7 +20,7 @@ from glance_registry import images
 from glance_registry.db.session import read
 from glance_registry.db.tables import images as image_rows
 from glance_registry.db.tables import members as member_rows
-from glance_registry.listing import Query, list_images
+from glance_registry.listing import Query
 
 CALLERS = (
     OWNER, MEMBER, STRANGER, ADMIN, ANONYMOUS,
@@ -121,7 +121,7 @@ def gets(engine: sa.Engine, caller: RequestContext, image_id: str) -> bool:
 
 
 def listed(engine: sa.Engine, caller: RequestContext, query: Query) -> list[str]:
-    return [str(orjson.loads(text)["id"]) for text in read(engine, list_images, caller, query)]
+    return [str(image["id"]) for image in page(engine, caller, query)]
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
