@@ -157,7 +157,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--size", type=int, default=1024, help="MiB of an upload")
     parser.add_argument("--images", type=int, default=1000, help="images to list")
-    parser.add_argument("--seconds", type=int, default=4, help="of each measure of requests")
+    parser.add_argument("--seconds", type=int, default=4, help="of each measure of requests and downloads")
     parser.add_argument("--only", default="", help="part of the names of the measures to take")
     parser.add_argument("--out", type=Path, help="file that the table is written to, besides being printed")
     parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="where on the disk the run happens")
