@@ -92,10 +92,10 @@ class Endpoint:
         with payload.open("rb") as file:
             connection.sock.sendfile(file)
         answer = connection.getresponse()
-        answer.read()
+        content = answer.read()
         connection.close()
         if answer.status != 204:
-            raise RuntimeError(f"{self.name}: upload answered {answer.status}")
+            raise RuntimeError(f"{self.name}: upload answered {answer.status} {content!r}")
         self.uploads.append(image)
         return image
 

@@ -147,6 +147,25 @@ def test_losing_the_race_to_register(case: FileCase):
     assert_down(case, case.store(), "instead of 00000000-0000-4000-8000-000000000000")
 
 
+def test_another_process_uses_it_first_just_before_the_registry_answers(case: FileCase):
+    one = case.store()
+
+    class Overtaken(MemoryIdentities):
+        def known(self, store: str, place: str) -> str | None:
+            if not self.is_asked:
+                self.is_asked = True
+                one.check()
+            return super().known(store, place)
+
+        is_asked = False
+
+    identities = Overtaken()
+    identities.table = case.identities.table
+    case.identities = identities
+    case.store().add(KEY, [b"x"], None)
+    assert list(identities.table.values()) == [sentinel(case).read_text().strip()]
+
+
 def test_first_use_by_many_processes_at_once(case: FileCase):
     barrier, problems = threading.Barrier(8), []
 

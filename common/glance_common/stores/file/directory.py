@@ -157,9 +157,10 @@ class Directory:
         A directory that was never used gets its sentinel now, so that mkdir, mount, restart, upload works without a
         further step; from then on a missing or different sentinel means an unmounted or exchanged directory.
         """
-        found = self._read(handle)
         if self._identity is None:
-            self._identity, found = self._first_use(handle, found)
+            self._identity, found = self._first_use(handle)
+        else:
+            found = self._read(handle)
         if found is None:
             raise StoreUnavailable(
                 f"directory {self.path} has no file {sentinel.NAME}, which must hold {self._identity}: "
@@ -178,9 +179,11 @@ class Directory:
             except ValueError:
                 raise StoreUnavailable(f"{handle.path}/{sentinel.NAME} does not hold a uuid") from None
 
-    def _first_use(self, handle: Handle, found: str | None) -> tuple[str, str | None]:
+    def _first_use(self, handle: Handle) -> tuple[str, str | None]:
         """Return the uuid that the registry knows from now on, and the one in the directory."""
         known = self._identities.known(self._store, self.path)
+        # In this order: another process that is the first here writes its file before the registry knows of it.
+        found = self._read(handle)
         if known is None:
             if found is None:
                 with oserrors.asking(f"{handle.path}/{sentinel.NAME} cannot be written"):
