@@ -1,13 +1,13 @@
-"""Who is calling, as it travels from the API to the registry.
+"""The caller's identity as it travels from the API to the registry.
 
-The registry believes nobody but the holder of the shared secret: the context is signed together with the method and the
-path it is meant for and the time it was made, so that a captured header opens no other door and not for long.
+The registry believes only the holder of the shared secret. The context is signed together with the method, the path and
+the body that it is meant for, and the time it was made: a captured header is good for one request, and not for long.
 """
 
 import hmac
 import time
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -55,16 +55,20 @@ class ContextSigner:
         # Keys of their own, so that nothing else that is signed with the secret is a context.
         self._keys = [hmac.digest(secret, _SALT, "sha256") for secret in secrets]
 
-    def sign(self, context: RequestContext, method: str, path: str) -> str:
-        """Return the header value for one request; ``path`` includes the query string."""
+    def sign(self, context: RequestContext, method: str, path: str, body: bytes | None = None) -> str:
+        """Return the header value for one request; ``path`` includes the query string, ``body`` None is no body."""
         caller = (
             context.request_id, context.user_id, context.project_id, context.roles, context.is_admin, context.read_only,
         )
-        claims = b2a_base64(orjson.dumps((caller, _request(method, path), int(time.time()))), newline=False)
+        claims = b2a_base64(orjson.dumps((caller, _request(method, path, body or b""), int(time.time()))), newline=False)
         return f"{claims.decode()}.{_mac(self._keys[0], claims).decode()}"
 
-    def verify(self, header: str | None, method: str, path: str) -> RequestContext:
-        """Return the context in ``header``; raise NotAuthenticated unless it was signed for just this request."""
+    def verify(self, header: str | None, method: str, path: str, body: Callable[[], bytes]) -> RequestContext:
+        """Return the context in ``header``. Raise NotAuthenticated unless it was signed for just this request.
+
+        ``body`` returns the body of the request. It is called only after the signature and its age were found right,
+        so that strangers cannot make the registry read.
+        """
         claims, _, mac = (header or "").encode("latin-1", "replace").partition(b".")
         unknown = errors.NotAuthenticated("the registry answers only to requests signed with its secret")
         if not any(hmac.compare_digest(_mac(key, claims), mac) for key in self._keys):
@@ -78,16 +82,19 @@ class ContextSigner:
         except (TypeError, ValueError):
             # Signed by a version of ours that writes other claims.
             raise unknown from None
-        if made_for != _request(method, path):
-            raise errors.NotAuthenticated("the signed context belongs to another request")
         if age > MAX_CLOCK_SKEW:
             raise errors.NotAuthenticated("the signed context is out of date: compare the clocks of the hosts")
+        if made_for != _request(method, path, body()):
+            raise errors.NotAuthenticated("the signed context belongs to another request")
         return context
 
 
-def _request(method: str, path: str) -> str:
-    """Return the digest that stands for a request: a path may be long, and a header may not."""
-    return sha256(f"{method} {path}".encode()).hexdigest()
+def _request(method: str, path: str, body: bytes) -> str:
+    """Return the digest that stands for a request: path and body may be long, and a header may not.
+
+    A path holds no line end, so that no other path and body give the same text.
+    """
+    return sha256(b"%b %b\n%b" % (method.encode(), path.encode(), body)).hexdigest()
 
 
 def _mac(key: bytes, claims: bytes) -> bytes:

@@ -31,7 +31,7 @@ def install(app: Flask, signer: ContextSigner) -> None:
         statistics.set(g.statistics)
         log.request_id.set(request_id())
         if request.path not in UNSIGNED:
-            g.context = signer.verify(request.headers.get(HEADER), request.method, target())
+            g.context = signer.verify(request.headers.get(HEADER), request.method, target(), request.get_data)
             log.request_id.set(request_id())
             reads = request.method == "GET" or (request.method, request.path) in READS
             if g.context.read_only and not reads:

@@ -6,6 +6,7 @@ import time
 from typing import Any
 from uuid import uuid4
 
+import orjson
 import pytest
 import sqlalchemy as sa
 from tests.contract.conftest import SIGNER, Clock
@@ -122,6 +123,19 @@ def test_a_captured_signature_opens_no_other_door(adapter: WsgiAdapter, engine: 
         assert (response.status_code, response.json["error"]["title"]) == (401, "NotAuthenticated"), (method, other)
 
 
+def test_a_captured_signature_brings_no_other_body(adapter: WsgiAdapter, engine: sa.Engine) -> None:
+    image_id = insert_image(engine)
+    path, web = f"/v1/images/{image_id}/members", adapter.app.test_client()
+    signed = orjson.dumps({"attempt": str(uuid4()), "member": "friend", "quota": 128})
+    changed = signed.replace(b"friend", b"thief!")
+    headers = {HEADER: SIGNER.sign(OWNER, "POST", path, signed), "Content-Type": "application/json"}
+    response = web.post(path, data=changed, headers=headers)
+    assert (response.status_code, response.json["error"]["title"]) == (401, "NotAuthenticated")
+    assert web.post(path, data=signed, headers=headers).status_code == 200
+    with engine.connect() as connection:
+        assert list(connection.execute(sa.text("SELECT member FROM members")).scalars()) == ["friend"]
+
+
 @pytest.mark.parametrize("path", ["/", "/v1/images", "/v1/nothing", "/v1/deletions", "/v1/images/x/members"])
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
 def test_every_route_but_the_health_check_needs_a_signature(adapter: WsgiAdapter, method: str, path: str) -> None:
@@ -148,7 +162,7 @@ def test_the_health_check_tells_up_or_down_and_nothing_else(adapter: WsgiAdapter
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"5", b"null", b"{", b'"x"', b'{"attempt": "\xff"}', b'{"a": "\\ud800"}'])
 def test_s54_a_body_must_be_a_json_object(adapter: WsgiAdapter, body: bytes) -> None:
-    signature = SIGNER.sign(OWNER, "POST", "/v1/images")
+    signature = SIGNER.sign(OWNER, "POST", "/v1/images", body)
     response = adapter.app.test_client().post("/v1/images", data=body, headers={HEADER: signature})
     assert (response.status_code, response.json["error"]["title"]) == (400, "BadRequest")
     assert "body" in response.json["error"]["message"]

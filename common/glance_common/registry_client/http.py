@@ -129,7 +129,7 @@ class RegistryHttp:
             REGISTRY_CALLS.labels(method, outcome).observe(time.perf_counter() - started)
 
     def _ask(self, context: RequestContext, method: str, target: str, data: bytes | None) -> Answer:
-        headers = {HEADER: self._signer.sign(context, method, target), REQUEST_ID: context.request_id}
+        headers = {HEADER: self._signer.sign(context, method, target, data), REQUEST_ID: context.request_id}
         if self._extra_headers is not None:
             headers.update(self._extra_headers())
         try:
