@@ -60,7 +60,8 @@ class ContextSigner:
         caller = (
             context.request_id, context.user_id, context.project_id, context.roles, context.is_admin, context.read_only,
         )
-        claims = b2a_base64(orjson.dumps((caller, _request(method, path, body or b""), int(time.time()))), newline=False)
+        made_for = _request(method, path, body or b"")
+        claims = b2a_base64(orjson.dumps((caller, made_for, int(time.time()))), newline=False)
         return f"{claims.decode()}.{_mac(self._keys[0], claims).decode()}"
 
     def verify(self, header: str | None, method: str, path: str, body: Callable[[], bytes]) -> RequestContext:
