@@ -11,13 +11,11 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "features.md"
 
 LAST = {
-    "ARC": 24, "VER": 6, "IMG": 38, "DAT": 11, "IMP": 13, "TSK": 4, "MEM": 3, "TAG": 1, "ACT": 2, "LOC": 6, "STO": 22,
-    "MDF": 11, "QUO": 3, "NOT": 3, "POL": 5, "REG": 3,
-    "V1": 14,
+    "ARC": 25, "VER": 6, "STA": 10, "DEL": 10, "IMG": 38, "DAT": 11, "IMP": 13, "TSK": 4, "MEM": 3, "TAG": 1, "ACT": 2,
+    "LOC": 6, "STO": 22, "CAC": 14, "MDF": 11, "QUO": 3, "NOT": 3, "POL": 5, "REG": 5, "V1": 14, "CFG": 8, "TOO": 7,
+    "CLI": 1, "SEC": 7,
 }
-"""Area → number of its last feature."""
-ELSEWHERE = {"ARC-06", "ARC-08", "ARC-09"}
-"""Ways of the original to reach its database, which nobody sees from outside."""
+"""Area → number of its last feature: all that the original and the guides speak of, what is missing here included."""
 
 ROWS = [[cell.strip() for cell in line.split("|")[1:-1]]
         for line in PAGE.read_text().splitlines() if re.match(r"\| [A-Z]+1?-\d\d ", line)]
@@ -35,13 +33,13 @@ def defined_in(path: str) -> set[str]:
 
 
 def test_each_feature_stands_there_once():
-    expected = {f"{area}-{number:02}" for area, last in LAST.items() for number in range(1, last + 1)} - ELSEWHERE
+    expected = {f"{area}-{number:02}" for area, last in LAST.items() for number in range(1, last + 1)}
     assert sorted(row[0] for row in ROWS) == sorted(expected)
     assert {len(row) for row in ROWS} == {4}
 
 
 def test_what_is_there_is_shown_by_a_test():
-    assert [row[0] for row in ROWS if not row[2] and row[3] != "not yet"] == []
+    assert [row[0] for row in ROWS if not row[2] and not row[3].startswith("not yet")] == []
 
 
 @pytest.mark.parametrize("name", NAMED)
