@@ -1,22 +1,27 @@
 """HTTP/1.1 over kept connections: of the protocol just what a call to the registry needs.
 
 Every request of a client costs one or more such calls. A general HTTP library takes 0.38 ms of processor time for one
-(``http.client`` alone 0.13 ms), this takes 0.03 ms: a third of what a request costs the API in all.
+(``http.client`` alone 0.13 ms). This takes 0.02 ms: a pool of connections, and answers parsed by httptools.
 """
 
 import select
 import socket
 import ssl
+import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from io import BufferedReader
 from typing import Protocol
 from urllib.parse import urlsplit
 
-_LONGEST_LINE = 64 * 1024
-_MOST_HEADERS = 200
+import httptools
+
+_LARGEST_HEADER = 64 * 1024
+_LARGEST_BODY = 256 * 1024 * 1024
+"""Bytes: far above any answer of the registry."""
+_READ, _READ_MORE = 64 * 1024, 256 * 1024
+"""Bytes of the first read and of each further one: a large buffer costs more than a small answer."""
 
 
 class NotSent(Exception):
@@ -76,7 +81,7 @@ class KeptConnections:
         connection = self._take()
         try:
             connection.sock.sendall(request)
-            answer, is_reusable = _read_answer(connection.reader)
+            answer, is_reusable = _read_answer(connection.sock, self._read_timeout)
         except (OSError, ValueError) as error:
             connection.close()
             if isinstance(error, TimeoutError):
@@ -131,7 +136,6 @@ class _Connection:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self.reader = sock.makefile("rb")
 
     def is_open(self) -> bool:
         """Tell whether the other side still waits: on an idle connection only its end can be read."""
@@ -141,8 +145,6 @@ class _Connection:
 
     def close(self) -> None:
         """Close it, whatever its state."""
-        with suppress(OSError):
-            self.reader.close()
         with suppress(OSError):
             self.sock.close()
 
@@ -160,54 +162,94 @@ def _request(method: str, target: str, headers: Mapping[str, str], body: bytes |
     return head.encode("latin-1") + (body or b"")
 
 
-def _read_answer(reader: BufferedReader) -> tuple[Answer, bool]:
-    """Return an answer, and whether another one can follow on its connection. Raises OSError, ValueError."""
-    status = 100
-    while status < 200:
-        version, _, rest = _line(reader).partition(b" ")
-        if not version.startswith(b"HTTP/1."):
-            raise ValueError("the answer is not HTTP/1")
-        status = int(rest[:3])
-        headers = _headers(reader)
-    is_reusable = version == b"HTTP/1.1" and headers.get(b"connection", b"").lower() != b"close"
-    if status in (204, 304):
-        return Answer(status, b""), is_reusable
-    if b"transfer-encoding" in headers:
-        return Answer(status, _chunked(reader)), is_reusable
-    if b"content-length" in headers:
-        return Answer(status, _exactly(reader, int(headers[b"content-length"]))), is_reusable
-    return Answer(status, reader.read()), False
+def _read_answer(sock: socket.socket, timeout: float | None) -> tuple[Answer, bool]:
+    """Return an answer, and whether another one can follow on its connection. Raises OSError, ValueError.
+
+    ``timeout`` seconds are for all of the answer, however slowly it comes.
+    """
+    began = time.monotonic()
+    incoming, most = _Incoming(), _READ
+    while data := sock.recv(most):
+        incoming.feed(data)
+        if incoming.is_complete:
+            break
+        most = _READ_MORE
+        if timeout is not None:
+            left = began + timeout - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("timed out")
+            sock.settimeout(left)
+    else:
+        return incoming.ended(), False
+    if timeout is not None and most != _READ:
+        sock.settimeout(timeout)
+    return incoming.answer(), incoming.is_reusable
 
 
-def _headers(reader: BufferedReader) -> dict[bytes, bytes]:
-    headers: dict[bytes, bytes] = {}
-    for _ in range(_MOST_HEADERS):
-        line = _line(reader)
-        if not line:
-            return headers
-        name, _, value = line.partition(b":")
-        headers[name.lower()] = value.strip()
-    raise ValueError("the answer has too many headers")
+class _Incoming:
+    """One answer, as httptools reports its parts. Messages with a status below 200 come before it and mean nothing."""
 
+    __slots__ = ("_body", "_has_length", "_header", "_parser", "_size", "_status", "is_complete", "is_reusable")
 
-def _chunked(reader: BufferedReader) -> bytes:
-    pieces = []
-    while size := int(_line(reader).partition(b";")[0], 16):
-        pieces.append(_exactly(reader, size))
-        _line(reader)
-    _headers(reader)
-    return b"".join(pieces)
+    def __init__(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._header = 0
+        self._body: list[bytes] = []
+        self._size = 0
+        self._has_length = False
+        self._status = 0
+        self.is_complete = False
+        self.is_reusable = False
 
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the connection. Raises ValueError for what is no answer, or too large a one."""
+        if self._header >= 0:
+            self._header += len(data)
+        is_in_header = self._header >= 0
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            raise ValueError(str(error) or "the answer is not HTTP/1") from error
+        if is_in_header and self._header > _LARGEST_HEADER:
+            raise ValueError("the header of the answer is too large")
+        if self._size > _LARGEST_BODY:
+            raise ValueError("the answer is too large")
 
-def _exactly(reader: BufferedReader, size: int) -> bytes:
-    data = reader.read(size)
-    if len(data) < size:
-        raise ConnectionError("the connection ended within the answer")
-    return data
+    def ended(self) -> Answer:
+        """Return the answer that the end of the connection completes. Raises ConnectionError when it completes none."""
+        if self._header >= 0 or self._has_length:
+            raise ConnectionError("the connection ended within the answer")
+        return self.answer()
 
+    def answer(self) -> Answer:
+        """Return what came."""
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        return Answer(self._status, body)
 
-def _line(reader: BufferedReader) -> bytes:
-    line = reader.readline(_LONGEST_LINE)
-    if not line.endswith(b"\n"):
-        raise ConnectionError("the connection ended before the answer")
-    return line.rstrip(b"\r\n")
+    def on_message_begin(self) -> None:
+        """Begin an answer. A second one means that the connection is out of step."""
+        self.is_reusable = False
+        self._has_length = False
+
+    def on_header(self, name: bytes, _value: bytes) -> None:
+        """Note whether the end of the body is told."""
+        self._has_length |= name.lower() in (b"content-length", b"transfer-encoding")
+
+    def on_headers_complete(self) -> None:
+        """Note the status, and count the bytes of a header no more."""
+        status = self._parser.get_status_code()
+        if status >= 200 and not self.is_complete:
+            self._status = status
+            self._header = -1
+
+    def on_body(self, data: bytes) -> None:
+        """Keep a part of the body."""
+        if not self.is_complete:
+            self._body.append(data)
+            self._size += len(data)
+
+    def on_message_complete(self) -> None:
+        """End the answer, unless it was only the promise of one."""
+        if self._status and not self.is_complete:
+            self.is_complete = True
+            self.is_reusable = self._parser.should_keep_alive()

@@ -34,7 +34,7 @@ class Server:
                 threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 
     def _serve(self, sock: socket.socket) -> None:
-        with sock:
+        with sock, suppress(ConnectionError):
             while request := sock.recv(65536):
                 self.requests.append(request)
                 answer = self.answers.pop(0)
@@ -111,6 +111,42 @@ def test_half_an_answer_is_none(server: Server, connections: KeptConnections, se
     with pytest.raises(NoAnswer):
         connections.exchange("POST", "/", {}, b"{}")
     assert connections.exchange("GET", "/", {}) == Answer(200, b"{}")
+
+
+def test_a_connection_with_more_than_the_answer_is_not_used_again(server: Server, connections: KeptConnections) -> None:
+    server.answers = [OK + b"HTTP/1.1 500 Oops\r\nContent-Length: 1\r\n\r\nx" + OK, OK]
+    assert connections.exchange("GET", "/", {}) == Answer(200, b"{}")
+    assert connections.exchange("GET", "/", {}) == Answer(200, b"{}")
+    assert server.connections == 2
+
+
+def test_an_answer_has_one_deadline_however_slowly_it_comes(server: Server) -> None:
+    """Each byte comes well within the time limit, the whole of them never."""
+    def drip(sock: socket.socket) -> None:
+        with sock, suppress(OSError):
+            sock.recv(65536)
+            sock.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            while not is_over.wait(0.05):
+                sock.sendall(b"x")
+
+    is_over = threading.Event()
+    listener = socket.create_server(("127.0.0.1", 0))
+    dripping = threading.Thread(target=lambda: drip(listener.accept()[0]))
+    dripping.start()
+    slow = KeptConnections(
+        f"http://127.0.0.1:{listener.getsockname()[1]}", None, connect_timeout=60, read_timeout=0.5, size=1
+    )
+    with pytest.raises(NoAnswer, match="timed out"):
+        slow.exchange("GET", "/", {})
+    is_over.set()
+    dripping.join()
+    listener.close()
+
+
+def test_a_header_has_a_bound(server: Server, connections: KeptConnections) -> None:
+    server.answers = [b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_000_000 + b"\r\nContent-Length: 2\r\n\r\n{}" + OK]
+    with pytest.raises(NoAnswer, match="too large"):
+        connections.exchange("GET", "/", {})
 
 
 def test_a_server_that_is_silent_or_away_is_told() -> None:
