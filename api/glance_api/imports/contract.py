@@ -56,9 +56,23 @@ class Source:
     facts: Changes = Changes()
 
 
+class Room(Protocol):
+    """How much a plugin may write: what the quotas of the image's owner and the disk have room for (S-40)."""
+
+    def cover(self, size: int, *, wait: bool = True) -> None:
+        """See to it that the result being made may have ``size`` bytes; to be called before they are written.
+
+        With ``wait``, a refusal is repeated for some seconds, as others may give room back. Raises TooLarge with the
+        limit, Gone, Conflict, Unavailable.
+        """
+
+    def left(self) -> int | None:
+        """Return how many bytes the result may have at most, as the quotas are now; None without quotas."""
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Where a plugin may write, and how it learns that nobody wants its result any more.
+    """Where a plugin may write and how much, and how it learns that its result is not wanted any more.
 
     ``folder`` is private to one import and on the file system of the staging store. ``still_wanted`` is called every
     second or so while something takes long, and raises what then comes out of the plugin.
@@ -66,6 +80,7 @@ class Work:
 
     folder: Path
     still_wanted: Callable[[], None]
+    room: Room
 
 
 class Plugin(Protocol):
@@ -75,6 +90,8 @@ class Plugin(Protocol):
 
     def apply(self, image: ImageFacts, path: Path, work: Work) -> Changes:
         """Look at the staged data at ``path``, which stays untouched, and return what becomes of the image.
+
+        What it writes into the work folder is covered by ``work.room`` before it is written.
 
         Raises ImportFailed, UnsupportedMediaType for unsafe content (S-39), TooLarge, and what ``still_wanted`` raises.
         """

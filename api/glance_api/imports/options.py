@@ -13,8 +13,9 @@ from glance_api.imports.plugins.image_decompression import ImageDecompression
 from glance_api.imports.plugins.inject_metadata import InjectMetadata
 from glance_api.imports.plugins.no_op import NoOp
 from glance_api.imports.properties import is_property
-from glance_api.imports.sandbox import Limits
+from glance_api.imports.sandbox import Limits, Sandbox
 from glance_api.imports.sources.glance_download import DownloadRules
+from glance_api.imports.tools import CONFINEMENTS, choose
 from glance_common.config import ConfigError, OptionTable
 from glance_common.url_filter import BracketedList, UrlFilter
 from glance_common.url_session import UrlSession
@@ -65,6 +66,17 @@ TOOL_OPTS: list[cfg.Opt] = [
     ),
     cfg.IntOpt("cpu_time", default=3600, min=1, help="Seconds of CPU time of such a tool."),
     cfg.IntOpt("timeout", default=7200, min=1, help="Seconds by the clock that such a tool may take."),
+    cfg.StrOpt(
+        "confinement", default="auto", choices=CONFINEMENTS,
+        help="What keeps such a tool from everything but its input and its work folder. landlock: the kernel, from "
+        "5.13 on. bubblewrap: the program bwrap. none: nothing but the limits. auto: the first of them that this host "
+        "has; the log says at start which one. One that is named and does not work stops the start.",
+    ),
+    cfg.IntOpt(
+        "min_free_space", default=512 * 1024**2, min=0,
+        help="Bytes that stay free in the file system of the staging directory: what unpacks or converts an image "
+        "fails before it takes them.",
+    ),
 ]
 
 
@@ -79,10 +91,11 @@ def list_opts() -> OptionTable:
     ]
 
 
-def tool_limits(conf: cfg.ConfigOpts) -> Limits:
-    """Return what a tool may use up."""
+def sandbox(conf: cfg.ConfigOpts) -> Sandbox:
+    """Return what tools run in. Raises ConfigError for a confinement that this host does not have."""
     tools = conf.import_tools
-    return Limits(cpu=tools.cpu_time, memory=tools.memory, file_size=conf.image_size_cap, timeout=tools.timeout)
+    limits = Limits(cpu=tools.cpu_time, memory=tools.memory, file_size=conf.image_size_cap, timeout=tools.timeout)
+    return Sandbox(limits, choose(tools.confinement))
 
 
 def web_session(conf: cfg.ConfigOpts, url_filter: UrlFilter) -> UrlSession:
@@ -105,7 +118,7 @@ def build_plugins(conf: cfg.ConfigOpts, names: Sequence[str], rules: FormatRules
 def conversion(conf: cfg.ConfigOpts, output_format: str, rules: FormatRules) -> ImageConversion | None:
     """Return what converts images to ``output_format``, None when qemu-img is not installed."""
     tool = shutil.which("qemu-img")
-    return ImageConversion(Path(tool).absolute(), output_format, rules, tool_limits(conf)) if tool else None
+    return ImageConversion(Path(tool).absolute(), output_format, rules, sandbox(conf)) if tool else None
 
 
 def _plugin(conf: cfg.ConfigOpts, name: str, names: Sequence[str], rules: FormatRules) -> Plugin:
@@ -121,7 +134,7 @@ def _plugin(conf: cfg.ConfigOpts, name: str, names: Sequence[str], rules: Format
             return found
         case ImageDecompression.name:
             lha = shutil.which("lha")
-            return ImageDecompression(Path(lha).absolute() if lha else None, rules, tool_limits(conf))
+            return ImageDecompression(Path(lha).absolute() if lha else None, rules, sandbox(conf))
         case _:
             raise _refused(names, f"must be out of {', '.join(PLUGINS)}")
 

@@ -72,7 +72,7 @@ class ImportSettings:
     """Values of the options of the same names; ``task_time_to_live`` in hours.
 
     ``self_url`` is where other nodes reach this one (None = nowhere), ``workers`` the operations that one process works
-    on at the same time.
+    on at the same time, ``min_free_space`` bytes.
     """
 
     methods: tuple[str, ...]
@@ -82,6 +82,7 @@ class ImportSettings:
     task_time_to_live: int
     workers: int
     conversion_format: str | None
+    min_free_space: int
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> Self:
@@ -96,4 +97,5 @@ class ImportSettings:
             task_time_to_live=conf.task.task_time_to_live,
             workers=1 if executor.engine_mode == "serial" else executor.max_workers,
             conversion_format=executor.conversion_format,
+            min_free_space=conf.import_tools.min_free_space,
         )

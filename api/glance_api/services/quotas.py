@@ -34,8 +34,16 @@ class Reservation:
         self._patience = patience
         self._reserved = 0
 
-    def cover(self, size: int) -> None:
-        """See to it that ``size`` bytes in all may be written. Raises TooLarge, Gone, Conflict, Unavailable."""
+    @property
+    def reserved(self) -> int:
+        """The bytes that the registry keeps free now."""
+        return self._reserved
+
+    def cover(self, size: int, *, wait: bool = True) -> None:
+        """See to it that ``size`` bytes in all may be written. Raises TooLarge, Gone, Conflict, Unavailable.
+
+        Without ``wait`` a step that a limit refuses is not asked for again.
+        """
         if size <= self._reserved:
             return
         at_most = size + min(max(size, LEAST_STEP), MOST_STEP)
@@ -45,8 +53,9 @@ class Reservation:
             try:
                 self._reserved = self._ask(size, at_most)
                 return
-            except (TooLarge, Unavailable):
-                if time.monotonic() >= until:
+            except (TooLarge, Unavailable) as error:
+                is_refused = isinstance(error, TooLarge) and not wait
+                if is_refused or time.monotonic() >= until:
                     raise
             time.sleep(next(pauses, _PAUSES[-1]))
 

@@ -27,7 +27,7 @@ def build_parts(conf: cfg.ConfigOpts, glance: Glance) -> Parts:
         session=options.web_session(conf, glance.url_filter),
         url_filter=glance.url_filter,
         rules=options.download_rules(conf),
-        tools=TaskTools(rules, options.tool_limits(conf), _conversion(conf, glance)),
+        tools=TaskTools(rules, options.sandbox(conf), _conversion(conf, glance)),
     )
 
 

@@ -18,6 +18,7 @@ from glance_api.signatures import Verification
 from glance_api.streams import Received
 from glance_api.workers.copies import SourceFailed
 from glance_api.workers.job import Job
+from glance_api.workers.room import WorkRoom
 from glance_common.failpoints import failpoint
 from glance_common.image import Image
 from glance_common.limits import Limits
@@ -87,13 +88,13 @@ def prepare(
     formats: Formats,
     path: Path,
     size: int,
-    folder: Path,
+    room: WorkRoom,
     plugins: Sequence[Plugin],
     signed: Verification | None,
 ) -> Ready:
     """Let the plugins work on staged data, and write down what they changed.
 
-    ``path`` holds the ``size`` bytes, which are declared to be of ``formats``; the plugins may write in ``folder``.
+    ``path`` holds the ``size`` bytes, which are declared to be of ``formats``; the plugins may write in ``room``.
     What was ``signed`` stays as it is: whoever boots it verifies it again. Raises ImportFailed, TooLarge,
     UnsupportedMediaType.
     """
@@ -103,10 +104,12 @@ def prepare(
     all_changes = Changes()
     for plugin in plugins:
         job.check()
-        changes = plugin.apply(facts, path, Work(folder, job.check))
+        changes = plugin.apply(facts, path, Work(room.folder, job.check, room))
         if signed and changes.path:
             raise ImportFailed(f"the image is signed, but {plugin.name} would change its data")
-        path = changes.path or path
+        if changes.path is not None:
+            room.replace(path, changes.path)
+            path = changes.path
         all_changes = _both(all_changes, changes)
         facts = replace(
             facts,
@@ -114,6 +117,7 @@ def prepare(
             container_format=changes.container_format or facts.container_format,
             properties={**facts.properties, **changes.properties},
         )
+    room.hand_over()
     document = _document(all_changes)
     if document:
         changed = job.glance.registry.operations.update(job.context, job.held, document)

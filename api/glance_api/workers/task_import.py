@@ -7,7 +7,6 @@ from uuid import UUID, uuid5
 
 from glance_api.imports.properties import is_field
 from glance_api.imports.sources import web_download
-from glance_api.imports.work import work_folder
 from glance_api.services import images
 from glance_api.services.attempts import Formats
 from glance_api.services.images import NewImage
@@ -15,6 +14,7 @@ from glance_api.workers import staged
 from glance_api.workers.copies import Plan, fill
 from glance_api.workers.image_import import Parts
 from glance_api.workers.job import Job
+from glance_api.workers.room import work_room
 from glance_common.errors import Duplicate
 from glance_common.image import Image
 
@@ -32,11 +32,11 @@ def import_task(parts: Parts, job: Job) -> tuple[str, dict[str, Any] | None]:
         cap = job.glance.settings.image_size_cap
         source = web_download.open_source(parts.session, parts.url_filter, uri, cap=cap)
         data, image = staged.download(job, image, store, source)
-    with work_folder(store.directory) as folder:
+    with work_room(job, store, image) as room:
         asked = _new_image(job)
         formats = Formats(str(asked.fields["disk_format"]), str(asked.fields["container_format"]))
         steps = parts.tools.steps(is_admin=job.context.is_admin)
-        ready = staged.prepare(job, image, formats, store.path(data.key), data.size, folder, steps, job.verification)
+        ready = staged.prepare(job, image, formats, store.path(data.key), data.size, room, steps, job.verification)
         sources = [partial(staged.open_file, ready.path)]
         fill(job, ready.image, Plan((job.glance.stores.default.id,), True, 1, ready.size, sources, job.verification))
     return "", {"image_id": image.id}

@@ -8,7 +8,7 @@ from glance_api.formats import PLAIN_CONTAINERS, FormatRules
 from glance_api.imports.contract import Changes, ImageFacts, Plugin, Work
 from glance_api.imports.inspection import introspect_file
 from glance_api.imports.ova import extract_disk
-from glance_api.imports.sandbox import Limits
+from glance_api.imports.sandbox import Sandbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +16,12 @@ class TaskTools:
     """What the steps work with; ``conversion`` is None where no conversion is configured."""
 
     rules: FormatRules
-    limits: Limits
+    sandbox: Sandbox
     conversion: Plugin | None
 
     def steps(self, *, is_admin: bool) -> tuple[Plugin, ...]:
         """Return the steps for a task of an administrator, or of another caller."""
-        known: tuple[Plugin, ...] = (_ExtractDisk(is_admin, self.rules, self.limits), _Introspect(self.rules))
+        known: tuple[Plugin, ...] = (_ExtractDisk(is_admin, self.rules, self.sandbox), _Introspect(self.rules))
         return (*known, self.conversion) if self.conversion else known
 
 
@@ -31,12 +31,12 @@ class _ExtractDisk:
 
     is_admin: bool
     rules: FormatRules
-    limits: Limits
+    sandbox: Sandbox
     name: ClassVar[str] = "extract_disk"
 
     def apply(self, image: ImageFacts, path: Path, work: Work) -> Changes:
         """See the contract."""
-        return extract_disk(image, path, work, is_admin=self.is_admin, rules=self.rules, limits=self.limits)
+        return extract_disk(image, path, work, is_admin=self.is_admin, rules=self.rules, sandbox=self.sandbox)
 
 
 @dataclass(frozen=True, slots=True)

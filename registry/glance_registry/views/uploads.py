@@ -117,7 +117,8 @@ def abort(attempt: str) -> Response:
     claim = run_transaction(
         parsing.engine(), uploads.abort, parsing.path_id(attempt, "upload"), lease, error
     )
-    if claim is not None:
+    if claim is not None and error is not None:
+        # Without an error a reservation ends, which was no upload.
         UPLOADS.labels("aborted").inc()
     failpoint("registry.abort.after-commit")
     return parsing.answer({"aborted": claim is not None, "deletion": claim})

@@ -1,4 +1,4 @@
-"""A work folder, and files made by the real tools."""
+"""A work folder, the room in it, a sandbox of each kind, and files made by the real tools."""
 
 import subprocess
 from collections.abc import Callable
@@ -6,17 +6,46 @@ from pathlib import Path
 
 import pytest
 
+from glance_api.imports import tools
 from glance_api.imports.contract import Work
-from glance_api.imports.sandbox import Limits
+from glance_api.imports.sandbox import Limits, Sandbox
+from glance_common.errors import TooLarge
 
 LIMITS = Limits(cpu=60, memory=1 << 30, file_size=64 << 20, timeout=60.0)
 
 
+class Budget:
+    """Room for ``most`` bytes; fulfils ``contract.Room``."""
+
+    def __init__(self, most: int | None = None) -> None:
+        self.most = most
+        self.covered: list[int] = []
+
+    def cover(self, size: int, *, wait: bool = True) -> None:
+        if self.most is not None and size > self.most:
+            raise TooLarge(f"quota is exceeded: the limit is {self.most} bytes", limit="quota")
+        self.covered.append(size)
+
+    def left(self) -> int | None:
+        return self.most
+
+
 @pytest.fixture
-def work(tmp_path: Path) -> Work:
+def room() -> Budget:
+    """Room without an end; set ``most`` for an end."""
+    return Budget()
+
+
+@pytest.fixture
+def work(tmp_path: Path, room: Budget) -> Work:
     folder = tmp_path / "work"
     folder.mkdir()
-    return Work(folder, lambda: None)
+    return Work(folder, lambda: None, room)
+
+
+def sandbox(limits: Limits = LIMITS, confinement: str = "auto") -> Sandbox:
+    """Return a sandbox with the strongest confinement of this machine, or with that one."""
+    return Sandbox(limits, tools.choose(confinement))
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Conversion with the real qemu-img, on good images and on images that want to reach files of the host (IMP-08)."""
 
 import dataclasses
+import os
 import shutil
 import struct
 from collections.abc import Callable
@@ -9,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from glance_api.formats import FormatRules
-from glance_api.imports import sandbox
+from glance_api.imports import sandbox as sandboxes
 from glance_api.imports.contract import Changes, ImageFacts, ImportFailed, Work
 from glance_api.imports.inspection import introspect_file
 from glance_api.imports.plugins.image_conversion import ImageConversion
 from glance_common.errors import TooLarge, UnsupportedMediaType
 
-from .conftest import LIMITS, run
+from .conftest import LIMITS, Budget, run, sandbox
 
 Make = Callable[..., Path]
 QEMU_IMG = Path(shutil.which("qemu-img") or "/missing")
@@ -27,8 +28,8 @@ def image(disk_format: str, container_format: str = "bare") -> ImageFacts:
     return ImageFacts("8a8c1f6e-7a0c-4c0a-9a4f-0f6a1f1f1f1f", disk_format, container_format)
 
 
-def convert(path: Path, disk_format: str, output: str, work: Work, limits: sandbox.Limits = LIMITS) -> Changes:
-    return ImageConversion(QEMU_IMG, output, RULES, limits).apply(image(disk_format), path, work)
+def convert(path: Path, disk_format: str, output: str, work: Work, limits: sandboxes.Limits = LIMITS) -> Changes:
+    return ImageConversion(QEMU_IMG, output, RULES, sandbox(limits)).apply(image(disk_format), path, work)
 
 
 @pytest.mark.parametrize(("disk_format", "qemu"), [("qcow2", "qcow2"), ("vdi", "vdi"), ("vhd", "vpc"), ("vhdx", "vhdx"),
@@ -56,7 +57,7 @@ def test_every_format_becomes_every_other(qemu_img: Make, work: Work, disk_forma
                                                         ("qcow2", "compressed"), ("vmdk", "ova"), ("raw", "docker")])
 def test_what_is_no_plain_disk_stays_as_it_is(tmp_path: Path, work: Work, disk_format: str, container: str):
     (tmp_path / "x").write_bytes(b"any bytes")
-    plugin = ImageConversion(QEMU_IMG, "raw", RULES, LIMITS)
+    plugin = ImageConversion(QEMU_IMG, "raw", RULES, sandbox())
     assert plugin.apply(image(disk_format, container), tmp_path / "x", work) == Changes()
 
 
@@ -129,7 +130,7 @@ def test_s14_s19_s21_a_file_of_the_host_is_refused_before_any_tool_sees_it(
     tmp_path: Path, work: Work, make: Callable[[Path], Path], declared: str, monkeypatch: pytest.MonkeyPatch
 ):
     path = make(tmp_path)
-    monkeypatch.setattr(sandbox, "run", lambda *args: pytest.fail("the tool ran"))
+    monkeypatch.setattr(sandboxes.Sandbox, "run", lambda *args: pytest.fail("the tool ran"))
     for output in ("raw", "qcow2"):
         with pytest.raises(UnsupportedMediaType):
             convert(path, declared, output, work)
@@ -137,13 +138,13 @@ def test_s14_s19_s21_a_file_of_the_host_is_refused_before_any_tool_sees_it(
 
 def test_s39_the_source_format_is_never_guessed(qemu_img: Make, work: Work, monkeypatch: pytest.MonkeyPatch):
     commands = []
-    real = sandbox.run
+    real = sandboxes.Sandbox.run
 
-    def note(command, *args):
+    def note(self, command, *args):
         commands.append([str(word) for word in command])
-        return real(command, *args)
+        return real(self, command, *args)
 
-    monkeypatch.setattr(sandbox, "run", note)
+    monkeypatch.setattr(sandboxes.Sandbox, "run", note)
     # Declared raw, a qcow2 is the bytes of a disk and stays closed, whatever is inside.
     changes = convert(qemu_img("qcow2", content=CONTENT), "raw", "vmdk", work)
     assert changes.disk_format == "vmdk"
@@ -166,6 +167,73 @@ def test_s18_a_disk_larger_than_an_image_may_be_is_not_converted(qemu_img: Make,
     with pytest.raises(TooLarge, match="107374182400 bytes"):
         convert(path, "qcow2", "raw", work)
     assert list(work.folder.iterdir()) == []
+
+
+def sparse_qcow2(tmp_path: Path, size: int) -> Path:
+    """An image of a few hundred bytes whose header promises a disk of ``size`` bytes."""
+    header = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 2, 0, 0, 16, size, 0, 1, 512, 0, 0, 0, 0)
+    (tmp_path / "promise").write_bytes(header.ljust(1024, b"\0"))
+    return tmp_path / "promise"
+
+
+def test_s40_a_disk_of_an_exbibyte_is_refused_before_the_tool_starts(
+    tmp_path: Path, work: Work, room: Budget, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sandboxes.Sandbox, "run", lambda *args: pytest.fail("the tool ran"))
+    for output in ("raw", "vmdk"):
+        with pytest.raises(TooLarge, match="the disk in the image has 1152921504606846976 bytes"):
+            convert(sparse_qcow2(tmp_path, 1 << 60), "qcow2", output, work)
+    room.most = 1 << 30
+    with pytest.raises(TooLarge, match="the limit is 1073741824 bytes"):
+        convert(
+            sparse_qcow2(tmp_path, 1 << 40), "qcow2", "raw", work, dataclasses.replace(LIMITS, file_size=1 << 50)
+        )
+
+
+def test_s40_every_byte_of_a_raw_disk_counts_also_its_holes(qemu_img: Make, work: Work, room: Budget):
+    path = qemu_img("qcow2", content=CONTENT)
+    room.most = 8 << 20
+    assert convert(path, "qcow2", "raw", work).path is not None
+    assert room.covered[0] == 8 << 20
+    room.most -= 1
+    with pytest.raises(TooLarge, match="the limit is 8388607 bytes"):
+        convert(path, "qcow2", "raw", work)
+
+
+@pytest.mark.parametrize("output", ["qcow2", "vmdk"])
+def test_s40_a_conversion_stops_at_what_the_quota_has_room_for(
+    qemu_img: Make, work: Work, room: Budget, output: str
+):
+    full = qemu_img("raw", content=os.urandom(16 << 20), size="16M")
+    room.most = 4 << 20
+    with pytest.raises(TooLarge, match="the limit is 4194304 bytes"):
+        convert(full, "raw", output, work)
+    assert sum(path.stat().st_size for path in work.folder.iterdir()) <= 4 << 20
+
+
+def test_s40_a_conversion_ends_when_others_take_the_room(qemu_img: Make, work: Work, room: Budget):
+    """There was room when it began; then there is none any more."""
+    full = qemu_img("raw", content=os.urandom(16 << 20), size="16M")
+    monitored = Budget()
+    work = dataclasses.replace(work, room=monitored)
+
+    def shrinking(size: int, *, wait: bool = True) -> None:
+        if size:
+            assert not wait
+            raise TooLarge("quota is exceeded: the limit is 1 byte", limit="quota")
+
+    monitored.cover = shrinking  # type: ignore[method-assign]  # the room goes while the tool writes
+    slow = slowed(work.folder)
+    with pytest.raises(TooLarge, match="the limit is 1 byte"):
+        ImageConversion(slow, "qcow2", RULES, sandbox()).apply(image("raw"), full, work)
+
+
+def slowed(folder: Path) -> Path:
+    """Return a qemu-img that waits for its end after its work."""
+    path = folder / "qemu-img"
+    path.write_text(f'#!/bin/sh\n{QEMU_IMG} "$@"\nsleep 600\n')
+    path.chmod(0o755)
+    return path
 
 
 def test_s18_a_tool_at_its_limit_fails_the_import(qemu_img: Make, work: Work):

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from deploy.local import processes
 
-from glance_api.imports import sandbox
+from glance_api.imports.confinement.contract import Access
 from glance_api.imports.contract import ImportFailed
-from glance_api.imports.sandbox import Limits, Outcome
+from glance_api.imports.sandbox import Limits, Outcome, Sandbox
 
 LIMITS = Limits(cpu=10, memory=512 << 20, file_size=1 << 20, timeout=120.0)
 
@@ -23,14 +23,14 @@ def wanted() -> None:
 
 
 def python(code: str, folder: Path, limits: Limits = LIMITS, still_wanted=wanted) -> Outcome:
-    return sandbox.run([sys.executable, "-I", "-S", "-c", code], folder, limits, still_wanted)
+    return Sandbox(limits).run([sys.executable, "-I", "-S", "-c", code], Access(), folder, still_wanted)
 
 
 def test_a_tool_ends_with_its_code_and_words(tmp_path: Path):
     assert python("import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)", tmp_path) == Outcome(
         3, "out\n", "err\n"
     )
-    assert sandbox.run(["/does/not/exist"], tmp_path, LIMITS, wanted).code == 127
+    assert Sandbox(LIMITS).run(["/does/not/exist"], Access(), tmp_path, wanted).code == 127
 
 
 def test_s18_the_environment_is_explicit_and_the_folder_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -42,8 +42,8 @@ def test_s18_the_environment_is_explicit_and_the_folder_private(tmp_path: Path, 
         environment, folder, files = json.loads(python(code, tmp_path).stdout)
     finally:
         os.close(secret)
-    assert set(environment) == {"PATH", "LC_ALL", "HOME", "TMPDIR"}
-    assert environment["HOME"] == environment["TMPDIR"] == folder == str(tmp_path)
+    assert environment == {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
+    assert folder == str(tmp_path)
     # The three standard files, and the one that lists them.
     assert len(files) == 4
 
@@ -62,8 +62,9 @@ def test_s18_address_space_is_limited(tmp_path: Path):
 
 
 def test_s18_files_are_limited_in_size_and_number(tmp_path: Path):
+    command = ["/bin/dd", "if=/dev/zero", "of=big", "bs=65536", "count=1000"]
     with pytest.raises(ImportFailed, match="output is larger"):
-        sandbox.run(["/bin/dd", "if=/dev/zero", "of=big", "bs=65536", "count=1000"], tmp_path, LIMITS, wanted)
+        Sandbox(LIMITS).run(command, Access(), tmp_path, wanted)
     assert (tmp_path / "big").stat().st_size <= 1 << 20
     outcome = python("files = [open('/dev/null') for _ in range(100)]", tmp_path)
     assert "Too many open files" in outcome.stderr
@@ -78,6 +79,52 @@ def test_s18_there_is_no_network(tmp_path: Path):
     assert python(code, tmp_path).stdout == "['lo']\n"
     code = "import socket; socket.create_connection(('127.0.0.1', 9292), 1)"
     assert "Network is unreachable" in python(code, tmp_path).stderr
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root has groups that it can give up")
+def test_s18_there_are_no_supplementary_groups(tmp_path: Path):
+    started = subprocess.run(
+        [sys.executable, "-c", GROUPS, tmp_path], check=True, capture_output=True, text=True, extra_groups=[4, 24]
+    )
+    assert started.stdout == "[4, 24] []\n"
+
+
+GROUPS = """
+import os, sys
+from pathlib import Path
+from glance_api.imports.confinement.contract import Access
+from glance_api.imports.sandbox import Limits, Sandbox
+sandbox = Sandbox(Limits(cpu=10, memory=512 << 20, file_size=1 << 20, timeout=120.0))
+command = [sys.executable, "-I", "-S", "-c", "import os; print(os.getgroups())"]
+inside = sandbox.run(command, Access(), Path(sys.argv[1]), lambda: None).stdout
+print(os.getgroups(), inside, end="")
+"""
+
+
+def test_what_a_tool_says_is_taken_piece_by_piece(tmp_path: Path):
+    pieces: list[bytes] = []
+    code = "import os; [os.write(1, bytes(100_000)) for _ in range(100)]"
+    command = [sys.executable, "-I", "-S", "-c", code]
+    outcome = Sandbox(LIMITS).run(command, Access(), tmp_path, wanted, pieces.append)
+    assert outcome == Outcome(0, "", "")
+    assert b"".join(pieces) == bytes(10_000_000)
+    assert max(map(len, pieces)) <= 1 << 20
+
+
+def test_s40_a_tool_whose_output_is_refused_ends(tmp_path: Path):
+    class Full(Exception):
+        pass
+
+    def refuse(_piece: bytes) -> None:
+        # All its children are there, so that they can be seen to end.
+        while not has_daemon(tmp_path):
+            time.sleep(0.01)
+        raise Full
+
+    command = [sys.executable, "-I", "-S", "-c", "print('x', flush=True)\n" + DAEMON + "time.sleep(600)"]
+    with pytest.raises(Full):
+        Sandbox(LIMITS).run(command, Access(), tmp_path, wanted, refuse)
+    assert_gone(tmp_path)
 
 
 @pytest.mark.skipif(not MAY_UNSHARE, reason="this machine lets nobody make a user namespace (unshare --user --net)")
@@ -140,9 +187,10 @@ def test_a_tool_ends_when_nobody_wants_its_result(tmp_path: Path):
 WORKER = """
 import sys
 from pathlib import Path
-from glance_api.imports.sandbox import Limits, run
-limits = Limits(cpu=10, memory=512 << 20, file_size=1 << 20, timeout=120.0)
-run([sys.executable, "-I", "-S", "-c", sys.argv[2]], Path(sys.argv[1]), limits, lambda: None)
+from glance_api.imports.confinement.contract import Access
+from glance_api.imports.sandbox import Limits, Sandbox
+sandbox = Sandbox(Limits(cpu=10, memory=512 << 20, file_size=1 << 20, timeout=120.0))
+sandbox.run([sys.executable, "-I", "-S", "-c", sys.argv[2]], Access(), Path(sys.argv[1]), lambda: None)
 """
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 import io
+import os
 import shutil
 import stat
 import struct
@@ -18,9 +19,9 @@ from glance_api.formats import FormatRules
 from glance_api.imports.contract import Changes, ImageFacts, ImportFailed, Work
 from glance_api.imports.ova import extract_disk
 from glance_api.imports.plugins.image_decompression import ImageDecompression
-from glance_common.errors import UnsupportedMediaType
+from glance_common.errors import TooLarge, UnsupportedMediaType
 
-from .conftest import LIMITS, run
+from .conftest import LIMITS, Budget, run, sandbox
 
 Make = Callable[..., Path]
 DATA = b"the bytes of a disk" * 100000
@@ -37,7 +38,7 @@ def unpack(
     tmp_path: Path, work: Work, archive: bytes, disk_format: str = "raw", lha: Path | None = None, **limits: int
 ) -> Changes:
     (tmp_path / "staged").write_bytes(archive)
-    plugin = ImageDecompression(lha, FormatRules(), dataclasses.replace(LIMITS, **limits))
+    plugin = ImageDecompression(lha, FormatRules(), sandbox(dataclasses.replace(LIMITS, **limits)))
     return plugin.apply(ImageFacts(ID, disk_format, "compressed"), tmp_path / "staged", work)
 
 
@@ -105,7 +106,7 @@ def test_s37_what_comes_out_is_inspected_as_if_it_were_uploaded(tmp_path: Path, 
 
 def test_other_containers_stay_as_they_are(tmp_path: Path, work: Work):
     (tmp_path / "x").write_bytes(gzip.compress(DATA))
-    plugin = ImageDecompression(None, FormatRules(), LIMITS)
+    plugin = ImageDecompression(None, FormatRules(), sandbox())
     assert plugin.apply(ImageFacts(ID, "raw", "bare"), tmp_path / "x", work) == Changes()
 
 
@@ -151,17 +152,47 @@ def test_s40_the_name_inside_is_never_used(tmp_path: Path, work: Work, name: str
     changes = unpack(tmp_path, work, zipped((name, b"data")))
     assert content(changes) == b"data"
     assert {path.name for path in work.folder.iterdir()} == {f"{ID}.uc"}
-    unpack(tmp_path, Work(work.folder, work.still_wanted), zipped((name, b"data")))
+    unpack(tmp_path, work, zipped((name, b"data")))
     assert not (tmp_path / "evil").exists()
 
 
-@pytest.mark.parametrize("kind", ["zip", "gzip", "lha"])
+BOMB = bytes(32 << 20)
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "zip, deflate": lambda: zipped(("x", BOMB)),
+    "zip, bzip2": lambda: zipped(("x", BOMB), method=zipfile.ZIP_BZIP2),
+    "zip, xz": lambda: zipped(("x", BOMB), method=zipfile.ZIP_LZMA),
+    "gzip": lambda: gzip.compress(BOMB),
+    "lha": lambda: stored_lha(BOMB),
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
 def test_s40_a_bomb_stops_at_the_largest_image(tmp_path: Path, work: Work, kind: str):
-    bomb = bytes(32 << 20)
-    archive = {"zip": zipped(("x", bomb)), "gzip": gzip.compress(bomb), "lha": stored_lha(bomb)}[kind]
-    with pytest.raises(ImportFailed, match="larger than is allowed"):
-        unpack(tmp_path, work, archive, lha=lha_tool(), file_size=1 << 20)
+    with pytest.raises(TooLarge, match="larger than image_size_cap, 1048576 bytes"):
+        unpack(tmp_path, work, BOMBS[kind](), lha=lha_tool(), file_size=1 << 20)
     assert (work.folder / f"{ID}.uc").stat().st_size <= 1 << 20
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_s40_a_bomb_stops_at_what_the_quota_has_room_for(tmp_path: Path, work: Work, room: Budget, kind: str):
+    room.most = 5_000_000
+    with pytest.raises(TooLarge, match="the limit is 5000000 bytes"):
+        unpack(tmp_path, work, BOMBS[kind](), lha=lha_tool())
+    assert (work.folder / f"{ID}.uc").stat().st_size <= 5_000_000
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_s40_what_fits_to_the_byte_is_taken_and_covered_before_it_is_written(
+    tmp_path: Path, work: Work, room: Budget, kind: str
+):
+    room.most = len(BOMB)
+    changes = unpack(tmp_path, work, BOMBS[kind](), lha=lha_tool())
+    assert content(changes) == BOMB
+    assert room.covered[-1] == len(BOMB)
+    assert room.covered == sorted(room.covered)
+    room.most -= 1
+    with pytest.raises(TooLarge, match="the limit is"):
+        unpack(tmp_path, work, BOMBS[kind](), lha=lha_tool())
 
 
 def stored_lha(data: bytes) -> bytes:
@@ -214,7 +245,7 @@ def link(kind: bytes, name: str, target: str) -> tarfile.TarInfo:
 def extract(tmp_path: Path, work: Work, archive: bytes, *, is_admin: bool = True, container: str = "ova") -> Changes:
     (tmp_path / "staged").write_bytes(archive)
     image = ImageFacts(ID, "vmdk", container)
-    return extract_disk(image, tmp_path / "staged", work, is_admin=is_admin, rules=FormatRules(), limits=LIMITS)
+    return extract_disk(image, tmp_path / "staged", work, is_admin=is_admin, rules=FormatRules(), sandbox=sandbox())
 
 
 @pytest.fixture
@@ -239,6 +270,16 @@ def test_s41_an_unsafe_disk_is_refused(tmp_path: Path, work: Work):
     flat = b'# Disk DescriptorFile\nversion=1\ncreateType="monolithicFlat"\nRW 1 FLAT "/etc/passwd" 0\n'
     with pytest.raises(UnsupportedMediaType):
         extract(tmp_path, work, tarred(("x.ovf", descriptor()), ("disk.vmdk", flat)))
+
+
+def test_s40_the_disk_of_an_ova_stops_at_what_the_quota_has_room_for(
+    tmp_path: Path, work: Work, room: Budget, vmdk: bytes
+):
+    archive = tarred(("x.ovf", descriptor()), ("disk.vmdk", vmdk + bytes(8 << 20)))
+    room.most = 4 << 20
+    with pytest.raises(TooLarge, match="the limit is 4194304 bytes"):
+        extract(tmp_path, work, archive)
+    assert (work.folder / f"{ID}.disk").stat().st_size <= 4 << 20
 
 
 XXE = b'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY f SYSTEM "file:///etc/passwd">]>'
@@ -284,3 +325,13 @@ def test_the_programs_need_nothing_but_the_standard_library():
     for name in ("confine", "unpack", "extract_ova"):
         code = f"import runpy; runpy.run_path({str(programs / name) + '.py'!r})"
         subprocess.run(["python3", "-I", "-S", "-c", code], check=True)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small file system")
+def test_s40_a_full_disk_is_told_as_such(tmp_path: Path, work: Work):
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", work.folder], check=True)
+    try:
+        with pytest.raises(TooLarge, match="not enough space in the staging directory of this host"):
+            unpack(tmp_path, work, gzip.compress(BOMB))
+    finally:
+        subprocess.run(["umount", work.folder], check=True)

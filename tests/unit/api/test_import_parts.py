@@ -9,7 +9,8 @@ from oslo_config import cfg
 
 from glance_api import config as api_config
 from glance_api.formats import FormatRules
-from glance_api.imports import options
+from glance_api.imports import options, tools
+from glance_api.imports.confinement import landlock
 from glance_api.imports.contract import Changes, ImageFacts, Work
 from glance_api.imports.plugins.image_conversion import ImageConversion
 from glance_api.imports.plugins.inject_metadata import InjectMetadata
@@ -33,7 +34,17 @@ def image(*roles: str) -> ImageFacts:
 
 
 def apply(plugin: Any, tmp_path: Path, facts: ImageFacts) -> Changes:
-    return plugin.apply(facts, tmp_path / "staged", Work(tmp_path, lambda: None))
+    return plugin.apply(facts, tmp_path / "staged", Work(tmp_path, lambda: None, NoRoom()))
+
+
+class NoRoom:
+    """Room for nothing; fulfils ``contract.Room``."""
+
+    def cover(self, size: int, *, wait: bool = True) -> None:
+        pytest.fail(f"{size} bytes are written (wait: {wait})")
+
+    def left(self) -> int | None:
+        return 0
 
 
 def test_plugins_run_in_the_order_of_the_option(tmp_path: Path):
@@ -57,6 +68,20 @@ def test_a_plugin_that_does_not_exist_or_lacks_its_tool_stops_the_start(
     assert options.conversion(conf, "raw", RULES) is None
     with pytest.raises(ConfigError, match="must be one of qcow2, raw, vmdk"):
         configuration(tmp_path, "[image_conversion]\noutput_format = vdi\n")
+
+
+def test_s18_a_confinement_that_this_host_does_not_have_stops_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    tools.choose.cache_clear()
+    monkeypatch.setattr(landlock, "version", lambda: 0)
+    conf = configuration(tmp_path, "[import_tools]\nconfinement = landlock\n")
+    with pytest.raises(ConfigError, match=r"\[import_tools\] confinement = landlock: does not work on this host"):
+        options.build_plugins(conf, ["image_decompression"], RULES)
+    with pytest.raises(ConfigError, match="must be one of auto, landlock, bubblewrap, none"):
+        configuration(tmp_path, "[import_tools]\nconfinement = chroot\n")
+    conf = configuration(tmp_path, "[import_tools]\nconfinement = none\n")
+    assert options.sandbox(conf).limits.file_size == conf.image_size_cap
 
 
 def test_metadata_are_injected_except_for_some_roles(tmp_path: Path):

@@ -211,6 +211,15 @@ def test_a_refused_step_waits_for_others_to_give_room_back(waited):
     assert len(waited) == 3
 
 
+def test_s40_a_limit_is_not_waited_for_while_a_tool_goes_on_writing(waited):
+    growing = reservation(Room(100, Unavailable("the registry restarts")))
+    growing.cover(50, wait=False)
+    assert (len(waited), growing.reserved) == (1, 100)
+    with pytest.raises(TooLarge):
+        growing.cover(101, wait=False)
+    assert len(waited) == 1
+
+
 def test_an_upload_that_is_over_does_not_wait(waited):
     with pytest.raises(Gone):
         reservation(Room(100, Gone("deleted"))).cover(1)

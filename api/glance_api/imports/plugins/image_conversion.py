@@ -4,13 +4,16 @@ import errno
 import logging
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 from glance_api.formats import PLAIN_CONTAINERS, FormatRules
-from glance_api.imports import sandbox
+from glance_api.imports.confinement.contract import Access
 from glance_api.imports.contract import Changes, ImageFacts, ImportFailed, Work
 from glance_api.imports.inspection import inspect_file
+from glance_api.imports.output import NO_SPACE
+from glance_api.imports.sandbox import OutputTooLarge, Sandbox
 from glance_common.errors import TooLarge
 
 LOG = logging.getLogger(__name__)
@@ -27,19 +30,20 @@ class ImageConversion:
 
     name: ClassVar[str] = "image_conversion"
 
-    def __init__(self, tool: Path, output_format: str, rules: FormatRules, limits: sandbox.Limits) -> None:
-        """``tool`` is qemu-img; ``limits.file_size`` is the largest image in bytes, as it is and as a disk."""
+    def __init__(self, tool: Path, output_format: str, rules: FormatRules, sandbox: Sandbox) -> None:
+        """``tool`` is qemu-img; the file size of ``sandbox`` is that of the largest image, as it is and as a disk."""
         self._tool = tool
         self._output_format = output_format
         # The tool gets the declared format, so the content must be of it, whatever uploads may do.
         self._rules = replace(rules, require_match=True)
-        self._limits = limits
+        self._sandbox = sandbox
+        self._cap = sandbox.limits.file_size
 
     def apply(self, image: ImageFacts, path: Path, work: Work) -> Changes:
         """Convert, unless the image has the format already or is none that is converted.
 
         Raises UnsupportedMediaType when the content is unsafe, before and after; TooLarge when the disk is larger than
-        an image may be; ImportFailed.
+        an image or a quota of its owner allows; ImportFailed.
         """
         if image.container_format not in PLAIN_CONTAINERS or image.disk_format not in _QEMU_NAMES:
             LOG.info("image %s stays %s in %s", image.id, image.disk_format, image.container_format)
@@ -47,32 +51,67 @@ class ImageConversion:
         virtual_size = inspect_file(path, image.disk_format, self._rules, work.still_wanted)
         if image.disk_format == self._output_format:
             return Changes(virtual_size=virtual_size)
-        self._check_size(virtual_size)
+        size = self._checked(virtual_size)
         target = work.folder / f"{image.id}.{self._output_format}"
+        if self._output_format == "raw":
+            # A store is charged for every byte of the disk, also for the holes that no disk here holds.
+            work.room.cover(size)
         self._convert(image.disk_format, path, target, work)
         return self._verified(target, work)
 
-    def _check_size(self, virtual_size: int | None) -> None:
+    def _checked(self, virtual_size: int | None) -> int:
         if virtual_size is None:
             raise ImportFailed("the image cannot be converted: its header does not tell the size of the disk")
-        if virtual_size > self._limits.file_size:
-            raise TooLarge(
-                f"the disk in the image has {virtual_size} bytes; image_size_cap is {self._limits.file_size} bytes"
-            )
+        if virtual_size > self._cap:
+            raise TooLarge(f"the disk in the image has {virtual_size} bytes; image_size_cap is {self._cap} bytes")
+        return virtual_size
 
     def _convert(self, disk_format: str, path: Path, target: Path, work: Work) -> None:
         command: list[str | Path] = [
             self._tool, "convert", "-f", _QEMU_NAMES[disk_format], "-O", self._output_format,
             *_OPTIONS.get(self._output_format, []), path.absolute(), target,
         ]
-        outcome = sandbox.run(command, work.folder, self._limits, work.still_wanted)
+        left = work.room.left()
+        # The tool writes the file itself: the kernel stops it at what there is room for now.
+        bound = self._cap if left is None else min(left, self._cap)
+        access = Access(read=(path.absolute(),), write=work.folder)
+        watch = partial(_watch, target, work)
+        try:
+            outcome = self._sandbox.with_file_size(bound).run(command, access, work.folder, watch)
+        except OutputTooLarge as error:
+            raise self._too_large(bound, work) from error
         if outcome.code != 0:
             # The tool's words name files of this host; they are for the log only.
             LOG.warning("qemu-img ended with %d: %s", outcome.code, outcome.stderr)
-            if os.strerror(errno.EFBIG) in outcome.stderr:
-                raise TooLarge(f"the converted image is larger than image_size_cap, {self._limits.file_size} bytes")
+            # A write that ends in the middle at the limit is an error of another name to the tool.
+            if os.strerror(errno.EFBIG) in outcome.stderr or _size(target) >= bound:
+                raise self._too_large(bound, work)
+            if os.strerror(errno.ENOSPC) in outcome.stderr:
+                raise TooLarge(NO_SPACE)
             raise ImportFailed(f"the image cannot be converted from {disk_format} to {self._output_format}")
+        work.room.cover(_size(target))
+
+    def _too_large(self, bound: int, work: Work) -> TooLarge:
+        """Return the error for a result beyond ``bound`` bytes, or raise the one that names the quota."""
+        if bound < self._cap:
+            work.room.cover(bound + 1, wait=False)
+        limit = f"image_size_cap, {self._cap} bytes" if bound == self._cap else f"the {bound} bytes that a quota left"
+        return TooLarge(f"the converted image is larger than {limit}")
 
     def _verified(self, target: Path, work: Work) -> Changes:
         virtual_size = inspect_file(target, self._output_format, self._rules, work.still_wanted)
         return Changes(path=target, disk_format=self._output_format, virtual_size=virtual_size)
+
+
+def _watch(target: Path, work: Work) -> None:
+    """Cover what the tool has written so far; a refusal ends it at once, as it would go on writing meanwhile."""
+    work.still_wanted()
+    work.room.cover(_size(target), wait=False)
+
+
+def _size(target: Path) -> int:
+    """Return the bytes of a file, holes included; 0 as long as there is none."""
+    try:
+        return target.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -6,7 +6,7 @@ from typing import ClassVar
 from glance_api.formats import FormatRules
 from glance_api.imports.contract import Changes, ImageFacts, Work
 from glance_api.imports.inspection import inspect_file
-from glance_api.imports.sandbox import Limits, run_program
+from glance_api.imports.sandbox import Sandbox
 
 
 class ImageDecompression:
@@ -14,18 +14,20 @@ class ImageDecompression:
 
     name: ClassVar[str] = "image_decompression"
 
-    def __init__(self, lha: Path | None, rules: FormatRules, limits: Limits) -> None:
-        """``lha`` is the tool for archives of that kind; ``limits.file_size`` is the largest image in bytes."""
+    def __init__(self, lha: Path | None, rules: FormatRules, sandbox: Sandbox) -> None:
+        """``lha`` is the tool for archives of that kind."""
         self._lha = lha
         self._rules = rules
-        self._limits = limits
+        self._sandbox = sandbox
 
     def apply(self, image: ImageFacts, path: Path, work: Work) -> Changes:
-        """Unpack a compressed image; what comes out has to be of its disk format and safe, as if it were uploaded."""
+        """Unpack a compressed image; what comes out has to be of its disk format and safe, as if it were uploaded.
+
+        Raises TooLarge at the first byte beyond the largest image or a quota of its owner.
+        """
         if image.container_format != "compressed":
             return Changes()
         target = work.folder / f"{image.id}.uc"
-        arguments: list[str | Path] = [path.absolute(), target, *([self._lha] if self._lha else [])]
-        run_program("unpack", arguments, work.folder, self._limits, work.still_wanted)
+        self._sandbox.unpack("unpack", path.absolute(), target, work, *([self._lha] if self._lha else []))
         virtual_size = inspect_file(target, image.disk_format, self._rules, work.still_wanted)
         return Changes(path=target, container_format="bare", virtual_size=virtual_size)
