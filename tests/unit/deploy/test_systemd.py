@@ -67,6 +67,11 @@ def test_a_service_is_hardened(path):
     assert {name: service[name] for name in HARDENING} == HARDENING
 
 
+def test_s18_the_tools_of_imports_may_give_up_their_rights():
+    allowed = unit(UNITS / "glance-api.service")["Service"]["SystemCallFilter"].split()
+    assert {"landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"} <= set(allowed)
+
+
 @pytest.mark.parametrize("path", SERVICES, ids=lambda path: path.name)
 def test_every_writable_folder_is_made_by_tmpfiles(path):
     made = {line.split()[1] for line in (UNITS / "glance.tmpfiles").read_text().splitlines() if line.startswith("d ")}
