@@ -66,9 +66,9 @@ def request_id() -> str:
 def _glance_error(error: errors.GlanceError) -> Response:
     if isinstance(error, errors.Unavailable):
         # In one line: while the database is away every request ends here.
-        LOG.error("%s %s: %s%s [%s]", request.method, request.path, error.message, _told_by(error), request_id())
+        LOG.error("%s %s: %s%s", request.method, request.path, error.message, _told_by(error))
     elif error.code >= 500:
-        LOG.error("%s %s: %s [%s]", request.method, request.path, error.message, request_id(), exc_info=error.__cause__)
+        LOG.error("%s %s: %s", request.method, request.path, error.message, exc_info=error.__cause__)
     return parsing.answer(error.document(), error.code)
 
 
@@ -85,7 +85,7 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _defect(error: Exception) -> Response:
-    LOG.error("%s %s: defect [%s]", request.method, request.path, request_id(), exc_info=error)
+    LOG.error("%s %s: defect", request.method, request.path, exc_info=error)
     return parsing.answer(errors.InternalError("the registry met an unexpected error; see its log").document(), 500)
 
 
@@ -94,14 +94,14 @@ def _log_request(response: Response) -> Response:
     seconds = time.perf_counter() - g.started
     rule = request.url_rule
     request_done(request.method, None if rule is None else rule.rule, str(response.status_code), seconds)
-    # Monitors ask for the health every other second; that would be most of the log.
-    level = logging.DEBUG if request.path in UNSIGNED else logging.INFO
+    # Monitors ask for the health every other second, idle workers for work; that would be most of the log.
+    level = logging.DEBUG if request.path in UNSIGNED or parsing.is_idle_poll() else logging.INFO
     if REQUESTS.isEnabledFor(level):
         work: Statistics = g.statistics
         REQUESTS.log(
             level,
-            "%s %s %s %d %.1f ms, %d statements %.1f ms",
-            request_id(), request.method, request.path, response.status_code,
+            "%s %s %d %.1f ms, %d statements %.1f ms",
+            request.method, request.path, response.status_code,
             seconds * 1000, work.statements, work.seconds * 1000,
         )
     return response

@@ -26,7 +26,7 @@ def due() -> Response:
         parsing.engine(), deletions.due,
         query.integer("limit", 1, MAX_ROWS), query.optional_texts("stores"), query.number("scrub_time"),
     )
-    return parsing.answer({"locations": ids, "oldest": oldest})
+    return parsing.poll_answer({"locations": ids, "oldest": oldest}, found=bool(ids))
 
 
 @blueprint.post("/<location>/claim")

@@ -78,7 +78,7 @@ def claim() -> Response:
     _give_up_what_nobody_will_end(wanted.host)
     document = run_transaction(parsing.engine(), operations.claim, wanted)
     failpoint("registry.operation.after-claim")
-    return parsing.answer({"operation": document})
+    return parsing.poll_answer({"operation": document}, found=document is not None)
 
 
 @blueprint.post("/v1/operations/alive")
@@ -88,7 +88,8 @@ def alive() -> Response:
     body.only("host")
     host = body.text("host")
     run_transaction(parsing.engine(), operations.show_life, host)
-    return parsing.answer({"operations": read(parsing.engine(), operations.bound_to, host)})
+    waiting = read(parsing.engine(), operations.bound_to, host)
+    return parsing.poll_answer({"operations": waiting}, found=bool(waiting))
 
 
 def _give_up_what_nobody_will_end(host: str) -> None:

@@ -44,6 +44,20 @@ def answer(document: Any, status: int = 200) -> Response:
     return raw_answer(orjson.dumps(document), status)
 
 
+def poll_answer(document: Any, *, found: bool) -> Response:
+    """Return ``document`` as the answer to a poll; the request's log line has level DEBUG when nothing was ``found``.
+
+    Idle workers ask every few seconds, and that would be most of the log.
+    """
+    g.is_idle_poll = not found
+    return answer(document)
+
+
+def is_idle_poll() -> bool:
+    """Return whether this request was a poll that found nothing."""
+    return bool(g.get("is_idle_poll", False))
+
+
 def raw_answer(text: str | bytes, status: int = 200) -> Response:
     """Return JSON text, as the database built it, without parsing it."""
     return Response(text, status, content_type="application/json")
