@@ -32,6 +32,10 @@ class StartError(Exception):
     """A child process did not come up; the text names it and shows the end of its log."""
 
 
+class StopRequestedError(Exception):
+    """The user asked for the end (Ctrl-C, TERM) while something was being started."""
+
+
 def spawn(
     argv: Sequence[str | Path],
     *,

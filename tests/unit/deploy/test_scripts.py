@@ -2,15 +2,20 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from deploy.local import processes
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 SCRIPTS = ["deploy/run-local", "deploy/test", "deploy/environment.sh", ".ci/run"]
-TOOLS = ["bash", "cat", "dirname", "env", "ls", "readlink", "sha256sum"]
+TOOLS = [
+    "bash", "cat", "dirname", "env", "find", "flock", "grep", "id", "ls", "mkdir", "mktemp", "readlink", "rm", "sed",
+    "setsid", "sha256sum", "sleep", "tail", "tee", "touch",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -20,7 +25,7 @@ def bare_machine(tmp_path):
     folder.mkdir()
 
     def make(**programs):
-        for name in TOOLS:
+        for name in set(TOOLS) - set(programs):
             (folder / name).symlink_to(str(shutil.which(name)))
         for name, script in programs.items():
             path = folder / name.replace("_", "-")
@@ -54,7 +59,7 @@ def test_the_script_can_be_executed(script):
 
 @pytest.mark.parametrize("script", ["run-local", "test"])
 def test_help_needs_nothing_installed(script, bare_machine):
-    env = bare_machine(python3=f'exec {sys.executable} "$@"', sed='exec /bin/sed "$@"')
+    env = bare_machine(python3=f'exec {sys.executable} "$@"')
     done = run(env, str(CHECKOUT / "deploy" / script), "--help")
     assert done.returncode == 0
     assert "usage: " in done.stdout
@@ -104,3 +109,113 @@ def test_whoever_is_not_root_is_told_what_is_missing(bare_machine):
     assert "as root: apt-get install" in done.stderr
     assert "qemu-utils" in done.stderr
     assert "python3-venv" in done.stderr
+
+
+# A Python that makes virtual environments of links to itself; what was installed where stands in $HOME/installed, and
+# a step whose command line holds $HANGS_AT stays, with a child of its own, until it is ended.
+PYTHON = """
+case "$*" in
+    *version_info* | *ensurepip*) exit 0 ;;
+    *deploy.local.arguments*) ;;
+    -VV) echo 'Python 3' ;;
+    '-m venv '*) mkdir -p "$3/bin"; for each in bash cat python mkdir touch; do ln -sf "$(command -v $each)" "$3/bin/"
+        done; ln -sf "$HOME/bin/python3" "$3/bin/python"; touch "$3/made" ;;
+    '-m pip '*) [ -e "${0%/bin/python}/made" ] || exit 1; echo "$*" >>"$HOME/installed" ;;
+esac
+echo "$*" >>"$HOME/ran"
+case "$*" in
+    *"${HANGS_AT:-nowhere}"*) sleep 600 & trap "kill $!; exit 0" INT; echo "$$ $!" >"$HOME/pids"; wait ;;
+esac
+"""
+OTHER_NEEDS = ("qemu-img", "redis-server", "lha")
+
+
+@pytest.fixture
+def machine(bare_machine, tmp_path):
+    """A function that starts a script on a machine with the fake Python, in a session of its own."""
+    env = bare_machine(python3=PYTHON, ln='exec /bin/ln "$@"', **dict.fromkeys(OTHER_NEEDS, "exit 0"))
+    for name in ("LOCAL", "TEST"):
+        env[f"GLANCE_{name}_VENV"] = str(tmp_path / "venv")
+    started = []
+
+    def start(script, **more):
+        process = subprocess.Popen(
+            [CHECKOUT / "deploy" / script], cwd="/", env=env | more, start_new_session=True, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        processes.signal_group(process, signal.SIGKILL)
+        process.communicate()
+
+
+def lines(path):
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def hanging(home, process):
+    """Wait for the step that hangs; return its processes."""
+    processes.wait_until(lambda: any(lines(home / "pids")), what="the step", process=process)
+    return [int(pid) for pid in lines(home / "pids")[0].split()]
+
+
+@pytest.mark.parametrize("script", ["run-local", "test"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_installation_that_is_interrupted_leaves_nothing_running_and_is_done_again(
+    script, number, machine, tmp_path
+):
+    """Ctrl-C reaches the whole foreground group, TERM only the script."""
+    process = machine(script, HANGS_AT="-m pip install")
+    pids = hanging(tmp_path, process)
+    if number == signal.SIGINT:
+        processes.signal_group(process, number)
+    else:
+        process.send_signal(number)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert said.splitlines()[-1] == "interrupted; the next start begins the installation again"
+    assert not any(map(processes.is_running, pids))
+    before = len(lines(tmp_path / "installed"))
+    machine(script).communicate(timeout=60)
+    assert len(lines(tmp_path / "installed")) == before + 1
+
+
+def test_two_first_starts_at_once_install_once(machine, tmp_path):
+    first = machine("run-local", HANGS_AT="-m pip install")
+    sleeping = hanging(tmp_path, first)[1]
+    second = machine("run-local")
+    assert second.stdout.readline() == f"another start is installing into {tmp_path / 'venv'}; waiting for it\n"
+    os.kill(sleeping, signal.SIGTERM)  # the first installation gets on
+    assert "installed in " in first.communicate(timeout=60)[0]
+    second.communicate(timeout=60)
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert len(lines(tmp_path / "installed")) == 1
+    assert sum("deploy.local.main" in line for line in lines(tmp_path / "ran")) == 2
+
+
+def test_a_changed_project_replaces_what_was_installed(machine, tmp_path):
+    machine("run-local").communicate(timeout=60)
+    (tmp_path / "venv" / "old").touch()
+    (tmp_path / "venv" / ".installed").write_text("another version\n")
+    machine("run-local").communicate(timeout=60)
+    assert len(lines(tmp_path / "installed")) == 2
+    assert not (tmp_path / "venv" / "old").exists()
+    machine("run-local").communicate(timeout=60)
+    assert len(lines(tmp_path / "installed")) == 2
+
+
+@pytest.mark.parametrize(("script", "step"), [
+    ("test", "tests.support.environments"), ("run-local", "deploy.local.arguments"),
+])
+def test_nothing_follows_a_step_that_answers_ctrl_c_with_an_exit_code(script, step, machine, tmp_path):
+    process = machine(script, HANGS_AT=step)
+    pids = hanging(tmp_path, process)
+    processes.signal_group(process, signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert step in lines(tmp_path / "ran")[-1]
+    assert "== ruff check" not in said
+    processes.wait_until(lambda: not any(map(processes.is_running, pids)), what="the end of the step")
