@@ -40,7 +40,11 @@ def _make_account() -> subprocess.CompletedProcess[str]:
         raise AccountError(f"PostgreSQL does not run as root; add a system user named {NAME} (useradd is not here)")
     options = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
     return subprocess.run(
-        [useradd, *options, "--shell", "/usr/sbin/nologin", NAME], capture_output=True, text=True, check=False
+        [useradd, *options, "--shell", "/usr/sbin/nologin", NAME],
+        capture_output=True,
+        text=True,
+        check=False,
+        start_new_session=True,  # Ctrl-C must not end it half done
     )
 
 
@@ -60,6 +64,7 @@ def can_reach(folder: Path, account: pwd.struct_passwd | None) -> bool:
         cwd="/",
         stderr=subprocess.DEVNULL,
         check=False,
+        start_new_session=True,  # one that Ctrl-C ended would say "no"
     )
     return probe.returncode == 0
 

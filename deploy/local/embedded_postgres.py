@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -50,12 +50,14 @@ class PostgresServer:
         *,
         settings: Mapping[str, str] = MappingProxyType({}),
         death_signal: signal.Signals = signal.SIGINT,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self.folder = folder.resolve()
         self.log = self.folder / "postgres.log"
         self._data = self.folder / "data"
         self._settings = {"listen_addresses": "", "unix_socket_permissions": "0700", **settings}
         self._death_signal = death_signal
+        self._stopping = stopping
         self._account = accounts.server_account()
         self._process: subprocess.Popen[bytes] | None = None
         self._sockets = self.folder / "socket"
@@ -70,7 +72,8 @@ class PostgresServer:
     def start(self) -> None:
         """Make the data folder when there is none, start the server and wait until it answers.
 
-        Raises DatabaseError (no binaries, unreachable folder) and StartError (the server ended; with its log).
+        Raises DatabaseError (no binaries, unreachable folder), StartError (the server ended; with its log) and
+        StopRequestedError as soon as ``stopping()`` is true; stop() then ends what was started.
         """
         accounts.hand_over(self.folder, self._account)
         if not accounts.can_reach(self.folder, self._account):
@@ -152,11 +155,16 @@ class PostgresServer:
         return psycopg2.connect(host=str(self._sockets), user=SUPERUSER, dbname="postgres", connect_timeout=5)
 
     def _answers(self) -> bool:
+        self._heed_stop()
         try:
             self._connect().close()
         except psycopg2.OperationalError:
             return False
         return True
+
+    def _heed_stop(self) -> None:
+        if self._stopping():
+            raise processes.StopRequestedError
 
     def _prepare_socket_folder(self) -> None:
         if len(str(self._sockets)) > _LONGEST_SOCKET_FOLDER:
@@ -170,11 +178,26 @@ class PostgresServer:
         accounts.hand_over(unfinished, self._account)
         # With C.UTF-8 text is compared byte by byte, as production databases of this service are told to.
         options = ["--auth-local=trust", "--auth-host=reject", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
-        made = _run(
-            [binaries / "initdb", "-D", unfinished, f"--username={SUPERUSER}", *options], self.folder, self._account
-        )
-        if made.returncode:
-            raise DatabaseError(f"could not make the database folder {self._data}:\n{made.stdout}")
+        with self.log.open("ab") as log:
+            making = processes.spawn(
+                [binaries / "initdb", "-D", unfinished, f"--username={SUPERUSER}", *options],
+                output=log,
+                env=_ENVIRONMENT,
+                cwd=self.folder,
+                account=self._account,
+            )
+
+        def has_ended() -> bool:
+            self._heed_stop()
+            return making.poll() is not None
+
+        try:
+            processes.wait_until(has_ended, what="initdb", log=self.log, seconds=300)
+        finally:
+            code = processes.stop(making)
+        if code:
+            said = "\n".join(processes.last_lines(self.log))
+            raise DatabaseError(f"could not make the database folder {self._data}:\n{said}")
         unfinished.rename(self._data)
 
 
@@ -238,7 +261,7 @@ def _public_copy(binaries: Path, account: pwd.struct_passwd | None) -> Path:
             # The programs look for their libraries in this folder beside the package's.
             libraries = f"{package.name}.libs"
             shutil.copytree(package.with_name(libraries), copy / libraries)
-            subprocess.run(["chmod", "-R", "a+rX,go-w", str(copy)], check=True)
+            subprocess.run(["chmod", "-R", "a+rX,go-w", str(copy)], check=True, start_new_session=True)
             with suppress(OSError):  # another process was faster
                 copy.rename(target)
     public = target / package.name / release.name / "bin"
@@ -261,4 +284,5 @@ def _run(argv: list[Path | str], cwd: Path, account: pwd.struct_passwd | None) -
         user=account.pw_uid if account else None,
         group=account.pw_gid if account else None,
         extra_groups=() if account else None,
+        start_new_session=True,  # Ctrl-C is for run-local; a version that was not told would count as no server
     )

@@ -2,17 +2,20 @@
 
 import os
 import pwd
+import shutil
 import stat
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
 import psycopg2
 import pytest
-from deploy.local import accounts
+from deploy.local import accounts, processes
 from deploy.local.embedded_postgres import DatabaseError, PostgresServer
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from tests.support.postgres import running_postgres
+from tests.support.run_local import running_below
 
 
 def query(url, statement):
@@ -119,3 +122,21 @@ def test_data_of_a_version_that_is_not_installed(tmp_path_factory):
         (folder / "data" / "PG_VERSION").write_text("9\n")
         with pytest.raises(DatabaseError, match=r"PostgreSQL 9 \(the version of the existing data folder\)"):
             PostgresServer(folder).start()
+
+
+@pytest.mark.parametrize("seen", ["data.unfinished", "data/postmaster.pid"])
+def test_a_start_that_is_no_longer_wanted_ends_with_all_its_processes(seen):
+    folder = Path(tempfile.mkdtemp(prefix="glance-test-postgres-"))
+    folder.chmod(0o755)
+    server = PostgresServer(folder / "server", stopping=(folder / "server" / seen).exists)
+    try:
+        with pytest.raises(processes.StopRequestedError):
+            server.start()
+        server.stop()
+        assert running_below(folder) == []
+        again = PostgresServer(folder / "server")
+        again.start()
+        again.stop()
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
