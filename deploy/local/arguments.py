@@ -15,6 +15,7 @@ class Arguments:
     registry_port: int
     data_dir: Path | None
     check: bool
+    verbose: bool
 
 
 def parse(argv: list[str] | None = None) -> Arguments:
@@ -34,7 +35,13 @@ def parse(argv: list[str] | None = None) -> Arguments:
         action="store_true",
         help="start everything, create, upload, download, delete and purge one image, stop; exit code 0 if all worked",
     )
-    return Arguments(**vars(parser.parse_args(argv)))
+    parser.add_argument(
+        "--verbose", action="store_true", help="show everything the programs log, not only one line for each request"
+    )
+    asked = Arguments(**vars(parser.parse_args(argv)))
+    if asked.api_port == asked.registry_port != 0:
+        parser.error(f"--api-port and --registry-port are both {asked.api_port}; they must differ")
+    return asked
 
 
 def _port(text: str) -> int:

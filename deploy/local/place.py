@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local import accounts, processes
+from deploy.local import accounts
 
 ROOTS_PLACE = Path("/var/lib/glance-services-local")
 
@@ -33,8 +33,13 @@ class Place:
 
     @property
     def images(self) -> Path:
-        """The file store."""
+        """The file store that uploads go to."""
         return self.root / "images"
+
+    @property
+    def archive(self) -> Path:
+        """The second file store, for copies."""
+        return self.root / "archive"
 
     @property
     def staging(self) -> Path:
@@ -57,6 +62,11 @@ class Place:
         return self.root / "log"
 
     @property
+    def definitions_loaded(self) -> Path:
+        """The file that says that the metadata definitions were loaded once: what the user deletes stays deleted."""
+        return self.root / "metadefs-loaded"
+
+    @property
     def secret(self) -> Path:
         """The secret that signs what the daemons tell the registry."""
         return self.root / "registry-secret"
@@ -73,7 +83,7 @@ class Place:
             # The database's user passes through here to its own folder; nothing else is open to it.
             _make_folder(self.root, 0o711 if os.geteuid() == 0 else 0o700)
             self._marker.touch()
-            for folder in (self.images, self.staging, self.queue, self.settings, self.logs):
+            for folder in (self.images, self.archive, self.staging, self.queue, self.settings, self.logs):
                 _make_folder(folder, 0o700)
         except OSError as error:
             raise PlaceError(f"cannot write the data folder: {error}; choose another with --data-dir") from None
@@ -123,21 +133,3 @@ def choose(asked: Path | None, checkout: Path, account: pwd.struct_passwd | None
         return Place(checkout / ".local")
     # Typically a checkout below /root, which is closed to everybody else.
     return Place(ROOTS_PLACE / hashlib.sha256(str(checkout).encode()).hexdigest()[:12])
-
-
-def port_near(wanted: int) -> int:
-    """Return ``wanted`` when this port is free, else any free one."""
-    return wanted if processes.port_is_free(wanted) else processes.free_port()
-
-
-def port(asked: int, option: str) -> int:
-    """Return the port to use: ``asked``, or a free one for 0. Raises PlaceError when it cannot be had."""
-    if asked == 0:
-        return processes.free_port()
-    try:
-        free = processes.port_is_free(asked)
-    except OSError as error:
-        raise PlaceError(f"port {asked}: {error.strerror}; choose another with {option}") from None
-    if not free:
-        raise PlaceError(f"port {asked} is in use; stop what listens there, or choose another with {option}")
-    return asked

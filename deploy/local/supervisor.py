@@ -8,13 +8,21 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from deploy.local import processes
+from deploy.local.processes import StopRequestedError
 from deploy.local.readiness import ReadySocket
 
 
-class StopRequestedError(Exception):
-    """The user asked for the end (Ctrl-C, TERM) while something was being started."""
+class Output(Protocol):
+    """Where the lines go that are not only for the log files; called by several threads at once."""
+
+    def say(self, text: str) -> None:
+        """Show a text of the supervisor itself."""
+
+    def heard(self, program: str, line: str) -> None:
+        """Take a line that a program printed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +56,13 @@ class _Running:
 class Supervisor:
     """Runs programs until one of them ends or ``stopping()`` says so; restarts none.
 
-    Every line a program prints goes to ``<logs>/<name>.log`` and, behind the program's name, to ``show``.
+    Every line a program prints goes to ``<logs>/<name>.log`` and to ``output``.
     """
 
-    def __init__(
-        self, logs: Path, env: Mapping[str, str], show: Callable[[str], None], stopping: Callable[[], bool]
-    ) -> None:
+    def __init__(self, logs: Path, env: Mapping[str, str], output: Output, stopping: Callable[[], bool]) -> None:
         self._logs = logs
         self._env = env
-        self._show = show
+        self._output = output
         self._stopping = stopping
         self._running: list[_Running] = []
 
@@ -115,7 +121,7 @@ class Supervisor:
             running = self._running.pop()
             began = time.monotonic()
             self._end(running)
-            self._show(f"stopped {running.name} ({time.monotonic() - began:.1f} s)")
+            self._output.say(f"stopped {running.name} ({time.monotonic() - began:.1f} s)")
 
     def pid(self, name: str) -> int:
         """Return the process id of a running program."""
@@ -136,7 +142,7 @@ class Supervisor:
         with process.stdout as lines, log.open("ab", buffering=0) as file:
             for line in lines:
                 file.write(line)
-                self._show(f"{name:<15} | {line.decode(errors='replace').rstrip()}")
+                self._output.heard(name, line.decode(errors="replace").rstrip())
 
     def _end(self, running: _Running) -> None:
         processes.stop(running.process, seconds=running.stop_seconds)

@@ -1,7 +1,9 @@
 """Whole deployments for the tests of a module, and real disk images to put into them."""
 
 import itertools
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from deploy.local.embedded_postgres import PostgresServer
 from tests.e2e.people import People
 from tests.support.daemons import Services
 from tests.support.keystone import Keystone
+from tests.support.run_local import RunLocal
 
 ISO = Path("/usr/lib/grub-rescue/grub-rescue-cdrom.iso")
 ISO_PACKAGE = "grub-rescue-pc"
@@ -75,3 +78,20 @@ def people(keystone: Keystone) -> Callable[[Services], People]:
         return People(keystone, services.api.url)
 
     return use
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A folder that root's database can reach too; pytest's own are closed to other users."""
+    folder = Path(tempfile.mkdtemp(prefix="glance-run-local-"))
+    folder.chmod(0o755)
+    yield folder / "data"
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def run_local(data_dir: Path, tmp_path: Path) -> Iterator[RunLocal]:
+    """run-local with a data folder of its own; not started."""
+    program = RunLocal(data_dir, tmp_path / "run-local.log")
+    yield program
+    program.stop()

@@ -5,8 +5,8 @@ import sys
 import time
 
 import pytest
-from deploy.local.processes import StartError
-from deploy.local.supervisor import Program, StopRequestedError, Supervisor
+from deploy.local.processes import StartError, StopRequestedError
+from deploy.local.supervisor import Program, Supervisor
 
 STAYS = "trap 'echo {name} goes; exit 0' TERM; echo {name} is up; while :; do sleep 0.02; done"
 SAYS_READY = """
@@ -21,9 +21,18 @@ time.sleep(60)
 """
 
 
+class Shown(list):
+    """What a supervisor shows, in its order."""
+
+    say = list.append
+
+    def heard(self, program, line):
+        self.append(f"{program} | {line}")
+
+
 @pytest.fixture
 def shown():
-    return []
+    return Shown()
 
 
 @pytest.fixture
@@ -33,13 +42,13 @@ def asked_to_stop():
 
 @pytest.fixture
 def supervisor(tmp_path, shown, asked_to_stop):
-    made = Supervisor(tmp_path, dict(os.environ), shown.append, lambda: bool(asked_to_stop))
+    made = Supervisor(tmp_path, dict(os.environ), shown, lambda: bool(asked_to_stop))
     yield made
     made.stop()
 
 
 def stays(name, shown):
-    return Program(name, ["sh", "-c", STAYS.format(name=name)], ready=lambda: f"{name:<15} | {name} is up" in shown)
+    return Program(name, ["sh", "-c", STAYS.format(name=name)], ready=lambda: f"{name} | {name} is up" in shown)
 
 
 def test_programs_stop_in_the_opposite_order_and_all_they_say_is_shown_and_kept(supervisor, shown, tmp_path):
@@ -100,6 +109,6 @@ def test_a_program_without_a_question_says_itself_that_it_is_ready(supervisor):
 
 def test_a_program_that_runs_to_its_end(supervisor, shown):
     supervisor.run_to_end("migration", ["sh", "-c", "echo done"])
-    assert shown == ["migration       | done"]
+    assert shown == ["migration | done"]
     with pytest.raises(StartError, match=r"migration ended with code 5"):
         supervisor.run_to_end("migration", ["sh", "-c", "exit 5"])
