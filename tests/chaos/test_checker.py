@@ -2,91 +2,378 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
 
 import pytest
+from deploy.local.processes import wait_until
+from tests.support import storm
 from tests.support.deployment import INCOMING, Deployment
-from tests.support.ledger import Content, Ledger, Outcome
+from tests.support.image_client import ImageClient
+from tests.support.ledger import COPY, DIRECT, WEB, Content, Ledger, Outcome
 from tests.support.promises import check_promises
+from tests.support.promises_views import served
+from tests.support.snapshot import Snapshot
+from tests.support.state import look
+from tests.support.usage_watch import UsageWatch
+from tests.support.web import Page, WebServer, web_server
 
-DATA = b"whole" * 1000
+DATA, STAGED, FETCHED = b"whole" * 1000, b"staged" * 1000, b"fetched" * 1000
+OTHER = Content.of(b"other")
+OWNER, MEMBER = storm.PROJECTS[:2]
 
-Damage = Callable[[Deployment, Ledger, str], object]
 
-DAMAGES: dict[str, tuple[str, Damage]] = {
-    "a missing file": ("I1: ", lambda deployment, _, image: (deployment.images / image).unlink()),
-    "a changed byte": (
-        "I1: ", lambda deployment, _, image: (deployment.images / image).write_bytes(b"W" + DATA[1:])
-    ),
+class Scene(NamedTuple):
+    """A deployment at rest, and its images.
+
+    ``image`` was uploaded, copied to both stores and shared; ``imported`` came from the web, after an import that
+    failed; ``staged`` waits for its import.
+    """
+
+    deployment: Deployment
+    ledger: Ledger
+    image: str
+    imported: str
+    staged: str
+
+    def execute(self, statement: str, *values: object) -> None:
+        """Change rows behind the back of the service."""
+        assert self.deployment.execute(statement, *values), "nothing was damaged"
+
+    def file(self, store: str, image: str) -> Path:
+        """Return the file of an image."""
+        return self.deployment.stores[store] / image
+
+    def staged_file(self) -> Path:
+        """Return the file that waits for its import."""
+        row = self.deployment.query("SELECT store, key FROM locations WHERE status = 'staged'")[0]
+        return self.deployment.stagings[row["store"]] / str(row["key"])
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[WebServer]:
+    with web_server() as server:
+        server.pages["/image"] = Page(FETCHED)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def running(make_deployment: Callable[..., Deployment], web: WebServer) -> Deployment:
+    deployment: Deployment = make_deployment(layout=storm.LAYOUT, api=storm.api_options(web))
+    return deployment
+
+
+@pytest.fixture(scope="module")
+def undamaged(running: Deployment, web: WebServer) -> tuple[Snapshot, Scene]:
+    """The scene, and how to set it again."""
+    ledger = Ledger()
+    client = running.client(ledger, project=OWNER)
+    image = client.created(DATA)
+    assert client.download(image).status == 200
+    assert client.share(image, MEMBER).status == 200
+    assert running.client(ledger, project=MEMBER).answer_share(image, MEMBER, "accepted").status == 200
+    assert client.copy(image, "slow").status == 202
+    imported = client.created()
+    assert client.import_web(imported, web.url("/nothing"), None).status == 202
+    wait_until(lambda: failed(client, imported), what="the end of the import that fails")
+    assert client.import_web(imported, web.url("/image"), Content.of(FETCHED)).status == 202
+    staged = client.created()
+    assert client.stage(staged, STAGED).status == 204
+    running.settle()
+    client.tasks(imported)
+    check_promises(running, ledger)
+    return Snapshot(running), Scene(running, ledger, image, imported, staged)
+
+
+@pytest.fixture
+def scene(undamaged: tuple[Snapshot, Scene]) -> Scene:
+    snapshot, first = undamaged
+    snapshot.bring_back()
+    return first._replace(ledger=first.ledger.copy())
+
+
+@pytest.fixture
+def deployment(running: Deployment) -> Deployment:
+    """The deployment of the scene, which is not emptied."""
+    return running
+
+
+def test_nothing_is_damaged(scene: Scene):
+    check_promises(scene.deployment, scene.ledger)
+
+
+def failed(client: ImageClient, image: str) -> bool:
+    return "failure" in (client.tasks(image) or {}).values()
+
+
+Damage = Callable[[Scene], object]
+
+FILES: dict[str, tuple[str, Damage]] = {
+    "a missing file": ("I1: .* in fast", lambda scene: scene.file("fast", scene.image).unlink()),
+    "a missing copy": ("I1: .* in slow", lambda scene: scene.file("slow", scene.image).unlink()),
+    "a changed byte": ("I1: ", lambda scene: scene.file("slow", scene.image).write_bytes(b"W" + DATA[1:])),
     "a lost location": (
-        "owns no data", lambda deployment, _, image: deployment.execute("DELETE FROM locations")
+        "owns no data", lambda scene: scene.execute("DELETE FROM locations WHERE image_id = %s", scene.image)
     ),
-    "a file of nobody": ("has 0 owners", lambda deployment, *_: (deployment.images / "foreign").touch()),
-    "an unfinished file": ("unfinished", lambda deployment, *_: (deployment.images / INCOMING / "left").touch()),
-    "an image of nobody": (
-        "nobody created", lambda deployment, _, image: deployment.execute(
-            "INSERT INTO images (id, status, visibility, create_attempt)"
-            " SELECT gen_random_uuid(), 'queued', visibility, create_attempt FROM images"
-        ),
+    "a file of nobody": ("has 0 owners", lambda scene: scene.file("slow", "foreign").touch()),
+    "an unfinished file": ("unfinished", lambda scene: (scene.deployment.images / INCOMING / "left").touch()),
+    "staged data of nobody": (
+        "the file left in os_glance_staging_store.* has 0 owners",
+        lambda scene: scene.staged_file().with_name("left").touch(),
     ),
-    "a lost create": ("exists: False", lambda _, ledger, image: ledger.created("other", Outcome.DONE, None)),
-    "a lost upload": (
-        "the client knows", lambda _, ledger, image: ledger.uploaded(image, Outcome.DONE, Content.of(b"other"))
-    ),
-    "a lost delete": ("hidden", lambda _, ledger, image: ledger.deleted(image, Outcome.DONE)),
-    "a lost name": ("is named", lambda _, ledger, image: ledger.renamed(image, Outcome.DONE, "other")),
-    "a lost member": ("is a member", lambda _, ledger, image: ledger.shared(image, Outcome.DONE, "friend")),
-    "a changed download": ("I2: ", lambda _, ledger, image: ledger.downloaded(image, Content.of(b"other"))),
-    "a delete that did not end": (
-        "I6: ", lambda deployment, _, image: deployment.execute(
-            "UPDATE images SET status = 'pending_delete', delayed = false"
-        ),
-    ),
+    "an unfinished stage": ("unfinished", lambda scene: (scene.staged_file().parent / INCOMING / "left").touch()),
+    "changed staged data": ("staged, the client knows", lambda scene: scene.staged_file().write_bytes(b"other")),
+    "lost staged data": ("with None staged", lambda scene: scene.staged_file().unlink()),
     "a stage without data": (
-        "nothing of it is staged", lambda deployment, *_: deployment.execute("UPDATE images SET status = 'uploading'")
+        "nothing of it is staged",
+        lambda scene: scene.execute("UPDATE images SET status = 'uploading' WHERE id = %s", scene.image),
     ),
     "staged data that were left": (
-        "staged data of image", lambda deployment, *_: deployment.execute(
-            "UPDATE locations SET status = 'staged', staging = true"
-        ),
+        "staged data of image",
+        lambda scene: scene.execute("UPDATE images SET status = 'queued' WHERE id = %s", scene.staged),
     ),
     "a copy that is only lent": (
-        "is lent to", lambda deployment, *_: deployment.execute("UPDATE locations SET operation = gen_random_uuid()")
+        "is lent to", lambda scene: scene.execute("UPDATE locations SET operation = gen_random_uuid()")
+    ),
+    "a delete that did not end": (
+        "I6: ", lambda scene: scene.execute(
+            "UPDATE images SET status = 'pending_delete', delayed = false WHERE id = %s", scene.image
+        ),
+    ),
+    "a removal that did not end": (
+        "I7: location .* is deleting",
+        lambda scene: scene.execute("UPDATE locations SET status = 'deleting' WHERE store = 'slow'"),
+    ),
+    "a dead upload": (
+        "I7: ", lambda scene: scene.execute("UPDATE images SET status = 'saving' WHERE id = %s", scene.image)
+    ),
+}
+
+TOLD: dict[str, tuple[str, Damage]] = {
+    "an answer that is never given": ("a traceback", lambda scene: scene.ledger.defects.append("a traceback")),
+    "an image of nobody": (
+        "nobody created", lambda scene: scene.execute(
+            "INSERT INTO images (id, status, visibility, create_attempt)"
+            " SELECT gen_random_uuid(), 'queued', visibility, create_attempt FROM images WHERE id = %s", scene.image
+        ),
+    ),
+    "a lost create": ("exists: False", lambda scene: scene.ledger.created("other", Outcome.DONE, None)),
+    "a lost upload": (
+        "holds .*, the client knows", lambda scene: scene.ledger.uploaded(scene.image, Outcome.DONE, OTHER)
+    ),
+    "a lost stage": ("staged, the client knows", lambda scene: scene.ledger.staged(scene.staged, Outcome.DONE, OTHER)),
+    "a lost delete": ("hidden", lambda scene: scene.ledger.deleted(scene.image, Outcome.DONE)),
+    "a lost name": ("is named", lambda scene: scene.ledger.renamed(scene.image, Outcome.DONE, "other")),
+    "a changed download": ("I2: ", lambda scene: scene.ledger.downloaded(scene.image, OTHER)),
+    "a lost member": ("as a member is None", lambda scene: scene.ledger.shared(scene.image, Outcome.DONE, "friend")),
+    "a member of nobody": (
+        "as a member is accepted", lambda scene: scene.execute("UPDATE members SET member = 'friend'")
+    ),
+    "a lost acceptance": (
+        "as a member is pending", lambda scene: scene.execute("UPDATE members SET status = 'pending'")
+    ),
+    "a member that came back": (
+        "as a member is accepted", lambda scene: scene.ledger.shared(scene.image, Outcome.DONE, MEMBER, None)
+    ),
+    "a member without a view": (
+        f"{MEMBER}, a member of image .*, is answered 404",
+        lambda scene: scene.execute("UPDATE images SET visibility = 'private' WHERE id = %s", scene.image),
+    ),
+    "a list that lacks an image": (
+        f"the list of {MEMBER} lacks ..",
+        lambda scene: scene.execute("UPDATE images SET visibility = 'private' WHERE id = %s", scene.image),
+    ),
+    "a view of a stranger": (
+        "a stranger who asks", lambda scene: scene.execute("UPDATE images SET visibility = 'public'")
+    ),
+    "a list with too much": (
+        f"the list of {MEMBER} .* too much", lambda scene: scene.execute("UPDATE images SET visibility = 'public'")
+    ),
+}
+
+
+def task_of(scene: Scene, image: str, status: str) -> str:
+    """Return the request of the task of an image that ended so."""
+    (row,) = scene.deployment.query(
+        "SELECT request_id FROM operations WHERE image_id = %s AND status = %s", image, status
+    )
+    return str(row["request_id"])
+
+
+def use(scene: Scene, image: str, content: Content) -> None:
+    """Write that the data of an image are others, of which the client knows as well."""
+    scene.ledger.imported(image, Outcome.UNCLEAR, f"req-{uuid4()}", WEB, content)
+    scene.execute(
+        "UPDATE images SET size = %s, os_hash_value = %s WHERE id = %s", content.size, content.sha512, image
+    )
+
+
+IMPORTS: dict[str, tuple[str, Damage]] = {
+    "a lost import": (
+        "answered done and has 0 tasks",
+        lambda scene: scene.execute("DELETE FROM operations WHERE status = 'failure'"),
+    ),
+    "a refused import": (
+        "answered refused and has 1 tasks", lambda scene: scene.ledger.imported(
+            scene.imported, Outcome.REFUSED, task_of(scene, scene.imported, "success"), WEB, Content.of(FETCHED)
+        ),
+    ),
+    "an import of nobody's request": (
+        "nobody asked for the tasks",
+        lambda scene: scene.execute("UPDATE operations SET request_id = 'req-x' WHERE status = 'failure'"),
+    ),
+    "an import that was done twice": (
+        "has 2 tasks", lambda scene: scene.execute(
+            "UPDATE operations SET request_id = %s WHERE status = 'failure'",
+            task_of(scene, scene.imported, "success"),
+        ),
+    ),
+    "a failure without a reason": (
+        "failed without a reason",
+        lambda scene: scene.execute("UPDATE operations SET message = '' WHERE status = 'failure'"),
+    ),
+    "a success without data": (
+        "succeeded, the image holds None", lambda scene: scene.execute(
+            "UPDATE images SET status = 'queued', size = NULL, checksum = NULL, os_hash_value = NULL WHERE id = %s",
+            scene.imported,
+        ),
+    ),
+    "a success of a broken source": (
+        "imports of image .* succeeded",
+        lambda scene: scene.execute("UPDATE operations SET status = 'success' WHERE status = 'failure'"),
+    ),
+    "a success with other data": (
+        "succeeded, the image holds", lambda scene: use(scene, scene.imported, OTHER)
+    ),
+    "data of an import that failed": (
+        "no import of them succeeded", lambda scene: scene.execute(
+            "UPDATE operations SET status = 'failure', message = 'no' WHERE image_id = %s", scene.imported
+        ),
+    ),
+    "a task that ended otherwise": (
+        "a client saw success", lambda scene: scene.execute(
+            "UPDATE operations SET status = 'failure', message = 'no' WHERE image_id = %s", scene.imported
+        ),
+    ),
+    "a copy that is not there": (
+        f"{COPY} of image .* to slow succeeded", lambda scene: scene.execute(
+            "UPDATE locations SET store = 'fast', key = key || '.1' WHERE store = 'slow' AND image_id = %s",
+            scene.image,
+        ),
+    ),
+    "a task that is not shown": (
+        "the tasks of image", lambda scene: scene.execute(
+            "UPDATE operations SET expires_at = now() - interval '1 s' WHERE status = 'success'"
+        ),
     ),
     "work without end": (
-        "has no end", lambda deployment, *_: deployment.execute(
+        "has no end", lambda scene: scene.execute(
             # Of another host, so that nobody here takes it up.
             "INSERT INTO operations (id, kind, image_id, status, host, deadline, on_fail, ttl)"
             " SELECT gen_random_uuid(), 'import', id, 'pending', 'elsewhere', now() + interval '1 h', 'queued', 1"
             " FROM images"
         ),
     ),
-    "a dead upload": ("I7: ", lambda deployment, _, image: deployment.execute("UPDATE images SET status = 'saving'")),
+    "usage that no file explains": (
+        f"I5: the project {OWNER}", lambda scene: scene.file("slow", scene.image).write_bytes(DATA + b"!")
+    ),
+    "usage of the staging area": (
+        f"I5: the project {OWNER}", lambda scene: scene.staged_file().write_bytes(STAGED + b"!")
+    ),
+    "usage by an image that is hidden from it": (
+        "I5: the project other",
+        lambda scene: scene.execute("UPDATE images SET owner = 'other', visibility = 'public', status = 'killed'"),
+    ),
 }
 
 
-@pytest.mark.parametrize("name", DAMAGES)
-def test_found(deployment: Deployment, ledger: Ledger, name: str):
-    finding, damage = DAMAGES[name]
-    client = deployment.client(ledger)
-    image = client.created(DATA)
-    assert client.download(image).status == 200
-    deployment.settle()
-    check_promises(deployment, ledger)
-    damage(deployment, ledger, image)
+@pytest.mark.parametrize(
+    ("finding", "damage"), [pytest.param(*case, id=name) for name, case in (FILES | TOLD | IMPORTS).items()]
+)
+def test_found(scene: Scene, finding: str, damage: Damage):
+    damage(scene)
     with pytest.raises(AssertionError, match=finding):
-        check_promises(deployment, ledger)
+        check_promises(scene.deployment, scene.ledger)
 
 
-def test_an_import_of_nobody(deployment: Deployment, ledger: Ledger):
-    deployment.client(ledger).created(DATA)
-    deployment.execute("UPDATE images SET status = 'importing'")
+def test_a_deleted_image_that_is_served(scene: Scene):
+    state = look(scene.deployment)
+    state.images[scene.image]["status"] = "deleted"
+    assert f"I4: GET of the deleted image {scene.image} is answered 200" in served(
+        scene.deployment, state, scene.ledger
+    )
+
+
+def test_a_project_above_its_limit(scene: Scene):
+    watch = UsageWatch(scene.deployment, storm.LIMIT)
+    watch.look()
+    assert watch.most == {OWNER: 2 * len(DATA) + len(FETCHED)}
+    assert not watch.above()
+    scene.execute("UPDATE locations SET size = %s WHERE store = 'slow'", storm.LIMIT)
+    watch.look()
+    used = storm.LIMIT + len(DATA) + len(FETCHED)
+    assert watch.above() == [f"I5: the project {OWNER} used {used} of {storm.LIMIT} bytes"]
+
+
+@pytest.mark.parametrize("method", [WEB, DIRECT])
+def test_an_import_for_an_image_with_data(ledger: Ledger, method: str):
+    ledger.created("one", Outcome.DONE, None)
+    ledger.uploaded("one", Outcome.DONE, OTHER)
+    assert not ledger.defects
+    ledger.imported("one", Outcome.DONE, "req-1", method, OTHER)
+    assert "that has data" in ledger.defects[0]
+
+
+def test_a_stage_for_an_image_with_data(ledger: Ledger):
+    ledger.uploaded("one", Outcome.DONE, OTHER)
+    ledger.staged("one", Outcome.DONE, OTHER)
+    assert "that has data" in ledger.defects[0]
+
+
+def test_a_task_that_changes_its_mind(ledger: Ledger):
+    ledger.task_seen("one", "req-1", "success", "")
+    ledger.task_seen("one", "req-1", "failure", "no")
+    assert "was success and is failure" in ledger.defects[0]
+
+
+def test_a_task_that_fails_without_a_reason(ledger: Ledger):
+    ledger.task_seen("one", "req-1", "failure", "")
+    assert "without a reason" in ledger.defects[0]
+
+
+def test_a_member_that_is_shown_with_another_status(ledger: Ledger):
+    ledger.shared("one", Outcome.DONE, "friend")
+    ledger.members_seen("one", {"friend": "pending"})
+    ledger.members_seen("one", None)
+    assert not ledger.defects
+    ledger.members_seen("one", {})
+    assert "friend was shown as None" in ledger.defects[0]
+
+
+def test_what_is_unclear_may_come_late(ledger: Ledger):
+    ledger.shared("one", Outcome.UNCLEAR, "friend")
+    ledger.shared("one", Outcome.DONE, "friend", None)
+    assert ledger.images()["one"].members["friend"].possible == {None, "pending"}
+
+
+def test_an_import_of_nobody(scene: Scene):
+    scene.execute("UPDATE images SET status = 'importing' WHERE id = %s", scene.image)
     with pytest.raises(AssertionError, match="belongs to nobody"):
-        deployment.settle()
+        scene.deployment.settle()
 
 
-def test_a_row_that_would_wait_for_ever(deployment: Deployment, ledger: Ledger):
-    deployment.client(ledger).created(DATA)
-    deployment.execute("UPDATE locations SET status = 'deleting', lease_until = NULL, not_before = NULL")
+def test_a_row_that_would_wait_for_ever(scene: Scene):
+    scene.execute("UPDATE locations SET status = 'deleting', lease_until = NULL, not_before = NULL")
     with pytest.raises(AssertionError, match="wait for ever"):
-        deployment.settle()
+        scene.deployment.settle()
+
+
+def test_an_operation_that_would_wait_for_ever(scene: Scene):
+    scene.execute(
+        "INSERT INTO operations (id, kind, status, host, deadline, on_fail, ttl)"
+        " VALUES (gen_random_uuid(), 'import', 'pending', 'elsewhere', now() + interval '2 days', 'queued', 1)"
+    )
+    with pytest.raises(AssertionError, match="wait for ever"):
+        scene.deployment.settle()

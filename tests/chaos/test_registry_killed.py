@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from tests.support.deployment import Deployment
 from tests.support.image_client import ImageClient
-from tests.support.ledger import Ledger, Outcome
+from tests.support.ledger import WEB, Ledger, Outcome
 from tests.support.promises import check_promises
 
 from glance_common.context import system_context
@@ -130,6 +130,7 @@ def test_background_work_ends_once_although_the_answer_was_lost(
         worker, held.operation, kind=OperationKind.API_IMAGE_IMPORT, image_id=image, input={}, ttl=1, host="test",
         allowed=[ImageStatus.QUEUED], image_status=ImageStatus.IMPORTING,
     )
+    ledger.imported(image, Outcome.DONE, worker.request_id, WEB, None)
     assert operations.claim(worker, held.token, host="test", lease=60) is not None
 
     def fail() -> OperationStatus:

@@ -299,13 +299,8 @@ class Services:
         self._daemons: list[Daemon] = []
 
         everyone = configuration.merged({"registry": {"context_secret_file": secret}}, shared)
-        self.registry = WebDaemon(
-            "glance-registry",
-            folder / "registry",
-            configuration.merged(everyone, {"database": {"connection": database_url}}, registry),
-            ("/healthcheck", 200),
-        )
-        self._daemons.append(self.registry)
+        self._registry_options = configuration.merged(everyone, {"database": {"connection": database_url}}, registry)
+        self.registry = self.new_registry("registry")
         common = {
             "registry_host": processes.LOOPBACK,
             "registry_port": self.registry.port,
@@ -320,6 +315,12 @@ class Services:
         self._base = configuration.merged({"DEFAULT": common}, {"glance_store": stores} if own_stores else {}, everyone)
         self.api = self.new_api("api")
         self.scrubber = self.new_scrubber("scrubber")
+
+    def new_registry(self, name: str) -> WebDaemon:
+        """Return one more glance-registry, not started yet, with its files in a folder ``name``."""
+        return self._keep(
+            WebDaemon("glance-registry", self.folder / name, self._registry_options, ("/healthcheck", 200))
+        )
 
     def new_api(self, name: str, options: Options = _NONE) -> WebDaemon:
         """Return one more glance-api, not started yet, with its files in a folder ``name``."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 from uuid import uuid4
 
 import psycopg2
@@ -22,17 +24,19 @@ from psycopg2.extras import RealDictCursor
 
 from glance_common.context import ContextSigner, RequestContext, system_context
 from glance_common.errors import GlanceError
+from glance_common.limits import Limits
 from glance_common.registry_client import RegistryClient, over
 from glance_common.registry_client.http import connect_to
+from glance_common.stores.reserved import STAGING
+from tests.support import rest
 from tests.support.daemons import Daemon, Services, WebDaemon
-from tests.support.image_client import ImageClient
+from tests.support.image_client import ImageClient, identity
 from tests.support.ledger import Ledger, Outcome
+from tests.support.rest import Row
 
 P = ParamSpec("P")
 T = TypeVar("T")
 D = TypeVar("D", bound=Daemon)
-Row = dict[str, Any]
-
 LEASE = 3
 """Seconds of uploads' and claims' leases: the shortest that the options allow."""
 
@@ -42,35 +46,82 @@ _NONE: Options = MappingProxyType({})
 _API: Options = {"upload": {"lease": LEASE}}
 _SCRUBBER: Options = {"DEFAULT": {"wakeup_time": 1, "scrub_pool_size": 4}, "scrubber": {"claim_lease": LEASE}}
 
-_WAITING = "l.status IN ('writing', 'reaping', 'deleting') OR (l.status = 'pending_delete' AND NOT i.delayed)"
-_LIVE = "status IN ('pending', 'processing')"
-_LATE = "l.status = 'deleted' AND l.late_passes > 0"
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How large a deployment is: its file stores, the default one first, and its nodes.
+
+    A node has an API and, where there are several, a registry and a staging directory of its own; nodes reach each
+    other.
+    """
+
+    stores: tuple[str, ...] = ("file",)
+    nodes: int = 1
+
+
+SMALL = Layout()
 
 
 class Deployment:
-    """Registry, API and scrubber over one database, with short leases; more APIs and scrubbers may join."""
+    """Registries, APIs and scrubber over one database, with short leases; more APIs and scrubbers may join."""
 
     def __init__(
         self,
         folder: Path,
         database_url: str,
         *,
+        layout: Layout = SMALL,
         transport_url: str | None = None,
         api: Options = _NONE,
         scrubber: Options = _NONE,
     ) -> None:
+        self.stores = {name: folder / ("images" if name == layout.stores[0] else name) for name in layout.stores}
+        """The directory of each store."""
         self.services = Services(
-            folder, database_url, transport_url=transport_url,
-            api=configuration.merged(_API, api), scrubber=configuration.merged(_SCRUBBER, scrubber),
+            folder, database_url, transport_url=transport_url, shared=self._stores_options() if layout is not SMALL
+            else _NONE, api=configuration.merged(_API, api), scrubber=configuration.merged(_SCRUBBER, scrubber),
         )
         self._database = database_url.replace("postgresql+psycopg2", "postgresql", 1)
         self.registry, self.api = self.services.registry, self.services.api
         self.scrubber = self.services.scrubber
         self.images = self.services.images
-        self._first: list[Daemon] = [self.registry, self.api, self.scrubber]
+        self.stagings = {f"{STAGING}@{socket.gethostname()}": self.services.staging}
+        """The directory of each staging store."""
+        more = range(2, layout.nodes + 1)
+        self.registries = [self.registry, *(self.services.new_registry(f"registry-{number}") for number in more)]
+        self.apis = [self.api, *(self.services.new_api(f"api-{number}") for number in more)]
+        """Those that clients use."""
+        if more:
+            self._set_apart()
+        self._first: list[Daemon] = [*self.registries, *self.apis, self.scrubber]
         self._more: list[Daemon] = []
         self._pool = ThreadPoolExecutor(32, thread_name_prefix="client")
         self.registry_client = self._connect_registry()
+
+    def _stores_options(self) -> Options:
+        for directory in self.stores.values():
+            directory.mkdir(parents=True, exist_ok=True)
+        each = {name: {"filesystem_store_datadir": directory} for name, directory in self.stores.items()}
+        enabled = ",".join(f"{name}:file" for name in self.stores)
+        default = {"glance_store": {"default_backend": next(iter(self.stores))}}
+        return {"DEFAULT": {"enabled_backends": enabled}, **default, **each}
+
+    def _set_apart(self) -> None:
+        """Give each node a staging directory of its own, and say how the others reach it."""
+        for registry, api in zip(self.registries, self.apis, strict=True):
+            host = f"node-{api.port}"
+            directory = self.services.folder / f"staging-{host}"
+            directory.mkdir()
+            self.stagings[f"{STAGING}@{host}"] = directory
+            own = {
+                "node_staging_uri": directory.as_uri(), "staging_host": host, "worker_self_reference_url": api.url,
+                "registry_port": registry.port,
+            }
+            api.configure(configuration.merged(api.options, {"DEFAULT": own}))
+
+    @property
+    def identifies(self) -> bool:
+        """Whether clients say who they are; otherwise all of them are one administrator."""
+        return bool(self.api.options.get("paste_deploy", {}).get("flavor") == "trusted-auth")
 
     def _connect_registry(self) -> RegistryClient:
         secret = (self.services.folder / "registry-secret").read_bytes().strip()
@@ -137,14 +188,15 @@ class Deployment:
             for daemon in self.daemons:
                 daemon.kill()
             self.revive()
-        self._empty_tables()
-        for path in self.images.iterdir():
-            if path.name == INCOMING:
-                shutil.rmtree(path)
-            elif path.name != SENTINEL:
-                path.unlink()
+        self.empty_tables()
+        for directory in (*self.stores.values(), *self.stagings.values()):
+            for path in directory.iterdir():
+                if path.name == INCOMING:
+                    shutil.rmtree(path)
+                elif path.is_file() and path.name != SENTINEL:
+                    path.unlink()
 
-    def _empty_tables(self) -> None:
+    def empty_tables(self) -> None:
         """Empty them, again when that meets a worker's look for operations, which takes its locks in another order."""
         while True:
             try:
@@ -190,18 +242,21 @@ class Deployment:
 
     # --- clients ---
 
-    def client(self, ledger: Ledger, api: WebDaemon | None = None) -> ImageClient:
-        """Return a client of the API."""
-        return ImageClient((api or self.api).url, ledger)
+    def client(
+        self, ledger: Ledger, api: WebDaemon | None = None, project: str = "admins", roles: str = "admin,member,reader"
+    ) -> ImageClient:
+        """Return a client of an API; an administrator unless told otherwise, where clients say who they are."""
+        headers = identity(project, roles) if self.identifies else {}
+        return ImageClient((api or self.api).url, ledger, headers=headers)
 
     def background(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Call the function in a thread of its own."""
         return self._pool.submit(function, *args, **kwargs)
 
-    def restore(self, ledger: Ledger, image: str) -> Outcome:
-        """Restore an image, as the operator's tool does."""
+    def restore(self, ledger: Ledger, image: str, limits: Limits | None = None) -> Outcome:
+        """Restore an image, as the operator's tool does, or within the limits of its owner."""
         return self._told(ledger.restored, image, self.registry_client.images.restore, self._operator(), image,
-                          str(uuid4()))
+                          str(uuid4()), limits=limits)
 
     def delete_delayed(self, ledger: Ledger, image: str, seconds: int = 3600) -> Outcome:
         """Delete an image whose data are to be kept for ``seconds``."""
@@ -234,10 +289,10 @@ class Deployment:
         the end does not come.
         """
         self._calm()
-        self._check_deadlines()
+        rest.check_deadlines(self.query)
 
         def at_rest() -> bool:
-            self._bring_forward()
+            rest.bring_forward(self.execute)
             return not self.unsettled()
 
         try:
@@ -253,52 +308,11 @@ class Deployment:
         self.revive()
 
     def unsettled(self) -> list[Row]:
-        """Return the rows that are in a transient state, all at one moment: work goes from one table to the next."""
-        joined = "locations l JOIN images i ON i.id = l.image_id"
-        statements = (
-            f"SELECT l.*, i.status AS image_status FROM {joined} WHERE {_WAITING} OR ({_LATE})",
-            "SELECT id, status FROM images WHERE status IN ('saving', 'importing')",
-            f"SELECT * FROM operations WHERE {_LIVE}",
-        )
-        rows: list[Row] = []
-        with closing(self._connection()) as connection, connection.cursor() as cursor:
-            cursor.execute("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            for statement in statements:
-                cursor.execute(statement)
-                rows += [dict(row) for row in cursor.fetchall()]
-        return rows
-
-    def _check_deadlines(self) -> None:
-        """I7: every transient state ends by itself, and within a day."""
-        endless = self.query(
-            f"SELECT l.* FROM locations l JOIN images i ON i.id = l.image_id WHERE ({_WAITING} OR ({_LATE})) AND"
-            " coalesce(greatest(l.lease_until, l.not_before), 'infinity') > now() + interval '1 day'"
-        )
-        assert not endless, f"rows that would wait for ever: {endless}"
-        orphans = self.query(
-            "SELECT i.id FROM images i WHERE status = 'saving' AND NOT EXISTS"
-            " (SELECT FROM locations l WHERE l.image_id = i.id AND l.status = 'writing')"
-        )
-        assert not orphans, f"images whose upload belongs to nobody: {orphans}"
-        forgotten = self.query(
-            f"SELECT id FROM images WHERE status = 'importing' AND id NOT IN"
-            f" (SELECT image_id FROM operations WHERE {_LIVE} AND image_id IS NOT NULL)"
-        )
-        assert not forgotten, f"images whose import belongs to nobody: {forgotten}"
-
-    def _bring_forward(self) -> None:
-        """Cut short what waits for minutes or hours: retries, late passes, and the 120 s of an aborted upload."""
-        self.execute(
-            f"UPDATE locations l SET not_before = now() FROM images i WHERE i.id = l.image_id AND l.lease_until IS NULL"
-            f" AND l.not_before > now() + interval '1 s' AND ({_WAITING} OR ({_LATE}))"
-        )
-        self.execute(
-            "UPDATE locations SET lease_until = now() + interval '3 s' WHERE lease_until > now() + interval '10 s'"
-        )
-        self.execute(
-            f"UPDATE operations SET lease_until = now() + interval '3 s'"
-            f" WHERE lease_until > now() + interval '10 s' AND {_LIVE}"
-        )
+        """Return what is in a transient state: rows, all at one moment, and folders of imports that died."""
+        with closing(self._connection()) as connection:
+            rows = rest.unsettled(connection)
+        folders = [path for staging in self.stagings.values() for path in staging.glob(".work/*") if path.is_dir()]
+        return rows + [{"work folder": str(path)} for path in folders]
 
 
 def disarm(daemon: Daemon) -> None:

@@ -2,7 +2,9 @@
 
 import re
 import ssl
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +25,8 @@ class Page:
     chunked: bool = False
     cut: int | None = None
     """Close the connection after so many bytes of the body."""
+    pause: float = 0
+    """Stand still for so many seconds in the middle of the body."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -60,7 +64,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.close_connection = True
         if with_body:
-            self.wfile.write(body[: page.cut])
+            body = body[: page.cut]
+            if page.pause:
+                half = len(body) // 2
+                self.wfile.write(body[:half])
+                time.sleep(page.pause)
+                body = body[half:]
+            self.wfile.write(body)
 
 
 class WebServer(ThreadingHTTPServer):
@@ -73,6 +83,11 @@ class WebServer(ThreadingHTTPServer):
         self.pages: dict[str, Page] = {}
         self.seen: list[tuple[str, str, dict[str, str]]] = []
         self.scheme = "http"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that is gone: it was killed, or wants no more."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def port(self) -> int:

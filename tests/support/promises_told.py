@@ -1,0 +1,115 @@
+"""I2 and I4: what clients were told, against the rows. Answers about imports are promises of their own."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from tests.support.deployment import Row
+from tests.support.ledger import FAILURE, SUCCESS, Content, Expected, Import, Ledger, Membership, Outcome
+from tests.support.state import State, content_of
+
+_COUNTS = {Outcome.DONE: {1}, Outcome.REFUSED: {0}, Outcome.UNCLEAR: {0, 1}}
+"""How many tasks an import makes, by its answer."""
+
+_NO_MEMBER = Membership()
+
+
+def acknowledged(state: State, ledger: Ledger) -> Iterator[str]:
+    """Yield what is not as the clients were told, of images, their data and their members."""
+    expected = ledger.images()
+    for image in state.images.keys() - expected.keys():
+        yield f"I4: nobody created image {image}"
+    for image, known in expected.items():
+        row = state.images.get(image)
+        if (row is not None) not in known.exists:
+            yield f"I4: image {image} exists: {row is not None}, the client knows {known.exists}"
+        if row is not None:
+            yield from _one_image(image, row, known)
+            yield from _staged(image, row, known, state)
+            yield from _members(image, known, state)
+
+
+def _one_image(image: str, row: Row, known: Expected) -> Iterator[str]:
+    hidden = row["status"] in ("deleted", "pending_delete")
+    if hidden not in known.hidden:
+        yield f"I4: image {image} is {row['status']}, the client was told that hidden is {known.hidden}"
+    if row["name"] not in known.names:
+        yield f"I4: image {image} is named {row['name']}, the client knows {known.names}"
+    content = content_of(row)
+    if content not in known.content:
+        yield f"I4: image {image} holds {content}, the client knows {known.content}"
+    if len(known.received) > 1 or not known.received <= known.sent:
+        yield f"I2: downloads of image {image} brought {known.received}, sent was {known.sent}"
+    if content is not None and known.received - {content}:
+        yield f"I2: image {image} holds {content}, a download brought {known.received}"
+
+
+def _staged(image: str, row: Row, known: Expected, state: State) -> Iterator[str]:
+    if not state.visible(image):
+        return
+    staged, possible = state.staged_content(image), known.staged | known.late_staged
+    if staged not in possible:
+        yield f"I4: image {image} is {row['status']} with {staged} staged, the client knows {possible}"
+
+
+def _members(image: str, known: Expected, state: State) -> Iterator[str]:
+    found = state.members.get(image, {})
+    for member in known.members.keys() | found.keys():
+        possible = known.members.get(member, _NO_MEMBER).possible
+        if found.get(member) not in possible:
+            yield f"I4: image {image}: {member} as a member is {found.get(member)}, the client knows {possible}"
+
+
+def imports_ended(state: State, ledger: Ledger) -> Iterator[str]:
+    """Yield the imports that did not end as their answers promise: as a success with these data, or with a reason."""
+    tasks: dict[str, list[Row]] = defaultdict(list)
+    for row in state.operations:
+        tasks[row["request_id"]].append(row)
+    for image, known in ledger.images().items():
+        mine = {request: tasks.pop(request, []) for request in known.imports}
+        for request, asked in known.imports.items():
+            yield from _one_import(image, asked, mine[request], state)
+            for row in mine[request]:
+                if known.ended.get(request, row["status"]) != row["status"]:
+                    yield f"I4: task {row['id']} is {row['status']}, a client saw {known.ended[request]}"
+        yield from _brought(image, known, mine, state)
+    for request, rows in tasks.items():
+        yield f"I4: nobody asked for the tasks {[str(row['id']) for row in rows]} of request {request}"
+
+
+def _one_import(image: str, asked: Import, rows: list[Row], state: State) -> Iterator[str]:
+    what = f"{asked.method} of image {image}"
+    # One that was cancelled was made, and its image was deleted before the answer was out.
+    if len([row for row in rows if asked.outcome is not Outcome.REFUSED or not row["cancelled"]]) not in (
+        _COUNTS[asked.outcome]
+    ):
+        yield f"I4: {what} was answered {asked.outcome} and has {len(rows)} tasks"
+    for row in rows:
+        if row["status"] == FAILURE and not row["message"]:
+            yield f"I4: {what} failed without a reason"
+        if row["status"] != SUCCESS or not state.visible(image):
+            continue
+        content = content_of(state.images[image])
+        if asked.brings_data and (content is None or content not in _or_any(asked.contents, content)):
+            yield f"I4: {what} succeeded, the image holds {content} instead of {asked.contents}"
+        stores = [location["store"] for location in state.active(image)]
+        if asked.store is not None and asked.store not in stores:
+            yield f"I4: {what} to {asked.store} succeeded, its data are in {stores}"
+
+
+def _or_any(contents: frozenset[Content] | None, content: Content) -> frozenset[Content]:
+    return frozenset([content]) if contents is None else contents
+
+
+def _brought(image: str, known: Expected, tasks: dict[str, list[Row]], state: State) -> Iterator[str]:
+    """Data come by exactly one way: an upload, or one import that succeeded."""
+    by_imports = [
+        row for request, rows in tasks.items() for row in rows
+        if known.imports[request].brings_data and row["status"] == SUCCESS
+    ]
+    if len(by_imports) > 1:
+        yield f"I4: {len(by_imports)} imports of image {image} succeeded"
+    content = content_of(state.images[image]) if state.visible(image) else None
+    if content is not None and content not in known.uploaded and not by_imports:
+        yield f"I4: image {image} holds data, and no import of them succeeded"
