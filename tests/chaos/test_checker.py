@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from tests.support import storm
 from tests.support.deployment import INCOMING, Deployment
 from tests.support.image_client import ImageClient
 from tests.support.ledger import COPY, DIRECT, WEB, Content, Ledger, Outcome
+from tests.support.monkey import FAILPOINTS
 from tests.support.promises import check_promises
 from tests.support.promises_views import served
 from tests.support.snapshot import Snapshot
@@ -23,6 +25,7 @@ from tests.support.web import Page, WebServer, web_server
 DATA, STAGED, FETCHED = b"whole" * 1000, b"staged" * 1000, b"fetched" * 1000
 OTHER = Content.of(b"other")
 OWNER, MEMBER = storm.PROJECTS[:2]
+ROOT = Path(__file__).parents[2]
 
 
 class Scene(NamedTuple):
@@ -377,3 +380,11 @@ def test_an_operation_that_would_wait_for_ever(scene: Scene):
     )
     with pytest.raises(AssertionError, match="wait for ever"):
         scene.deployment.settle()
+
+
+def test_the_monkey_knows_every_failpoint():
+    """Every failpoint of the code paths that visitors use is among those that the monkey sets."""
+    unused = {"registry.metadefs.after-commit", "registry.locations.after-commit"}
+    sources = [path for package in ("api", "common", "registry", "scrubber") for path in (ROOT / package).rglob("*.py")]
+    named = {name for path in sources for name in re.findall(r'\bfailpoint\("([^"]+)"\)', path.read_text())}
+    assert named - unused == {name for names in FAILPOINTS.values() for name in names}

@@ -1,32 +1,35 @@
-"""Clients that do everything a service offers, and a monkey that breaks its processes meanwhile; both by a seed."""
+"""A monkey that breaks the processes of a deployment, by a seed."""
 
 from __future__ import annotations
 
 import os
 import random
 import signal
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 
 from deploy.local.embedded_postgres import PostgresServer
 
 from tests.support.daemons import Daemon
 from tests.support.deployment import Deployment
-from tests.support.image_client import ImageClient
-from tests.support.ledger import Outcome
+from tests.support.rabbitmq import RabbitMQ
 
 FAILPOINTS: dict[str, tuple[str, ...]] = {
     "glance-registry": (
         "registry.create.after-commit", "registry.update.after-commit", "registry.members.after-commit",
         "registry.upload.after-commit", "registry.commit.before-commit", "registry.commit.after-commit",
         "registry.abort.after-commit", "registry.delete.after-commit", "registry.claim.after-commit",
-        "registry.done.after-commit", "registry.restore.after-commit",
+        "registry.done.after-commit", "registry.restore.after-commit", "registry.operation.after-create",
+        "registry.operation.after-claim", "registry.operation.after-step", "registry.operation.after-release",
+        "registry.operation.before-finish", "registry.operation.after-finish",
     ),
     "glance-api": (
         "api.upload.started", "file.add.before-sync", "file.add.after-sync", "file.add.after-link",
         "file.add.after-dirsync", "api.upload.before-commit", "api.upload.after-commit", "api.upload.aborted",
+        "api.operation.claimed", "api.import.staged", "api.import.store-started", "api.import.store-committed",
+        "api.operation.before-finish", "file.delete.before-unlink", "file.delete.after-unlink",
     ),
     "glance-scrubber": (
         "scrubber.claim.after", "file.delete.before-unlink", "file.delete.after-unlink", "scrubber.delete.after",
@@ -42,75 +45,42 @@ _ACTIONS = {
 }
 LONGEST_STOP = 5.0
 """Seconds that a process is stopped: longer than the leases."""
-
-
-class Visitor:
-    """One client with images of its own. It does not wait for anything and does not mind any answer."""
-
-    def __init__(self, client: ImageClient, restore: Callable[[str], Outcome], seed: int) -> None:
-        self._client = client
-        self._restore = restore
-        self._choice = random.Random(seed)
-        self._mine: list[str] = []
-
-    def run(self, over: threading.Event) -> None:
-        """Do one thing after the other until told that it is over."""
-        while not over.is_set():
-            if len(self._mine) < 3 or self._choice.random() < 0.2:
-                self._begin()
-            else:
-                self._go_on(self._choice.choice(self._mine))
-
-    def _begin(self) -> None:
-        image, answer = self._client.create(f"image {self._choice.randrange(1000)}")
-        if answer.outcome is Outcome.DONE:
-            self._mine.append(image)
-        elif answer.status is None:
-            time.sleep(0.05)  # nobody listens: a client that spins would only take the processor from those who start
-
-    def _go_on(self, image: str) -> None:
-        match self._choice.choice(("upload", "upload", "download", "rename", "share", "delete", "broken upload")):
-            case "upload":
-                self._client.upload(image, self._data())
-            case "broken upload":
-                data = self._data()
-                self._client.upload(image, data, iter([data]), **{"x-openstack-image-size": str(len(data) + 1)})
-            case "download":
-                self._client.download(image)
-            case "rename":
-                self._client.rename(image, f"renamed {self._choice.randrange(1000)}")
-            case "share":
-                self._client.share(image, f"project-{self._choice.randrange(20)}")
-            case "delete":
-                self._client.delete(image)
-                # An image that came back goes on as if nothing had been.
-                if self._choice.random() < 0.5 or self._restore(image) is not Outcome.DONE:
-                    self._mine.remove(image)
-
-    def _data(self) -> bytes:
-        return self._choice.randbytes(self._choice.choice((1, 5000, 300_000, 2_500_000)))
+LONGEST_ABSENCE = 3.0
+"""Seconds that the broker is away before it is started again."""
 
 
 class Monkey:
     """Breaks one thing after the other and lets a supervisor start again what died."""
 
-    def __init__(self, deployment: Deployment, postgres: PostgresServer, seed: int) -> None:
-        self._deployment, self._postgres = deployment, postgres
+    def __init__(
+        self, deployment: Deployment, postgres: PostgresServer, seed: int, broker: RabbitMQ | None = None
+    ) -> None:
+        self._deployment, self._postgres, self._broker = deployment, postgres, broker
         self._choice = random.Random(seed)
+        self._broken: Future[None] | None = None
         self.deeds: list[str] = []
         """What was done, for whoever wants to know after a failure."""
 
-    def run(self, seconds: float) -> None:
-        """Go on for ``seconds``; everything runs at the end."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            self._choice.choice(self._tricks())()
-            time.sleep(self._choice.uniform(0.05, 0.6))
-            self._deployment.revive()
+    def run(self, seconds: float, is_enough: Callable[[], bool]) -> None:
+        """Go on for ``seconds``, and for twice as long again until it is enough; everything runs at the end."""
+        begin = time.monotonic()
+        self._break_broker()
+        try:
+            while (passed := time.monotonic() - begin) < seconds or (passed < 3 * seconds and not is_enough()):
+                self._choose()()
+                time.sleep(self._choice.uniform(0.05, 0.6))
+                self._deployment.revive()
+        finally:
+            if self._broken is not None:
+                self._broken.result()
 
-    def _tricks(self) -> list[Callable[[], None]]:
-        often = [self._arm, self._arm, self._arm, self._arm, self._kill_worker, self._kill_worker]
-        return [*often, self._kill, self._stop_for_a_while, self._kill_everything, self._restart_database]
+    def _choose(self) -> Callable[[], None]:
+        """Return a trick; those after which much has to be started again are rare."""
+        tricks = {
+            self._arm: 8, self._kill_worker: 4, self._kill: 2, self._stop_for_a_while: 2, self._restart_database: 2,
+            self._kill_everything: 1, self._break_broker: 0 if self._broker is None else 2,
+        }
+        return self._choice.choices(list(tricks), list(tricks.values()))[0]
 
     def _daemon(self) -> Daemon:
         return self._choice.choice(self._deployment.daemons)
@@ -120,19 +90,19 @@ class Monkey:
         failpoint = self._choice.choice(FAILPOINTS[daemon.program])
         pause = f"sleep {self._choice.uniform(0.1, LONGEST_STOP):.1f}"
         action = self._choice.choice([*_ACTIONS[daemon.program], pause])
-        self._note(f"{failpoint} {action}")
+        self._note(f"{_name(daemon)}: {failpoint} {action}")
         daemon.arm(failpoint, action)
 
     def _kill_worker(self) -> None:
-        daemon = self._choice.choice((self._deployment.api, self._deployment.registry))
+        daemon = self._choice.choice((*self._deployment.apis, *self._deployment.registries))
         if workers := daemon.workers():
-            self._note(f"a worker of {daemon.program} killed")
+            self._note(f"a worker of {_name(daemon)} killed")
             with suppress(ProcessLookupError):
                 os.kill(self._choice.choice(workers), signal.SIGKILL)
 
     def _kill(self) -> None:
         daemon = self._daemon()
-        self._note(f"{daemon.program} killed")
+        self._note(f"{_name(daemon)} killed")
         daemon.kill()
 
     def _kill_everything(self) -> None:
@@ -143,7 +113,7 @@ class Monkey:
     def _stop_for_a_while(self) -> None:
         daemon = self._daemon()
         seconds = self._choice.uniform(0.5, LONGEST_STOP)
-        self._note(f"{daemon.program} stopped for {seconds:.1f} s")
+        self._note(f"{_name(daemon)} stopped for {seconds:.1f} s")
         daemon.freeze()
         time.sleep(seconds)
         daemon.thaw()
@@ -157,5 +127,26 @@ class Monkey:
             self._note("database restarted")
             self._postgres.restart()
 
+    def _break_broker(self) -> None:
+        """Take the broker away for a while; it comes back in the background, as its start takes longer than a trick."""
+        if self._broker is None or (self._broken is not None and not self._broken.done()):
+            return
+        is_killed, seconds = self._choice.random() < 0.5, self._choice.uniform(0, LONGEST_ABSENCE)
+        self._note(f"broker {'killed' if is_killed else 'stopped'} for {seconds:.1f} s")
+        self._broken = self._deployment.background(_take_away, self._broker, is_killed, seconds)
+
     def _note(self, deed: str) -> None:
         self.deeds.append(f"{time.strftime('%H:%M:%S')} {deed}")
+
+
+def _name(daemon: Daemon) -> str:
+    return daemon.folder.name
+
+
+def _take_away(broker: RabbitMQ, is_killed: bool, seconds: float) -> None:
+    if is_killed:
+        broker.kill()
+        time.sleep(seconds)
+        broker.start()
+    else:
+        broker.restart()
