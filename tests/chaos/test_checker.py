@@ -120,9 +120,9 @@ FILES: dict[str, tuple[str, Damage]] = {
     "a lost location": (
         "owns no data", lambda scene: scene.execute("DELETE FROM locations WHERE image_id = %s", scene.image)
     ),
-    "a file of nobody": ("has 0 owners", lambda scene: scene.file("slow", "foreign").touch()),
+    "a file without an owner": ("has 0 owners", lambda scene: scene.file("slow", "foreign").touch()),
     "an unfinished file": ("unfinished", lambda scene: (scene.deployment.images / INCOMING / "left").touch()),
-    "staged data of nobody": (
+    "staged data without an owner": (
         "the file left in os_glance_staging_store.* has 0 owners",
         lambda scene: scene.staged_file().with_name("left").touch(),
     ),
@@ -156,8 +156,8 @@ FILES: dict[str, tuple[str, Damage]] = {
 
 TOLD: dict[str, tuple[str, Damage]] = {
     "an answer that is never given": ("a traceback", lambda scene: scene.ledger.defects.append("a traceback")),
-    "an image of nobody": (
-        "nobody created", lambda scene: scene.execute(
+    "an image that no client created": (
+        "no client created", lambda scene: scene.execute(
             "INSERT INTO images (id, status, visibility, create_attempt)"
             " SELECT gen_random_uuid(), 'queued', visibility, create_attempt FROM images WHERE id = %s", scene.image
         ),
@@ -171,7 +171,7 @@ TOLD: dict[str, tuple[str, Damage]] = {
     "a lost name": ("is named", lambda scene: scene.ledger.renamed(scene.image, Outcome.DONE, "other")),
     "a changed download": ("I2: ", lambda scene: scene.ledger.downloaded(scene.image, OTHER)),
     "a lost member": ("as a member is None", lambda scene: scene.ledger.shared(scene.image, Outcome.DONE, "friend")),
-    "a member of nobody": (
+    "a member that no client added": (
         "as a member is accepted", lambda scene: scene.execute("UPDATE members SET member = 'friend'")
     ),
     "a lost acceptance": (
@@ -223,8 +223,8 @@ IMPORTS: dict[str, tuple[str, Damage]] = {
             scene.imported, Outcome.REFUSED, task_of(scene, scene.imported, "success"), WEB, Content.of(FETCHED)
         ),
     ),
-    "an import of nobody's request": (
-        "nobody asked for the tasks",
+    "an import that no client asked for": (
+        "no client asked for the tasks",
         lambda scene: scene.execute("UPDATE operations SET request_id = 'req-x' WHERE status = 'failure'"),
     ),
     "an import that was done twice": (
@@ -361,9 +361,9 @@ def test_what_is_unclear_may_come_late(ledger: Ledger):
     assert ledger.images()["one"].members["friend"].possible == {None, "pending"}
 
 
-def test_an_import_of_nobody(scene: Scene):
+def test_an_import_without_work(scene: Scene):
     scene.execute("UPDATE images SET status = 'importing' WHERE id = %s", scene.image)
-    with pytest.raises(AssertionError, match="belongs to nobody"):
+    with pytest.raises(AssertionError, match="without work on it"):
         scene.deployment.settle()
 
 

@@ -19,7 +19,7 @@ def acknowledged(state: State, ledger: Ledger) -> Iterator[str]:
     """Yield what is not as the clients were told, of images, their data and their members."""
     expected = ledger.images()
     for image in state.images.keys() - expected.keys():
-        yield f"I4: nobody created image {image}"
+        yield f"I4: no client created image {image}"
     for image, known in expected.items():
         row = state.images.get(image)
         if (row is not None) not in known.exists:
@@ -75,7 +75,7 @@ def imports_ended(state: State, ledger: Ledger) -> Iterator[str]:
                     yield f"I4: task {row['id']} is {row['status']}, a client saw {known.ended[request]}"
         yield from _brought(image, known, mine, state)
     for request, rows in tasks.items():
-        yield f"I4: nobody asked for the tasks {[str(row['id']) for row in rows]} of request {request}"
+        yield f"I4: no client asked for the tasks {[str(row['id']) for row in rows]} of request {request}"
 
 
 def _one_import(image: str, asked: Import, rows: list[Row], state: State) -> Iterator[str]:

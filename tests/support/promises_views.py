@@ -41,7 +41,7 @@ def _counts(row: dict[str, object]) -> bool:
 
 
 def served(deployment: Deployment, state: State, ledger: Ledger) -> Iterator[str]:
-    """I9 and I10: all is back, without anybody's help, and shown to those who may see it."""
+    """I9 and I10: all is back without help, and shown to those who may see it."""
     clients = [deployment.client(ledger, api) for api in deployment.apis]
     for number, image in enumerate(state.images):
         yield from _image(clients[number % len(clients)], image, state)

@@ -42,12 +42,12 @@ def check_deadlines(query: Callable[[str], list[Row]]) -> None:
         "SELECT i.id FROM images i WHERE status = 'saving' AND NOT EXISTS"
         " (SELECT FROM locations l WHERE l.image_id = i.id AND l.status = 'writing')"
     )
-    assert not orphans, f"images whose upload belongs to nobody: {orphans}"
+    assert not orphans, f"saving images without an upload: {orphans}"
     forgotten = query(
         f"SELECT id FROM images WHERE status = 'importing' AND id NOT IN"
         f" (SELECT image_id FROM operations WHERE {_LIVE} AND image_id IS NOT NULL)"
     )
-    assert not forgotten, f"images whose import belongs to nobody: {forgotten}"
+    assert not forgotten, f"importing images without work on it: {forgotten}"
     unbounded = query(f"SELECT * FROM operations WHERE {_LIVE} AND deadline > now() + interval '1 day'")
     assert not unbounded, f"operations that would wait for ever: {unbounded}"
 

@@ -18,7 +18,7 @@ from tests.support.web import Page, WebServer
 REGION = "Elsewhere"
 ADMINISTRATOR = "admin,member,reader"
 PAUSE = 0.05
-"""Seconds before the next try where nobody listened."""
+"""Seconds before the next try where no API listened."""
 LONGEST_PAUSE = 2.0
 """Seconds that a slow web server stands still."""
 
@@ -62,7 +62,7 @@ class Visitor:
                 deed = self._choice.choices(list(_DEEDS), list(_DEEDS.values()))[0]
                 answer = self._go_on(deed, self._choice.choice(self._mine))
             if answer is not None and answer.status is None:
-                # Nobody listens: a client that spins would only take the processor from those who start.
+                # No API listens: a client that spins would only take the processor from those who start.
                 over.wait(PAUSE)
 
     def _begin(self) -> Answer:
@@ -79,7 +79,7 @@ class Visitor:
         return self._place.deployment.client(self._place.ledger, api, project or self._project, roles)
 
     def _go_on(self, deed: str, image: str) -> Answer | None:
-        """Do it, and return an answer that says whether there is anybody to ask; None without one."""
+        """Do it, and return an answer that says whether an API listened; None without one."""
         match deed:
             case "upload":
                 return self._make_room(self._client().upload(image, self._data()))
