@@ -5,6 +5,7 @@ from oslo_config import cfg
 from glance_common import config, profiling, server
 from glance_common.config import OptionTable
 from glance_common.stores import loader, reserved
+from glance_registry import bounds
 
 DATABASE_OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
@@ -16,6 +17,21 @@ DATABASE_OPTS: list[cfg.Opt] = [
         help="Seconds after which the database gives up a statement; a request is then answered 503.",
     ),
     cfg.FloatOpt("lock_timeout", default=5.0, min=0.1, help="Seconds that a statement waits for a locked row."),
+]
+
+
+BOUND_OPTS: list[cfg.Opt] = [
+    cfg.IntOpt(
+        "max_image_document", default=bounds.MAX_IMAGE_DOCUMENT, min=4096, max=8 * 1024 * 1024,
+        help="Largest image document, in bytes: name, properties, tags and locations together. An image "
+        "that is larger already may become smaller only. The option of glance-api with this name has the same value.",
+    ),
+    cfg.IntOpt(
+        "max_page_bytes", default=bounds.MAX_PAGE, min=65536, max=256 * 1024 * 1024,
+        help="Most bytes of one page of a list. A page that would be larger ends earlier, after one row at least, and "
+        "the next one goes on from there. Clients of v1 take a page that ends early for the last: leave room for 25 "
+        "times max_image_document.",
+    ),
 ]
 
 
@@ -43,6 +59,7 @@ def list_opts() -> OptionTable:
             most_workers=8, threads_default=8
         ),
         *database_opts(),
+        ("DEFAULT", BOUND_OPTS),
         ("registry", config.REGISTRY_OPTS),
         ("profiler", profiling.OPTS),
     ]

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from glance_common import errors
 from glance_common.operation import Held
 from glance_common.status import OPERATION_TRANSITIONS, OperationStatus
-from glance_registry import owners
+from glance_registry import expiry, owners
 from glance_registry.db.errors import RetryTransaction
 from glance_registry.db.tables import images, operations
 
@@ -24,6 +24,10 @@ _PLAIN = (
     "result", "message", "host", "attempts", "cancelled",
 )
 _TIMES = ("created_at", "updated_at", "expires_at")
+_UNLISTED: dict[str, Any] = {"input": {}, "signature": None, "result": None, "message": "", "roles": []}
+"""What a list of operations leaves empty: it would be most of it (images API section 15)."""
+LISTED = tuple(operations.c[name] for name in (*_PLAIN, *_TIMES) if name not in _UNLISTED)
+"""The columns of ``stub``."""
 
 
 def is_live() -> sa.TextClause:
@@ -104,17 +108,26 @@ def change(connection: sa.Connection, row: sa.Row[Any], new: OperationStatus, **
 def end(
     connection: sa.Connection, row: sa.Row[Any], status: OperationStatus, message: str, **values: Any
 ) -> sa.Row[Any]:
-    """End a locked operation; it is shown for ``ttl`` hours more (lifecycle section 6)."""
-    return change(
+    """End a locked operation; it is shown for ``ttl`` hours more (lifecycle section 6), the newest of its image."""
+    ended = change(
         connection, row, status,
         message=message, lease_until=None, expires_at=owners.after(row.ttl * 3600), **values,
     )
+    if row.image_id is not None:
+        expiry.purge_oldest(connection, row.image_id)
+    return ended
 
 
 def document(row: sa.Row[Any]) -> dict[str, Any]:
     """Return an operation as the protocol shows it."""
     values = {name: getattr(row, name) for name in _PLAIN}
     return values | {name: _time(getattr(row, name)) for name in _TIMES}
+
+
+def stub(row: sa.Row[Any]) -> dict[str, Any]:
+    """Return an operation as a list shows it: without what it was asked for and what came of it."""
+    values = {name: getattr(row, name) for name in _PLAIN if name not in _UNLISTED}
+    return values | {name: _time(getattr(row, name)) for name in _TIMES} | _UNLISTED
 
 
 def _time(value: Any) -> str | None:

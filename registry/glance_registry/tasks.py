@@ -8,11 +8,12 @@ import sqlalchemy as sa
 from glance_common import errors
 from glance_common.context import RequestContext
 from glance_registry import operation_rows
-from glance_registry.db.tables import images, operations
+from glance_registry.db.tables import Text, images, operations
 from glance_registry.documents import no_image
 from glance_registry.visibility import visible_to
 
 MAX_LIMIT = 1000
+"""Tasks on a page, and of one image."""
 SORT_KEYS = ("created_at", "updated_at", "expires_at", "id", "kind", "status", "owner")
 
 _LATEST = sa.text("'infinity'::timestamptz")
@@ -23,6 +24,14 @@ _SORTED: dict[str, sa.ColumnElement[Any]] = {
     "expires_at": sa.func.coalesce(operations.c.expires_at, _LATEST),
     "owner": sa.func.coalesce(operations.c.owner, ""),
 }
+
+
+# Null and absent take no bytes.
+_SIZE = sum(
+    (sa.func.octet_length(sa.func.coalesce(sa.cast(operations.c[name], Text), ""))
+     for name in ("input", "signature", "result", "message")),
+    start=sa.literal_column("0", sa.BigInteger),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +71,12 @@ def _one(connection: sa.Connection, context: RequestContext, operation_id: str) 
 
 
 def list_tasks(connection: sa.Connection, context: RequestContext, query: Query) -> list[dict[str, Any]]:
-    """Return a page of tasks, ties in the order of their ids; raise NotFound for an unknown marker."""
+    """Return a page of tasks, ties in the order of their ids; raise NotFound for an unknown marker.
+
+    Input, result and message are left out, so that a page is bounded by its rows.
+    """
     key = (_SORTED[query.sort_key], operations.c.id)
-    select = sa.select(operations).where(_visible_to(context))
+    select = sa.select(*operation_rows.LISTED).where(_visible_to(context))
     if query.kind is not None:
         select = select.where(operations.c.kind == query.kind)
     if query.status is not None:
@@ -76,14 +88,26 @@ def list_tasks(connection: sa.Connection, context: RequestContext, query: Query)
         select = select.where(sa.tuple_(*key) < at if query.is_descending else sa.tuple_(*key) > at)
     order = [column.desc() if query.is_descending else column.asc() for column in key]
     rows = connection.execute(select.order_by(*order).limit(query.limit))
-    return [operation_rows.document(row) for row in rows]
+    return [operation_rows.stub(row) for row in rows]
 
 
-def of_image(connection: sa.Connection, context: RequestContext, image_id: str) -> list[dict[str, Any]]:
-    """Return the tasks of a visible image that the caller may see, oldest first; raise NotFound without the image."""
+def of_image(
+    connection: sa.Connection, context: RequestContext, image_id: str, largest: int
+) -> list[dict[str, Any]]:
+    """Return the tasks of a visible image that the caller may see, oldest first; raise NotFound without the image.
+
+    When they take more than ``largest`` bytes, or are very many, it is only the newest of them, at least one (S-59).
+    """
     is_there = sa.select(images.c.id).where(images.c.id == image_id, visible_to(context))
     if connection.scalar(is_there) is None:
         raise no_image(image_id)
-    select = sa.select(operations).where(operations.c.image_id == image_id, _visible_to(context))
-    rows = connection.execute(select.order_by(operations.c.created_at, operations.c.id))
+    newest_first = (operations.c.created_at.desc(), operations.c.id.desc())
+    up_to_here = sa.func.sum(_SIZE).over(order_by=newest_first, rows=(None, 0))
+    ranked = (
+        sa.select(operations, up_to_here.label("bytes"), sa.func.row_number().over(order_by=newest_first).label("rank"))
+        .where(operations.c.image_id == image_id, _visible_to(context))
+        .subquery()
+    )
+    fits = sa.or_(ranked.c.rank == 1, sa.and_(ranked.c.bytes <= largest, ranked.c.rank <= MAX_LIMIT))
+    rows = connection.execute(sa.select(ranked).where(fits).order_by(ranked.c.created_at, ranked.c.id))
     return [operation_rows.document(row) for row in rows]

@@ -15,6 +15,7 @@ from glance_common.monitor.monitor import Watched
 from glance_common.server import Application, ServerState
 from glance_registry import monitoring
 from glance_registry.app import create_app
+from glance_registry.bounds import Bounds
 from glance_registry.db.session import EngineSettings, make_engine, reading
 
 SPARE_CONNECTIONS = 3
@@ -28,13 +29,14 @@ def application(conf: cfg.ConfigOpts) -> Application:
     secrets = read_secrets(conf.registry.context_secret_file)
     url = database_url(conf)
     settings = engine_settings(conf)
+    bounds = Bounds(image_document=conf.max_image_document, page=conf.max_page_bytes)
     profiling.layer(conf, "registry")
 
     def make(state: ServerState) -> Flask:
         engine = make_engine(url, settings)
         CONNECTIONS.labels("limit").set(settings.pool_size)
         state.at_stop(engine.dispose)
-        app = create_app(engine, ContextSigner(secrets))
+        app = create_app(engine, ContextSigner(secrets), bounds)
         app.wsgi_app = profiling.layer(conf, "registry")(app.wsgi_app)  # type: ignore[method-assign]  # as Flask documents it
         return app
 

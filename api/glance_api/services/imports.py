@@ -53,8 +53,8 @@ class Proof:
 class Wanted:
     """An import as asked for.
 
-    ``stores`` are those of the body, ``header`` the one of X-Image-Meta-Store; ``document`` is the body itself, which
-    becomes the input of the task.
+    ``stores`` are those of the body, ``header`` the one of X-Image-Meta-Store; ``document`` is what is known of the
+    body, which becomes the input of the task.
     """
 
     method: str

@@ -4,6 +4,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
+from glance_api.imports.sources.web_download import MAX_URI
 from glance_api.request import answer, context, credentials, glance, json_object, without_body, without_policy
 from glance_api.services import forwarding, staging
 from glance_api.services import imports as service
@@ -38,8 +39,8 @@ _IMPORT: Schema = {
             "type": "object",
             "properties": {
                 "name": {"type": "string"},
-                "uri": {"type": "string"},
-                "glance_region": {"type": "string"},
+                "uri": {"type": "string", "maxLength": MAX_URI},
+                "glance_region": {"type": "string", "maxLength": 255},
                 "glance_image_id": {"type": "string", "format": "uuid"},
                 "glance_service_interface": {"type": "string", "enum": ["public", "internal", "admin"]},
             },
@@ -53,8 +54,8 @@ _IMPORT: Schema = {
 }
 _TASKS: Schema = {"type": "object", "properties": {"tasks": {"type": "array", "items": {"type": "object"}}}}
 
-_TEXTS = ("uri", "glance_region", "glance_image_id", "glance_service_interface")
-"""Members of ``method`` that are text."""
+_TEXTS = {"uri": MAX_URI, "glance_region": 255, "glance_image_id": 255, "glance_service_interface": 255}
+"""Members of ``method`` that are text, and how many characters they have at most (S-59)."""
 
 
 @blueprint.get("/v2/info/import")
@@ -118,24 +119,33 @@ def tasks(image_id: str) -> Response:
 def parse(document: dict[str, Any], *, methods: tuple[str, ...], multi_store: bool, header: str | None) -> Wanted:
     """Return the import that a body describes (API section 11.2, check 1). Raises BadRequest naming the field.
 
-    Without ``multi_store`` the members and the header that name stores are ignored, as there is one only.
+    Without ``multi_store`` the members and the header that name stores are ignored, as there is one only. Members that
+    are not known are ignored too, and no part of what is kept (S-59).
     """
     method = document.get("method")
     if not isinstance(method, dict) or not isinstance(method.get("name"), str):
         raise BadRequest("method: must be an object with the name of an import method")
     if method["name"] not in methods:
         raise BadRequest(f"method.name: {method['name'][:80]!r} is not one of {', '.join(methods)}")
-    for name in _TEXTS:
-        if not isinstance(method.get(name, ""), str):
+    for name, longest in _TEXTS.items():
+        value = method.get(name, "")
+        if not isinstance(value, str):
             raise BadRequest(f"method.{name}: must be a string")
+        if len(value) > longest:
+            raise BadRequest(f"method.{name}: has at most {longest} characters, these are {len(value)}")
     all_stores = _flag(document, "all_stores", default=False)
     must_succeed = _flag(document, "all_stores_must_succeed", default=True)
     stores = _stores(document)
     if not multi_store:
         if not must_succeed:
             raise BadRequest("all_stores_must_succeed: can be false only where several stores are configured")
-        return Wanted(method["name"], method, document)
-    return Wanted(method["name"], method, document, stores, header, all_stores, must_succeed)
+        stores, header, all_stores = (), None, False
+    known = {name: method[name] for name in ("name", *_TEXTS) if name in method}
+    kept: dict[str, Any] = {"method": known}
+    if stores:
+        kept["stores"] = list(stores)
+    kept |= {name: document[name] for name in ("all_stores", "all_stores_must_succeed") if name in document}
+    return Wanted(method["name"], known, kept, stores, header, all_stores, must_succeed)
 
 
 def _flag(document: dict[str, Any], name: str, *, default: bool) -> bool:

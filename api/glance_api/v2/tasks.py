@@ -5,6 +5,7 @@ from typing import Any, Literal, cast
 
 from flask import Blueprint, Response, request
 
+from glance_api.imports.sources.web_download import MAX_URI
 from glance_api.query_string import page_limit, pairs_of
 from glance_api.request import answer, context, credentials, glance, json_object, without_body
 from glance_api.services import tasks as service
@@ -24,8 +25,8 @@ SORT_KEYS = {
 }
 """Sort key of the API → of the registry."""
 
-_INPUT_TEXTS = ("import_from", "import_from_format")
-
+_INPUT_TEXTS = {"import_from": MAX_URI, "import_from_format": 255}
+"""Texts of the input, and how many characters they have at most (S-59)."""
 
 _NEW_TASK: fields.Schema = {
     "type": "object",
@@ -34,8 +35,10 @@ _NEW_TASK: fields.Schema = {
         "input": {
             "type": "object",
             "properties": {
-                "import_from": {"type": "string", "minLength": 1},
-                "import_from_format": {"type": "string", "minLength": 1},
+                **{
+                    name: {"type": "string", "minLength": 1, "maxLength": longest}
+                    for name, longest in _INPUT_TEXTS.items()
+                },
                 "image_properties": {"type": "object"},
             },
             "required": ["import_from", "import_from_format", "image_properties"],
@@ -99,9 +102,12 @@ def parse_new(document: dict[str, Any]) -> dict[str, Any]:
     task_input = document.get("input")
     if not isinstance(task_input, dict):
         raise BadRequest("input: must be an object")
-    for name in _INPUT_TEXTS:
-        if not isinstance(task_input.get(name), str) or not task_input[name]:
+    for name, longest in _INPUT_TEXTS.items():
+        value = task_input.get(name)
+        if not isinstance(value, str) or not value:
             raise BadRequest(f"input.{name}: must be given as a string")
+        if len(value) > longest:
+            raise BadRequest(f"input.{name}: has at most {longest} characters, these are {len(value)}")
     properties = task_input.get("image_properties")
     if not isinstance(properties, dict):
         raise BadRequest("input.image_properties: must be an object")

@@ -144,7 +144,9 @@ class OperationsClient:
         kind: OperationKind | None = None,
         status: OperationStatus | None = None,
     ) -> Sequence[Operation]:
-        """Return a page of the operations that ``get`` would return. Raises NotFound for an unknown marker."""
+        """Return a page of the operations that ``get`` would return, their input, signature, roles, result and message
+        left empty. Raises NotFound for an unknown marker.
+        """
         query = {
             "limit": limit, "marker": marker, "sort_key": sort_key, "sort_dir": sort_dir, "kind": kind,
             "status": status,
@@ -152,7 +154,10 @@ class OperationsClient:
         return self._operations(context, "/v1/operations", {"q": orjson.dumps(query).decode()})
 
     def of_image(self, context: RequestContext, image_id: str) -> Sequence[Operation]:
-        """Return the caller's operations on a visible image, oldest first; raise NotFound for any other image."""
+        """Return the caller's operations on a visible image, oldest first; raise NotFound for any other image.
+
+        Of very many, or very large ones, only the newest.
+        """
         return self._operations(context, f"/v1/images/{segment(image_id)}/operations")
 
     def _operation(

@@ -20,6 +20,11 @@ LOG = logging.getLogger(__name__)
 blueprint = Blueprint("operations", __name__)
 
 MAX_MESSAGE = 1000
+MAX_RESULT = 16 * 1024
+MAX_SIGNATURE = 64 * 1024
+"""Bytes: a certificate and what it is to verify."""
+BESIDE_IMAGE = 16 * 1024
+"""Bytes of the input of an operation beside the image that it may describe."""
 MAX_TTL = 24 * 365 * 100
 """Hours."""
 ENTERED = (ImageStatus.IMPORTING, ImageStatus.SAVING)
@@ -52,19 +57,26 @@ def _wanted() -> operations.Wanted:
         image_id=None if body.values.get("image_id") is None else body.uuid("image_id"),
         values={
             "kind": body.choice("kind", tuple(OperationKind)),
-            "input": body.mapping("input"),
+            "input": body.mapping("input", largest_input()),
             "ttl": body.integer("ttl", maximum=MAX_TTL),
             "host": body.optional_text("host"),
             "patience": body.number("patience", maximum=PATIENCE),
             "on_fail": body.choice("on_fail", tuple(OnFail)),
             "message": body.optional_text("message", MAX_MESSAGE) or "",
-            "signature": None if body.values.get("signature") is None else body.mapping("signature"),
+            "signature": None if body.values.get("signature") is None else body.mapping(
+                "signature", MAX_SIGNATURE
+            ),
         },
         stores=body.texts("stores"),
         allowed=[ImageStatus(status) for status in allowed],
         image_status=ImageStatus(body.choice("image_status", ENTERED)) if has_status else None,
         limits=limits(body),
     )
+
+
+def largest_input() -> int:
+    """Return the bytes that the input of an operation may have."""
+    return parsing.bounds().image_document + BESIDE_IMAGE
 
 
 @blueprint.post("/v1/operations/claim")
@@ -75,6 +87,7 @@ def claim() -> Response:
     wanted = operations.Claim(
         token=body.uuid("token"), host=body.text("host"), lease=body.number("lease", maximum=MAX_LEASE)
     )
+    parsing.keep_house()
     _give_up_what_nobody_will_end(wanted.host)
     document = run_transaction(parsing.engine(), operations.claim, wanted)
     failpoint("registry.operation.after-claim")
@@ -134,7 +147,7 @@ def finish(operation: str) -> Response:
     """End the operation."""
     body = parsing.body()
     body.only("token", "success", "message", "result")
-    result = None if body.values.get("result") is None else body.mapping("result")
+    result = None if body.values.get("result") is None else body.mapping("result", MAX_RESULT)
     document = run_transaction(
         parsing.engine(), _finish, held_by(operation, body), body.boolean("success"),
         body.optional_text("message", MAX_MESSAGE) or "", result,

@@ -14,16 +14,34 @@ from sqlalchemy import Engine
 
 from glance_common import errors
 from glance_common.context import RequestContext
+from glance_registry.bounds import Bounds
+from glance_registry.housekeeping import Housekeeping
 
 UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
 MAX_BIGINT = 2**63 - 1
 ENGINE = "GLANCE_ENGINE"
+BOUNDS = "GLANCE_BOUNDS"
+HOUSEKEEPING = "GLANCE_HOUSEKEEPING"
+MAX_NAMED = 10
+"""Unknown fields that a message names, each with at most 40 characters: an answer must not echo a large body."""
 
 
 def engine() -> Engine:
     """Return the engine that ``create_app`` was given."""
     found: Engine = current_app.config[ENGINE]
     return found
+
+
+def bounds() -> Bounds:
+    """Return the bounds that ``create_app`` was given."""
+    found: Bounds = current_app.config[BOUNDS]
+    return found
+
+
+def keep_house() -> None:
+    """Do a piece of the housekeeping of this process when it is time."""
+    housekeeping: Housekeeping = current_app.config[HOUSEKEEPING]
+    housekeeping()
 
 
 def caller() -> RequestContext:
@@ -102,7 +120,9 @@ class Fields:
         """Refuse fields that are not in ``names``."""
         unknown = sorted(set(self.values) - set(names))
         if unknown:
-            raise errors.BadRequest(f"{self._where} has unknown fields: {', '.join(unknown)}")
+            named = ", ".join(name[:40] for name in unknown[:MAX_NAMED])
+            more = f" and {len(unknown) - MAX_NAMED} more" if len(unknown) > MAX_NAMED else ""
+            raise errors.BadRequest(f"{self._where} has unknown fields: {named}{more}")
 
     def uuid(self, name: str) -> str:
         """Return a field that must be a uuid, lower-case."""
@@ -168,11 +188,13 @@ class Fields:
         """Return a field that may be absent, null or a list of texts."""
         return None if self.values.get(name) is None else self.texts(name, maximum)
 
-    def mapping(self, name: str) -> dict[str, Any]:
-        """Return a field that must be an object; absent means empty."""
+    def mapping(self, name: str, largest: int | None = None) -> dict[str, Any]:
+        """Return a field that must be an object, of at most ``largest`` bytes as JSON; absent means empty."""
         value = self.values.get(name, {})
         if not isinstance(value, dict):
             raise self._wrong(name, "an object")
+        if largest is not None and (size := len(orjson.dumps(value))) > largest:
+            raise errors.TooLarge(f"{name} takes at most {largest} bytes, this takes {size}", field=name)
         return value
 
     def objects(self, name: str) -> list[Fields]:

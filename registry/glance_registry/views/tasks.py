@@ -41,5 +41,6 @@ def show(operation: str) -> Response:
 @blueprint.get("/v1/images/<image_id>/operations")
 def of_image(image_id: str) -> Response:
     """Answer the tasks of one image."""
-    found = read(parsing.engine(), tasks.of_image, parsing.caller(), parsing.path_id(image_id))
+    largest = parsing.bounds().page
+    found = read(parsing.engine(), tasks.of_image, parsing.caller(), parsing.path_id(image_id), largest)
     return parsing.answer({"operations": found})

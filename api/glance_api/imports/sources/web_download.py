@@ -17,8 +17,14 @@ from glance_common.url_session import FetchFailed, UrlSession
 LOG = logging.getLogger(__name__)
 
 
+MAX_URI = 4096
+"""Characters of a URL that a user gives: signed ones of object stores have two thousand."""
+
+
 def check_uri(url_filter: UrlFilter, field: str, uri: str) -> None:
     """Raise BadRequest, which names ``field``, for a URL that may not be fetched: a user has no business with it."""
+    if len(uri) > MAX_URI:
+        raise BadRequest(f"{field}: a URL has at most {MAX_URI} characters, this one has {len(uri)}")
     try:
         url_filter.check(uri)
     except UrlRefused as error:
