@@ -41,6 +41,11 @@ API_OPTS: list[cfg.Opt] = [
         help="Send JSON documents compressed to clients that accept gzip. Saves network, costs processor time; image "
         "data are never compressed.",
     ),
+    cfg.IntOpt(
+        "max_image_document", default=512 * 1024, min=4096, max=8 * 1024 * 1024,
+        help="Largest image document, in bytes: name, properties and tags together; glance-registry, which has an "
+        "option of this name too, counts locations as well. An image that is larger already may become smaller only.",
+    ),
     cfg.IntOpt("image_member_quota", default=128, help="Most members of an image; negative = unlimited."),
     cfg.IntOpt("image_property_quota", default=128, help="Most properties of an image; negative = unlimited."),
     cfg.IntOpt("image_tag_quota", default=128, help="Most tags of an image; negative = unlimited."),

@@ -29,6 +29,7 @@ class Settings:
     limit_param_default: int
     api_limit_max: int
     max_json_body: int
+    max_image_document: int
     compress_documents: bool
     image_member_quota: int
     image_property_quota: int
@@ -66,6 +67,7 @@ class Settings:
             limit_param_default=conf.limit_param_default,
             api_limit_max=conf.api_limit_max,
             max_json_body=conf.max_json_body,
+            max_image_document=conf.max_image_document,
             compress_documents=conf.compress_documents,
             image_member_quota=conf.image_member_quota,
             image_property_quota=conf.image_property_quota,

@@ -84,6 +84,14 @@ class Image(NamedTuple):
         return images
 
 
+@dataclass(frozen=True, slots=True)
+class ImagePage:
+    """Images of one page; ``has_more``: the page is full, by its limit or by its bytes, and others may follow."""
+
+    images: list[Image]
+    has_more: bool
+
+
 def _locations(documents: list[dict[str, Any]]) -> tuple[ImageLocation, ...]:
     return tuple(ImageLocation(loc["id"], loc["store"], loc["key"], loc["metadata"]) for loc in documents)
 

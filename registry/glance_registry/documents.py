@@ -32,6 +32,8 @@ _LOCATIONS = (
     "(SELECT coalesce(json_agg(json_build_object('id', l.id, 'store', l.store, 'key', l.key, 'metadata', l.metadata)"
     " ORDER BY l.position), '[]') FROM locations l WHERE l.image_id = images.id AND l.status = 'active')"
 )
+LOCATED = "located"
+"""The column of a page that holds the active locations of an image as JSON."""
 
 
 def time_text(column: str) -> str:
@@ -55,8 +57,23 @@ def _document(columns: dict[str, str]) -> sa.TextClause:
     return _text(f"(SELECT row_to_json(d)::text FROM (SELECT {row}) d)")  # noqa: S608 - of names above
 
 
-def _row(columns: dict[str, str]) -> sa.TextClause:
-    return _text(f"json_build_array({', '.join(columns.values())})::text")
+def _row(columns: dict[str, str]) -> str:
+    return f"json_build_array({', '.join(columns.values())})::text"
+
+
+def _bounded_row(columns: dict[str, str], largest: int) -> sa.TextClause:
+    """Return the row as ``image_row`` says, or its size and id when it is larger than ``largest`` bytes."""
+    # What is stored as it is cannot be longer in JSON than six times its bytes: a control character is \\u and four
+    # digits. So the texts of usual images are not measured.
+    is_plain = "pg_column_compression(images.properties) IS NULL AND pg_column_compression(images.tags) IS NULL"
+    stored = "pg_column_size(images.properties) + pg_column_size(images.tags)"
+    size = "octet_length(images.properties::text) + octet_length(array_to_json(images.tags)::text)"
+    if "locations" in columns:
+        columns = columns | {"locations": f"images.{LOCATED}"}
+        stored += f" + octet_length(images.{LOCATED}::text)"
+        size += f" + octet_length(images.{LOCATED}::text)"
+    fits = f"({is_plain} AND {stored} <= {largest // 6}) OR {size} <= {largest}"
+    return _text(f"CASE WHEN {fits} THEN {_row(columns)} ELSE concat_ws(' ', {size}, images.id) END")
 
 
 def _text(sql: str) -> sa.TextClause:
@@ -67,7 +84,7 @@ def _text(sql: str) -> sa.TextClause:
 _KINDS = {(member, locations): _columns(_MEMBER if member else "NULL", locations)
           for member in (True, False) for locations in (True, False)}
 _DOCUMENTS = {kind: _document(columns) for kind, columns in _KINDS.items()}
-_ROWS = {kind: _row(columns) for kind, columns in _KINDS.items()}
+_ROWS = {kind: _text(_row(columns)) for kind, columns in _KINDS.items()}
 
 
 def image_document(context: RequestContext, locations: bool = False) -> sa.TextClause:
@@ -81,6 +98,20 @@ def image_row(context: RequestContext, locations: bool = False) -> sa.TextClause
     Without the names of the fields, an image of a page costs the database 0.6 of the time, and is half as long.
     """
     return _for_caller(_ROWS, context, locations)
+
+
+def bounded_image_row(context: RequestContext, locations: bool, largest: int) -> sa.TextClause:
+    """Return the column that is ``image_row`` of an image of at most ``largest`` bytes, else its size and its id.
+
+    The size is what properties, tags and locations take in JSON. An ``image_row`` begins with a bracket. With
+    ``locations`` the rows have them in the column ``located``.
+    """
+    return _for_caller({kind: _bounded_row(columns, largest) for kind, columns in _KINDS.items()}, context, locations)
+
+
+def located(rows: sa.Subquery) -> sa.Label[Any]:
+    """Return the column ``LOCATED`` of ``rows``, which are images under another name."""
+    return sa.literal_column(_LOCATIONS.replace("images.id", f"{rows.name}.id")).label(LOCATED)
 
 
 def row_fields(locations: bool) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ Status, sizes and digests are no columns of a change (S-15, S-64): they move onl
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -16,7 +17,8 @@ from glance_common import errors
 from glance_common.context import RequestContext
 from glance_common.limits import Limits, Usage
 from glance_common.status import ImageStatus
-from glance_registry import owners, usage
+from glance_registry import owners, sizes, usage
+from glance_registry.bounds import MAX_IMAGE_DOCUMENT
 from glance_registry.db.prepared import AnyConnection, Prepared
 from glance_registry.db.tables import images
 from glance_registry.documents import image_document, new_document, no_image, select_image
@@ -30,6 +32,20 @@ PLAIN_CHANGES = frozenset({
     (ImageStatus.QUEUED, ImageStatus.ACTIVE),
 })
 """The status changes that concern no bytes. All others come with bytes: by upload, delete and restore only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What one request writes over the row as it was read: ``values`` are columns, ``properties`` and ``tags`` whole.
+
+    ``limits`` come with a change of owner and are the new owner's. The document may have ``largest`` bytes.
+    """
+
+    attempt: str
+    row_version: int
+    values: Mapping[str, Any]
+    limits: Limits | None = None
+    largest: int = MAX_IMAGE_DOCUMENT
 
 
 def create(
@@ -105,27 +121,23 @@ def _select_one(kind: RequestContext, locations: bool, deleted: bool) -> Prepare
     )
 
 
-def update(
-    connection: sa.Connection,
-    context: RequestContext,
-    image_id: str,
-    attempt: str,
-    row_version: int,
-    changes: Mapping[str, Any],
-    limits: Limits | None = None,
-) -> str:
-    """Write ``changes`` (columns; ``properties`` and ``tags`` whole) over the row as it was read; return its document.
+def update(connection: sa.Connection, context: RequestContext, image_id: str, wanted: Update) -> str:
+    """Write the values of ``wanted`` and return the document of the image.
 
-    ``limits`` come with a change of owner and are the new owner's. Raises NotFound, VersionConflict when somebody else
-    wrote the row since, TooLarge when the new owner may not have what the image uses.
+    Raises NotFound, VersionConflict when somebody else wrote the row since, TooLarge when the new owner may not have
+    what the image uses, or the document would grow beyond its bound.
     """
-    held = usage.hold(connection, limits, *usage.MEASURES)
-    written = write_image(connection, context, image_id, attempt, changes, images.c.row_version == row_version)
+    held = usage.hold(connection, wanted.limits, *usage.MEASURES)
+    before = sizes.lock(connection, image_id) if sizes.counts(wanted.values) else None
+    is_as_read = images.c.row_version == wanted.row_version
+    written = write_image(connection, context, image_id, wanted.attempt, wanted.values, is_as_read)
     if written is not None:
-        usage.enforce_change(connection, held, image_id, changes.get("owner"), Usage())
+        if before is not None:
+            sizes.check_written(connection, image_id, before, written, wanted.largest)
+        usage.enforce_change(connection, held, image_id, wanted.values.get("owner"), Usage())
         return written
     document, written_by = select_image(connection, context, image_id, images.c.write_attempt)
-    if written_by != attempt:
+    if written_by != wanted.attempt:
         raise errors.VersionConflict(f"Image {image_id} was changed by somebody else in the meantime")
     return str(document)
 

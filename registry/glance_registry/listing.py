@@ -2,27 +2,41 @@
 index, then put together. So a page costs the same at any depth and any number of images.
 
 The keys of a page are those of the images API section 6.3; null counts as the empty text or 0.
+
+A page is bounded in bytes too (S-59). The database writes no image larger than its share of the page: it answers size
+and id of such an image, and those that fit are read by a second statement. So a usual page costs no more than before,
+and neither the database nor this process holds more than the bound.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, Self
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from glance_common import errors
 from glance_common.context import RequestContext
+from glance_registry.bounds import MAX_PAGE
 from glance_registry.db.prepared import AnyConnection, PlannedForValues, Prepared
-from glance_registry.db.tables import images, members
-from glance_registry.documents import image_row
+from glance_registry.db.tables import Id, Text, images, members
+from glance_registry.documents import bounded_image_row, image_row, located
 from glance_registry.filters import IN_INDEXES, Filter, filter_clause, property_clause, property_values, tag_clause
 from glance_registry.visibility import EXISTING, Arm, arms, kind_of, visible_to
 
 Clause = sa.ColumnElement[bool]
 
 MAX_LIMIT = 10_000
+SMALL = 2048
+"""Bytes: an image of this size is never read by a statement of its own."""
+
+_FIRST = itemgetter(0)
+_TRIES = 3
+"""How often a page is read of which all images went away meanwhile."""
+
 _KEYS: dict[str, sa.ColumnElement[Any]] = {
     "id": images.c.id,
     "created_at": images.c.created_at,
@@ -113,25 +127,80 @@ def _sort(query: Query) -> tuple[tuple[str, str], ...]:
     return tuple((key, direction) for key, direction in query.sort if key not in equal)
 
 
-def list_images(connection: AnyConnection, context: RequestContext, query: Query) -> Sequence[str]:
-    """Return the rows of one page as JSON (``documents.image_row``).
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows as JSON, of images as ``documents.image_row`` says; ``has_more``: others may follow, the page is full."""
+
+    rows: Sequence[str]
+    has_more: bool
+
+
+def list_images(connection: AnyConnection, context: RequestContext, query: Query, largest: int = MAX_PAGE) -> Page:
+    """Return one page of at most ``largest`` bytes, or of one image.
 
     Raises BadRequest for a marker that does not exist and Forbidden for one that the caller may not see.
     """
     marker = () if query.marker is None else _marker_values(connection, context, query)
     if query.limit == 0:
-        return []
+        return Page([], False)
     values = {"project": context.project_id, "tags": list(query.tags)}
     values |= property_values(query.properties)
     values |= {_marker_name(number): value for number, value in enumerate(marker)}
     for number, condition in enumerate(query.filters):
         values |= condition.values(number)
-    return [row[0] for row in _page(kind_of(context), Shape.of(query)).run(connection, values)]
+    statement = _page(kind_of(context), Shape.of(query), max(SMALL, largest // query.limit))
+    page = Page([], False)
+    for _ in range(_TRIES):
+        found = [row[0] for row in statement.run(connection, values)]
+        page = _bounded(connection, context, query, found, largest)
+        if page.rows or not page.has_more:
+            break
+    return page
+
+
+def _bounded(
+    connection: AnyConnection, context: RequestContext, query: Query, found: Sequence[str], largest: int
+) -> Page:
+    """Return the rows that fit, each large image in its place; one that went away meanwhile is left out."""
+    has_more = len(found) == query.limit
+    # A usual page: what stands for a large image begins with a digit, and characters have at most four bytes.
+    if 4 * sum(map(len, found)) <= largest and min(map(_FIRST, found), default="[") == "[":
+        return Page(found, has_more)
+    kept = _that_fit(found, largest)
+    has_more |= len(kept) < len(found)
+    ids = [_image_id(row) for row in kept if row[0] != "["]
+    large = dict(_large(kind_of(context), query.locations, query.deleted != "no").run(
+        connection, {"project": context.project_id, "ids": ids}
+    )) if ids else {}
+    rows = (row if row[0] == "[" else large.get(_image_id(row)) for row in kept)
+    return Page([row for row in rows if row is not None], has_more)
+
+
+def _that_fit(found: Sequence[str], largest: int) -> Sequence[str]:
+    """Return the first of the rows, as many as ``largest`` bytes hold, at least one."""
+    left = largest
+    for number, row in enumerate(found):
+        left -= len(row.encode()) if row[0] == "[" else int(row.partition(" ")[0])
+        if left < 0 and number:
+            return found[:number]
+    return found
+
+
+def _image_id(row: str) -> str:
+    return row.partition(" ")[2]
+
+
+@lru_cache(maxsize=32)
+def _large(kind: RequestContext, locations: bool, deleted: bool) -> Prepared:
+    """Return the statement for ids and rows of the images ``ids``, of those that the caller sees."""
+    is_wanted = images.c.id == sa.any_(sa.cast(sa.cast(sa.bindparam("ids"), ARRAY(Text)), ARRAY(Id)))
+    columns: list[Any] = [sa.cast(images.c.id, Text), image_row(kind, locations)]
+    return Prepared(sa.select(*columns).select_from(images).where(is_wanted, visible_to(kind, deleted=deleted)))
 
 
 @lru_cache(maxsize=256)
-def _page(kind: RequestContext, shape: Shape) -> Prepared | PlannedForValues:
-    statement = select_page(kind, shape)
+def _page(kind: RequestContext, shape: Shape, largest: int) -> Prepared | PlannedForValues:
+    statement = select_page(kind, shape, largest)
     return Prepared(statement) if _suits_every_value(kind, shape) else PlannedForValues(statement)
 
 
@@ -149,14 +218,18 @@ def _suits_every_value(kind: RequestContext, shape: Shape) -> bool:
     return by_creation and not shape.filters and shape.visibility not in ("private", "shared")
 
 
-def select_page(kind: RequestContext, shape: Shape) -> sa.Select[Any]:
-    """Return the statement for one page of queries of this shape by callers of this kind."""
+def select_page(kind: RequestContext, shape: Shape, largest: int) -> sa.Select[Any]:
+    """Return the statement for one page of queries of this shape by callers of this kind.
+
+    Of an image of more than ``largest`` bytes it gives size and id only (``documents.bounded_image_row``).
+    """
     chosen = arms(kind, shape.visibility, shape.member_status, shape.deleted)
     parts = [_select_arm(arm, shape) for arm in chosen]
     rows = parts[0] if len(parts) == 1 else sa.union_all(*(sa.select(part.subquery()) for part in parts))
     merged = rows.subquery("arms")
-    page = sa.select(merged).order_by(*_order(merged, shape)).limit(_limit(shape)).subquery("images")
-    return sa.select(image_row(kind, shape.locations)).select_from(page).order_by(*_order(page, shape))
+    columns = (merged, located(merged)) if shape.locations else (merged,)
+    page = sa.select(*columns).order_by(*_order(merged, shape)).limit(_limit(shape)).subquery("images")
+    return sa.select(bounded_image_row(kind, shape.locations, largest)).select_from(page).order_by(*_order(page, shape))
 
 
 def _select_arm(arm: Arm, shape: Shape) -> sa.Select[Any]:

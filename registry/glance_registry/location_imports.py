@@ -14,7 +14,7 @@ from glance_common import errors
 from glance_common.context import RequestContext
 from glance_common.operation import PATIENCE, OnFail, OperationKind
 from glance_common.status import ImageStatus
-from glance_registry import locations, operations, owners, usage
+from glance_registry import locations, operations, owners, sizes, usage
 from glance_registry.db.tables import images
 from glance_registry.documents import no_image
 from glance_registry.locations import Edit
@@ -63,11 +63,12 @@ def _wait(
     if len(wanted.add) != 1:
         raise errors.BadRequest("add must hold the one location whose data are to be hashed", field="add")
     owners.check_formats(image, wanted.changes)
-    used_before = usage.before(connection, limits, image)
+    used_before, size_before = usage.before(connection, limits, image), sizes.read(connection, image_id)
     operations.create(
         connection, context, _operation(image_id, hashing, ImageStatus.QUEUED, ImageStatus.IMPORTING)
     )
     locations.add(connection, image.id, wanted.add[0], operation=hashing.id)
+    sizes.check_growth(connection, image_id, size_before, wanted.largest)
     owners.change_image(connection, image, size=wanted.add[0].size, write_attempt=wanted.attempt)
     usage.enforce_change(connection, limits, image_id, image.owner, used_before)
 

@@ -20,7 +20,8 @@ from glance_common.context import RequestContext
 from glance_common.image import NewLocation
 from glance_common.limits import Limits
 from glance_common.status import ImageStatus, LocationStatus
-from glance_registry import owners, usage
+from glance_registry import owners, sizes, usage
+from glance_registry.bounds import MAX_IMAGE_DOCUMENT
 from glance_registry.db.tables import images, locations
 from glance_registry.documents import image_document, no_image
 from glance_registry.visibility import visible_to
@@ -44,6 +45,8 @@ class Edit:
     order: tuple[str, ...]
     limits: Limits | None = None
     """Of the owner whom the image has afterwards."""
+    largest: int = MAX_IMAGE_DOCUMENT
+    """Bytes that the document of the image may have, its locations included."""
 
 
 def edit(connection: sa.Connection, context: RequestContext, image_id: str, wanted: Edit) -> str:
@@ -51,7 +54,8 @@ def edit(connection: sa.Connection, context: RequestContext, image_id: str, want
 
     Raises NotFound; VersionConflict when somebody else wrote the image or its locations since; StatusConflict unless
     it is active, or queued and gets its first location; BadRequest without formats; Forbidden for the removal of the
-    last location (S-17); Duplicate when another row owns the bytes; TooLarge when the image then exceeds a limit.
+    last location (S-17); Duplicate when another row owns the bytes; TooLarge when the image then exceeds a limit or
+    its document the bound.
     """
     limits = usage.hold(connection, wanted.limits, *usage.MEASURES)
     image = owners.lock_image(connection, images.c.id == image_id, visible_to(context))
@@ -60,9 +64,10 @@ def edit(connection: sa.Connection, context: RequestContext, image_id: str, want
     if image.write_attempt != wanted.attempt:
         if image.row_version != wanted.row_version:
             raise changed(image_id)
-        used_before = usage.before(connection, limits, image)
+        used_before, size_before = usage.before(connection, limits, image), sizes.read(connection, image_id)
         _write_image(connection, image, wanted)
         _write_locations(connection, context, image, wanted)
+        sizes.check_growth(connection, image_id, size_before, wanted.largest)
         owner = wanted.changes.get("owner", image.owner)
         usage.enforce_change(connection, limits, image_id, owner, used_before)
     return document(connection, context, image_id)

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from glance_common import errors
 from glance_common.operation import STAGE_HOST_PROPERTY, Held
-from glance_registry import import_properties, operation_rows, owners
+from glance_registry import import_properties, operation_rows, owners, sizes
+from glance_registry.bounds import MAX_IMAGE_DOCUMENT
 
 ONCE = ("size", "checksum", "os_hash_algo", "os_hash_value")
 """What says which data an image has: written once, never changed (promise I2)."""
@@ -34,11 +35,16 @@ def unstage(connection: sa.Connection, held: Held) -> str:
 
 
 def update(
-    connection: sa.Connection, held: Held, changes: Mapping[str, Any], properties: Mapping[str, str | None]
+    connection: sa.Connection,
+    held: Held,
+    changes: Mapping[str, Any],
+    properties: Mapping[str, str | None],
+    largest: int = MAX_IMAGE_DOCUMENT,
 ) -> str:
     """Write ``changes`` (columns) and merge ``properties``, of which None removes one.
 
-    Raises Conflict when ``changes`` name other data than the image has.
+    Raises Conflict when ``changes`` name other data than the image has, TooLarge when its document would grow beyond
+    ``largest`` bytes.
     """
     image = _lock(connection, held)
     for name in ONCE:
@@ -46,7 +52,9 @@ def update(
         if name in changes and known is not None and changes[name] != known:
             raise errors.Conflict(f"{name} of image {image.id} is {known} and never changes", reason="differs")
     merged = {name: value for name, value in {**image.properties, **properties}.items() if value is not None}
+    before = sizes.read(connection, image.id)
     owners.change_image(connection, image, **changes, properties=merged)
+    sizes.check_growth(connection, image.id, before, largest)
     return str(image.id)
 
 

@@ -119,10 +119,10 @@ def marker_at(engine: sa.Engine, caller: RequestContext, query: Query, depth: in
     marker: str | None = None
     while depth > 0:
         page = read(engine, list_images, caller, replace(query, limit=min(depth, MAX_LIMIT), marker=marker))
-        if len(page) < min(depth, MAX_LIMIT):
+        if not page.has_more:
             return None
-        depth -= len(page)
-        marker = str(orjson.loads(page[-1])[row_fields(query.locations).index("id")])
+        depth -= len(page.rows)
+        marker = str(orjson.loads(page.rows[-1])[row_fields(query.locations).index("id")])
     return marker
 
 
@@ -130,7 +130,7 @@ def timed(engine: sa.Engine, caller: RequestContext, query: Query) -> tuple[floa
     """Return the processor milliseconds of one page, here and in the database's process, and its number of rows."""
     session = Path(f"/proc/{_session(engine)}/schedstat")
     began = time.process_time_ns() + int(session.read_text().split()[0])
-    page = read(engine, list_images, caller, query)
+    page = read(engine, list_images, caller, query).rows
     return (time.process_time_ns() + int(session.read_text().split()[0]) - began) / 1e6, len(page)
 
 

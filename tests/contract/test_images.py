@@ -140,7 +140,7 @@ def test_anonymous_callers_change_nothing(client: RegistryClient, engine: sa.Eng
     public = insert_image(engine, visibility="public")
     assert client.images.get(ANONYMOUS, public).id == public
     named = {"limit": 5, "filters": [["id", "in", [public, *(str(uuid4()) for _ in range(200))]]]}
-    assert [image.id for image in client.images.list(ANONYMOUS, named)] == [public]
+    assert [image.id for image in client.images.list(ANONYMOUS, named).images] == [public]
     with pytest.raises(errors.Forbidden):
         client.images.add_tag(ANONYMOUS, public, "t", attempt())
 
@@ -176,7 +176,7 @@ def test_tags_may_hold_any_character(client: RegistryClient, tag: str) -> None:
     image = create(client)
     assert client.images.add_tag(OWNER, image.id, tag, attempt()).tags == [tag]
     assert client.images.add_tag(OWNER, image.id, tag, attempt()).row_version == 2
-    assert [found.id for found in client.images.list(OWNER, {"limit": 5, "tags": [tag]})] == [image.id]
+    assert [found.id for found in client.images.list(OWNER, {"limit": 5, "tags": [tag]}).images] == [image.id]
     assert client.images.remove_tag(OWNER, image.id, tag, attempt()).tags == []
     with pytest.raises(errors.NotFound):
         client.images.remove_tag(OWNER, image.id, tag, attempt())
@@ -217,26 +217,26 @@ def test_active_locations_come_when_asked_in_their_order(client: RegistryClient,
     )
     assert client.images.get(OWNER, image_id, locations=True).locations == expected
     assert client.images.get(OWNER, image_id).locations == ()
-    [listed] = client.images.list(OWNER, {"limit": 1, "locations": True})
+    [listed] = client.images.list(OWNER, {"limit": 1, "locations": True}).images
     assert listed.locations == expected
 
 
 def test_list(client: RegistryClient, engine: sa.Engine) -> None:
     names = [create(client, name=f"image {number}", properties={"n": str(number % 2)}).name for number in range(5)]
     query: dict[str, Any] = {"limit": 2, "sort": [["name", "asc"], ["id", "asc"]]}
-    first = client.images.list(OWNER, query)
-    second = client.images.list(OWNER, {**query, "marker": first[-1].id})
+    first = client.images.list(OWNER, query).images
+    second = client.images.list(OWNER, {**query, "marker": first[-1].id}).images
     assert [image.name for image in first + second] == names[:4]
-    assert [image.name for image in client.images.list(OWNER, {**query, "properties": {"n": "1"}})] == [
+    assert [image.name for image in client.images.list(OWNER, {**query, "properties": {"n": "1"}}).images] == [
         "image 1", "image 3"
     ]
     named = {**query, "filters": [["name", "in", ["image 4", "nothing"]]]}
-    assert [image.name for image in client.images.list(OWNER, named)] == ["image 4"]
-    assert client.images.list(STRANGER, query) == []
+    assert [image.name for image in client.images.list(OWNER, named).images] == ["image 4"]
+    assert client.images.list(STRANGER, query).images == []
     shared = insert_image(engine, visibility="shared")
     insert_members(engine, shared, {"member": "pending"})
-    assert client.images.list(MEMBER, {"limit": 5}) == []
-    [found] = client.images.list(MEMBER, {"limit": 5, "member_status": "pending", "visibility": "shared"})
+    assert client.images.list(MEMBER, {"limit": 5}).images == []
+    [found] = client.images.list(MEMBER, {"limit": 5, "member_status": "pending", "visibility": "shared"}).images
     assert (found.id, found.member) == (shared, "member")
 
 

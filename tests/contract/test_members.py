@@ -40,9 +40,9 @@ def test_a_new_member_is_pending_and_sees_the_image(client: RegistryClient, shar
     assert made.created_at == made.updated_at
     assert client.members.get(MEMBER, shared, "member") == made
     assert client.images.get(MEMBER, shared).member == "member"
-    assert client.images.list(MEMBER, {"limit": 5}) == []
+    assert client.images.list(MEMBER, {"limit": 5}).images == []
     client.members.set_status(MEMBER, shared, "member", attempt(), "accepted")
-    assert [image.id for image in client.images.list(MEMBER, {"limit": 5})] == [shared]
+    assert [image.id for image in client.images.list(MEMBER, {"limit": 5}).images] == [shared]
 
 
 def test_repeating_an_add_answers_the_member(client: RegistryClient, shared: str) -> None:
@@ -201,7 +201,7 @@ def test_a_deleted_image_is_shown_on_request_only(client: RegistryClient, shared
     client.images.delete(OWNER, shared, attempt(), delayed=False, scrub_time=0)
     for caller in (OWNER, ADMIN):
         assert client.images.get(caller, shared, deleted=True).status == "deleted"
-        assert [image.id for image in client.images.list(caller, {"limit": 5, "deleted": "only"})] == [shared]
+        assert [image.id for image in client.images.list(caller, {"limit": 5, "deleted": "only"}).images] == [shared]
         with pytest.raises(errors.NotFound):
             client.images.get(caller, shared)
     with pytest.raises(errors.NotFound):

@@ -66,4 +66,4 @@ def insert_members(engine: sa.Engine, image_id: str, statuses: Mapping[str, str]
 def page(engine: sa.Engine, caller: RequestContext, query: Query) -> list[dict[str, Any]]:
     """Return the images of a list by the names of their fields."""
     names = row_fields(query.locations)
-    return [dict(zip(names, orjson.loads(row), strict=True)) for row in read(engine, list_images, caller, query)]
+    return [dict(zip(names, orjson.loads(row), strict=True)) for row in read(engine, list_images, caller, query).rows]

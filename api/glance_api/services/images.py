@@ -13,6 +13,7 @@ from glance_api.key_manager import Credentials
 from glance_api.policy.targets import image_target, project_target
 from glance_api.services import events, keys, location_edits, locations, task_events
 from glance_api.services.retries import insist
+from glance_common import document_size
 from glance_common.context import RequestContext
 from glance_common.errors import BadRequest, Forbidden, TooLarge
 from glance_common.image import Image
@@ -126,6 +127,7 @@ def create(glance: Glance, context: RequestContext, new: NewImage) -> Image:
         glance.protections.check_new(context, new.properties)
     _check_tag_quota(glance, new.tags)
     _check_property_quota(glance, new.properties)
+    check_document(glance, None, document_size.document_size(new.fields.get("name"), new.properties, new.tags))
     document = {
         "id": str(uuid4()),
         "visibility": "shared",
@@ -164,10 +166,9 @@ def list_images(glance: Glance, context: RequestContext, query: ImageQuery) -> P
         query = replace(query, limit=0, properties={})
     asking = replace(context, is_admin=False) if query.as_user else context
     found = glance.registry.images.list(asking, _registry_query(query, locations.are_shown(glance.settings)))
-    shown = glance.policy.allowed_images(context, "get_image", found)
-    is_full = len(found) == query.limit
+    shown = glance.policy.allowed_images(context, "get_image", found.images)
     readable = shown if glance.protections is None else [_readable(glance, context, image) for image in shown]
-    return Page(readable, shown[-1].id if is_full and shown else None)
+    return Page(readable, shown[-1].id if found.has_more and shown else None)
 
 
 def _asks_hidden(glance: Glance, context: RequestContext, query: ImageQuery) -> bool:
@@ -278,6 +279,27 @@ def _check_quotas(glance: Glance, image: Image, changes: Changes) -> None:
         _check_property_quota(glance, changes.properties)
     if changes.tags is not None:
         _check_tag_quota(glance, changes.tags)
+    if changes.properties is None and changes.tags is None and "name" not in changes.fields:
+        return
+    check_document(
+        glance,
+        document_size.document_size(image.name, image.properties, image.tags),
+        document_size.document_size(
+            changes.fields.get("name", image.name),
+            image.properties if changes.properties is None else changes.properties,
+            image.tags if changes.tags is None else changes.tags,
+        ),
+    )
+
+
+def check_document(glance: Glance, before: int | None, size: int) -> None:
+    """Raise TooLarge for an image document that grew beyond its bound from ``before`` bytes, None for a new image.
+
+    The registry checks the same where the row is written, so that what is written at the same time counts too (S-59).
+    """
+    largest = glance.settings.max_image_document
+    if size > max(largest, before or 0):
+        raise document_size.too_large(size, largest)
 
 
 def _check_property_quota(glance: Glance, properties: Mapping[str, Any]) -> None:

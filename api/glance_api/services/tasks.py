@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import uuid4
 
+import orjson
+
 from glance_api.collaborators import Glance
 from glance_api.imports.sources.web_download import check_uri
 from glance_api.key_manager import Credentials
 from glance_api.policy.targets import project_target
-from glance_api.services import keys, task_events
+from glance_api.services import images, keys, task_events
 from glance_common.context import RequestContext
 from glance_common.operation import OnFail, Operation, OperationKind
 from glance_common.status import OperationStatus
@@ -43,10 +45,13 @@ def create(
     """Make a task that imports a new image from a URL.
 
     The certificate of an image that will be signed is fetched now, while the caller's token is there (S-29). Raises
-    PolicyDenied, BadRequest for a URL that is refused and for a bad signature, Unavailable without the key manager.
+    PolicyDenied, BadRequest for a URL that is refused and for a bad signature, TooLarge for an image document that is,
+    Unavailable without the key manager.
     """
     _check(glance, context, "add_task")
     check_uri(glance.url_filter, "input.import_from", task_input["import_from"])
+    # What the image may not have is told now; the input is kept as long as the task.
+    images.check_document(glance, None, len(orjson.dumps(task_input["image_properties"])))
     signed = keys.verification(glance, credentials, task_input["image_properties"])
     task = glance.registry.operations.create(
         context,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from glance_common.context import RequestContext
-from glance_common.image import Image
+from glance_common.image import Image, ImagePage
 from glance_common.limits import Limits
 from glance_common.registry_client.http import RegistryHttp, segment
 from glance_common.registry_client.usage import with_limits
@@ -17,13 +17,14 @@ class ImagesClient:
     def __init__(self, http: RegistryHttp) -> None:
         self._http = http
 
-    def list(self, context: RequestContext, query: dict[str, Any]) -> list[Image]:
-        """Return a page of visible images; ``query`` is the query of the protocol.
+    def list(self, context: RequestContext, query: dict[str, Any]) -> ImagePage:
+        """Return a page of visible images, which ends before its limit when it would be too large; ``query`` is the
+        query of the protocol.
 
         Raises BadRequest for an unknown marker, Forbidden for one that the caller may not see.
         """
         answer = self._http.call(context, "POST", "/v1/images/search", query, only_reads=True)
-        return Image.from_rows(answer["fields"], answer["images"])
+        return ImagePage(Image.from_rows(answer["fields"], answer["images"]), answer["more"])
 
     def get(
         self, context: RequestContext, image_id: str, *, locations: bool = False, deleted: bool = False

@@ -9,7 +9,7 @@ from glance_common import errors
 from glance_common.failpoints import failpoint
 from glance_common.image import BASE_VISIBILITIES
 from glance_common.status import ImageStatus
-from glance_registry import images, listing
+from glance_registry import images, listing, sizes
 from glance_registry.db.session import read_prepared, run_alone, run_transaction
 from glance_registry.documents import join, row_fields
 from glance_registry.filters import Filter
@@ -36,8 +36,9 @@ def search() -> Response:
     The query is the body: in an address each of its quotes and commas would be three characters to write and to read.
     """
     query = _query(parsing.body())
-    rows = read_prepared(parsing.engine(), listing.list_images, parsing.caller(), query)
-    return parsing.raw_answer(f'{{"fields":{_FIELDS[query.locations]},"images":{join(rows)}}}')
+    page = read_prepared(parsing.engine(), listing.list_images, parsing.caller(), query, parsing.bounds().page)
+    more = "true" if page.has_more else "false"
+    return parsing.raw_answer(f'{{"fields":{_FIELDS[query.locations]},"images":{join(page.rows)},"more":{more}}}')
 
 
 @blueprint.post("/v1/images")
@@ -48,6 +49,7 @@ def create() -> Response:
     image = Fields(body.mapping("image"), "image")
     image.only("id", *COLUMNS)
     values = {"id": image.uuid("id"), **_columns(image)}
+    sizes.check_new(values, parsing.bounds().image_document)
     # Without limits there is one statement.
     limited = limits(body)
     run = run_alone if limited is None else run_transaction
@@ -69,9 +71,12 @@ def update(image_id: str) -> Response:
     body = parsing.body()
     body.only("attempt", "row_version", "changes", "limits")
     changes = Fields(body.mapping("changes"), "changes")
+    wanted = images.Update(
+        body.uuid("attempt"), body.integer("row_version"), columns_of(changes), limits(body),
+        parsing.bounds().image_document,
+    )
     document = run_transaction(
-        parsing.engine(), images.update, parsing.caller(), parsing.path_id(image_id), body.uuid("attempt"),
-        body.integer("row_version"), columns_of(changes), limits(body),
+        parsing.engine(), images.update, parsing.caller(), parsing.path_id(image_id), wanted
     )
     failpoint("registry.update.after-commit")
     return _image(document)

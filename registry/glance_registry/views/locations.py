@@ -11,7 +11,7 @@ from glance_registry import location_imports, locations
 from glance_registry.db.session import run_transaction
 from glance_registry.views import parsing
 from glance_registry.views.images import columns_of
-from glance_registry.views.operations import MAX_TTL
+from glance_registry.views.operations import MAX_TTL, largest_input
 from glance_registry.views.parsing import Fields
 from glance_registry.views.usage import limits
 
@@ -38,6 +38,7 @@ def edit(image_id: str) -> Response:
         remove=tuple(body.texts("remove")),
         order=tuple(body.texts("order")),
         limits=limits(body),
+        largest=parsing.bounds().image_document,
     )
     asked = (parsing.caller(), parsing.path_id(image_id), wanted)
     if body.values.get("hashing") is None:
@@ -65,7 +66,7 @@ def _hashing(fields: Fields) -> location_imports.Hashing:
     fields.only("id", "input", "ttl", "before_active")
     return location_imports.Hashing(
         id=fields.uuid("id"),
-        input=fields.mapping("input"),
+        input=fields.mapping("input", largest_input()),
         ttl=fields.integer("ttl", maximum=MAX_TTL),
         before_active=fields.boolean("before_active"),
     )

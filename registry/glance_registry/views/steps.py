@@ -53,7 +53,8 @@ def update(operation: str) -> Response:
     changes.only(*TEXTS, *SIZES, "properties")
     columns: dict[str, Any] = {name: changes.text(name) for name in TEXTS if changes.given(name)}
     columns |= {name: changes.integer(name) for name in SIZES if changes.given(name)}
-    return _written(steps.update, held_by(operation, body), columns, properties_of(changes))
+    largest = parsing.bounds().image_document
+    return _written(steps.update, held_by(operation, body), columns, properties_of(changes), largest)
 
 
 def _written(work: Callable[..., str], *arguments: Any) -> Response:

@@ -23,8 +23,9 @@ def add(image_id: str, tag: str) -> Response:
     body = parsing.body()
     body.only("attempt", "quota")
     quota = body.integer("quota", minimum=-(2**31)) if body.given("quota") else UNLIMITED
+    room = tags.Room(quota, parsing.bounds().image_document)
     document = run_transaction(
-        parsing.engine(), tags.add_tag, parsing.caller(), parsing.path_id(image_id), body.uuid("attempt"), tag, quota
+        parsing.engine(), tags.add_tag, parsing.caller(), parsing.path_id(image_id), body.uuid("attempt"), tag, room
     )
     failpoint("registry.update.after-commit")
     return parsing.raw_answer(f'{{"image":{document}}}')

@@ -57,7 +57,7 @@ class Account:
 
     def give(self, image: str, owner: str | None, bounds: Limits | None) -> None:
         version = self.owners.image(image).row_version
-        self.owners.run(images.update, ADMIN, image, new_id(), version, {"owner": owner}, bounds)
+        self.owners.run(images.update, ADMIN, image, images.Update(new_id(), version, {"owner": owner}, bounds))
 
 
 @pytest.fixture

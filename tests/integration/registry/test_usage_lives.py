@@ -145,10 +145,8 @@ class Lives(RuleBasedStateMachine):
         if image := self._one(pick, "queued", "saving", "active"):
             other = OWNERS[1 - OWNERS.index(image.owner)]
             version = self.owners.image(image.id).row_version
-            changed = self._call(
-                image.usage(), other, images.update, ADMIN, image.id, new_id(), version, {"owner": other},
-                self._limits(other),
-            )
+            wanted = images.Update(new_id(), version, {"owner": other}, self._limits(other))
+            changed = self._call(image.usage(), other, images.update, ADMIN, image.id, wanted)
             if changed:
                 image.owner = other
 

@@ -13,7 +13,7 @@ from tests.unit.api.fake_metadefs import FakeMetadefs
 
 from glance_common.context import RequestContext
 from glance_common.errors import BadRequest, Conflict, Duplicate, NotFound, StatusConflict, TooLarge, VersionConflict
-from glance_common.image import Image, Member
+from glance_common.image import Image, ImagePage, Member
 from glance_common.limits import Limits
 from glance_common.operation import Operation
 from glance_common.status import ImageStatus, OperationStatus
@@ -59,11 +59,12 @@ class FakeImages:
             return (image.id, context.project_id) in self.members
         return image.visibility in ("public", "community")
 
-    def list(self, context: RequestContext, query: dict[str, Any]) -> list[Image]:
+    def list(self, context: RequestContext, query: dict[str, Any]) -> ImagePage:
         self.queries.append(query)
         if query.get("marker", "") not in ("", *self.rows):
             raise BadRequest("marker: there is no such image")
-        return [image for image in self.rows.values() if self._is_visible(context, image)][: query["limit"]]
+        found = [image for image in self.rows.values() if self._is_visible(context, image)][: query["limit"]]
+        return ImagePage(found, 0 < query["limit"] == len(found))
 
     def create(
         self, context: RequestContext, attempt: str, document: dict[str, Any], *, limits: Limits | None
