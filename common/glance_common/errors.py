@@ -17,14 +17,22 @@ never hold credentials or locations.
 
 from typing import Any, ClassVar
 
+MAX_MESSAGE = 2000
+"""Characters of a message. What a client sent must not come back whole in answers and logs (S-59)."""
+
 
 class GlanceError(Exception):
-    """Base of the family: ``code`` is the HTTP status, ``title`` the stable name, ``details`` extras for programs."""
+    """Base of the family: ``code`` is the HTTP status, ``title`` the stable name, ``details`` extras for programs.
+
+    A message that is too long loses its middle.
+    """
 
     code: ClassVar[int] = 500
     title: ClassVar[str] = "InternalError"
 
     def __init__(self, message: str, **details: Any) -> None:
+        if len(message) > MAX_MESSAGE:
+            message = f"{message[: MAX_MESSAGE // 2]}…{message[-MAX_MESSAGE // 2 + 1 :]}"
         super().__init__(message)
         self.message = message
         self.details = details

@@ -23,6 +23,9 @@ from glance_common.log_file import LogFile
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 """Id of the request that the current thread works for."""
 
+MAX_MESSAGE = 16 * 1024
+"""Characters of the text of one event: more than an address of 8 KiB and what is said about it."""
+
 _PLAIN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
@@ -40,6 +43,14 @@ def _utc(created: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(created)) + f".{int(created % 1 * 1000):03d}Z"
 
 
+def _message(record: logging.LogRecord) -> str:
+    """Return the text of an event, without its middle when it is too long (S-59)."""
+    text = record.getMessage()
+    if len(text) <= MAX_MESSAGE:
+        return text
+    return f"{text[: MAX_MESSAGE // 2]}…{text[-MAX_MESSAGE // 2 + 1 :]}"
+
+
 def _extras(record: logging.LogRecord) -> dict[str, Any]:
     return {key: value for key, value in vars(record).items() if key not in _PLAIN}
 
@@ -49,7 +60,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; control characters are escaped so that one event stays one line."""
-        text = record.getMessage().replace("\r", "\\r").replace("\n", "\\n")
+        text = _message(record).replace("\r", "\\r").replace("\n", "\\n")
         extras = "".join(f" {key}={value!s}" for key, value in _extras(record).items())
         line = (
             f"{_utc(record.created)} {record.levelname} {record.process} {record.name} "
@@ -71,7 +82,7 @@ class JsonFormatter(logging.Formatter):
             "process": record.process,
             "logger": record.name,
             "request_id": request_id.get(),
-            "message": record.getMessage(),
+            "message": _message(record),
             **_extras(record),
         }
         if record.exc_info:

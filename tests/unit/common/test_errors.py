@@ -21,3 +21,11 @@ def test_an_answer_of_no_known_shape_is_our_own_defect(document):
 def test_titles_are_unique():
     classes = list(errors.BY_TITLE.values())
     assert len({cls.title for cls in classes}) == len(classes) > 15
+
+
+@pytest.mark.parametrize("length", [errors.MAX_MESSAGE, errors.MAX_MESSAGE + 1, 10**6])
+def test_s59_a_message_has_a_bounded_length(length):
+    error = errors.BadRequest("name: " + "x" * (length - 11) + " rule")
+    assert str(error) == error.message == error.document()["error"]["message"]
+    assert len(error.message) == errors.MAX_MESSAGE
+    assert (error.message[:7], error.message[-6:]) == ("name: x", "x rule")

@@ -40,6 +40,16 @@ def test_text_lines_hold_request_id_and_extras_and_stay_one_line(root, tmp_path)
     assert line.endswith("x [req-7] a\\nb status=204\n")
 
 
+@pytest.mark.parametrize("use_json", [False, True])
+def test_s59_a_line_has_a_bounded_length(root, tmp_path, use_json):
+    log.setup(options(log_dir=str(tmp_path), use_json=use_json), "glance-test")
+    logging.getLogger("x").info("first %s last", "y" * 10**6)
+    line = (tmp_path / "glance-test.log").read_text()
+    assert len(line) < log.MAX_MESSAGE + 500
+    assert "first y" in line
+    assert "y last" in line
+
+
 def test_json_lines(root, tmp_path):
     log.setup(options(log_dir=str(tmp_path), log_file="own.log", use_json=True, debug=True), "glance-test")
     # Applications that other tests ran in this process have left ids of their own.
