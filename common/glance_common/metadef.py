@@ -155,6 +155,14 @@ class Namespace:
 
 
 @dataclass(frozen=True, slots=True)
+class NamespacesFound:
+    """Namespaces of one page; ``has_more``: the page is full, by its limit or by its bytes, and others may follow."""
+
+    namespaces: list[Namespace]
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
 class NamespaceQuery:
     """What a list of namespaces asks for; ``marker`` is a name, ``resource_types`` means associated with any of them.
 

@@ -51,7 +51,7 @@ def load(conf: cfg.ConfigOpts, arguments: Any) -> int:
     for path in paths:
         try:
             done = run_transaction(engine, files.load, _read(path), existing)
-        except (errors.BadRequest, errors.Duplicate, OSError) as error:
+        except (errors.BadRequest, errors.Duplicate, errors.TooLarge, OSError) as error:
             broken += 1
             _say(f"ERROR: {path}: {_one_line(error)}")
         else:

@@ -17,6 +17,8 @@ from glance_registry.db.tables import Id, Text, Time, images, members
 from glance_registry.documents import no_image, time_text
 from glance_registry.visibility import visible_to
 
+MAX_SHARED = 10_000
+
 _FIELDS: dict[str, sa.ColumnElement[Any]] = {
     "image_id": members.c.image_id,
     "member": members.c.member,
@@ -137,10 +139,14 @@ def _share(connection: sa.Connection, image: sa.Row[Any], names: list[str], can_
 
 
 def shared_with(connection: sa.Connection, context: RequestContext, member: str) -> list[dict[str, Any]]:
-    """Return the memberships of ``member`` that the caller may see and that have an effect, the oldest first."""
+    """Return the memberships of ``member`` that the caller may see and that have an effect, the oldest first.
+
+    Others decide how many there are, so of more than ``MAX_SHARED`` it is only the newest (S-59).
+    """
     shared = sa.select(images.c.id).where(images.c.id == members.c.image_id, images.c.visibility == "shared").exists()
     select = sa.select(*_FIELDS.values()).where(members.c.member == member, shared, _seen_by(context))
-    return [_document(row) for row in connection.execute(select.order_by(members.c.created_at, members.c.image_id))]
+    newest = select.order_by(members.c.created_at.desc(), members.c.image_id.desc()).limit(MAX_SHARED)
+    return [_document(row) for row in connection.execute(newest)][::-1]
 
 
 def remove(

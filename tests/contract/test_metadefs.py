@@ -56,7 +56,7 @@ def named(things: Any) -> list[str]:
 
 def listed(metadefs: MetadefsClient, caller: RequestContext = ADMIN, **query: Any) -> list[str]:
     found = metadefs.list_namespaces(caller, NamespaceQuery(**{"limit": 25, **query}))
-    return [each.namespace for each in found]
+    return [each.namespace for each in found.namespaces]
 
 
 def test_mdf01_a_namespace_is_made_and_shown_with_its_content(metadefs: MetadefsClient) -> None:
@@ -311,7 +311,7 @@ def test_pages_hold_every_namespace_once(metadefs: MetadefsClient, sort_key: str
         make(metadefs, f"n{number}", display_name=display, owner=owner, visibility=("public", "private")[number % 2],
              protected=number > 2)
     order = {"sort_key": sort_key, "sort_dir": sort_dir}
-    whole = metadefs.list_namespaces(ADMIN, NamespaceQuery(limit=25, **order))
+    whole = metadefs.list_namespaces(ADMIN, NamespaceQuery(limit=25, **order)).namespaces
     keys = [getattr(each, sort_key) or "" if sort_key != "protected" else each.protected for each in whole]
     assert keys == sorted(keys, reverse=sort_dir == "desc")
     marker: str | None = None
@@ -334,7 +334,7 @@ def test_filters_of_namespaces(metadefs: MetadefsClient) -> None:
     assert listed(metadefs, STRANGER, visibility="private") == []
     assert listed(metadefs, OWNER, visibility="private") == ["secret"]
     assert listed(metadefs, limit=0) == []
-    [found] = metadefs.list_namespaces(ADMIN, NamespaceQuery(limit=1, resource_types=("V",)))
+    [found] = metadefs.list_namespaces(ADMIN, NamespaceQuery(limit=1, resource_types=("V",))).namespaces
     assert named(found.associations) == ["I", "V"]
 
 

@@ -13,7 +13,17 @@ import orjson
 
 from glance_common import errors
 from glance_common.context import RequestContext
-from glance_common.metadef import Association, Namespace, NamespaceQuery, Object, Property, ResourceType, Tag, TagQuery
+from glance_common.metadef import (
+    Association,
+    Namespace,
+    NamespaceQuery,
+    NamespacesFound,
+    Object,
+    Property,
+    ResourceType,
+    Tag,
+    TagQuery,
+)
 from glance_common.registry_client.http import RegistryHttp, segment
 
 
@@ -23,13 +33,15 @@ class MetadefsClient:
     def __init__(self, http: RegistryHttp) -> None:
         self._http = http
 
-    def list_namespaces(self, context: RequestContext, query: NamespaceQuery) -> list[Namespace]:
-        """Return a page of visible namespaces, with associations and no other content.
+    def list_namespaces(self, context: RequestContext, query: NamespaceQuery) -> NamespacesFound:
+        """Return a page of visible namespaces, with associations and no other content, that may end before its limit.
 
         Raises NotFound for a marker that is absent or not visible, BadRequest for an unknown sort key or direction.
         """
         answer = self._http.call(context, "GET", _NAMESPACES, query={"q": orjson.dumps(asdict(query)).decode()})
-        return [Namespace.from_document(document) for document in answer["namespaces"]]
+        return NamespacesFound(
+            [Namespace.from_document(document) for document in answer["namespaces"]], answer["more"]
+        )
 
     def get_namespace(self, context: RequestContext, namespace: str, *, content: bool = True) -> Namespace:
         """Return a namespace, with all that is in it unless ``content`` is False: then with associations only."""

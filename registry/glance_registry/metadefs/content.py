@@ -15,7 +15,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from glance_common import errors
 from glance_common.context import RequestContext
+from glance_registry.bounds import MAX_NAMESPACE
 from glance_registry.db.tables import (
+    Text,
     metadef_namespace_resource_types,
     metadef_objects,
     metadef_properties,
@@ -130,7 +132,10 @@ def get_property_of(
 def add(
     connection: sa.Connection, holder: sa.Row[Any], kind: Kind, rows: Sequence[Row], taken: Taken = Taken.REFUSE
 ) -> None:
-    """Add things to a locked namespace; raise Duplicate for a name twice in ``rows``, or ``taken``."""
+    """Add things to a locked namespace.
+
+    Raises Duplicate for a name twice in ``rows``, or ``taken``, TooLarge when the namespace would be.
+    """
     kind.refuse_repeated(rows)
     if not rows:
         return
@@ -149,15 +154,21 @@ def add(
             index_elements=["namespace_id", "name"], set_={**new, "updated_at": sa.func.now()}
         )
     connection.execute(statement, [{"namespace_id": holder.id, **row} for row in rows])
+    _check_size(connection, holder)
 
 
 def replace(connection: sa.Connection, holder: sa.Row[Any], kind: Kind, name: str, row: Row) -> None:
-    """Write ``row`` over the thing ``name`` of a locked namespace; raise NotFound, Duplicate for a new name taken."""
+    """Write ``row`` over the thing ``name`` of a locked namespace.
+
+    Raises NotFound, Duplicate for a new name that is taken, TooLarge when the namespace would be.
+    """
     found = _id_of(connection, holder, kind, name)
+    before = _size(connection, holder)
     if row["name"] != name:
         _refuse_taken(connection, holder, kind, [row["name"]])
     update = sa.update(kind.table).where(kind.table.c.id == found)
     connection.execute(update.values(**row, updated_at=sa.func.now()))
+    _check_size(connection, holder, before)
 
 
 def delete(connection: sa.Connection, holder: sa.Row[Any], kind: Kind, name: str) -> None:
@@ -202,6 +213,30 @@ def refuse_protected(holder: sa.Row[Any]) -> None:
 def no_namespace(namespace: str) -> errors.NotFound:
     """Return the error for a namespace that is absent or not visible: the same words for both (S-43)."""
     return errors.NotFound(f"Metadata definition namespace {namespace} is not found")
+
+
+def _size(connection: sa.Connection, holder: sa.Row[Any]) -> int:
+    """Return the bytes of names and values of all that is in a locked namespace."""
+    sizes = [
+        sa.select(sa.func.coalesce(sa.func.sum(_size_of_row(kind)), 0)).where(_in(holder, kind)).scalar_subquery()
+        for kind in KINDS
+    ]
+    return int(connection.execute(sa.select(sum(sizes[1:], start=sizes[0]))).scalar_one())
+
+
+def _size_of_row(kind: Kind) -> sa.ColumnElement[Any]:
+    columns = [sa.cast(kind.table.c[name], Text) for name in kind.shown]
+    return sa.func.octet_length(sa.func.concat(*columns))
+
+
+def _check_size(connection: sa.Connection, holder: sa.Row[Any], before: int = 0) -> None:
+    """Raise TooLarge when a namespace of ``before`` bytes has grown too large to be shown in one answer (S-59)."""
+    size = _size(connection, holder)
+    if size > max(MAX_NAMESPACE, before):
+        raise errors.TooLarge(
+            f"What is in metadata definition namespace {holder.namespace} takes at most {MAX_NAMESPACE} bytes, this "
+            f"would take {size}"
+        )
 
 
 def _id_of(connection: sa.Connection, holder: sa.Row[Any], kind: Kind, name: str) -> int:

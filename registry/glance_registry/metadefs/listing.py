@@ -9,9 +9,10 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from glance_common import errors
 from glance_common.context import RequestContext
 from glance_common.metadef import NAMESPACE_SORT_KEYS, TAG_SORT_KEYS, VISIBILITIES, NamespaceQuery, TagQuery
+from glance_registry.bounds import MAX_PAGE
 from glance_registry.db.tables import Text, metadef_resource_types
 from glance_registry.db.tables import metadef_namespaces as namespaces
-from glance_registry.listing import after
+from glance_registry.listing import Page, after
 from glance_registry.metadefs.content import ASSOCIATIONS, TAGS, no_namespace
 from glance_registry.metadefs.documents import json_of
 from glance_registry.metadefs.namespaces import BASE
@@ -21,8 +22,13 @@ _NULLABLE = ("display_name", "description", "owner")
 """Keys whose nulls count as the empty text."""
 
 
-def list_namespaces(connection: sa.Connection, context: RequestContext, query: NamespaceQuery) -> Sequence[str]:
-    """Return the documents, with associations, of a page; raise NotFound for an unknown marker, BadRequest."""
+def list_namespaces(
+    connection: sa.Connection, context: RequestContext, query: NamespaceQuery, largest: int = MAX_PAGE
+) -> Page:
+    """Return the documents, with associations, of a page of at most ``largest`` bytes, or of one namespace.
+
+    Raises NotFound for an unknown marker, BadRequest.
+    """
     if query.visibility is not None and query.visibility not in VISIBILITIES:
         raise errors.BadRequest(f"visibility must be one of {', '.join(VISIBILITIES)}", field="visibility")
     order = _Order(namespaces, query.sort_key, query.sort_dir, NAMESPACE_SORT_KEYS)
@@ -33,7 +39,7 @@ def list_namespaces(connection: sa.Connection, context: RequestContext, query: N
             raise no_namespace(query.marker)
         clauses += order.behind(found)
     if query.limit == 0:
-        return []
+        return Page([], False)
     if query.visibility is not None:
         clauses.append(namespaces.c.visibility == query.visibility)
     if query.resource_types:
@@ -42,8 +48,15 @@ def list_namespaces(connection: sa.Connection, context: RequestContext, query: N
             ASSOCIATIONS.table.c.namespace_id == namespaces.c.id, ASSOCIATIONS.table.c.name == sa.any_(types)
         )
         clauses.append(meant.exists())
-    select = sa.select(BASE).select_from(namespaces).where(*clauses)
-    return connection.execute(order.sorted(select).limit(query.limit)).scalars().all()
+    chosen = order.sorted(sa.select(BASE.label("document"), *order.labelled()).select_from(namespaces).where(*clauses))
+    page = chosen.limit(query.limit).subquery()
+    in_order = order.of(page)
+    size = sa.func.sum(sa.func.octet_length(page.c.document)).over(order_by=in_order, rows=(None, 0))
+    fits = sa.or_(size <= largest, sa.func.row_number().over(order_by=in_order) == 1)
+    # Those that do not fit come empty, so that there is something to tell that they are there.
+    found = connection.scalars(sa.select(sa.case((fits, page.c.document))).order_by(*in_order)).all()
+    rows = [document for document in found if document is not None]
+    return Page(rows, len(found) == query.limit or len(rows) < len(found))
 
 
 def list_tags(connection: sa.Connection, context: RequestContext, namespace: str, query: TagQuery) -> Sequence[str]:
@@ -92,6 +105,15 @@ class _Order:
         """Return the clauses for the rows behind the one with these keys."""
         values = [sa.literal(value, key.type) for key, value in zip(self._keys, marker, strict=True)]
         return after(self._keys, [self._direction] * len(values), values)
+
+    def labelled(self) -> list[sa.ColumnElement[Any]]:
+        """Return the keys as columns of a subquery."""
+        return [key.label(f"key{number}") for number, key in enumerate(self._keys)]
+
+    def of(self, page: sa.Subquery) -> list[sa.ColumnElement[Any]]:
+        """Return this order of the rows of a subquery with the columns ``labelled``."""
+        keys = [page.c[f"key{number}"] for number in range(len(self._keys))]
+        return [key.asc() if self._direction == "asc" else key.desc() for key in keys]
 
     def sorted(self, select: sa.Select[Any]) -> sa.Select[Any]:
         """Return ``select`` in this order."""

@@ -41,7 +41,9 @@ def index() -> Response:
         resource_types=tuple(q.optional_texts("resource_types") or ()),
         **_page_fields(q),
     )
-    return _list("namespaces", read(parsing.engine(), listing.list_namespaces, parsing.caller(), query))
+    page = read(parsing.engine(), listing.list_namespaces, parsing.caller(), query, parsing.bounds().page)
+    more = "true" if page.has_more else "false"
+    return parsing.raw_answer(f'{{"namespaces":{join(page.rows)},"more":{more}}}')
 
 
 @blueprint.post("/v1/metadefs/namespaces")

@@ -8,7 +8,17 @@ from typing import Any
 
 from glance_common.context import RequestContext
 from glance_common.errors import Duplicate, Forbidden, NotFound
-from glance_common.metadef import Association, Namespace, NamespaceQuery, Object, Property, ResourceType, Tag, TagQuery
+from glance_common.metadef import (
+    Association,
+    Namespace,
+    NamespaceQuery,
+    NamespacesFound,
+    Object,
+    Property,
+    ResourceType,
+    Tag,
+    TagQuery,
+)
 
 TIME = "2026-11-21T10:00:00Z"
 Thing = Property | Object | Tag | Association
@@ -22,14 +32,15 @@ class FakeMetadefs:
         self.queries: list[NamespaceQuery | TagQuery] = []
         self._writes = writes
 
-    def list_namespaces(self, context: RequestContext, query: NamespaceQuery) -> list[Namespace]:
+    def list_namespaces(self, context: RequestContext, query: NamespaceQuery) -> NamespacesFound:
         self.queries.append(query)
         if query.marker is not None and query.marker not in self.rows:
             raise NotFound(f"marker: there is no namespace {query.marker}")
         shown = [self.get_namespace(context, name, content=False) for name in self.rows if self._sees(context, name)]
         names = [each.namespace for each in shown]
         first = names.index(query.marker) + 1 if query.marker else 0
-        return shown[first : first + query.limit]
+        page = shown[first : first + query.limit]
+        return NamespacesFound(page, 0 < query.limit == len(page))
 
     def _sees(self, context: RequestContext, name: str) -> bool:
         row = self.rows[name]

@@ -50,9 +50,9 @@ def list_namespaces(glance: Glance, context: RequestContext, query: NamespaceQue
     if query.limit == 0:
         return NamespacePage([], None)
     found = glance.registry.metadefs.list_namespaces(context, query)
-    shown = [each for each in found if glance.policy.allows(context, "get_metadef_namespace", target(each))]
+    shown = [each for each in found.namespaces if glance.policy.allows(context, "get_metadef_namespace", target(each))]
     shown = [_shown(glance, context, each) for each in shown]
-    return NamespacePage(shown, found[-1].namespace if len(found) == query.limit else None)
+    return NamespacePage(shown, found.namespaces[-1].namespace if found.has_more and found.namespaces else None)
 
 
 def show(glance: Glance, context: RequestContext, name: str, resource_type: str | None = None) -> Namespace:
