@@ -199,7 +199,7 @@ def _large(kind: RequestContext, locations: bool, deleted: bool) -> Prepared:
 
 
 @lru_cache(maxsize=256)
-def _page(kind: RequestContext, shape: Shape, largest: int) -> Prepared | PlannedForValues:
+def _page(kind: RequestContext, shape: Shape, largest: int = SMALL) -> Prepared | PlannedForValues:
     statement = select_page(kind, shape, largest)
     return Prepared(statement) if _suits_every_value(kind, shape) else PlannedForValues(statement)
 

@@ -1,6 +1,8 @@
 """Image documents, pages and tasks are bounded in bytes, whichever version of the API is asked (S-59)."""
 
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import orjson
 import pytest
@@ -220,3 +222,18 @@ def test_s59_a_plugin_does_not_make_an_image_too_large(make_node, web):
         shown = node.show(image)
         assert (shown["status"], "note" in shown) == ("queued", False)
         node.settled()
+
+
+def test_s59_two_changes_at_the_same_time_that_fit_alone_do_not_fit_together(make_api):
+    # Whichever is first: the other one meets its image, or a conflict after which it is tried again.
+    api = make_api(max_image_document=2 * MAX_IMAGE_DOCUMENT)
+    image = api.create(**properties_of(MAX_IMAGE_DOCUMENT - 70_000))["id"]
+    ready = threading.Barrier(2)
+
+    def change(name):
+        ready.wait()
+        return patch(api, image, {"op": "add", "path": f"/{name}", "value": "x" * 40_000}).status_code
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(change, ("one", "two"))) == [200, 413]
+    assert len({"one", "two"} & api.call("GET", f"/v2/images/{image}").json.keys()) == 1
