@@ -11,7 +11,7 @@ from glance_api.imports.signals import WorkSignal
 from glance_api.key_manager import KeyManager
 from glance_api.leases import LeaseKeeper
 from glance_api.limits import LimitSource
-from glance_api.permits import TransferPermits
+from glance_api.permits import RemoteChecks, TransferPermits
 from glance_api.policy.enforcer import Enforcer
 from glance_api.policy.properties import PropertyProtections
 from glance_api.settings import Settings
@@ -38,8 +38,9 @@ class Glance:
 
     ``registry`` keeps the records, ``stores`` the bytes; ``deletes`` tells the scrubbers what is due and
     ``notifications`` other services what happened; ``keys`` is the key manager; ``policy`` says who may do what,
-    ``protections`` with which properties (None: everybody with all); ``permits`` bounds the transfers, ``readers``
-    are threads that read ahead for downloads, one for each permit at most; ``leases`` keeps transfers that run alive;
+    ``protections`` with which properties (None: everybody with all); ``permits`` bounds the transfers and
+    ``remote_checks`` the requests that wait for servers which callers name; ``readers`` are threads that read ahead
+    for downloads, one for each permit at most; ``leases`` keeps transfers that run alive;
     ``limits`` says how much each owner may have. ``staging`` is where data wait on this node for their import,
     ``task_store`` where tasks work (often the same); ``url_filter`` says what may be fetched for users, ``work``
     reaches the workers of this process. ``accel`` says which files a proxy sends. ``is_down`` tells whether the
@@ -55,6 +56,7 @@ class Glance:
     policy: Enforcer
     protections: PropertyProtections | None
     permits: TransferPermits
+    remote_checks: RemoteChecks
     readers: Executor
     leases: LeaseKeeper
     limits: LimitSource

@@ -141,6 +141,16 @@ DATA_OPTS: list[cfg.Opt] = [
         help="Uploads and downloads that one process carries at the same time; more are answered 503. Unset: threads "
         "less 4, so that metadata calls always find a thread.",
     ),
+    cfg.IntOpt(
+        "max_remote_checks", min=1,
+        help="Requests of one process that may wait at the same time for servers that callers name: those that "
+        "register a location or ask for an import from a URL; more are answered 503. Unset: a quarter of threads.",
+    ),
+    cfg.FloatOpt(
+        "remote_check_timeout", default=15.0, min=0.1,
+        help="Seconds that such a request may wait for those servers in all: names, connections, TLS, redirects, "
+        "headers.",
+    ),
 ]
 
 UPLOAD_OPTS: list[cfg.Opt] = [

@@ -1,16 +1,22 @@
-"""Transfer permits: how many uploads and downloads one process carries at the same time.
+"""Permits: how many uploads and downloads one process carries at the same time, and how many requests of it wait for
+servers that callers name.
 
-Without a bound, slow transfers would take every thread and even a ``show`` would wait behind them.
+Without a bound, slow transfers or silent servers would take every thread and even a ``show`` would wait behind them.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
+from glance_common import deadlines
 from glance_common.errors import Unavailable
 from glance_common.metrics.catalog import TRANSFERS, TRANSFERS_REFUSED
 
 RETRY_AFTER = 5
 """Seconds after which a client that got no permit is asked to come back."""
+
+_is_held: ContextVar[bool] = ContextVar("remote_check", default=False)
 
 
 class TransferPermits:
@@ -55,3 +61,37 @@ class _Once:
             function, self._function = self._function, None
         if function is not None:
             function()
+
+
+class RemoteChecks:
+    """Bounds what requests ask of servers that callers name: how many do so at the same time, and for how long each."""
+
+    def __init__(self, limit: int, seconds: float) -> None:
+        """``seconds`` is the time of one request, for all that it asks."""
+        self.limit = limit
+        self.seconds = seconds
+        self._free = threading.BoundedSemaphore(limit)
+
+    @contextmanager
+    def permit(self) -> Iterator[None]:
+        """Hold a permit within the block; everything in it that waits for a server ends ``seconds`` after the start.
+
+        A block within another one of the same request shares its permit and its time. Raises Unavailable with
+        ``retry_after`` at once when all permits are taken.
+        """
+        if _is_held.get():
+            yield
+            return
+        if not self._free.acquire(blocking=False):
+            raise Unavailable(
+                f"all {self.limit} requests of this server process that may wait for other servers do so "
+                "(max_remote_checks)",
+                retry_after=RETRY_AFTER,
+            )
+        token = _is_held.set(True)
+        try:
+            with deadlines.within(self.seconds):
+                yield
+        finally:
+            _is_held.reset(token)
+            self._free.release()

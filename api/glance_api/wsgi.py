@@ -14,7 +14,7 @@ from glance_api.imports.signals import WorkSignal
 from glance_api.key_manager import KeyManager
 from glance_api.layers import outer
 from glance_api.leases import LeaseKeeper
-from glance_api.permits import TransferPermits
+from glance_api.permits import RemoteChecks, TransferPermits
 from glance_api.policy import properties
 from glance_api.policy.enforcer import Enforcer
 from glance_api.settings import Settings
@@ -90,6 +90,7 @@ def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes], state: ServerState) ->
         policy=policy,
         protections=properties.load(conf, policy),
         permits=permits,
+        remote_checks=RemoteChecks(conf.max_remote_checks or max(conf.threads // 4, 1), conf.remote_check_timeout),
         readers=ThreadPoolExecutor(permits.limit, thread_name_prefix="read-ahead"),
         leases=LeaseKeeper(registry.uploads, conf.upload.lease),
         limits=limits.source(conf),

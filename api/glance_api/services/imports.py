@@ -7,10 +7,10 @@ from uuid import UUID, uuid4
 
 from glance_api.collaborators import Glance
 from glance_api.imports.sources.glance_download import Remote, find_endpoint
-from glance_api.imports.sources.web_download import check_uri
 from glance_api.key_manager import Credentials
 from glance_api.services import events, keys, staging, task_events
 from glance_api.services.images import check_image
+from glance_api.services.registration import check_source
 from glance_api.services.staging import DIRECT
 from glance_api.signatures import Verification
 from glance_common.context import RequestContext
@@ -153,7 +153,7 @@ def _check_store(glance: Glance, name: str) -> None:
 def _check_uri(glance: Glance, arguments: Mapping[str, Any]) -> None:
     if not arguments.get("uri"):
         raise BadRequest(f"method.uri is required by {WEB}")
-    check_uri(glance.url_filter, "method.uri", arguments["uri"])
+    check_source(glance, "method.uri", arguments["uri"])
 
 
 def _remote(arguments: Mapping[str, Any], credentials: Credentials) -> Remote:
@@ -172,7 +172,7 @@ def copy_from(
     for rule in ("copy_from", "upload_image"):
         check_image(glance, context, rule, image)
     _check_state(image, WEB)
-    check_uri(glance.url_filter, "x-glance-api-copy-from", url)
+    check_source(glance, "x-glance-api-copy-from", url)
     wanted = Wanted(WEB, {"uri": url}, {"method": {"name": WEB, "uri": url}}, header=store)
     stores = _targets(glance, image, wanted)
     signed = keys.verification(glance, credentials, image.properties)

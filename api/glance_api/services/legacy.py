@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from glance_api.collaborators import Glance
-from glance_api.imports.sources.web_download import check_uri
 from glance_api.key_manager import Credentials
 from glance_api.services import data, events, images, imports, registration
 from glance_api.services.data import Source
@@ -188,7 +187,7 @@ def check(glance: Glance, filling: Filling) -> None:
             if max(announced or 0, size or 0) > cap:
                 raise BadRequest(f"the image is larger than image_size_cap, {cap} bytes")
         case CopyFrom(url=url, store=store):
-            check_uri(glance.url_filter, "x-glance-api-copy-from", url)
+            registration.check_source(glance, "x-glance-api-copy-from", url)
             target = glance.stores.default if store is None else glance.stores.get(store)
             if not target.capabilities.add:
                 raise BadRequest(f"x-image-meta-store: the store {target.id} takes no data")

@@ -5,6 +5,7 @@ together with the rest of the request or not at all.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -73,6 +74,18 @@ def plan(glance: Glance, context: RequestContext, image: Image, operations: Sequ
     """
     _check_rights(glance, context, image, operations)
     before = [_Entry(place.url, place.metadata, place=place) for place in visible(glance, context, image)]
+    asks = any(not isinstance(operation, RemoveLocation) for operation in operations)
+    # One permit and one time for all the servers that a request names.
+    with glance.remote_checks.permit() if asks else nullcontext():
+        entries, given = _applied(glance, context, image, before, operations)
+    _check_quota(glance, before, entries)
+    return _edit(glance, image, before, entries, given)
+
+
+def _applied(
+    glance: Glance, context: RequestContext, image: Image, before: Sequence[_Entry], operations: Sequence[Operation]
+) -> tuple[list[_Entry], list[GivenLocation]]:
+    """Return the list after the operations, and the locations that these describe."""
     entries, given = list(before), list[GivenLocation]()
     for operation in operations:
         match operation:
@@ -91,8 +104,7 @@ def plan(glance: Glance, context: RequestContext, image: Image, operations: Sequ
                 if len(entries) == 1:
                     raise Forbidden("locations: the last location of an image cannot be removed")
                 del entries[position]
-    _check_quota(glance, before, entries)
-    return _edit(glance, image, before, entries, given)
+    return entries, given
 
 
 def _check_rights(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from glance_api.collaborators import Glance
+from glance_api.imports.sources.web_download import check_uri
 from glance_api.services.store_errors import as_api_error
 from glance_common.context import RequestContext
 from glance_common.errors import BadRequest, Conflict, Forbidden, TooLarge
@@ -46,18 +47,34 @@ class Found:
         return not self.store.capabilities.delete
 
 
+def check_source(glance: Glance, field: str, url: str) -> None:
+    """Raise BadRequest, which names ``field``, for a URL from which nothing may be imported.
+
+    The name of the host is looked up: Unavailable when too many requests wait for other servers.
+    """
+    with glance.remote_checks.permit():
+        check_uri(glance.url_filter, field, url)
+
+
 def find(glance: Glance, context: RequestContext, image: Image, url: str) -> Found:
     """Return the data under ``url``.
 
     Raises BadRequest for a scheme or URL that users may not register, and for data that cannot be read, are empty or
     not as long as the image; Forbidden for foreign data in a store that would delete them with this image; TooLarge
-    above ``image_size_cap``. No text tells whether anything answered at a port (S-27).
+    above ``image_size_cap``; Unavailable when too many requests wait for such servers. No text tells whether anything
+    answered at a port (S-27).
     """
     try:
         store, key = glance.stores.user_location(url)
     except (BadLocation, UnknownStore) as error:
         raise BadRequest(f"url: {error}") from None
     _check_owner(context, image, store, key)
+    with glance.remote_checks.permit():
+        return _look(glance, image, store, key)
+
+
+def _look(glance: Glance, image: Image, store: Store, key: str) -> Found:
+    """Ask the store about the data. The one place where a request waits for the server that holds them."""
     size = _size(store, key)
     if size <= 0:
         raise BadRequest("url: the store does not say how many bytes there are, or there are none")

@@ -8,10 +8,10 @@ from uuid import uuid4
 import orjson
 
 from glance_api.collaborators import Glance
-from glance_api.imports.sources.web_download import check_uri
 from glance_api.key_manager import Credentials
 from glance_api.policy.targets import project_target
 from glance_api.services import images, keys, task_events
+from glance_api.services.registration import check_source
 from glance_common.context import RequestContext
 from glance_common.operation import OnFail, Operation, OperationKind
 from glance_common.status import OperationStatus
@@ -49,7 +49,7 @@ def create(
     Unavailable without the key manager.
     """
     _check(glance, context, "add_task")
-    check_uri(glance.url_filter, "input.import_from", task_input["import_from"])
+    check_source(glance, "input.import_from", task_input["import_from"])
     # What the image may not have is told now; the input is kept as long as the task.
     images.check_document(glance, None, len(orjson.dumps(task_input["image_properties"])))
     signed = keys.verification(glance, credentials, task_input["image_properties"])

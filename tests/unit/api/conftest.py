@@ -16,6 +16,7 @@ from glance_api.app import create_app
 from glance_api.collaborators import Glance
 from glance_api.imports.signals import WorkSignal
 from glance_api.key_manager import KeyManager
+from glance_api.permits import RemoteChecks
 from glance_api.policy import properties
 from glance_api.policy.enforcer import Enforcer
 from glance_api.settings import Settings
@@ -65,6 +66,7 @@ def make_api() -> Callable[..., Api]:
             policy=enforcer,
             protections=properties.load(conf, enforcer),
             permits=None,
+            remote_checks=RemoteChecks(8, 15.0),
             readers=None,
             leases=SimpleNamespace(seconds=60),
             limits=limits.source(conf),

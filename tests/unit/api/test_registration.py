@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 from tests.unit.api.fake_registry import make_image
 
+from glance_api.permits import RemoteChecks
 from glance_api.services.registration import find
 from glance_common.context import RequestContext
 from glance_common.errors import BadRequest, Forbidden, Unavailable
@@ -39,7 +40,9 @@ def pool() -> Pool:
 def glance(pool):
     """A service with that store, where what follows rbd:// is the key."""
     stores = SimpleNamespace(user_location=lambda url: (pool, url.removeprefix("rbd://")))
-    return SimpleNamespace(stores=stores, settings=SimpleNamespace(image_size_cap=100))
+    return SimpleNamespace(
+        stores=stores, settings=SimpleNamespace(image_size_cap=100), remote_checks=RemoteChecks(1, 15.0)
+    )
 
 
 @pytest.mark.parametrize("key", [IMAGE.id, f"{IMAGE.id}.3"])
