@@ -5,11 +5,11 @@ the calls, ends with it: exchanges of ``guards`` look at the scope in which they
 into other threads.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from time import monotonic
 
 Check = Callable[[], None]
 """Raises what the wait is to end with; returns soon."""
@@ -26,7 +26,7 @@ class Scope:
 
     def remaining(self) -> float:
         """Return the seconds that are left, below 0 when the time is over."""
-        return self.ends_at - time.monotonic()
+        return self.ends_at - monotonic()
 
 
 _UNBOUNDED = Scope()
@@ -46,7 +46,7 @@ def within(seconds: float = NEVER, still_wanted: Check | None = None) -> Iterato
     """
     outer = current()
     checks = outer.checks if still_wanted is None else (*outer.checks, still_wanted)
-    scope = Scope(min(outer.ends_at, time.monotonic() + seconds), checks)
+    scope = Scope(min(outer.ends_at, monotonic() + seconds), checks)
     token = _current.set(scope)
     try:
         yield scope

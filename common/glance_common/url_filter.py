@@ -5,9 +5,9 @@ no other. Used for http locations and for every other fetch that a user can star
 """
 
 import ipaddress
+import logging
 import re
-import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -15,12 +15,19 @@ from urllib.parse import unquote, urlsplit
 from oslo_config import cfg, types
 
 from glance_common.config import ConfigError
+from glance_common.guards import ExchangeLimits, Guard
+from glance_common.name_lookup import NameLookups, Resolver, system_resolver
+
+LOG = logging.getLogger(__name__)
 
 GROUP = "import_filtering_opts"
 
+LOOKUP_LIMITS = ExchangeLimits(answer=15.0)
+"""Of a look-up that is no part of an exchange."""
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Resolver = Callable[[str, int], Sequence[str]]
-"""Takes a host name and a port, returns the addresses as text; raises OSError when there are none."""
+
+_LOOKUPS = NameLookups()
 
 
 class BracketedList(types.List):
@@ -99,16 +106,6 @@ def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
     return [(GROUP, OPTIONS)]
 
 
-def system_resolver(host: str, port: int) -> list[str]:
-    """Return the addresses of a name. Raises OSError.
-
-    Without a trailing dot, so that search domains and /etc/hosts work; the resolver's number parsing cannot be reached,
-    because ``check`` lets no name through whose last label looks like a number.
-    """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-
 class UrlFilter:
     """The rules of one configuration."""
 
@@ -129,11 +126,14 @@ class UrlFilter:
         """Return the filter as configured; ``list_opts`` must be registered. Raises ConfigError."""
         return cls(conf[GROUP], resolve)
 
-    def check(self, url: str, *, userinfo: bool = False, resolve: bool = True) -> CheckedUrl:
-        """Return the URL with the addresses to contact. Raises UrlRefused.
+    def check(
+        self, url: str, *, userinfo: bool = False, resolve: bool = True, guard: Guard | None = None
+    ) -> CheckedUrl:
+        """Return the URL with the addresses to contact. Raises UrlRefused, and what the guard's scope raises.
 
         ``userinfo`` lets ``user:password@`` through. With ``resolve`` false only form and lists are checked (for a
-        proxy, which resolves by itself); addresses written in the URL are judged all the same.
+        proxy, which resolves by itself); addresses written in the URL are judged all the same. ``guard`` is the one of
+        the exchange that the URL is for.
         """
         checked = parse(url, userinfo=userinfo)
         if not self._schemes.permits(checked.scheme):
@@ -146,7 +146,7 @@ class UrlFilter:
         if literal is not None:
             found: Sequence[str] = [str(literal)]
         elif resolve:
-            found = self._lookup(checked)
+            found = self._lookup(checked, guard or Guard(LOOKUP_LIMITS))
         else:
             return checked
         usable = tuple(text for text in found if self._may_contact(checked.host, text))
@@ -157,10 +157,11 @@ class UrlFilter:
             checked.url, checked.scheme, checked.host, checked.port, usable if resolve else (), checked.credentials
         )
 
-    def _lookup(self, checked: CheckedUrl) -> Sequence[str]:
+    def _lookup(self, checked: CheckedUrl, guard: Guard) -> Sequence[str]:
         try:
-            return self._resolve(checked.host, checked.port)
-        except (OSError, UnicodeError):
+            return _LOOKUPS.find(self._resolve, checked.host, checked.port, guard)
+        except (OSError, UnicodeError) as error:
+            LOG.info("the name %s is not looked up: %s", checked.host, error)
             return []
 
     def _may_contact(self, host: str, text: str) -> bool:

@@ -17,6 +17,7 @@ from glance_api.imports.sandbox import Limits, Sandbox
 from glance_api.imports.sources.glance_download import DownloadRules
 from glance_api.imports.tools import CONFINEMENTS, choose
 from glance_common.config import ConfigError, OptionTable
+from glance_common.guards import ExchangeLimits
 from glance_common.url_filter import BracketedList, UrlFilter
 from glance_common.url_session import UrlSession
 
@@ -57,6 +58,11 @@ SOURCE_OPTS: list[cfg.Opt] = [
     ),
     cfg.FloatOpt("connect_timeout", default=10.0, min=0.1, help="Seconds to wait for a connection."),
     cfg.FloatOpt("read_timeout", default=60.0, min=0.1, help="Seconds to wait for the next bytes."),
+    cfg.FloatOpt(
+        "answer_timeout", default=60.0, min=0.1,
+        help="Seconds until the header of the answer has to be there: look-up, connections, TLS and redirects in all. "
+        "Data then have to come with 1 KiB a second at least, documents within the same time.",
+    ),
 ]
 
 TOOL_OPTS: list[cfg.Opt] = [
@@ -100,13 +106,13 @@ def sandbox(conf: cfg.ConfigOpts) -> Sandbox:
 
 def web_session(conf: cfg.ConfigOpts, url_filter: UrlFilter) -> UrlSession:
     """Return the session of web-download. Raises ConfigError."""
-    return UrlSession(url_filter, verify=_verify(conf), timeout=_timeout(conf))
+    return UrlSession(url_filter, verify=_verify(conf), limits=_limits(conf))
 
 
 def download_rules(conf: cfg.ConfigOpts) -> DownloadRules:
     """Return the rules of glance-download. Raises ConfigError."""
     prefixes = tuple(conf.glance_download_properties.extra_properties)
-    return DownloadRules(conf.image_size_cap, prefixes, _verify(conf), _timeout(conf))
+    return DownloadRules(conf.image_size_cap, prefixes, _verify(conf), _limits(conf))
 
 
 def build_plugins(conf: cfg.ConfigOpts, names: Sequence[str], rules: FormatRules) -> tuple[Plugin, ...]:
@@ -158,5 +164,6 @@ def _verify(conf: cfg.ConfigOpts) -> bool | str:
     return ca_file or True
 
 
-def _timeout(conf: cfg.ConfigOpts) -> tuple[float, float]:
-    return conf.import_sources.connect_timeout, conf.import_sources.read_timeout
+def _limits(conf: cfg.ConfigOpts) -> ExchangeLimits:
+    sources = conf.import_sources
+    return ExchangeLimits(connect=sources.connect_timeout, idle=sources.read_timeout, answer=sources.answer_timeout)

@@ -9,10 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import requests
-import urllib3.exceptions
 from oslo_config import cfg
 
+from glance_common.guards import ExchangeLimits
 from glance_common.stores.contract import (
     AddDisabled,
     BadLocation,
@@ -27,7 +26,7 @@ from glance_common.stores.contract import (
 )
 from glance_common.stores.settings import Identities, Settings
 from glance_common.url_filter import UrlFilter, UrlRefused, parse
-from glance_common.url_session import FetchFailed, UrlSession
+from glance_common.url_session import FetchFailed, Response, UrlSession
 
 OPTIONS: list[cfg.Opt] = [
     cfg.StrOpt(
@@ -46,6 +45,11 @@ OPTIONS: list[cfg.Opt] = [
     ),
     cfg.FloatOpt("http_connect_timeout", default=10.0, min=0.1, help="Seconds to wait for a connection."),
     cfg.FloatOpt("http_read_timeout", default=60.0, min=0.1, help="Seconds to wait for the next bytes."),
+    cfg.FloatOpt(
+        "http_answer_timeout", default=30.0, min=0.1,
+        help="Seconds until the header of the answer has to be there: look-up, connections, TLS and redirects in all. "
+        "Data then have to come with 1 KiB a second at least.",
+    ),
 ]
 
 _PIECE = 256 * 1024
@@ -82,7 +86,11 @@ class HttpStore:
         session = UrlSession(
             UrlFilter.from_conf(settings.conf),
             verify=ca_file or not settings.value("https_insecure"),
-            timeout=(settings.value("http_connect_timeout"), settings.value("http_read_timeout")),
+            limits=ExchangeLimits(
+                connect=settings.value("http_connect_timeout"),
+                idle=settings.value("http_read_timeout"),
+                answer=settings.value("http_answer_timeout"),
+            ),
             proxies=proxies,
             follow=_REDIRECTS,
         )
@@ -117,7 +125,7 @@ class HttpStore:
             response.close()
             raise
 
-    def _opened(self, response: requests.Response, offset: int, length: int | None) -> "HttpBlob":
+    def _opened(self, response: Response, offset: int, length: int | None) -> "HttpBlob":
         if response.status_code == 416:
             return HttpBlob(response, _content_range(response)[1], 0)
         _refuse_status(response)
@@ -172,7 +180,7 @@ class HttpStore:
         except UrlRefused as error:
             raise BadLocation(str(error)) from None
 
-    def _request(self, method: str, key: str, headers: dict[str, str]) -> requests.Response:
+    def _request(self, method: str, key: str, headers: dict[str, str]) -> Response:
         try:
             return self._session.request(method, key, headers)
         except UrlRefused as error:
@@ -182,20 +190,20 @@ class HttpStore:
 class HttpBlob:
     """The body of one answer; fulfils ``contract.Blob``."""
 
-    def __init__(self, response: requests.Response, size: int, promised: int | None) -> None:
+    def __init__(self, response: Response, size: int, promised: int | None) -> None:
         """``promised`` is the bytes to yield, None to read until the server ends."""
         self.size = size
         self._response = response
         self._promised = promised
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the pieces. Raises StoreUnavailable when the connection fails or ends early."""
+        """Yield the pieces. Raises StoreUnavailable when the connection fails, ends early or is too slow."""
         missing = self._promised
         while missing is None or missing > 0:
             try:
-                piece: bytes = self._response.raw.read(min(_PIECE, missing or _PIECE), decode_content=False)
-            except (urllib3.exceptions.HTTPError, OSError) as error:
-                raise StoreUnavailable(f"the server stopped sending: {type(error).__name__}") from error
+                piece = self._response.read(min(_PIECE, missing or _PIECE))
+            except FetchFailed as error:
+                raise StoreUnavailable(f"the server {error}") from error
             if not piece:
                 break
             if missing is not None:
@@ -225,7 +233,7 @@ def _range_header(offset: int, length: int | None) -> dict[str, str]:
     return {"Range": f"bytes={offset}-{end}"}
 
 
-def _refuse_status(response: requests.Response) -> None:
+def _refuse_status(response: Response) -> None:
     status = response.status_code
     if status in {200, 206}:
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
@@ -241,12 +249,12 @@ def _refuse_status(response: requests.Response) -> None:
     raise error(message)
 
 
-def _content_length(response: requests.Response) -> int | None:
+def _content_length(response: Response) -> int | None:
     text = response.headers.get("Content-Length", "")
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
-def _content_range(response: requests.Response) -> tuple[int | None, int]:
+def _content_range(response: Response) -> tuple[int | None, int]:
     """Return the first byte (None in an answer 416) and the size of the whole object (0 when not told)."""
     found = re.fullmatch(
         r"bytes (?:([0-9]{1,18})-[0-9]{1,18}|\*)/(?:([0-9]{1,18})|\*)", response.headers.get("Content-Range", "")

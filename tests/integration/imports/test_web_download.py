@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 from tests.support.certificates import server_certificate
-from tests.support.web import Page, WebServer, web_server
+from tests.support.web import Page, WebServer, dripping, scripted_peer, web_server
 
 from glance_api.imports.contract import ImportFailed
 from glance_api.imports.sources import body, web_download
 from glance_common import url_filter
 from glance_common.errors import BadRequest, GlanceError, TooLarge
+from glance_common.guards import ExchangeLimits
 from glance_common.url_filter import UrlFilter
 from glance_common.url_session import UrlSession
 
@@ -83,12 +84,10 @@ def test_s63_pieces_come_one_by_one(server: WebServer):
     assert max(sizes) <= 2 * body.PIECE
 
 
-def test_a_source_that_drips_is_given_up(server: WebServer, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(body, "WINDOW", 0.0)
-    monkeypatch.setattr(body, "LEAST_RATE", 1 << 40)
-    server.pages["/x"] = Page(b"drip")
-    with pytest.raises(ImportFailed, match="bytes a second"):
-        fetch(server.url("/x", MIRROR))
+def test_a_source_that_drips_is_given_up():
+    script = dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+    with scripted_peer(script) as peer, pytest.raises(ImportFailed, match="the source sends less than 99999 bytes a"):
+        fetch(peer.url(MIRROR), limits=ExchangeLimits(rate=99999, window=0.3))
 
 
 @pytest.mark.parametrize("status", [204, 206, 304, 401, 404, 500])
@@ -103,7 +102,7 @@ def test_s27_failures_do_not_say_what_answered():
         texts = set()
         for port in (1, silent.getsockname()[1]):
             with pytest.raises(ImportFailed) as caught:
-                fetch(f"http://{MIRROR}:{port}/x", timeout=(0.5, 0.2))
+                fetch(f"http://{MIRROR}:{port}/x", limits=ExchangeLimits(connect=0.5, idle=0.2))
             texts.add(str(caught.value))
     assert texts == {"the source does not answer"}
 
@@ -157,9 +156,9 @@ def test_s22_a_redirect_to_an_open_inner_port_is_refused(server: WebServer):
     session = UrlSession(the_filter)
     send = session._send
 
-    def send_to_this_machine(method: str, target: Any, headers: Any) -> Any:
+    def send_to_this_machine(method: str, target: Any, *others: Any) -> Any:
         return send(method, target.__class__(target.url, target.scheme, target.host, target.port, ("127.0.0.1",), None),
-                    headers)
+                    *others)
 
     session._send = send_to_this_machine  # type: ignore[method-assign] - the mirror's public address is this machine
     uri = server.url("/x", MIRROR)

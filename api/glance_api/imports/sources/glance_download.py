@@ -13,7 +13,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import orjson
-import requests
 
 from glance_api import catalog as catalogs
 from glance_api.imports.contract import Changes, ImportFailed, Source
@@ -21,13 +20,13 @@ from glance_api.imports.properties import is_property
 from glance_api.imports.sources.body import announced_size, pieces_of
 from glance_api.streams import DamagedData, verified
 from glance_common.errors import BadRequest, TooLarge
+from glance_common.guards import ExchangeLimits
 from glance_common.url_filter import UrlFilter, UrlRefused, parse
-from glance_common.url_session import FetchFailed, UrlSession
+from glance_common.url_session import FetchFailed, Response, UrlSession
 
 LOG = logging.getLogger(__name__)
 
 INTERFACES = ("public", "internal", "admin")
-_LARGEST_DOCUMENT = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +41,12 @@ class Remote:
 @dataclass(frozen=True, slots=True)
 class DownloadRules:
     """``cap``: the largest image in bytes; ``prefixes``: of the properties that are copied; ``verify``: false, true or
-    a file of CA certificates; ``timeout``: seconds to connect and to wait for data."""
+    a file of CA certificates; ``limits``: of each exchange."""
 
     cap: int
     prefixes: tuple[str, ...]
     verify: bool | str = True
-    timeout: tuple[float, float] = (10.0, 60.0)
+    limits: ExchangeLimits = field(default_factory=ExchangeLimits)
 
 
 def find_endpoint(catalog: str | None, region: str, interface: str = "public") -> str:
@@ -71,7 +70,7 @@ def open_source(remote: Remote, image_id: str, rules: DownloadRules) -> Iterator
     image, gives no answer or sends other bytes than its record promises, TooLarge when it is larger than the cap.
     """
     service = _Service(remote, rules)
-    with service.get(f"/v2/images/{image_id}") as response:
+    with service.get(f"/v2/images/{image_id}", document=True) as response:
         image = _document(response)
     size = _checked_size(image, rules.cap)
     with service.get(f"/v2/images/{image_id}/file") as response:
@@ -89,12 +88,13 @@ class _Service:
         base = remote.endpoint.rstrip("/")
         self._base = base.removesuffix("/v2") if base.endswith("/v2") else base
         self._token = remote.token
-        self._session = UrlSession(_only(self._base), verify=rules.verify, timeout=rules.timeout, follow=())
+        self._session = UrlSession(_only(self._base), verify=rules.verify, limits=rules.limits, follow=())
 
-    def get(self, path: str) -> requests.Response:
-        """Return the answer with status 200, its body unread. Raises ImportFailed."""
+    def get(self, path: str, *, document: bool = False) -> Response:
+        """Return the answer with status 200, its body unread; ``document`` as the session's. Raises ImportFailed."""
+        sent = {"X-Auth-Token": self._token}
         try:
-            response = self._session.request("GET", self._base + path, {"X-Auth-Token": self._token})
+            response = self._session.request("GET", self._base + path, sent, document=document)
         except (FetchFailed, UrlRefused) as error:
             LOG.warning("glance-download: %s", error)
             raise ImportFailed("the remote image service does not answer") from None
@@ -119,19 +119,15 @@ def _only(url: str) -> UrlFilter:
     return UrlFilter(rules)
 
 
-def _meaning(response: requests.Response) -> str:
+def _meaning(response: Response) -> str:
     if response.is_redirect:
         return " (a redirect, which is not followed)"
     return {401: " (it does not accept the token)", 403: " (the caller may not)", 404: " (it has no such image)",
             204: " (the image has no data)"}.get(response.status_code, "")
 
 
-def _document(response: requests.Response) -> dict[str, Any]:
-    text = b""
-    for piece in pieces_of(response, announced_size(response)):
-        text += piece
-        if len(text) > _LARGEST_DOCUMENT:
-            raise ImportFailed("the remote image service sent too large a document")
+def _document(response: Response) -> dict[str, Any]:
+    text = b"".join(pieces_of(response, announced_size(response)))
     try:
         document = orjson.loads(text)
     except ValueError:
