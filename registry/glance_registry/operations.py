@@ -44,11 +44,12 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A worker's wish: ``host`` is its own, ``lease`` seconds."""
+    """A worker's wish: ``host`` is its own, ``lease`` seconds, ``without`` the projects that it works enough for."""
 
     token: str
     host: str
     lease: float
+    without: tuple[str, ...] = ()
 
 
 def create(connection: sa.Connection, context: RequestContext, wanted: Wanted) -> tuple[dict[str, Any], bool]:
@@ -168,6 +169,7 @@ def claim(connection: sa.Connection, wanted: Claim) -> dict[str, Any] | None:
             is_unheld(),
             operations.c.attempts < MAX_ATTEMPTS,
             sa.or_(operations.c.host.is_(None), operations.c.host == wanted.host),
+            sa.or_(operations.c.owner.is_(None), operations.c.owner.not_in(wanted.without)),
         )
         .order_by(operations.c.created_at, operations.c.id)
         .limit(1)

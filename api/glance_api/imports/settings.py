@@ -50,6 +50,11 @@ EXECUTOR_OPTS: list[cfg.Opt] = [
         help="serial: one import at a time in each API process; parallel: max_workers.",
     ),
     cfg.IntOpt("max_workers", default=10, min=1, max=256, help="Imports that one API process runs at the same time."),
+    cfg.IntOpt(
+        "max_workers_per_project", min=0,
+        help="Imports of one project that one API process runs at the same time, so that others find a worker too; 0 = "
+        "no limit. Unset: half of max_workers, at least 1.",
+    ),
     cfg.StrOpt(
         "conversion_format", choices=CONVERSIONS,
         help="Disk format that tasks of type import convert images to. Unset: images stay as they are.",
@@ -72,7 +77,7 @@ class ImportSettings:
     """Values of the options of the same names; ``task_time_to_live`` in hours.
 
     ``self_url`` is where other nodes reach this one (None = nowhere), ``workers`` the operations that one process works
-    on at the same time, ``min_free_space`` bytes.
+    on at the same time, ``workers_per_project`` those of one project (0 = no limit), ``min_free_space`` bytes.
     """
 
     methods: tuple[str, ...]
@@ -81,6 +86,7 @@ class ImportSettings:
     max_parallel_stores: int
     task_time_to_live: int
     workers: int
+    workers_per_project: int
     conversion_format: str | None
     min_free_space: int
 
@@ -89,13 +95,16 @@ class ImportSettings:
         """Read the options, whose values have been checked."""
         url: str | None = conf.worker_self_reference_url or conf.public_endpoint
         executor: Any = conf.taskflow_executor
+        workers = 1 if executor.engine_mode == "serial" else executor.max_workers
+        share: int | None = executor.max_workers_per_project
         return cls(
             methods=tuple(dict.fromkeys(conf.enabled_import_methods)),
             self_url=url.rstrip("/") if url else None,
             plugins=tuple(conf.image_import_opts.image_import_plugins),
             max_parallel_stores=conf.image_import_opts.max_parallel_stores,
             task_time_to_live=conf.task.task_time_to_live,
-            workers=1 if executor.engine_mode == "serial" else executor.max_workers,
+            workers=workers,
+            workers_per_project=max(workers // 2, 1) if share is None else share,
             conversion_format=executor.conversion_format,
             min_free_space=conf.import_tools.min_free_space,
         )

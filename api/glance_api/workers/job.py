@@ -10,6 +10,7 @@ from glance_api.imports.contract import ImportFailed
 from glance_api.leases import Lease
 from glance_api.services.store_errors import as_api_error
 from glance_api.signatures import Verification
+from glance_api.workers.inquiry import Inquiry
 from glance_common.context import RequestContext
 from glance_common.errors import GlanceError, Gone, Unavailable
 from glance_common.operation import Held, Operation
@@ -59,13 +60,18 @@ class Job:
     context: RequestContext
     lease: Lease
     progress: Progress
+    inquiry: Inquiry
     stopping: Callable[[], bool]
 
     def check(self) -> None:
-        """Raise Gone when the operation was ended from outside or taken over, Stopped when this process ends."""
-        self.lease.check()
+        """Raise Gone when the operation was ended from outside or taken over, Stopped when this process ends.
+
+        Asks the registry about once a second: who deletes an image does not wait for the next renewal (I7).
+        """
         if self.stopping():
             raise Stopped
+        self.inquiry()
+        self.lease.check()
 
     @property
     def verification(self) -> Verification | None:

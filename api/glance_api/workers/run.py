@@ -12,7 +12,10 @@ from glance_api.collaborators import Glance
 from glance_api.leases import LeaseKeeper
 from glance_api.services import task_events
 from glance_api.workers import ending
+from glance_api.workers.inquiry import Inquiry
 from glance_api.workers.job import DEFECT, Job, Progress, Stopped, explain
+from glance_api.workers.shares import Shares
+from glance_common import deadlines
 from glance_common.context import RequestContext, system_context
 from glance_common.errors import GlanceError, Gone, Unavailable
 from glance_common.failpoints import failpoint
@@ -74,24 +77,36 @@ class Operations:
         self._stopping = stopping
         self._claimed = Renewals(glance)
         self._leases = LeaseKeeper(self._claimed, lease)
+        self._shares = Shares(glance.settings.imports.workers_per_project)
 
     def claim(self) -> Claimed | None:
-        """Claim the oldest operation that this process can do; None without one. Raises GlanceError."""
+        """Claim the oldest operation that this process can do, of projects that have not used up their share.
+
+        None without one. Whoever gets one has to ``run`` it. Raises GlanceError.
+        """
         hosts = [self._glance.staging.id]
         if self._glance.work.keeps:
             hosts.insert(0, self._glance.work.process)
         for host in hosts:
             token = str(uuid4())
             operation = self._glance.registry.operations.claim(
-                system_context(f"req-{uuid4()}"), token, host=host, lease=self._leases.seconds
+                system_context(f"req-{uuid4()}"), token, host=host, lease=self._leases.seconds,
+                without=self._shares.used_up(),
             )
             if operation is not None:
+                self._shares.begin(operation.owner)
                 return operation, Held(operation.id, token)
         return None
 
     def run(self, claimed: Claimed) -> None:
         """Work on a claimed operation and end it, unless it was ended by others; then all that it did is undone."""
         operation, held = claimed
+        try:
+            self._run(operation, held)
+        finally:
+            self._shares.end(operation.owner)
+
+    def _run(self, operation: Operation, held: Held) -> None:
         with working_for(operation.request_id):
             LOG.info("operation %s (%s) begins, attempt %d", operation.id, operation.kind, operation.attempts)
             progress, outcome, started = Progress(), "left", time.monotonic()
@@ -103,7 +118,10 @@ class Operations:
             try:
                 with self._leases.keep(context, held.token) as lease:
                     failpoint("api.operation.claimed")
-                    outcome = self._work(Job(self._glance, operation, held, context, lease, progress, self._stopping))
+                    inquiry = Inquiry(self._glance.registry.operations, operation.id, lease)
+                    outcome = self._work(
+                        Job(self._glance, operation, held, context, lease, progress, inquiry, self._stopping)
+                    )
             except GlanceError as error:
                 self._leave(context, held, error)
             finally:
@@ -126,7 +144,9 @@ class Operations:
         Raises GlanceError when the registry does not answer.
         """
         try:
-            message, result = self._flows[job.operation.kind](job)
+            # What waits for other servers asks the job, too.
+            with deadlines.within(still_wanted=job.check):
+                message, result = self._flows[job.operation.kind](job)
         except Stopped:
             self._glance.registry.operations.release(job.context, job.held)
             LOG.info("operation %s is given back: this process ends", job.operation.id)

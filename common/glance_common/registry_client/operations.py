@@ -64,12 +64,17 @@ class OperationsClient:
         """Say that ``host`` lives, even if it can claim nothing now; return the live operations bound to it."""
         return frozenset(self._http.call(context, "POST", "/v1/operations/alive", {"host": host})["operations"])
 
-    def claim(self, context: RequestContext, token: str, *, host: str, lease: int) -> Operation | None:
+    def claim(
+        self, context: RequestContext, token: str, *, host: str, lease: int, without: Sequence[str] = ()
+    ) -> Operation | None:
         """Give the oldest operation that ``host`` can do now to ``token`` for ``lease`` seconds; None without one.
 
-        Take a new token for each claim. What nobody will finish any more is failed by the same call.
+        Operations of the projects ``without`` are left to others. Take a new token for each claim. What nobody will
+        finish any more is failed by the same call.
         """
-        body = {"token": token, "host": host, "lease": lease}
+        body: dict[str, Any] = {"token": token, "host": host, "lease": lease}
+        if without:
+            body["without"] = list(without)
         found = self._http.call(context, "POST", "/v1/operations/claim", body)["operation"]
         return None if found is None else Operation.from_document(found)
 

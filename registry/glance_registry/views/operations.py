@@ -27,6 +27,8 @@ BESIDE_IMAGE = 16 * 1024
 """Bytes of the input of an operation beside the image that it may describe."""
 MAX_TTL = 24 * 365 * 100
 """Hours."""
+MAX_WITHOUT = 256
+"""Projects that a claim may leave out: as many as a process may have workers."""
 ENTERED = (ImageStatus.IMPORTING, ImageStatus.SAVING)
 """What an image may become when an operation begins with it. From both it can go to every ``on_fail``."""
 
@@ -83,9 +85,15 @@ def largest_input() -> int:
 def claim() -> Response:
     """Give one operation to a worker, after what nobody will finish any more was failed."""
     body = parsing.body()
-    body.only("token", "host", "lease")
+    body.only("token", "host", "lease", "without")
+    without = body.optional_texts("without") or []
+    if len(without) > MAX_WITHOUT:
+        raise errors.BadRequest(f"without must name at most {MAX_WITHOUT} projects", field="without")
     wanted = operations.Claim(
-        token=body.uuid("token"), host=body.text("host"), lease=body.number("lease", maximum=MAX_LEASE)
+        token=body.uuid("token"),
+        host=body.text("host"),
+        lease=body.number("lease", maximum=MAX_LEASE),
+        without=tuple(without),
     )
     parsing.keep_house()
     _give_up_what_nobody_will_end(wanted.host)

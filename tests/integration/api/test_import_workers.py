@@ -16,9 +16,10 @@ DATA = b"\x01" + os.urandom(3 * 1024 * 1024)
     ("changed", "at_once"),
     [
         ({"taskflow_executor__engine_mode": "serial", "taskflow_executor__max_workers": 3}, 1),
-        ({"taskflow_executor__max_workers": 2}, 2),
+        ({"taskflow_executor__max_workers": 2, "taskflow_executor__max_workers_per_project": 0}, 2),
+        ({"taskflow_executor__max_workers": 4}, 2),
     ],
-    ids=["serial", "parallel"],
+    ids=["serial", "parallel", "share of the project"],
 )
 def test_tsk04_as_many_as_configured(make_api, tmp_path, changed, at_once):
     """All sources wait until as many imports as may run have begun, and a moment longer for one that may not."""
