@@ -321,3 +321,20 @@ def test_wrong_fields_are_named(client: RegistryClient, path: str, body: dict[st
         client.http.call(ADMIN, "POST", f"/v1/operations{path}".format(id=identifier), filled)
     assert caught.value.details == {"field": field}
     assert client.operations.list(ADMIN, limit=1) == []
+
+
+def test_a_claim_leaves_out_the_projects_that_it_names(imports: Imports) -> None:
+    operations = imports.client.operations
+    mine = imports.create(imports.image())
+    theirs = imports.client.operations.create(
+        RequestContext("req-2", project_id="another"), new_id(), kind=OperationKind.IMPORT, image_id=None, input={},
+        ttl=48,
+    )
+    nobodys = imports.client.operations.create(
+        RequestContext("req-3", is_admin=True), new_id(), kind=OperationKind.IMPORT, image_id=None, input={}, ttl=48
+    )
+    claimed = [operations.claim(ADMIN, new_id(), host="a", lease=60, without=["own", "third"]) for _ in range(3)]
+    assert [operation and operation.id for operation in claimed] == [theirs.id, nobodys.id, None]
+    assert imports.claim().operation == mine.id
+    with pytest.raises(errors.BadRequest, match="without"):
+        operations.claim(ADMIN, new_id(), host="a", lease=60, without=["project"] * 257)
