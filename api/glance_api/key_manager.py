@@ -12,12 +12,13 @@ from oslo_config import cfg
 
 from glance_api.catalog import find_endpoint
 from glance_common.errors import BadRequest, Unavailable
-
-TIMEOUT = (5.0, 30.0)
-"""Seconds to connect, and to wait for an answer."""
+from glance_common.guarded_http import document_session
+from glance_common.guards import ExchangeLimits
 
 MAX_SECRET = 64 * 1024
 """Bytes; a certificate is much smaller."""
+
+LIMITS = ExchangeLimits(connect=5.0, idle=30.0, answer=30.0)
 
 KEY_MANAGER_OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
@@ -58,8 +59,7 @@ class KeyManager:
         self._endpoint: str | None = options.barbican_endpoint
         self._interface: str = options.barbican_endpoint_type
         self._region: str | None = options.barbican_region_name
-        self._session = requests.Session()
-        self._session.trust_env = False
+        self._session = document_session(LIMITS, connections=10)
         self._session.verify = (options.verify_ssl_path or True) if options.verify_ssl else False
 
     def certificate(self, credentials: Credentials, secret: str) -> bytes:
@@ -80,7 +80,7 @@ class KeyManager:
         headers = {"Accept": accept, **({"X-Auth-Token": credentials.token} if credentials.token else {})}
         try:
             with self._session.request(
-                method, url, headers=headers, timeout=TIMEOUT, allow_redirects=False, stream=True
+                method, url, headers=headers, allow_redirects=False, stream=True
             ) as answer:
                 content = b""
                 for piece in answer.iter_content(MAX_SECRET):

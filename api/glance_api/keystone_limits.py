@@ -15,6 +15,8 @@ from oslo_config import cfg
 
 from glance_common.config import ConfigError
 from glance_common.errors import Unavailable
+from glance_common.guarded_http import guard_session
+from glance_common.guards import ExchangeLimits
 from glance_common.limits import KINDS, Limits
 
 LOG = logging.getLogger(__name__)
@@ -93,9 +95,11 @@ def _connect(conf: cfg.ConfigOpts) -> Any:
         account = loading.load_auth_from_conf_options(conf, GROUP)
         if account is None:
             raise ConfigError(GROUP, "auth_type", "", "use_keystone_limits needs an account to read limits with")
-        session = loading.load_session_from_conf_options(
-            conf, GROUP, auth=account, timeout=conf[GROUP].timeout or DEFAULT_TIMEOUT
-        )
+        seconds = conf[GROUP].timeout or DEFAULT_TIMEOUT
+        session = loading.load_session_from_conf_options(conf, GROUP, auth=account, timeout=seconds)
+        if not getattr(conf[GROUP], "tls_ciphers", None) and not getattr(conf[GROUP], "tls_min_version", None):
+            # These two need keystoneauth's own adapter, which knows timeouts of single reads only.
+            guard_session(session, ExchangeLimits(connect=seconds, idle=seconds, answer=seconds))
         return loading.load_adapter_from_conf_options(
             conf, GROUP, session=session, auth=account,
             service_type="identity", version="3", min_version=None, max_version=None,

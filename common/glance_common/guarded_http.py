@@ -239,6 +239,11 @@ def document_session(limits: ExchangeLimits, connections: int = 1) -> requests.S
     """Return a session that ignores the environment and sends each request as ``DocumentAdapter`` does."""
     session = requests.Session()
     session.trust_env = False
+    guard_session(session, limits, connections)
+    return session
+
+
+def guard_session(session: Any, limits: ExchangeLimits, connections: int = 10) -> None:
+    """Let a session of requests or keystoneauth send each request as ``DocumentAdapter`` does."""
     for scheme in ("http://", "https://"):
         session.mount(scheme, DocumentAdapter(limits, connections))
-    return session

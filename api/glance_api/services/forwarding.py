@@ -8,11 +8,13 @@ import requests
 
 from glance_common import errors
 from glance_common.errors import BadGateway, GatewayTimeout, GlanceError
+from glance_common.guarded_http import document_session
+from glance_common.guards import ExchangeLimits
 
 LOG = logging.getLogger(__name__)
 
-TIMEOUT = 60.0
-"""Seconds that the other node has for its answer."""
+LIMITS = ExchangeLimits(answer=60.0)
+"""The other node has a minute for its whole answer."""
 
 FORWARDED = "X-Glance-Forwarded"
 """Header of a request that a node has handed on; it is handed on once only, whatever nodes believe of each other."""
@@ -30,12 +32,9 @@ def forward(node: str, path: str, headers: Mapping[str, str], document: Mapping[
     Raises GatewayTimeout when it does not answer, BadGateway when the connection breaks, and its own refusals.
     """
     sent = {name: headers[name] for name in _SENT if name in headers} | {FORWARDED: "1", "Accept": "application/json"}
-    with requests.Session() as session:
-        session.trust_env = False
+    with document_session(LIMITS) as session:
         try:
-            response = session.post(
-                f"{node}{path}", json=document, headers=sent, timeout=TIMEOUT, allow_redirects=False
-            )
+            response = session.post(f"{node}{path}", json=document, headers=sent, allow_redirects=False)
         except (requests.Timeout, requests.ConnectionError) as error:
             LOG.error("the node %s, which holds the staged data, does not answer: %s", node, type(error).__name__)
             raise GatewayTimeout("the node that holds the staged data does not answer") from error
