@@ -17,6 +17,7 @@ from oslo_config import cfg, types
 from glance_common.config import ConfigError
 from glance_common.guards import ExchangeLimits, Guard
 from glance_common.name_lookup import NameLookups, Resolver, system_resolver
+from glance_common.special_addresses import Address, embedded, is_forbidden, within
 
 LOG = logging.getLogger(__name__)
 
@@ -24,8 +25,6 @@ GROUP = "import_filtering_opts"
 
 LOOKUP_LIMITS = ExchangeLimits(answer=15.0)
 """Of a look-up that is no part of an exchange."""
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _LOOKUPS = NameLookups()
 
@@ -72,7 +71,8 @@ OPTIONS: list[cfg.Opt] = [
     cfg.Opt("disallowed_ports", type=_PORTS, default=[], help="Ports that may not be contacted."),
     cfg.BoolOpt(
         "allow_private_networks", default=False,
-        help="Allow addresses in 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10 and fc00::/7.",
+        help="Allow addresses in 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10 and fc00::/7, except those "
+        "of the clouds' metadata services.",
     ),
 ]
 
@@ -170,12 +170,11 @@ class UrlFilter:
         try:
             address = ipaddress.ip_address(text)
         except ValueError:
-            # A zone ("fe80::1%eth0") is link-local by nature.
             return False
-        real = embedded(address) or address
-        if _within(address, self._networks) or _within(real, self._networks):
+        # A zone ("fe80::1%eth0") is link-local by nature.
+        if "%" in text or is_forbidden(address, allow_private=self._private):
             return False
-        return not is_forbidden(real, allow_private=self._private)
+        return not any(within(each, self._networks) for each in (address, embedded(address)) if each is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,46 +273,3 @@ def _literal(host: str) -> Address | None:
         return ipaddress.ip_address(host)
     except ValueError:
         return None
-
-
-_PRIVATE = [
-    ipaddress.ip_network(text)
-    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
-]
-_NEVER = [
-    # Metadata services of clouds inside of private ranges, and the local prefix of NAT64 (RFC 8215).
-    ipaddress.ip_network(text)
-    for text in ("100.100.100.200/32", "fd00:ec2::254/128", "64:ff9b:1::/48")
-]
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_COMPATIBLE = ipaddress.IPv6Network("::/96")
-
-
-def embedded(address: Address) -> ipaddress.IPv4Address | None:
-    """Return the IPv4 address that an IPv6 address stands for: mapped, compatible, 6to4 or NAT64; None for others."""
-    if not isinstance(address, ipaddress.IPv6Address):
-        return None
-    if address.ipv4_mapped:
-        return address.ipv4_mapped
-    if address.sixtofour:
-        return address.sixtofour
-    plain = address.is_loopback or address.is_unspecified
-    if address in _NAT64 or (address in _COMPATIBLE and not plain):
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return None
-
-
-def is_forbidden(address: Address, *, allow_private: bool) -> bool:
-    """Say whether nobody but ``allowed_hosts`` may send us to the address: anything that is not public unicast."""
-    local = address.is_loopback or address.is_unspecified or address.is_multicast or address.is_link_local
-    if local or address.is_reserved or _within(address, _NEVER):
-        return True
-    if isinstance(address, ipaddress.IPv6Address) and address.is_site_local:
-        return True
-    if _within(address, _PRIVATE):
-        return not allow_private
-    return not address.is_global
-
-
-def _within(address: Address, networks: list[Any]) -> bool:
-    return any(address.version == network.version and address in network for network in networks)
