@@ -5,7 +5,7 @@ The steps are those of v2. What differs is how they fail: an image whose data di
 
 import logging
 from collections.abc import Collection
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -123,6 +123,16 @@ def create(glance: Glance, context: RequestContext, new: NewImage, filling: Fill
         check(glance, filling)
         if not isinstance(filling, Empty):
             _require_formats(new.fields.get("disk_format"), new.fields.get("container_format"))
+    with _permit(glance, filling):
+        return _create(glance, context, new, filling)
+
+
+def _permit(glance: Glance, filling: Filling | None) -> AbstractContextManager[None]:
+    """Return the permit for all that a request asks the server of its location."""
+    return glance.remote_checks.permit() if isinstance(filling, Register) else nullcontext()
+
+
+def _create(glance: Glance, context: RequestContext, new: NewImage, filling: Filling | None) -> Image:
     image = images.create(glance, context, new)
     if filling is None:
         return image
@@ -160,13 +170,15 @@ def update(
             refusal = BadRequest if isinstance(filling, Register) else Conflict
             raise refusal(f"the image is {image.status}, only a queued one can be given its data")
         check(glance, filling)
-        _check_size(glance, context, image, filling)
-    image = images.update(glance, context, image_id, change)
-    if filling is None:
-        return image
-    if not isinstance(filling, Empty):
-        _require_formats(image.disk_format, image.container_format)
-    return fill(glance, context, image, filling)
+    with _permit(glance, filling):
+        if filling is not None:
+            _check_size(glance, context, image, filling)
+        image = images.update(glance, context, image_id, change)
+        if filling is None:
+            return image
+        if not isinstance(filling, Empty):
+            _require_formats(image.disk_format, image.container_format)
+        return fill(glance, context, image, filling)
 
 
 def delete(glance: Glance, context: RequestContext, image_id: str, credentials: Credentials) -> None:

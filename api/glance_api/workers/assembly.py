@@ -25,7 +25,6 @@ def build_parts(conf: cfg.ConfigOpts, glance: Glance) -> Parts:
     return Parts(
         plugins=options.build_plugins(conf, imports.plugins, rules),
         session=options.web_session(conf, glance.url_filter),
-        url_filter=glance.url_filter,
         rules=options.download_rules(conf),
         tools=TaskTools(rules, options.sandbox(conf), _conversion(conf, glance)),
     )

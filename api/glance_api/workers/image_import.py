@@ -27,7 +27,6 @@ from glance_api.workers.task_steps import TaskTools
 from glance_common.image import Image, ImageLocation
 from glance_common.operation import StagedData
 from glance_common.stores.contract import Blob, StoreError
-from glance_common.url_filter import UrlFilter
 from glance_common.url_session import UrlSession
 
 
@@ -37,7 +36,6 @@ class Parts:
 
     plugins: tuple[Plugin, ...]
     session: UrlSession
-    url_filter: UrlFilter
     rules: DownloadRules
     tools: TaskTools
 
@@ -93,7 +91,7 @@ def _staged(parts: Parts, job: Job, image: Image, method: str) -> tuple[StagedDa
 
 def _web(parts: Parts, job: Job) -> AbstractContextManager[Source]:
     uri: str = job.operation.input["import_req"]["method"]["uri"]
-    return web_download.open_source(parts.session, parts.url_filter, uri, cap=job.glance.settings.image_size_cap)
+    return web_download.open_source(parts.session, uri, cap=job.glance.settings.image_size_cap)
 
 
 def _remote(parts: Parts, job: Job) -> AbstractContextManager[Source]:

@@ -30,7 +30,7 @@ def import_task(parts: Parts, job: Job) -> tuple[str, dict[str, Any] | None]:
     if data is None:
         uri: str = job.operation.input["import_from"]
         cap = job.glance.settings.image_size_cap
-        source = web_download.open_source(parts.session, parts.url_filter, uri, cap=cap)
+        source = web_download.open_source(parts.session, uri, cap=cap)
         data, image = staged.download(job, image, store, source)
     with work_room(job, store, image) as room:
         asked = _new_image(job)

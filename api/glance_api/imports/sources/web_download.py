@@ -32,13 +32,12 @@ def check_uri(url_filter: UrlFilter, field: str, uri: str) -> None:
 
 
 @contextmanager
-def open_source(session: UrlSession, url_filter: UrlFilter, uri: str, *, cap: int) -> Iterator[Source]:
+def open_source(session: UrlSession, uri: str, *, cap: int) -> Iterator[Source]:
     """Open what ``uri`` names within the block; ``cap`` is the largest image in bytes.
 
     Raises BadRequest for a URL that the filter refuses now, ImportFailed when the source has no image for us, TooLarge
     when it announces more than ``cap``. Without a Content-Length the reader of the pieces must cap (S-61).
     """
-    check_uri(url_filter, "uri", uri)
     try:
         response = session.request("GET", uri)
     except UrlRefused as error:
