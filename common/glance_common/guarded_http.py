@@ -178,9 +178,11 @@ def _open(connection: HTTPConnection, host: str, watch: Watch) -> socket.socket:
 class GuardedAdapter(HTTPAdapter):
     """Sends requests with guarded connections; give ``Session.mount`` one for http and https."""
 
-    def __init__(self, watch: Watch, connections: int = 1) -> None:
+    def __init__(self, watch: Watch, connections: int = 1, verify: bool | str = True) -> None:
+        """``verify`` is for the certificate of a proxy; that of a server comes with each request."""
         self._watch = watch
-        self._contexts = {True: _tls(True), False: _tls(False)}
+        self._verify = verify
+        self._contexts: dict[bool, ssl.SSLContext] = {}
         super().__init__(pool_connections=connections, pool_maxsize=connections)
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
@@ -190,9 +192,11 @@ class GuardedAdapter(HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         """Return the manager of the connections through a proxy, which are guarded as well."""
-        context = _tls(True)
-        context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
-        manager = super().proxy_manager_for(proxy, **{"proxy_ssl_context": context, **options})
+        if proxy.lower().startswith("https://"):
+            options["proxy_ssl_context"] = context = _tls(self._verify)
+            if self._verify:
+                context.load_verify_locations(self._verify if isinstance(self._verify, str) else DEFAULT_CA_BUNDLE_PATH)
+        manager = super().proxy_manager_for(proxy, **options)
         self._take_over(manager)
         return manager
 
@@ -201,7 +205,13 @@ class GuardedAdapter(HTTPAdapter):
     ) -> Any:
         """Return host and pool parameters, with what makes guarded TLS sockets."""
         host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
-        return host, {**pool, "ssl_context": self._contexts[bool(verify)]}
+        return host, {**pool, "ssl_context": self._tls_for(verify)} if host["scheme"] == "https" else pool
+
+    def _tls_for(self, verify: Any) -> ssl.SSLContext:
+        # Made when it is needed, which takes longer than a request over plain HTTP; kept, as pools are found by it.
+        if bool(verify) not in self._contexts:
+            self._contexts.setdefault(bool(verify), _tls(verify))
+        return self._contexts[bool(verify)]
 
     def _take_over(self, manager: Any) -> None:
         manager.pool_classes_by_scheme = {

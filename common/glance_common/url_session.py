@@ -172,7 +172,7 @@ class UrlSession:
         ).prepare()
         adapters: list[HTTPAdapter]
         if target.scheme in self._proxies:
-            adapters = [GuardedAdapter(lambda: guard)]
+            adapters = [GuardedAdapter(lambda: guard, verify=self._verify)]
         else:
             adapters = [_PinnedAdapter(target, address, guard) for address in target.addresses[:_MAX_ADDRESSES]]
         for adapter in adapters:

@@ -5,9 +5,11 @@ they are set against is no end at all.
 """
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 import requests
 import urllib3.exceptions
 from tests.support.certificates import server_certificate
-from tests.support.web import dripping, scripted_peer, silent
+from tests.support.web import ScriptedPeer, dripping, scripted_peer, silent
 
 from glance_common import deadlines, guarded_http, url_filter
 from glance_common.guarded_http import document_session
@@ -277,21 +279,70 @@ def test_s22_a_proxy_has_the_same_deadline(script: Any, scheme: str):
         session(proxies={scheme: f"127.0.0.1:{peer.port}"}).request("GET", f"{scheme}://{HOST}/x")
 
 
-def test_tls_through_a_proxy_is_guarded(tmp_path: Any):
-    """The tunnel leads to a TLS server, the proxy is a pipe."""
-    authority, context = server_certificate(tmp_path, HOST)
+@pytest.fixture
+def tls(tmp_path: Path) -> tuple[str, ssl.SSLContext]:
+    """A certificate for the mirror and for a proxy on this machine, and the context of their servers."""
+    authority, context = server_certificate(tmp_path, HOST, "localhost")
+    return str(authority), context
 
-    def proxy(connection: socket.socket) -> None:
+
+def secured(context: ssl.SSLContext, script: Any) -> Callable[[socket.socket], None]:
+    """Return the script behind TLS."""
+
+    def talk(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as secure:
+            script(secure)
+
+    return talk
+
+
+def tunnelling(script: Any) -> Callable[[socket.socket], None]:
+    """Return a proxy that is a tunnel to the script."""
+
+    def talk(connection: socket.socket) -> None:
         assert connection.recv(65536).startswith(f"CONNECT {HOST}:443".encode())
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-        with context.wrap_socket(connection, server_side=True) as secure:
-            secure.recv(65536)
-            secure.sendall(BODY + b"data")
+        script(connection)
 
-    with scripted_peer(proxy) as peer:
-        through = session(ExchangeLimits(), proxies={"https": f"127.0.0.1:{peer.port}"}, verify=str(authority))
+    return talk
+
+
+def small(connection: socket.socket) -> None:
+    connection.recv(65536)
+    connection.sendall(BODY + b"data")
+
+
+def test_tls_through_a_proxy(tls: tuple[str, ssl.SSLContext]):
+    authority, context = tls
+    with scripted_peer(tunnelling(secured(context, small))) as peer:
+        through = session(ExchangeLimits(), proxies={"https": f"127.0.0.1:{peer.port}"}, verify=authority)
         with through.request("GET", f"https://{HOST}/x") as response:
             assert response.read(1024) == b"data"
+
+
+@pytest.mark.parametrize("inner", [silent, None, dripping(HEADER)], ids=["TLS silence", "silence", "header"])
+def test_s22_a_tunnel_has_the_same_deadline(tls: tuple[str, ssl.SSLContext], inner: Any):
+    authority, context = tls
+    script = inner if inner is silent else secured(context, inner or silent)
+    with scripted_peer(tunnelling(script)) as peer, pytest.raises(FetchFailed):
+        session(proxies={"https": f"127.0.0.1:{peer.port}"}, verify=authority).request("GET", f"https://{HOST}/x")
+
+
+def test_a_proxy_behind_tls_is_verified_and_has_the_deadline(tls: tuple[str, ssl.SSLContext]):
+    authority, context = tls
+
+    def through(peer: ScriptedPeer, limits: ExchangeLimits, **options: Any) -> bytes:
+        proxies = {"http": f"https://localhost:{peer.port}"}
+        with session(limits, proxies=proxies, **options).request("GET", f"http://{HOST}/x") as response:
+            return response.read(1024)
+
+    with scripted_peer(secured(context, small)) as peer:
+        assert through(peer, ExchangeLimits(), verify=authority) == b"data"
+        with pytest.raises(FetchFailed):
+            through(peer, ExchangeLimits())
+    for script in (silent, secured(context, dripping(HEADER))):
+        with scripted_peer(script) as peer, pytest.raises(FetchFailed):
+            through(peer, SHORT, verify=authority)
 
 
 @pytest.mark.parametrize(
