@@ -11,7 +11,7 @@ from contextvars import ContextVar
 
 from glance_common import deadlines
 from glance_common.errors import Unavailable
-from glance_common.metrics.catalog import TRANSFERS, TRANSFERS_REFUSED
+from glance_common.metrics.catalog import REMOTE_CHECKS, REMOTE_CHECKS_REFUSED, TRANSFERS, TRANSFERS_REFUSED
 
 RETRY_AFTER = 5
 """Seconds after which a client that got no permit is asked to come back."""
@@ -83,15 +83,18 @@ class RemoteChecks:
             yield
             return
         if not self._free.acquire(blocking=False):
+            REMOTE_CHECKS_REFUSED.labels("full").inc()
             raise Unavailable(
                 f"all {self.limit} requests of this server process that may wait for other servers do so "
                 "(max_remote_checks)",
                 retry_after=RETRY_AFTER,
             )
         token = _is_held.set(True)
+        REMOTE_CHECKS.labels("taken").inc()
         try:
             with deadlines.within(self.seconds):
                 yield
         finally:
+            REMOTE_CHECKS.labels("taken").dec()
             _is_held.reset(token)
             self._free.release()

@@ -24,7 +24,7 @@ from glance_common.config import read_secrets
 from glance_common.delete_queue import DeletePublisher
 from glance_common.delete_queue.depth import QueueDepth
 from glance_common.messaging.connection import parse_broker
-from glance_common.metrics.catalog import TRANSFERS
+from glance_common.metrics.catalog import REMOTE_CHECKS, TRANSFERS
 from glance_common.monitor import dependencies
 from glance_common.monitor.monitor import Watched
 from glance_common.notifications import Notifications
@@ -56,6 +56,7 @@ def application(conf: cfg.ConfigOpts) -> Application:
         glance.deletes.start()
         glance.notifications.start()
         TRANSFERS.labels("limit").set(glance.permits.limit)
+        REMOTE_CHECKS.labels("limit").set(glance.remote_checks.limit)
         state.at_stop(glance.registry.close)
         state.at_stop(glance.readers.shutdown)
         state.at_stop(glance.deletes.stop)

@@ -4,13 +4,17 @@ import logging
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from oslo_config import cfg
 from tests.support.certificates import server_certificate
 from tests.support.stores import load
-from tests.support.web import Page, WebServer, web_server
+from tests.support.web import Page, WebServer, dripping, scripted_peer, web_server
 
+from glance_common import url_filter
+from glance_common.guards import ExchangeLimits
 from glance_common.stores.contract import (
     BadLocation,
     BlobNotFound,
@@ -18,7 +22,11 @@ from glance_common.stores.contract import (
     Store,
     StoreUnavailable,
 )
+from glance_common.stores.http import HttpStore
+from glance_common.stores.settings import Settings
 from glance_common.stores.wrap import Retrying, Wrapper
+from glance_common.url_filter import UrlFilter
+from glance_common.url_session import UrlSession
 
 DATA = bytes(range(256)) * 2000
 
@@ -141,6 +149,34 @@ def test_a_connection_that_ends_early_never_looks_complete(server: WebServer, st
     server.pages["/a"] = page
     with closing(store.open(server.url("/a"))) as blob, pytest.raises(StoreUnavailable, match="stopped sending"):
         list(blob)
+
+
+@pytest.mark.parametrize("drop", [b"x", b"1\r\nx\r\n"], ids=["body", "chunks"])
+def test_s61_a_download_that_drips_is_cut(drop: bytes):
+    framing = b"Transfer-Encoding: chunked" if drop != b"x" else b"Content-Length: 1000000"
+    values = {opt.dest: opt.default for opt in url_filter.OPTIONS}
+    the_filter = UrlFilter(SimpleNamespace(**{**values, "allowed_ports": [], "allowed_hosts": ["127.0.0.1"]}))
+    session = UrlSession(the_filter, limits=ExchangeLimits(rate=99999, window=0.3))
+    store = HttpStore(Settings("web", cfg.ConfigOpts(), "web", None, 0), session)
+    with (
+        scripted_peer(dripping(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\n", drop)) as peer,
+        closing(store.open(peer.url())) as blob,
+        pytest.raises(StoreUnavailable, match="the server sends less than 99999 bytes a second"),
+    ):
+        list(blob)
+
+
+def test_s22_a_server_that_does_not_answer_in_time(tmp_path: Path):
+    """Registering says that the location is bad, reading that it is unavailable."""
+    with scripted_peer(dripping(b"HTTP/1.1 200 OK\r\nX: ")) as peer:
+        allowed = {"allowed_hosts": "[127.0.0.1]", "allowed_ports": f"[{peer.port}]"}
+        groups = {"glance_store": {"http_answer_timeout": 0.3}, "import_filtering_opts": allowed}
+        store = load(tmp_path, groups).get("http")
+        retrying(store)._sleep = lambda seconds: None
+        with pytest.raises(BadLocation, match="cannot be fetched"):
+            store.size(peer.url())
+        with pytest.raises(StoreUnavailable, match="cannot be fetched"):
+            store.open(peer.url())
 
 
 def test_compressed_answers_are_refused(server: WebServer, store: Store):

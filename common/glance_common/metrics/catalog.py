@@ -34,6 +34,14 @@ TRANSFERS_REFUSED = Counter(
     "glance_transfers_refused", "Transfers answered 503 without a permit: full or stopping.",
     ["reason"], registry=REGISTRY,
 )
+REMOTE_CHECKS = Gauge(
+    "glance_remote_checks", "Requests that wait for servers which callers name: taken = now, limit = how many may.",
+    ["state"], registry=REGISTRY, multiprocess_mode="livesum",
+)
+REMOTE_CHECKS_REFUSED = Counter(
+    "glance_remote_checks_refused", "Requests answered 503 because too many wait for servers which callers name: full.",
+    ["reason"], registry=REGISTRY,
+)
 UPLOADS = Counter(
     "glance_uploads", "Uploads by how they ended: committed, aborted by their writer, or reaped after their lease.",
     ["outcome"], registry=REGISTRY,
@@ -73,7 +81,8 @@ LAST_SWEEP = Gauge(
 )
 
 ALL = (
-    REQUESTS, REGISTRY_CALLS, STORE_BYTES, TRANSFERS, TRANSFERS_REFUSED, UPLOADS, CONNECTIONS, OUTBOX,
+    REQUESTS, REGISTRY_CALLS, STORE_BYTES, TRANSFERS, TRANSFERS_REFUSED, REMOTE_CHECKS, REMOTE_CHECKS_REFUSED,
+    UPLOADS, CONNECTIONS, OUTBOX,
     OUTBOX_DROPPED, OPERATIONS, OPERATIONS_RUNNING, REMOVALS, SWEEPS, LAST_SWEEP,
 )
 

@@ -180,6 +180,38 @@ def test_s22_requests_that_wait_leave_threads_to_others(make_api, tmp_path, way)
         assert again.status_code == 400, "the permits were not given back"
 
 
+@pytest.mark.parametrize("way", ["import", "task", "copy_from"])
+def test_s22_a_look_up_that_hangs_does_not_hold_the_request(make_api, tmp_path, web, way):
+    changed = {**options(tmp_path, web), "remote_check_timeout": 0.5, "max_remote_checks": 1}
+    node = Node(make_api(**{name: value for name, value in changed.items() if "filtering" not in name}), tmp_path)
+    go_on, url = threading.Event(), "http://slow.example.org/x"
+
+    def hang(host: str, port: int) -> list[str]:
+        go_on.wait()
+        return []
+
+    node.api.glance.url_filter._resolve = hang
+    try:
+        match way:
+            case "import":
+                answer = node.begin(node.create(), "web-download", 400, arguments={"uri": url})
+            case "task":
+                body = {"type": "import", "input": {
+                    "import_from": url, "import_from_format": "raw", "image_properties": {},
+                }}
+                answer = node.call("POST", "/v2/tasks", 400, json=body)
+            case _:
+                answer = node.call("POST", "/v1/images", 400, headers={
+                    "x-image-meta-name": "x", "x-image-meta-disk_format": "raw",
+                    "x-image-meta-container_format": "bare", "x-glance-api-copy-from": url,
+                })
+    finally:
+        go_on.set()
+    assert "host slow.example.org has no address that may be contacted" in answer.text
+    with node.api.glance.remote_checks.permit():
+        pass
+
+
 def test_s22_a_dripping_location_ends_when_its_image_is_deleted(make_api, tmp_path):
     """The head comes at once and the data never end: the worker that hashes them is free soon after the delete."""
 
