@@ -361,6 +361,7 @@ def test_options_keep_the_names_and_defaults_of_the_original(tmp_path: Path):
         "http_proxy_information": {},
         "http_connect_timeout": 10.0,
         "http_read_timeout": 60.0,
+        "http_answer_timeout": 30.0,
     }
 
 
