@@ -125,9 +125,10 @@ class ScriptedPeer:
         self._script = script
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._connections: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
+        self._threads: list[threading.Thread] = []
         self.port = int(self._listening.getsockname()[1])
+        self._accepting = threading.Thread(target=self._accept)
+        self._accepting.start()
 
     @property
     def connections(self) -> int:
@@ -139,12 +140,15 @@ class ScriptedPeer:
 
     def stop(self) -> None:
         """End it all; what still talks finds its connection closed."""
-        for sock in (self._listening, *self._connections):
+        with suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
+        self._accepting.join()
+        self._listening.close()
+        for connection in self._connections:
             with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join()
-        self._listening.close()
 
     def _accept(self) -> None:
         with suppress(OSError):
