@@ -68,6 +68,23 @@ def test_unmounted(deployment: Deployment, ledger: Ledger, mount: MountedFolder)
     check_promises(deployment, ledger)
 
 
+def test_what_lies_under_the_mount_point_is_never_read(
+    deployment: Deployment, ledger: Ledger, mount: MountedFolder
+):
+    client = deployment.client(ledger)
+    image = client.created(DATA)
+    assert client.download(image).body == DATA
+    mount.unmount()
+    under = mount.place / image
+    under.write_bytes(b"of others  " * 200_000)
+    assert client.download(image).status == 503
+    under.unlink()
+    mount.mount()
+    assert client.download(image).body == DATA
+    deployment.settle()
+    check_promises(deployment, ledger)
+
+
 def test_unmounted_in_the_middle_of_uploads_and_deletes(deployment: Deployment, ledger: Ledger, mount: MountedFolder):
     client = deployment.client(ledger)
     image = client.created()

@@ -2,8 +2,8 @@
 
 import logging
 import re
+import time
 from collections.abc import Callable
-from pathlib import Path
 from uuid import uuid4
 
 from glance_api.collaborators import Glance
@@ -31,20 +31,18 @@ _RESIDUE = re.compile(rf"({_UUID})(\.[^/]+)?")
 
 
 class Chores:
-    """Removes what is due in the staging stores, at the first call also what no record knows; gives signs of life."""
+    """Removes what is due in the staging stores, once also what no record knows; gives signs of life."""
 
     def __init__(self, glance: Glance, stopping: Callable[[], bool]) -> None:
         self._glance = glance
         self._stopping = stopping
         self._stores = {store.id: store for store in (glance.staging, glance.task_store)}
-        self._is_swept = False
+        self._sweep_at = dict.fromkeys(self._stores, float("-inf"))
 
     def __call__(self) -> None:
         """Do what is to be done now. Raises GlanceError when the registry does not answer."""
-        if not self._is_swept:
-            for store in self._stores.values():
-                self._sweep(store.directory)
-            self._is_swept = True
+        for store in [store for store, due in self._sweep_at.items() if due <= time.monotonic()]:
+            self._sweep_at[store] = float("inf") if self._sweep(store) else time.monotonic() + RETRY_AFTER
         context = system_context(f"req-{uuid4()}")
         if self._glance.work.keeps:
             # All workers may be busy for longer than others wait for this process.
@@ -81,14 +79,20 @@ class Chores:
             error=f"{type(error).__name__}: {error}", delay=RETRY_AFTER, max_attempts=MAX_ATTEMPTS,
         )
 
-    def _sweep(self, directory: Path) -> None:
-        """Remove work folders of dead processes, and files named after images that are gone."""
+    def _sweep(self, store: str) -> bool:
+        """Remove work folders of dead processes, and files named after images that are gone; False when it was not
+        possible. A directory that is down or exchanged is left alone: the files in another one are not ours."""
+        directory = self._stores[store].directory
         try:
+            self._stores[store].check()
             sweep_work(directory)
             files = [path for path in directory.iterdir() if _RESIDUE.fullmatch(path.name)]
+        except StoreError as error:
+            LOG.warning("the staging directory cannot be looked through: %s", error)
+            return False
         except OSError as error:
             LOG.warning("the staging directory %s cannot be looked through: %s", directory, error.strerror)
-            return
+            return False
         for path in files:
             # One that cannot be removed must not keep this process from its operations.
             try:
@@ -97,6 +101,7 @@ class Chores:
                     LOG.info("removed %s from the staging directory: its image is gone", path.name)
             except OSError as error:
                 LOG.warning("%s cannot be removed from the staging directory: %s", path.name, error.strerror)
+        return True
 
     def _is_gone(self, image_id: str) -> bool:
         try:

@@ -22,6 +22,7 @@ from glance_api.signatures import Signature, Verification
 from glance_api.workers import staged
 from glance_api.workers.copies import Plan, SourceFailed, fill
 from glance_api.workers.job import Job
+from glance_api.workers.places import path_of
 from glance_api.workers.room import work_room
 from glance_api.workers.task_steps import TaskTools
 from glance_common.image import Image, ImageLocation
@@ -50,12 +51,13 @@ def import_image(parts: Parts, job: Job) -> tuple[str, dict[str, Any] | None]:
 
 def _through_staging(parts: Parts, job: Job, image: Image, method: str) -> dict[str, str]:
     # The plugins write beside the staged data, so that moving a result is no copy.
-    with work_room(job, job.glance.staging, image) as room:
+    staging = job.glance.staging
+    with work_room(job, staging, image) as room:
         data, image, formats = _staged(parts, job, image, method)
-        path = job.glance.staging.path(data.key)
+        path = path_of(staging, data.key)
         signed = _verification(job, image, method)
         ready = staged.prepare(job, image, formats, path, data.size, room, parts.plugins, signed)
-        source = partial(staged.open_file, ready.path)
+        source = partial(staged.open_file, staging, ready.path)
         parallel = job.glance.settings.imports.max_parallel_stores
         return fill(job, ready.image, plan_of(job, ready.size, source, parallel=parallel, signed=signed))
 

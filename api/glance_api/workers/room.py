@@ -18,6 +18,7 @@ from glance_api.imports.output import NO_SPACE
 from glance_api.imports.work import work_folder
 from glance_api.services.quotas import Reservation
 from glance_api.workers.job import Job
+from glance_api.workers.places import directory_of
 from glance_common.errors import GlanceError, TooLarge
 from glance_common.image import Image, Upload
 from glance_common.limits import KINDS
@@ -32,11 +33,11 @@ STAGE, SIZE = "stage", "size"
 def work_room(job: Job, store: Staging, image: Image) -> Iterator["WorkRoom"]:
     """Make a work folder beside the staged data of ``image`` for the block; its room is given back after its files.
 
-    Raises Unavailable when the staging directory is missing or cannot be written.
+    Raises Unavailable when the staging directory is missing, exchanged, or cannot be written.
     """
     charges = {measure: _Charge(job, store, image, measure) for measure in (STAGE, SIZE)}
     try:
-        with work_folder(store.directory) as folder:
+        with work_folder(directory_of(store)) as folder:
             yield WorkRoom(job, image, folder, charges)
     finally:
         for charge in charges.values():

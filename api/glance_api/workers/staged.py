@@ -18,6 +18,7 @@ from glance_api.signatures import Verification
 from glance_api.streams import Received
 from glance_api.workers.copies import SourceFailed
 from glance_api.workers.job import Job
+from glance_api.workers.places import directory_of
 from glance_api.workers.room import WorkRoom
 from glance_common.failpoints import failpoint
 from glance_common.image import Image
@@ -155,8 +156,9 @@ def _size(path: Path) -> int:
 
 
 @contextmanager
-def open_file(path: Path) -> Iterator[Iterator[bytes]]:
-    """Open a local file as a source of copies."""
+def open_file(store: Staging, path: Path) -> Iterator[Iterator[bytes]]:
+    """Open a file in the directory of ``store`` as a source of copies. Raises SourceFailed, Unavailable."""
+    directory_of(store)
     try:
         file = path.open("rb", buffering=0)
     except OSError:

@@ -14,6 +14,7 @@ from glance_api.workers import staged
 from glance_api.workers.copies import Plan, fill
 from glance_api.workers.image_import import Parts
 from glance_api.workers.job import Job
+from glance_api.workers.places import path_of
 from glance_api.workers.room import work_room
 from glance_common.errors import Duplicate
 from glance_common.image import Image
@@ -35,9 +36,10 @@ def import_task(parts: Parts, job: Job) -> tuple[str, dict[str, Any] | None]:
     with work_room(job, store, image) as room:
         asked = _new_image(job)
         formats = Formats(str(asked.fields["disk_format"]), str(asked.fields["container_format"]))
+        path = path_of(store, data.key)
         steps = parts.tools.steps(is_admin=job.context.is_admin)
-        ready = staged.prepare(job, image, formats, store.path(data.key), data.size, room, steps, job.verification)
-        sources = [partial(staged.open_file, ready.path)]
+        ready = staged.prepare(job, image, formats, path, data.size, room, steps, job.verification)
+        sources = [partial(staged.open_file, store, ready.path)]
         fill(job, ready.image, Plan((job.glance.stores.default.id,), True, 1, ready.size, sources, job.verification))
     return "", {"image_id": image.id}
 

@@ -84,10 +84,11 @@ def test_a_running_store_sees_the_sentinel_go_and_come_back(case: FileCase):
     store = case.store()
     store.add(KEY, [b"x"], None)
     sentinel(case).rename(case.folder / "kept")
-    assert read(store, KEY) == b"x", "what is there can be read"
-    (case.folder / "a" / KEY).rename(case.folder / "data")
     assert_down(case, store, "no file .glance-store")
+    assert case.files() == [KEY], "what is there is not touched"
     (case.folder / "kept").rename(sentinel(case))
+    assert read(store, KEY) == b"x"
+    (case.folder / "a" / KEY).unlink()
     with pytest.raises(BlobNotFound):
         store.delete(KEY)
 

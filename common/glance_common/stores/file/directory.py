@@ -133,6 +133,7 @@ class Directory:
         self._search_bits = search_bits
         self._identities = identities
         self._identity: str | None = None
+        self._mark: sentinel.Mark | None = None
 
     @contextmanager
     def opened(self) -> Iterator[Handle]:
@@ -158,41 +159,55 @@ class Directory:
         further step; from then on a missing or different sentinel means an unmounted or exchanged directory.
         """
         if self._identity is None:
-            self._identity, found = self._first_use(handle)
+            self._identity, seen = self._first_use(handle)
         else:
-            found = self._read(handle)
-        if found is None:
+            seen = self._read(handle)
+        if seen is None:
             raise StoreUnavailable(
                 f"directory {self.path} has no file {sentinel.NAME}, which must hold {self._identity}: "
                 "is the file system mounted?"
             )
+        found, mark = seen
         if found != self._identity:
             raise StoreUnavailable(
                 f"directory {self.path} belongs to another store: its file {sentinel.NAME} holds {found} "
                 f"instead of {self._identity}"
             )
+        self._mark = mark if sentinel.is_settled(mark) else None
 
-    def _read(self, handle: Handle) -> str | None:
+    def recognise(self, handle: Handle) -> None:
+        """Do as ``prove``, but read the sentinel only if it is not the one that was proved before: one system call.
+
+        For reads, which are many. Raises StoreUnavailable.
+        """
+        if self._mark is None or self._mark != self._mark_in(handle):
+            self.prove(handle)
+
+    def _mark_in(self, handle: Handle) -> sentinel.Mark | None:
+        with oserrors.asking(f"{handle.path}/{sentinel.NAME}"):
+            return sentinel.mark_in(handle.fd)
+
+    def _read(self, handle: Handle) -> tuple[str, sentinel.Mark] | None:
         with oserrors.asking(f"{handle.path}/{sentinel.NAME}"):
             try:
                 return sentinel.read(handle.fd)
             except ValueError:
                 raise StoreUnavailable(f"{handle.path}/{sentinel.NAME} does not hold a uuid") from None
 
-    def _first_use(self, handle: Handle) -> tuple[str, str | None]:
-        """Return the uuid that the registry knows from now on, and the one in the directory."""
+    def _first_use(self, handle: Handle) -> tuple[str, tuple[str, sentinel.Mark] | None]:
+        """Return the uuid that the registry knows from now on, and the sentinel in the directory."""
         known = self._identities.known(self._store, self.path)
         # In this order: another process that is the first here writes its file before the registry knows of it.
-        found = self._read(handle)
+        seen = self._read(handle)
         if known is None:
-            if found is None:
+            if seen is None:
                 with oserrors.asking(f"{handle.path}/{sentinel.NAME} cannot be written"):
-                    found = sentinel.create(handle.fd)
-            known = self._identities.register(self._store, self.path, found)
+                    seen = sentinel.create(handle.fd)
+            known = self._identities.register(self._store, self.path, seen[0])
             log.info("store %s uses directory %s from now on, its sentinel is %s", self._store, self.path, known)
-        if known == found:
+        if seen is not None and known == seen[0]:
             self._let_readers_in(handle)
-        return known, found
+        return known, seen
 
     def _let_readers_in(self, handle: Handle) -> None:
         """Give group and others the search bit that filesystem_store_file_perm promises them."""

@@ -168,7 +168,7 @@ class FileStore:
         return results, problems
 
     def _find(self, key: str) -> tuple[int, str]:
-        """Return a descriptor and the path of the file.
+        """Return a descriptor and the path of the file, which lies in a directory that is the right one.
 
         Raises BlobNotFound when every directory is proved and none holds it.
         """
@@ -177,6 +177,7 @@ class FileStore:
         for directory in self._directories:
             try:
                 with directory.opened() as handle:
+                    directory.recognise(handle)
                     fd = handle.open_file(key)
                     if fd is not None:
                         return fd, f"{directory.path}/{key}"
@@ -232,20 +233,25 @@ class FileStore:
         for directory in self._directories:
             if directory is mine:
                 continue
-            try:
-                with directory.opened() as handle:
-                    taken = handle.holds(key)
-            except StoreUnavailable:
-                continue
-            if taken:
+            if self._holds(directory, key):
                 raise BlobExists(f"{directory.path}/{key} exists already")
 
     def _place_of(self, key: str) -> str:
         if len(self._directories) > 1:
             for directory in self._directories:
-                if os.path.lexists(f"{directory.path}/{key}"):
+                if self._holds(directory, key):
                     return directory.path
         return self._directories[0].path
+
+    def _holds(self, directory: Directory, key: str) -> bool:
+        """Say whether the key is there; a directory that is down or is not the right one holds nothing of ours."""
+        try:
+            with directory.opened() as handle:
+                directory.recognise(handle)
+                return handle.holds(key)
+        except StoreUnavailable as error:
+            log.warning("store %s: %s", self.id, error)
+            return False
 
     def _metadata(self, path: str) -> dict[str, object]:
         if not self._options.metadata:

@@ -5,6 +5,7 @@ proved and what is then done concern the same file system, whatever is mounted o
 """
 
 import os
+import time
 import uuid
 from contextlib import suppress
 
@@ -13,21 +14,52 @@ from glance_common.stores.file.linking import publish
 NAME = ".glance-store"
 
 
-def read(directory: int) -> str | None:
-    """Return the uuid in the open directory, None when there is no sentinel. Raises OSError, ValueError."""
+_COARSEST_CLOCK = 2_000_000_000
+"""Nanoseconds between two times of a file that every file system tells apart (FAT is the coarsest)."""
+
+
+Mark = tuple[int, int, int]
+"""What tells one generation of a sentinel from every other without reading it: device, inode, and nanoseconds of the
+last change of the inode.
+
+Device and inode alone do not: another file system can come with the same numbers. No program can set the time.
+"""
+
+
+def is_settled(mark: Mark) -> bool:
+    """Say whether a further change of the file would get another mark than this one."""
+    return time.time_ns() - mark[2] > _COARSEST_CLOCK
+
+
+def read(directory: int) -> tuple[str, Mark] | None:
+    """Return uuid and mark of the sentinel in the open directory, None without one. Raises OSError, ValueError."""
     try:
         fd = os.open(NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     except FileNotFoundError:
         return None
     try:
+        # Before the text: a change while it is read must not get the mark of the text before.
+        mark = _mark(os.fstat(fd))
         text = os.read(fd, 64)
     finally:
         os.close(fd)
-    return str(uuid.UUID(text.decode("ascii").strip()))
+    return str(uuid.UUID(text.decode("ascii").strip())), mark
 
 
-def create(directory: int) -> str:
-    """Write a new sentinel durably unless there is one, and return the uuid that is there now. Raises OSError.
+def mark_in(directory: int) -> Mark | None:
+    """Return the mark of the sentinel in the open directory, None without one. One system call; raises OSError."""
+    try:
+        return _mark(os.stat(NAME, dir_fd=directory, follow_symlinks=False))
+    except FileNotFoundError:
+        return None
+
+
+def _mark(seen: os.stat_result) -> Mark:
+    return seen.st_dev, seen.st_ino, seen.st_ctime_ns
+
+
+def create(directory: int) -> tuple[str, Mark]:
+    """Write a new sentinel durably unless there is one, and return what ``read`` finds now. Raises OSError.
 
     The link makes it appear whole or not at all, and lets one of several processes win.
     """
