@@ -70,16 +70,26 @@ class Inspection:
         if container_format in PLAIN_CONTAINERS:
             self._inspector = format_inspector.InspectWrapper(cast(IO[bytes], self._feed))
         self._size = 0
-        self._head = b""
+        self._head = bytearray()
+        self._is_text = True
 
     def update(self, piece: bytes) -> None:
         """Look at the next piece."""
         self._size += len(piece)
-        if len(self._head) < vmdk.HEAD:
-            self._head += piece[: vmdk.HEAD - len(self._head)]
+        self._keep(piece)
         if self._inspector is not None:
             self._feed.piece = piece
             self._inspector.read(len(piece))
+
+    def _keep(self, piece: bytes) -> None:
+        """Keep the header, and text as far as programs read it."""
+        for limit in (vmdk.HEAD, vmdk.LONGEST_TEXT):
+            part = piece[: max(limit - len(self._head), 0)]
+            self._head += part
+            self._is_text = self._is_text and b"\0" not in part
+            piece = piece[len(part) :]
+            if not self._is_text:
+                return
 
     def finish(self) -> int | None:
         """Return the virtual size in bytes, None when it cannot be told.
@@ -143,8 +153,9 @@ class Inspection:
         LOG.warning("%s; accepted because require_image_format_match is off", text)
 
     def _check_safety(self, found: dict[str, format_inspector.FileInspector]) -> None:
-        if vmdk.is_descriptor(self._head):
-            raise UnsupportedMediaType("the image is a VMDK descriptor, which names files instead of holding data")
+        refusal = vmdk.refused_as_anything(bytes(self._head))
+        if refusal is not None:
+            raise UnsupportedMediaType(refusal)
         if len(found) > 1 and set(found) != {"iso", _BOOT_RECORD}:
             raise UnsupportedMediaType(f"the image claims to be several formats at once: {', '.join(sorted(found))}")
         for name, inspector in found.items():
@@ -178,7 +189,7 @@ class Inspection:
         allowed = {name.lower() for name in self._rules.vmdk_types}
         if inspector.vmdktype not in allowed:
             raise UnsupportedMediaType(f"VMDK images of type {inspector.vmdktype} are not allowed (vmdk_allowed_types)")
-        complaint = vmdk.complaint(self._head)
+        complaint = vmdk.complaint(bytes(self._head))
         if complaint is not None:
             raise UnsupportedMediaType(f"the vmdk image is not safe to use: {complaint}")
 

@@ -10,16 +10,35 @@ import struct
 HEAD = 32 * 1024
 """Bytes at the beginning that ``complaint`` needs: the header and the longest descriptor that readers look at."""
 
+LONGEST_TEXT = 1024 * 1024
+"""Bytes of a file that qemu reads as a descriptor, where nothing but text comes before."""
+
 _DESCRIPTOR = 512
-_TEXT_ONLY = re.compile(rb"(?:#[^\n]*\n|[ \t]*\r?\n)*version=\d+\s", re.IGNORECASE)
-"""A descriptor without data: qemu takes any file that begins so for a VMDK and follows the names in it."""
+_SIGNATURE = b"# disk descriptorfile"
+_PROBED = re.compile(rb"(?:#[^\n]*+\n|[ \t]*+\r?\n)*+version=\d{1,9}\s", re.IGNORECASE)
+"""Text that qemu takes for a VMDK when it guesses the format, and a little more. It never goes back, so that hostile
+text costs no more than other text."""
+
+_COW_DISK = b"COWD"
+"""The sparse format of ESX, whose descriptor may name a parent: qemu opens it, the inspectors do not know it."""
 
 _EXTENT = re.compile(rb"^[ \t]*(?:rw|rdonly|noaccess)[ \t]+\d+[ \t]+(\w+)", re.MULTILINE)
 
 
-def is_descriptor(head: bytes) -> bool:
-    """Say whether the file is nothing but a descriptor, whatever its declared format."""
-    return _TEXT_ONLY.match(head) is not None
+def refused_as_anything(head: bytes) -> str | None:
+    """Return why a file that begins so must not be an image of any declared format, None when it may.
+
+    ``head`` is its text up to the first NUL, ``LONGEST_TEXT`` bytes of it at most, or the first ``HEAD`` bytes when
+    these are more. Which beginnings are refused, and what programs make of them: see the decision on VMDK descriptors
+    in docs/contributor.
+    """
+    if head.startswith(_COW_DISK):
+        return "the image is a VMDK of the type COWD, which may name a parent"
+    # Readers end at the first NUL.
+    text = head.partition(b"\0")[0].lower()
+    if text.startswith(_SIGNATURE) or b"createtype" in text or _PROBED.match(head, 0, HEAD):
+        return "the image is a VMDK descriptor, which names files instead of holding data"
+    return None
 
 
 def complaint(head: bytes) -> str | None:
