@@ -34,6 +34,18 @@ _PLAIN = frozenset({"raw", _BOOT_RECORD, "luks"})
 _SIZED = frozenset({"vhd", "vhdx", "vdi", "luks"})
 """Formats whose header always tells the size; one without it is damaged (S-36)."""
 
+MOST_OF_HEAD = 4 * 1024 * 1024
+"""Bytes at the beginning that show as much as the whole in every format; of a VHDX that has its table further behind
+they do not, and it is refused."""
+
+_HEAD = 64 * 1024
+"""The same for formats without a table of their own place."""
+
+_VHDX = b"vhdxfile"
+
+_PIECE = 1024 * 1024
+"""Bytes that the inspectors are given at once."""
+
 _LARGEST = 2**63 - 1
 """Bytes; the largest size that can be recorded (S-56)."""
 
@@ -78,8 +90,10 @@ class Inspection:
         self._size += len(piece)
         self._keep(piece)
         if self._inspector is not None:
-            self._feed.piece = piece
-            self._inspector.read(len(piece))
+            # The inspector of VHDX misses what it looks for when it gets all of its tables at once.
+            for start in range(0, len(piece), _PIECE):
+                self._feed.piece = piece[start : start + _PIECE] if len(piece) > _PIECE else piece
+                self._inspector.read(len(self._feed.piece))
 
     def _keep(self, piece: bytes) -> None:
         """Keep the header, and text as far as programs read it."""
@@ -90,6 +104,30 @@ class Inspection:
             piece = piece[len(part) :]
             if not self._is_text:
                 return
+
+    def has_enough(self, size: int) -> bool:
+        """Say whether what came shows as much as all ``size`` bytes would, apart from their end."""
+        if self._inspector is None:
+            return True
+        if self._head.startswith(_VHDX):
+            needed = MOST_OF_HEAD
+        elif vmdk.is_sparse(bytes(self._head[:8])):
+            needed = vmdk.LONGEST_HEAD
+        else:
+            needed = vmdk.LONGEST_TEXT if self._is_text else _HEAD
+        return self._size >= min(size, needed)
+
+    def end_needed(self, size: int) -> int:
+        """Return how many of the last bytes of ``size`` the verdict needs as well; 0 when it needs none."""
+        if self._inspector is None or self._size >= size or not vmdk.has_footer(bytes(self._head[:64])):
+            return 0
+        return min(vmdk.FOOTER, size)
+
+    def skip_to_end(self, size: int, end: bytes) -> None:
+        """Take ``end``, of the length that ``end_needed`` said, as the last bytes of ``size`` in all."""
+        if end:
+            self.update(end)
+        self._size = size
 
     def finish(self) -> int | None:
         """Return the virtual size in bytes, None when it cannot be told.

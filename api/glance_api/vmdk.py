@@ -13,6 +13,13 @@ HEAD = 32 * 1024
 LONGEST_TEXT = 1024 * 1024
 """Bytes of a file that qemu reads as a descriptor, where nothing but text comes before."""
 
+LONGEST_HEAD = 512 + LONGEST_TEXT
+"""Bytes of a sparse VMDK that hold its header and the longest descriptor."""
+
+FOOTER = 3 * 512
+"""Bytes at the end that replace the header of a VMDK which says so."""
+
+_SPARSE = b"KDMV"
 _DESCRIPTOR = 512
 _SIGNATURE = b"# disk descriptorfile"
 _PROBED = re.compile(rb"(?:#[^\n]*+\n|[ \t]*+\r?\n)*+version=\d{1,9}\s", re.IGNORECASE)
@@ -39,6 +46,16 @@ def refused_as_anything(head: bytes) -> str | None:
     if text.startswith(_SIGNATURE) or b"createtype" in text or _PROBED.match(head, 0, HEAD):
         return "the image is a VMDK descriptor, which names files instead of holding data"
     return None
+
+
+def is_sparse(head: bytes) -> bool:
+    """Say whether a file that begins so holds data itself."""
+    return head.startswith(_SPARSE)
+
+
+def has_footer(head: bytes) -> bool:
+    """Say whether the header of a sparse VMDK counts less than another one at the end."""
+    return is_sparse(head) and head[56:64] == b"\xff" * 8
 
 
 def complaint(head: bytes) -> str | None:

@@ -12,6 +12,8 @@ TASK_PROPERTY = "os_glance_import_task"
 IMPORTING_PROPERTY = "os_glance_importing_to_stores"
 FAILED_PROPERTY = "os_glance_failed_import"
 STAGE_HOST_PROPERTY = "os_glance_stage_host"
+REFUSED_PROPERTY = "os_glance_data_refused"
+"""Why the service deactivated the image: what it found in data that were registered."""
 
 HIDDEN_PROPERTIES = frozenset({STAGE_HOST_PROPERTY, "os_glance_hash_op_host"})
 """Properties that the services keep for themselves: addresses of the inside, which nobody reads, searches or hears."""

@@ -7,6 +7,7 @@ from glance_api.services import events
 from glance_api.services.images import check_image
 from glance_common.context import RequestContext
 from glance_common.errors import Forbidden, StatusConflict
+from glance_common.operation import REFUSED_PROPERTY
 from glance_common.status import ImageStatus
 
 
@@ -16,7 +17,10 @@ def deactivate(glance: Glance, context: RequestContext, image_id: str) -> None:
 
 
 def reactivate(glance: Glance, context: RequestContext, image_id: str) -> None:
-    """Make a deactivated image active; one that is already stays. Raises NotFound, PolicyDenied, Forbidden."""
+    """Make a deactivated image active; one that is already stays. Raises NotFound, PolicyDenied, Forbidden.
+
+    What the service deactivated for its data, only an administrator makes active again.
+    """
     _switch(glance, context, image_id, "reactivate", ImageStatus.DEACTIVATED, ImageStatus.ACTIVE)
 
 
@@ -30,6 +34,9 @@ def _switch(
     refused = Forbidden(f"{rule}: the status of the image is {image.status}, only {source} images can be")
     if image.status is not source:
         raise refused
+    reason = image.properties.get(REFUSED_PROPERTY)
+    if target is ImageStatus.ACTIVE and reason is not None and not context.is_admin:
+        raise Forbidden(f"{rule}: only administrators can, the service refused the data of the image: {reason}")
     try:
         switched = glance.registry.images.set_status(context, image_id, str(uuid4()), [source], target)
     except StatusConflict as conflict:

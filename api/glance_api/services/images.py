@@ -226,7 +226,9 @@ def _write(glance: Glance, context: RequestContext, image: Image, changes: Chang
     """Save the changes of ``image`` and return it as it is then. Raises VersionConflict."""
     attempt, document = str(uuid4()), changes.document()
     if changes.locations:
-        edit = location_edits.plan(glance, context, image, changes.locations)
+        # Their data are inspected as what the image will be declared to be.
+        formats = {name: changes.fields[name] for name in ("disk_format", "container_format") if name in changes.fields}
+        edit = location_edits.plan(glance, context, image._replace(**formats), changes.locations)
         return location_edits.write(glance, context, image, attempt, edit, document)
     if not document:
         return image

@@ -258,7 +258,7 @@ def _kill(glance: Glance, context: RequestContext, image_id: str) -> None:
 def _check_size(glance: Glance, context: RequestContext, image: Image, filling: Filling) -> None:
     """Raise Conflict when the data at a location have another size than the client says."""
     if isinstance(filling, Register) and filling.size:
-        found = registration.find(glance, context, image._replace(size=None), filling.url)
+        found = registration.locate(glance, context, image._replace(size=None), filling.url)
         if found.size != filling.size:
             raise Conflict(f"x-image-meta-size: {filling.size} bytes were announced, the store has {found.size}")
 

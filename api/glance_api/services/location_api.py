@@ -30,7 +30,7 @@ def add(glance: Glance, context: RequestContext, image_id: str, url: str, valida
 
     With ``do_secure_hash`` a worker hashes them: before the image becomes active when there are ``validation`` data to
     compare with, otherwise afterwards. Without it ``validation`` is believed. Raises NotFound, PolicyDenied, Conflict
-    unless the image is queued, Forbidden, BadRequest, TooLarge as ``registration.find``.
+    unless the image is queued, Forbidden, BadRequest, TooLarge, UnsupportedMediaType as ``registration.find``.
     """
     insist(image_id, lambda: _add(glance, context, image_id, url, validation))
     if glance.settings.do_secure_hash:
@@ -51,7 +51,10 @@ def _add(
     quota = glance.settings.image_location_quota
     if quota == 0:
         raise TooLarge("The limit has been exceeded on the number of allowed image locations: 1 of 0")
-    found = registration.find(glance, context, image, url)
+    waits = glance.settings.do_secure_hash and validation is not None
+    # A worker inspects all of the data before an image that waits becomes active.
+    look = registration.locate if waits else registration.find
+    found = look(glance, context, image, url)
     new = location_edits.as_new(found, {})
     hashing = None
     data: dict[str, Any] = {"size": found.size}
@@ -59,7 +62,7 @@ def _add(
         # The task is shown to administrators: neither credentials nor the key get into it.
         shown = {"image_id": image.id, "loc_url": found.store.url(found.key), "validation_data": _document(validation)}
         hashing = Hashing(
-            str(uuid4()), shown, glance.settings.imports.task_time_to_live, before_active=validation is not None
+            str(uuid4()), shown, glance.settings.imports.task_time_to_live, before_active=waits
         )
     else:
         data |= _document(validation)

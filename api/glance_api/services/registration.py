@@ -6,12 +6,15 @@ from, gets in: S-08, S-09, S-10, S-32; API sections 7.1 and 16.
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from glance_api.collaborators import Glance
+from glance_api.formats import Inspection
 from glance_api.imports.sources.web_download import check_uri
+from glance_api.services import in_place
 from glance_api.services.store_errors import as_api_error
 from glance_common.context import RequestContext
 from glance_common.errors import BadRequest, Conflict, Forbidden, TooLarge
@@ -57,7 +60,24 @@ def check_source(glance: Glance, field: str, url: str) -> None:
 
 
 def find(glance: Glance, context: RequestContext, image: Image, url: str) -> Found:
-    """Return the data under ``url``.
+    """Return the data under ``url``, which may become those of ``image`` at once.
+
+    Raises as ``locate``; BadRequest while the image has no formats, UnsupportedMediaType when the data are unsafe or
+    are not of these formats, as an upload of them would (S-34, S-36).
+    """
+    for name in ("disk_format", "container_format"):
+        if getattr(image, name) is None:
+            raise BadRequest(f"{name} must be set before the image can have data")
+    with glance.remote_checks.permit():
+        found = locate(glance, context, image, url)
+        inspection = Inspection(image.disk_format or "", image.container_format or "", glance.settings.format_rules)
+        with _asking(found.store):
+            in_place.inspect(found.store, found.key, found.size, inspection)
+    return found
+
+
+def locate(glance: Glance, context: RequestContext, image: Image, url: str) -> Found:
+    """Return the data under ``url``, of which nothing but the size is looked at.
 
     Raises BadRequest for a scheme or URL that users may not register, and for data that cannot be read, are empty or
     not as long as the image; Forbidden for foreign data in a store that would delete them with this image; TooLarge
@@ -74,8 +94,9 @@ def find(glance: Glance, context: RequestContext, image: Image, url: str) -> Fou
 
 
 def _look(glance: Glance, image: Image, store: Store, key: str) -> Found:
-    """Ask the store about the data. The one place where a request waits for the server that holds them."""
-    size = _size(store, key)
+    """Ask the store how many bytes there are."""
+    with _asking(store):
+        size = store.size(key)
     if size <= 0:
         raise BadRequest("url: the store does not say how many bytes there are, or there are none")
     if size > glance.settings.image_size_cap:
@@ -97,15 +118,18 @@ def _check_owner(context: RequestContext, image: Image, store: Store, key: str) 
         raise Forbidden(f"url: in the store {store.id} you may register only data with the id of this image")
 
 
-def _size(store: Store, key: str) -> int:
+@contextmanager
+def _asking(store: Store) -> Iterator[None]:
+    """Let a store of ours that is down be 503; every other error of the block is one and the same 400 (S-27)."""
+    refused = BadRequest(f"url: the store {store.id} finds no data that it may read there")
     try:
-        return store.size(key)
+        yield
     except StoreUnavailable as error:
         if store.capabilities.delete:
             raise as_api_error(error, store.id) from error
+        raise refused from None
     except StoreError:
-        pass
-    raise BadRequest(f"url: the store {store.id} finds no data that it may read there")
+        raise refused from None
 
 
 def digests(image: Image, given: Iterable[ValidationData], algorithm: str) -> dict[str, Any]:

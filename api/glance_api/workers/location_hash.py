@@ -1,7 +1,8 @@
 """The flow of location imports: the data of a registered location are read, inspected and hashed (API section 16).
 
 With validation data the image waits in ``importing``: equal digests make it active, others take the location back and
-the image is queued again. Without, the image is active already and only gets its digests.
+the image is queued again. Without, the image is active already, by what its beginning showed, and gets its digests;
+data that turn out to be unsafe or others than were registered deactivate it (S-34, S-36).
 """
 
 import logging
@@ -9,29 +10,68 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
+from uuid import uuid4
 
 from glance_api.digests import CHECKSUM, Digests
 from glance_api.formats import Inspection
 from glance_api.imports.contract import ImportFailed
+from glance_api.services import events
 from glance_api.services.attempts import algorithms
 from glance_api.services.locations import in_order
 from glance_api.streams import Intake, Received
 from glance_api.workers.job import Job
+from glance_common.errors import BadRequest, StatusConflict, TooLarge, UnsupportedMediaType
 from glance_common.image import Image, ImageLocation
+from glance_common.metrics.catalog import DATA_REFUSED
+from glance_common.operation import REFUSED_PROPERTY
+from glance_common.status import ImageStatus
 from glance_common.stores.contract import StoreError
 
 LOG = logging.getLogger(__name__)
+
+LONGEST_REASON = 255
+"""Characters of the property that tells it; the task has the whole text."""
+
+
+class DataRefused(ImportFailed):
+    """The data are unsafe, or are not those that were registered."""
 
 
 def hash_location(job: Job) -> tuple[str, dict[str, Any] | None]:
     """Give the image of the operation its digests; return message and result of the task. Raises as ``run.Flow``."""
     image = job.glance.registry.images.get(job.context, job.image_id, locations=True)
+    location = _first(job, image)
+    try:
+        changes = _content(job, image, location)
+    except DataRefused as error:
+        if image.status is not ImageStatus.IMPORTING:
+            _deactivate(job, image, location.store, str(error))
+        raise
+    if REFUSED_PROPERTY in image.properties:
+        # An earlier attempt found something else there.
+        changes["properties"] = {REFUSED_PROPERTY: None}
+    job.glance.registry.operations.update(job.context, job.held, changes)
+    return "", {"image_id": image.id}
+
+
+def _first(job: Job, image: Image) -> ImageLocation:
+    locations = in_order(job.glance, image.locations)
+    if not locations:
+        raise ImportFailed("the image has no location any more")
+    return locations[0]
+
+
+def _content(job: Job, image: Image, location: ImageLocation) -> dict[str, Any]:
+    """Return what the registry is told of the data. Raises DataRefused, StoreError."""
     expected: dict[str, str] = job.operation.input.get("validation_data") or {}
     algorithm = expected.get("os_hash_algo") or job.glance.settings.hashing_algorithm
-    received = _read(job, image, algorithm)
+    try:
+        received = _read(job, image, location, algorithm)
+    except (UnsupportedMediaType, BadRequest, TooLarge) as error:
+        raise DataRefused(error.message) from error
     digest = received.digests[algorithm]
     if expected and digest != expected["os_hash_value"]:
-        raise ImportFailed(f"the {algorithm} digest of the data is not the one in validation_data")
+        raise DataRefused(f"the {algorithm} digest of the data is not the one in validation_data")
     changes: dict[str, Any] = {
         "size": received.size,
         "os_hash_algo": algorithm,
@@ -40,18 +80,34 @@ def hash_location(job: Job) -> tuple[str, dict[str, Any] | None]:
     }
     if CHECKSUM in received.digests:
         changes["checksum"] = received.digests[CHECKSUM]
-    job.glance.registry.operations.update(job.context, job.held, changes)
-    return "", {"image_id": image.id}
+    for name in ("os_hash_value", "checksum"):
+        if getattr(image, name) not in (None, changes.get(name)):
+            raise DataRefused(f"the {name} of the data is not the one of the image")
+    return changes
 
 
-def _read(job: Job, image: Image, algorithm: str) -> Received:
+def _deactivate(job: Job, image: Image, store: str, reason: str) -> None:
+    """Close the data of an active image; its owner sees why. Raises GlanceError."""
+    LOG.error("image %s is deactivated: %s", image.id, reason)
+    # First of all, so that there is no moment in which its owner could activate it again.
+    properties = {REFUSED_PROPERTY: reason[:LONGEST_REASON]}
+    job.glance.registry.operations.update(job.context, job.held, {"properties": properties})
+    try:
+        closed = job.glance.registry.images.set_status(
+            job.context, image.id, str(uuid4()), [ImageStatus.ACTIVE], ImageStatus.DEACTIVATED
+        )
+    except StatusConflict as conflict:
+        LOG.info("image %s is not active any more: %s", image.id, conflict.message)
+        return
+    DATA_REFUSED.labels(store).inc()
+    events.image_updated(job.glance, job.context, closed)
+
+
+def _read(job: Job, image: Image, location: ImageLocation, algorithm: str) -> Received:
     """Return what is known of the data after reading them; a read that fails is repeated ``http_retries`` times."""
-    locations = in_order(job.glance, image.locations)
-    if not locations:
-        raise ImportFailed("the image has no location any more")
     for attempt in range(1, job.glance.settings.http_retries + 1):
         try:
-            return _read_once(job, image, locations[0], algorithm)
+            return _read_once(job, image, location, algorithm)
         except StoreError as error:
             LOG.warning("try %d to hash the location of image %s failed: %s", attempt, image.id, error)
             if attempt == job.glance.settings.http_retries:

@@ -67,6 +67,10 @@ OPERATIONS_RUNNING = Gauge(
     "glance_operations_running", "Background operations that workers of the API are at.",
     ["kind"], registry=REGISTRY, multiprocess_mode="livesum",
 )
+DATA_REFUSED = Counter(
+    "glance_data_refused", "Images deactivated because their data are unsafe or others than registered, by store.",
+    ["store"], registry=REGISTRY,
+)
 REMOVALS = Counter(
     "glance_removals", "Removals of the data of one location, by store and how they ended.",
     ["store", "outcome"], registry=REGISTRY,
@@ -82,8 +86,8 @@ LAST_SWEEP = Gauge(
 
 ALL = (
     REQUESTS, REGISTRY_CALLS, STORE_BYTES, TRANSFERS, TRANSFERS_REFUSED, REMOTE_CHECKS, REMOTE_CHECKS_REFUSED,
-    UPLOADS, CONNECTIONS, OUTBOX,
-    OUTBOX_DROPPED, OPERATIONS, OPERATIONS_RUNNING, REMOVALS, SWEEPS, LAST_SWEEP,
+    UPLOADS, CONNECTIONS, OUTBOX, OUTBOX_DROPPED, OPERATIONS, OPERATIONS_RUNNING, DATA_REFUSED, REMOVALS, SWEEPS,
+    LAST_SWEEP,
 )
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -5,13 +5,14 @@ from types import SimpleNamespace
 import pytest
 from tests.unit.api.fake_registry import make_image
 
+from glance_api.formats import FormatRules
 from glance_api.permits import RemoteChecks
 from glance_api.services.registration import find
 from glance_common.context import RequestContext
-from glance_common.errors import BadRequest, Forbidden, Unavailable
+from glance_common.errors import BadRequest, Forbidden, Unavailable, UnsupportedMediaType
 from glance_common.stores.contract import BlobNotFound, Capabilities, StoreUnavailable
 
-IMAGE = make_image()
+IMAGE = make_image(disk_format="raw", container_format="bare")
 OTHER = "22222222-2222-4222-8222-222222222222"
 OWNER = RequestContext("req-1", project_id="own", roles=("member", "reader"))
 SERVICE = RequestContext("req-1", project_id="services", roles=("service",))
@@ -24,11 +25,25 @@ class Pool:
     id, kind = "pool", "rbd"
     capabilities = Capabilities(schemes=("rbd",), add=True, delete=True, ranges=True)
     error: Exception | None = None
+    open_error: Exception | None = None
+    data = b"\x01ABC"
+    closed = 0
 
     def size(self, key: str) -> int:
         if self.error is not None:
             raise self.error
         return 4
+
+    def open(self, key: str, offset: int = 0, length: int | None = None) -> "Pool":
+        if self.open_error is not None:
+            raise self.open_error
+        return self
+
+    def __iter__(self):
+        yield self.data
+
+    def close(self) -> None:
+        self.closed += 1
 
 
 @pytest.fixture
@@ -40,9 +55,8 @@ def pool() -> Pool:
 def glance(pool):
     """A service with that store, where what follows rbd:// is the key."""
     stores = SimpleNamespace(user_location=lambda url: (pool, url.removeprefix("rbd://")))
-    return SimpleNamespace(
-        stores=stores, settings=SimpleNamespace(image_size_cap=100), remote_checks=RemoteChecks(1, 15.0)
-    )
+    settings = SimpleNamespace(image_size_cap=100, format_rules=FormatRules())
+    return SimpleNamespace(stores=stores, settings=settings, remote_checks=RemoteChecks(1, 15.0))
 
 
 @pytest.mark.parametrize("key", [IMAGE.id, f"{IMAGE.id}.3"])
@@ -67,3 +81,24 @@ def test_a_store_of_ours_that_is_down_is_no_fault_of_the_caller(glance, pool):
     pool.error = BlobNotFound("nothing")
     with pytest.raises(BadRequest):
         find(glance, OWNER, IMAGE, f"rbd://{IMAGE.id}")
+
+
+def test_s34_data_in_a_store_of_the_cloud_are_inspected_alike(glance, pool):
+    url = f"rbd://{IMAGE.id}"
+    with pytest.raises(UnsupportedMediaType, match="content of the image is raw"):
+        find(glance, SERVICE, IMAGE._replace(disk_format="qcow2"), url)
+    assert pool.closed == 1
+    pool.data = b"\x01AB"
+    with pytest.raises(BadRequest, match="finds no data"):
+        find(glance, SERVICE, IMAGE, url)
+    pool.open_error = StoreUnavailable("10.0.0.5 does not answer")
+    with pytest.raises(Unavailable) as caught:
+        find(glance, SERVICE, IMAGE, url)
+    assert "10.0.0.5" not in caught.value.message
+
+
+def test_s34_nothing_is_asked_before_it_is_known_what_to_look_for(glance, pool):
+    pool.error = AssertionError("asked")
+    for missing in ("disk_format", "container_format"):
+        with pytest.raises(BadRequest, match=f"{missing} must be set"):
+            find(glance, OWNER, IMAGE._replace(**{missing: None}), f"rbd://{IMAGE.id}")
