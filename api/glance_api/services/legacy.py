@@ -6,7 +6,7 @@ The steps are those of v2. What differs is how they fail: an image whose data di
 import logging
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from glance_api.collaborators import Glance
@@ -173,6 +173,10 @@ def update(
     with _permit(glance, filling):
         if filling is not None:
             _check_size(glance, context, image, filling)
+        if isinstance(filling, Register):
+            # In one step with the rest: data that are refused change nothing.
+            added = _added(filling)
+            return images.update(glance, context, image_id, lambda found: replace(change(found), locations=added))
         image = images.update(glance, context, image_id, change)
         if filling is None:
             return image
@@ -215,9 +219,8 @@ def check(glance: Glance, filling: Filling) -> None:
 def fill(glance: Glance, context: RequestContext, image: Image, filling: Filling) -> Image:
     """Give a queued image its data, and return it as it is then; a copy is under way then. Raises as v2 does."""
     match filling:
-        case Register(url=url):
-            added = AddLocation(GivenLocation(url, {}), None)
-            return images.update(glance, context, image.id, lambda _: Changes(locations=(added,)))
+        case Register():
+            return images.update(glance, context, image.id, lambda _: Changes(locations=_added(filling)))
         case Empty():
             done = glance.registry.images.set_status(
                 context, image.id, str(uuid4()), [ImageStatus.QUEUED], ImageStatus.ACTIVE
@@ -237,6 +240,10 @@ def fill(glance: Glance, context: RequestContext, image: Image, filling: Filling
             raise PreconditionFailed(error.message) from error
         raise
     return images.show(glance, context, image.id)
+
+
+def _added(filling: Register) -> tuple[AddLocation, ...]:
+    return (AddLocation(GivenLocation(filling.url, {}), None),)
 
 
 def _receive(glance: Glance, context: RequestContext, image: Image, body: Body) -> None:

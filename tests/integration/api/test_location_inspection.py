@@ -190,6 +190,19 @@ def test_s34_the_formats_of_the_same_request_count(node, mirror, tmp_path):
     assert node.show(image)["status"] == "active"
 
 
+def test_s34_a_refused_update_by_v1_changes_nothing(node, mirror, tmp_path):
+    mirror.pages["/a"] = Page(disk(tmp_path, "qcow2", "-b", "/etc/passwd", "-F", "raw"))
+    image = node.create(disk_format="raw", name="before")
+    headers = {"x-image-meta-location": mirror.url("/a"), "x-image-meta-name": "after"}
+    assert node.api.call("PUT", f"/v1/images/{image}", headers=headers).status_code == 415
+    assert (node.show(image)["status"], node.show(image)["name"]) == ("queued", "before")
+    mirror.pages["/a"] = Page(disk(tmp_path, "qcow2"))
+    headers["x-image-meta-disk_format"] = "qcow2"
+    assert node.api.call("PUT", f"/v1/images/{image}", headers=headers).status_code == 200
+    shown = node.show(image)
+    assert (shown["status"], shown["name"], shown["disk_format"]) == ("active", "after", "qcow2")
+
+
 def test_s34_a_further_location_is_inspected_too(node, mirror, tmp_path, engine):
     good = bytes(MIB)
     mirror.pages["/a"] = Page(good)
