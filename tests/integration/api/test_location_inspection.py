@@ -1,7 +1,9 @@
 """Nothing unsafe becomes active by its location: by v1, by PATCH and by the location API (S-34, S-36)."""
 
 import random
+import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from hashlib import md5, sha512
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from tests.integration.api.imports_kit import Node, options, working
-from tests.support.web import Page, WebServer, web_server
+from tests.support.web import Page, WebServer, scripted_peer, web_server
 
 from glance_common.metrics.catalog import DATA_REFUSED
 from glance_registry.db.tables import images as image_rows
@@ -252,6 +254,27 @@ def test_s27_what_cannot_be_read_is_one_and_the_same_answer(node, mirror, page):
     texts = {ROUTES[route](node, mirror.url("/a"), "raw").text for route in ("PATCH add", "location API")}
     assert all("finds no data that it may read there" in text or "does not say how many" in text for text in texts)
     assert statuses(node) == {"queued"}
+
+
+def announces_and_drips(connection: socket.socket) -> None:
+    """Say at once how much there is, then send a byte of it now and then."""
+    request = connection.recv(65536)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 8388608\r\nConnection: close\r\n\r\n")
+    while request.startswith(b"GET"):
+        threading.Event().wait(0.02)
+        connection.sendall(b"x")
+
+
+@pytest.mark.parametrize("route", ["PATCH add", "location API", "v1 update"])
+def test_s27_the_inspection_ends_with_the_time_of_the_request(make_node, route):
+    with scripted_peer(announces_and_drips) as peer:
+        node = make_node(
+            remote_check_timeout=1, max_remote_checks=1, import_filtering_opts__allowed_ports=f"[{peer.port}]"
+        )
+        for _ in range(2):
+            refused = ROUTES[route](node, peer.url(), "raw")
+            assert (refused.status_code, "finds no data that it may read there" in refused.text) == (400, True)
+        assert statuses(node) == {"queued"}
 
 
 class Registered:
