@@ -46,6 +46,12 @@ _VHDX = b"vhdxfile"
 _PIECE = 1024 * 1024
 """Bytes that the inspectors are given at once."""
 
+_DIFFERENCES = {"vhd": (60, b"\0\0\0\4"), "vdi": (0x4C, b"\4\0\0\0")}
+"""Where the header tells the kind of disk, and the kind that holds only the difference to a parent."""
+
+_PARENT_LOCATOR = bytes.fromhex("2d5fd3a80bb34d45abf7d3d84834ab0c")
+"""The entry that the metadata table of a VHDX has when the disk has a parent."""
+
 _LARGEST = 2**63 - 1
 """Bytes; the largest size that can be recorded (S-56)."""
 
@@ -213,8 +219,17 @@ class Inspection:
             LOG.warning("tolerated findings in a %s image: %s", name, failed)
         except format_inspector.ImageFormatError as error:
             raise UnsupportedMediaType(f"the {name} image cannot be checked: {error}") from None
+        if self._has_parent(name, inspector):
+            raise UnsupportedMediaType(f"the {name} image is not safe to use: it holds only the difference to a parent")
         if isinstance(inspector, format_inspector.VMDKInspector):
             self._check_vmdk(inspector)
+
+    def _has_parent(self, name: str, inspector: format_inspector.FileInspector) -> bool:
+        """Say whether a disk of Hyper-V or VirtualBox refers to another one, for which the inspectors do not look."""
+        if name in _DIFFERENCES:
+            offset, kind = _DIFFERENCES[name]
+            return self._head[offset : offset + len(kind)] == kind
+        return inspector.has_region("metadata") and _PARENT_LOCATOR in inspector.region("metadata").data
 
     def _tolerated(self, name: str, check: str, why: object) -> bool:
         if name != _BOOT_RECORD or check != "mbr":

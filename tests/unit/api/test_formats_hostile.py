@@ -7,6 +7,7 @@ import functools
 import struct
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,6 +63,16 @@ EXTENT = b'RW 8192 SPARSE "image"'
 NO_PARENT = b"parentCID=ffffffff"
 FLAT = b'# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\ncreateType="monolithicFlat"\n'
 
+def vhdx_with_parent() -> bytes:
+    """A real VHDX with one more entry in its table of metadata: where its parent is found."""
+    data = made("vhdx")
+    table = data.index(b"metadata", 1 << 20)
+    (count,) = struct.unpack_from("<H", data, table + 10)
+    entry = uuid.UUID("A8D35F2D-B30B-454D-ABF7-D3D84834AB0C").bytes_le + struct.pack("<IIII", 0x20000, 64, 4, 0)
+    data = changed(data, table + 10, struct.pack("<H", count + 1))
+    return changed(data, table + 32 + 32 * count, entry)
+
+
 UNSAFE: dict[str, Callable[[], bytes]] = {
     "qcow2 with a backing file": lambda: made("qcow2", "-b", "/etc/passwd", "-F", "raw"),
     "qcow2 with a backing file on the network": lambda: made("qcow2", "-b", "nbd://127.0.0.1/x", "-F", "raw"),
@@ -84,6 +95,9 @@ UNSAFE: dict[str, Callable[[], bytes]] = {
     "vmdk of a type that is not allowed": lambda: vmdk(b'"monolithicSparse"', b'"monolithicFlat"'),
     "vmdk with a line that nobody knows": lambda: vmdk(NO_PARENT, b"something else"),
     "stream vmdk with another header at its end": lambda: changed(vmdk(subformat="streamOptimized"), 56, b"\xff" * 8),
+    "vhd that is a difference": lambda: changed(made("vpc"), 60, struct.pack(">I", 4)),
+    "vdi that is a difference": lambda: changed(made("vdi"), 0x4C, struct.pack("<I", 4)),
+    "vhdx with a parent": vhdx_with_parent,
     "qed": lambda: made("qed"),
     "vhdx that ends early": lambda: made("vhdx")[: 200 << 10],
     "luks of an unknown version": lambda: b"LUKS\xba\xbe\0\x09".ljust(1 << 20, b"\0"),
