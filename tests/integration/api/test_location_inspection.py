@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from tests.integration.api.imports_kit import Node, options, working
+from tests.integration.api.test_import_events import Told
 from tests.support.web import Page, WebServer, scripted_peer, web_server
 
 from glance_common.metrics.catalog import DATA_REFUSED
@@ -320,7 +321,10 @@ def test_s34_s36_what_only_all_of_the_data_show_deactivates_the_image(node, mirr
     }[case]
     counted = refused_in("web")
     registered = Registered(node, mirror, before, after, declared)
+    told = Told(node)
     assert reason in registered.hashed()
+    assert "deactivated" in {payload["status"] for payload in told.payloads("image.update")}
+    assert told.kinds("task.failure", "task.success") == ["task.failure"]
     shown = registered.shown
     assert (shown["status"], shown["os_hash_value"]) == ("deactivated", None)
     assert reason in shown["os_glance_data_refused"]
