@@ -65,6 +65,7 @@ def test_residue_in_an_exchanged_staging_directory_is_left_alone(make_node, web)
         image = node.create()
         node.begin(image, "web-download", arguments=page(web, DATA))
         assert node.finished(image)["status"] == "success"
+        node.settled()
     again = type(node)(node.api, node.folder)
     with exchanged(node.folder / "staging", GONE) as other:
         again.pool._chores()
