@@ -25,6 +25,7 @@ SORT_KEYS = {
 """Sort key of the API → of the registry."""
 
 _INPUT_TEXTS = ("import_from", "import_from_format")
+_UUID = re.compile(fields.UUID_PATTERN)
 
 
 _NEW_TASK: fields.Schema = {
@@ -118,7 +119,7 @@ def parse_new(document: dict[str, Any]) -> dict[str, Any]:
 def parse_list(parameters: dict[str, str], default_limit: int, max_limit: int) -> TaskQuery:
     """Return the list that the parameters ask for. Raises BadRequest naming the parameter."""
     marker = parameters.get("marker")
-    if marker is not None and re.fullmatch(fields.UUID_PATTERN, marker) is None:
+    if marker is not None and _UUID.fullmatch(marker) is None:
         raise BadRequest("marker: must be the id of a task, a UUID")
     sort_key, sort_dir = parameters.get("sort_key", "created_at"), parameters.get("sort_dir", "desc")
     if sort_key not in SORT_KEYS:
