@@ -120,7 +120,8 @@ def update(
     wrote the row since, TooLarge when the new owner may not have what the image uses.
     """
     held = usage.hold(connection, limits, *usage.MEASURES)
-    written = write_image(connection, context, image_id, attempt, changes, images.c.row_version == row_version)
+    columns = owners.as_written(changes)
+    written = write_image(connection, context, image_id, attempt, columns, images.c.row_version == row_version)
     if written is not None:
         usage.enforce_change(connection, held, image_id, changes.get("owner"), Usage())
         return written

@@ -8,7 +8,6 @@ from glance_common.image import BASE_VISIBILITIES
 from glance_common.operation import OperationKind
 from glance_common.status import ImageStatus, OperationStatus
 
-MAX_NAME = 255
 MAX_VALUE = 64 * 1024
 """Characters of an additional property (S-59)."""
 
@@ -29,9 +28,6 @@ READ_ONLY = (
 LINKS = ("direct_url", "self", "file", "schema", "stores")
 NAMES = frozenset({*WRITABLE, *READ_ONLY, *LINKS, "locations"})
 """Every base field."""
-
-RESERVED = ("location", "deleted", "deleted_at")
-"""Names of the record that are no properties of the API."""
 
 Schema = dict[str, Any]
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from glance_api.services.images import INTERNAL_PREFIX, Changes
+from glance_api.services.images import Changes
 from glance_api.v2 import fields, location_patch, wire
 from glance_api.v2.schemas import ImageSchema
+from glance_common import property_names
 from glance_common.errors import BadRequest, Conflict, Forbidden, UnsupportedMediaType
 from glance_common.image import Image
 from glance_common.status import ImageStatus
@@ -71,7 +72,7 @@ def _operation(element: Any, where: str, dialect: str, schema: ImageSchema, loca
             raise Forbidden("It's not allowed to update locations if they are invisible.")
         return Operation(op, LOCATIONS, location_patch.read(op, parts[1:], element, where, schema))
     name = _only(parts, path, where)
-    _check_changeable(name)
+    _check_changeable(name, schema)
     if op == "remove":
         if schema.is_base(name):
             raise Forbidden(f"{name} cannot be removed")
@@ -79,8 +80,6 @@ def _operation(element: Any, where: str, dialect: str, schema: ImageSchema, loca
     if "value" not in element:
         raise BadRequest(f"{where}: {op} needs a value")
     value = element["value"]
-    if not schema.is_base(name):
-        wire.check_property_name(name)
     schema.check_value(name, value)
     return Operation("add" if op == "add" else "replace", name, value, strict=dialect == V20)
 
@@ -129,11 +128,11 @@ def _unescape(part: str, where: str) -> str:
     return part.replace("~1", "/").replace("~0", "~")
 
 
-def _check_changeable(name: str) -> None:
+def _check_changeable(name: str, schema: ImageSchema) -> None:
     if name in _UNCHANGEABLE:
         raise Forbidden(f"{name} is read-only")
-    if name in fields.RESERVED or name.startswith(INTERNAL_PREFIX):
-        raise Forbidden(f"{name} is reserved")
+    if not schema.is_base(name):
+        property_names.check(name)
 
 
 def apply(image: Image, operations: Sequence[Operation], schema: ImageSchema) -> Changes:

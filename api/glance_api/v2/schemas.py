@@ -17,6 +17,7 @@ from glance_api.v2 import fields
 from glance_api.v2.operations import View, json_of, operation
 from glance_common.config import ConfigError
 from glance_common.errors import BadRequest
+from glance_common.property_names import MAX_NAME
 
 blueprint = Blueprint("v2_schemas", __name__)
 
@@ -123,7 +124,7 @@ def _new_image_document(properties: Mapping[str, fields.Schema], image: fields.S
     """Return what of the image schema a client may send."""
     others = fields.NAMES - set(fields.WRITABLE)
     document = {**image, "properties": {name: rule for name, rule in properties.items() if name not in others}}
-    document["propertyNames"] = {"minLength": 1, "maxLength": fields.MAX_NAME}
+    document["propertyNames"] = {"minLength": 1, "maxLength": MAX_NAME}
     return {name: rule for name, rule in document.items() if name not in ("name", "links")}
 
 
