@@ -21,7 +21,6 @@ NOT_IMPORTED = {
 MADE_LATER = {
     "glance_api.policy.properties:_one": "names of the operator's file; see MAX_NAME there",
     "glance_api.policy.properties:is_about": "as above",
-    "glance_common.metadef:is_pattern": "only compiled, never matched; see MAX_PATTERN there",
     "glance_common.stores.file.directory:_remove_unfinished": "the key is escaped",
 }
 """Function → why it makes a pattern that is no constant, and what bounds it."""

@@ -13,12 +13,16 @@ from glance_api.v2.schemas import ImageSchema
 from glance_common import property_names
 from glance_common.errors import BadRequest, Conflict, Forbidden, UnsupportedMediaType
 from glance_common.image import Image
+from glance_common.property_names import MAX_NAME
 from glance_common.status import ImageStatus
 
 V20 = "application/openstack-images-v2.0-json-patch"
 V21 = "application/openstack-images-v2.1-json-patch"
 MAX_OPERATIONS = 1000
 """Operations of one request (S-59); all quotas together allow fewer."""
+
+MAX_PATH = 2 * MAX_NAME + 1
+"""Characters of a path: a name of which each character is escaped."""
 
 Op = Literal["add", "replace", "remove"]
 LOCATIONS = "locations"
@@ -106,6 +110,8 @@ def _read_v20(element: dict[str, Any], where: str) -> tuple[Op, str]:
 
 def _parts(path: str, where: str) -> list[str]:
     """Return the parts of a JSON pointer."""
+    if len(path) > MAX_PATH:
+        raise BadRequest(f"{where}: path {path[:80]!r}… is longer than {MAX_PATH} characters")
     if not path.startswith("/"):
         raise BadRequest(f"{where}: path {path[:80]!r} must begin with /")
     parts = path[1:].split("/")

@@ -60,7 +60,9 @@ _LIST_PARAMETERS = (
 )
 def create() -> Response:
     """Make a task."""
-    task = service.create(glance(), context(), parse_new(json_object()), credentials())
+    document = json_object()
+    service.check_create(glance(), context())
+    task = service.create(glance(), context(), parse_new(document), credentials())
     response = answer(wire.task_document(task), 201)
     response.headers["Location"] = f"/v2/tasks/{task.id}"
     return response

@@ -133,16 +133,13 @@ def new_image(document: Mapping[str, Any], schema: ImageSchema) -> NewImage:
 
     Raises Forbidden for fields that are not the client's, BadRequest for what the schema does not allow.
     """
-    for name in fields.LINKS:
+    for name in (*fields.LINKS, *fields.READ_ONLY, "locations"):
         if name in document:
             raise Forbidden(f"{name} is read-only")
     schema.check_image(document)
     for name in document:
         if not schema.is_base(name):
             property_names.check(name)
-    for name in (*fields.READ_ONLY, "locations"):
-        if name in document:
-            raise Forbidden(f"{name} is read-only")
     base = {name: document[name] for name in fields.WRITABLE if name in document and name != "tags"}
     if "id" in base:
         base["id"] = base["id"].lower()
