@@ -27,7 +27,7 @@ def parse(raw: bytes) -> Any:
     if not raw.strip():
         raise BadRequest("the request needs a body in JSON")
     if raw.count(b"[") + raw.count(b"{") > MAX_BRACKETS:
-        raise BadRequest(f"the body has more than {MAX_BRACKETS} signs [ and {{, those within texts counted")
+        raise BadRequest(f"the body is JSON with more than {MAX_BRACKETS} signs [ and {{, those within texts counted")
     try:
         document = orjson.loads(raw)
     except orjson.JSONDecodeError as error:

@@ -101,8 +101,8 @@ class ByteRange:
         return f"bytes {self.start}-{self.start + self.length - 1}/{size}"
 
 
-LONGEST_RANGE = 128
-"""Characters of a range header that are looked at, far more than two numbers need; a longer one is unsatisfiable."""
+LONGEST_RANGE = 16 * 1024
+"""Characters of a range header that are looked at, as many as the server takes in one; a longer one is unsatisfiable."""
 
 _DIGITS = re.compile(r"[0-9]*")
 _CONTENT_RANGE = re.compile(r"bytes[ \t]+([0-9]+)-([0-9]+)/([0-9]+|\*)", re.IGNORECASE)
