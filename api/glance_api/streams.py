@@ -102,7 +102,7 @@ class ByteRange:
 
 
 LONGEST_RANGE = 16 * 1024
-"""Characters of a range header that are looked at, as many as the server takes in one; a longer one is unsatisfiable."""
+"""Characters of a range header that are looked at, as many as a server takes in one; a longer one is unsatisfiable."""
 
 _DIGITS = re.compile(r"[0-9]*")
 _CONTENT_RANGE = re.compile(r"bytes[ \t]+([0-9]+)-([0-9]+)/([0-9]+|\*)", re.IGNORECASE)
