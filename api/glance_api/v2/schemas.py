@@ -18,7 +18,7 @@ from glance_api.v2 import fields
 from glance_api.v2.operations import View, json_of, operation
 from glance_common.config import ConfigError
 from glance_common.errors import BadRequest
-from glance_common.property_names import MAX_NAME
+from glance_common.property_names import MAX_NAME, is_allowed
 
 blueprint = Blueprint("v2_schemas", __name__)
 
@@ -73,6 +73,9 @@ class ImageSchema:
         elif name == "tags" and isinstance(value, list):
             self._check_tags(value)
         else:
+            if name in self._custom:
+                # Before a pattern of the operator's file sees it.
+                _check_length(name, value)
             check(validator, value, name)
 
     def _check_additional(self, name: str, value: Any) -> None:
@@ -81,8 +84,7 @@ class ImageSchema:
             raise BadRequest(f"{where}: additional properties are not allowed")
         if not isinstance(value, str):
             raise BadRequest(f"{where}: must be string")
-        if len(value) > fields.MAX_VALUE:
-            raise BadRequest(f"{where}: longer than {fields.MAX_VALUE} characters")
+        _check_length(where, value)
 
     def _check_tags(self, tags: list[Any]) -> None:
         """Check a list of tags, of which there may be very many before their quota is asked."""
@@ -98,6 +100,11 @@ class _Schemas:
     image: ImageSchema
     documents: Mapping[str, fields.Schema]
     texts: Mapping[str, bytes]
+
+
+def _check_length(name: str, value: Any) -> None:
+    if isinstance(value, str) and len(value) > fields.MAX_VALUE:
+        raise BadRequest(f"{name}: longer than {fields.MAX_VALUE} characters")
 
 
 def check(validator: Draft4Validator, value: Any, name: str) -> None:
@@ -182,6 +189,8 @@ def read_custom(path: str | None) -> CustomProperties:
 
 
 def _check_custom(path: str, name: str, rule: Any) -> None:
+    if name not in fields.NAMES and not is_allowed(name):
+        raise _refusal(path, f"{name} is no name of a property, or reserved")
     try:
         Draft4Validator.check_schema(rule)
     except SchemaError as error:

@@ -51,6 +51,11 @@ def test_s59_policy_is_asked_before_a_document_is_looked_at(api, method, path, w
     assert api.registry.images.writes == []
 
 
+def test_an_owner_of_the_wrong_kind_is_named(api):
+    answer = send(api, "POST", "/v2/images", {"owner": 7})
+    assert (answer.status_code, answer.json["message"]) == (400, "owner: must be null or string")
+
+
 def test_s59_many_signs_are_refused_before_they_are_parsed():
     documents.parse(b"[" + b",".join([b"[]"] * (documents.MAX_BRACKETS - 1)) + b"]")
     for sign in (b"[]", b"{}", b'"["'):
