@@ -21,6 +21,7 @@ LOG = logging.getLogger(__name__)
 
 READ_METHODS = frozenset({"GET", "HEAD"})
 KNOWN_METHODS = READ_METHODS | {"POST", "PUT", "DELETE", "PATCH"}
+_V1_IMAGE = re.compile(r"/v1/images/[^/]+")
 
 
 class NoRuleAsked(AssertionError):
@@ -107,7 +108,7 @@ def _http_error(error: HTTPException) -> Response:
     headers = {}
     if isinstance(error, MethodNotAllowed):
         # HEAD goes without saying where it is GET without its body; of an image in v1 it is a call of its own.
-        is_own = re.fullmatch(r"/v1/images/[^/]+", request.path)
+        is_own = _V1_IMAGE.fullmatch(request.path)
         methods = set(error.valid_methods or ()) - ({"OPTIONS"} if is_own else {"HEAD", "OPTIONS"})
         headers["Allow"] = ", ".join(sorted(methods))
     if isinstance(error, NoSuchPath) and request.method not in KNOWN_METHODS:

@@ -24,10 +24,15 @@ OCTETS = "application/octet-stream"
 
 
 def body() -> Iterator[bytes]:
-    """Yield the pieces of the body. Raises BadRequest when it is incomplete, RequestTimeout when it is too slow."""
+    """Return the pieces of the body. Reading raises BadRequest when it is incomplete, RequestTimeout when too slow."""
+    return _pieces_of(request.environ)
+
+
+def _pieces_of(environ: WSGIEnvironment) -> Iterator[bytes]:
+    """Yield the pieces. An iterator that is left half read is closed at any time, so it knows no Flask request."""
     received = 0
     try:
-        for piece in read_pieces(request.environ):
+        for piece in read_pieces(environ):
             received += len(piece)
             yield piece
     except ClientDisconnected as gone:
@@ -35,7 +40,7 @@ def body() -> Iterator[bytes]:
     except ClientTooSlow as slow:
         raise RequestTimeout(f"the body came too slowly: {slow}") from slow
     finally:
-        request.environ[BYTES_IN] = received
+        environ[BYTES_IN] = received
 
 
 def at_end(opened: Download, give_back: Callable[[], None]) -> Callable[[], None]:

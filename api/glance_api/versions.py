@@ -22,6 +22,7 @@ CURRENT = "2.17"
 """Minor version that the API has in full."""
 _LEADING = "2.15"
 _V1 = ("1.1", "1.0")
+_AFTER_VERSION = re.compile(r"[,;\s]")
 
 
 def advertised(multi_store: bool, with_v1: bool) -> list[tuple[str, str]]:
@@ -78,4 +79,4 @@ def _media_type_version(accept: str) -> str | None:
     """Return the version in ``Accept: application/vnd.openstack.images-v2.1``, None when it names none."""
     if not accept.startswith(MEDIA_TYPE):
         return None
-    return re.split(r"[,;\s]", accept.removeprefix(MEDIA_TYPE), maxsplit=1)[0]
+    return _AFTER_VERSION.split(accept.removeprefix(MEDIA_TYPE), maxsplit=1)[0]

@@ -9,6 +9,7 @@ from werkzeug.exceptions import HTTPException
 
 from glance_common import errors, log
 from glance_common.context import HEADER, ContextSigner
+from glance_common.json_text import refuse_nul
 from glance_common.metrics.catalog import request_done
 from glance_registry.db.session import Statistics, statistics
 from glance_registry.views import parsing
@@ -36,7 +37,7 @@ def install(app: Flask, signer: ContextSigner) -> None:
             reads = request.method == "GET" or (request.method, request.path) in READS
             if g.context.read_only and not reads:
                 raise errors.Forbidden("a caller without identity changes nothing")
-        parsing.refuse_nul(request.path, "the path")
+        refuse_nul(request.path, "the path")
 
     app.before_request(verify)
     app.after_request(_log_request)

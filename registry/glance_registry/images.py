@@ -130,7 +130,7 @@ def update(connection: sa.Connection, context: RequestContext, image_id: str, wa
     held = usage.hold(connection, wanted.limits, *usage.MEASURES)
     before = sizes.lock(connection, image_id) if sizes.counts(wanted.values) else None
     is_as_read = images.c.row_version == wanted.row_version
-    written = write_image(connection, context, image_id, wanted.attempt, wanted.values, is_as_read)
+    written = write_image(connection, context, image_id, wanted.attempt, owners.as_written(wanted.values), is_as_read)
     if written is not None:
         if before is not None:
             sizes.check_written(connection, image_id, before, written, wanted.largest)

@@ -80,17 +80,18 @@ def document(connection: sa.Connection, context: RequestContext, image_id: str) 
 
 
 def _write_image(connection: sa.Connection, image: sa.Row[Any], wanted: Edit) -> None:
+    columns = owners.as_written(wanted.changes)
     if image.status == ImageStatus.QUEUED and wanted.add:
         owners.check_formats(image, wanted.changes)
         owners.set_image(
-            connection, image, ImageStatus.ACTIVE, **wanted.changes, **wanted.data, write_attempt=wanted.attempt
+            connection, image, ImageStatus.ACTIVE, **columns, **wanted.data, write_attempt=wanted.attempt
         )
         return
     if image.status != ImageStatus.ACTIVE:
         raise owners.status_conflict(ImageStatus(image.status), ImageStatus.ACTIVE)
     if wanted.data:
         raise errors.Conflict("size and digests of an image that has data do not change")
-    owners.change_image(connection, image, **wanted.changes, write_attempt=wanted.attempt)
+    owners.change_image(connection, image, **columns, write_attempt=wanted.attempt)
 
 
 def _write_locations(

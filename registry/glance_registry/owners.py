@@ -21,9 +21,11 @@ from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 
 from glance_common import errors
 from glance_common.context import RequestContext
+from glance_common.property_names import OWN
 from glance_common.status import ImageStatus, LocationStatus, location_may_become, may_become
 from glance_registry.db.tables import images, locations
 from glance_registry.documents import image_document
@@ -89,6 +91,17 @@ def change_image(connection: sa.Connection, image: sa.Row[Any], **values: Any) -
     connection.execute(
         update.values(updated_at=sa.func.now(), row_version=images.c.row_version + 1, **values)
     )
+
+
+def as_written(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns that a caller's ``changes`` of an image write: the service's own properties stay (S-68)."""
+    if "properties" not in changes:
+        return dict(changes)
+    each = sa.func.jsonb_each(images.c.properties).table_valued("key", "value")
+    own = sa.select(sa.func.jsonb_object_agg(each.c.key, each.c.value)).where(each.c.key.in_(sorted(OWN)))
+    nothing = sa.cast({}, JSONB)
+    kept = sa.func.coalesce(own.scalar_subquery(), nothing)
+    return {**changes, "properties": sa.cast(changes["properties"], JSONB).op("||")(kept)}
 
 
 def fail_image(connection: sa.Connection, image: sa.Row[Any], location: sa.Row[Any]) -> None:

@@ -92,6 +92,27 @@ def test_s54_values_of_the_wrong_kind_are_refused_by_name(client: RegistryClient
     assert field in caught.value.message or "NUL" in caught.value.message
 
 
+@pytest.mark.parametrize("name", ["os_glance_import_task", "os_glancefoo", "os_hash_x", "checksum", "location"])
+def test_s47_s68_the_registry_refuses_reserved_names_too(client: RegistryClient, name: str) -> None:
+    with pytest.raises(errors.Forbidden, match=name):
+        create(client, properties={name: "x"})
+    image = create(client, properties={"a": "1"})
+    if not name.startswith("os_glance_"):
+        with pytest.raises(errors.Forbidden, match=name):
+            client.images.update(OWNER, image.id, attempt(), 1, {"properties": {name: "x"}})
+    assert client.images.get(OWNER, image.id) == image
+
+
+def test_s68_what_the_service_wrote_into_properties_stays(client: RegistryClient, engine: sa.Engine) -> None:
+    own = {"os_glance_import_task": "t", "os_glance_stage_host": "h"}
+    image = insert_image(engine, properties={"a": "1", **own})
+    forged = {"b": "2", "os_glance_import_task": "forged", "os_glance_failed_import": "forged"}
+    for version, properties in enumerate((forged, {"b": "2"}, {}), 1):
+        changed = client.images.update(OWNER, image, attempt(), version, {"properties": properties})
+        kept = {name: value for name, value in properties.items() if name == "b"}
+        assert changed.properties == {**kept, **own}
+
+
 def test_text_that_looks_like_an_escaped_nul_is_text(client: RegistryClient) -> None:
     assert create(client, name="back\\u0000slash").name == "back\\u0000slash"
 

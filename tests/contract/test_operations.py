@@ -169,6 +169,15 @@ def test_a_lost_operation_is_gone_and_an_ended_one_is_not_wanted(imports: Import
     assert imports.finish(held).cancelled is True
 
 
+@pytest.mark.parametrize("name", ["os_glance_import_task", "os_glancefoo", "os_hash_x", "owner"])
+def test_s47_s68_no_worker_writes_a_reserved_name(imports: Imports, name: str) -> None:
+    image = imports.image(properties={"a": "1"})
+    held = Held(imports.create(image).id, imports.claim().token)
+    with pytest.raises(errors.Forbidden, match=name):
+        imports.client.operations.update(ADMIN, held, {"properties": {"b": "2", name: "x"}})
+    assert imports.client.images.get(OWNER, image).properties == {"a": "1", "os_glance_import_task": held.operation}
+
+
 def test_an_operation_without_image_gets_the_one_that_it_made(imports: Imports) -> None:
     imports.create(None, kind=OperationKind.IMPORT, on_fail=OnFail.DELETE)
     held = imports.claim()

@@ -12,12 +12,12 @@ from glance_api.imports.plugins.image_conversion import ImageConversion
 from glance_api.imports.plugins.image_decompression import ImageDecompression
 from glance_api.imports.plugins.inject_metadata import InjectMetadata
 from glance_api.imports.plugins.no_op import NoOp
-from glance_api.imports.properties import is_property
 from glance_api.imports.sandbox import Limits, Sandbox
 from glance_api.imports.sources.glance_download import DownloadRules
 from glance_api.imports.tools import CONFINEMENTS, choose
 from glance_common.config import ConfigError, OptionTable
 from glance_common.guards import ExchangeLimits
+from glance_common.property_names import is_allowed
 from glance_common.url_filter import BracketedList, UrlFilter
 from glance_common.url_session import UrlSession
 
@@ -152,7 +152,7 @@ def _refused(names: Sequence[str], allowed: str) -> ConfigError:
 def _inject(conf: cfg.ConfigOpts) -> InjectMetadata:
     options = conf.inject_metadata_properties
     for name in options.inject:
-        if not is_property(name) or len(name) > 255:
+        if not is_allowed(name):
             raise ConfigError("inject_metadata_properties", "inject", name, "is no name of a property")
     return InjectMetadata(options.inject, options.ignore_user_roles)
 

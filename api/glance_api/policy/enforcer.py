@@ -217,7 +217,7 @@ def _warn_of_unknown(file_rules: Mapping[str, Any], engine: policy.Enforcer) -> 
         LOG.warning("policy rule %s guards nothing in this service", name)
 
 
-_PLACEHOLDER = re.compile(r"%\(([^)]*)\)")
+_PLACEHOLDER = re.compile(r"%\(([^()%]*)\)")
 
 
 def _attributes(rules: policy.Rules, name: str) -> tuple[str, ...] | None:

@@ -2,6 +2,9 @@
 section 8, S-47).
 
 Only services ask here. Without ``property_protection_file`` there are no protections and nothing is looked at.
+
+The names of sections are regular expressions of the operator, and backtrack as he writes them. What keeps a caller from
+making use of that: a name of more than ``MAX_NAME`` characters is no name of a property and is matched with none.
 """
 
 import re
@@ -20,6 +23,7 @@ from glance_common.config import ConfigError
 from glance_common.context import RequestContext
 from glance_common.errors import Forbidden
 from glance_common.image import Image
+from glance_common.property_names import MAX_NAME, OWN
 
 Operation = Literal["create", "read", "update", "delete"]
 OPERATIONS: tuple[Operation, ...] = ("create", "read", "update", "delete")
@@ -27,6 +31,8 @@ ROLES, POLICIES = "roles", "policies"
 """The two formats: a value is a list of roles, or the name of one policy rule."""
 
 EVERYONE, NOBODY = "@", "!"
+
+_OWN = re.compile(rf"\A(?:{'|'.join(map(re.escape, sorted(OWN)))})\Z")
 
 Check = Callable[[RequestContext], bool]
 Properties = Mapping[str, str | None]
@@ -55,9 +61,13 @@ class PropertyProtections:
         self._meant = lru_cache(maxsize=10_000)(self._find_spelled)
 
     def _find(self, name: str) -> Section | None:
+        if len(name) > MAX_NAME:
+            return None
         return next((section for section in self._sections if section.names.search(name)), None)
 
     def _find_spelled(self, header: str) -> Section | None:
+        if len(header) > MAX_NAME:
+            return None
         return next((section for section in self._sections if section.is_about(header)), None)
 
     def allows(self, context: RequestContext, operation: Operation, name: str) -> bool:
@@ -132,7 +142,7 @@ def load(conf: cfg.ConfigOpts, enforcer: Enforcer) -> PropertyProtections | None
 
 def _internal() -> Section:
     """Return the section for what the service itself writes; clients are kept from it before protections are asked."""
-    return Section(re.compile("^os_glance"), dict.fromkeys(OPERATIONS, _everyone))
+    return Section(_OWN, dict.fromkeys(OPERATIONS, _everyone))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,15 +13,12 @@ from glance_api.key_manager import Credentials
 from glance_api.policy.targets import image_target, project_target
 from glance_api.services import events, keys, location_edits, locations, task_events
 from glance_api.services.retries import insist
-from glance_common import document_size
+from glance_common import document_size, property_names
 from glance_common.context import RequestContext
 from glance_common.errors import BadRequest, Forbidden, TooLarge
 from glance_common.image import Image
 from glance_common.limits import Limits
 from glance_common.operation import HIDDEN_PROPERTIES, TASK_PROPERTY
-
-INTERNAL_PREFIX = "os_glance"
-"""Properties that the service itself writes begin so; no client may."""
 
 _MACHINE_FORMATS = frozenset({"ami", "aki", "ari"})
 """Formats of a machine image, its kernel and its RAM disk: each is disk and container in one."""
@@ -53,10 +50,13 @@ class Changes:
     locations: tuple[location_edits.Operation, ...] = ()
 
     def document(self) -> dict[str, Any]:
-        """Return the changes as the registry takes them."""
+        """Return the changes as the registry takes them: without reserved properties that stand there by mistake."""
         document = dict(self.fields)
         if self.properties is not None:
-            document["properties"] = dict(self.properties)
+            document["properties"] = {
+                name: value for name, value in self.properties.items()
+                if name in property_names.OWN or not property_names.is_reserved(name)
+            }
         if self.tags is not None:
             document["tags"] = list(self.tags)
         return document
@@ -104,10 +104,7 @@ def check_new(glance: Glance, context: RequestContext, new: NewImage, also: Coll
     ``also`` are further policy rules about what the caller goes on to do with it.
     """
     owner = new.fields.get("owner", context.project_id)
-    target = project_target(context)
-    if owner is not None:
-        target["owner"] = owner
-    glance.policy.check(context, "add_image", target)
+    target = check_create(glance, context, owner)
     if owner != context.project_id and not context.is_admin:
         raise Forbidden("owner: only an administrator may create an image for another project")
     visible = _VISIBILITY_RULES.get(new.fields.get("visibility", ""))
@@ -116,6 +113,18 @@ def check_new(glance: Glance, context: RequestContext, new: NewImage, also: Coll
         glance.policy.check(context, visible, {**owned, "visibility": new.fields["visibility"]})
     for rule in also:
         glance.policy.check(context, rule, target)
+
+
+def check_create(glance: Glance, context: RequestContext, owner: str | None) -> dict[str, Any]:
+    """Raise PolicyDenied unless the caller may create an image for ``owner``; return what the rules saw.
+
+    Views ask this before they look at all that a document says, which takes time (S-59).
+    """
+    target = project_target(context)
+    if owner is not None:
+        target["owner"] = owner
+    glance.policy.check(context, "add_image", target)
+    return target
 
 
 def create(glance: Glance, context: RequestContext, new: NewImage) -> Image:
@@ -306,7 +315,7 @@ def check_document(glance: Glance, before: int | None, size: int) -> None:
 
 def _check_property_quota(glance: Glance, properties: Mapping[str, Any]) -> None:
     quota = glance.settings.image_property_quota
-    count = sum(not name.startswith(INTERNAL_PREFIX) for name in properties)
+    count = len(properties.keys() - property_names.OWN)
     if 0 <= quota < count:
         raise TooLarge(f"The limit has been exceeded on the number of allowed image properties: {count} of {quota}")
 

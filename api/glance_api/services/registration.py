@@ -25,6 +25,7 @@ from glance_common.stores.contract import BadLocation, Store, StoreError, StoreU
 SERVICE_ROLE = "service"
 
 _MD5_LENGTH = 32
+_HEXADECIMAL = re.compile(r"[0-9a-fA-F]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,4 +173,4 @@ def problems(data: ValidationData) -> list[str]:
 
 
 def _is_hex(text: str, length: int) -> bool:
-    return len(text) == length and re.fullmatch(r"[0-9a-fA-F]+", text) is not None
+    return len(text) == length and _HEXADECIMAL.fullmatch(text) is not None

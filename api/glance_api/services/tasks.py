@@ -39,6 +39,11 @@ class TaskPage:
     next_marker: str | None
 
 
+def check_create(glance: Glance, context: RequestContext) -> None:
+    """Raise PolicyDenied unless the caller may make tasks; views ask it before they look at what a task says (S-59)."""
+    _check(glance, context, "add_task")
+
+
 def create(
     glance: Glance, context: RequestContext, task_input: Mapping[str, Any], credentials: Credentials
 ) -> Operation:

@@ -10,13 +10,13 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from glance_api.imports.properties import is_property
 from glance_api.v1.values import MAX_INTEGER, MAX_SIZE, identifier, whole_number
+from glance_common import property_names
 from glance_common.errors import BadRequest, Forbidden
+from glance_common.property_names import MAX_NAME
 
 PREFIX = "HTTP_X_IMAGE_META_"
 PROPERTY = "property_"
-MAX_NAME = 255
 MAX_VALUE = 64 * 1024
 """Characters of a property (S-59)."""
 TRUE = frozenset({"true", "1", "t", "y", "yes", "on"})
@@ -76,12 +76,11 @@ def boolean(text: str | None) -> bool:
 
 
 def _check_property(name: str) -> None:
-    if not 0 < len(name) <= MAX_NAME:
-        raise BadRequest(f"the name of a property has 1 to {MAX_NAME} characters")
     if not (name.isascii() and name.isprintable()):
         raise BadRequest("the name of a property in a header is ASCII text")
-    if not is_property(name) or name in READERS:
-        raise Forbidden(f"property {name} is reserved")
+    property_names.check(name)
+    if name in READERS:
+        raise Forbidden(f"{name} is reserved")
 
 
 def _checked(name: str, value: str | None, longest: int) -> str | None:

@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from glance_api.services.images import INTERNAL_PREFIX, Changes, NewImage
+from glance_api.services.images import Changes, NewImage
 from glance_api.settings import Settings
 from glance_api.v1.headers import Metadata
 from glance_common.errors import BadRequest, Forbidden
 from glance_common.image import Image, Member
+from glance_common.property_names import OWN
 from glance_common.status import ImageStatus
 
 BRIEF = ("id", "name", "size", "disk_format", "container_format", "checksum")
@@ -24,7 +25,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 def image_document(image: Image) -> dict[str, Any]:
     """Return an image as a detailed list and the answer to a write show it: never its location (S-03)."""
     deleted = image.status in (ImageStatus.DELETED, ImageStatus.PENDING_DELETE)
-    properties = {name: value for name, value in image.properties.items() if not name.startswith(INTERNAL_PREFIX)}
+    properties = {name: value for name, value in image.properties.items() if name not in OWN}
     return {
         **{name: getattr(image, name) for name in BRIEF},
         "status": image.status,
@@ -104,7 +105,7 @@ def changes(metadata: Metadata, settings: Settings, *, purge: bool, is_admin: bo
         formats = {name: getattr(image, name) for name in ("disk_format", "container_format")}
         wanted = _with_both_formats({**formats, **wanted})
         # Purging is about what clients have set.
-        kept = {n: v for n, v in image.properties.items() if not purge or n.startswith(INTERNAL_PREFIX)}
+        kept = {n: v for n, v in image.properties.items() if not purge or n in OWN}
         properties = {**kept, **metadata.properties}
         return Changes(
             {name: value for name, value in wanted.items() if getattr(image, name) != value},

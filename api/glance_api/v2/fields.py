@@ -8,9 +8,10 @@ from glance_common.image import BASE_VISIBILITIES
 from glance_common.operation import OperationKind
 from glance_common.status import ImageStatus, OperationStatus
 
-MAX_NAME = 255
 MAX_VALUE = 64 * 1024
 """Characters of an additional property (S-59)."""
+
+MAX_TAG = 255
 
 MAX_INTEGER = 2**31 - 1
 """Largest min_disk and min_ram (S-56)."""
@@ -29,9 +30,6 @@ READ_ONLY = (
 LINKS = ("direct_url", "self", "file", "schema", "stores")
 NAMES = frozenset({*WRITABLE, *READ_ONLY, *LINKS, "locations"})
 """Every base field."""
-
-RESERVED = ("location", "deleted", "deleted_at")
-"""Names of the record that are no properties of the API."""
 
 Schema = dict[str, Any]
 
@@ -77,7 +75,7 @@ def base(settings: Settings) -> dict[str, Schema]:
         "updated_at": _read_only("string", "Date and time of the last image modification"),
         "tags": {
             "type": "array",
-            "items": {"type": "string", "maxLength": 255},
+            "items": {"type": "string", "maxLength": MAX_TAG},
             "description": "List of strings related to the image",
         },
         "direct_url": _read_only("string", "URL to access the image file kept in external store"),

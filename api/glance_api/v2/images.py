@@ -1,5 +1,6 @@
 """Views of images: create, list, show, update, delete (API sections 4 to 8)."""
 
+from functools import cache
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -26,7 +27,12 @@ _KNOWN = Parameter("If-None-Match", "ETag of the document that the client has al
 @operation(body=json_of("new_image"), answers={201: json_of("image")}, headers=_CREATED, errors=(409,))
 def create() -> Response:
     """Create an image."""
-    image = service.create(glance(), context(), wire.new_image(json_object(), image_schema()))
+    document = json_object()
+    owner = document.get("owner", context().project_id)
+    # An owner of the wrong kind is refused below, by name.
+    is_owner = owner is None or isinstance(owner, str)
+    service.check_create(glance(), context(), owner if is_owner else context().project_id)
+    image = service.create(glance(), context(), wire.new_image(document, image_schema()))
     response = answer(_documents([image])[0], 201)
     response.headers["Location"] = f"/v2/images/{image.id}"
     response.headers[METHODS] = ",".join(glance().settings.imports.methods)
@@ -72,8 +78,10 @@ def update(image_id: str) -> Response:
     """Change an image."""
     schema = image_schema()
     dialect = patch.media_type(request.headers.get("Content-Type", ""))
-    operations = patch.parse(json_array(), dialect, schema, locations=glance().settings.show_multiple_locations)
-    image = service.update(glance(), context(), image_id, lambda now: patch.apply(now, operations, schema))
+    document, locations_too = json_array(), glance().settings.show_multiple_locations
+    # Once, and not before the service has asked whether the caller may change the image: it takes time (S-59).
+    operations = cache(lambda: patch.parse(document, dialect, schema, locations=locations_too))
+    image = service.update(glance(), context(), image_id, lambda now: patch.apply(now, operations(), schema))
     return answer(_documents([image])[0])
 
 

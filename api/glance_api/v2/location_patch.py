@@ -17,6 +17,8 @@ from glance_api.services.registration import ValidationData
 from glance_api.v2.schemas import ImageSchema
 from glance_common.errors import BadRequest
 
+MAX_LOCATIONS = 100
+"""Locations that one operation describes (S-59); the quota of an image is 10 unless it is changed."""
 MAX_METADATA = 64 * 1024
 """Bytes of the metadata of one location, as JSON (S-59)."""
 
@@ -50,6 +52,8 @@ def _position(text: str, where: str) -> int:
 def _checked(element: Mapping[str, Any], where: str, schema: ImageSchema) -> list[dict[str, Any]]:
     if "value" not in element:
         raise BadRequest(f"{where}: {element.get('op', 'the operation')} needs a value")
+    if isinstance(element["value"], list) and len(element["value"]) > MAX_LOCATIONS:
+        raise BadRequest(f"{where}: describes more than {MAX_LOCATIONS} locations")
     schema.check_value("locations", element["value"])
     given: list[dict[str, Any]] = element["value"]
     for location in given:

@@ -7,17 +7,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from glance_api.services.images import INTERNAL_PREFIX, Changes
+from glance_api.services.images import Changes
 from glance_api.v2 import fields, location_patch, wire
 from glance_api.v2.schemas import ImageSchema
+from glance_common import property_names
 from glance_common.errors import BadRequest, Conflict, Forbidden, UnsupportedMediaType
 from glance_common.image import Image
+from glance_common.property_names import MAX_NAME
 from glance_common.status import ImageStatus
 
 V20 = "application/openstack-images-v2.0-json-patch"
 V21 = "application/openstack-images-v2.1-json-patch"
 MAX_OPERATIONS = 1000
 """Operations of one request (S-59); all quotas together allow fewer."""
+
+MAX_PATH = 2 * MAX_NAME + 1
+"""Characters of a path: a name of which each character is escaped."""
 
 Op = Literal["add", "replace", "remove"]
 LOCATIONS = "locations"
@@ -71,7 +76,7 @@ def _operation(element: Any, where: str, dialect: str, schema: ImageSchema, loca
             raise Forbidden("It's not allowed to update locations if they are invisible.")
         return Operation(op, LOCATIONS, location_patch.read(op, parts[1:], element, where, schema))
     name = _only(parts, path, where)
-    _check_changeable(name)
+    _check_changeable(name, schema)
     if op == "remove":
         if schema.is_base(name):
             raise Forbidden(f"{name} cannot be removed")
@@ -79,8 +84,6 @@ def _operation(element: Any, where: str, dialect: str, schema: ImageSchema, loca
     if "value" not in element:
         raise BadRequest(f"{where}: {op} needs a value")
     value = element["value"]
-    if not schema.is_base(name):
-        wire.check_property_name(name)
     schema.check_value(name, value)
     return Operation("add" if op == "add" else "replace", name, value, strict=dialect == V20)
 
@@ -107,6 +110,8 @@ def _read_v20(element: dict[str, Any], where: str) -> tuple[Op, str]:
 
 def _parts(path: str, where: str) -> list[str]:
     """Return the parts of a JSON pointer."""
+    if len(path) > MAX_PATH:
+        raise BadRequest(f"{where}: path {path[:80]!r}… is longer than {MAX_PATH} characters")
     if not path.startswith("/"):
         raise BadRequest(f"{where}: path {path[:80]!r} must begin with /")
     parts = path[1:].split("/")
@@ -129,11 +134,11 @@ def _unescape(part: str, where: str) -> str:
     return part.replace("~1", "/").replace("~0", "~")
 
 
-def _check_changeable(name: str) -> None:
+def _check_changeable(name: str, schema: ImageSchema) -> None:
     if name in _UNCHANGEABLE:
         raise Forbidden(f"{name} is read-only")
-    if name in fields.RESERVED or name.startswith(INTERNAL_PREFIX):
-        raise Forbidden(f"{name} is reserved")
+    if not schema.is_base(name):
+        property_names.check(name)
 
 
 def apply(image: Image, operations: Sequence[Operation], schema: ImageSchema) -> Changes:

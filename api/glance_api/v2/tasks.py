@@ -27,6 +27,7 @@ SORT_KEYS = {
 
 _INPUT_TEXTS = {"import_from": MAX_URI, "import_from_format": 255}
 """Texts of the input, and how many characters they have at most (S-59)."""
+_UUID = re.compile(fields.UUID_PATTERN)
 
 _NEW_TASK: fields.Schema = {
     "type": "object",
@@ -62,7 +63,9 @@ _LIST_PARAMETERS = (
 )
 def create() -> Response:
     """Make a task."""
-    task = service.create(glance(), context(), parse_new(json_object()), credentials())
+    document = json_object()
+    service.check_create(glance(), context())
+    task = service.create(glance(), context(), parse_new(document), credentials())
     response = answer(wire.task_document(task), 201)
     response.headers["Location"] = f"/v2/tasks/{task.id}"
     return response
@@ -124,7 +127,7 @@ def parse_new(document: dict[str, Any]) -> dict[str, Any]:
 def parse_list(parameters: dict[str, str], default_limit: int, max_limit: int) -> TaskQuery:
     """Return the list that the parameters ask for. Raises BadRequest naming the parameter."""
     marker = parameters.get("marker")
-    if marker is not None and re.fullmatch(fields.UUID_PATTERN, marker) is None:
+    if marker is not None and _UUID.fullmatch(marker) is None:
         raise BadRequest("marker: must be the id of a task, a UUID")
     sort_key, sort_dir = parameters.get("sort_key", "created_at"), parameters.get("sort_dir", "desc")
     if sort_key not in SORT_KEYS:

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from glance_api.services.images import INTERNAL_PREFIX, NewImage
+from glance_api.services.images import NewImage
 from glance_api.services.locations import Place
 from glance_api.v2 import fields
 from glance_api.v2.schemas import ImageSchema
-from glance_common.errors import BadRequest, Forbidden
+from glance_common import property_names
+from glance_common.errors import Forbidden
 from glance_common.image import Image, Member
 from glance_common.operation import HIDDEN_PROPERTIES, Operation
 
@@ -132,31 +133,18 @@ def new_image(document: Mapping[str, Any], schema: ImageSchema) -> NewImage:
 
     Raises Forbidden for fields that are not the client's, BadRequest for what the schema does not allow.
     """
-    for name in fields.LINKS:
+    for name in (*fields.LINKS, *fields.READ_ONLY, "locations"):
         if name in document:
             raise Forbidden(f"{name} is read-only")
     schema.check_image(document)
     for name in document:
         if not schema.is_base(name):
-            check_property_name(name)
-    for name in (*fields.READ_ONLY, "locations"):
-        if name in document:
-            raise Forbidden(f"{name} is read-only")
+            property_names.check(name)
     base = {name: document[name] for name in fields.WRITABLE if name in document and name != "tags"}
     if "id" in base:
         base["id"] = base["id"].lower()
     properties = {name: value for name, value in document.items() if not schema.is_base(name)}
     return NewImage(base, properties, unique(document.get("tags", ())))
-
-
-def check_property_name(name: str) -> None:
-    """Raise BadRequest for a name that no property can have (S-60), Forbidden for one that is reserved (S-47)."""
-    if not name:
-        raise BadRequest("the name of a property must not be empty")
-    if len(name) > fields.MAX_NAME:
-        raise BadRequest(f"the name of a property has at most {fields.MAX_NAME} characters: {name[:40]}…")
-    if name in fields.RESERVED or name.startswith(INTERNAL_PREFIX):
-        raise Forbidden(f"{name} is reserved")
 
 
 def unique(tags: Iterable[str]) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 from uuid import UUID, uuid5
 
-from glance_api.imports.properties import is_field
 from glance_api.imports.sources import web_download
 from glance_api.services import images
 from glance_api.services.attempts import Formats
@@ -18,6 +17,7 @@ from glance_api.workers.places import path_of
 from glance_api.workers.room import work_room
 from glance_common.errors import Duplicate
 from glance_common.image import Image
+from glance_common.property_names import FIELDS
 
 ASSUMED = {"disk_format": "qcow2", "container_format": "bare"}
 """Formats of an image about which the task says nothing."""
@@ -58,11 +58,11 @@ def _image(job: Job) -> Image:
 
 def _new_image(job: Job) -> NewImage:
     asked: dict[str, Any] = job.operation.input["image_properties"]
-    fields = {name: value for name, value in asked.items() if is_field(name) and name != "tags"}
+    fields = {name: value for name, value in asked.items() if name in FIELDS and name != "tags"}
     # The same for every attempt, so that none makes a second image.
     made = {"id": str(uuid5(UUID(job.operation.id), "image"))}
     return NewImage(
         {**({} if asked else ASSUMED), **fields, **made},
-        {name: value for name, value in asked.items() if not is_field(name)},
+        {name: value for name, value in asked.items() if name not in FIELDS},
         asked.get("tags", ()),
     )

@@ -20,6 +20,8 @@ from glance_common.config import ConfigError
 
 log = logging.getLogger(__name__)
 
+_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})")
+
 CLIENT_SECONDS = 10
 """How long one who asks may take."""
 _FINISH_SECONDS = 2.0
@@ -54,7 +56,7 @@ def parse_address(text: str | None) -> Address | None:
     """Return what the option ``metrics_bind`` names, None when it is empty. Raises ConfigError."""
     if not text:
         return None
-    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})", text.strip())
+    match = _ADDRESS.fullmatch(text.strip())
     try:
         if match is None or not 0 < int(match[3]) < 65536:
             raise ValueError

@@ -28,6 +28,9 @@ from glance_common.stores.settings import Identities, Settings
 from glance_common.url_filter import UrlFilter, UrlRefused, parse
 from glance_common.url_session import FetchFailed, Response, UrlSession
 
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_CONTENT_RANGE = re.compile(r"bytes (?:([0-9]{1,18})-[0-9]{1,18}|\*)/(?:([0-9]{1,18})|\*)")
+
 OPTIONS: list[cfg.Opt] = [
     cfg.StrOpt(
         "https_ca_certificates_file",
@@ -251,14 +254,12 @@ def _refuse_status(response: Response) -> None:
 
 def _content_length(response: Response) -> int | None:
     text = response.headers.get("Content-Length", "")
-    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+    return int(text) if _LENGTH.fullmatch(text) else None
 
 
 def _content_range(response: Response) -> tuple[int | None, int]:
     """Return the first byte (None in an answer 416) and the size of the whole object (0 when not told)."""
-    found = re.fullmatch(
-        r"bytes (?:([0-9]{1,18})-[0-9]{1,18}|\*)/(?:([0-9]{1,18})|\*)", response.headers.get("Content-Range", "")
-    )
+    found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if found is None:
         return None, 0
     return (None if found[1] is None else int(found[1])), int(found[2] or 0)

@@ -22,6 +22,7 @@ from glance_common.stores.wrap import Logged, Retrying
 GROUP = "glance_store"
 DEFAULTS = "backend_defaults"
 RESERVED = "os_glance_"
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +248,7 @@ def _enabled(conf: cfg.ConfigOpts) -> dict[str, str]:
 
 
 def _problem(store: str, kind: str) -> str | None:
-    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", store) is None or not kind:
+    if _ID.fullmatch(store) is None or not kind:
         return "must be id:kind, separated by commas; an id has letters, digits, '_', '.' and '-'"
     if store.startswith(RESERVED):
         return f"the id {store} is not allowed: ids that begin with {RESERVED} are reserved"

@@ -29,6 +29,7 @@ TASKS = "os_glance_tasks_store"
 
 _PIECE = 1024 * 1024
 _LONGEST_HOST = 200
+_HOST = re.compile(r"[A-Za-z0-9_.-]+")
 
 _DEFAULT_OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
@@ -109,7 +110,7 @@ def _store(conf: cfg.ConfigOpts, name: str, directory: Path, identities: Identit
 
 def _host(conf: cfg.ConfigOpts) -> str:
     host: str = conf.staging_host or socket.gethostname()
-    if len(host) > _LONGEST_HOST or re.fullmatch(r"[A-Za-z0-9_.-]+", host) is None:
+    if len(host) > _LONGEST_HOST or _HOST.fullmatch(host) is None:
         raise ConfigError("DEFAULT", "staging_host", host, "must be letters, digits, '_', '.' and '-'")
     return host
 

@@ -11,6 +11,8 @@ from glance_common.stores.contract import Blob, Capabilities, Store, Stored, Sto
 
 log = logging.getLogger(__name__)
 
+_USER = re.compile(r"//[^/?#]*@")
+
 T = TypeVar("T")
 
 
@@ -143,7 +145,7 @@ def shown(key: str) -> str:
 
     Works on text that is no valid URL too: such keys are refused later, and that is logged.
     """
-    return re.sub(r"//[^/?#]*@", "//***@", key).partition("?")[0] if "://" in key else key
+    return _USER.sub("//***@", key).partition("?")[0] if "://" in key else key
 
 
 def _described(error: BaseException) -> str:

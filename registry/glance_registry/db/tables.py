@@ -168,6 +168,7 @@ sa.Index(
 )
 sa.Index("ix_operations_image_id", operations.c.image_id)
 sa.Index("ix_operations_owner", operations.c.owner, operations.c.created_at, operations.c.id)
+sa.Index("ix_operations_expires_at", operations.c.expires_at, postgresql_where=operations.c.expires_at.isnot(None))
 
 # What an owner uses (usage.py): the many rows at rest without a look at the rows themselves, and the few under way.
 sa.Index(

@@ -1,11 +1,12 @@
 """Images over HTTP (docs/registry-protocol.md)."""
 
+from collections.abc import Collection
 from typing import Any
 
 import orjson
 from flask import Blueprint, Response, request
 
-from glance_common import errors
+from glance_common import errors, property_names
 from glance_common.failpoints import failpoint
 from glance_common.image import BASE_VISIBILITIES
 from glance_common.status import ImageStatus
@@ -20,7 +21,6 @@ from glance_registry.views.usage import limits
 blueprint = Blueprint("images", __name__)
 
 MAX_INT = 2**31 - 1
-MAX_PROPERTY_NAME = 255
 TEXTS = ("name", "owner", "disk_format", "container_format")
 NUMBERS = ("min_disk", "min_ram")
 FLAGS = ("protected", "os_hidden")
@@ -128,12 +128,15 @@ def _rows(fields: Fields, name: str, width: int) -> list[tuple[Any, ...]]:
 
 
 def columns_of(changes: Fields) -> dict[str, Any]:
-    """Return the columns that an update changes, each checked; BadRequest for any other field."""
+    """Return the columns that an update changes, each checked; BadRequest for any other field.
+
+    The service's own properties may come along, as the caller read them: they stay as they are in the row.
+    """
     changes.only(*COLUMNS)
-    return _columns(changes)
+    return _columns(changes, ignored=property_names.OWN)
 
 
-def _columns(fields: Fields) -> dict[str, Any]:
+def _columns(fields: Fields, ignored: Collection[str] = ()) -> dict[str, Any]:
     """Return the columns that are given, each checked."""
     values: dict[str, Any] = {name: fields.optional_text(name) for name in TEXTS if fields.given(name)}
     values |= {name: fields.integer(name, maximum=MAX_INT) for name in NUMBERS if fields.given(name)}
@@ -141,18 +144,25 @@ def _columns(fields: Fields) -> dict[str, Any]:
     if fields.given("visibility"):
         values["visibility"] = fields.choice("visibility", BASE_VISIBILITIES)
     if fields.given("properties"):
-        values["properties"] = properties_of(fields)
+        values["properties"] = properties_of(fields, ignored)
     if fields.given("tags"):
         values["tags"] = list(dict.fromkeys(fields.texts("tags")))
     return values
 
 
-def properties_of(fields: Fields) -> dict[str, str | None]:
-    """Return the field ``properties``, checked; absent means empty."""
-    properties = fields.mapping("properties")
+def properties_of(
+    fields: Fields, ignored: Collection[str] = (), allowed: Collection[str] = ()
+) -> dict[str, str | None]:
+    """Return the field ``properties`` without those ``ignored``, checked; absent means empty.
+
+    Raises BadRequest, Forbidden for a reserved name that is not ``allowed``: the API refuses it before, and this is the
+    last guard (S-47).
+    """
+    given = fields.mapping("properties")
+    properties = {name: value for name, value in given.items() if name not in ignored} if ignored else given
     for name, value in properties.items():
-        if not 0 < len(name) <= MAX_PROPERTY_NAME:
-            raise errors.BadRequest(f"properties: a name has 1 to {MAX_PROPERTY_NAME} characters", field="properties")
+        if name not in allowed:
+            property_names.check(name)
         if value is not None and not isinstance(value, str):
             raise errors.BadRequest(f"properties: {name} must be a text or null", field="properties")
     return properties

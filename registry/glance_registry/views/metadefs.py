@@ -8,6 +8,7 @@ from flask import Blueprint, Response, request
 
 from glance_common import errors
 from glance_common.failpoints import failpoint
+from glance_common.json_text import refuse_nul
 from glance_common.metadef import NamespaceQuery, TagQuery
 from glance_registry.db.session import read, run_transaction
 from glance_registry.documents import join
@@ -136,7 +137,7 @@ def content_show(namespace: str, key: str, name: str) -> Response:
     """Answer one thing; a property also by the name that resources of some type know it by."""
     kind, resource_type = _kind(key), request.args.get("resource_type")
     if kind is PROPERTIES and resource_type is not None:
-        parsing.refuse_nul(resource_type, "resource_type")
+        refuse_nul(resource_type, "resource_type")
         document = read(
             parsing.engine(), content.get_property_of, parsing.caller(), namespace, name, resource_type
         )

@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 
 from glance_common import errors
 from glance_common.context import RequestContext
+from glance_common.json_text import refuse_nul
 from glance_registry.bounds import Bounds
 from glance_registry.housekeeping import Housekeeping
 
@@ -207,17 +208,3 @@ class Fields:
     def _wrong(self, name: str, rule: str) -> errors.BadRequest:
         state = "must be" if name in self.values else "is missing; it must be"
         return errors.BadRequest(f"{name} {state} {rule}", field=name)
-
-
-def refuse_nul(value: Any, where: str) -> None:
-    """Raise BadRequest when a text in ``value``, keys included, holds a NUL character: PostgreSQL cannot store it."""
-    match value:
-        case str() if "\0" in value:
-            raise errors.BadRequest(f"{where} holds a NUL character")
-        case dict():
-            for key, item in value.items():
-                refuse_nul(key, where)
-                refuse_nul(item, f"{where}: {key}" if "\0" not in key else where)
-        case list():
-            for item in value:
-                refuse_nul(item, where)

@@ -8,6 +8,7 @@ from flask import Blueprint, Response
 
 from glance_common.context import RequestContext
 from glance_common.failpoints import failpoint
+from glance_common.operation import REFUSED_PROPERTY
 from glance_registry import operations, owners, steps
 from glance_registry.db.session import run_transaction
 from glance_registry.views import parsing
@@ -16,6 +17,8 @@ from glance_registry.views.operations import held_by
 
 blueprint = Blueprint("steps", __name__, url_prefix="/v1/operations/<operation>")
 
+_WORKERS = (REFUSED_PROPERTY,)
+"""Reserved properties that a worker writes: why it closed the image of its operation."""
 TEXTS = ("disk_format", "container_format", "checksum", "os_hash_algo", "os_hash_value")
 SIZES = ("size", "virtual_size")
 
@@ -54,7 +57,7 @@ def update(operation: str) -> Response:
     columns: dict[str, Any] = {name: changes.text(name) for name in TEXTS if changes.given(name)}
     columns |= {name: changes.integer(name) for name in SIZES if changes.given(name)}
     largest = parsing.bounds().image_document
-    return _written(steps.update, held_by(operation, body), columns, properties_of(changes), largest)
+    return _written(steps.update, held_by(operation, body), columns, properties_of(changes, allowed=_WORKERS), largest)
 
 
 def _written(work: Callable[..., str], *arguments: Any) -> Response:

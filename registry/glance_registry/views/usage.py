@@ -3,6 +3,7 @@
 from flask import Blueprint, Response, request
 
 from glance_common import errors
+from glance_common.json_text import refuse_nul
 from glance_common.limits import KINDS, Limits
 from glance_registry import usage
 from glance_registry.db.session import read, run_transaction
@@ -29,7 +30,7 @@ def of_owner() -> Response:
     owner = request.args.get("owner", "")
     if not owner:
         raise errors.BadRequest("owner is missing; it must be a project", field="owner")
-    parsing.refuse_nul(owner, "owner")
+    refuse_nul(owner, "owner")
     return parsing.answer({"usage": read(parsing.engine(), usage.of_owner, owner).document()})
 
 

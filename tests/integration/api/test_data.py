@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import time
 
 import pytest
 
@@ -94,3 +95,12 @@ def test_data_are_handed_to_a_proxy_after_all_questions_and_counted(make_api, tm
     assert api.call("GET", path, headers=asked).status_code == 403
     (tmp_path / "images" / image).unlink()
     assert api.call("GET", path, headers=asked, roles="admin").status_code == 503
+
+
+@pytest.mark.parametrize("header", ["Range", "Content-Range"])
+def test_s59_a_range_made_to_take_minutes_is_answered_at_once(api, path, header):
+    value = "bytes=" + " " * 5_000 + "-" + " " * 5_000 + "x"
+    before = time.process_time()
+    answer = api.call("GET", path, headers={header: value})
+    assert (answer.status_code, answer.headers["Content-Range"]) == (416, f"bytes */{len(DATA)}")
+    assert time.process_time() - before < 5

@@ -30,7 +30,7 @@ class TestTasks:
 
     def test_tsk02_properties_and_introspection(self, node, web, qcow2):
         # Some have names that mean something in the record, and nothing to users.
-        properties = {"colour": "red", "member": "m", "row_version": "r", "unseen": "u", "os_hash_note": "n"}
+        properties = {"colour": "red", "member": "m", "row_version": "r", "unseen": "u", "os_note": "n"}
         task = self.new(
             node, web, qcow2, name="mine", disk_format="raw", container_format="bare", tags=["t"], **properties
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import orjson
 import pytest
 import sqlalchemy as sa
 from tests.support.owners import Owners, new_id
@@ -152,10 +153,8 @@ def test_s59_workers_who_look_for_work_have_expired_operations_purged(
 
     def claim() -> int:
         path = "/v1/operations/claim"
-        answer = client.post(
-            path, json={"token": new_id(), "host": "h", "lease": 60},
-            headers={HEADER: SIGNER.sign(ADMIN, "POST", path)},
-        )
+        body = orjson.dumps({"token": new_id(), "host": "h", "lease": 60})
+        answer = client.post(path, data=body, headers={HEADER: SIGNER.sign(ADMIN, "POST", path, body)})
         assert answer.status_code == 200, answer.text
         return len(kept(owners))
 

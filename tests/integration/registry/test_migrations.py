@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
+from tests.support.registry_rows import insert_image
 
-from glance_common import errors
+from glance_common import errors, property_names
 from glance_registry.db import schema
 from glance_registry.db.session import make_engine, reading
 from glance_registry.db.tables import metadata
@@ -63,6 +66,32 @@ def test_upgrade_from_nothing_and_again(empty_database: str) -> None:
     assert schema.version(empty_database) == schema.newest()
     schema.upgrade(empty_database)
     assert schema.version(empty_database) == schema.newest()
+
+
+def test_s47_an_upgrade_removes_properties_with_reserved_names(empty_database: str) -> None:
+    free = {"a": "1", "os_hash": "2", "os_glanc": "3", "x_os_glance_x": "4", "Checksum": None}
+    own = {"os_glance_import_task": "t", "os_glance_failed_import": "", "os_glance_stage_host": "h"}
+    reserved = {"os_glancefoo": "x", "os_glance_mine": None, "OS-Glance-X": "x", "os_hash_x": "x", "owner": "x",
+                "location": "x"}
+    schema.upgrade(empty_database, "0009")
+    engine = make_engine(empty_database)
+    found = insert_image(engine, properties={**free, **own, **reserved}, status="deleted")
+    clean = insert_image(engine, properties={**free, **own})
+    schema.upgrade(empty_database)
+    with reading(engine) as connection:
+        rows = {
+            row.id: (row.properties, row.row_version)
+            for row in connection.execute(sa.text("SELECT id::text, properties, row_version FROM images"))
+        }
+    engine.dispose()
+    assert rows == {found: ({**free, **own}, 2), clean: ({**free, **own}, 1)}
+
+
+def test_the_migration_and_the_code_know_the_same_names() -> None:
+    migration = importlib.import_module("glance_registry.migrations.versions.v0010_reserved_properties")
+    assert set(re.findall(r"'(\w+)'", migration.OWN)) == property_names.OWN
+    fields = set(re.findall(r"'(\w+)'", migration.RESERVED.partition("IN (")[2]))
+    assert fields == property_names.FIELDS | {"location", "deleted"}
 
 
 def test_hosts_may_upgrade_at_the_same_time(empty_database: str) -> None:

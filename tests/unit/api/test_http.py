@@ -1,8 +1,10 @@
 """What holds for every call (API section 0): ids, errors, bodies, methods, the access log, the guards."""
 
 import logging
+import time
 
 import pytest
+from tests.unit.api.fake_registry import make_image
 from werkzeug.wsgi import FileWrapper
 
 from glance_api import faults
@@ -234,3 +236,29 @@ def test_s53_tokens_are_not_logged(api, caplog):
         api.call(method, path, headers=secrets)
     assert len(caplog.records) >= 4
     assert "sekret" not in caplog.text
+
+
+HOSTILE_HEADERS = [
+    ("Accept", "http://[" + "\t" * 100_000 + "x"), ("Accept", "a/b;" * 250_000), ("Accept", ";" * 1_000_000),
+    ("Accept-Encoding", "gzip;q=1," * 100_000), ("If-None-Match", '"x",' * 250_000), ("If-None-Match", "W/" * 500_000),
+    ("Content-Type", ";" * 1_000_000), ("Cookie", "a=b;" * 250_000),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), HOSTILE_HEADERS, ids=range(len(HOSTILE_HEADERS)))
+def test_s59_a_header_of_any_length_is_answered_at_once(make_api, name, value):
+    api = make_api(compress_documents=True)
+    before = time.process_time()
+    for path, status in ((IMAGE, 404), ("/v2/images", 200), ("/v2/schemas/image", 200)):
+        answer = api.call("GET", path, headers={name: value})
+        assert answer.status_code == status
+    # The first of them took 30 s for each error.
+    assert time.process_time() - before < 5
+    assert api.app.test_client().get("/v2/images", headers={name: value}).status_code == 401
+
+
+def test_tags_of_documents_that_a_client_knows_may_be_many_but_not_endless(api):
+    api.registry.images.rows[IMAGE.removeprefix("/v2/images/")] = make_image()
+    tag = api.call("GET", IMAGE).headers["ETag"]
+    assert api.call("GET", IMAGE, headers={"If-None-Match": '"x", ' * 1_000 + tag}).status_code == 304
+    assert api.call("GET", IMAGE, headers={"If-None-Match": '"x", ' * 100_000 + tag}).status_code == 200

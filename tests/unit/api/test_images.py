@@ -272,7 +272,9 @@ def test_s49_no_locations_of_a_deactivated_image(make_api):
 
 
 @pytest.mark.parametrize(
-    "name", ["os_glance_import_task", "os_glance_x", "os_hash_value", "checksum", "direct_url", "locations", "stores"]
+    "name",
+    ["os_glance_import_task", "os_glance_x", "os_glancefoo", "os_hash_value", "os_hash_x", "checksum", "direct_url",
+     "locations", "stores"],
 )
 def test_s47_reserved_names_are_refused_everywhere(api, name):
     api.registry.images.rows[ID] = make_image(properties={name: "x"} if name.startswith("os_glance") else {})

@@ -98,7 +98,9 @@ def test_nothing_is_injected_by_default_and_never_for_administrators(tmp_path: P
     assert apply(InjectMetadata({"a": "b"}, ["admin"]), tmp_path, image("admin")) == Changes()
 
 
-@pytest.mark.parametrize("name", ["status", "os_glance_import_task", "os_hash_value", "owner", "locations"])
+@pytest.mark.parametrize(
+    "name", ["status", "os_glance_import_task", "os_glancefoo", "os_hash_value", "os_hash_x", "owner", "locations"]
+)
 def test_s47_fields_and_reserved_properties_cannot_be_injected(tmp_path: Path, name: str):
     conf = configuration(tmp_path, f"[inject_metadata_properties]\ninject = {name}:x\n")
     with pytest.raises(ConfigError, match="is no name of a property"):

@@ -1,6 +1,7 @@
 """Property protections: the file, and what callers may do with which property (configuration section 8)."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from tests.unit.api.fake_registry import make_image
 
 from glance_api.policy import properties
 from glance_api.policy.enforcer import Enforcer
-from glance_api.policy.properties import OPERATIONS, PropertyProtections
+from glance_api.policy.properties import OPERATIONS, PropertyProtections, Section
 from glance_api.policy.targets import image_target
 from glance_common.config import ConfigError
 from glance_common.context import RequestContext
@@ -174,3 +175,15 @@ def test_s47_no_change_without_the_right_to_it(stored, wanted, named, tmp_path_f
         elif old != new:
             assert "update" in MODEL[name]
     assert {name: after[name] for name in wanted} == wanted
+
+
+def test_s59_what_is_too_long_for_a_name_is_matched_with_no_section():
+    matched = []
+    names = SimpleNamespace(search=matched.append, pattern="x")
+    protections = PropertyProtections([Section(names, dict.fromkeys(OPERATIONS, lambda _context: True))])
+    context = RequestContext("req-1", roles=("admin",))
+    assert not protections.allows(context, "read", "x" * 256)
+    protections.check_spelling(context, "x" * 256)
+    assert matched == []
+    assert not protections.allows(context, "read", "y" * 255)
+    assert matched == ["y" * 255]

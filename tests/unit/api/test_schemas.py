@@ -57,6 +57,15 @@ def test_custom_properties_are_checked(with_schema):
     assert (image.status_code, image.json["kernel_id"]) == (201, None)
     assert create({"kernel_id": "x"}).status_code == 400
     assert create({"size_class": None}).status_code == 400
+    # S-59: a length comes before the operator's pattern.
+    too_long = create({"kernel_id": "x" * 70_000})
+    assert (too_long.status_code, "longer than 65536" in too_long.text) == (400, True)
+
+
+@pytest.mark.parametrize("name", ["os_glancefoo", "os_hash_x", "location", "", "x" * 256])
+def test_s47_custom_properties_have_no_reserved_names(with_schema, name):
+    with pytest.raises(ConfigError, match="is no name of a property"):
+        with_schema({name: {"type": "string"}})
 
 
 def test_the_extended_form(with_schema):

@@ -1,6 +1,7 @@
 """Ranges, intake and verified reads: the rules of bytes under way."""
 
 import hashlib
+import time
 
 import pytest
 from hypothesis import given
@@ -132,3 +133,25 @@ def test_s69_damaged_data_never_reach_their_announced_length(pieces):
     with pytest.raises(DamagedData):
         out.extend(verified(pieces, len(good), "sha512", hashlib.sha512(good).hexdigest()))
     assert len(b"".join(out)) < len(good)
+
+
+HOSTILE_RANGES = [
+    "bytes=" + " " * 5_000 + "-" + " " * 5_000 + "x", "bytes" + " " * 100_000 + "x", "bytes=" + " " * 100_000,
+    "bytes=" + "-" * 100_000, "=" * 100_000, "bytes=1" + " \t" * 50_000 + "-2",
+]
+
+
+@pytest.mark.parametrize("header", HOSTILE_RANGES, ids=range(len(HOSTILE_RANGES)))
+def test_s59_a_range_that_is_long_or_no_range_is_refused_at_once(header):
+    before = time.process_time()
+    for parse, text in ((parse_range, header), (parse_content_range, header.replace("=", " "))):
+        with pytest.raises(RangeNotSatisfiable):
+            parse(text, 100)
+    # It took minutes with a pattern that backtracks.
+    assert time.process_time() - before < 5
+
+
+@pytest.mark.parametrize("header", ["bytes=1-+2", "bytes=1-2-3", "bytes=1=2-3", "bytes=1 2-3", "byte s=1-2", "bytes=1"])
+def test_s55_signs_that_do_not_belong_into_a_range(header):
+    with pytest.raises(RangeNotSatisfiable):
+        parse_range(header, 100)

@@ -16,11 +16,11 @@ import orjson
 
 from glance_api import catalog as catalogs
 from glance_api.imports.contract import Changes, ImportFailed, Source
-from glance_api.imports.properties import is_property
 from glance_api.imports.sources.body import announced_size, pieces_of
 from glance_api.streams import DamagedData, verified
 from glance_common.errors import BadRequest, TooLarge
 from glance_common.guards import ExchangeLimits
+from glance_common.property_names import is_allowed
 from glance_common.url_filter import UrlFilter, UrlRefused, parse
 from glance_common.url_session import FetchFailed, Response, UrlSession
 
@@ -171,6 +171,6 @@ def _facts(image: Mapping[str, Any], prefixes: Collection[str]) -> Changes:
         properties={
             name: value
             for name, value in image.items()
-            if name.startswith(tuple(prefixes)) and isinstance(value, str) and is_property(name)
+            if name.startswith(tuple(prefixes)) and isinstance(value, str) and is_allowed(name)
         },
     )

@@ -1,12 +1,16 @@
 """Who may do what with a namespace and with what is in it (metadefs section 3)."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from glance_api.collaborators import Glance
 from glance_common.context import RequestContext
 from glance_common.errors import Forbidden, NotFound
 from glance_common.metadef import Namespace
+
+T = TypeVar("T")
+Read = Callable[[], T]
+"""Reads what a request describes. It takes time, so it is called after the caller's right was asked (S-59)."""
 
 
 def target(namespace: Namespace) -> dict[str, Any]:
@@ -17,10 +21,13 @@ def target(namespace: Namespace) -> dict[str, Any]:
 
 
 def new_target(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what rules see of a namespace that is about to be made."""
+    """Return what rules see of a namespace that is about to be made, whose document may still be wrong."""
+    name, owner, visibility = (document.get(field) for field in ("namespace", "owner", "visibility"))
     return _described(
-        document["namespace"], document.get("owner"), document.get("visibility", "private"),
-        protected=document.get("protected", False),
+        name if isinstance(name, str) else "",
+        owner if isinstance(owner, str) else None,
+        visibility if isinstance(visibility, str) else "private",
+        protected=document.get("protected") is True,
     )
 
 

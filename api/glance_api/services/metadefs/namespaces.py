@@ -8,7 +8,7 @@ from uuid import uuid4
 from glance_api.collaborators import Glance
 from glance_api.policy.targets import project_target
 from glance_api.services.metadefs import events
-from glance_api.services.metadefs.access import check_owner, new_target, target, visible, writable
+from glance_api.services.metadefs.access import Read, check_owner, new_target, target, visible, writable
 from glance_common.context import RequestContext
 from glance_common.errors import BadRequest
 from glance_common.metadef import Namespace, NamespaceQuery, is_pattern
@@ -30,11 +30,16 @@ class NamespacePage:
     next_marker: str | None
 
 
-def create(glance: Glance, context: RequestContext, document: Mapping[str, Any]) -> Namespace:
-    """Make a namespace with what is in it, all or nothing. Raises PolicyDenied, Forbidden, Duplicate."""
-    document = _owned(context, document)
-    about = new_target(document)
+def create(
+    glance: Glance, context: RequestContext, given: Mapping[str, Any], read: Read[Mapping[str, Any]]
+) -> Namespace:
+    """Make a namespace with what is in it, all or nothing; ``read`` returns what is right in the ``given`` document.
+
+    Raises PolicyDenied, Forbidden, Duplicate.
+    """
+    about = new_target(_owned(context, given))
     glance.policy.check(context, "add_metadef_namespace", about)
+    document = _owned(context, read())
     for part, (add, _) in _CONTENT_RULES.items():
         if document.get(part):
             glance.policy.check(context, add, about)
@@ -76,14 +81,15 @@ def _shown(glance: Glance, context: RequestContext, namespace: Namespace) -> Nam
 
 
 def update(
-    glance: Glance, context: RequestContext, name: str, document: Mapping[str, Any], content: Mapping[str, Any]
+    glance: Glance, context: RequestContext, name: str, read: Read[tuple[Mapping[str, Any], Mapping[str, Any]]]
 ) -> Namespace:
     """Replace all that a namespace says of itself; what is in it stays.
 
-    ``content`` is what a client sent back that it had been shown: it must be right, and has no effect. Raises NotFound,
-    Forbidden, BadRequest, Duplicate.
+    ``read`` returns that, and the content that a client sent back as it had been shown: it must be right, and has no
+    effect. Raises NotFound, Forbidden, BadRequest, Duplicate.
     """
     writable(glance, context, name, "modify_metadef_namespace")
+    document, content = read()
     _check_patterns(content)
     document = _owned(context, document)
     check_owner(context, document.get("owner"))

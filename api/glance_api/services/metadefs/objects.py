@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from glance_api.collaborators import Glance
 from glance_api.services.metadefs import events
-from glance_api.services.metadefs.access import readable, writable
+from glance_api.services.metadefs.access import Read, readable, writable
 from glance_common.context import RequestContext
 from glance_common.errors import NotFound
 from glance_common.metadef import MAX_NAME, Object
@@ -32,10 +32,10 @@ class ObjectPage:
     next_marker: str | None = None
 
 
-def create(glance: Glance, context: RequestContext, namespace: str, document: Mapping[str, Any]) -> Object:
+def create(glance: Glance, context: RequestContext, namespace: str, read: Read[Mapping[str, Any]]) -> Object:
     """Make an object. Raises NotFound, Forbidden, Duplicate."""
     writable(glance, context, namespace, "add_metadef_object")
-    made = glance.registry.metadefs.create_object(context, namespace, str(uuid4()), document)
+    made = glance.registry.metadefs.create_object(context, namespace, str(uuid4()), read())
     events.object_created(glance, context, namespace, made)
     return made
 
@@ -71,10 +71,12 @@ def show(glance: Glance, context: RequestContext, namespace: str, name: str) -> 
     return glance.registry.metadefs.get_object(context, namespace, name)
 
 
-def update(glance: Glance, context: RequestContext, namespace: str, name: str, document: Mapping[str, Any]) -> Object:
+def update(
+    glance: Glance, context: RequestContext, namespace: str, name: str, read: Read[Mapping[str, Any]]
+) -> Object:
     """Replace an object, its name too. Raises NotFound, Forbidden, Duplicate."""
     writable(glance, context, namespace, "modify_metadef_object")
-    changed = glance.registry.metadefs.update_object(context, namespace, name, str(uuid4()), document)
+    changed = glance.registry.metadefs.update_object(context, namespace, name, str(uuid4()), read())
     events.object_updated(glance, context, namespace, changed, name)
     return changed
 

@@ -6,16 +6,17 @@ from uuid import uuid4
 
 from glance_api.collaborators import Glance
 from glance_api.services.metadefs import events
-from glance_api.services.metadefs.access import readable, writable
+from glance_api.services.metadefs.access import Read, readable, writable
 from glance_common.context import RequestContext
 from glance_common.metadef import Property
 
 
 def create(
-    glance: Glance, context: RequestContext, namespace: str, name: str, definition: Mapping[str, Any]
+    glance: Glance, context: RequestContext, namespace: str, read: Read[tuple[str, Mapping[str, Any]]]
 ) -> Property:
-    """Make a property. Raises NotFound, Forbidden, Duplicate."""
+    """Make a property; ``read`` returns its name and definition. Raises NotFound, Forbidden, Duplicate."""
     writable(glance, context, namespace, "add_metadef_property")
+    name, definition = read()
     made = glance.registry.metadefs.create_property(context, namespace, str(uuid4()), name, definition)
     events.property_created(glance, context, namespace, made)
     return made
@@ -36,10 +37,11 @@ def show(
 
 
 def update(
-    glance: Glance, context: RequestContext, namespace: str, name: str, new_name: str, definition: Mapping[str, Any]
+    glance: Glance, context: RequestContext, namespace: str, name: str, read: Read[tuple[str, Mapping[str, Any]]]
 ) -> Property:
-    """Replace a property, its name too. Raises NotFound, Forbidden, Duplicate."""
+    """Replace a property, its name too; ``read`` returns the new ones. Raises NotFound, Forbidden, Duplicate."""
     writable(glance, context, namespace, "modify_metadef_property")
+    new_name, definition = read()
     changed = glance.registry.metadefs.update_property(context, namespace, name, str(uuid4()), new_name, definition)
     events.property_updated(glance, context, namespace, changed, name)
     return changed

@@ -7,7 +7,7 @@ from uuid import uuid4
 from glance_api.collaborators import Glance
 from glance_api.policy.targets import project_target
 from glance_api.services.metadefs import events
-from glance_api.services.metadefs.access import readable, writable
+from glance_api.services.metadefs.access import Read, readable, writable
 from glance_common.context import RequestContext
 from glance_common.metadef import Association, ResourceType
 
@@ -25,14 +25,14 @@ def list_associations(glance: Glance, context: RequestContext, namespace: str) -
 
 
 def associate(
-    glance: Glance, context: RequestContext, namespace: str, document: Mapping[str, Any]
+    glance: Glance, context: RequestContext, namespace: str, read: Read[Mapping[str, Any]]
 ) -> Association:
     """Associate a namespace with a kind of resources, which is made when it is new.
 
     Raises NotFound, Forbidden, Duplicate.
     """
     writable(glance, context, namespace, "add_metadef_resource_type_association")
-    made = glance.registry.metadefs.create_association(context, namespace, str(uuid4()), document)
+    made = glance.registry.metadefs.create_association(context, namespace, str(uuid4()), read())
     events.association_created(glance, context, namespace, made)
     return made
 

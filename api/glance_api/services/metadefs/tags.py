@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from glance_api.collaborators import Glance
 from glance_api.services.metadefs import events
-from glance_api.services.metadefs.access import readable, writable
+from glance_api.services.metadefs.access import Read, readable, writable
 from glance_common.context import RequestContext
 from glance_common.metadef import Tag, TagQuery
 
@@ -19,14 +19,14 @@ def create(glance: Glance, context: RequestContext, namespace: str, name: str) -
 
 
 def create_all(
-    glance: Glance, context: RequestContext, namespace: str, names: Sequence[str], *, append: bool
+    glance: Glance, context: RequestContext, namespace: str, read: Read[Sequence[str]], *, append: bool
 ) -> list[Tag]:
     """Put the tags in the place of all that are there, or add them, all or none; return those that were made.
 
     Raises NotFound, Forbidden, Duplicate.
     """
     writable(glance, context, namespace, "add_metadef_tags")
-    made = glance.registry.metadefs.create_tags(context, namespace, str(uuid4()), names, append=append)
+    made = glance.registry.metadefs.create_tags(context, namespace, str(uuid4()), read(), append=append)
     for tag in made:
         events.tag_created(glance, context, namespace, tag)
     return made
@@ -44,10 +44,10 @@ def show(glance: Glance, context: RequestContext, namespace: str, name: str) -> 
     return glance.registry.metadefs.get_tag(context, namespace, name)
 
 
-def rename(glance: Glance, context: RequestContext, namespace: str, name: str, new_name: str) -> Tag:
+def rename(glance: Glance, context: RequestContext, namespace: str, name: str, read: Read[str]) -> Tag:
     """Give a tag another name. Raises NotFound, Forbidden, Duplicate."""
     writable(glance, context, namespace, "modify_metadef_tag")
-    changed = glance.registry.metadefs.rename_tag(context, namespace, name, str(uuid4()), new_name)
+    changed = glance.registry.metadefs.rename_tag(context, namespace, name, str(uuid4()), read())
     events.tag_updated(glance, context, namespace, changed, name)
     return changed
 

@@ -21,7 +21,8 @@ blueprint = Blueprint("v2_metadef_namespaces", __name__)
 )
 def create() -> Response:
     """Make a namespace, with content or without."""
-    namespace = service.create(glance(), context(), wire.new_namespace(json_object()))
+    given = json_object()
+    namespace = service.create(glance(), context(), given, lambda: wire.new_namespace(given))
     response = answer(wire.namespace_document(namespace), 201)
     base = glance().settings.public_endpoint or request.host_url
     response.headers["Location"] = base.rstrip("/") + wire.namespace_path(namespace.namespace)
@@ -60,8 +61,9 @@ def show(namespace: str) -> Response:
 @operation(body=json_of("metadefs/new_namespace"), answers={200: json_of("metadefs/namespace")}, errors=(409,))
 def update(namespace: str) -> Response:
     """Replace what a namespace says of itself; its content stays."""
-    document, content = wire.changed_namespace(json_object())
-    return answer(wire.namespace_document(service.update(glance(), context(), namespace, document, content)))
+    given = json_object()
+    changed = service.update(glance(), context(), namespace, lambda: wire.changed_namespace(given))
+    return answer(wire.namespace_document(changed))
 
 
 @blueprint.delete("/v2/metadefs/namespaces/<namespace>")

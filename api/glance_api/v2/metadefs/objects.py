@@ -21,7 +21,8 @@ _OBJECT = f"{_OBJECTS}/<rest:object_name>"
 @operation(body=json_of("metadefs/new_object"), answers={201: json_of("metadefs/object")}, errors=(409,))
 def create(namespace: str) -> Response:
     """Make an object."""
-    made = service.create(glance(), context(), namespace, wire.new_object(json_object()))
+    given = json_object()
+    made = service.create(glance(), context(), namespace, lambda: wire.new_object(given))
     return answer(wire.object_document(namespace, made), 201)
 
 
@@ -64,7 +65,8 @@ def show(namespace: str, object_name: str) -> Response:
 @operation(body=json_of("metadefs/new_object"), answers={200: json_of("metadefs/object")}, errors=(409,))
 def update(namespace: str, object_name: str) -> Response:
     """Replace an object, its name too."""
-    changed = service.update(glance(), context(), namespace, object_name, wire.new_object(json_object()))
+    given = json_object()
+    changed = service.update(glance(), context(), namespace, object_name, lambda: wire.new_object(given))
     return answer(wire.object_document(namespace, changed))
 
 

@@ -18,8 +18,9 @@ _PROPERTY = f"{_PROPERTIES}/<rest:property_name>"
 @operation(body=json_of("metadefs/new_property"), answers={201: json_of("metadefs/property")}, errors=(409,))
 def create(namespace: str) -> Response:
     """Make a property."""
-    name, definition = wire.new_property(json_object())
-    return answer(wire.property_document(service.create(glance(), context(), namespace, name, definition)), 201)
+    given = json_object()
+    made = service.create(glance(), context(), namespace, lambda: wire.new_property(given))
+    return answer(wire.property_document(made), 201)
 
 
 @blueprint.get(_PROPERTIES)
@@ -52,8 +53,8 @@ def show(namespace: str, property_name: str) -> Response:
 @operation(body=json_of("metadefs/new_property"), answers={200: json_of("metadefs/property")}, errors=(409,))
 def update(namespace: str, property_name: str) -> Response:
     """Replace a property, its name too."""
-    new_name, definition = wire.new_property(json_object())
-    changed = service.update(glance(), context(), namespace, property_name, new_name, definition)
+    given = json_object()
+    changed = service.update(glance(), context(), namespace, property_name, lambda: wire.new_property(given))
     return answer(wire.property_document(changed))
 
 

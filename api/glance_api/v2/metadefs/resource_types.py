@@ -34,7 +34,8 @@ def associations(namespace: str) -> Response:
 @operation(body=json_of("metadefs/new_association"), answers={201: json_of("metadefs/resource_type")}, errors=(409,))
 def create(namespace: str) -> Response:
     """Associate a namespace with a kind of resources."""
-    made = service.associate(glance(), context(), namespace, wire.new_association(json_object()))
+    given = json_object()
+    made = service.associate(glance(), context(), namespace, lambda: wire.new_association(given))
     return answer(wire.association_document(made), 201)
 
 

@@ -27,8 +27,8 @@ _TAG = f"{_TAGS}/<rest:tag_name>"
 )
 def create_all(namespace: str) -> Response:
     """Replace all tags, or add some."""
-    names = wire.new_tags(json_object())
-    made = service.create_all(glance(), context(), namespace, names, append=_appends())
+    given = json_object()
+    made = service.create_all(glance(), context(), namespace, lambda: wire.new_tags(given), append=_appends())
     return answer({"tags": [{"name": tag.name} for tag in made]}, 201)
 
 
@@ -72,8 +72,9 @@ def show(namespace: str, tag_name: str) -> Response:
 @operation(body=json_of("metadefs/new_tag"), answers={200: json_of("metadefs/tag")}, errors=(409,))
 def update(namespace: str, tag_name: str) -> Response:
     """Give a tag another name."""
-    new_name = wire.new_tag(json_object())
-    return answer(wire.tag_document(service.rename(glance(), context(), namespace, tag_name, new_name)))
+    given = json_object()
+    renamed = service.rename(glance(), context(), namespace, tag_name, lambda: wire.new_tag(given))
+    return answer(wire.tag_document(renamed))
 
 
 @blueprint.delete(_TAG)

@@ -12,10 +12,13 @@ from jsonschema.validators import extend
 from glance_api.v2.metadefs import fields
 from glance_api.v2.schemas import check
 from glance_common.errors import BadRequest, Forbidden
+from glance_common.json_depth import has_at_most
 from glance_common.metadef import MAX_NAME, Association, Namespace, Object, Property, ResourceType, Tag
 
 NAMESPACES = "/v2/metadefs/namespaces"
-
+MAX_VALUES = 10_000
+"""Values in one document, those in lists and objects counted (S-59); the largest of the well-known namespaces has
+a thousand."""
 
 
 def _differ(_validator: Any, wanted: bool, items: Any, _schema: Any) -> Iterator[ValidationError]:
@@ -162,6 +165,8 @@ def _check(kind: str, document: Mapping[str, Any]) -> None:
     for name in fields.READ_ONLY:
         if name in document:
             raise Forbidden(f"{name} is read-only")
+    if not has_at_most(document, MAX_VALUES):
+        raise BadRequest(f"the document has more than {MAX_VALUES} values")
     check(_CHECKS[kind], document, "")
 
 

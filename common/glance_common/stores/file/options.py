@@ -12,6 +12,8 @@ from oslo_config import cfg
 
 from glance_common.stores.settings import Settings
 
+_PRIORITY = re.compile(r"-?[0-9]{1,9}")
+_MODE = re.compile(r"(0o)?[0-7]{1,4}")
 _NO_GUARD = "Files are read and written in the thread that asks; a file system that hangs is a matter of its mount."
 
 OPTIONS: list[cfg.Opt] = [
@@ -128,7 +130,7 @@ def _several(settings: Settings, entries: list[str]) -> tuple[DataDir, ...]:
         text, colon, number = entry.strip().rpartition(":")
         if not colon:
             text, number = number, "0"
-        if re.fullmatch(r"-?[0-9]{1,9}", number) is None:
+        if _PRIORITY.fullmatch(number) is None:
             raise settings.refuse(option, f"{entry!r} must be path or path:priority with an integer as priority")
         path = _path(settings, option, text)
         if priorities.setdefault(path, int(number)) != int(number):
@@ -146,7 +148,7 @@ def _path(settings: Settings, option: str, text: str) -> str:
 
 def _mode(settings: Settings) -> int | None:
     text = settings.value("filesystem_store_file_perm").strip()
-    if re.fullmatch(r"(0o)?[0-7]{1,4}", text) is None or int(text, 8) > 0o777:
+    if _MODE.fullmatch(text) is None or int(text, 8) > 0o777:
         raise settings.refuse("filesystem_store_file_perm", "must be an octal mode up to 777, like 0644; 0 = leave")
     mode = int(text, 8)
     if mode == 0:
