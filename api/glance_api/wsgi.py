@@ -9,6 +9,7 @@ from oslo_config import cfg
 from glance_api import accel, limits
 from glance_api.app import create_app
 from glance_api.auth import choose
+from glance_api.bodies import is_transfer
 from glance_api.collaborators import Glance
 from glance_api.imports.signals import WorkSignal
 from glance_api.key_manager import KeyManager
@@ -71,7 +72,7 @@ def application(conf: cfg.ConfigOpts) -> Application:
         queue = QueueDepth(parse_broker(conf.transport_url))
         return dependencies.watched(registry, load_stores(conf, registry.stores), queue)
 
-    return Application(make, watch)
+    return Application(make, watch, is_transfer)
 
 
 def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes], state: ServerState) -> Glance:

@@ -18,7 +18,7 @@ from gunicorn.workers import gthread
 from glance_common.body import ClientGone, read_pieces
 from glance_common.config import ConfigError
 from glance_common.server import Application as Service
-from glance_common.server import ServerSettings, serve, worker
+from glance_common.server import ServerSettings, master, serve, waiting, worker
 from glance_common.server.settings import tls_context
 
 CONFIG, EVENTS = Path(sys.argv[1]), sys.argv[2]
@@ -67,6 +67,17 @@ class Application:
         note("uploaded")
         return self.answer(start_response, {"pid": os.getpid(), "sizes": sizes, "sha256": digest.hexdigest()})
 
+    def document(self, environ, start_response, query):
+        note("document")
+        try:
+            return self.answer(start_response, {"size": sum(map(len, read_pieces(environ)))})
+        except ClientGone as error:
+            note("cut", kind=type(error).__name__, text=str(error))
+            return self.answer(start_response, {"error": str(error)}, "408 Request Timeout")
+
+    def healthcheck(self, environ, start_response, query):
+        return self.answer(start_response, "OK")
+
     def refuse(self, environ, start_response, query):
         return self.answer(start_response, {"error": "refused"}, "503 Service Unavailable")
 
@@ -110,11 +121,14 @@ class Application:
 
 def load():
     config = json.loads(CONFIG.read_text())
-    settings = ServerSettings(**config["settings"])
-    tls_context(settings)
     if "stop_linger" in config:
         # Two seconds are enough for a request on its way, and not for a test on a machine that stands still.
         worker.STOP_LINGER = gthread.STOP_KEEPALIVE_LINGER = config["stop_linger"]
+    if "most_idle" in config["settings"]:
+        master.IDLE_CONNECTIONS = config["settings"].pop("most_idle")
+    waiting.MOST_HELD = config["settings"].pop("most_held", waiting.MOST_HELD)
+    settings = ServerSettings(**config["settings"])
+    tls_context(settings)
     if config.get("refuse"):
         raise ConfigError("DEFAULT", "tag", config["refuse"], "is refused")
 
@@ -129,7 +143,7 @@ def load():
         state.at_stop(lambda: note("stopped"))
         return Application(state, config)
 
-    return settings, Service(factory)
+    return settings, Service(factory, is_transfer=lambda head: head.target.startswith(("/upload", "/refuse")))
 
 
 if __name__ == "__main__":
