@@ -15,12 +15,15 @@ from urllib.parse import parse_qsl
 
 from gunicorn.workers import gthread
 
+from glance_api.bodies import is_transfer
 from glance_common.body import ClientGone, read_pieces
 from glance_common.config import ConfigError
 from glance_common.server import Application as Service
-from glance_common.server import ServerSettings, master, serve, waiting, worker
+from glance_common.server import RequestHead, ServerSettings, master, serve, waiting, worker
 from glance_common.server.settings import tls_context
 
+OWN_TRANSFERS = ("/upload", "/refuse")
+"""Beside the requests that bring image data to the API: those are uploads here."""
 CONFIG, EVENTS = Path(sys.argv[1]), sys.argv[2]
 
 
@@ -31,13 +34,19 @@ def note(event, **values):
     os.close(fd)
 
 
+def brings_data(head):
+    return head.target.startswith(OWN_TRANSFERS) or is_transfer(head)
+
+
 class Application:
     def __init__(self, state, config):
         self.state, self.config = state, config
 
     def __call__(self, environ, start_response):
         query = dict(parse_qsl(environ["QUERY_STRING"]))
-        return getattr(self, environ["PATH_INFO"].strip("/"))(environ, start_response, query)
+        is_upload = is_transfer(RequestHead(environ["REQUEST_METHOD"], environ["PATH_INFO"], {}))
+        name = "upload" if is_upload else environ["PATH_INFO"].rpartition("/")[2]
+        return getattr(self, name)(environ, start_response, query)
 
     def answer(self, start_response, document, status="200 OK"):
         body = json.dumps(document).encode()
@@ -143,7 +152,7 @@ def load():
         state.at_stop(lambda: note("stopped"))
         return Application(state, config)
 
-    return settings, Service(factory, is_transfer=lambda head: head.target.startswith(("/upload", "/refuse")))
+    return settings, Service(factory, is_transfer=brings_data)
 
 
 if __name__ == "__main__":
