@@ -136,6 +136,11 @@ DATA_OPTS: list[cfg.Opt] = [
         help="Uploads and downloads that one process carries at the same time; more are answered 503. Unset: threads "
         "less 4, so that metadata calls always find a thread.",
     ),
+    cfg.IntOpt(
+        "max_transfers_per_project", min=0,
+        help="How many of max_transfers one project may have; more are answered 503 while others still find a permit. "
+        "Unset: three quarters, at least 1. 0 = no limit of its own. Without authentication there is none.",
+    ),
 ]
 
 UPLOAD_OPTS: list[cfg.Opt] = [

@@ -1,6 +1,6 @@
 """From options to the running application: the one place that chooses the collaborators."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from flask import Flask
@@ -80,7 +80,7 @@ def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes], state: ServerState) ->
     registry = connect_registry(conf, secrets)
     policy = Enforcer(conf)
     staging = load_staging(conf, registry.stores)
-    permits = TransferPermits(conf.max_transfers or max(conf.threads - SPARE_THREADS, 1), state.stopping.is_set)
+    permits = transfer_permits(conf, state.stopping.is_set)
     return Glance(
         settings=Settings.from_conf(conf),
         registry=registry,
@@ -101,6 +101,15 @@ def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes], state: ServerState) ->
         accel=accel.parse(conf, (place for place, _ in places(conf))),
         is_down=state.is_down,
     )
+
+
+def transfer_permits(conf: cfg.ConfigOpts, stopping: Callable[[], bool]) -> TransferPermits:
+    """Return the permits of one process. Without a flavor all callers are one, and that one may have them all."""
+    limit = conf.max_transfers or max(conf.threads - SPARE_THREADS, 1)
+    share = conf.max_transfers_per_project
+    if share is None:
+        share = max(limit * 3 // 4, 1)
+    return TransferPermits(limit, share if choose(conf).name else 0, stopping)
 
 
 def connect_registry(conf: cfg.ConfigOpts, secrets: Sequence[bytes]) -> RegistryClient:
