@@ -84,6 +84,10 @@ class Application:
             note("cut", kind=type(error).__name__, text=str(error))
             return self.answer(start_response, {"error": str(error)}, "408 Request Timeout")
 
+    def large(self, environ, start_response, query):
+        note("large")
+        return self.answer(start_response, "x" * int(query["size"]))
+
     def healthcheck(self, environ, start_response, query):
         return self.answer(start_response, "OK")
 

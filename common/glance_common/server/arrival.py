@@ -1,4 +1,7 @@
-"""One client's connection while no thread serves it: the next request is collected as it comes, without waiting."""
+"""One client's connection while no thread serves it: documents come and go without a wait.
+
+What a client has not taken yet of the last answer is sent first, then its next request is collected.
+"""
 
 import select
 import socket
@@ -19,8 +22,11 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NOTHING = memoryview(b"")
 
 
+_NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
 class Arrival(Enum):
-    """What ``collect`` found: a request that can be served, less than that, or the end of the connection."""
+    """What ``proceed`` came to: a request that can be served, less than that, or the end of the connection."""
 
     REQUEST = "request"
     MORE = "more"
@@ -30,7 +36,8 @@ class Arrival(Enum):
 class ArrivingConnection(TConn):
     """gunicorn's connection record that collects requests.
 
-    ``until`` says when the request that has begun to arrive must be here, in monotonic seconds.
+    ``until`` says when the request that has begun to arrive must be here, or the answer be taken, in monotonic seconds.
+    ``ends`` is set when the connection ends with the answer that is being sent.
     """
 
     sock: socket.socket
@@ -54,23 +61,44 @@ class ArrivingConnection(TConn):
         self._intake: Intake | None = None
         self._ahead = _NOTHING
         self._unread = 0
+        self._unsent = _NOTHING
+        self.ends = False
 
-    def collect(self) -> Arrival:
-        """Take what the client has sent, without waiting. Raises Refused for a request that is too large.
+    def proceed(self) -> Arrival:
+        """Send and take what the client lets us, without waiting. Raises Refused for a request that is too large.
 
         The end of the stream behind a complete header is for the application to report, like a malformed body.
         """
         try:
+            if self._unsent:
+                self._flush()
+                if self.ends:
+                    return Arrival.END
             if not self._is_secure:
                 self._shake_hands()
             while True:
                 arrival = self._take()
                 if arrival is not Arrival.MORE or not self._pending():
                     return arrival
-        except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        except _NOT_NOW:
             return Arrival.MORE
         except OSError:
             return Arrival.END
+
+    def hand_over(self, data: bytes) -> None:
+        """Send the end of an answer, what the client takes at once; ``proceed`` sends the rest. Raises OSError."""
+        self._unsent = memoryview(bytes(self._unsent) + data if self._unsent else data)
+        try:
+            self._flush()
+        except _NOT_NOW:
+            slowest = self._settings.min_transfer_rate
+            seconds = len(self._unsent) / slowest if slowest else self._settings.client_timeout or float("inf")
+            self.until = time.monotonic() + self._settings.rate_window + seconds
+
+    def _flush(self) -> None:
+        while self._unsent:
+            self._unsent = self._unsent[self.sock.send(self._unsent):]
+        self._unsent = _NOTHING
 
     def _shake_hands(self) -> None:
         if not isinstance(self.sock, ssl.SSLSocket):
@@ -106,8 +134,13 @@ class ArrivingConnection(TConn):
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing of a next request has come."""
-        return self._is_secure and self._intake is None and not self._unread
+        """Whether the answer was sent, and nothing of a next request has come."""
+        return self._is_secure and self._intake is None and not self._unread and not self._unsent
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether the client has not taken all of the answer."""
+        return bool(self._unsent)
 
     @property
     def is_urgent(self) -> bool:
@@ -116,8 +149,8 @@ class ArrivingConnection(TConn):
 
     @property
     def held(self) -> int:
-        """Bytes of memory that the collected part of the request takes."""
-        return len(self._intake.buffer) if self._intake is not None else 0
+        """Bytes of memory that wait for the client: of the request, and of the answer before it."""
+        return len(self._unsent) + (len(self._intake.buffer) if self._intake is not None else 0)
 
     def reject(self, refusal: Refused) -> None:
         """Say why the request is not served, as far as the client takes it without a wait."""
@@ -126,7 +159,7 @@ class ArrivingConnection(TConn):
             f"HTTP/1.1 {refusal.status}\r\nConnection: close\r\nContent-Type: text/plain; charset=UTF-8\r\n"
             f"Content-Length: {len(text)}\r\n\r\n"
         )
-        if self._is_secure:
+        if self._is_secure and not self._unsent:
             with suppress(OSError):
                 self.sock.send(head.encode() + text)
 

@@ -179,6 +179,15 @@ class Connection(ArrivingConnection):
             self._floor.moved(sent)
             view = view[sent:]
 
+    def send_end(self, data: bytes) -> None:
+        """Send the end of an answer; the main thread sends what the client does not take at once. Raises ClientGone."""
+        try:
+            self.hand_over(data)
+        except OSError as error:
+            if isinstance(error, ssl.SSLError) or error.errno in _GONE:
+                raise ClientDisconnected(str(error)) from error
+            raise
+
     def send_file(self, fd: int, offset: int, count: int, progress: Callable[[int], None]) -> None:
         """Send ``count`` bytes of a file from ``offset``, in the kernel where TLS or the file system do not prevent it.
 

@@ -1,8 +1,9 @@
-"""The connections whose request has begun and is not complete. They need no thread, only a place and some memory.
+"""The connections whose request is not complete, or whose answer is not taken. They need no thread, only some memory.
 
 Whoever is slow gives way: when places or memory run out, the oldest of them leaves first.
 """
 
+import logging
 import selectors
 import time
 from collections.abc import Callable
@@ -12,14 +13,17 @@ from typing import Any
 from glance_common.server.arrival import Arrival, ArrivingConnection
 from glance_common.server.intake import Refused
 
+log = logging.getLogger(__name__)
+
 MOST_HELD = 128 * 1024 * 1024
-"""Bytes of incomplete requests, and of complete ones that have no thread yet, in one worker."""
+"""Bytes of incomplete requests, of complete ones that have no thread yet, and of answers, in one worker."""
 _SWEEP_SECONDS = 0.25
 _COUNTED = 64 * 1024
 """A request that is complete at once and smaller than this is not worth counting."""
 
 TOO_SLOW = Refused("408 Request Timeout", "the request did not come in time (header_timeout, document_timeout)")
-NO_ROOM = Refused("503 Service Unavailable", "too many requests are incomplete; this was one of the oldest")
+NOT_TAKEN = Refused("408 Request Timeout", "the answer was not taken in time (min_transfer_rate)")
+NO_ROOM = Refused("503 Service Unavailable", "too many clients are slow, and this was one of the oldest")
 
 
 class WaitingRoom:
@@ -39,16 +43,13 @@ class WaitingRoom:
 
     def enter(self, conn: ArrivingConnection) -> None:
         """Take what has come on a connection that is not in the poller, and have it wait here for the rest."""
-        arrival = self._collect(conn)
-        if arrival is Arrival.MORE and not conn.is_idle:
-            self.wait(conn)
-        else:
-            self._on_end(conn, arrival)
+        self._go_on(conn, self._proceed(conn))
 
     def wait(self, conn: ArrivingConnection) -> None:
-        """Have a connection wait for the rest of its request."""
+        """Have a connection wait for its client."""
         self._waiting[conn] = None
-        self._poller.register(conn.sock, selectors.EVENT_READ, partial(self._on_readable, conn))
+        event = selectors.EVENT_WRITE if conn.is_sending else selectors.EVENT_READ
+        self._poller.register(conn.sock, event, partial(self._on_ready, conn))
 
     def release(self, conn: ArrivingConnection) -> None:
         """Forget the memory of a request, which has had its thread."""
@@ -61,7 +62,7 @@ class WaitingRoom:
         if self._waiting and now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_SECONDS
             for conn in [conn for conn in self._waiting if conn.until <= now]:
-                self._dismiss(conn, TOO_SLOW)
+                self._dismiss(conn, NOT_TAKEN if conn.is_sending else TOO_SLOW)
 
     def dismiss_oldest(self) -> bool:
         """Make room for another connection; tell whether there was one to dismiss."""
@@ -70,15 +71,23 @@ class WaitingRoom:
             return True
         return False
 
-    def _on_readable(self, conn: ArrivingConnection, _sock: Any) -> None:
-        arrival = self._collect(conn)
-        if arrival is not Arrival.MORE or conn.is_idle:
-            self._leave(conn)
+    def _on_ready(self, conn: ArrivingConnection, _sock: Any) -> None:
+        was_sending = conn.is_sending
+        arrival = self._proceed(conn)
+        if arrival is Arrival.MORE and not conn.is_idle and conn.is_sending is was_sending:
+            return
+        self._leave(conn)
+        self._go_on(conn, arrival)
+
+    def _go_on(self, conn: ArrivingConnection, arrival: Arrival) -> None:
+        if arrival is Arrival.MORE and not conn.is_idle:
+            self.wait(conn)
+        else:
             self._on_end(conn, arrival)
 
-    def _collect(self, conn: ArrivingConnection) -> Arrival:
+    def _proceed(self, conn: ArrivingConnection) -> Arrival:
         try:
-            arrival = conn.collect()
+            arrival = conn.proceed()
         except Refused as refusal:
             conn.reject(refusal)
             return Arrival.END
@@ -87,6 +96,7 @@ class WaitingRoom:
             self._total += held - self._held.get(conn, 0)
             self._held[conn] = held
             if not self._has_room(conn):
+                log.info("Client %s is dismissed: %s", conn.client[0], NO_ROOM)
                 conn.reject(NO_ROOM)
                 return Arrival.END
         return arrival
@@ -105,6 +115,7 @@ class WaitingRoom:
         self._poller.unregister(conn.sock)
 
     def _dismiss(self, conn: ArrivingConnection, refusal: Refused) -> None:
+        log.info("Client %s is dismissed: %s", conn.client[0], refusal)
         self._leave(conn)
         conn.reject(refusal)
         self._on_end(conn, Arrival.END)

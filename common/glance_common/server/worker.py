@@ -223,7 +223,11 @@ class TransferWorker(ThreadWorker):
     def finish_request(self, conn: Connection, future: "Future[bool]") -> None:
         """Wait for the connection's next request or for the client to read the end; neither needs a thread."""
         self._waiting.release(conn)
-        if future.cancelled() or future.exception() is not None or not future.result():
+        keep = not future.cancelled() and future.exception() is None and future.result()
+        if conn.is_sending:
+            conn.ends = not keep
+            self._waiting.enter(conn)
+        elif not keep:
             self._end(conn)
         elif conn.has_input():
             self._waiting.enter(conn)
@@ -283,8 +287,8 @@ class TransferWorker(ThreadWorker):
         self._running.add(conn)
         try:
             keep = not self.state.aborting.is_set() and self._serve(conn)
-            while keep and stays and self._may_stay() and conn.has_next_within(NEXT_SECONDS):
-                arrival = self._collect(conn)
+            while keep and stays and self._may_stay() and not conn.is_sending and conn.has_next_within(NEXT_SECONDS):
+                arrival = self._proceed(conn)
                 if arrival is Arrival.MORE:
                     break
                 keep = arrival is Arrival.REQUEST and self._serve(conn)
@@ -292,9 +296,9 @@ class TransferWorker(ThreadWorker):
             self._running.discard(conn)
         return keep
 
-    def _collect(self, conn: Connection) -> Arrival:
+    def _proceed(self, conn: Connection) -> Arrival:
         try:
-            return conn.collect()
+            return conn.proceed()
         except Refused as refusal:
             conn.reject(refusal)
             return Arrival.END

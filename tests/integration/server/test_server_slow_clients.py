@@ -184,14 +184,61 @@ def test_the_health_check_has_a_thread_of_its_own(make_server):
 def test_the_oldest_of_too_many_slow_clients_leave(make_server, crowd):
     """More connections than the worker holds: those that come are served, those that wait for longest are told so."""
     server = make_server(threads=2, **PATIENT, most_idle=40).start()
-    slow = crowd(server, 60)
-    for client in slow:
-        client.send(BEGINNINGS["half a header"])
+    slow = []
+    for _ in range(60):
+        slow += crowd(server, 1)
+        slow[-1].send(BEGINNINGS["half a header"])
     assert server.hello()["pid"]
     assert slow[0].response()[0] == 503
     idle = crowd(server, 60)
     assert server.hello()["pid"]
     assert idle[0].closed_within(30)
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_clients_that_do_not_read_their_answer_take_no_thread(make_server, crowd, certificate, encrypted):
+    trust = ssl.create_default_context(cafile=certificate["cert_file"]) if encrypted else None
+    server = make_server(threads=2, **PATIENT, **(certificate if encrypted else {})).start()
+    size = 8 * 1024 * KIB
+    slow = crowd(server, 10, receive_buffer=65536, tls=trust)
+    for client in slow:
+        client.request("GET", f"/large?size={size}")
+        client.request("GET", "/hello")
+    server.wait_event("large", 10)
+    assert server.hello(trust)["pid"]
+    for client in slow[:3]:
+        assert json.loads(client.response()[2]) == "x" * size
+        assert json.loads(client.response()[2])["pid"]
+    slow[3].request("GET", "/hello", Connection="close")
+    assert json.loads(slow[3].response()[2]) == "x" * size
+    assert [slow[3].response()[1]["connection"] for _ in range(2)] == ["keep-alive", "close"]
+    with server.connect(trust, receive_buffer=65536) as last:
+        last.request("GET", f"/large?size={size}", Connection="close")
+        assert json.loads(last.response()[2]) == "x" * size
+        assert last.closed_within(30)
+
+
+def test_answers_that_are_not_taken_cannot_fill_the_memory(make_server, crowd):
+    size = 16 * 1024 * KIB
+    server = make_server(threads=2, **PATIENT, most_held=2 * size).start()
+    slow = crowd(server, 10, receive_buffer=65536)
+    for client in slow:
+        client.request("GET", f"/large?size={size}")
+        # It was handed over then, except for what the kernel took, which is much less.
+        client.headers = client.head()[1]
+    wait_for(lambda: "is dismissed: too many clients are slow" in server.log(), "the end of the first")
+    assert len(slow[0].read_to_end()) < size
+    assert json.loads(slow[9].rest(slow[9].headers)) == "x" * size
+
+
+def test_an_answer_that_is_not_taken_ends_with_the_time_that_the_floor_allows(make_server):
+    size = 8 * 1024 * KIB
+    server = make_server(threads=1, client_timeout=600, min_transfer_rate=size, rate_window=1).start()
+    with server.connect(receive_buffer=65536) as client:
+        client.request("GET", f"/large?size={size}")
+        server.wait_event("large")
+        wait_for(lambda: "the answer was not taken in time" in server.log(), "the end of patience")
+        assert len(client.read_to_end()) < size
 
 
 def test_slow_clients_cannot_fill_the_memory(make_server, crowd):
