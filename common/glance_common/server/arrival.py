@@ -87,10 +87,16 @@ class ArrivingConnection(TConn):
 
     def hand_over(self, data: bytes) -> None:
         """Send the end of an answer, what the client takes at once; ``proceed`` sends the rest. Raises OSError."""
-        self._unsent = memoryview(bytes(self._unsent) + data if self._unsent else data)
+        sent = 0
         try:
+            if not self._unsent:
+                sent = self.sock.send(data)
+                if sent == len(data):
+                    return
+            self._unsent = memoryview(bytes(self._unsent) + data[sent:])
             self._flush()
         except _NOT_NOW:
+            self._unsent = self._unsent or memoryview(data)
             slowest = self._settings.min_transfer_rate
             seconds = len(self._unsent) / slowest if slowest else self._settings.client_timeout or float("inf")
             self.until = time.monotonic() + self._settings.rate_window + seconds
@@ -110,14 +116,17 @@ class ArrivingConnection(TConn):
 
     def _take(self) -> Arrival:
         has_head = self._intake is not None and self._intake.head_end > 0
-        data = self.take_ahead() or self.sock.recv(BODY_READ if has_head or self._unread else HEADER_READ)
+        if self._ahead:
+            data, self._ahead = bytes(self._ahead), _NOTHING
+        else:
+            data = self.sock.recv(BODY_READ if has_head or self._unread else HEADER_READ)
         if not data:
             return Arrival.REQUEST if has_head else Arrival.END
-        skipped = min(self._unread, len(data))
-        self._unread -= skipped
-        if skipped == len(data):
-            return Arrival.MORE
-        return Arrival.REQUEST if self._add(data[skipped:]) else Arrival.MORE
+        if self._unread:
+            data, self._unread = data[self._unread:], max(self._unread - len(data), 0)
+            if not data:
+                return Arrival.MORE
+        return Arrival.REQUEST if self._add(data) else Arrival.MORE
 
     def _add(self, data: bytes) -> bool:
         if self._intake is None:
@@ -125,7 +134,7 @@ class ArrivingConnection(TConn):
             self.until = time.monotonic() + self._settings.header_timeout
         had_head = self._intake.head_end
         is_enough = self._intake.add(data)
-        if self._intake.head_end and not had_head:
+        if self._intake.is_document and not had_head:
             self.until = time.monotonic() + self._settings.document_timeout
             if self._intake.invites:
                 # It fits into an empty buffer; a client that let the buffer fill up is not worth a wait.
@@ -173,15 +182,7 @@ class ArrivingConnection(TConn):
 
     def has_input(self) -> bool:
         """Tell whether the start of a next request is here already, where waiting for the socket would not show it."""
-        return self._pending() or bool(self._ahead) or bool(self.parser and self.parser.unreader.buf.getvalue())
-
-    def take_ahead(self) -> bytes:
-        """Return what was received and belongs to no request yet."""
-        buffered: bytes = self.parser.unreader.take_buffered() if self.parser else b""
-        if self._ahead:
-            buffered += self._ahead
-            self._ahead = _NOTHING
-        return buffered
+        return bool(self._ahead) or self._pending()
 
     def _pending(self) -> bool:
         return isinstance(self.sock, ssl.SSLSocket) and bool(self.sock.pending())

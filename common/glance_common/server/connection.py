@@ -78,10 +78,12 @@ class Connection(ArrivingConnection):
         if self.parser is None:
             self.parser = RequestParser(self.cfg, self.sock, self.client)
             self.parser.unreader = ClientUnreader(self)
+        received = bytes(intake.buffer)
+        head_end = intake.head_end or len(received)
+        self.parser.unreader.buf = BytesIO(received[:head_end])
         # The body in small pieces: for each chunk, gunicorn's parser copies all that it was given at once.
-        head_end = intake.head_end or len(intake.buffer)
-        self.parser.unreader.unread(bytes(intake.buffer[:head_end]))
-        self._ahead = memoryview(bytes(intake.buffer[head_end:]))
+        if head_end < len(received):
+            self._ahead = memoryview(received)[head_end:]
         self._floor.restart()
         self._document_until = self.until if intake.is_document or not intake.head_end else None
         self._is_collected = intake.is_collected
@@ -159,13 +161,15 @@ class Connection(ArrivingConnection):
     def drain(self) -> bool:
         """Have what the application left unread of the body thrown away; False when its end is unknown."""
         reader = self.parser.mesg.body.reader
+        ahead = self.parser.unreader.take_buffered()
+        if ahead:
+            self._ahead = memoryview(ahead + self._ahead)
         if isinstance(reader, ChunkedReader):
             return reader.parser is None
-        buffered = self.take_ahead()
-        self.parser.unreader.unread(buffered[reader.length:])
-        self._unread = max(reader.length - len(buffered), 0)
-        reader.length = 0
-        if self._unread:
+        if reader.length:
+            self._unread = max(reader.length - len(self._ahead), 0)
+            self._ahead = self._ahead[reader.length:]
+            reader.length = 0
             self.until = time.monotonic() + self._settings.document_timeout
         return True
 

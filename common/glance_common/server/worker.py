@@ -60,6 +60,7 @@ class TransferWorker(ThreadWorker):
         self.settings = self.app.settings
         self._tls: ssl.SSLContext | None = None
         self._running: set[Connection] = set()
+        self._busy = 0
         self._deadline = float("inf")
         self._stop = False
         self._most_patient = self.cfg.threads * 3 // 4
@@ -82,7 +83,7 @@ class TransferWorker(ThreadWorker):
 
     def init_process(self) -> None:
         """Make what belongs to this process, then serve; returns when the worker ends."""
-        # Health checks have a thread of their own: they are answered when all others are busy.
+        # Health checks have a thread more: they are answered when all others are busy.
         self._health = ThreadPoolExecutor(1, thread_name_prefix="health")
         super().init_process()
 
@@ -216,12 +217,17 @@ class TransferWorker(ThreadWorker):
             self._end(conn)
 
     def enqueue_req(self, conn: Connection) -> None:
-        """Give a connection a thread for the request that was collected."""
-        future = (self._health if conn.is_urgent else self.tpool).submit(self.handle, conn)
+        """Give a connection a thread for the request that was collected; a health check never waits for the others."""
+        if self._busy >= self.cfg.threads and conn.is_urgent:
+            future = self._health.submit(self.handle, conn, stays=False)
+        else:
+            future = self.tpool.submit(self.handle, conn)
+        self._busy += 1
         future.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
 
     def finish_request(self, conn: Connection, future: "Future[bool]") -> None:
         """Wait for the connection's next request or for the client to read the end; neither needs a thread."""
+        self._busy -= 1
         self._waiting.release(conn)
         keep = not future.cancelled() and future.exception() is None and future.result()
         if conn.is_sending:
@@ -276,14 +282,13 @@ class TransferWorker(ThreadWorker):
 
     # --- request threads ---
 
-    def handle(self, conn: Connection) -> bool:
+    def handle(self, conn: Connection, stays: bool = True) -> bool:
         """Serve requests as long as they follow each other closely; return whether the connection stays open.
 
         Handing a connection to the main thread and back costs as much as a small request itself. A thread that stays
         spares that, as long as a quarter of the threads is left for other connections. It does not wait for the rest of
         a request that has only begun.
         """
-        stays = not conn.is_urgent
         self._running.add(conn)
         try:
             keep = not self.state.aborting.is_set() and self._serve(conn)
