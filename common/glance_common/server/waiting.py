@@ -92,12 +92,13 @@ class WaitingRoom:
             conn.reject(refusal)
             return Arrival.END
         held = conn.held
-        if held > _COUNTED or conn in self._held:
+        if not held:
+            self.release(conn)
+        elif held > _COUNTED or conn in self._held:
             self._total += held - self._held.get(conn, 0)
             self._held[conn] = held
             if not self._has_room(conn):
-                log.info("Client %s is dismissed: %s", conn.client[0], NO_ROOM)
-                conn.reject(NO_ROOM)
+                self._reject(conn, NO_ROOM)
                 return Arrival.END
         return arrival
 
@@ -115,7 +116,11 @@ class WaitingRoom:
         self._poller.unregister(conn.sock)
 
     def _dismiss(self, conn: ArrivingConnection, refusal: Refused) -> None:
-        log.info("Client %s is dismissed: %s", conn.client[0], refusal)
         self._leave(conn)
-        conn.reject(refusal)
+        self._reject(conn, refusal)
         self._on_end(conn, Arrival.END)
+
+    def _reject(self, conn: ArrivingConnection, refusal: Refused) -> None:
+        log.info("Client %s is dismissed: %s", conn.client[0], refusal)
+        conn.reject(refusal)
+        self.release(conn)
