@@ -39,6 +39,6 @@ def prepare(conf: cfg.ConfigOpts) -> tuple[ServerSettings, Application]:
         LOG.warning("%s", line)
     if conf.find_file(conf.schema_image_file) is None:
         LOG.warning("there is no %s: the image schema has no additional properties", conf.schema_image_file)
-    settings = ServerSettings.from_conf(conf, default_host=flavor.default_host)
+    settings = ServerSettings.from_conf(conf, default_host=flavor.default_host, max_document=conf.max_json_body)
     flavor.check_bind(settings.host, allow_insecure=conf.allow_insecure_bind)
     return settings, application(conf)

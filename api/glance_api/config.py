@@ -142,6 +142,11 @@ DATA_OPTS: list[cfg.Opt] = [
         "less 4, so that metadata calls always find a thread.",
     ),
     cfg.IntOpt(
+        "max_transfers_per_project", min=0,
+        help="How many of max_transfers one project may have; more are answered 503 while others still find a permit. "
+        "Unset: three quarters, at least 1. 0 = no limit of its own. Without authentication there is none.",
+    ),
+    cfg.IntOpt(
         "max_remote_checks", min=1,
         help="Requests of one process that may wait at the same time for servers that callers name: those that "
         "register a location or ask for an import from a URL; more are answered 503. Unset: a quarter of threads.",

@@ -14,8 +14,8 @@ from glance_api.access import CONTEXT, REQUEST_ID, ROUTE
 from glance_api.auth import identity
 from glance_api.policy.enforcer import rules_asked
 from glance_api.request import glance, refuse_body
-from glance_common.body import ClientGone
-from glance_common.errors import BadRequest, Forbidden, GlanceError, InternalError, Unavailable
+from glance_common.body import ClientGone, ClientTooSlow
+from glance_common.errors import BadRequest, Forbidden, GlanceError, InternalError, RequestTimeout, Unavailable
 
 LOG = logging.getLogger(__name__)
 
@@ -119,7 +119,10 @@ def _http_error(error: HTTPException) -> Response:
 
 def _client_gone(error: ClientGone) -> Response:
     LOG.info("%s %s: %s", request.method, request.path, error)
-    return _response(faults.from_error(BadRequest(f"the body is incomplete: {error}"), _accept()))
+    told: GlanceError = BadRequest(f"the body is incomplete: {error}")
+    if isinstance(error, ClientTooSlow):
+        told = RequestTimeout(f"the body came too slowly: {error}")
+    return _response(faults.from_error(told, _accept()))
 
 
 def _defect(error: Exception) -> Response:

@@ -1,13 +1,17 @@
-"""Permits: how many uploads and downloads one process carries at the same time, and how many requests of it wait for
+"""Permits: how many transfers one process carries, how many of them one project has, and how many requests wait for
 servers that callers name.
 
 Without a bound, slow transfers or silent servers would take every thread and even a ``show`` would wait behind them.
+Without a share, one project could take every permit, with transfers that are just fast enough not to be cut, and keep
+all others out.
 """
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 
 from glance_common import deadlines
 from glance_common.errors import Unavailable
@@ -22,31 +26,47 @@ _is_held: ContextVar[bool] = ContextVar("remote_check", default=False)
 class TransferPermits:
     """A counted set of permits; taking one never waits."""
 
-    def __init__(self, limit: int, stopping: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, limit: int, share: int = 0, stopping: Callable[[], bool] = lambda: False) -> None:
+        """``share`` is the most that one project may have; 0 = all of them."""
         self.limit = limit
-        self._free = threading.BoundedSemaphore(limit)
+        self.share = min(share or limit, limit)
+        self._taken: Counter[str | None] = Counter()
+        self._lock = threading.Lock()
         self._stopping = stopping
 
-    def take(self) -> Callable[[], None]:
+    def take(self, project: str | None) -> Callable[[], None]:
         """Return a function that gives the permit back (calling it again does nothing).
 
-        Raises Unavailable with ``retry_after`` when all are taken or the process is about to stop: before a byte of the
-        body is read, so that the client can go to another process.
+        Raises Unavailable with ``retry_after`` when all are taken, or as many as a project may have, or the process is
+        about to stop: before a byte of the body is read, so that the client can go to another process. Callers without
+        a project count as one.
         """
         if self._stopping():
-            TRANSFERS_REFUSED.labels("stopping").inc()
-            raise Unavailable("this server is stopping and takes no new transfers", retry_after=RETRY_AFTER)
-        if not self._free.acquire(blocking=False):
-            TRANSFERS_REFUSED.labels("full").inc()
-            raise Unavailable(
-                f"all {self.limit} transfers of this server process are taken (max_transfers)", retry_after=RETRY_AFTER
-            )
+            raise _refused("stopping", "this server is stopping and takes no new transfers")
+        with self._lock:
+            if self._taken.total() >= self.limit:
+                raise _refused("full", f"all {self.limit} transfers of this server process are taken (max_transfers)")
+            if self._taken[project] >= self.share:
+                raise _refused(
+                    "share",
+                    f"this project has {self.share} of the {self.limit} transfers of this server process, the most "
+                    "that one may have (max_transfers_per_project)",
+                )
+            self._taken[project] += 1
         TRANSFERS.labels("taken").inc()
-        return _Once(self._give_back)
+        return _Once(partial(self._give_back, project))
 
-    def _give_back(self) -> None:
+    def _give_back(self, project: str | None) -> None:
         TRANSFERS.labels("taken").dec()
-        self._free.release()
+        with self._lock:
+            self._taken[project] -= 1
+            if not self._taken[project]:
+                del self._taken[project]
+
+
+def _refused(reason: str, message: str) -> Unavailable:
+    TRANSFERS_REFUSED.labels(reason).inc()
+    return Unavailable(message, retry_after=RETRY_AFTER)
 
 
 class _Once:

@@ -75,6 +75,14 @@ class Versions:
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
 
+def requested(path: str, accept: str) -> tuple[str, str]:
+    """Return the version that a request asks for, empty when it names none, and the path behind it."""
+    first, _, rest = path.lstrip("/").partition("/")
+    in_path = re.fullmatch(r"v[0-9][0-9.]{0,8}", first) is not None
+    version = _media_type_version(accept) or (first if in_path else "")
+    return version, rest if in_path else path
+
+
 def _media_type_version(accept: str) -> str | None:
     """Return the version in ``Accept: application/vnd.openstack.images-v2.1``, None when it names none."""
     if not accept.startswith(MEDIA_TYPE):

@@ -1,6 +1,6 @@
 """From options to the running application: the one place that chooses the collaborators."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from flask import Flask
@@ -9,6 +9,7 @@ from oslo_config import cfg
 from glance_api import accel, limits
 from glance_api.app import create_app
 from glance_api.auth import choose
+from glance_api.bodies import is_transfer
 from glance_api.collaborators import Glance
 from glance_api.imports.signals import WorkSignal
 from glance_api.key_manager import KeyManager
@@ -72,7 +73,7 @@ def application(conf: cfg.ConfigOpts) -> Application:
         queue = QueueDepth(parse_broker(conf.transport_url))
         return dependencies.watched(registry, load_stores(conf, registry.stores), queue)
 
-    return Application(make, watch)
+    return Application(make, watch, is_transfer)
 
 
 def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes], state: ServerState) -> Glance:
@@ -80,7 +81,7 @@ def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes], state: ServerState) ->
     registry = connect_registry(conf, secrets)
     policy = Enforcer(conf)
     staging = load_staging(conf, registry.stores)
-    permits = TransferPermits(conf.max_transfers or max(conf.threads - SPARE_THREADS, 1), state.stopping.is_set)
+    permits = transfer_permits(conf, state.stopping.is_set)
     return Glance(
         settings=Settings.from_conf(conf),
         registry=registry,
@@ -102,6 +103,15 @@ def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes], state: ServerState) ->
         accel=accel.parse(conf, (place for place, _ in places(conf))),
         is_down=state.is_down,
     )
+
+
+def transfer_permits(conf: cfg.ConfigOpts, stopping: Callable[[], bool]) -> TransferPermits:
+    """Return the permits of one process. Without a flavor all callers are one, and that one may have them all."""
+    limit = conf.max_transfers or max(conf.threads - SPARE_THREADS, 1)
+    share = conf.max_transfers_per_project
+    if share is None:
+        share = max(limit * 3 // 4, 1)
+    return TransferPermits(limit, share if choose(conf).name else 0, stopping)
 
 
 def connect_registry(conf: cfg.ConfigOpts, secrets: Sequence[bytes]) -> RegistryClient:

@@ -6,6 +6,7 @@ from oslo_config import cfg
 
 from glance_common import config
 from glance_common.server import Application, Command, ServerSettings
+from glance_registry.app import MAX_BODY
 from glance_registry.config import list_opts
 from glance_registry.wsgi import application, check_capacity
 
@@ -27,6 +28,6 @@ def _warnings(conf: cfg.ConfigOpts) -> list[str]:
 
 def prepare(conf: cfg.ConfigOpts) -> tuple[ServerSettings, Application]:
     """Return how to listen and what to serve. Raises ConfigError for everything that must not start."""
-    settings, service = ServerSettings.from_conf(conf), application(conf)
+    settings, service = ServerSettings.from_conf(conf, max_document=MAX_BODY), application(conf)
     check_capacity(conf)
     return settings, service

@@ -8,6 +8,7 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from glance_common import errors, log
+from glance_common.body import ClientGone, ClientTooSlow
 from glance_common.context import HEADER, ContextSigner
 from glance_common.json_text import refuse_nul
 from glance_common.metrics.catalog import request_done
@@ -43,6 +44,7 @@ def install(app: Flask, signer: ContextSigner) -> None:
     app.after_request(_log_request)
     app.register_error_handler(errors.GlanceError, _glance_error)
     app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(ClientGone, _client_gone)
     app.register_error_handler(Exception, _defect)
 
 
@@ -83,6 +85,12 @@ def _http_error(error: HTTPException) -> Response:
     """Answer in the protocol's words what Flask itself refuses: unknown routes, methods and bodies beyond the cap."""
     cls = {404: errors.NotFound, 413: errors.TooLarge}.get(error.code or 500, errors.BadRequest)
     return _glance_error(cls(f"{request.method} {request.path}: {error.name}"))
+
+
+def _client_gone(error: ClientGone) -> Response:
+    """Answer a request whose body did not come: in time, or at all."""
+    cls = errors.RequestTimeout if isinstance(error, ClientTooSlow) else errors.BadRequest
+    return _glance_error(cls(f"{request.method} {request.path}: {error}"))
 
 
 def _defect(error: Exception) -> Response:

@@ -38,7 +38,7 @@ class Nginx:
         self.url = f"http://{processes.LOOPBACK}:{self.port}"
         self._knock = f"{processes.LOOPBACK}:{processes.free_port()}"
         self._folder = folder
-        server = _replaced((SAMPLES / "glance.conf").read_text(), {
+        server = replaced((SAMPLES / "glance.conf").read_text(), {
             "    server 192.0.2.11:9292;\n    server 192.0.2.12:9292;": f"    server {processes.LOOPBACK}:{api_port};",
             "    listen 9292;": f"    listen {processes.LOOPBACK}:{self.port};",
             "    # include /etc/nginx/snippets/glance-downloads.conf;":
@@ -80,13 +80,14 @@ def _downloads(directories: Mapping[str, Path]) -> str:
     head, begin, rest = (SAMPLES / "glance-downloads.conf").read_text().partition("location /_glance/images/")
     location, end, tail = (begin + rest).partition("\n}\n")
     made = [
-        _replaced(location + end, {"/_glance/images/": f"{prefix}/", "/var/lib/glance/images": str(directory)})
+        replaced(location + end, {"/_glance/images/": f"{prefix}/", "/var/lib/glance/images": str(directory)})
         for prefix, directory in directories.items()
     ]
     return head + "".join(made) + tail
 
 
-def _replaced(text: str, values: Mapping[str, str]) -> str:
+def replaced(text: str, values: Mapping[str, str]) -> str:
+    """Return a sample with these parts replaced; each must be there."""
     for old, new in values.items():
         assert old in text, f"the sample has no {old!r} any more"
         text = text.replace(old, new)

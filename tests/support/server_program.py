@@ -15,12 +15,15 @@ from urllib.parse import parse_qsl
 
 from gunicorn.workers import gthread
 
+from glance_api.bodies import is_transfer
 from glance_common.body import ClientGone, read_pieces
 from glance_common.config import ConfigError
 from glance_common.server import Application as Service
-from glance_common.server import ServerSettings, serve, worker
+from glance_common.server import RequestHead, ServerSettings, master, serve, waiting, worker
 from glance_common.server.settings import tls_context
 
+OWN_TRANSFERS = ("/upload", "/refuse")
+"""Beside the requests that bring image data to the API: those are uploads here."""
 CONFIG, EVENTS = Path(sys.argv[1]), sys.argv[2]
 
 
@@ -31,13 +34,19 @@ def note(event, **values):
     os.close(fd)
 
 
+def brings_data(head):
+    return head.target.startswith(OWN_TRANSFERS) or is_transfer(head)
+
+
 class Application:
     def __init__(self, state, config):
         self.state, self.config = state, config
 
     def __call__(self, environ, start_response):
         query = dict(parse_qsl(environ["QUERY_STRING"]))
-        return getattr(self, environ["PATH_INFO"].strip("/"))(environ, start_response, query)
+        is_upload = is_transfer(RequestHead(environ["REQUEST_METHOD"], environ["PATH_INFO"], {}))
+        name = "upload" if is_upload else environ["PATH_INFO"].rpartition("/")[2]
+        return getattr(self, name)(environ, start_response, query)
 
     def answer(self, start_response, document, status="200 OK"):
         body = json.dumps(document).encode()
@@ -66,6 +75,21 @@ class Application:
             return self.answer(start_response, {"error": str(error)}, "400 Bad Request")
         note("uploaded")
         return self.answer(start_response, {"pid": os.getpid(), "sizes": sizes, "sha256": digest.hexdigest()})
+
+    def document(self, environ, start_response, query):
+        note("document")
+        try:
+            return self.answer(start_response, {"size": sum(map(len, read_pieces(environ)))})
+        except ClientGone as error:
+            note("cut", kind=type(error).__name__, text=str(error))
+            return self.answer(start_response, {"error": str(error)}, "408 Request Timeout")
+
+    def large(self, environ, start_response, query):
+        note("large")
+        return self.answer(start_response, "x" * int(query["size"]))
+
+    def healthcheck(self, environ, start_response, query):
+        return self.answer(start_response, "OK")
 
     def refuse(self, environ, start_response, query):
         return self.answer(start_response, {"error": "refused"}, "503 Service Unavailable")
@@ -110,11 +134,14 @@ class Application:
 
 def load():
     config = json.loads(CONFIG.read_text())
-    settings = ServerSettings(**config["settings"])
-    tls_context(settings)
     if "stop_linger" in config:
         # Two seconds are enough for a request on its way, and not for a test on a machine that stands still.
         worker.STOP_LINGER = gthread.STOP_KEEPALIVE_LINGER = config["stop_linger"]
+    if "most_idle" in config["settings"]:
+        master.IDLE_CONNECTIONS = config["settings"].pop("most_idle")
+    waiting.MOST_HELD = config["settings"].pop("most_held", waiting.MOST_HELD)
+    settings = ServerSettings(**config["settings"])
+    tls_context(settings)
     if config.get("refuse"):
         raise ConfigError("DEFAULT", "tag", config["refuse"], "is refused")
 
@@ -129,7 +156,7 @@ def load():
         state.at_stop(lambda: note("stopped"))
         return Application(state, config)
 
-    return settings, Service(factory)
+    return settings, Service(factory, is_transfer=brings_data)
 
 
 if __name__ == "__main__":

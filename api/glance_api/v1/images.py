@@ -66,7 +66,7 @@ def show(image_id: str) -> Response:
     if request.method == "HEAD":
         return _described(Response(), legacy.find(glance(), context(), image_id))
     image = legacy.readable(glance(), context(), image_id)
-    give_back = glance().permits.take()
+    give_back = glance().permits.take(context().project_id)
     try:
         opened = data.open_data(glance(), image, None)
         # Passed through untouched, so that the server sees its own file wrapper and sends the file by the kernel.
@@ -131,7 +131,7 @@ def _with_permit(filling: Filling | None, work: Callable[[], Image]) -> Image:
     """Do the work; with a transfer permit, taken before the first byte of the body is read."""
     if not isinstance(filling, Body):
         return work()
-    give_back = glance().permits.take()
+    give_back = glance().permits.take(context().project_id)
     try:
         return work()
     finally:

@@ -43,7 +43,7 @@ def upload(image_id: str) -> Response:
     announced = announced_size()
     store = request.headers.get(STORE_HEADER) if glance().settings.multi_store else None
     # Taken before the first byte of the body is read: a client that gets no permit has lost nothing.
-    give_back = glance().permits.take()
+    give_back = glance().permits.take(context().project_id)
     try:
         service.upload(glance(), context(), image_id, Source(body(), announced, store, credentials()))
     finally:
@@ -80,7 +80,7 @@ def download(image_id: str) -> Response:
     if conditional.has_data(tag):
         return Response(status=304, headers={"ETag": f'"{tag}"'})
     part = _wanted_part(image.size or 0, tag)
-    give_back = glance().permits.take()
+    give_back = glance().permits.take(context().project_id)
     try:
         opened = service.open_data(glance(), image, part, prefer)
         return _answer(opened, tag, at_end(opened, give_back))

@@ -79,7 +79,7 @@ def stage(image_id: str) -> Response:
     if request.headers.get("Content-Type", "") != OCTETS:
         raise UnsupportedMediaType(f"Content-Type must be {OCTETS}")
     announced = announced_size()
-    give_back = glance().permits.take()
+    give_back = glance().permits.take(context().project_id)
     try:
         staging.stage(glance(), context(), image_id, Source(body(), announced, credentials=credentials()))
     finally:

@@ -31,7 +31,7 @@ TRANSFERS = Gauge(
     ["state"], registry=REGISTRY, multiprocess_mode="livesum",
 )
 TRANSFERS_REFUSED = Counter(
-    "glance_transfers_refused", "Transfers answered 503 without a permit: full or stopping.",
+    "glance_transfers_refused", "Transfers answered 503 without a permit: full, share or stopping.",
     ["reason"], registry=REGISTRY,
 )
 REMOTE_CHECKS = Gauge(

@@ -1,7 +1,7 @@
-"""One client's connection: every byte in either direction goes through here, so that no client can hold a thread.
+"""One client's connection while a thread serves it: every byte goes through here, so that no client can hold a thread.
 
 gunicorn's sockets block without any limit of time. Ours never block: when the kernel has nothing to give or take, the
-thread waits in ``_wait``, which knows ``client_socket_timeout`` and ``min_transfer_rate``.
+thread waits in ``_wait``, which knows ``client_socket_timeout``, ``min_transfer_rate`` and ``document_timeout``.
 """
 
 import errno
@@ -18,17 +18,16 @@ from typing import Any
 from gunicorn.http.body import ChunkedReader
 from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import Unreader
-from gunicorn.workers.gthread import TConn
 
 from glance_common.body import MIB, ClientDisconnected, ClientTooSlow
+from glance_common.server.arrival import CONTINUE, HEADER_READ, ArrivingConnection
 from glance_common.server.floor import RateFloor
+from glance_common.server.intake import IntakeLimits
 from glance_common.server.settings import ServerSettings
 
-HEADER_READ = 8192
 SENDFILE_STEP = 8 * MIB
 DRAIN_BYTES = 64 * 1024
 """An unread rest of a body up to this size is discarded to keep the connection; a larger one closes it."""
-DRAIN_SECONDS = 5.0
 LINGER_BYTES = 4 * MIB
 
 _GONE = frozenset({
@@ -54,56 +53,61 @@ class ClientUnreader(Unreader):
         return self._connection.receive(min(max(size_hint or 0, HEADER_READ), MIB))
 
 
-class Connection(TConn):
+class Connection(ArrivingConnection):
     """gunicorn's connection record with limited reads and writes."""
 
-    initialized: bool
-    sock: socket.socket
-    parser: Any
-
     def __init__(
-        self, config: Any, sock: socket.socket, client: Any, server: Any, settings: ServerSettings,
-        tls: ssl.SSLContext | None,
+        self, config: Any, accepted: tuple[socket.socket, Any], server: Any, settings: ServerSettings,
+        tls: ssl.SSLContext | None, limits: IntakeLimits,
     ) -> None:
-        super().__init__(config, sock, client, server)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, settings.keepidle)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._tls = tls
+        """``accepted`` is what the listener's ``accept`` returned. Raises OSError when the client is gone already."""
+        super().__init__(config, accepted, server, settings, tls, limits)
         self._timeout = settings.client_timeout
         self._deadline: float | None = None
+        self._document_until: float | None = None
         self._floor = RateFloor(settings.min_transfer_rate, settings.rate_window)
         self._continue_due = False
+        self._is_collected = False
         self._linger_bytes = 0
 
-    def init(self) -> None:
-        """Make the connection ready for its first request, in the thread that serves it. Raises ClientGone."""
+    def begin(self) -> None:
+        """Hand the collected request to the parser, in the thread that serves it."""
+        intake = self._intake
+        assert intake is not None
+        self._intake = None
+        if self.parser is None:
+            self.parser = RequestParser(self.cfg, self.sock, self.client)
+            self.parser.unreader = ClientUnreader(self)
+        received = bytes(intake.buffer)
+        head_end = intake.head_end or len(received)
+        self.parser.unreader.buf = BytesIO(received[:head_end])
+        # The body in small pieces: for each chunk, gunicorn's parser copies all that it was given at once.
+        if head_end < len(received):
+            self._ahead = memoryview(received)[head_end:]
         self._floor.restart()
-        if self.initialized:
-            return
-        self.initialized = True
-        if self._tls is not None:
-            try:
-                secure = self._tls.wrap_socket(self.sock, server_side=True, do_handshake_on_connect=False)
-            except OSError as error:
-                raise ClientDisconnected(f"gone before the TLS handshake: {error}") from error
-            self.sock = secure
-            self._patiently(select.POLLIN, secure.do_handshake)
-        self.parser = RequestParser(self.cfg, self.sock, self.client)
-        self.parser.unreader = ClientUnreader(self)
+        self._document_until = self.until if intake.is_document or not intake.head_end else None
+        self._is_collected = intake.is_collected
 
     # --- reading ---
 
     def expect_continue(self) -> None:
-        """Send ``100 Continue`` when, and only when, the body is first read from the socket."""
-        self._continue_due = True
+        """Send ``100 Continue`` when, and only when, the body is first read; who sends a document heard it already."""
+        self._continue_due = not self._is_collected
 
     def receive(self, size: int) -> bytes:
         """Return at least one and at most ``size`` bytes, empty at the end of the stream. Raises ClientGone."""
+        if self._ahead:
+            self._continue_due = False
+            ahead, self._ahead = bytes(self._ahead[:size]), self._ahead[size:]
+            return ahead
         if self._continue_due:
             self._continue_due = False
-            self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        data: bytes = self._patiently(select.POLLIN, self.sock.recv, size)
+            self.send(CONTINUE)
+        self._deadline = self._document_until
+        try:
+            data: bytes = self._patiently(select.POLLIN, self.sock.recv, size)
+        finally:
+            self._deadline = None
         self._floor.moved(len(data))
         return data
 
@@ -155,33 +159,19 @@ class Connection(TConn):
         return not self._continue_due and not body.failed and small
 
     def drain(self) -> bool:
-        """Discard what the application left unread of the body; False when it is too much to wait for."""
-        self._deadline = time.monotonic() + DRAIN_SECONDS
-        try:
-            if len(self.parser.mesg.body.read(DRAIN_BYTES + 1)) > DRAIN_BYTES:
-                return False
-            self._take_decrypted()
-            return True
-        except Exception:
-            # Whatever broke (the client, a malformed chunk), where a next request would start is unknown.
-            return False
-        finally:
-            self._deadline = None
-
-    def has_next_within(self, seconds: float) -> bool:
-        """Wait for the next request, or the end of the connection; tell whether one of them is here."""
-        if self.parser.unreader.buf.getvalue():
-            return True
-        poller = select.poll()
-        poller.register(self.sock, select.POLLIN)
-        return bool(poller.poll(seconds * 1000))
-
-    def _take_decrypted(self) -> None:
-        """Move the start of a next request out of the TLS layer, where nobody who waits for the socket would see it."""
-        pending = self.sock.pending() if isinstance(self.sock, ssl.SSLSocket) else 0
-        if pending:
-            unreader = self.parser.unreader
-            unreader.unread(unreader.take_buffered() + self.receive(pending))
+        """Have what the application left unread of the body thrown away; False when its end is unknown."""
+        reader = self.parser.mesg.body.reader
+        ahead = self.parser.unreader.take_buffered()
+        if ahead:
+            self._ahead = memoryview(ahead + self._ahead)
+        if isinstance(reader, ChunkedReader):
+            return reader.parser is None
+        if reader.length:
+            self._unread = max(reader.length - len(self._ahead), 0)
+            self._ahead = self._ahead[reader.length:]
+            reader.length = 0
+            self.until = time.monotonic() + self._settings.document_timeout
+        return True
 
     # --- writing ---
 
@@ -192,6 +182,15 @@ class Connection(TConn):
             sent = self._patiently(select.POLLOUT, self.sock.send, view)
             self._floor.moved(sent)
             view = view[sent:]
+
+    def send_end(self, data: bytes) -> None:
+        """Send the end of an answer; the main thread sends what the client does not take at once. Raises ClientGone."""
+        try:
+            self.hand_over(data)
+        except OSError as error:
+            if isinstance(error, ssl.SSLError) or error.errno in _GONE:
+                raise ClientDisconnected(str(error)) from error
+            raise
 
     def send_file(self, fd: int, offset: int, count: int, progress: Callable[[int], None]) -> None:
         """Send ``count`` bytes of a file from ``offset``, in the kernel where TLS or the file system do not prevent it.
@@ -265,7 +264,7 @@ class Connection(TConn):
         if not ready and self._timeout is not None and idle + waited >= self._timeout:
             raise ClientTooSlow(f"no byte moved for {idle + waited:.0f} s")
         if not ready and self._deadline is not None and started + waited >= self._deadline:
-            raise ClientTooSlow("the rest of the body did not come in time")
+            raise ClientTooSlow(f"the request did not come within {self._settings.document_timeout:g} s")
         return waited
 
     def cut(self) -> None:

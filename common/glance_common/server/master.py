@@ -22,6 +22,7 @@ from glance_common.metrics.shared import SharedNumbers
 from glance_common.monitor.monitor import Watched
 from glance_common.notify import Notifier
 from glance_common.server.companion import Companion, Verdict
+from glance_common.server.intake import RequestHead
 from glance_common.server.settings import UMASK, ServerSettings
 from glance_common.server.state import ServerState
 from glance_common.server.worker import IDLE_SECONDS, TransferWorker
@@ -35,15 +36,19 @@ AppFactory = Callable[[ServerState], WSGIApplication]
 class Application:
     """What a service consists of: ``build`` makes its WSGI application in each worker, after the fork.
 
-    ``watch`` says in the monitor process what the service depends on.
+    ``watch`` says in the monitor process what the service depends on. ``is_transfer`` tells whether the body of a
+    request is image data, which a thread reads while it comes; every other body is collected before it gets a thread.
     """
 
     build: AppFactory
     watch: Callable[[], Watched] = lambda: Watched(probes=())
+    is_transfer: Callable[[RequestHead], bool] = lambda _head: False
 
 
 Reload = Callable[[], tuple[ServerSettings, Application]]
 
+REQUEST_LINE = 8190
+"""Bytes of the first line of a request, the most that gunicorn reads."""
 MAX_HEADERS = 250
 """Headers of a request: v1 sends each property of an image as one."""
 HEARTBEAT_SECONDS = 120
@@ -316,7 +321,7 @@ def gunicorn_config(settings: ServerSettings, name: str) -> Config:
         "worker_connections": settings.threads + IDLE_CONNECTIONS,
         "timeout": HEARTBEAT_SECONDS,
         "keepalive": IDLE_SECONDS if settings.keepalive else 0,
-        "limit_request_line": 8190,
+        "limit_request_line": REQUEST_LINE,
         "limit_request_fields": MAX_HEADERS,
         "limit_request_field_size": settings.max_header_line,
         # The worker drops them, but for the names that v1 clients write so.

@@ -54,14 +54,16 @@ class TransferResponse(Response):
         self.headers_sent = True
 
     def _emit_body(self, data: bytes) -> None:
+        # A document is one piece, which needs no thread to be sent; image data are many, and come as they are taken.
+        send = self._connection.send_end if len(data) == self.response_length else self._connection.send
         if self.chunked:
             data = b"%X\r\n%b\r\n" % (len(data), data)
         if len(data) <= JOIN_LIMIT:
             data = self._head + data
         else:
-            self._connection.send(self._head)
+            send(self._head)
         self._head = b""
-        self._connection.send(data)
+        send(data)
 
     def write_file(self, wrapper: FileWrapper) -> None:
         """Send a file from its current position, as many bytes as the Content-Length says.
@@ -92,7 +94,7 @@ class TransferResponse(Response):
         self.send_headers()
         tail = b"0\r\n\r\n" if self.chunked else b""
         if self._head or tail:
-            self._connection.send(self._head + tail)
+            self._connection.send_end(self._head + tail)
             self._head = b""
         if self.response_length is not None and self.sent < self.response_length and not self._omits_body:
             raise ShortBody(f"{self.sent} of {self.response_length} bytes")

@@ -7,9 +7,12 @@ from pathlib import Path
 
 from oslo_config import cfg
 
+from glance_common.body import MIB
 from glance_common.config import ConfigError, OptionTable
 from glance_common.monitor.exporter import Address, metrics_opt, parse_address
 
+READ_BEYOND = 64 * 1024
+"""Bytes that an application may read beyond its limit before it sees that a document of unknown length is too large."""
 UMASK = 0o027
 """Files of the services are not for everybody (the original sets the same)."""
 
@@ -73,6 +76,14 @@ _CONNECTION_OPTS: list[cfg.Opt] = [
         "min_transfer_rate", min=0, default=1024,
         help="Bytes a second that a client must move, averaged over 60 s of waiting for it, or be cut; 0 = any.",
     ),
+    cfg.FloatOpt(
+        "header_timeout", min=1, default=10,
+        help="Seconds that the header of a request may take from its first byte to its last, a TLS handshake as well.",
+    ),
+    cfg.FloatOpt(
+        "document_timeout", min=1, default=10,
+        help="Seconds that a body that is no image data may take from the end of the header to its last byte.",
+    ),
     cfg.IntOpt("tcp_keepidle", min=1, default=600, help="Seconds of silence before TCP probes whether a client lives."),
     cfg.IntOpt("max_header_line", min=1024, default=16384, help="Longest request header, name and value, in bytes."),
     cfg.BoolOpt("http_keepalive", default=True, help="Serve several requests on one connection."),
@@ -96,7 +107,11 @@ _PROXY_OPTS: list[cfg.Opt] = [
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """How to listen and serve. Times are seconds; the last three are no options, tests shorten them."""
+    """How to listen and serve. Times are seconds, sizes bytes.
+
+    ``max_document`` is the service's own limit of bodies that are no image data: a larger one gets a thread at once, so
+    that the application refuses it. The last three are no options, tests shorten them.
+    """
 
     host: str
     port: int
@@ -107,6 +122,9 @@ class ServerSettings:
     stop_timeout: float = 30
     client_timeout: float | None = 900
     min_transfer_rate: int = 1024
+    header_timeout: float = 10
+    document_timeout: float = 10
+    max_document: int = MIB
     keepidle: int = 600
     max_header_line: int = 16384
     keepalive: bool = True
@@ -120,7 +138,9 @@ class ServerSettings:
     bind_patience: float = 30
 
     @classmethod
-    def from_conf(cls, conf: cfg.ConfigOpts, *, default_host: str = "127.0.0.1") -> "ServerSettings":
+    def from_conf(
+        cls, conf: cfg.ConfigOpts, *, default_host: str = "127.0.0.1", max_document: int = MIB
+    ) -> "ServerSettings":
         """Return the settings in ``conf``; ``default_host`` stands for an unset ``bind_host``.
 
         Raises ConfigError for TLS files that are missing, unreadable, incomplete or do not belong together.
@@ -135,6 +155,9 @@ class ServerSettings:
             stop_timeout=conf.stop_timeout,
             client_timeout=conf.client_socket_timeout or None,
             min_transfer_rate=conf.min_transfer_rate,
+            header_timeout=conf.header_timeout,
+            document_timeout=conf.document_timeout,
+            max_document=max_document + READ_BEYOND,
             keepidle=conf.tcp_keepidle,
             max_header_line=conf.max_header_line,
             keepalive=conf.http_keepalive,

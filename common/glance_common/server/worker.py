@@ -6,15 +6,13 @@ come more than once. INT is left to the master, because Ctrl-C reaches the whole
 
 import errno
 import gc
-import mmap
 import os
 import selectors
 import signal
 import ssl
 import sys
 import time
-from collections import deque
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -28,10 +26,15 @@ from gunicorn.workers.gthread import ThreadWorker
 from glance_common.body import BYTES_SENT, READ_BODY, ClientGone
 from glance_common.config import ConfigError
 from glance_common.errors import GlanceError
+from glance_common.server.arrival import Arrival
+from glance_common.server.boot import BootReport
 from glance_common.server.connection import Connection
+from glance_common.server.intake import IntakeLimits, Refused
+from glance_common.server.lingering import Lingering
 from glance_common.server.response import TransferResponse
 from glance_common.server.settings import tls_context
 from glance_common.server.state import ServerState
+from glance_common.server.waiting import WaitingRoom
 
 COLLECT_EVERY = (20_000, 10, 20)
 """New objects before the garbage collector looks at them, and how many times before it looks at older ones."""
@@ -39,44 +42,11 @@ IDLE_SECONDS = 75
 """How long a connection without a request stays open: longer than the pools of common clients and proxies."""
 UNDERSCORED = "X-IMAGE-META-"
 """How the names begin that may hold underscores: v1 clients write ``x-image-meta-disk_format``."""
-LINGER_SECONDS = 2.0
-"""How long a client has to read the end of a response before its connection is closed."""
 NEXT_SECONDS = 0.02
 """How long a thread stays with a connection for its next request, while enough others are free."""
 STOP_LINGER = 2.0
 """How long a stopping worker keeps idle connections, for a request that may be on its way already."""
 _NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-
-
-class BootReport:
-    """A page shared between the master and one worker, through which the worker tells how its start went."""
-
-    _READY, _FAILED = 1, 2
-
-    def __init__(self) -> None:
-        self._page = mmap.mmap(-1, mmap.PAGESIZE)
-
-    def ready(self) -> None:
-        """Tell that the worker accepts connections."""
-        self._page[0] = self._READY
-
-    def failed(self, reason: str) -> None:
-        """Tell why the worker cannot serve."""
-        text = reason.encode()[: mmap.PAGESIZE - 2]
-        self._page[1 : 1 + len(text)] = text
-        self._page[0] = self._FAILED
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether the worker accepts connections, or did before it died."""
-        return self._page[0] == self._READY
-
-    @property
-    def reason(self) -> str:
-        """Why the worker did not start."""
-        if self._page[0] != self._FAILED:
-            return "a worker process died while it started"
-        return bytes(self._page[1:]).rstrip(b"\0").decode(errors="replace")
 
 
 class TransferWorker(ThreadWorker):
@@ -90,7 +60,7 @@ class TransferWorker(ThreadWorker):
         self.settings = self.app.settings
         self._tls: ssl.SSLContext | None = None
         self._running: set[Connection] = set()
-        self._lingering: deque[Connection] = deque()
+        self._busy = 0
         self._deadline = float("inf")
         self._stop = False
         self._most_patient = self.cfg.threads * 3 // 4
@@ -110,6 +80,12 @@ class TransferWorker(ThreadWorker):
                 self.log.exception("The application cannot be built")
             self.report.failed(f"{error}" if str(error) else type(error).__name__)
             sys.exit(1)
+
+    def init_process(self) -> None:
+        """Make what belongs to this process, then serve; returns when the worker ends."""
+        # Health checks have a thread more: they are answered when all others are busy.
+        self._health = ThreadPoolExecutor(1, thread_name_prefix="health")
+        super().init_process()
 
     def init_signals(self) -> None:
         """Install the handlers; they only note what was asked, the main loop does it."""
@@ -146,10 +122,19 @@ class TransferWorker(ThreadWorker):
         gc.freeze()
         gc.set_threshold(*COLLECT_EVERY)
         self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
+        self._limits = IntakeLimits(
+            head=self.cfg.limit_request_fields * (self.cfg.limit_request_field_size + 2) + 4,
+            request_line=self.cfg.limit_request_line,
+            line=self.cfg.limit_request_field_size,
+            document=self.settings.max_document,
+            is_transfer=self.app.application.is_transfer,
+        )
+        self._waiting = WaitingRoom(self.poller, self._on_arrival)
+        self._lingering = Lingering(self.poller, self._drop)
         self.set_accept_enabled(True)
         self.report.ready()
         while self.alive:
-            self.set_accept_enabled(self.nr_conns < self.worker_connections)
+            self.set_accept_enabled(self._make_room())
             self._tick()
             if self.alive and not self.is_parent_alive():
                 # Nobody is left to stop this worker, and a new master needs the address.
@@ -163,7 +148,8 @@ class TransferWorker(ThreadWorker):
         self.wait_for_and_dispatch_events(timeout=timeout)
         self.murder_keepalived()
         self.murder_pending()
-        self._drop_lingering()
+        self._waiting.sweep()
+        self._lingering.sweep()
         self._note_stop()
 
     def _note_stop(self) -> None:
@@ -171,49 +157,94 @@ class TransferWorker(ThreadWorker):
         if self._stop:
             self.state.stopping.set()
 
+    def _make_room(self) -> bool:
+        """Keep a place free for the next connection: whoever sends nothing gives way; tell whether there is one."""
+        while self.nr_conns >= self.worker_connections:
+            if not (self._lingering.drop_oldest() or self._waiting.dismiss_oldest() or self._drop_idle()):
+                return False
+        return True
+
+    def _drop_idle(self) -> bool:
+        for conns in (self.pending_conns, self.keepalived_conns):
+            if conns:
+                conn = conns.popleft()
+                self.poller.unregister(conn.sock)
+                self._drop(conn)
+                return True
+        return False
+
     def accept(self, listener: Any) -> bool:
-        """Accept a connection, which gets a thread when its first bytes are here; tell whether there was one."""
+        """Accept a connection, which gets a thread when its first request is here; tell whether there was one."""
         try:
-            sock, client = listener.accept()
+            accepted = listener.accept()
         except OSError as error:
             if error.errno in _NO_RESOURCES:
                 self.log.error("Cannot accept a connection: %s", error.strerror)
                 time.sleep(0.1)
             return False
         try:
-            conn = Connection(self.cfg, sock, client, listener.getsockname(), self.settings, self._tls)
+            conn = Connection(self.cfg, accepted, listener.getsockname(), self.settings, self._tls, self._limits)
         except OSError:
-            sock.close()
+            accepted[0].close()
             return True
         self.nr_conns += 1
-        conn.data_ready = True
-        conn.timeout = time.monotonic() + IDLE_SECONDS
-        self.pending_conns.append(conn)
-        self.poller.register(sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+        self._wait_for_first(conn)
         return True
+
+    def _wait_for_first(self, conn: Connection) -> None:
+        conn.timeout = time.monotonic() + (IDLE_SECONDS if self.alive else STOP_LINGER)
+        self.pending_conns.append(conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+    def on_pending_socket_readable(self, conn: Connection, client: Any) -> None:
+        """Take what came first on a connection."""
+        self.poller.unregister(client)
+        self.pending_conns.remove(conn)
+        self._waiting.enter(conn)
+
+    def on_client_socket_readable(self, conn: Connection, client: Any) -> None:
+        """Take what came after a pause on a connection."""
+        self.poller.unregister(client)
+        self.keepalived_conns.remove(conn)
+        self._waiting.enter(conn)
+
+    def _on_arrival(self, conn: Connection, arrival: Arrival) -> None:
+        if arrival is Arrival.REQUEST:
+            self.enqueue_req(conn)
+        elif arrival is Arrival.MORE:
+            self._wait_for_first(conn)
+        else:
+            self._end(conn)
+
+    def enqueue_req(self, conn: Connection) -> None:
+        """Give a connection a thread for the request that was collected; a health check never waits for the others."""
+        if self._busy >= self.cfg.threads and conn.is_urgent:
+            future = self._health.submit(self.handle, conn, stays=False)
+        else:
+            future = self.tpool.submit(self.handle, conn)
+        self._busy += 1
+        future.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
 
     def finish_request(self, conn: Connection, future: "Future[bool]") -> None:
         """Wait for the connection's next request or for the client to read the end; neither needs a thread."""
-        if not future.cancelled() and future.exception() is None and future.result():
+        self._busy -= 1
+        self._waiting.release(conn)
+        keep = not future.cancelled() and future.exception() is None and future.result()
+        if conn.is_sending:
+            conn.ends = not keep
+            self._waiting.enter(conn)
+        elif not keep:
+            self._end(conn)
+        elif conn.has_input():
+            self._waiting.enter(conn)
+        elif conn.is_idle:
             super().finish_request(conn, future)
-        elif conn.half_close():
-            conn.timeout = time.monotonic() + LINGER_SECONDS
-            self._lingering.append(conn)
-            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._on_lingering_readable, conn))
         else:
-            self._drop(conn)
+            self._waiting.wait(conn)
 
-    def _on_lingering_readable(self, conn: Connection, sock: Any) -> None:
-        if not conn.discard():
-            self._lingering.remove(conn)
-            self.poller.unregister(sock)
-            self._drop(conn)
-
-    def _drop_lingering(self) -> None:
-        while self._lingering and self._lingering[0].timeout <= time.monotonic():
-            conn = self._lingering.popleft()
-            self.poller.unregister(conn.sock)
-            self._drop(conn)
+    def _end(self, conn: Connection) -> None:
+        self._waiting.release(conn)
+        self._lingering.add(conn)
 
     def _drop(self, conn: Connection) -> None:
         self.nr_conns -= 1
@@ -251,21 +282,31 @@ class TransferWorker(ThreadWorker):
 
     # --- request threads ---
 
-    def handle(self, conn: Connection) -> bool:
+    def handle(self, conn: Connection, stays: bool = True) -> bool:
         """Serve requests as long as they follow each other closely; return whether the connection stays open.
 
         Handing a connection to the main thread and back costs as much as a small request itself. A thread that stays
-        spares that, as long as a quarter of the threads is left for other connections.
+        spares that, as long as a quarter of the threads is left for other connections. It does not wait for the rest of
+        a request that has only begun.
         """
-        keep = False
         self._running.add(conn)
         try:
             keep = not self.state.aborting.is_set() and self._serve(conn)
-            while keep and self._may_stay() and conn.has_next_within(NEXT_SECONDS):
-                keep = self._serve(conn)
+            while keep and stays and self._may_stay() and not conn.is_sending and conn.has_next_within(NEXT_SECONDS):
+                arrival = self._proceed(conn)
+                if arrival is Arrival.MORE:
+                    break
+                keep = arrival is Arrival.REQUEST and self._serve(conn)
         finally:
             self._running.discard(conn)
         return keep
+
+    def _proceed(self, conn: Connection) -> Arrival:
+        try:
+            return conn.proceed()
+        except Refused as refusal:
+            conn.reject(refusal)
+            return Arrival.END
 
     def _may_stay(self) -> bool:
         return self.alive and len(self._running) <= self._most_patient
@@ -273,7 +314,7 @@ class TransferWorker(ThreadWorker):
     def _serve(self, conn: Connection) -> bool:
         request = None
         try:
-            conn.init()
+            conn.begin()
             request = next(conn.parser)
             return self.handle_request(request, conn) and conn.drain()
         except (ClientGone, NoMoreData, StopIteration) as error:

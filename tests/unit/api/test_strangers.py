@@ -71,7 +71,7 @@ def guarded(request, make_api):
     api = make_api(enabled_backends=["fast:file", "slow:file"])
     taken: list[str] = []
     glance = api.app.extensions["glance"]
-    object.__setattr__(glance, "permits", SimpleNamespace(take=lambda: lambda: None))
+    object.__setattr__(glance, "permits", SimpleNamespace(take=lambda _project: lambda: None))
     object.__setattr__(glance, "stores", GuardedStores(taken))
     api.registry.images.rows[ID] = make_image(
         visibility=request.param, status=ImageStatus.ACTIVE, size=4, locations=(ImageLocation("l", "fast", ID, {}),),
