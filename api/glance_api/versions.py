@@ -22,6 +22,7 @@ CURRENT = "2.17"
 """Minor version that the API has in full."""
 _LEADING = "2.15"
 _V1 = ("1.1", "1.0")
+_IN_PATH = re.compile(r"v[0-9][0-9.]{0,8}")
 _AFTER_VERSION = re.compile(r"[,;\s]")
 
 
@@ -78,7 +79,7 @@ class Versions:
 def requested(path: str, accept: str) -> tuple[str, str]:
     """Return the version that a request asks for, empty when it names none, and the path behind it."""
     first, _, rest = path.lstrip("/").partition("/")
-    in_path = re.fullmatch(r"v[0-9][0-9.]{0,8}", first) is not None
+    in_path = _IN_PATH.fullmatch(first) is not None
     version = _media_type_version(accept) or (first if in_path else "")
     return version, rest if in_path else path
 
