@@ -98,13 +98,17 @@ def check_image(glance: Glance, context: RequestContext, rule: str, image: Image
     glance.policy.check_image(context, rule, image)
 
 
-def check_new(glance: Glance, context: RequestContext, new: NewImage, also: Collection[str] = ()) -> None:
+def check_new(
+    glance: Glance, context: RequestContext, new: NewImage, also: Collection[str] = (),
+    asked: dict[str, Any] | None = None,
+) -> None:
     """Raise PolicyDenied or Forbidden unless the caller may create this image.
 
-    ``also`` are further policy rules about what the caller goes on to do with it.
+    ``also`` are further policy rules about what the caller goes on to do with it; ``asked`` is what ``check_create``
+    returned, if it was asked already.
     """
     owner = new.fields.get("owner", context.project_id)
-    target = check_create(glance, context, owner)
+    target = check_create(glance, context, owner) if asked is None else asked
     if owner != context.project_id and not context.is_admin:
         raise Forbidden("owner: only an administrator may create an image for another project")
     visible = _VISIBILITY_RULES.get(new.fields.get("visibility", ""))
@@ -127,9 +131,14 @@ def check_create(glance: Glance, context: RequestContext, owner: str | None) -> 
     return target
 
 
-def create(glance: Glance, context: RequestContext, new: NewImage) -> Image:
-    """Create a queued image (API section 4). Raises PolicyDenied, Forbidden, TooLarge over a quota, Duplicate."""
-    check_new(glance, context, new)
+def create(
+    glance: Glance, context: RequestContext, new: NewImage, asked: dict[str, Any] | None = None
+) -> Image:
+    """Create a queued image (API section 4). Raises PolicyDenied, Forbidden, TooLarge over a quota, Duplicate.
+
+    ``asked`` is what ``check_create`` returned, if it was asked already.
+    """
+    check_new(glance, context, new, asked=asked)
     owner = new.fields.get("owner", context.project_id)
     _check_formats(new.fields.get("disk_format"), new.fields.get("container_format"))
     if glance.protections is not None:

@@ -31,8 +31,8 @@ def create() -> Response:
     owner = document.get("owner", context().project_id)
     # An owner of the wrong kind is refused below, by name.
     is_owner = owner is None or isinstance(owner, str)
-    service.check_create(glance(), context(), owner if is_owner else context().project_id)
-    image = service.create(glance(), context(), wire.new_image(document, image_schema()))
+    asked = service.check_create(glance(), context(), owner if is_owner else context().project_id)
+    image = service.create(glance(), context(), wire.new_image(document, image_schema()), asked)
     response = answer(_documents([image])[0], 201)
     response.headers["Location"] = f"/v2/images/{image.id}"
     response.headers[METHODS] = ",".join(glance().settings.imports.methods)

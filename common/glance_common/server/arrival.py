@@ -20,9 +20,8 @@ HEADER_READ = 8192
 BODY_READ = 64 * 1024
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NOTHING = memoryview(b"")
-
-
-_NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+"""What a socket raises that could do nothing without a wait."""
 
 
 class Arrival(Enum):
@@ -80,12 +79,12 @@ class ArrivingConnection(TConn):
                 arrival = self._take()
                 if arrival is not Arrival.MORE or not self._pending():
                     return arrival
-        except _NOT_NOW:
+        except NOT_NOW:
             return Arrival.MORE
         except OSError:
             return Arrival.END
 
-    def hand_over(self, data: bytes) -> None:
+    def hand_over(self, data: memoryview) -> None:
         """Send the end of an answer, what the client takes at once; ``proceed`` sends the rest. Raises OSError."""
         sent = 0
         try:
@@ -93,10 +92,11 @@ class ArrivingConnection(TConn):
                 sent = self.sock.send(data)
                 if sent == len(data):
                     return
-            self._unsent = memoryview(bytes(self._unsent) + data[sent:])
+            rest = data[sent:]
+            self._unsent = memoryview(bytes(self._unsent) + rest) if self._unsent else rest
             self._flush()
-        except _NOT_NOW:
-            self._unsent = self._unsent or memoryview(data)
+        except NOT_NOW:
+            self._unsent = self._unsent or data
             slowest = self._settings.min_transfer_rate
             seconds = len(self._unsent) / slowest if slowest else self._settings.client_timeout or float("inf")
             self.until = time.monotonic() + self._settings.rate_window + seconds

@@ -44,6 +44,8 @@ UNDERSCORED = "X-IMAGE-META-"
 """How the names begin that may hold underscores: v1 clients write ``x-image-meta-disk_format``."""
 NEXT_SECONDS = 0.02
 """How long a thread stays with a connection for its next request, while enough others are free."""
+REST_SECONDS = 0.002
+"""How long it stays for the rest of a request that has begun."""
 STOP_LINGER = 2.0
 """How long a stopping worker keeps idle connections, for a request that may be on its way already."""
 _NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -286,14 +288,16 @@ class TransferWorker(ThreadWorker):
         """Serve requests as long as they follow each other closely; return whether the connection stays open.
 
         Handing a connection to the main thread and back costs as much as a small request itself. A thread that stays
-        spares that, as long as a quarter of the threads is left for other connections. It does not wait for the rest of
-        a request that has only begun.
+        spares that, as long as a quarter of the threads is left for other connections. Many clients send a header and
+        its document one right after the other: it waits once, and very briefly, for the rest of a request.
         """
         self._running.add(conn)
         try:
             keep = not self.state.aborting.is_set() and self._serve(conn)
             while keep and stays and self._may_stay() and not conn.is_sending and conn.has_next_within(NEXT_SECONDS):
                 arrival = self._proceed(conn)
+                if arrival is Arrival.MORE and conn.has_next_within(REST_SECONDS):
+                    arrival = self._proceed(conn)
                 if arrival is Arrival.MORE:
                     break
                 keep = arrival is Arrival.REQUEST and self._serve(conn)
