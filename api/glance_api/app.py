@@ -2,10 +2,11 @@
 
 from flask import Flask
 
-from glance_api import compression, health, hooks
-from glance_api.access import Access
-from glance_api.auth.flavors import Layer
-from glance_api.collaborators import Glance
+from glance_api.http import compression, health, hooks
+from glance_api.http.access_log import Access
+from glance_api.http.auth.flavors import Layer
+from glance_api.http.versions import CURRENT, Versions
+from glance_api.services.collaborators import Glance
 from glance_api.v1 import images as v1_images
 from glance_api.v1 import members as v1_members
 from glance_api.v2 import (
@@ -29,7 +30,6 @@ from glance_api.v2.metadefs import properties as metadef_properties
 from glance_api.v2.metadefs import resource_types as metadef_resource_types
 from glance_api.v2.metadefs import schemas as metadef_schemas
 from glance_api.v2.metadefs import tags as metadef_tags
-from glance_api.versions import CURRENT, Versions
 from glance_common.routing import RestConverter
 
 BLUEPRINTS = (

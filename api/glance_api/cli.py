@@ -7,9 +7,9 @@ from oslo_config import cfg
 
 from glance_api import config as api_config
 from glance_api import policy
-from glance_api.auth import choose
+from glance_api.http.auth import choose
 from glance_api.wsgi import application
-from glance_common import config
+from glance_common.config import loading
 from glance_common.server import Application, Command, ServerSettings
 from glance_common.stores import loader
 
@@ -24,12 +24,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def load(arguments: Sequence[str]) -> cfg.ConfigOpts:
     """Read the configuration. Raises ConfigError."""
-    return config.load(PROG, arguments, [*api_config.list_opts(), *policy.list_opts()])
+    return loading.load(PROG, arguments, [*api_config.list_opts(), *policy.list_opts()])
 
 
 def warnings(conf: cfg.ConfigOpts) -> list[str]:
     """Return what is not understood or without effect in the configuration files."""
-    return config.unknown_names(conf, [*api_config.list_opts(), *loader.store_opts(conf)])
+    return loading.unknown_names(conf, [*api_config.list_opts(), *loader.store_opts(conf)])
 
 
 def prepare(conf: cfg.ConfigOpts) -> tuple[ServerSettings, Application]:

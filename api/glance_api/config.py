@@ -5,14 +5,17 @@ The table holds what the daemons share as well; the options of a store are in it
 
 from oslo_config import cfg, types
 
-from glance_api import accel, key_manager
+from glance_api.clients import key_manager
+from glance_api.http.middleware import cors_opts
 from glance_api.imports import options as import_options
 from glance_api.imports import settings as import_settings
-from glance_api.layers import cors_opts
-from glance_api.limits import ByteCount
-from glance_common import config, profiling, server
-from glance_common.config import OptionTable
+from glance_api.services.limits import ByteCount
+from glance_api.transfers import accel
+from glance_common import server
+from glance_common.config import loading
+from glance_common.config.loading import OptionTable
 from glance_common.notifications import options as notifications
+from glance_common.observability import profiling
 from glance_common.stores import loader, reserved
 
 MAX_IMAGE_SIZE = 2**63 - 1
@@ -240,7 +243,7 @@ HEALTHCHECK_OPTS: list[cfg.Opt] = [
 def list_opts() -> OptionTable:
     """Return every option of glance-api, except those of single stores (their ids name them) and of libraries."""
     return [
-        *config.list_opts(),
+        *loading.list_opts(),
         *server.list_opts(bind_host_default=None, bind_port_default=9292, metrics_default="127.0.0.1:9392"),
         ("DEFAULT", [*API_OPTS, *LOCATION_OPTS, *HASH_OPTS, *DATA_OPTS, *accel.OPTS, *NOAUTH_OPTS]),
         ("store_type_location_strategy", STRATEGY_OPTS),

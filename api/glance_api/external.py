@@ -13,10 +13,10 @@ import logging
 from wsgiref.types import WSGIApplication
 
 from glance_api import wsgi
-from glance_api.auth import choose
 from glance_api.cli import PROG, load, warnings
-from glance_common import log
-from glance_common.config import ConfigError
+from glance_api.http.auth import choose
+from glance_common.config.loading import ConfigError
+from glance_common.observability import log
 from glance_common.server import ServerState
 
 LOG = logging.getLogger(__name__)

@@ -5,9 +5,9 @@ from typing import Self
 
 from oslo_config import cfg
 
-from glance_api.formats import FormatRules
+from glance_api.content.formats import FormatRules
 from glance_api.imports.settings import ImportSettings
-from glance_common.config import ConfigError
+from glance_common.config.loading import ConfigError
 
 
 @dataclass(frozen=True, slots=True)

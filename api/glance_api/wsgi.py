@@ -6,35 +6,36 @@ from concurrent.futures import ThreadPoolExecutor
 from flask import Flask
 from oslo_config import cfg
 
-from glance_api import accel, limits
 from glance_api.app import create_app
-from glance_api.auth import choose
-from glance_api.bodies import is_transfer
-from glance_api.collaborators import Glance
+from glance_api.background.bootstrap import build_pool
+from glance_api.clients.key_manager import KeyManager
+from glance_api.http.auth import choose
+from glance_api.http.bodies import is_transfer
+from glance_api.http.middleware import outer
 from glance_api.imports.signals import WorkSignal
-from glance_api.key_manager import KeyManager
-from glance_api.layers import outer
-from glance_api.leases import LeaseKeeper
-from glance_api.permits import RemoteChecks, TransferPermits
 from glance_api.policy import properties
 from glance_api.policy.enforcer import Enforcer
+from glance_api.services import limits
+from glance_api.services.collaborators import Glance
 from glance_api.settings import Settings
-from glance_api.workers.assembly import build_pool
-from glance_common import profiling
-from glance_common.config import read_secrets
+from glance_api.transfers import accel
+from glance_api.transfers.leases import LeaseKeeper
+from glance_api.transfers.permits import RemoteChecks, TransferPermits
+from glance_common.config.loading import read_secrets
 from glance_common.delete_queue import DeletePublisher
 from glance_common.delete_queue.depth import QueueDepth
+from glance_common.fetch.url_filter import UrlFilter
 from glance_common.messaging.connection import parse_broker
-from glance_common.metrics.catalog import REMOTE_CHECKS, TRANSFERS
 from glance_common.monitor import dependencies
 from glance_common.monitor.monitor import Watched
 from glance_common.notifications import Notifications
 from glance_common.notifications import options as notifications
+from glance_common.observability import profiling
+from glance_common.observability.metrics.catalog import REMOTE_CHECKS, TRANSFERS
 from glance_common.registry_client import RegistryClient, connect
 from glance_common.server import Application, ServerState
 from glance_common.stores.loader import load_stores, places
 from glance_common.stores.reserved import load_staging, load_tasks
-from glance_common.url_filter import UrlFilter
 
 SPARE_THREADS = 4
 """Threads that transfers never take, so that metadata calls are always answered."""

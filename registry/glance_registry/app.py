@@ -3,11 +3,11 @@
 from flask import Flask
 from sqlalchemy import Engine
 
-from glance_common.context import ContextSigner
+from glance_common.model.context import ContextSigner
 from glance_common.routing import RestConverter
 from glance_registry import hooks
-from glance_registry.bounds import Bounds
 from glance_registry.housekeeping import Housekeeping
+from glance_registry.records.bounds import Bounds
 from glance_registry.views import (
     deletions,
     health,

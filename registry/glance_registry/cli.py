@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from oslo_config import cfg
 
-from glance_common import config
+from glance_common.config import loading
 from glance_common.server import Application, Command, ServerSettings
 from glance_registry.app import MAX_BODY
 from glance_registry.config import list_opts
@@ -19,11 +19,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _load(arguments: Sequence[str]) -> cfg.ConfigOpts:
-    return config.load(PROG, arguments, list_opts())
+    return loading.load(PROG, arguments, list_opts())
 
 
 def _warnings(conf: cfg.ConfigOpts) -> list[str]:
-    return config.unknown_names(conf, list_opts())
+    return loading.unknown_names(conf, list_opts())
 
 
 def prepare(conf: cfg.ConfigOpts) -> tuple[ServerSettings, Application]:

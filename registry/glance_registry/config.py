@@ -2,10 +2,12 @@
 
 from oslo_config import cfg
 
-from glance_common import config, profiling, server
-from glance_common.config import OptionTable
+from glance_common import server
+from glance_common.config import loading
+from glance_common.config.loading import OptionTable
+from glance_common.observability import profiling
 from glance_common.stores import loader, reserved
-from glance_registry import bounds
+from glance_registry.records import bounds
 
 DATABASE_OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
@@ -45,7 +47,7 @@ METADEF_OPTS: list[cfg.Opt] = [
 
 def database_opts() -> OptionTable:
     """Return what it takes to reach the database and to log."""
-    return [("DEFAULT", config.LOG_OPTS), ("database", DATABASE_OPTS)]
+    return [("DEFAULT", loading.LOG_OPTS), ("database", DATABASE_OPTS)]
 
 
 def list_opts() -> OptionTable:
@@ -60,7 +62,7 @@ def list_opts() -> OptionTable:
         ),
         *database_opts(),
         ("DEFAULT", BOUND_OPTS),
-        ("registry", config.REGISTRY_OPTS),
+        ("registry", loading.REGISTRY_OPTS),
         ("profiler", profiling.OPTS),
     ]
 

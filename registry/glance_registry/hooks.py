@@ -7,11 +7,12 @@ from urllib.parse import quote
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from glance_common import errors, log
 from glance_common.body import ClientGone, ClientTooSlow
-from glance_common.context import HEADER, ContextSigner
-from glance_common.json_text import refuse_nul
-from glance_common.metrics.catalog import request_done
+from glance_common.model import errors
+from glance_common.model.context import HEADER, ContextSigner
+from glance_common.model.json_text import refuse_nul
+from glance_common.observability import log
+from glance_common.observability.metrics.catalog import request_done
 from glance_registry.db.session import Statistics, statistics
 from glance_registry.views import parsing
 

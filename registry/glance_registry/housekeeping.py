@@ -5,9 +5,9 @@ import time
 
 from sqlalchemy import Engine
 
-from glance_common.errors import GlanceError
-from glance_registry import expiry
+from glance_common.model.errors import GlanceError
 from glance_registry.db.session import run_transaction
+from glance_registry.records import expiry
 
 LOG = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from prometheus_client.registry import Collector
 
 from glance_common.monitor.monitor import Watched
 from glance_common.monitor.probes import Probe
-from glance_registry import deletions
 from glance_registry.db.session import read
+from glance_registry.locations import purge
 
 BACKLOG_SECONDS = 10.0
 
@@ -36,12 +36,12 @@ class _Backlog(Collector):
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
-        self._last: deletions.Backlog | None = None
+        self._last: purge.Backlog | None = None
 
     def ask(self) -> None:
         """Ask the database. Raises Unavailable."""
         self._last = None
-        self._last = read(self._engine, deletions.backlog)
+        self._last = read(self._engine, purge.backlog)
 
     def collect(self) -> Iterator[Metric]:
         """See the base class."""

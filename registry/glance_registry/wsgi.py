@@ -6,17 +6,17 @@ import sqlalchemy as sa
 from flask import Flask
 from oslo_config import cfg
 
-from glance_common import profiling
-from glance_common.config import ConfigError, read_secrets
-from glance_common.context import ContextSigner
-from glance_common.errors import Unavailable
-from glance_common.metrics.catalog import CONNECTIONS
+from glance_common.config.loading import ConfigError, read_secrets
+from glance_common.model.context import ContextSigner
+from glance_common.model.errors import Unavailable
 from glance_common.monitor.monitor import Watched
+from glance_common.observability import profiling
+from glance_common.observability.metrics.catalog import CONNECTIONS
 from glance_common.server import Application, ServerState
 from glance_registry import monitoring
 from glance_registry.app import create_app
-from glance_registry.bounds import Bounds
 from glance_registry.db.session import EngineSettings, make_engine, reading
+from glance_registry.records.bounds import Bounds
 
 SPARE_CONNECTIONS = 3
 """Connections that PostgreSQL keeps for administrators by default."""

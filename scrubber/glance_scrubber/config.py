@@ -2,8 +2,8 @@
 
 from oslo_config import cfg
 
-from glance_common import config
-from glance_common.config import OptionTable
+from glance_common.config import loading
+from glance_common.config.loading import OptionTable
 from glance_common.monitor.exporter import metrics_opt
 from glance_common.stores import loader
 
@@ -44,7 +44,7 @@ SCRUBBER_OPTS: list[cfg.Opt] = [
 def list_opts() -> OptionTable:
     """Return every option of glance-scrubber's file, except those of single stores (their ids name them)."""
     return [
-        *config.list_opts(),
+        *loading.list_opts(),
         ("DEFAULT", [*DAEMON_OPTS, *SWEEP_OPTS, *METRICS_OPTS]),
         ("scrubber", SCRUBBER_OPTS),
         *loader.list_opts(),

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 
-from glance_common.context import RequestContext
-from glance_common.errors import GlanceError, Gone
-from glance_common.image import Deletion
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import GlanceError, Gone
+from glance_common.model.image import Deletion
 from glance_common.registry_client.deletions import DeletionsClient
 
 LOG = logging.getLogger(__name__)

@@ -9,16 +9,17 @@ from uuid import uuid4
 
 from oslo_config import cfg
 
-from glance_common import config, log
-from glance_common.context import system_context
+from glance_common.config import loading
 from glance_common.delete_queue.depth import QueueDepth
-from glance_common.errors import GlanceError
 from glance_common.messaging.connection import BROKER_ERRORS, Broker, describe, parse_broker
-from glance_common.metrics.catalog import REGISTRY
+from glance_common.model.context import system_context
+from glance_common.model.errors import GlanceError
 from glance_common.monitor import dependencies
 from glance_common.monitor.exporter import parse_address
 from glance_common.monitor.monitor import Monitor
 from glance_common.notify import Notifier
+from glance_common.observability import log
+from glance_common.observability.metrics.catalog import REGISTRY
 from glance_common.registry_client import RegistryClient, connect
 from glance_common.stores import loader
 from glance_scrubber.config import COMMAND_OPTS, list_opts
@@ -37,22 +38,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     A pass ends with 0 also when data could not be removed: they stay due.
     """
     try:
-        conf = config.load(PROG, sys.argv[1:] if argv is None else argv, list_opts(), cli=COMMAND_OPTS)
+        conf = loading.load(PROG, sys.argv[1:] if argv is None else argv, list_opts(), cli=COMMAND_OPTS)
         if conf.restore and conf.daemon:
-            raise config.ConfigError("DEFAULT", "restore", conf.restore, "cannot be used together with daemon")
+            raise loading.ConfigError("DEFAULT", "restore", conf.restore, "cannot be used together with daemon")
         log.setup(conf, PROG)
         registry = connect_registry(conf)
         if conf.restore:
             return restore(registry, conf.restore)
         parts = build(conf, registry)
-        problems = config.unknown_names(conf, [*list_opts(), *loader.store_opts(conf)])
+        problems = loading.unknown_names(conf, [*list_opts(), *loader.store_opts(conf)])
         for problem in problems:
             LOG.warning("%s", problem)
         watching = monitor(conf, parts)
         if conf.check_config:
             return 1 if problems else 0
         return run(parts, watching, conf.wakeup_time) if conf.daemon else one_pass(parts)
-    except (config.ConfigError, GlanceError) as error:
+    except (loading.ConfigError, GlanceError) as error:
         print(f"ERROR: {error}", file=sys.stderr)  # noqa: T201 - the tool's answer to whoever called it
         LOG.debug("%s", error)
         return 1
@@ -71,7 +72,8 @@ class Parts:
 def connect_registry(conf: cfg.ConfigOpts) -> RegistryClient:
     """Return the client of the registry. Raises ConfigError."""
     # Removals, their leases and the sweep may all ask at the same time.
-    return connect(conf, config.read_secrets(conf.registry.context_secret_file), pool_size=2 * conf.scrub_pool_size + 1)
+    secrets = loading.read_secrets(conf.registry.context_secret_file)
+    return connect(conf, secrets, pool_size=2 * conf.scrub_pool_size + 1)
 
 
 def build(conf: cfg.ConfigOpts, registry: RegistryClient) -> Parts:

@@ -12,14 +12,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import uuid4
 
-from glance_common.context import RequestContext, system_context
-from glance_common.errors import GlanceError, Gone
 from glance_common.failpoints import failpoint
-from glance_common.image import Deletion
-from glance_common.log import working_for
-from glance_common.metrics.catalog import REMOVALS
+from glance_common.model.context import RequestContext, system_context
+from glance_common.model.errors import GlanceError, Gone
+from glance_common.model.image import Deletion
+from glance_common.model.status import LocationStatus
+from glance_common.observability.log import working_for
+from glance_common.observability.metrics.catalog import REMOVALS
 from glance_common.registry_client.deletions import DeletionsClient
-from glance_common.status import LocationStatus
 from glance_common.stores.loader import Stores
 from glance_scrubber import outcomes
 from glance_scrubber.lease import renewed

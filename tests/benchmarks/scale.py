@@ -21,11 +21,11 @@ import orjson
 import sqlalchemy as sa
 from fill import BIG, PARTNER, STRANGER
 
-from glance_common.context import RequestContext
+from glance_common.model.context import RequestContext
 from glance_registry.db.session import EngineSettings, make_engine, read
-from glance_registry.documents import row_fields
-from glance_registry.filters import Filter
-from glance_registry.listing import MAX_LIMIT, Query, list_images
+from glance_registry.images.filters import Filter
+from glance_registry.images.listing import MAX_LIMIT, Query, list_images
+from glance_registry.records.documents import row_fields
 
 DEPTHS = (0, 1_000, 100_000)
 SETTLED = 6

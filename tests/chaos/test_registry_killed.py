@@ -12,10 +12,10 @@ from tests.support.image_client import ImageClient
 from tests.support.ledger import WEB, Ledger, Outcome
 from tests.support.promises import check_promises
 
-from glance_common.context import system_context
-from glance_common.errors import OutcomeUnknown
-from glance_common.operation import Held, OperationKind
-from glance_common.status import ImageStatus, OperationStatus
+from glance_common.model.context import system_context
+from glance_common.model.errors import OutcomeUnknown
+from glance_common.model.operation import Held, OperationKind
+from glance_common.model.status import ImageStatus, OperationStatus
 
 DATA = b"registry" * 100_000
 

@@ -9,7 +9,7 @@ from tests.support.stores import bare, load
 from tests.support.web import Page, WebServer
 
 from glance_common.stores.contract import Store
-from glance_common.stores.wrap import Logged, Retrying
+from glance_common.stores.decorators.base import Logged, Retrying
 
 DATA = bytes(range(256)) * 5000
 """1.28 MB: several pieces for every driver."""

@@ -13,8 +13,10 @@ from tests.support.certificates import server_certificate
 from tests.support.stores import load
 from tests.support.web import Page, WebServer, dripping, scripted_peer, web_server
 
-from glance_common import url_filter
-from glance_common.guards import ExchangeLimits
+from glance_common.fetch import url_filter
+from glance_common.fetch.guards import ExchangeLimits
+from glance_common.fetch.url_filter import UrlFilter
+from glance_common.fetch.url_session import UrlSession
 from glance_common.stores.contract import (
     BadLocation,
     BlobNotFound,
@@ -22,11 +24,9 @@ from glance_common.stores.contract import (
     Store,
     StoreUnavailable,
 )
-from glance_common.stores.http import HttpStore
+from glance_common.stores.decorators.base import Retrying, Wrapper
+from glance_common.stores.drivers.http import HttpStore
 from glance_common.stores.settings import Settings
-from glance_common.stores.wrap import Retrying, Wrapper
-from glance_common.url_filter import UrlFilter
-from glance_common.url_session import UrlSession
 
 DATA = bytes(range(256)) * 2000
 

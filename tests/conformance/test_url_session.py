@@ -14,10 +14,10 @@ import pytest
 from tests.support.certificates import server_certificate
 from tests.support.web import Page, WebServer, web_server
 
-from glance_common import url_filter
-from glance_common.guards import ExchangeLimits
-from glance_common.url_filter import UrlFilter, UrlRefused
-from glance_common.url_session import FetchFailed, UrlSession
+from glance_common.fetch import url_filter
+from glance_common.fetch.guards import ExchangeLimits
+from glance_common.fetch.url_filter import UrlFilter, UrlRefused
+from glance_common.fetch.url_session import FetchFailed, UrlSession
 
 SECRET = {"Authorization": "Basic c2VjcmV0", "X-Auth-Token": "secret", "Range": "bytes=0-1"}
 

@@ -20,12 +20,12 @@ import urllib3.exceptions
 from tests.support.certificates import server_certificate
 from tests.support.web import ScriptedPeer, dripping, scripted_peer, silent
 
-from glance_common import deadlines, guarded_http, guards, url_filter
-from glance_common.guarded_http import document_session
-from glance_common.guards import ExchangeLimits, Guard, TimeIsUp
-from glance_common.name_lookup import NameLookups
-from glance_common.url_filter import UrlFilter, UrlRefused
-from glance_common.url_session import BrokenOff, FetchFailed, Response, UrlSession
+from glance_common.fetch import deadlines, guarded_http, guards, url_filter
+from glance_common.fetch.guarded_http import document_session
+from glance_common.fetch.guards import ExchangeLimits, Guard, TimeIsUp
+from glance_common.fetch.name_lookup import NameLookups
+from glance_common.fetch.url_filter import UrlFilter, UrlRefused
+from glance_common.fetch.url_session import BrokenOff, FetchFailed, Response, UrlSession
 
 HOST = "mirror.example.org"
 HEADER = b"HTTP/1.1 200 OK\r\nX-Long: "

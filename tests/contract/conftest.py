@@ -11,7 +11,7 @@ from deploy.local.embedded_postgres import PostgresServer
 from tests.support.registry_rows import clear, database
 from tests.support.wsgi_adapter import WsgiAdapter
 
-from glance_common.context import ContextSigner
+from glance_common.model.context import ContextSigner
 from glance_common.registry_client import RegistryClient, http, over
 from glance_common.registry_client.http import RegistryHttp, Timeouts
 from glance_registry.app import create_app

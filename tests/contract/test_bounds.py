@@ -12,20 +12,20 @@ from tests.contract.conftest import SIGNER
 from tests.support.registry_rows import ADMIN, OWNER, insert_image, insert_members
 from tests.support.wsgi_adapter import WsgiAdapter
 
-from glance_common.context import RequestContext
-from glance_common.errors import BadRequest, TooLarge
-from glance_common.image import Image, NewLocation
-from glance_common.metadef import NamespaceQuery
-from glance_common.operation import Held, OperationKind
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import BadRequest, TooLarge
+from glance_common.model.image import Image, NewLocation
+from glance_common.model.metadef import NamespaceQuery
+from glance_common.model.operation import Held, OperationKind
+from glance_common.model.status import ImageStatus
 from glance_common.registry_client import RegistryClient, over
 from glance_common.registry_client.http import RegistryHttp, Timeouts
 from glance_common.registry_client.locations import Hashing, LocationEdit
-from glance_common.status import ImageStatus
-from glance_registry import members
 from glance_registry.app import create_app
-from glance_registry.bounds import Bounds
 from glance_registry.db.tables import operations as operation_rows
+from glance_registry.images import members
 from glance_registry.metadefs import content
+from glance_registry.records.bounds import Bounds
 
 LARGEST, PAGE = 5000, 70_000
 USER = RequestContext("req-user", user_id="user", project_id="own", roles=("member",))

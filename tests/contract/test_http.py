@@ -13,8 +13,8 @@ from tests.contract.conftest import SIGNER, Clock
 from tests.support.registry_rows import OWNER, insert_image
 from tests.support.wsgi_adapter import LOST, REFUSED, WsgiAdapter
 
-from glance_common import errors
-from glance_common.context import HEADER, ContextSigner
+from glance_common.model import errors
+from glance_common.model.context import HEADER, ContextSigner
 from glance_common.registry_client import RegistryClient, over
 from glance_common.registry_client.http import RegistryHttp, Timeouts, connect_to
 
@@ -203,7 +203,7 @@ def test_a_defect_tells_nothing_of_the_inside(
     def broken(*_args: object, **_kwargs: object) -> str:
         raise RuntimeError("password=secret")
 
-    monkeypatch.setattr("glance_registry.images.get", broken)
+    monkeypatch.setattr("glance_registry.images.crud.get", broken)
     path = f"/v1/images/{uuid4()}"
     response = adapter.app.test_client().get(path, headers={HEADER: SIGNER.sign(OWNER, "GET", path)})
     assert (response.status_code, response.json["error"]["title"]) == (500, "InternalError")
@@ -217,8 +217,8 @@ def test_a_read_that_defects_is_an_internal_error_and_a_write_is_unknown(
     def broken(*_args: object, **_kwargs: object) -> str:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr("glance_registry.images.get", broken)
-    monkeypatch.setattr("glance_registry.images.create", broken)
+    monkeypatch.setattr("glance_registry.images.crud.get", broken)
+    monkeypatch.setattr("glance_registry.images.crud.create", broken)
     with pytest.raises(errors.InternalError):
         client.images.get(OWNER, str(uuid4()))
     with pytest.raises(errors.OutcomeUnknown):

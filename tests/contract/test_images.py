@@ -9,10 +9,10 @@ import pytest
 import sqlalchemy as sa
 from tests.support.registry_rows import ADMIN, ANONYMOUS, MEMBER, OWNER, STRANGER, insert_image, insert_members
 
-from glance_common import errors
-from glance_common.image import Image, ImageLocation
+from glance_common.model import errors
+from glance_common.model.image import Image, ImageLocation
+from glance_common.model.status import ImageStatus
 from glance_common.registry_client import RegistryClient
-from glance_common.status import ImageStatus
 from glance_registry.db.tables import images as image_rows
 from glance_registry.db.tables import locations as location_rows
 

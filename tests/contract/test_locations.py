@@ -8,12 +8,12 @@ import pytest
 from tests.support.registry_rows import ADMIN, OWNER
 from tests.support.wsgi_adapter import LOST, WsgiAdapter
 
-from glance_common import errors
-from glance_common.image import Image, NewLocation
-from glance_common.operation import OperationKind
+from glance_common.model import errors
+from glance_common.model.image import Image, NewLocation
+from glance_common.model.operation import OperationKind
+from glance_common.model.status import ImageStatus
 from glance_common.registry_client import RegistryClient
 from glance_common.registry_client.locations import Hashing, LocationEdit
-from glance_common.status import ImageStatus
 
 DATA = {"size": 5, "checksum": "c" * 32, "os_hash_algo": "sha512", "os_hash_value": "h" * 128}
 RAW = {"visibility": "private", "owner": "own", "disk_format": "raw", "container_format": "bare"}

@@ -13,12 +13,12 @@ from tests.contract.conftest import SIGNER
 from tests.support.registry_rows import ADMIN, OWNER, insert_image
 from tests.support.wsgi_adapter import WsgiAdapter
 
-from glance_common import errors
-from glance_common.context import HEADER
-from glance_common.log import TextFormatter
-from glance_common.operation import OnFail, OperationKind
+from glance_common.model import errors
+from glance_common.model.context import HEADER
+from glance_common.model.operation import OnFail, OperationKind
+from glance_common.model.status import ImageStatus
+from glance_common.observability.log import TextFormatter
 from glance_common.registry_client import RegistryClient
-from glance_common.status import ImageStatus
 
 
 class Log:
@@ -70,7 +70,7 @@ def test_an_error_line_names_the_request_once(
     def fail(*_args: object, **_kwargs: object) -> str:
         raise error
 
-    monkeypatch.setattr("glance_registry.images.get", fail)
+    monkeypatch.setattr("glance_registry.images.crud.get", fail)
     path = f"/v1/images/{uuid4()}"
     answer = adapter.app.test_client().get(path, headers={HEADER: SIGNER.sign(OWNER, "GET", path)})
     assert answer.status_code >= 500

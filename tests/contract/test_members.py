@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 from tests.support.registry_rows import ADMIN, MEMBER, OWNER, STRANGER, insert_image, insert_members
 
-from glance_common import errors
-from glance_common.image import Member
+from glance_common.model import errors
+from glance_common.model.image import Member
 from glance_common.registry_client import RegistryClient
 from glance_registry.db.tables import images as image_rows
 

@@ -10,9 +10,9 @@ import pytest
 from tests.support.registry_rows import ADMIN, ANONYMOUS, OWNER, STRANGER
 from tests.support.wsgi_adapter import LOST, WsgiAdapter
 
-from glance_common import errors
-from glance_common.context import RequestContext
-from glance_common.metadef import Association, Namespace, NamespaceQuery, TagQuery
+from glance_common.model import errors
+from glance_common.model.context import RequestContext
+from glance_common.model.metadef import Association, Namespace, NamespaceQuery, TagQuery
 from glance_common.registry_client import RegistryClient
 from glance_common.registry_client.metadefs import MetadefsClient
 

@@ -10,13 +10,14 @@ import pytest
 import sqlalchemy as sa
 from tests.support.registry_rows import ADMIN, OWNER, STRANGER, insert_image
 
-from glance_common import errors, failpoints
-from glance_common.context import RequestContext
-from glance_common.image import Image, Upload
-from glance_common.operation import Held, OnFail, Operation, OperationKind, StagedData
+from glance_common import failpoints
+from glance_common.model import errors
+from glance_common.model.context import RequestContext
+from glance_common.model.image import Image, Upload
+from glance_common.model.operation import Held, OnFail, Operation, OperationKind, StagedData
+from glance_common.model.status import ImageStatus, OperationStatus
 from glance_common.registry_client import RegistryClient
-from glance_common.status import ImageStatus, OperationStatus
-from glance_registry.tasks import SORT_KEYS
+from glance_registry.operations.tasks import SORT_KEYS
 
 USER = RequestContext("req-user", user_id="user", project_id="own", roles=("member", "reader"))
 CONTENT: dict[str, Any] = {

@@ -4,9 +4,9 @@ from uuid import uuid4
 
 import pytest
 
-from glance_common import errors
-from glance_common.context import RequestContext
-from glance_common.limits import Limits, Usage
+from glance_common.model import errors
+from glance_common.model.context import RequestContext
+from glance_common.model.limits import Limits, Usage
 from glance_common.registry_client import RegistryClient
 
 OWNER = RequestContext(request_id="req-1", project_id="own", is_admin=True)

@@ -9,10 +9,10 @@ import yaml
 
 from glance_common.delete_queue.broker import Broker
 from glance_common.delete_queue.depth import QueueDepth
-from glance_common.metrics import catalog
 from glance_common.monitor import dependencies, monitor
+from glance_common.observability.metrics import catalog
 from glance_registry import monitoring
-from glance_registry.deletions import Backlog
+from glance_registry.locations.purge import Backlog
 
 ROOT = Path(__file__).resolve().parents[2]
 ALERTS = ROOT / "deploy/prometheus/glance-alerts.yaml"

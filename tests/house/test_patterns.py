@@ -21,7 +21,7 @@ NOT_IMPORTED = {
 MADE_LATER = {
     "glance_api.policy.properties:_one": "names of the operator's file; see MAX_NAME there",
     "glance_api.policy.properties:is_about": "as above",
-    "glance_common.stores.file.directory:_remove_unfinished": "the key is escaped",
+    "glance_common.stores.drivers.file.directory:_remove_unfinished": "the key is escaped",
 }
 """Function → why it makes a pattern that is no constant, and what bounds it."""
 METHODS = {"match", "fullmatch", "search", "sub", "subn", "split", "findall", "finditer"}

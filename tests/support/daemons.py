@@ -17,7 +17,7 @@ from deploy.local import configuration, processes
 from deploy.local.configuration import Options
 from deploy.local.readiness import ReadySocket
 
-from glance_common.server import companion
+from glance_common.server import monitor_process
 
 PROGRAMS = Path(sys.executable).parent
 _NONE: Options = MappingProxyType({})
@@ -83,7 +83,7 @@ class Daemon:
 
     def monitors(self) -> list[int]:
         """Return the process ids of the children that watch: one, for a moment none or, after a reload, two."""
-        return [pid for pid in processes.children_of(self.pid) if _name(pid) == companion.NAME]
+        return [pid for pid in processes.children_of(self.pid) if _name(pid) == monitor_process.NAME]
 
     def start(self) -> None:
         """Start the process without waiting for it; see wait_ready()."""

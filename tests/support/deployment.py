@@ -22,9 +22,9 @@ from deploy.local.configuration import Options
 from deploy.local.processes import wait_until
 from psycopg2.extras import RealDictCursor
 
-from glance_common.context import ContextSigner, RequestContext, system_context
-from glance_common.errors import GlanceError
-from glance_common.limits import Limits
+from glance_common.model.context import ContextSigner, RequestContext, system_context
+from glance_common.model.errors import GlanceError
+from glance_common.model.limits import Limits
 from glance_common.registry_client import RegistryClient, over
 from glance_common.registry_client.http import connect_to
 from glance_common.stores.reserved import STAGING

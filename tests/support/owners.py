@@ -7,15 +7,17 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from glance_common.context import RequestContext, system_context
-from glance_common.limits import Limits
-from glance_common.operation import Held
-from glance_common.status import ImageStatus
-from glance_registry import deletions, plain_removals, removal, uploads
+from glance_common.model.context import RequestContext, system_context
+from glance_common.model.limits import Limits
+from glance_common.model.operation import Held
+from glance_common.model.status import ImageStatus
 from glance_registry.db.session import run_alone, run_transaction
 from glance_registry.db.tables import images as image_rows
 from glance_registry.db.tables import locations as location_rows
 from glance_registry.db.tables import operations as operation_rows
+from glance_registry.images import delete as removal
+from glance_registry.locations import purge as deletions
+from glance_registry.locations import purge_fast, uploads
 
 OWNER = RequestContext(request_id="req-owner", user_id="u", project_id="own")
 ADMIN = system_context("req-admin")
@@ -111,7 +113,7 @@ class Owners:
     ) -> dict[str, Any]:
         """Claim as the view does it."""
         wanted = deletions.Claim(token or new_id(), lease, stores, scrub_time)
-        usual: dict[str, Any] | None = run_alone(self.engine, plain_removals.claim, location, wanted)
+        usual: dict[str, Any] | None = run_alone(self.engine, purge_fast.claim, location, wanted)
         if usual is not None:
             return usual
         claim: tuple[dict[str, Any], bool] = self.run(deletions.claim, location, wanted)
@@ -122,7 +124,7 @@ class Owners:
 
     def done(self, location: str, token: str) -> bool:
         """Say done as the view does it."""
-        usual = run_alone(self.engine, plain_removals.done, location, token)
+        usual = run_alone(self.engine, purge_fast.done, location, token)
         return bool(self.run(deletions.done, location, token)) if usual is None else usual
 
     def purge(self, location: str) -> bool:

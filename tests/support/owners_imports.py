@@ -6,13 +6,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from glance_common.context import RequestContext
-from glance_common.limits import Limits
-from glance_common.operation import PATIENCE, Held
-from glance_common.status import ImageStatus
-from glance_registry import deletions, endings, operations
+from glance_common.model.context import RequestContext
+from glance_common.model.limits import Limits
+from glance_common.model.operation import PATIENCE, Held
+from glance_common.model.status import ImageStatus
 from glance_registry.db.session import read
 from glance_registry.db.tables import operations as operation_rows
+from glance_registry.locations import purge
+from glance_registry.operations import completion, lifecycle
 from tests.support.owners import LEASE, OWNER, Owners, new_id
 
 HOST = "here"
@@ -32,10 +33,10 @@ class Imports:
         """Make an operation; return its id. ``values`` change columns."""
         row = {"kind": "api_image_import", "input": {}, "ttl": 48, "host": None, "on_fail": "queued", "message": "",
                "patience": PATIENCE}
-        wanted = operations.Wanted(
+        wanted = lifecycle.Wanted(
             operation or new_id(), image, {**row, **values}, list(stores), list(allowed), image_status, limits
         )
-        made: tuple[dict[str, Any], bool] = self.owners.run(operations.create, context, wanted)
+        made: tuple[dict[str, Any], bool] = self.owners.run(lifecycle.create, context, wanted)
         return str(made[0]["id"])
 
     def copying(self, image: str, **values: Any) -> Held:
@@ -45,12 +46,12 @@ class Imports:
 
     def claim(self, token: str | None = None, *, host: str = HOST, lease: float = LEASE) -> dict[str, Any] | None:
         """Give up what nobody will end, then claim, as the view does."""
-        for operation in read(self.owners.engine, operations.hopeless, host):
-            self.owners.run(operations.give_up, operation, host)
-        for location in read(self.owners.engine, deletions.abandoned):
-            self.owners.run(deletions.give_up, location)
+        for operation in read(self.owners.engine, lifecycle.hopeless, host):
+            self.owners.run(lifecycle.give_up, operation, host)
+        for location in read(self.owners.engine, purge.abandoned):
+            self.owners.run(purge.give_up, location)
         found: dict[str, Any] | None = self.owners.run(
-            operations.claim, operations.Claim(token or new_id(), host, lease)
+            lifecycle.claim, lifecycle.Claim(token or new_id(), host, lease)
         )
         return found
 
@@ -66,13 +67,13 @@ class Imports:
         return self.claimed()
 
     def attach(self, held: Held, image: str) -> str:
-        return str(self.owners.run(operations.attach, held, image, []))
+        return str(self.owners.run(lifecycle.attach, held, image, []))
 
     def renew(self, held: Held, message: str | None = None, lease: float = LEASE) -> bool:
-        return bool(self.owners.run(operations.renew, held, lease, message))
+        return bool(self.owners.run(lifecycle.renew, held, lease, message))
 
     def alive(self, host: str) -> None:
-        self.owners.run(operations.show_life, host)
+        self.owners.run(lifecycle.show_life, host)
 
     def copy(self, image: str, held: Held, store: str = "fast", *, activate: bool = False, size: int = 7) -> str:
         """Write and commit one copy; return the id of its location."""
@@ -87,7 +88,7 @@ class Imports:
         return str(row.id)
 
     def finish(self, held: Held, success: bool = True, message: str = "over") -> dict[str, Any]:
-        ended: dict[str, Any] = self.owners.run(endings.finish, held, success, message, None)
+        ended: dict[str, Any] = self.owners.run(completion.finish, held, success, message, None)
         return ended
 
     def row(self, operation: str) -> sa.Row[Any]:

@@ -9,10 +9,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from glance_common.operation import PATIENCE, Held
-from glance_common.status import ImageStatus
-from glance_registry import steps
+from glance_common.model.operation import PATIENCE, Held
+from glance_common.model.status import ImageStatus
 from glance_registry.db.tables import operations as operation_rows
+from glance_registry.operations import steps
 from tests.support.owners import LEASE, Owners, new_id
 from tests.support.owners_imports import HOST, Imports
 from tests.support.owners_lives import DATA, STORES, Lives, Writer

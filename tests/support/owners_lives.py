@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from glance_common import errors
-from glance_common.operation import Held
-from glance_common.status import ImageStatus
-from glance_registry.deletions import LATE_PASS_DELAYS
+from glance_common.model import errors
+from glance_common.model.operation import Held
+from glance_common.model.status import ImageStatus
+from glance_registry.locations.purge import LATE_PASS_DELAYS
 from tests.support.owners import LEASE, MOST_OF_LEASE, Owners, new_id
 
 ZOMBIE = 24 * 3600

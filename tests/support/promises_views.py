@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from uuid import uuid4
 
-from glance_common.context import system_context
-from glance_common.limits import Usage
+from glance_common.model.context import system_context
+from glance_common.model.limits import Usage
 from tests.support.deployment import Deployment
 from tests.support.image_client import ImageClient
 from tests.support.ledger import Content, Ledger

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from glance_common import errors
+from glance_common.model import errors
 
 
 def race(*calls: Callable[[], Any]) -> list[Any]:

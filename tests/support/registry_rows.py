@@ -11,11 +11,11 @@ import orjson
 import sqlalchemy as sa
 from deploy.local.embedded_postgres import PostgresServer
 
-from glance_common.context import RequestContext
+from glance_common.model.context import RequestContext
 from glance_registry.db.session import EngineSettings, make_engine, read
 from glance_registry.db.tables import images, members, metadata
-from glance_registry.documents import row_fields
-from glance_registry.listing import Query, list_images
+from glance_registry.images.listing import Query, list_images
+from glance_registry.records.documents import row_fields
 
 OWNER = RequestContext("req-owner", project_id="own")
 STRANGER = RequestContext("req-stranger", project_id="stranger")

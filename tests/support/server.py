@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 from deploy.local import processes
 
-from glance_common.server import companion
+from glance_common.server import monitor_process
 from tests.support.waiting import wait_for
 
 PROGRAM = Path(__file__).with_name("server_program.py")
@@ -74,7 +74,7 @@ class Server:
 
     def workers(self):
         children = psutil.Process(self.process.pid).children()
-        return [child.pid for child in children if _name(child) != companion.NAME]
+        return [child.pid for child in children if _name(child) != monitor_process.NAME]
 
     def signal(self, sig):
         os.kill(self.process.pid, sig)

@@ -15,9 +15,9 @@ from urllib.parse import parse_qsl
 
 from gunicorn.workers import gthread
 
-from glance_api.bodies import is_transfer
+from glance_api.http.bodies import is_transfer
 from glance_common.body import ClientGone, read_pieces
-from glance_common.config import ConfigError
+from glance_common.config.loading import ConfigError
 from glance_common.server import Application as Service
 from glance_common.server import RequestHead, ServerSettings, master, serve, waiting, worker
 from glance_common.server.settings import tls_context

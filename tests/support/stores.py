@@ -9,8 +9,8 @@ from oslo_config import cfg
 
 from glance_common.stores import loader
 from glance_common.stores.contract import Store
-from glance_common.stores.file.driver import FileStore
-from glance_common.stores.wrap import Wrapper
+from glance_common.stores.decorators.base import Wrapper
+from glance_common.stores.drivers.file.driver import FileStore
 
 
 class MemoryIdentities:

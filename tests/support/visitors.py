@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from glance_common.limits import Limits
+from glance_common.model.limits import Limits
 from tests.support.daemons import WebDaemon
 from tests.support.deployment import Deployment
 from tests.support.image_client import Answer, ImageClient

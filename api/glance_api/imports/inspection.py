@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from glance_api.formats import FormatRules, Inspection
+from glance_api.content.formats import FormatRules, Inspection
 
 _PIECE = 1024 * 1024
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from oslo_config import cfg, types
 
-from glance_api.formats import FormatRules
+from glance_api.content.formats import FormatRules
 from glance_api.imports.contract import Plugin
 from glance_api.imports.plugins.image_conversion import ImageConversion
 from glance_api.imports.plugins.image_decompression import ImageDecompression
@@ -15,11 +15,11 @@ from glance_api.imports.plugins.no_op import NoOp
 from glance_api.imports.sandbox import Limits, Sandbox
 from glance_api.imports.sources.glance_download import DownloadRules
 from glance_api.imports.tools import CONFINEMENTS, choose
-from glance_common.config import ConfigError, OptionTable
-from glance_common.guards import ExchangeLimits
-from glance_common.property_names import is_allowed
-from glance_common.url_filter import BracketedList, UrlFilter
-from glance_common.url_session import UrlSession
+from glance_common.config.loading import ConfigError, OptionTable
+from glance_common.fetch.guards import ExchangeLimits
+from glance_common.fetch.url_filter import BracketedList, UrlFilter
+from glance_common.fetch.url_session import UrlSession
+from glance_common.model.property_names import is_allowed
 
 PLUGINS = ("no_op", "inject_image_metadata", "image_conversion", "image_decompression")
 """The names that ``[image_import_opts] image_import_plugins`` may hold."""

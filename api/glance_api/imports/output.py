@@ -6,8 +6,8 @@ from types import TracebackType
 from typing import Self
 
 from glance_api.imports.contract import ImportFailed, Room
-from glance_common.errors import TooLarge
 from glance_common.failpoints import failpoint
+from glance_common.model.errors import TooLarge
 
 NO_SPACE = "there is not enough space in the staging directory of this host"
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from glance_api.formats import FormatRules
+from glance_api.content.formats import FormatRules
 from glance_api.imports.contract import Changes, ImageFacts, ImportFailed, Work
 from glance_api.imports.inspection import introspect_file
 from glance_api.imports.sandbox import Sandbox

@@ -5,8 +5,8 @@ from typing import Any, Self
 
 from oslo_config import cfg, types
 
-from glance_common.config import OptionTable
-from glance_common.url_filter import BracketedList
+from glance_common.config.loading import OptionTable
+from glance_common.fetch.url_filter import BracketedList
 
 METHODS = ("glance-direct", "web-download", "copy-image", "glance-download")
 PLUGINS = ("no_op", "inject_image_metadata", "image_conversion", "image_decompression")

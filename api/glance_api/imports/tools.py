@@ -13,7 +13,7 @@ from glance_api.imports.confinement.contract import Access, Confinement, Unconfi
 from glance_api.imports.confinement.landlock import Landlock
 from glance_api.imports.contract import ImportFailed
 from glance_api.imports.sandbox import Limits, Sandbox
-from glance_common.config import ConfigError
+from glance_common.config.loading import ConfigError
 
 LOG = logging.getLogger(__name__)
 

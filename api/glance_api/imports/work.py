@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-from glance_common.errors import Unavailable
+from glance_common.model.errors import Unavailable
 
 WORK = ".work"
 _GUARD = ".guard"

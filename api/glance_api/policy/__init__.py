@@ -3,7 +3,7 @@
 from oslo_policy import opts, policy
 
 from glance_api.policy import base, images, locations, members, metadefs, stores, tasks
-from glance_common.config import OptionTable
+from glance_common.config.loading import OptionTable
 
 RULES: list[policy.RuleDefault] = [
     *base.RULES, *images.RULES, *members.RULES, *locations.RULES, *stores.RULES, *tasks.RULES,

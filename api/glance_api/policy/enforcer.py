@@ -18,10 +18,10 @@ from oslo_policy import _checks, policy
 from glance_api.policy import RULES
 from glance_api.policy.files import Fingerprint, PolicyFiles, nodes
 from glance_api.policy.targets import IMAGE_ATTRIBUTES, image_target
-from glance_common.config import ConfigError
-from glance_common.context import RequestContext
-from glance_common.errors import NotFound, PolicyDenied
-from glance_common.image import Image
+from glance_common.config.loading import ConfigError
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import NotFound, PolicyDenied
+from glance_common.model.image import Image
 
 LOG = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from oslo_config import cfg
 from oslo_policy import _checks, policy
 
-from glance_common.config import ConfigError
+from glance_common.config.loading import ConfigError
 
 LOG = logging.getLogger(__name__)
 

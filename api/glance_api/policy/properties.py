@@ -19,11 +19,11 @@ from typing import Literal
 from oslo_config import cfg
 
 from glance_api.policy.enforcer import Enforcer
-from glance_common.config import ConfigError
-from glance_common.context import RequestContext
-from glance_common.errors import Forbidden
-from glance_common.image import Image
-from glance_common.property_names import MAX_NAME, OWN
+from glance_common.config.loading import ConfigError
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import Forbidden
+from glance_common.model.image import Image
+from glance_common.model.property_names import MAX_NAME, OWN
 
 Operation = Literal["create", "read", "update", "delete"]
 OPERATIONS: tuple[Operation, ...] = ("create", "read", "update", "delete")

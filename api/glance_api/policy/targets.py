@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from glance_common.context import RequestContext
-from glance_common.image import Image, Member
+from glance_common.model.context import RequestContext
+from glance_common.model.image import Image, Member
 
 IMAGE_ATTRIBUTES = {
     "id": "id",

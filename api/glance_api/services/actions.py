@@ -2,13 +2,13 @@
 
 from uuid import uuid4
 
-from glance_api.collaborators import Glance
-from glance_api.services import events
+from glance_api.services.collaborators import Glance
+from glance_api.services.events import images
 from glance_api.services.images import check_image
-from glance_common.context import RequestContext
-from glance_common.errors import Forbidden, StatusConflict
-from glance_common.operation import REFUSED_PROPERTY
-from glance_common.status import ImageStatus
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import Forbidden, StatusConflict
+from glance_common.model.operation import REFUSED_PROPERTY
+from glance_common.model.status import ImageStatus
 
 
 def deactivate(glance: Glance, context: RequestContext, image_id: str) -> None:
@@ -44,4 +44,4 @@ def _switch(
         if conflict.details.get("status") != target:
             raise refused from None
         return
-    events.image_updated(glance, context, switched)
+    images.image_updated(glance, context, switched)

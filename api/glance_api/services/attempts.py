@@ -10,22 +10,22 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from glance_api.collaborators import Glance
-from glance_api.digests import CHECKSUM, Digests
-from glance_api.formats import Inspection
-from glance_api.key_manager import Credentials
-from glance_api.leases import Lease
+from glance_api.clients.key_manager import Credentials
+from glance_api.content.digests import CHECKSUM, Digests
+from glance_api.content.formats import Inspection
+from glance_api.content.signatures import Verification
+from glance_api.content.streams import Intake, Received
 from glance_api.services import keys
+from glance_api.services.collaborators import Glance
 from glance_api.services.quotas import Reservation
 from glance_api.services.store_errors import as_api_error
 from glance_api.settings import Settings
-from glance_api.signatures import Verification
-from glance_api.streams import Intake, Received
-from glance_common.context import RequestContext
-from glance_common.errors import GlanceError, OutcomeUnknown, Unavailable
+from glance_api.transfers.leases import Lease
 from glance_common.failpoints import failpoint
-from glance_common.image import Upload
-from glance_common.limits import Limits
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import GlanceError, OutcomeUnknown, Unavailable
+from glance_common.model.image import Upload
+from glance_common.model.limits import Limits
 from glance_common.stores.contract import BlobExists, BlobNotFound, Store, Stored, StoreError
 
 LOG = logging.getLogger(__name__)

@@ -6,21 +6,22 @@ from dataclasses import dataclass, field
 from functools import partial
 from uuid import uuid4
 
-from glance_api.collaborators import Glance
-from glance_api.digests import CHECKSUM
-from glance_api.key_manager import Credentials
-from glance_api.services import attempts, events
+from glance_api.clients.key_manager import Credentials
+from glance_api.content.digests import CHECKSUM
+from glance_api.content.streams import ByteRange, Received
+from glance_api.services import attempts
 from glance_api.services.attempts import Data, Formats
+from glance_api.services.collaborators import Glance
+from glance_api.services.events import images
 from glance_api.services.images import check_image
-from glance_api.services.locations import in_order
+from glance_api.services.locations.read import in_order
 from glance_api.services.store_errors import as_api_error
-from glance_api.streams import ByteRange, Received
-from glance_common.context import RequestContext
-from glance_common.errors import BadRequest, Forbidden, GlanceError, Gone, TooLarge, Unavailable
 from glance_common.failpoints import failpoint
-from glance_common.image import Image, ImageLocation
-from glance_common.limits import Limits
-from glance_common.status import ImageStatus
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import BadRequest, Forbidden, GlanceError, Gone, TooLarge, Unavailable
+from glance_common.model.image import Image, ImageLocation
+from glance_common.model.limits import Limits
+from glance_common.model.status import ImageStatus
 from glance_common.stores.contract import Blob, Store, Stored, StoreError, UnknownStore
 
 LOG = logging.getLogger(__name__)
@@ -91,12 +92,12 @@ def upload(
     formats = Formats(begun.image.disk_format or "", begun.image.container_format or "")
     algorithms = attempts.algorithms(glance.settings, glance.settings.hashing_algorithm, source.checksum)
     data = Data(source.pieces, source.announced, formats, algorithms, source.credentials, limits)
-    events.upload_begun(glance, context, begun.image, store.id)
+    images.upload_begun(glance, context, begun.image, store.id)
     try:
         commit = partial(_commit, glance, context, attempt, store, source, limits)
         attempts.write(glance, context, begun, store, data, commit)
     except BaseException as error:
-        events.upload_failed(glance, context, image_id, error)
+        images.upload_failed(glance, context, image_id, error)
         raise
     failpoint("api.upload.after-commit")
 
@@ -121,7 +122,7 @@ def _commit(
         **attempts.content(stored, received, glance.settings.hashing_algorithm),
         limits=limits,
     )
-    events.upload_finished(glance, context, image, store.id)
+    images.upload_finished(glance, context, image, store.id)
 
 
 def readable(glance: Glance, context: RequestContext, image_id: str) -> Image | None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import requests
 
-from glance_common import errors
-from glance_common.errors import BadGateway, GatewayTimeout, GlanceError
-from glance_common.guarded_http import document_session
-from glance_common.guards import ExchangeLimits
+from glance_common.fetch.guarded_http import document_session
+from glance_common.fetch.guards import ExchangeLimits
+from glance_common.model import errors
+from glance_common.model.errors import BadGateway, GatewayTimeout, GlanceError
 
 LOG = logging.getLogger(__name__)
 

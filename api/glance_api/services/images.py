@@ -8,17 +8,21 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
-from glance_api.collaborators import Glance
-from glance_api.key_manager import Credentials
+from glance_api.clients.key_manager import Credentials
 from glance_api.policy.targets import image_target, project_target
-from glance_api.services import events, keys, location_edits, locations, task_events
+from glance_api.services import keys
+from glance_api.services.collaborators import Glance
+from glance_api.services.events import images as events
+from glance_api.services.events import tasks
+from glance_api.services.locations import edit as location_edits
+from glance_api.services.locations import read as locations
 from glance_api.services.retries import insist
-from glance_common import document_size, property_names
-from glance_common.context import RequestContext
-from glance_common.errors import BadRequest, Forbidden, TooLarge
-from glance_common.image import Image
-from glance_common.limits import Limits
-from glance_common.operation import HIDDEN_PROPERTIES, TASK_PROPERTY
+from glance_common.model import document_size, property_names
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import BadRequest, Forbidden, TooLarge
+from glance_common.model.image import Image
+from glance_common.model.limits import Limits
+from glance_common.model.operation import HIDDEN_PROPERTIES, TASK_PROPERTY
 
 _MACHINE_FORMATS = frozenset({"ami", "aki", "ari"})
 """Formats of a machine image, its kernel and its RAM disk: each is disk and container in one."""
@@ -354,5 +358,5 @@ def delete(glance: Glance, context: RequestContext, image_id: str, credentials: 
         glance.deletes.publish(due, context.request_id)
     events.image_deleted(glance, context, image)
     if task := image.properties.get(TASK_PROPERTY):
-        task_events.look_up(glance, context, task, task_events.ended)
+        tasks.look_up(glance, context, task, tasks.ended)
     keys.delete_with_image(glance, context, credentials, image)

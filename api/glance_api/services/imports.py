@@ -5,19 +5,21 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
-from glance_api.collaborators import Glance
+from glance_api.clients.key_manager import Credentials
+from glance_api.content.signatures import Verification
 from glance_api.imports.sources.glance_download import Remote, find_endpoint
-from glance_api.key_manager import Credentials
-from glance_api.services import events, keys, staging, task_events
+from glance_api.services import keys, staging
+from glance_api.services.collaborators import Glance
+from glance_api.services.events import images
+from glance_api.services.events import tasks as task_events
 from glance_api.services.images import check_image
-from glance_api.services.registration import check_source
+from glance_api.services.locations.check import check_source
 from glance_api.services.staging import DIRECT
-from glance_api.signatures import Verification
-from glance_common.context import RequestContext
-from glance_common.errors import BadRequest, Conflict, GlanceError, OutcomeUnknown
-from glance_common.image import Image
-from glance_common.operation import PATIENCE, STAGE_HOST_PROPERTY, OnFail, Operation, OperationKind
-from glance_common.status import ImageStatus
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import BadRequest, Conflict, GlanceError, OutcomeUnknown
+from glance_common.model.image import Image
+from glance_common.model.operation import PATIENCE, STAGE_HOST_PROPERTY, OnFail, Operation, OperationKind
+from glance_common.model.status import ImageStatus
 from glance_common.stores.contract import UnknownStore
 
 WEB, COPY, DOWNLOAD = "web-download", "copy-image", "glance-download"
@@ -225,7 +227,7 @@ def _create(
         raise
     glance.work.wake()
     task_events.created(glance, context, task)
-    events.image_changed(glance, context, image.id)
+    images.image_changed(glance, context, image.id)
 
 
 def tasks(glance: Glance, context: RequestContext, image_id: str) -> list[Operation]:

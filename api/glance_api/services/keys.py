@@ -4,12 +4,12 @@ import logging
 from collections.abc import Mapping
 from uuid import UUID
 
-from glance_api.collaborators import Glance
-from glance_api.key_manager import Credentials
-from glance_api.signatures import Signature, Verification
-from glance_common.context import RequestContext
-from glance_common.errors import GlanceError
-from glance_common.image import Image
+from glance_api.clients.key_manager import Credentials
+from glance_api.content.signatures import Signature, Verification
+from glance_api.services.collaborators import Glance
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import GlanceError
+from glance_common.model.image import Image
 
 LOG = logging.getLogger(__name__)
 

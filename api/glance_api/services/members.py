@@ -2,13 +2,13 @@
 
 from uuid import uuid4
 
-from glance_api.collaborators import Glance
 from glance_api.policy.targets import member_target
-from glance_api.services import events
+from glance_api.services.collaborators import Glance
+from glance_api.services.events import images
 from glance_api.services.images import check_image
-from glance_common.context import RequestContext
-from glance_common.errors import BadRequest, Forbidden, NotFound
-from glance_common.image import MEMBER_STATUSES, Image, Member
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import BadRequest, Forbidden, NotFound
+from glance_common.model.image import MEMBER_STATUSES, Image, Member
 
 MAX_MEMBER = 255
 
@@ -32,7 +32,7 @@ def add(glance: Glance, context: RequestContext, image_id: str, member: str) -> 
     _require_shared(image)
     quota = glance.settings.image_member_quota
     added = glance.registry.members.add(context, image_id, member, str(uuid4()), quota=quota)
-    events.member_created(glance, context, added)
+    images.member_created(glance, context, added)
     return added
 
 
@@ -53,7 +53,7 @@ def set_status(glance: Glance, context: RequestContext, image_id: str, member_id
     member = glance.registry.members.get(context, image_id, member_id)
     glance.policy.check_about(context, "modify_member", member_target(image, member), image)
     changed = glance.registry.members.set_status(context, image_id, member_id, str(uuid4()), status)
-    events.member_updated(glance, context, changed)
+    images.member_updated(glance, context, changed)
     return changed
 
 
@@ -62,11 +62,11 @@ def remove(glance: Glance, context: RequestContext, image_id: str, member_id: st
     image = glance.registry.images.get(context, image_id)
     check_image(glance, context, "delete_member", image)
     _require_shared(image)
-    told = glance.notifications.wants(events.MEMBER_DELETE)
+    told = glance.notifications.wants(images.MEMBER_DELETE)
     member = glance.registry.members.get(context, image_id, member_id) if told else None
     glance.registry.members.remove(context, image_id, member_id, str(uuid4()))
     if member is not None:
-        events.member_deleted(glance, context, member)
+        images.member_deleted(glance, context, member)
 
 
 def _visible(glance: Glance, context: RequestContext, image_id: str) -> Image:

@@ -3,11 +3,11 @@
 import time
 from typing import Any
 
-from glance_api.collaborators import Glance
-from glance_common.context import RequestContext
-from glance_common.errors import OutcomeUnknown, TooLarge, Unavailable
-from glance_common.image import Upload
-from glance_common.limits import KINDS, Limits, Usage
+from glance_api.services.collaborators import Glance
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import OutcomeUnknown, TooLarge, Unavailable
+from glance_common.model.image import Upload
+from glance_common.model.limits import KINDS, Limits, Usage
 
 LEAST_STEP = 16 * 1024 * 1024
 MOST_STEP = 1024 * 1024 * 1024

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from glance_common.errors import Conflict, VersionConflict
+from glance_common.model.errors import Conflict, VersionConflict
 
 T = TypeVar("T")
 

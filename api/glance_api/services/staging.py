@@ -3,17 +3,18 @@
 from functools import partial
 from uuid import uuid4
 
-from glance_api.collaborators import Glance
-from glance_api.formats import UNINSPECTED
-from glance_api.services import attempts, events
+from glance_api.content.formats import UNINSPECTED
+from glance_api.content.streams import Received
+from glance_api.services import attempts
 from glance_api.services.attempts import Data, Formats
+from glance_api.services.collaborators import Glance
 from glance_api.services.data import Source
+from glance_api.services.events import images
 from glance_api.services.images import check_image
-from glance_api.streams import Received
-from glance_common.context import RequestContext
-from glance_common.errors import NotFound, TooLarge
-from glance_common.image import Image
-from glance_common.limits import Limits
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import NotFound, TooLarge
+from glance_common.model.image import Image
+from glance_common.model.limits import Limits
 from glance_common.stores.contract import Stored
 
 DIRECT = "glance-direct"
@@ -40,7 +41,7 @@ def stage(glance: Glance, context: RequestContext, image_id: str, source: Source
         context, image_id, attempt, store=glance.staging.id, size=source.announced, lease=glance.leases.seconds,
         staging=True, limits=limits,
     )
-    events.image_updated(glance, context, begun.image)
+    images.image_updated(glance, context, begun.image)
     data = Data(source.pieces, source.announced, formats_of(image), (), source.credentials, limits)
     attempts.write(glance, context, begun, glance.staging, data, partial(_commit, glance, context, attempt, limits))
 
@@ -62,7 +63,7 @@ def _commit(
         context, attempt, size=received.size, checksum=None, os_hash_algo=None, os_hash_value=None, virtual_size=None,
         metadata=stored.metadata, stage_host=place_of(glance), limits=limits,
     )
-    events.image_updated(glance, context, image)
+    images.image_updated(glance, context, image)
 
 
 def place_of(glance: Glance) -> str:

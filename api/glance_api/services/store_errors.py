@@ -1,6 +1,6 @@
 """What a store's error means to a client of the API: one table (stores section 1, lifecycle section 3)."""
 
-from glance_common.errors import BadRequest, Conflict, Forbidden, GlanceError, Gone, TooLarge, Unavailable
+from glance_common.model.errors import BadRequest, Conflict, Forbidden, GlanceError, Gone, TooLarge, Unavailable
 from glance_common.stores import contract
 
 _MEANING: tuple[tuple[type[contract.StoreError], type[GlanceError], str], ...] = (

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import uuid4
 
-from glance_api.collaborators import Glance
-from glance_api.services import location_edits
+from glance_api.services.collaborators import Glance
+from glance_api.services.locations import edit
 from glance_api.services.retries import insist
-from glance_common.context import RequestContext
-from glance_common.errors import BadRequest, Conflict, Forbidden, NotFound
-from glance_common.image import Image
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import BadRequest, Conflict, Forbidden, NotFound
+from glance_common.model.image import Image
+from glance_common.model.status import ImageStatus
 from glance_common.registry_client.locations import LocationEdit
-from glance_common.status import ImageStatus
 from glance_common.stores.contract import Store, UnknownStore
 from glance_common.stores.loader import RESERVED
 
@@ -109,4 +109,4 @@ def _delete_copy(glance: Glance, context: RequestContext, store: str, image_id: 
     rest = [location.id for location in image.locations if location.store != store]
     if not rest:
         raise Forbidden("all copies of the image are in this store; delete the image")
-    location_edits.write(glance, context, image, str(uuid4()), LocationEdit(order=rest, remove=copies), {})
+    edit.write(glance, context, image, str(uuid4()), LocationEdit(order=rest, remove=copies), {})

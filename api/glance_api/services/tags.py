@@ -2,11 +2,11 @@
 
 from uuid import uuid4
 
-from glance_api.collaborators import Glance
-from glance_api.services import events
+from glance_api.services.collaborators import Glance
+from glance_api.services.events import images
 from glance_api.services.images import check_image
-from glance_common.context import RequestContext
-from glance_common.errors import BadRequest
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import BadRequest
 
 MAX_TAG = 255
 
@@ -19,7 +19,7 @@ def add(glance: Glance, context: RequestContext, image_id: str, tag: str) -> Non
     check_image(glance, context, "modify_image", image)
     quota = glance.settings.image_tag_quota
     tagged = glance.registry.images.add_tag(context, image_id, tag, str(uuid4()), quota=quota)
-    events.image_updated(glance, context, tagged)
+    images.image_updated(glance, context, tagged)
 
 
 def remove(glance: Glance, context: RequestContext, image_id: str, tag: str) -> None:
@@ -27,4 +27,4 @@ def remove(glance: Glance, context: RequestContext, image_id: str, tag: str) -> 
     image = glance.registry.images.get(context, image_id)
     check_image(glance, context, "modify_image", image)
     untagged = glance.registry.images.remove_tag(context, image_id, tag, str(uuid4()))
-    events.image_updated(glance, context, untagged)
+    images.image_updated(glance, context, untagged)

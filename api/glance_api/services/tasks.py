@@ -7,14 +7,15 @@ from uuid import uuid4
 
 import orjson
 
-from glance_api.collaborators import Glance
-from glance_api.key_manager import Credentials
+from glance_api.clients.key_manager import Credentials
 from glance_api.policy.targets import project_target
-from glance_api.services import images, keys, task_events
-from glance_api.services.registration import check_source
-from glance_common.context import RequestContext
-from glance_common.operation import OnFail, Operation, OperationKind
-from glance_common.status import OperationStatus
+from glance_api.services import images, keys
+from glance_api.services.collaborators import Glance
+from glance_api.services.events import tasks as task_events
+from glance_api.services.locations.check import check_source
+from glance_common.model.context import RequestContext
+from glance_common.model.operation import OnFail, Operation, OperationKind
+from glance_common.model.status import OperationStatus
 
 ACCESS = "tasks_api_access"
 

@@ -11,9 +11,9 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from glance_api.v1.values import MAX_INTEGER, MAX_SIZE, identifier, whole_number
-from glance_common import property_names
-from glance_common.errors import BadRequest, Forbidden
-from glance_common.property_names import MAX_NAME
+from glance_common.model import property_names
+from glance_common.model.errors import BadRequest, Forbidden
+from glance_common.model.property_names import MAX_NAME
 
 PREFIX = "HTTP_X_IMAGE_META_"
 PROPERTY = "property_"

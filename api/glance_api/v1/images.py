@@ -5,16 +5,17 @@ from collections.abc import Callable
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import MethodNotAllowed
 
-from glance_api.request import answer, context, credentials, glance, has_body
-from glance_api.services import data, images, legacy, stores
+from glance_api.http.request import answer, context, credentials, glance, has_body
+from glance_api.http.transfers import OCTETS, at_end, body, sendable
+from glance_api.services import data, images, stores
 from glance_api.services.data import Source
 from glance_api.services.images import ImageQuery
-from glance_api.services.legacy import Body, CopyFrom, Empty, Filling, Register
-from glance_api.transfers import OCTETS, at_end, body, sendable
+from glance_api.services.v1 import images as legacy
+from glance_api.services.v1.images import Body, CopyFrom, Empty, Filling, Register
 from glance_api.v1 import headers, queries, wire
 from glance_api.v1.headers import Metadata
-from glance_common.errors import BadRequest, Forbidden, PolicyDenied
-from glance_common.image import Image
+from glance_common.model.errors import BadRequest, Forbidden, PolicyDenied
+from glance_common.model.image import Image
 
 blueprint = Blueprint("v1_images", __name__)
 

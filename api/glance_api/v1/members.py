@@ -4,10 +4,10 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from glance_api.request import answer, context, glance, has_body, json_object
-from glance_api.services import sharing
+from glance_api.http.request import answer, context, glance, has_body, json_object
+from glance_api.services.v1 import members as sharing
 from glance_api.v1 import wire
-from glance_common.errors import BadRequest
+from glance_common.model.errors import BadRequest
 
 blueprint = Blueprint("v1_members", __name__)
 

@@ -3,10 +3,10 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from glance_api.query_string import SORT_KEYS, page_limit, pairs_of
+from glance_api.http.query_string import SORT_KEYS, page_limit, pairs_of
 from glance_api.services.images import ImageQuery
 from glance_api.v1.values import MAX_SIZE, identifier, whole_number
-from glance_common.errors import BadRequest
+from glance_common.model.errors import BadRequest
 
 PROPERTY = "property-"
 

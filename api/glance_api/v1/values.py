@@ -2,7 +2,7 @@
 
 import re
 
-from glance_common.errors import BadRequest
+from glance_common.model.errors import BadRequest
 
 MAX_INTEGER = 2**31 - 1
 MAX_SIZE = 2**63 - 1

@@ -8,10 +8,10 @@ from urllib.parse import quote
 from glance_api.services.images import Changes, NewImage
 from glance_api.settings import Settings
 from glance_api.v1.headers import Metadata
-from glance_common.errors import BadRequest, Forbidden
-from glance_common.image import Image, Member
-from glance_common.property_names import OWN
-from glance_common.status import ImageStatus
+from glance_common.model.errors import BadRequest, Forbidden
+from glance_common.model.image import Image, Member
+from glance_common.model.property_names import OWN
+from glance_common.model.status import ImageStatus
 
 BRIEF = ("id", "name", "size", "disk_format", "container_format", "checksum")
 

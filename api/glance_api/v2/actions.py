@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response
 
-from glance_api.request import context, glance, without_body
+from glance_api.http.request import context, glance, without_body
 from glance_api.services import actions as service
 from glance_api.v2.operations import operation
 

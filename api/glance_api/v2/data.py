@@ -4,15 +4,15 @@ from collections.abc import Callable
 
 from flask import Blueprint, Response, request
 
-from glance_api import conditional
-from glance_api.request import context, credentials, glance, without_body
+from glance_api.content.streams import ByteRange, decimal, parse_content_range, parse_range
+from glance_api.http import conditional
+from glance_api.http.request import context, credentials, glance, without_body
+from glance_api.http.transfers import OCTETS, at_end, body, handed_over, sendable
 from glance_api.services import data as service
 from glance_api.services import stores
 from glance_api.services.data import Download, Source
-from glance_api.streams import ByteRange, decimal, parse_content_range, parse_range
-from glance_api.transfers import OCTETS, at_end, body, handed_over, sendable
 from glance_api.v2.operations import BINARY, Parameter, operation
-from glance_common.errors import BadRequest, UnsupportedMediaType
+from glance_common.model.errors import BadRequest, UnsupportedMediaType
 
 SIZE_HEADER = "x-openstack-image-size"
 STORE_HEADER = "X-Image-Meta-Store"

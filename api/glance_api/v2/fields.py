@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from glance_api.settings import Settings
-from glance_common.image import BASE_VISIBILITIES
-from glance_common.operation import OperationKind
-from glance_common.status import ImageStatus, OperationStatus
+from glance_common.model.image import BASE_VISIBILITIES
+from glance_common.model.operation import OperationKind
+from glance_common.model.status import ImageStatus, OperationStatus
 
 MAX_VALUE = 64 * 1024
 """Characters of an additional property (S-59)."""

@@ -5,14 +5,14 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from glance_api import conditional
-from glance_api.request import answer, context, credentials, glance, json_array, json_object, without_body
+from glance_api.http import conditional
+from glance_api.http.request import answer, context, credentials, glance, json_array, json_object, without_body
 from glance_api.services import images as service
-from glance_api.services import locations
+from glance_api.services.locations import read
 from glance_api.v2 import fields, patch, queries, wire
 from glance_api.v2.operations import Parameter, json_of, operation
 from glance_api.v2.schemas import image_schema
-from glance_common.image import Image
+from glance_common.model.image import Image
 
 blueprint = Blueprint("v2_images", __name__)
 
@@ -98,12 +98,12 @@ def _documents(images: list[Image]) -> list[dict[str, Any]]:
     nullable = image_schema().nullable
     documents = [wire.image_document(image, nullable) for image in images]
     settings = glance().settings
-    if locations.are_shown(settings):
-        listable = locations.may_list(glance(), context(), images) if settings.show_multiple_locations else frozenset()
+    if read.are_shown(settings):
+        listable = read.may_list(glance(), context(), images) if settings.show_multiple_locations else frozenset()
         for image, document in zip(images, documents, strict=True):
             wire.add_places(
                 document,
-                locations.visible(glance(), context(), image),
+                read.visible(glance(), context(), image),
                 direct_url=settings.show_image_direct_url,
                 locations=settings.show_multiple_locations,
                 may_list=image.id in listable,

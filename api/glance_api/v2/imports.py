@@ -4,18 +4,18 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
+from glance_api.http.request import answer, context, credentials, glance, json_object, without_body, without_policy
+from glance_api.http.transfers import OCTETS, body
 from glance_api.imports.sources.web_download import MAX_URI
-from glance_api.request import answer, context, credentials, glance, json_object, without_body, without_policy
 from glance_api.services import forwarding, staging
 from glance_api.services import imports as service
 from glance_api.services.data import Source
 from glance_api.services.forwarding import FORWARDED
 from glance_api.services.imports import Proof, Wanted
-from glance_api.transfers import OCTETS, body
 from glance_api.v2 import wire
 from glance_api.v2.data import SIZE_PARAMETER, STORE_HEADER, STORE_PARAMETER, announced_size
 from glance_api.v2.operations import BINARY, Schema, json_of, operation
-from glance_common.errors import BadRequest, UnsupportedMediaType
+from glance_common.model.errors import BadRequest, UnsupportedMediaType
 
 blueprint = Blueprint("v2_imports", __name__)
 

@@ -6,16 +6,10 @@ from typing import Any
 
 import orjson
 
-from glance_api.services.location_edits import (
-    AddLocation,
-    GivenLocation,
-    Operation,
-    RemoveLocation,
-    ReplaceLocations,
-)
-from glance_api.services.registration import ValidationData
+from glance_api.services.locations.check import ValidationData
+from glance_api.services.locations.edit import AddLocation, GivenLocation, Operation, RemoveLocation, ReplaceLocations
 from glance_api.v2.schemas import ImageSchema
-from glance_common.errors import BadRequest
+from glance_common.model.errors import BadRequest
 
 MAX_LOCATIONS = 100
 """Locations that one operation describes (S-59); the quota of an image is 10 unless it is changed."""

@@ -3,13 +3,13 @@
 from flask import Blueprint, Response
 from jsonschema import Draft4Validator
 
-from glance_api.request import answer, context, glance, json_object, without_body
-from glance_api.services import location_api as service
-from glance_api.services.registration import ValidationData
+from glance_api.http.request import answer, context, glance, json_object, without_body
+from glance_api.services.locations import service_api as service
+from glance_api.services.locations.check import ValidationData
 from glance_api.v2.operations import Schema, json_of, operation
 from glance_api.v2.schemas import check
-from glance_common.errors import BadRequest
-from glance_common.json_depth import has_at_most
+from glance_common.model.errors import BadRequest
+from glance_common.model.json_depth import has_at_most
 
 blueprint = Blueprint("v2_locations", __name__)
 

@@ -4,11 +4,11 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from glance_api.request import answer, context, glance, json_object, without_body
+from glance_api.http.request import answer, context, glance, json_object, without_body
 from glance_api.services import members as service
 from glance_api.v2 import fields, wire
 from glance_api.v2.operations import json_of, operation
-from glance_common.errors import BadRequest
+from glance_common.model.errors import BadRequest
 
 blueprint = Blueprint("v2_members", __name__)
 

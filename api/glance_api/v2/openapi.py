@@ -15,7 +15,7 @@ import orjson
 from flask import Blueprint, Flask, Response, current_app
 from werkzeug.routing import Rule
 
-from glance_api.request import public, without_body, without_policy
+from glance_api.http.request import public, without_body, without_policy
 from glance_api.settings import Settings
 from glance_api.v2.operations import PATH_PARAMETERS, Content, Operation, Parameter, Schema, json_of, operation
 from glance_api.v2.schemas import all_schemas

@@ -10,11 +10,11 @@ from typing import Any, Literal
 from glance_api.services.images import Changes
 from glance_api.v2 import fields, location_patch, wire
 from glance_api.v2.schemas import ImageSchema
-from glance_common import property_names
-from glance_common.errors import BadRequest, Conflict, Forbidden, UnsupportedMediaType
-from glance_common.image import Image
-from glance_common.property_names import MAX_NAME
-from glance_common.status import ImageStatus
+from glance_common.model import property_names
+from glance_common.model.errors import BadRequest, Conflict, Forbidden, UnsupportedMediaType
+from glance_common.model.image import Image
+from glance_common.model.property_names import MAX_NAME
+from glance_common.model.status import ImageStatus
 
 V20 = "application/openstack-images-v2.0-json-patch"
 V21 = "application/openstack-images-v2.1-json-patch"

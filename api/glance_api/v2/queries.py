@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from glance_api.query_string import SORT_KEYS, Pairs, page_limit, pairs_of
+from glance_api.http.query_string import SORT_KEYS, Pairs, page_limit, pairs_of
 from glance_api.services.images import ImageQuery
 from glance_api.v2.operations import Parameter
-from glance_common.errors import BadRequest
-from glance_common.image import BASE_VISIBILITIES, MEMBER_STATUSES
+from glance_common.model.errors import BadRequest
+from glance_common.model.image import BASE_VISIBILITIES, MEMBER_STATUSES
 
 DEFAULT_SORT = "created_at"
 MAX_BIGINT = 2**63 - 1

@@ -12,13 +12,13 @@ from flask import Blueprint, Flask, Response, current_app
 from jsonschema import Draft4Validator
 from jsonschema.exceptions import SchemaError, ValidationError, best_match
 
-from glance_api.request import without_body, without_policy
+from glance_api.http.request import without_body, without_policy
 from glance_api.settings import Settings
 from glance_api.v2 import fields
 from glance_api.v2.operations import View, json_of, operation
-from glance_common.config import ConfigError
-from glance_common.errors import BadRequest
-from glance_common.property_names import MAX_NAME, is_allowed
+from glance_common.config.loading import ConfigError
+from glance_common.model.errors import BadRequest
+from glance_common.model.property_names import MAX_NAME, is_allowed
 
 blueprint = Blueprint("v2_schemas", __name__)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from glance_api.request import answer, context, glance, without_body, without_policy
+from glance_api.http.request import answer, context, glance, without_body, without_policy
 from glance_api.services import stores as service
 from glance_api.services.stores import StoreInfo
 from glance_api.v2.operations import Schema, json_of, operation

@@ -5,17 +5,17 @@ from typing import Any, Literal, cast
 
 from flask import Blueprint, Response, request
 
+from glance_api.http.query_string import page_limit, pairs_of
+from glance_api.http.request import answer, context, credentials, glance, json_object, without_body
 from glance_api.imports.sources.web_download import MAX_URI
-from glance_api.query_string import page_limit, pairs_of
-from glance_api.request import answer, context, credentials, glance, json_object, without_body
 from glance_api.services import tasks as service
 from glance_api.services.tasks import TaskQuery
 from glance_api.v2 import fields, wire
 from glance_api.v2.operations import Parameter, json_of, operation
 from glance_api.v2.schemas import image_schema
-from glance_common.errors import BadRequest
-from glance_common.operation import OperationKind
-from glance_common.status import OperationStatus
+from glance_common.model.errors import BadRequest
+from glance_common.model.operation import OperationKind
+from glance_common.model.status import OperationStatus
 
 blueprint = Blueprint("v2_tasks", __name__)
 

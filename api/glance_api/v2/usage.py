@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response
 
-from glance_api.request import answer, context, glance, without_body, without_policy
+from glance_api.http.request import answer, context, glance, without_body, without_policy
 from glance_api.services import quotas
 from glance_api.v2.operations import json_of, operation
 

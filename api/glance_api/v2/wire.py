@@ -5,13 +5,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 from glance_api.services.images import NewImage
-from glance_api.services.locations import Place
+from glance_api.services.locations.read import Place
 from glance_api.v2 import fields
 from glance_api.v2.schemas import ImageSchema
-from glance_common import property_names
-from glance_common.errors import Forbidden
-from glance_common.image import Image, Member
-from glance_common.operation import HIDDEN_PROPERTIES, Operation
+from glance_common.model import property_names
+from glance_common.model.errors import Forbidden
+from glance_common.model.image import Image, Member
+from glance_common.model.operation import HIDDEN_PROPERTIES, Operation
 
 
 def image_document(image: Image, nullable: frozenset[str]) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from contextlib import ExitStack, suppress
 from kombu.connection import Connection
 
 from glance_common.delete_queue.broker import DELETE_QUEUE, connected
-from glance_common.errors import Unavailable
 from glance_common.messaging.connection import BROKER_ERRORS, Broker, describe
+from glance_common.model.errors import Unavailable
 
 
 class QueueDepth:

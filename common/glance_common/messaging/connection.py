@@ -13,8 +13,8 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
 from kombu.connection import Connection
 from kombu.exceptions import KombuError
 
-from glance_common.config import ConfigError
-from glance_common.log import mask_url
+from glance_common.config.loading import ConfigError
+from glance_common.observability.log import mask_url
 
 CONNECT_TIMEOUT = 5.0
 ANSWER_TIMEOUT = 10.0

@@ -16,7 +16,7 @@ from oslo_config import cfg
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from glance_common.config import ConfigError
+from glance_common.config.loading import ConfigError
 
 log = logging.getLogger(__name__)
 

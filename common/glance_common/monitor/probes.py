@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from glance_common.errors import GlanceError
+from glance_common.model.errors import GlanceError
 from glance_common.stores.contract import StoreError
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 from oslo_config import cfg, types
 
-from glance_common.config import OptionTable
+from glance_common.config.loading import OptionTable
 from glance_common.notifications.publisher import GROUP, NotificationSettings
 from glance_common.notifications.topology import Topology
 

@@ -5,10 +5,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from glance_common.config import ConfigError
-from glance_common.context import RequestContext
+from glance_common.config.loading import ConfigError
 from glance_common.messaging.connection import Broker, parse_broker
 from glance_common.messaging.outbox import Limits, Message, Outbox
+from glance_common.model.context import RequestContext
 from glance_common.notifications.topology import EXCHANGE, Topology, connected
 from glance_common.notifications.wire import Notification, Priority, encode
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import orjson
 
-from glance_common.context import RequestContext
+from glance_common.model.context import RequestContext
 
 ENVELOPE_VERSION = "2.0"
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from oslo_config import cfg
 
-from glance_common.context import ContextSigner
-from glance_common.profiling import trace_headers
+from glance_common.model.context import ContextSigner
+from glance_common.observability.profiling import trace_headers
 from glance_common.registry_client.deletions import DeletionsClient
 from glance_common.registry_client.http import RegistryHttp, Timeouts, connect_to
 from glance_common.registry_client.images import ImagesClient

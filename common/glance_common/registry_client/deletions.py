@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import orjson
 
-from glance_common.context import RequestContext
-from glance_common.errors import Conflict, NotFound
-from glance_common.image import Deletion, Due, FailedDeletion
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import Conflict, NotFound
+from glance_common.model.image import Deletion, Due, FailedDeletion
+from glance_common.model.status import LocationStatus
 from glance_common.registry_client.http import RegistryHttp, segment
 from glance_common.registry_client.uploads import MAX_ERROR
-from glance_common.status import LocationStatus
 
 LOG = logging.getLogger(__name__)
 

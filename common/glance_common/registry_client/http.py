@@ -14,9 +14,9 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from glance_common import errors
-from glance_common.context import HEADER, ContextSigner, RequestContext
-from glance_common.metrics.catalog import REGISTRY_CALLS
+from glance_common.model import errors
+from glance_common.model.context import HEADER, ContextSigner, RequestContext
+from glance_common.observability.metrics.catalog import REGISTRY_CALLS
 from glance_common.registry_client.connections import Answer, KeptConnections, NoAnswer, NotSent, Transport
 
 LOG = logging.getLogger(__name__)

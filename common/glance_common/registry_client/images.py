@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from glance_common.context import RequestContext
-from glance_common.image import Image, ImagePage
-from glance_common.limits import Limits
+from glance_common.model.context import RequestContext
+from glance_common.model.image import Image, ImagePage
+from glance_common.model.limits import Limits
+from glance_common.model.status import ImageStatus
 from glance_common.registry_client.http import RegistryHttp, segment
 from glance_common.registry_client.usage import with_limits
-from glance_common.status import ImageStatus
 
 
 class ImagesClient:

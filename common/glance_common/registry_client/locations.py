@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from glance_common.context import RequestContext
-from glance_common.image import Image, NewLocation
-from glance_common.limits import Limits
+from glance_common.model.context import RequestContext
+from glance_common.model.image import Image, NewLocation
+from glance_common.model.limits import Limits
 from glance_common.registry_client.http import RegistryHttp, segment
 from glance_common.registry_client.usage import with_limits
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from glance_common.context import RequestContext
-from glance_common.image import Member
+from glance_common.model.context import RequestContext
+from glance_common.model.image import Member
 from glance_common.registry_client.http import RegistryHttp, segment
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import orjson
 
-from glance_common import errors
-from glance_common.context import RequestContext
-from glance_common.metadef import (
+from glance_common.model import errors
+from glance_common.model.context import RequestContext
+from glance_common.model.metadef import (
     Association,
     Namespace,
     NamespaceQuery,

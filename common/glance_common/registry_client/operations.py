@@ -5,13 +5,13 @@ from typing import Any, Literal
 
 import orjson
 
-from glance_common.context import RequestContext
-from glance_common.image import Image
-from glance_common.limits import Limits
-from glance_common.operation import PATIENCE, Held, OnFail, Operation, OperationKind
+from glance_common.model.context import RequestContext
+from glance_common.model.image import Image
+from glance_common.model.limits import Limits
+from glance_common.model.operation import PATIENCE, Held, OnFail, Operation, OperationKind
+from glance_common.model.status import ImageStatus, OperationStatus
 from glance_common.registry_client.http import RegistryHttp, segment
 from glance_common.registry_client.usage import with_limits
-from glance_common.status import ImageStatus, OperationStatus
 
 MAX_MESSAGE = 1000
 """Characters of a message that the registry keeps."""

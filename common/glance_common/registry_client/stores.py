@@ -3,7 +3,7 @@
 import threading
 from uuid import uuid4
 
-from glance_common.context import RequestContext, system_context
+from glance_common.model.context import RequestContext, system_context
 from glance_common.registry_client.http import RegistryHttp, segment
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from oslo_config import cfg
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-from glance_common.config import ConfigError
+from glance_common.config.loading import ConfigError
 
 LOG = logging.getLogger(__name__)
 

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from glance_common.context import RequestContext
-from glance_common.image import Deletion, Image, ImageLocation, Upload
-from glance_common.limits import Limits
-from glance_common.operation import Held
+from glance_common.model.context import RequestContext
+from glance_common.model.image import Deletion, Image, ImageLocation, Upload
+from glance_common.model.limits import Limits
+from glance_common.model.operation import Held
+from glance_common.model.status import ImageStatus
 from glance_common.registry_client.http import RegistryHttp, segment
 from glance_common.registry_client.usage import with_limits
-from glance_common.status import ImageStatus
 
 ABORT_LEASE = 120
 """Seconds that the aborting uploader has to remove its bytes before a scrubber does it."""

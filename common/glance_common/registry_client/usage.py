@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from glance_common.context import RequestContext
-from glance_common.limits import Limits, Usage
+from glance_common.model.context import RequestContext
+from glance_common.model.limits import Limits, Usage
 from glance_common.registry_client.http import RegistryHttp, segment
 
 

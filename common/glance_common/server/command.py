@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from oslo_config import cfg
 
-from glance_common import log
-from glance_common.config import ConfigError
+from glance_common.config.loading import ConfigError
+from glance_common.observability import log
 from glance_common.server.master import Application, serve
 from glance_common.server.settings import ServerSettings
 

@@ -21,8 +21,8 @@ from gunicorn.http.unreader import Unreader
 
 from glance_common.body import MIB, ClientDisconnected, ClientTooSlow
 from glance_common.server.arrival import CONTINUE, HEADER_READ, NOT_NOW, ArrivingConnection
-from glance_common.server.floor import RateFloor
 from glance_common.server.intake import IntakeLimits
+from glance_common.server.minimum_rate import RateFloor
 from glance_common.server.settings import ServerSettings
 
 SENDFILE_STEP = 8 * MIB

@@ -18,11 +18,11 @@ from gunicorn.errors import HaltServer
 from gunicorn.glogging import Logger
 from gunicorn.sock import TCP6Socket, TCPSocket
 
-from glance_common.metrics.shared import SharedNumbers
 from glance_common.monitor.monitor import Watched
 from glance_common.notify import Notifier
-from glance_common.server.companion import Companion, Verdict
+from glance_common.observability.metrics.shared import SharedNumbers
 from glance_common.server.intake import RequestHead
+from glance_common.server.monitor_process import Companion, Verdict
 from glance_common.server.settings import UMASK, ServerSettings
 from glance_common.server.state import ServerState
 from glance_common.server.worker import IDLE_SECONDS, TransferWorker

@@ -8,7 +8,7 @@ from pathlib import Path
 from oslo_config import cfg
 
 from glance_common.body import MIB
-from glance_common.config import ConfigError, OptionTable
+from glance_common.config.loading import ConfigError, OptionTable
 from glance_common.monitor.exporter import Address, metrics_opt, parse_address
 
 READ_BEYOND = 64 * 1024

@@ -24,8 +24,8 @@ from gunicorn.http.wsgi import FileWrapper
 from gunicorn.workers.gthread import ThreadWorker
 
 from glance_common.body import BYTES_SENT, READ_BODY, ClientGone
-from glance_common.config import ConfigError
-from glance_common.errors import GlanceError
+from glance_common.config.loading import ConfigError
+from glance_common.model.errors import GlanceError
 from glance_common.server.arrival import Arrival
 from glance_common.server.boot import BootReport
 from glance_common.server.connection import Connection

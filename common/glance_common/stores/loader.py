@@ -12,12 +12,13 @@ from urllib.parse import urlsplit
 
 from oslo_config import cfg
 
-from glance_common import config, url_filter
+from glance_common.config import loading
+from glance_common.fetch import url_filter
 from glance_common.stores.contract import BadLocation, Store, UnknownStore
-from glance_common.stores.counted import Counted
-from glance_common.stores.sealed import KeyCipher, Sealed
+from glance_common.stores.decorators.base import Logged, Retrying
+from glance_common.stores.decorators.encryption import KeyCipher, Sealed
+from glance_common.stores.decorators.metrics import Counted
 from glance_common.stores.settings import Driver, Identities, Settings, StoreConfigError
-from glance_common.stores.wrap import Logged, Retrying
 
 GROUP = "glance_store"
 DEFAULTS = "backend_defaults"
@@ -43,8 +44,8 @@ class _Kind:
 
 
 _KINDS = {
-    "file": _Kind("glance_common.stores.file.driver:FileStore", remote=False),
-    "http": _Kind("glance_common.stores.http:HttpStore", remote=True, keys_are_urls=True),
+    "file": _Kind("glance_common.stores.drivers.file.driver:FileStore", remote=False),
+    "http": _Kind("glance_common.stores.drivers.http:HttpStore", remote=True, keys_are_urls=True),
 }
 _ALIASES = {"filesystem": "file", "https": "http"}
 
@@ -132,7 +133,7 @@ class Stores:
         return store, key
 
 
-def list_opts() -> config.OptionTable:
+def list_opts() -> loading.OptionTable:
     """Return the options of all kinds of stores, for registration and for the sample files."""
     drivers = [opt for kind in _KINDS.values() for opt in kind.load().options()]
     return [
@@ -145,10 +146,10 @@ def list_opts() -> config.OptionTable:
 
 def register_opts(conf: cfg.ConfigOpts) -> None:
     """Register ``list_opts``."""
-    config.register(conf, list_opts())
+    loading.register(conf, list_opts())
 
 
-def store_opts(conf: cfg.ConfigOpts) -> config.OptionTable:
+def store_opts(conf: cfg.ConfigOpts) -> loading.OptionTable:
     """Return the groups of the enabled stores with their options; they are known only when the files are read.
 
     Raises StoreConfigError for a bad ``enabled_backends``.
@@ -190,7 +191,7 @@ def _cipher(conf: cfg.ConfigOpts) -> KeyCipher | None:
     if not secret:
         return None
     if len(secret.encode()) not in _KEY_LENGTHS:
-        raise config.ConfigError("DEFAULT", "metadata_encryption_key", "***", "must have 16, 24 or 32 characters")
+        raise loading.ConfigError("DEFAULT", "metadata_encryption_key", "***", "must have 16, 24 or 32 characters")
     return KeyCipher(secret)
 
 
@@ -204,10 +205,10 @@ def _chosen(conf: cfg.ConfigOpts) -> list[tuple[Settings, _Kind]]:
     if not conf.enabled_backends:
         return [(Settings(kind, conf, GROUP, None, 0), _KINDS[kind]) for kind in _single(conf)]
     table = store_opts(conf)
-    config.register(conf, table)
+    loading.register(conf, table)
     for group, options in table:
         _inherit(conf, group, options)
-    config.check_values(conf, table)
+    loading.check_values(conf, table)
     return [
         (Settings(store, conf, store, conf[store].store_description, conf[store].weight), _KINDS[kind])
         for store, kind in _enabled(conf).items()

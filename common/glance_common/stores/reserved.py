@@ -15,14 +15,14 @@ from urllib.parse import unquote, urlsplit
 
 from oslo_config import cfg
 
-from glance_common import config
-from glance_common.config import ConfigError
+from glance_common.config import loading
+from glance_common.config.loading import ConfigError
 from glance_common.stores import loader
 from glance_common.stores.contract import require_key
-from glance_common.stores.file.driver import FileStore
-from glance_common.stores.file.options import DataDir, FileOptions
+from glance_common.stores.decorators.base import Logged
+from glance_common.stores.drivers.file.driver import FileStore
+from glance_common.stores.drivers.file.options import DataDir, FileOptions
 from glance_common.stores.settings import Identities, Settings, StoreConfigError
-from glance_common.stores.wrap import Logged
 
 STAGING = "os_glance_staging_store"
 TASKS = "os_glance_tasks_store"
@@ -49,7 +49,7 @@ def _datadir(text: str) -> cfg.Opt:
     return cfg.StrOpt("filesystem_store_datadir", help=text)
 
 
-def list_opts() -> config.OptionTable:
+def list_opts() -> loading.OptionTable:
     """Return the options of the reserved stores."""
     return [
         ("DEFAULT", _DEFAULT_OPTS),

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from oslo_config import cfg
 
-from glance_common.config import ConfigError
+from glance_common.config.loading import ConfigError
 from glance_common.stores.contract import Store
 
 _DEFAULTS = (cfg.Locations.opt_default, cfg.Locations.set_default)

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg2
 from sqlalchemy import exc
 
-from glance_common import errors
+from glance_common.model import errors
 
 NOT_ANSWERING = "the database does not answer"
 NOT_SAID = "the database did not say whether it took the change"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import exc, text
 
-from glance_common.errors import BadRequest
+from glance_common.model.errors import BadRequest
 from glance_registry.db.errors import translate
 from glance_registry.db.session import EngineSettings, make_engine, reading
 

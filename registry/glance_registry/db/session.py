@@ -1,5 +1,5 @@
 """Connections and transactions. Everything that talks to the database goes through ``reading``, ``reading_prepared``,
-``transaction``, or what runs work in them; their errors are already those of ``glance_common.errors``.
+``transaction``, or what runs work in them; their errors are already those of ``glance_common.model.errors``.
 """
 
 import select
@@ -15,8 +15,8 @@ import psycopg2
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
-from glance_common import errors
-from glance_common.metrics.catalog import CONNECTIONS
+from glance_common.model import errors
+from glance_common.observability.metrics.catalog import CONNECTIONS
 from glance_registry.db.errors import (
     NOT_SAID,
     ConnectionLost,

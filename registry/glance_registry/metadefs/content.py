@@ -13,9 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from glance_common import errors
-from glance_common.context import RequestContext
-from glance_registry.bounds import MAX_NAMESPACE
+from glance_common.model import errors
+from glance_common.model.context import RequestContext
 from glance_registry.db.tables import (
     Text,
     metadef_namespace_resource_types,
@@ -27,6 +26,7 @@ from glance_registry.db.tables import (
 from glance_registry.db.tables import metadef_namespaces as namespaces
 from glance_registry.metadefs.documents import array_of, json_of
 from glance_registry.metadefs.visibility import visible_to
+from glance_registry.records.bounds import MAX_NAMESPACE
 
 Row = dict[str, Any]
 """The columns of one thing, ``name`` included."""

@@ -1,13 +1,13 @@
 """The JSON documents of the catalogue, as SQL: PostgreSQL writes the text and the registry passes it through.
 
-The keys are the fields of the values in ``glance_common.metadef``.
+The keys are the fields of the values in ``glance_common.model.metadef``.
 """
 
 from typing import Any
 
 import sqlalchemy as sa
 
-from glance_registry.documents import time_text
+from glance_registry.records.documents import time_text
 
 _NAMESPACE = ("namespace", "display_name", "description", "visibility", "protected", "owner")
 _TIMES = ("created_at", "updated_at")

@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from glance_common.context import system_context
-from glance_common.errors import NotFound
+from glance_common.model.context import system_context
+from glance_common.model.errors import NotFound
 from glance_registry.db import tables
 from glance_registry.db.tables import metadef_namespaces as namespaces
 from glance_registry.metadefs import content, schema

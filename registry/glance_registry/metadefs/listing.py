@@ -6,17 +6,17 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from glance_common import errors
-from glance_common.context import RequestContext
-from glance_common.metadef import NAMESPACE_SORT_KEYS, TAG_SORT_KEYS, VISIBILITIES, NamespaceQuery, TagQuery
-from glance_registry.bounds import MAX_PAGE
+from glance_common.model import errors
+from glance_common.model.context import RequestContext
+from glance_common.model.metadef import NAMESPACE_SORT_KEYS, TAG_SORT_KEYS, VISIBILITIES, NamespaceQuery, TagQuery
 from glance_registry.db.tables import Text, metadef_resource_types
 from glance_registry.db.tables import metadef_namespaces as namespaces
-from glance_registry.listing import Page, after
+from glance_registry.images.listing import Page, after
 from glance_registry.metadefs.content import ASSOCIATIONS, TAGS, no_namespace
 from glance_registry.metadefs.documents import json_of
 from glance_registry.metadefs.namespaces import BASE
 from glance_registry.metadefs.visibility import visible_to
+from glance_registry.records.bounds import MAX_PAGE
 
 _NULLABLE = ("display_name", "description", "owner")
 """Keys whose nulls count as the empty text."""

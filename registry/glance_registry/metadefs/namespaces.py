@@ -6,8 +6,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from glance_common import errors
-from glance_common.context import RequestContext
+from glance_common.model import errors
+from glance_common.model.context import RequestContext
 from glance_registry.db.tables import metadef_namespaces as namespaces
 from glance_registry.metadefs import content
 from glance_registry.metadefs.content import ASSOCIATIONS, KINDS, Kind, Row, no_namespace

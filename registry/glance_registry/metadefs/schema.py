@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from glance_common import errors
-from glance_common.json_depth import check_depth
-from glance_common.metadef import (
+from glance_common.model import errors
+from glance_common.model.json_depth import check_depth
+from glance_common.model.metadef import (
     CONTENT_NAME,
     MAX_DESCRIPTION,
     MAX_NAME,

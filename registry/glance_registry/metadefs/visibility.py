@@ -5,7 +5,7 @@ An administrator sees all; a project its own and the public ones; a caller witho
 
 import sqlalchemy as sa
 
-from glance_common.context import RequestContext
+from glance_common.model.context import RequestContext
 from glance_registry.db.tables import metadef_namespaces as namespaces
 
 

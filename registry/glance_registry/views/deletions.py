@@ -6,9 +6,9 @@ import sqlalchemy as sa
 from flask import Blueprint, Response, request
 
 from glance_common.failpoints import failpoint
-from glance_common.metrics.catalog import UPLOADS
-from glance_registry import deletions, plain_removals
+from glance_common.observability.metrics.catalog import UPLOADS
 from glance_registry.db.session import read, run_transaction, run_usual
+from glance_registry.locations import purge, purge_fast
 from glance_registry.views import parsing
 from glance_registry.views.uploads import MAX_LEASE
 
@@ -23,7 +23,7 @@ def due() -> Response:
     query = parsing.Fields.parse(request.args.get("q", ""), "q")
     query.only("limit", "stores", "scrub_time")
     ids, oldest = read(
-        parsing.engine(), deletions.due,
+        parsing.engine(), purge.due,
         query.integer("limit", 1, MAX_ROWS), query.optional_texts("stores"), query.number("scrub_time"),
     )
     return parsing.poll_answer({"locations": ids, "oldest": oldest}, found=bool(ids))
@@ -34,13 +34,13 @@ def claim(location: str) -> Response:
     """Give the bytes to one scrubber."""
     body = parsing.body()
     body.only("token", "lease", "stores", "scrub_time")
-    wanted = deletions.Claim(
+    wanted = purge.Claim(
         token=body.uuid("token"),
         lease=body.number("lease", maximum=MAX_LEASE),
         stores=body.optional_texts("stores"),
         scrub_time=body.number("scrub_time"),
     )
-    document, is_reaped = run_usual(parsing.engine(), _plain_claim, deletions.claim, _id(location), wanted)
+    document, is_reaped = run_usual(parsing.engine(), _plain_claim, purge.claim, _id(location), wanted)
     if is_reaped:
         UPLOADS.labels("reaped").inc()
     failpoint("registry.claim.after-commit")
@@ -48,9 +48,9 @@ def claim(location: str) -> Response:
 
 
 def _plain_claim(
-    connection: sa.Connection, location: str, wanted: deletions.Claim
+    connection: sa.Connection, location: str, wanted: purge.Claim
 ) -> tuple[dict[str, Any], bool] | None:
-    document = plain_removals.claim(connection, location, wanted)
+    document = purge_fast.claim(connection, location, wanted)
     return None if document is None else (document, False)
 
 
@@ -60,7 +60,7 @@ def renew(location: str) -> Response:
     body = parsing.body()
     body.only("token", "lease")
     lease = body.number("lease", maximum=MAX_LEASE)
-    run_transaction(parsing.engine(), deletions.renew, _id(location), body.uuid("token"), lease)
+    run_transaction(parsing.engine(), purge.renew, _id(location), body.uuid("token"), lease)
     return parsing.answer({"lease": lease})
 
 
@@ -70,7 +70,7 @@ def done(location: str) -> Response:
     body = parsing.body()
     body.only("token")
     token = body.uuid("token")
-    is_image_deleted = run_usual(parsing.engine(), plain_removals.done, deletions.done, _id(location), token)
+    is_image_deleted = run_usual(parsing.engine(), purge_fast.done, purge.done, _id(location), token)
     failpoint("registry.done.after-commit")
     return parsing.answer({"image_deleted": is_image_deleted})
 
@@ -80,13 +80,13 @@ def retry(location: str) -> Response:
     """Give the claim back after a failure."""
     body = parsing.body()
     body.only("token", "error", "delay", "max_attempts")
-    failure = deletions.Failure(
+    failure = purge.Failure(
         error=body.text("error", 1000),
         delay=body.number("delay"),
         max_attempts=body.integer("max_attempts", 1, 10**6),
     )
     status, attempts = run_transaction(
-        parsing.engine(), deletions.retry, _id(location), body.uuid("token"), failure
+        parsing.engine(), purge.retry, _id(location), body.uuid("token"), failure
     )
     return parsing.answer({"status": status, "attempts": attempts})
 
@@ -97,7 +97,7 @@ def failed() -> Response:
     query = parsing.Fields.parse(request.args.get("q", ""), "q")
     query.only("limit", "marker")
     marker = None if query.values.get("marker") is None else query.uuid("marker")
-    rows = read(parsing.engine(), deletions.failed, query.integer("limit", 1, MAX_ROWS), marker)
+    rows = read(parsing.engine(), purge.failed, query.integer("limit", 1, MAX_ROWS), marker)
     return parsing.answer({"locations": rows})
 
 
@@ -106,7 +106,7 @@ def replay(location: str) -> Response:
     """Let a failed removal be tried again."""
     body = parsing.body()
     body.only("attempt")
-    row = run_transaction(parsing.engine(), deletions.replay, _id(location), body.uuid("attempt"))
+    row = run_transaction(parsing.engine(), purge.replay, _id(location), body.uuid("attempt"))
     return parsing.answer({"location": row})
 
 

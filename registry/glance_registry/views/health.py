@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from flask import Blueprint, Response
 
-from glance_common import errors
+from glance_common.model import errors
 from glance_registry.db import session
 from glance_registry.views import parsing
 

@@ -6,14 +6,15 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, request
 
-from glance_common import errors, property_names
 from glance_common.failpoints import failpoint
-from glance_common.image import BASE_VISIBILITIES
-from glance_common.status import ImageStatus
-from glance_registry import images, listing, sizes
+from glance_common.model import errors, property_names
+from glance_common.model.image import BASE_VISIBILITIES
+from glance_common.model.status import ImageStatus
 from glance_registry.db.session import read_prepared, run_alone, run_transaction
-from glance_registry.documents import join, row_fields
-from glance_registry.filters import Filter
+from glance_registry.images import crud, listing
+from glance_registry.images.filters import Filter
+from glance_registry.records import sizes
+from glance_registry.records.documents import join, row_fields
 from glance_registry.views import parsing
 from glance_registry.views.parsing import Fields
 from glance_registry.views.usage import limits
@@ -53,7 +54,7 @@ def create() -> Response:
     # Without limits there is one statement.
     limited = limits(body)
     run = run_alone if limited is None else run_transaction
-    document, made = run(parsing.engine(), images.create, parsing.caller(), body.uuid("attempt"), values, limited)
+    document, made = run(parsing.engine(), crud.create, parsing.caller(), body.uuid("attempt"), values, limited)
     failpoint("registry.create.after-commit")
     return _image(document, 201 if made else 200)
 
@@ -62,7 +63,7 @@ def create() -> Response:
 def show(image_id: str) -> Response:
     """Answer one image."""
     asked = {name: request.args.get(name) == "1" for name in ("locations", "deleted")}
-    return _image(read_prepared(parsing.engine(), images.get, parsing.caller(), parsing.path_id(image_id), **asked))
+    return _image(read_prepared(parsing.engine(), crud.get, parsing.caller(), parsing.path_id(image_id), **asked))
 
 
 @blueprint.patch("/v1/images/<image_id>")
@@ -71,12 +72,12 @@ def update(image_id: str) -> Response:
     body = parsing.body()
     body.only("attempt", "row_version", "changes", "limits")
     changes = Fields(body.mapping("changes"), "changes")
-    wanted = images.Update(
+    wanted = crud.Update(
         body.uuid("attempt"), body.integer("row_version"), columns_of(changes), limits(body),
         parsing.bounds().image_document,
     )
     document = run_transaction(
-        parsing.engine(), images.update, parsing.caller(), parsing.path_id(image_id), wanted
+        parsing.engine(), crud.update, parsing.caller(), parsing.path_id(image_id), wanted
     )
     failpoint("registry.update.after-commit")
     return _image(document)
@@ -92,7 +93,7 @@ def set_status(image_id: str) -> Response:
     if not sources or not set(sources) <= set(known):
         raise errors.BadRequest(f"from must be a list of statuses: {', '.join(known)}", field="from")
     document = run_transaction(
-        parsing.engine(), images.set_status, parsing.caller(), parsing.path_id(image_id), body.uuid("attempt"),
+        parsing.engine(), crud.set_status, parsing.caller(), parsing.path_id(image_id), body.uuid("attempt"),
         [ImageStatus(source) for source in sources], ImageStatus(body.choice("to", known)),
     )
     failpoint("registry.update.after-commit")

@@ -4,11 +4,12 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from glance_common import errors
 from glance_common.failpoints import failpoint
-from glance_common.image import NewLocation
-from glance_registry import location_imports, locations
+from glance_common.model import errors
+from glance_common.model.image import NewLocation
 from glance_registry.db.session import run_transaction
+from glance_registry.locations import edit as locations
+from glance_registry.operations import hashing as location_imports
 from glance_registry.views import parsing
 from glance_registry.views.images import columns_of
 from glance_registry.views.operations import MAX_TTL, largest_input

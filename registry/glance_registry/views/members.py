@@ -3,9 +3,9 @@
 from flask import Blueprint, Response
 
 from glance_common.failpoints import failpoint
-from glance_common.image import MEMBER_STATUSES
-from glance_registry import members
+from glance_common.model.image import MEMBER_STATUSES
 from glance_registry.db.session import read, run_transaction
+from glance_registry.images import members
 from glance_registry.views import parsing
 
 blueprint = Blueprint("members", __name__)

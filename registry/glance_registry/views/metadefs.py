@@ -6,15 +6,15 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Blueprint, Response, request
 
-from glance_common import errors
 from glance_common.failpoints import failpoint
-from glance_common.json_text import refuse_nul
-from glance_common.metadef import NamespaceQuery, TagQuery
+from glance_common.model import errors
+from glance_common.model.json_text import refuse_nul
+from glance_common.model.metadef import NamespaceQuery, TagQuery
 from glance_registry.db.session import read, run_transaction
-from glance_registry.documents import join
 from glance_registry.metadefs import content, listing, namespaces, schema
 from glance_registry.metadefs.attempts import once
 from glance_registry.metadefs.content import KINDS, PROPERTIES, TAGS, Kind, Row
+from glance_registry.records.documents import join
 from glance_registry.views import parsing
 from glance_registry.views.parsing import Fields
 

@@ -6,12 +6,13 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Blueprint, Response
 
-from glance_common import errors
 from glance_common.failpoints import failpoint
-from glance_common.operation import PATIENCE, Held, OnFail, OperationKind
-from glance_common.status import ImageStatus
-from glance_registry import deletions, endings, operations
+from glance_common.model import errors
+from glance_common.model.operation import PATIENCE, Held, OnFail, OperationKind
+from glance_common.model.status import ImageStatus
 from glance_registry.db.session import read, run_transaction
+from glance_registry.locations import purge
+from glance_registry.operations import completion, lifecycle
 from glance_registry.views import parsing
 from glance_registry.views.uploads import MAX_LEASE
 from glance_registry.views.usage import limits
@@ -36,12 +37,12 @@ ENTERED = (ImageStatus.IMPORTING, ImageStatus.SAVING)
 @blueprint.post("/v1/operations")
 def create() -> Response:
     """Make an operation and take its image's lock; 200 instead of 201 when it was made before."""
-    document, made = run_transaction(parsing.engine(), operations.create, parsing.caller(), _wanted())
+    document, made = run_transaction(parsing.engine(), lifecycle.create, parsing.caller(), _wanted())
     failpoint("registry.operation.after-create")
     return parsing.answer({"operation": document}, 201 if made else 200)
 
 
-def _wanted() -> operations.Wanted:
+def _wanted() -> lifecycle.Wanted:
     body = parsing.body()
     body.only(
         "id", "kind", "image_id", "input", "ttl", "host", "stores", "on_fail", "allowed", "image_status", "message",
@@ -54,7 +55,7 @@ def _wanted() -> operations.Wanted:
     has_status = body.values.get("image_status") is not None
     if not has_status and ImageStatus.UPLOADING in allowed:
         raise errors.BadRequest("image_status must be given for an image that is uploading", field="image_status")
-    return operations.Wanted(
+    return lifecycle.Wanted(
         id=body.uuid("id"),
         image_id=None if body.values.get("image_id") is None else body.uuid("image_id"),
         values={
@@ -89,7 +90,7 @@ def claim() -> Response:
     without = body.optional_texts("without") or []
     if len(without) > MAX_WITHOUT:
         raise errors.BadRequest(f"without must name at most {MAX_WITHOUT} projects", field="without")
-    wanted = operations.Claim(
+    wanted = lifecycle.Claim(
         token=body.uuid("token"),
         host=body.text("host"),
         lease=body.number("lease", maximum=MAX_LEASE),
@@ -97,7 +98,7 @@ def claim() -> Response:
     )
     parsing.keep_house()
     _give_up_what_nobody_will_end(wanted.host)
-    document = run_transaction(parsing.engine(), operations.claim, wanted)
+    document = run_transaction(parsing.engine(), lifecycle.claim, wanted)
     failpoint("registry.operation.after-claim")
     return parsing.poll_answer({"operation": document}, found=document is not None)
 
@@ -108,8 +109,8 @@ def alive() -> Response:
     body = parsing.body()
     body.only("host")
     host = body.text("host")
-    run_transaction(parsing.engine(), operations.show_life, host)
-    waiting = read(parsing.engine(), operations.bound_to, host)
+    run_transaction(parsing.engine(), lifecycle.show_life, host)
+    waiting = read(parsing.engine(), lifecycle.bound_to, host)
     return parsing.poll_answer({"operations": waiting}, found=bool(waiting))
 
 
@@ -119,14 +120,14 @@ def _give_up_what_nobody_will_end(host: str) -> None:
     One transaction each: the locks of several images at once could wait for each other in a circle.
     """
     engine = parsing.engine()
-    for operation_id in read(engine, operations.hopeless, host):
+    for operation_id in read(engine, lifecycle.hopeless, host):
         try:
-            run_transaction(engine, operations.give_up, operation_id, host)
+            run_transaction(engine, lifecycle.give_up, operation_id, host)
         except errors.Conflict:
             # One row that cannot be given up must not keep every worker from its work.
             LOG.exception("operation %s could not be given up", operation_id)
-    for location_id in read(engine, deletions.abandoned):
-        run_transaction(engine, deletions.give_up, location_id)
+    for location_id in read(engine, purge.abandoned):
+        run_transaction(engine, purge.give_up, location_id)
 
 
 @blueprint.post("/v1/operations/<operation>/renew")
@@ -136,7 +137,7 @@ def renew(operation: str) -> Response:
     body.only("token", "lease", "message")
     lease = body.number("lease", maximum=MAX_LEASE)
     message = body.optional_text("message", MAX_MESSAGE)
-    is_wanted = run_transaction(parsing.engine(), operations.renew, held_by(operation, body), lease, message)
+    is_wanted = run_transaction(parsing.engine(), lifecycle.renew, held_by(operation, body), lease, message)
     return parsing.answer({"wanted": is_wanted, "lease": lease})
 
 
@@ -145,7 +146,7 @@ def release(operation: str) -> Response:
     """Give the operation back."""
     body = parsing.body()
     body.only("token")
-    run_transaction(parsing.engine(), operations.release, held_by(operation, body))
+    run_transaction(parsing.engine(), lifecycle.release, held_by(operation, body))
     failpoint("registry.operation.after-release")
     return parsing.answer({})
 
@@ -167,7 +168,7 @@ def finish(operation: str) -> Response:
 def _finish(
     connection: sa.Connection, held: Held, success: bool, message: str, result: dict[str, Any] | None
 ) -> dict[str, Any]:
-    document = endings.finish(connection, held, success, message, result)
+    document = completion.finish(connection, held, success, message, result)
     failpoint("registry.operation.before-finish")
     return document
 

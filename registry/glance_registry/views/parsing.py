@@ -12,11 +12,11 @@ import orjson
 from flask import Response, current_app, g, request
 from sqlalchemy import Engine
 
-from glance_common import errors
-from glance_common.context import RequestContext
-from glance_common.json_text import refuse_nul
-from glance_registry.bounds import Bounds
+from glance_common.model import errors
+from glance_common.model.context import RequestContext
+from glance_common.model.json_text import refuse_nul
 from glance_registry.housekeeping import Housekeeping
+from glance_registry.records.bounds import Bounds
 
 UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
 MAX_BIGINT = 2**63 - 1

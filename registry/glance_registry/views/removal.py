@@ -3,11 +3,12 @@
 import sqlalchemy as sa
 from flask import Blueprint, Response
 
-from glance_common.context import RequestContext
 from glance_common.failpoints import failpoint
-from glance_common.limits import Limits
-from glance_registry import owners, removal
+from glance_common.model.context import RequestContext
+from glance_common.model.limits import Limits
 from glance_registry.db.session import run_transaction, run_usual
+from glance_registry.images import delete as removal
+from glance_registry.records import rows
 from glance_registry.views import parsing
 from glance_registry.views.usage import limits
 
@@ -51,4 +52,4 @@ def _restore(
     connection: sa.Connection, context: RequestContext, image_id: str, attempt: str, limits: Limits | None
 ) -> str:
     removal.restore(connection, context, image_id, attempt, limits)
-    return owners.document(connection, context, image_id)
+    return rows.document(connection, context, image_id)

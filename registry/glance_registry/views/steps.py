@@ -6,11 +6,12 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Blueprint, Response
 
-from glance_common.context import RequestContext
 from glance_common.failpoints import failpoint
-from glance_common.operation import REFUSED_PROPERTY
-from glance_registry import operations, owners, steps
+from glance_common.model.context import RequestContext
+from glance_common.model.operation import REFUSED_PROPERTY
 from glance_registry.db.session import run_transaction
+from glance_registry.operations import lifecycle, steps
+from glance_registry.records import rows
 from glance_registry.views import parsing
 from glance_registry.views.images import properties_of
 from glance_registry.views.operations import held_by
@@ -28,7 +29,7 @@ def attach(operation: str) -> Response:
     """Give the operation its image."""
     body = parsing.body()
     body.only("token", "image_id", "stores")
-    return _written(operations.attach, held_by(operation, body), body.uuid("image_id"), body.texts("stores"))
+    return _written(lifecycle.attach, held_by(operation, body), body.uuid("image_id"), body.texts("stores"))
 
 
 @blueprint.post("/store_failed")
@@ -70,4 +71,4 @@ def _written(work: Callable[..., str], *arguments: Any) -> Response:
 def _write(
     connection: sa.Connection, context: RequestContext, work: Callable[..., str], arguments: tuple[Any, ...]
 ) -> str:
-    return owners.document(connection, context, work(connection, *arguments))
+    return rows.document(connection, context, work(connection, *arguments))

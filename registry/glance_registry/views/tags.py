@@ -2,10 +2,10 @@
 
 from flask import Blueprint, Response
 
-from glance_common import errors
 from glance_common.failpoints import failpoint
-from glance_registry import tags
+from glance_common.model import errors
 from glance_registry.db.session import run_transaction
+from glance_registry.images import tags
 from glance_registry.views import parsing
 
 blueprint = Blueprint("tags", __name__)

@@ -2,10 +2,10 @@
 
 from flask import Blueprint, Response, request
 
-from glance_common.operation import OperationKind
-from glance_common.status import OperationStatus
-from glance_registry import tasks
+from glance_common.model.operation import OperationKind
+from glance_common.model.status import OperationStatus
 from glance_registry.db.session import read
+from glance_registry.operations import tasks
 from glance_registry.views import parsing
 
 blueprint = Blueprint("tasks", __name__)

@@ -4,13 +4,14 @@ import orjson
 import sqlalchemy as sa
 from flask import Blueprint, Response
 
-from glance_common.context import RequestContext
 from glance_common.failpoints import failpoint
-from glance_common.metrics.catalog import UPLOADS
-from glance_common.operation import Held
-from glance_common.status import ImageStatus
-from glance_registry import owners, uploads
+from glance_common.model.context import RequestContext
+from glance_common.model.operation import Held
+from glance_common.model.status import ImageStatus
+from glance_common.observability.metrics.catalog import UPLOADS
 from glance_registry.db.session import run_transaction
+from glance_registry.locations import uploads
+from glance_registry.records import rows
 from glance_registry.views import parsing
 from glance_registry.views.usage import limits
 
@@ -47,8 +48,8 @@ def _start(
     connection: sa.Connection, context: RequestContext, image_id: str, begin: uploads.Begin
 ) -> tuple[str, str]:
     location = uploads.start(connection, context, image_id, begin)
-    text = orjson.dumps(owners.location_document(location)).decode()
-    return text, owners.document(connection, context, image_id)
+    text = orjson.dumps(rows.location_document(location)).decode()
+    return text, rows.document(connection, context, image_id)
 
 
 @blueprint.post("/v1/uploads/<attempt>/renew")
@@ -102,7 +103,7 @@ def _commit(
     connection: sa.Connection, context: RequestContext, attempt: str, content: uploads.Content, terms: uploads.Terms
 ) -> str:
     image_id = uploads.commit(connection, attempt, content, terms)
-    text = owners.document(connection, context, image_id)
+    text = rows.document(connection, context, image_id)
     failpoint("registry.commit.before-commit")
     return text
 

@@ -2,11 +2,11 @@
 
 from flask import Blueprint, Response, request
 
-from glance_common import errors
-from glance_common.json_text import refuse_nul
-from glance_common.limits import KINDS, Limits
-from glance_registry import usage
+from glance_common.model import errors
+from glance_common.model.json_text import refuse_nul
+from glance_common.model.limits import KINDS, Limits
 from glance_registry.db.session import read, run_transaction
+from glance_registry.quota import usage
 from glance_registry.views import parsing
 from glance_registry.views.parsing import Fields
 

@@ -19,9 +19,9 @@ from werkzeug.serving import make_server
 
 from glance_api import cli, wsgi
 from glance_api.app import create_app
-from glance_api.auth import choose
-from glance_api.collaborators import Glance
-from glance_common.context import ContextSigner
+from glance_api.http.auth import choose
+from glance_api.services.collaborators import Glance
+from glance_common.model.context import ContextSigner
 from glance_common.server import ServerState
 from glance_registry.app import create_app as create_registry
 

@@ -12,8 +12,8 @@ from unittest.mock import patch
 from tests.support.waiting import wait_for
 from tests.support.web import Page, WebServer
 
-from glance_api.workers import pool
-from glance_api.workers.assembly import build_pool
+from glance_api.background import pool
+from glance_api.background.bootstrap import build_pool
 
 OCTETS = {"Content-Type": "application/octet-stream"}
 METHODS = "[glance-direct,web-download,copy-image,glance-download]"

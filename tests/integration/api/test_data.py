@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from glance_common.metrics.catalog import STORE_BYTES
+from glance_common.observability.metrics.catalog import STORE_BYTES
 
 OCTETS = {"Content-Type": "application/octet-stream"}
 RAW = {"disk_format": "raw", "container_format": "bare"}
@@ -79,7 +79,7 @@ def test_data_are_handed_to_a_proxy_after_all_questions_and_counted(make_api, tm
     assert api.call("GET", path, headers=asked).status_code == 204
     assert api.call("PUT", path, data=DATA, headers=OCTETS).status_code == 204
     counter = STORE_BYTES.labels("file", "out")
-    caplog.set_level(logging.INFO, "glance_api.access")
+    caplog.set_level(logging.INFO, "glance_api.http.access_log")
     for part, status, count in (({}, 200, len(DATA)), ({"Range": "bytes=10-19"}, 206, 10)):
         before = counter._value.get()
         answer = api.call("GET", path, headers=asked | part)

@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from tests.integration.api.imports_kit import page, working
 from tests.support.registry_rows import insert_image
 
-from glance_common.document_size import document_size
-from glance_registry.bounds import MAX_IMAGE_DOCUMENT, MAX_PAGE
+from glance_common.model.document_size import document_size
 from glance_registry.db.tables import operations as operation_rows
+from glance_registry.records.bounds import MAX_IMAGE_DOCUMENT, MAX_PAGE
 
 LARGEST = 10_000
 SMALL_MARGIN = 64 * 1024

@@ -18,12 +18,12 @@ from tests.integration.api.imports_kit import Node, page, working
 from tests.integration.api.test_import_archives import import_ova, ova
 from tests.support.waiting import wait_for
 
+from glance_api.background.flows import room
 from glance_api.imports.output import Output
 from glance_api.services import attempts
 from glance_api.services.quotas import Reservation
-from glance_api.workers import room
-from glance_common.context import system_context
-from glance_common.limits import Limits, Usage
+from glance_common.model.context import system_context
+from glance_common.model.limits import Limits, Usage
 
 MIB = 1024 * 1024
 QUOTA = 8 * MIB

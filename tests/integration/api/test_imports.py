@@ -13,7 +13,7 @@ from tests.integration.api.imports_kit import Node, page, working
 from tests.support.waiting import wait_for
 from tests.support.web import Page
 
-from glance_common.errors import Unavailable
+from glance_common.model.errors import Unavailable
 from glance_common.stores.contract import StoreFull
 
 DATA = b"\x01" + os.urandom(3 * 1024 * 1024)

@@ -7,12 +7,12 @@ from tests.support.web import dripping, scripted_peer, silent
 from tests.unit.api.conftest import make_conf
 from werkzeug.test import create_environ
 
-from glance_api import key_manager, limits
-from glance_api.auth import keystone
-from glance_api.key_manager import Credentials, KeyManager
-from glance_api.services import forwarding
-from glance_common.errors import GatewayTimeout, Unavailable
-from glance_common.guards import ExchangeLimits
+from glance_api.clients import key_manager
+from glance_api.clients.key_manager import Credentials, KeyManager
+from glance_api.http.auth import keystone
+from glance_api.services import forwarding, limits
+from glance_common.fetch.guards import ExchangeLimits
+from glance_common.model.errors import GatewayTimeout, Unavailable
 
 SHORT = ExchangeLimits(answer=0.5)
 ACCOUNT = {

@@ -9,7 +9,7 @@ import pytest
 from glance_api.imports import tools
 from glance_api.imports.contract import Work
 from glance_api.imports.sandbox import Limits, Sandbox
-from glance_common.errors import TooLarge
+from glance_common.model.errors import TooLarge
 
 LIMITS = Limits(cpu=60, memory=1 << 30, file_size=64 << 20, timeout=60.0)
 

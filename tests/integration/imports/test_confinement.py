@@ -27,7 +27,7 @@ from glance_api.imports.confinement import landlock, seccomp
 from glance_api.imports.confinement.contract import Access, Confined, Unconfined
 from glance_api.imports.confinement.landlock import Landlock
 from glance_api.imports.sandbox import Limits, Outcome, Sandbox
-from glance_common.config import ConfigError
+from glance_common.config.loading import ConfigError
 
 LIMITS = Limits(cpu=10, memory=512 << 20, file_size=1 << 20, timeout=120.0)
 

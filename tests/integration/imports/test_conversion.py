@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from glance_api.formats import FormatRules
+from glance_api.content.formats import FormatRules
 from glance_api.imports import sandbox as sandboxes
 from glance_api.imports.contract import Changes, ImageFacts, ImportFailed, Work
 from glance_api.imports.inspection import introspect_file
 from glance_api.imports.plugins.image_conversion import ImageConversion
-from glance_common.errors import TooLarge, UnsupportedMediaType
+from glance_common.model.errors import TooLarge, UnsupportedMediaType
 
 from .conftest import LIMITS, Budget, run, sandbox
 

@@ -11,7 +11,7 @@ from tests.support.web import Page, WebServer, web_server
 from glance_api.imports.contract import ImportFailed, Source
 from glance_api.imports.sources import glance_download
 from glance_api.imports.sources.glance_download import DownloadRules, Remote, find_endpoint
-from glance_common.errors import BadRequest, TooLarge
+from glance_common.model.errors import BadRequest, TooLarge
 
 IMAGE = "8a8c1f6e-7a0c-4c0a-9a4f-0f6a1f1f1f1f"
 DATA = b"the bytes of the remote image" * 1000

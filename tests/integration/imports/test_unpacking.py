@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from glance_api.formats import FormatRules
+from glance_api.content.formats import FormatRules
 from glance_api.imports.contract import Changes, ImageFacts, ImportFailed, Work
 from glance_api.imports.ova import extract_disk
 from glance_api.imports.plugins.image_decompression import ImageDecompression
-from glance_common.errors import TooLarge, UnsupportedMediaType
+from glance_common.model.errors import TooLarge, UnsupportedMediaType
 
 from .conftest import LIMITS, Budget, run, sandbox
 

@@ -12,11 +12,11 @@ from tests.support.web import Page, WebServer, dripping, scripted_peer, web_serv
 
 from glance_api.imports.contract import ImportFailed
 from glance_api.imports.sources import body, web_download
-from glance_common import url_filter
-from glance_common.errors import BadRequest, GlanceError, TooLarge
-from glance_common.guards import ExchangeLimits
-from glance_common.url_filter import UrlFilter
-from glance_common.url_session import UrlSession
+from glance_common.fetch import url_filter
+from glance_common.fetch.guards import ExchangeLimits
+from glance_common.fetch.url_filter import UrlFilter
+from glance_common.fetch.url_session import UrlSession
+from glance_common.model.errors import BadRequest, GlanceError, TooLarge
 
 MIRROR = "mirror.example.org"
 CAP = 1 << 20

@@ -10,8 +10,8 @@ from tests.support.waiting import wait_for
 from tests.unit.scrubber.fakes import make_scrubber
 
 from glance_common.delete_queue.broker import DEAD_QUEUE, DELETE_QUEUE, connected
-from glance_common.errors import OutcomeUnknown, Unavailable
 from glance_common.messaging.connection import parse_broker
+from glance_common.model.errors import OutcomeUnknown, Unavailable
 from glance_scrubber.consumer import drain
 from glance_scrubber.sweep import Sweep
 

@@ -15,18 +15,20 @@ from hypothesis import strategies as st
 from tests.support.registry_rows import ADMIN, OWNER, insert_image
 from tests.support.waiting import wait_for
 
-from glance_common.document_size import document_size
-from glance_common.errors import TooLarge, VersionConflict
-from glance_common.image import NewLocation
-from glance_registry import images, listing, locations, sizes, tags
-from glance_registry.bounds import MAX_IMAGE_DOCUMENT
+from glance_common.model.document_size import document_size
+from glance_common.model.errors import TooLarge, VersionConflict
+from glance_common.model.image import NewLocation
 from glance_registry.db.session import read, read_prepared, run_transaction
 from glance_registry.db.tables import images as image_rows
 from glance_registry.db.tables import locations as location_rows
-from glance_registry.documents import row_fields
-from glance_registry.listing import Page, Query, list_images
-from glance_registry.locations import Edit
-from glance_registry.tags import Room
+from glance_registry.images import crud, listing, tags
+from glance_registry.images.listing import Page, Query, list_images
+from glance_registry.images.tags import Room
+from glance_registry.locations import edit as locations
+from glance_registry.locations.edit import Edit
+from glance_registry.records import sizes
+from glance_registry.records.bounds import MAX_IMAGE_DOCUMENT
+from glance_registry.records.documents import row_fields
 
 LARGEST = 10_000
 TEXT = st.text(st.characters(blacklist_characters="\0", blacklist_categories=("Cs",)), max_size=20)
@@ -37,8 +39,8 @@ def size_of(engine: sa.Engine, image: str) -> int:
 
 
 def change(engine: sa.Engine, image: str, version: int, values: dict[str, Any]) -> str:
-    wanted = images.Update(str(uuid4()), version, values, largest=LARGEST)
-    return run_transaction(engine, images.update, OWNER, image, wanted)
+    wanted = crud.Update(str(uuid4()), version, values, largest=LARGEST)
+    return run_transaction(engine, crud.update, OWNER, image, wanted)
 
 
 def tag(engine: sa.Engine, image: str, word: str) -> str:
@@ -85,7 +87,7 @@ def test_s59_an_update_beyond_the_bound_is_refused(engine: sa.Engine, values: di
     with pytest.raises(TooLarge, match=f"max_image_document.*at most {LARGEST} bytes") as refused:
         change(engine, image, 1, values)
     assert refused.value.details["limit"] == "max_image_document"
-    assert orjson.loads(read_prepared(engine, images.get, OWNER, image))["name"] == "before"
+    assert orjson.loads(read_prepared(engine, crud.get, OWNER, image))["name"] == "before"
 
 
 def test_s59_what_an_update_leaves_counts_too(engine: sa.Engine) -> None:
@@ -159,9 +161,9 @@ def refused_while(engine: sa.Engine, first: Callable[[sa.Connection], Any], seco
 
 def test_s59_a_tag_and_an_update_at_the_same_time_do_not_exceed_the_bound(engine: sa.Engine) -> None:
     image = insert_image(engine)
-    wanted = images.Update(str(uuid4()), 1, {"properties": {"p": "x" * (LARGEST - 100)}}, largest=LARGEST)
+    wanted = crud.Update(str(uuid4()), 1, {"properties": {"p": "x" * (LARGEST - 100)}}, largest=LARGEST)
     assert refused_while(
-        engine, lambda connection: images.update(connection, OWNER, image, wanted), lambda: tag(engine, image, "t" * 99)
+        engine, lambda connection: crud.update(connection, OWNER, image, wanted), lambda: tag(engine, image, "t" * 99)
     )
     assert size_of(engine, image) <= LARGEST
 

@@ -8,10 +8,11 @@ import sqlalchemy as sa
 from tests.support.owners import LEASE, OWNER, Owners, new_id
 from tests.support.races import failures, race
 
-from glance_common import errors
-from glance_registry import deletions, removal
+from glance_common.model import errors
 from glance_registry.db.tables import images, locations
-from glance_registry.owners import lock_image
+from glance_registry.images import delete
+from glance_registry.locations import purge
+from glance_registry.records.rows import lock_image
 
 ROUNDS = 8
 
@@ -169,8 +170,8 @@ def test_data_that_come_while_a_delete_waits_are_seen_by_it(owners: Owners) -> N
 def test_process_that_dies_before_its_commit_changes_nothing(owners: Owners) -> None:
     image, location = owners.active()
     with owners.engine.connect() as connection:
-        removal.delete(connection, OWNER, image, removal.Delete(new_id(), delayed=False, scrub_time=0))
-        deletions.claim(connection, location, deletions.Claim(new_id(), LEASE, None, 0))
+        delete.delete(connection, OWNER, image, delete.Delete(new_id(), delayed=False, scrub_time=0))
+        purge.claim(connection, location, purge.Claim(new_id(), LEASE, None, 0))
         connection.rollback()
     assert owners.statuses(image) == ("active", ["active"])
 

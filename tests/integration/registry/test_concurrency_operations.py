@@ -5,11 +5,11 @@ from tests.support.owners import LEASE, Owners, new_id
 from tests.support.owners_imports import Imports
 from tests.support.races import failures, race
 
-from glance_common import errors
-from glance_common.operation import PATIENCE
-from glance_registry import endings
-from glance_registry.deletions import ABANDONED
-from glance_registry.operation_rows import MAX_ATTEMPTS
+from glance_common.model import errors
+from glance_common.model.operation import PATIENCE
+from glance_registry.locations.purge import ABANDONED
+from glance_registry.operations import completion
+from glance_registry.records.operations import MAX_ATTEMPTS
 
 ROUNDS = 6
 
@@ -195,6 +195,6 @@ def test_a_worker_that_dies_before_its_commit_changes_nothing(owners: Owners, im
     imports.copy(image, held)
     before = owners.image(image), owners.locations(image), imports.row(held.operation)
     with owners.engine.connect() as connection:
-        endings.finish(connection, held, True, "over", None)
+        completion.finish(connection, held, True, "over", None)
         connection.rollback()
     assert (owners.image(image), owners.locations(image), imports.row(held.operation)) == before

@@ -7,10 +7,10 @@ import pytest
 import sqlalchemy as sa
 from tests.support.owners import LEASE, MOST_OF_LEASE, Owners, new_id
 
-from glance_common import errors
+from glance_common.model import errors
 from glance_registry.db.session import Statistics, statistics
 from glance_registry.db.tables import images, locations
-from glance_registry.owners import is_due, lock_image
+from glance_registry.records.rows import is_due, lock_image
 
 HOUR = 3600
 

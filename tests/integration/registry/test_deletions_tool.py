@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.support.owners import Owners, new_id
 
-from glance_registry import manage, manage_deletions
+from glance_registry.manage import main, purge
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def fail(owners: Owners) -> tuple[str, str]:
 
 def test_failed_prints_a_table(owners: Owners, conf: Any, capsys: pytest.CaptureFixture[str]) -> None:
     rows = sorted((location, image) for image, location in (fail(owners), fail(owners)))
-    assert manage_deletions.show_failed(conf, None) == 0
+    assert purge.show_failed(conf, None) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["location", "image", "store", "attempts", "error"]
     assert [line.split(maxsplit=4) for line in lines[1:]] == [
@@ -37,22 +37,22 @@ def test_failed_prints_a_table(owners: Owners, conf: Any, capsys: pytest.Capture
 def test_failed_pages_through_everything(
     owners: Owners, conf: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(manage_deletions, "PAGE", 2)
+    monkeypatch.setattr(purge, "PAGE", 2)
     locations = sorted(fail(owners)[1] for _ in range(5))
-    manage_deletions.show_failed(conf, None)
+    purge.show_failed(conf, None)
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == locations
 
 
 def test_nothing_failed_is_said(owners: Owners, conf: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert manage_deletions.show_failed(conf, None) == 0
-    assert manage_deletions.replay(conf, SimpleNamespace(all=True, location=None)) == 0
+    assert purge.show_failed(conf, None) == 0
+    assert purge.replay(conf, SimpleNamespace(all=True, location=None)) == 0
     assert capsys.readouterr().out.splitlines() == ["No removal has failed."] * 2
 
 
 def test_replay_of_one_leaves_the_others(owners: Owners, conf: Any, capsys: pytest.CaptureFixture[str]) -> None:
     _, first = fail(owners)
     _, second = fail(owners)
-    assert manage_deletions.replay(conf, SimpleNamespace(all=False, location=first)) == 0
+    assert purge.replay(conf, SimpleNamespace(all=False, location=first)) == 0
     assert capsys.readouterr().out == f"{first}: deleting, a scrubber will try again\n"
     assert (owners.location(first).status, owners.location(second).status) == ("deleting", "failed")
     assert owners.due()[0] == [first]
@@ -60,7 +60,7 @@ def test_replay_of_one_leaves_the_others(owners: Owners, conf: Any, capsys: pyte
 
 def test_replay_of_all(owners: Owners, conf: Any) -> None:
     locations = {fail(owners)[1] for _ in range(3)}
-    assert manage_deletions.replay(conf, SimpleNamespace(all=True, location=None)) == 0
+    assert purge.replay(conf, SimpleNamespace(all=True, location=None)) == 0
     assert set(owners.due()[0]) == locations
 
 
@@ -69,8 +69,8 @@ def test_replay_of_what_cannot_be_replayed_is_an_error(
 ) -> None:
     _, active = owners.active()
     unknown = new_id()
-    assert manage_deletions.replay(conf, SimpleNamespace(all=False, location=active)) == 1
-    assert manage_deletions.replay(conf, SimpleNamespace(all=False, location=unknown)) == 1
+    assert purge.replay(conf, SimpleNamespace(all=False, location=active)) == 1
+    assert purge.replay(conf, SimpleNamespace(all=False, location=unknown)) == 1
     assert capsys.readouterr().out.splitlines() == [
         f"{active}: location {active} is active, not failed", f"{unknown}: No location found with ID {unknown}",
     ]
@@ -82,13 +82,13 @@ def test_the_command_line_reaches_the_commands(
     _, location = fail(owners)
     file = tmp_path / "glance-manage.conf"
     file.write_text(f"[database]\nconnection = {conf.database.connection}\n")
-    assert manage.main(["--config-file", str(file), "deletions", "failed"]) == 0
+    assert main.main(["--config-file", str(file), "deletions", "failed"]) == 0
     assert location in capsys.readouterr().out
-    assert manage.main(["--config-file", str(file), "deletions", "replay", location]) == 0
+    assert main.main(["--config-file", str(file), "deletions", "replay", location]) == 0
     assert owners.location(location).status == "deleting"
     for wrong in (["replay"], ["replay", "no uuid"], ["replay", location, "--all"]):
         with pytest.raises(SystemExit):
-            manage.main(["--config-file", str(file), "deletions", *wrong])
+            main.main(["--config-file", str(file), "deletions", *wrong])
 
 
 def test_removals_from_a_lost_store_are_written_off(
@@ -104,7 +104,7 @@ def test_removals_from_a_lost_store_are_written_off(
     owners.delete(elsewhere)
     kept, active = owners.active()
     owners.pass_time(7200)
-    assert manage_deletions.write_off(conf, SimpleNamespace(store="fast")) == 0
+    assert purge.write_off(conf, SimpleNamespace(store="fast")) == 0
     assert capsys.readouterr().out == "3 of 3 removals from the store fast are written off.\n"
     assert [owners.image(image).status for image in (parked, deleted, dead)] == ["deleted", "deleted", "queued"]
     assert (owners.location(upload.id).status, owners.location(upload.id).late_passes) == ("deleted", 0)
@@ -116,5 +116,5 @@ def test_a_removal_under_way_is_not_written_off(owners: Owners, conf: Any) -> No
     image, location = owners.active()
     owners.delete(image)
     owners.claim(location)
-    assert manage_deletions.write_off(conf, SimpleNamespace(store="fast")) == 0
+    assert purge.write_off(conf, SimpleNamespace(store="fast")) == 0
     assert owners.location(location).status == "deleting"

@@ -13,12 +13,13 @@ from tests.support.owners_imports import Imports
 from tests.support.registry_rows import ADMIN
 from werkzeug.test import Client
 
-from glance_common.context import HEADER, ContextSigner
-from glance_common.status import OperationStatus
-from glance_registry import expiry, housekeeping
+from glance_common.model.context import HEADER, ContextSigner
+from glance_common.model.status import OperationStatus
+from glance_registry import housekeeping
 from glance_registry.app import create_app
 from glance_registry.db.tables import locations as location_rows
 from glance_registry.db.tables import operations as operation_rows
+from glance_registry.records import expiry
 
 SIGNER = ContextSigner([b"s" * 32])
 

@@ -4,24 +4,24 @@ import threading
 
 from tests.support.owners import Owners, new_id
 
-from glance_registry import identities
+from glance_registry.locations import store_identity
 
 
 def test_first_identity_of_a_place_wins(owners: Owners) -> None:
     first, second = new_id(), new_id()
-    assert owners.run(identities.known, "fast") == {}
-    assert owners.run(identities.register, "fast", "/a", first) == first
-    assert owners.run(identities.register, "fast", "/a", second) == first
-    assert owners.run(identities.register, "fast", "/a", first) == first
-    assert owners.run(identities.known, "fast") == {"/a": first}
+    assert owners.run(store_identity.known, "fast") == {}
+    assert owners.run(store_identity.register, "fast", "/a", first) == first
+    assert owners.run(store_identity.register, "fast", "/a", second) == first
+    assert owners.run(store_identity.register, "fast", "/a", first) == first
+    assert owners.run(store_identity.known, "fast") == {"/a": first}
 
 
 def test_places_and_stores_are_apart(owners: Owners) -> None:
     ids = [new_id() for _ in range(3)]
     for (store, place), identity in zip((("fast", "/a"), ("fast", "/b"), ("slow", "/a")), ids, strict=True):
-        assert owners.run(identities.register, store, place, identity) == identity
-    assert owners.run(identities.known, "fast") == {"/a": ids[0], "/b": ids[1]}
-    assert owners.run(identities.known, "slow") == {"/a": ids[2]}
+        assert owners.run(store_identity.register, store, place, identity) == identity
+    assert owners.run(store_identity.known, "fast") == {"/a": ids[0], "/b": ids[1]}
+    assert owners.run(store_identity.known, "slow") == {"/a": ids[2]}
 
 
 def test_all_of_many_racers_hear_of_the_same_winner(owners: Owners) -> None:
@@ -30,7 +30,7 @@ def test_all_of_many_racers_hear_of_the_same_winner(owners: Owners) -> None:
 
     def register() -> None:
         barrier.wait()
-        heard.append(owners.run(identities.register, "fast", "/a", new_id()))
+        heard.append(owners.run(store_identity.register, "fast", "/a", new_id()))
 
     threads = [threading.Thread(target=register) for _ in range(8)]
     for thread in threads:
@@ -38,4 +38,4 @@ def test_all_of_many_racers_hear_of_the_same_winner(owners: Owners) -> None:
     for thread in threads:
         thread.join()
     assert len(heard) == 8
-    assert set(heard) == {owners.run(identities.known, "fast")["/a"]}
+    assert set(heard) == {owners.run(store_identity.known, "fast")["/a"]}

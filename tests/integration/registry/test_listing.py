@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.registry_rows import ADMIN, OWNER, clear, insert_image, insert_members, page
 
-from glance_common import errors
-from glance_common.context import RequestContext
+from glance_common.model import errors
+from glance_common.model.context import RequestContext
 from glance_registry.db.tables import images as image_rows
-from glance_registry.filters import Filter
-from glance_registry.listing import Query
+from glance_registry.images.filters import Filter
+from glance_registry.images.listing import Query
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 KEYS = ("name", "status", "container_format", "disk_format", "size", "id", "created_at", "updated_at")

@@ -8,13 +8,15 @@ import orjson
 import pytest
 from tests.support.owners import OWNER, Owners, new_id
 
-from glance_common import errors
-from glance_common.context import RequestContext
-from glance_common.image import NewLocation
-from glance_common.operation import Held
-from glance_registry import endings, location_imports, locations, operations, steps
-from glance_registry.location_imports import Hashing
-from glance_registry.locations import Edit
+from glance_common.model import errors
+from glance_common.model.context import RequestContext
+from glance_common.model.image import NewLocation
+from glance_common.model.operation import Held
+from glance_registry.locations import edit as locations
+from glance_registry.locations.edit import Edit
+from glance_registry.operations import completion, lifecycle, steps
+from glance_registry.operations import hashing as location_imports
+from glance_registry.operations.hashing import Hashing
 
 WEB = "http://mirror.example.org/one.img"
 STRANGER = RequestContext("req-stranger", project_id="stranger")
@@ -193,7 +195,7 @@ def begin(owners: Owners, image: str, location: NewLocation, *, before_active: b
 
 def claim_hashing(owners: Owners, operation: str) -> Held:
     token = new_id()
-    claimed = owners.run(operations.claim, operations.Claim(token, "host", 60))
+    claimed = owners.run(lifecycle.claim, lifecycle.Claim(token, "host", 60))
     assert (claimed["id"], claimed["kind"]) == (operation, "location_import")
     return Held(operation, token)
 
@@ -207,7 +209,7 @@ def test_an_image_waits_for_its_digests(owners: Owners):
     assert owners.image(image).properties["os_glance_import_task"] == operation
     held = claim_hashing(owners, operation)
     owners.run(steps.update, held, {"os_hash_algo": "sha512", "os_hash_value": "a" * 128}, {})
-    owners.run(endings.finish, held, True, "", None)
+    owners.run(completion.finish, held, True, "", None)
     assert owners.statuses(image) == ("active", ["active"])
     row = owners.image(image)
     assert (row.size, row.os_hash_value, row.properties) == (7, "a" * 128, {})
@@ -216,7 +218,7 @@ def test_an_image_waits_for_its_digests(owners: Owners):
 def test_wrong_digests_take_the_location_back(owners: Owners):
     image = owners.create()
     held = claim_hashing(owners, begin(owners, image, new(), before_active=True))
-    owners.run(endings.finish, held, False, "another digest", None)
+    owners.run(completion.finish, held, False, "another digest", None)
     assert owners.statuses(image) == ("queued", ["deleting"])
     assert (owners.image(image).size, owners.image(image).properties) == (None, {})
     begin(owners, image, new(), before_active=True)
@@ -227,7 +229,7 @@ def test_an_active_image_stays_so_whatever_becomes_of_the_hashing(owners: Owners
     image = owners.create()
     held = claim_hashing(owners, begin(owners, image, new(), before_active=False))
     assert owners.statuses(image) == ("active", ["active"])
-    owners.run(endings.finish, held, False, "the server is away", None)
+    owners.run(completion.finish, held, False, "the server is away", None)
     assert owners.statuses(image) == ("active", ["active"])
 
 
@@ -235,7 +237,7 @@ def test_s13_a_delete_ends_the_hashing(owners: Owners):
     image = owners.create()
     held = claim_hashing(owners, begin(owners, image, new(), before_active=True))
     owners.delete(image)
-    assert owners.run(operations.renew, held, 60, None) is False
+    assert owners.run(lifecycle.renew, held, 60, None) is False
     assert owners.statuses(image) == ("pending_delete", ["deleting"])
 
 
@@ -246,7 +248,7 @@ def test_a_refused_location_leaves_no_operation(owners: Owners):
         with pytest.raises(errors.Duplicate):
             begin(owners, image, new(store="fast", key=victim, external=False), before_active=before_active)
         assert owners.statuses(image) == ("queued", [])
-        assert owners.run(operations.claim, operations.Claim(new_id(), "host", 60)) is None
+        assert owners.run(lifecycle.claim, lifecycle.Claim(new_id(), "host", 60)) is None
     active, _ = owners.active()
     with pytest.raises(errors.StatusConflict):
         begin(owners, active, new(), before_active=True)

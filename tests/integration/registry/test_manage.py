@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from glance_common import config
-from glance_registry import manage
+from glance_common.config import loading
 from glance_registry.config import list_opts
 from glance_registry.db import schema
 from glance_registry.db.session import make_engine, transaction
+from glance_registry.manage import main
 from glance_registry.wsgi import check_capacity
 
 
 def run(folder: Path, url: str, *arguments: str) -> int:
     path = folder / "glance-manage.conf"
     path.write_text(f"[database]\nconnection = {url}\n")
-    return manage.main(["--config-file", str(path), *arguments])
+    return main.main(["--config-file", str(path), *arguments])
 
 
 @pytest.mark.parametrize("old_form", [False, True])
@@ -65,8 +65,8 @@ def test_a_schema_newer_than_the_code_is_an_error_and_not_up_to_date(
 def test_more_threads_than_connections_stop_the_start(tmp_path: Path, database: str) -> None:
     path = tmp_path / "glance-registry.conf"
     path.write_text(f"[DEFAULT]\nworkers = 20\nthreads = 10\n[database]\nconnection = {database}\n")
-    conf = config.load("glance-registry", ["--config-file", str(path)], list_opts())
-    with pytest.raises(config.ConfigError, match=r"workers x threads \+ 2 is 202") as caught:
+    conf = loading.load("glance-registry", ["--config-file", str(path)], list_opts())
+    with pytest.raises(loading.ConfigError, match=r"workers x threads \+ 2 is 202") as caught:
         check_capacity(conf)
     assert "max_connections" in str(caught.value)
 
@@ -79,8 +79,8 @@ def test_store_init_creates_the_directories_of_images_and_staging(
         f"[DEFAULT]\nnode_staging_uri = file://{tmp_path}/staging\n"
         f"[glance_store]\nfilesystem_store_datadir = {tmp_path}/images\n"
     )
-    assert manage.main(["--config-file", str(path), "store", "init"]) == 0
+    assert main.main(["--config-file", str(path), "store", "init"]) == 0
     said = capsys.readouterr().out
     assert said == f"file: created {tmp_path}/images\nos_glance_staging_store: created {tmp_path}/staging\n"
-    assert manage.main(["--config-file", str(path), "store", "init"]) == 0
+    assert main.main(["--config-file", str(path), "store", "init"]) == 0
     assert capsys.readouterr().out == "Every directory is there.\n"

@@ -12,9 +12,9 @@ import pytest
 import sqlalchemy as sa
 from tests.support.registry_rows import ADMIN
 
-from glance_common.metadef import Namespace
-from glance_registry import manage
+from glance_common.model.metadef import Namespace
 from glance_registry.db.session import read
+from glance_registry.manage import main
 from glance_registry.metadefs import files, namespaces
 
 Run = Callable[..., int]
@@ -52,7 +52,7 @@ def run(engine: sa.Engine, tmp_path: Path, folder: Path) -> Run:
     path = tmp_path / "glance-manage.conf"
     url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
     path.write_text(f"[DEFAULT]\nmetadata_source_path = {folder}\n[database]\nconnection = {url}\n")
-    return lambda *arguments: manage.main(["--config-file", str(path), *map(str, arguments)])
+    return lambda *arguments: main.main(["--config-file", str(path), *map(str, arguments)])
 
 
 def write(folder: Path, **documents: Any) -> None:

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from tests.support.registry_rows import ADMIN
 
-from glance_common import errors
-from glance_common.metadef import NamespaceQuery
+from glance_common.model import errors
+from glance_common.model.metadef import NamespaceQuery
 from glance_registry.db.session import read, run_transaction
 from glance_registry.db.tables import metadef_resource_types, metadef_tags, metadef_writes
 from glance_registry.metadefs import content, files, listing, namespaces, schema

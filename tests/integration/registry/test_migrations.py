@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from tests.support.registry_rows import insert_image
 
-from glance_common import errors, property_names
+from glance_common.model import errors, property_names
 from glance_registry.db import schema
 from glance_registry.db.session import make_engine, reading
 from glance_registry.db.tables import metadata

@@ -6,10 +6,10 @@ import pytest
 from tests.support.owners import LEASE, Owners, new_id
 from tests.support.owners_imports import Imports
 
-from glance_common import errors
-from glance_common.operation import Held
-from glance_registry import steps
-from glance_registry.operation_rows import MAX_ATTEMPTS
+from glance_common.model import errors
+from glance_common.model.operation import Held
+from glance_registry.operations import steps
+from glance_registry.records.operations import MAX_ATTEMPTS
 
 STORES = ("a", "b")
 NO_DATA = (None, None, None, None, None)

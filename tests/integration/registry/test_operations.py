@@ -4,12 +4,12 @@ import pytest
 from tests.support.owners import ADMIN, LEASE, MOST_OF_LEASE, Owners, new_id
 from tests.support.owners_imports import HOST, Imports
 
-from glance_common import errors
-from glance_common.context import RequestContext
-from glance_common.operation import PATIENCE, Held
-from glance_common.status import ImageStatus
-from glance_registry import operations, steps
-from glance_registry.operation_rows import MAX_ATTEMPTS
+from glance_common.model import errors
+from glance_common.model.context import RequestContext
+from glance_common.model.operation import PATIENCE, Held
+from glance_common.model.status import ImageStatus
+from glance_registry.operations import lifecycle, steps
+from glance_registry.records.operations import MAX_ATTEMPTS
 
 STRANGER = RequestContext(request_id="req-stranger", project_id="other")
 
@@ -91,7 +91,7 @@ def test_an_expired_lease_is_taken_over_and_the_first_worker_hears_of_it(owners:
         lambda: owners.run(steps.unstage, held),
         lambda: owners.run(steps.store_failed, held, "fast"),
         lambda: owners.run(steps.update, held, {}, {"a": "b"}),
-        lambda: owners.run(operations.release, held),
+        lambda: owners.run(lifecycle.release, held),
     ):
         with pytest.raises(errors.Gone):
             call()
@@ -119,7 +119,7 @@ def test_an_expired_lease_nobody_took_is_revived(imports: Imports) -> None:
 def test_released_work_is_claimed_again_and_the_attempt_does_not_count(imports: Imports) -> None:
     held = imports.begun()
     for _ in range(2):
-        imports.owners.run(operations.release, held)
+        imports.owners.run(lifecycle.release, held)
         assert (imports.status(held.operation), imports.row(held.operation).attempts) == ("pending", 0)
     assert imports.claimed().operation == held.operation
 
@@ -215,7 +215,7 @@ def test_a_stale_lock_is_broken(owners: Owners, imports: Imports, was_claimed: b
     held = imports.claimed() if was_claimed else None
     owners.pass_time(PATIENCE + 1)
     fresh = imports.create(image, stores=("b",))
-    assert (imports.status(stale), imports.row(stale).message) == ("failure", operations.PREEMPTED)
+    assert (imports.status(stale), imports.row(stale).message) == ("failure", lifecycle.PREEMPTED)
     assert owners.image(image).status == "importing"
     # The stores of the old task are no matter of the new one.
     assert owners.image(image).properties == {
@@ -239,12 +239,12 @@ def test_an_operation_may_make_its_image(owners: Owners, imports: Imports) -> No
     held = imports.begun_without_image(kind="import", on_fail="delete")
     image = owners.create()
     for _ in range(2):
-        assert owners.run(operations.attach, held, image, ["a"]) == image
+        assert owners.run(lifecycle.attach, held, image, ["a"]) == image
     assert imports.row(held.operation).image_id == image
     assert owners.image(image).status == "importing"
     assert owners.image(image).properties["os_glance_import_task"] == held.operation
     with pytest.raises(errors.Conflict):
-        owners.run(operations.attach, held, owners.create(), [])
+        owners.run(lifecycle.attach, held, owners.create(), [])
 
 
 def test_attach_needs_a_free_queued_image_and_a_held_operation(owners: Owners, imports: Imports) -> None:
@@ -252,13 +252,13 @@ def test_attach_needs_a_free_queued_image_and_a_held_operation(owners: Owners, i
     imports.begun(busy)
     held = imports.begun_without_image(kind="import")
     with pytest.raises(errors.Conflict, match="being worked on"):
-        owners.run(operations.attach, held, busy, [])
+        owners.run(lifecycle.attach, held, busy, [])
     with pytest.raises(errors.StatusConflict):
-        owners.run(operations.attach, held, owners.active()[0], [])
+        owners.run(lifecycle.attach, held, owners.active()[0], [])
     with pytest.raises(errors.NotFound):
-        owners.run(operations.attach, held, new_id(), [])
+        owners.run(lifecycle.attach, held, new_id(), [])
     with pytest.raises(errors.Gone):
-        owners.run(operations.attach, Held(held.operation, new_id()), owners.create(), [])
+        owners.run(lifecycle.attach, Held(held.operation, new_id()), owners.create(), [])
 
 
 def test_update_changes_formats_and_merges_properties(owners: Owners, imports: Imports) -> None:

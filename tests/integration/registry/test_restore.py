@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 from tests.support.owners import LEASE, OWNER, Owners, new_id
 
-from glance_common import errors
+from glance_common.model import errors
 from glance_registry.db.tables import members
 
 

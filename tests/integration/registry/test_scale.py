@@ -12,13 +12,16 @@ from deploy.local.embedded_postgres import PostgresServer
 from tests.benchmarks.fill import BIG, PARTNER, STRANGER, TABLES, fill
 from tests.support.registry_rows import ADMIN, PATIENT, page
 
-from glance_common.context import RequestContext
-from glance_registry import deletions, listing, operations, usage
+from glance_common.model.context import RequestContext
 from glance_registry.db.prepared import Prepared
 from glance_registry.db.session import make_engine, reading
-from glance_registry.filters import Filter
-from glance_registry.listing import MAX_LIMIT, Query, Shape
-from glance_registry.visibility import kind_of
+from glance_registry.images import listing
+from glance_registry.images.filters import Filter
+from glance_registry.images.listing import MAX_LIMIT, Query, Shape
+from glance_registry.locations import purge
+from glance_registry.operations import lifecycle
+from glance_registry.quota import usage
+from glance_registry.records.visibility import kind_of
 
 IMAGES = 11_000
 OWNER, MEMBER = RequestContext("owner", project_id=BIG), RequestContext("member", project_id=PARTNER)
@@ -160,16 +163,16 @@ def test_every_page_size_is_met_exactly(many: sa.Engine, limit: int) -> None:
 
 
 WORK = {
-    "due": lambda connection: deletions.due(connection, 100, None, 0),
-    "backlog": deletions.backlog,
-    "abandoned": deletions.abandoned,
-    "failed": lambda connection: deletions.failed(connection, 100, None),
+    "due": lambda connection: purge.due(connection, 100, None, 0),
+    "backlog": purge.backlog,
+    "abandoned": purge.abandoned,
+    "failed": lambda connection: purge.failed(connection, 100, None),
     "usage": lambda connection: usage.of_owner(connection, "project-299"),
-    "claim": lambda connection: operations.claim(connection, operations.Claim(
+    "claim": lambda connection: lifecycle.claim(connection, lifecycle.Claim(
         token="00000000-0000-0000-0000-000000000001", host="here", lease=60.0
     )),
-    "hopeless": lambda connection: operations.hopeless(connection, "here"),
-    "bound": lambda connection: operations.bound_to(connection, "here"),
+    "hopeless": lambda connection: lifecycle.hopeless(connection, "here"),
+    "bound": lambda connection: lifecycle.bound_to(connection, "here"),
 }
 
 

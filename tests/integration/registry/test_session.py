@@ -17,8 +17,7 @@ from deploy.local.embedded_postgres import PostgresServer
 from sqlalchemy import exc
 from tests.support.registry_rows import ADMIN, OWNER, PATIENT, insert_image
 
-from glance_common import errors
-from glance_registry import images, removal
+from glance_common.model import errors
 from glance_registry.db import prepared
 from glance_registry.db.errors import ConnectionLost, RetryTransaction
 from glance_registry.db.prepared import MOST_READY, AnyConnection, PlannedForValues, Prepared
@@ -36,6 +35,7 @@ from glance_registry.db.session import (
     statistics,
     transaction,
 )
+from glance_registry.images import crud, delete
 
 OWN = replace(PATIENT, pool_size=4)
 KILL_OTHERS = """
@@ -100,7 +100,7 @@ def test_a_transaction_commits_and_an_exception_rolls_back(engine: sa.Engine) ->
 
     with pytest.raises(ZeroDivisionError):
         run_transaction(engine, fail)
-    assert orjson.loads(read(engine, images.get, OWNER, image_id))["name"] == "kept"
+    assert orjson.loads(read(engine, crud.get, OWNER, image_id))["name"] == "kept"
 
 
 def test_a_connection_that_the_server_closed_while_idle_is_replaced_unnoticed(
@@ -241,11 +241,11 @@ def test_create_show_and_delete_are_one_round_trip_each(engine: sa.Engine) -> No
     def life() -> None:
         image_id, attempt = str(uuid4()), str(uuid4())
         values = {"id": image_id, "owner": OWNER.project_id, "visibility": "shared", "properties": {"a": "b"}}
-        document, made = run_alone(engine, images.create, OWNER, attempt, values)
+        document, made = run_alone(engine, crud.create, OWNER, attempt, values)
         assert made
-        assert read(engine, images.get, OWNER, image_id) == document
-        asked = removal.Delete(str(uuid4()), delayed=False, scrub_time=0)
-        assert run_alone(engine, removal.delete_empty, OWNER, image_id, asked)
+        assert read(engine, crud.get, OWNER, image_id) == document
+        asked = delete.Delete(str(uuid4()), delayed=False, scrub_time=0)
+        assert run_alone(engine, delete.delete_empty, OWNER, image_id, asked)
 
     life()  # the first use of a connection prepares the statements
     token = statistics.set(counted := Statistics())
@@ -358,7 +358,7 @@ def test_a_busy_pool_is_unavailable(postgres: PostgresServer, registry_engine: s
 def test_a_database_without_schema_names_the_remedy(empty_database: str) -> None:
     engine = make_engine(empty_database)
     with pytest.raises(errors.Unavailable, match="glance-manage db sync"):
-        read(engine, images.get, OWNER, "00000000-0000-0000-0000-000000000000")
+        read(engine, crud.get, OWNER, "00000000-0000-0000-0000-000000000000")
     engine.dispose()
 
 
@@ -417,14 +417,14 @@ def test_a_statement_is_prepared_once_a_connection_and_forgotten_when_unused(
         connection.exec_driver_sql("DEALLOCATE ALL")
         connection.info.clear()
         for _ in range(3):
-            images.get(connection, ADMIN, image_id)
+            crud.get(connection, ADMIN, image_id)
         assert seen == ["PREPARE", "EXECUTE", "EXECUTE", "EXECUTE"]
         others = [Prepared(sa.select(sa.literal_column(str(n)))) for n in range(MOST_READY)]
         assert [other.run(connection, {}) for other in others] == [[(n,)] for n in range(MOST_READY)]
         count = connection.exec_driver_sql("SELECT count(*) FROM pg_prepared_statements").scalar_one()
         assert count == MOST_READY
         seen.clear()
-        images.get(connection, ADMIN, image_id)
+        crud.get(connection, ADMIN, image_id)
         assert seen == ["PREPARE", "DEALLOCATE", "EXECUTE"]
 
 
@@ -434,15 +434,15 @@ def test_a_connection_lost_at_a_prepared_statement_is_not_used_again(
     image_id = insert_image(engine)
 
     def lose_and_get(connection: AnyConnection) -> None:
-        images.get(connection, ADMIN, image_id)
+        crud.get(connection, ADMIN, image_id)
         kill_connections(postgres)
-        images.get(connection, ADMIN, image_id)
+        crud.get(connection, ADMIN, image_id)
 
     with pytest.raises(ConnectionLost):
         run_transaction(own, lose_and_get)
     with pytest.raises(ConnectionLost):
         read_prepared(own, lose_and_get)
-    assert read_prepared(own, images.get, ADMIN, image_id)
+    assert read_prepared(own, crud.get, ADMIN, image_id)
 
 
 @pytest.mark.parametrize("give", [reading, reading_prepared, transaction])
@@ -472,10 +472,10 @@ def test_a_pooler_that_forgets_statements_is_named(engine: sa.Engine) -> None:
     image_id = insert_image(engine)
 
     def forget_and_get(connection: sa.Connection) -> None:
-        images.get(connection, ADMIN, image_id)
+        crud.get(connection, ADMIN, image_id)
         connection.exec_driver_sql("DEALLOCATE ALL")
         try:
-            images.get(connection, ADMIN, image_id)
+            crud.get(connection, ADMIN, image_id)
         finally:
             connection.info.clear()
 

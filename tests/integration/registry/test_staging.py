@@ -6,11 +6,12 @@ import pytest
 from tests.support.owners import LEASE, OWNER, Owners, new_id
 from tests.support.owners_imports import HOST, Imports
 
-from glance_common import errors
-from glance_common.operation import Held
-from glance_registry import images, steps
+from glance_common.model import errors
+from glance_common.model.operation import Held
 from glance_registry.db.session import read
-from glance_registry.deletions import ABANDONED, LATE_PASSES
+from glance_registry.images import crud
+from glance_registry.locations.purge import ABANDONED, LATE_PASSES
+from glance_registry.operations import steps
 
 
 def test_stage_takes_the_image_to_uploading_and_keeps_the_data_apart(owners: Owners, imports: Imports) -> None:
@@ -23,7 +24,7 @@ def test_stage_takes_the_image_to_uploading_and_keeps_the_data_apart(owners: Own
     found = owners.image(image)
     assert (found.size, found.checksum, found.os_hash_value) == (9, None, None)
     assert found.properties == {"os_glance_stage_host": "http://here:9292"}
-    assert json.loads(read(owners.engine, images.get, OWNER, image, locations=True))["locations"] == []
+    assert json.loads(read(owners.engine, crud.get, OWNER, image, locations=True))["locations"] == []
 
 
 def test_staged_data_wait_as_long_as_the_user_does(owners: Owners, imports: Imports) -> None:

@@ -3,9 +3,9 @@
 import pytest
 from tests.support.owners import ADMIN, LEASE, MOST_OF_LEASE, Owners, new_id
 
-from glance_common import errors
-from glance_common.context import RequestContext
-from glance_common.status import ImageStatus
+from glance_common.model import errors
+from glance_common.model.context import RequestContext
+from glance_common.model.status import ImageStatus
 
 STRANGER = RequestContext(request_id="req-stranger", project_id="other")
 

@@ -11,12 +11,13 @@ import sqlalchemy as sa
 from tests.support.owners import ADMIN, LEASE, OWNER, Owners, new_id
 from werkzeug.serving import make_server
 
-from glance_common import errors, failpoints
-from glance_common.context import ContextSigner, RequestContext
-from glance_common.image import Deletion, FailedDeletion, Image
+from glance_common import failpoints
+from glance_common.model import errors
+from glance_common.model.context import ContextSigner, RequestContext
+from glance_common.model.image import Deletion, FailedDeletion, Image
+from glance_common.model.status import ImageStatus, LocationStatus
 from glance_common.registry_client import RegistryClient, over
 from glance_common.registry_client.http import Timeouts, connect_to
-from glance_common.status import ImageStatus, LocationStatus
 from glance_registry.app import create_app
 
 SIGNER = ContextSigner([b"s" * 64])

@@ -9,9 +9,11 @@ import pytest
 from tests.support.owners import ADMIN, LEASE, OWNER, Owners, new_id
 from tests.support.owners_imports import Imports
 
-from glance_common import errors
-from glance_common.limits import MIB, Limits, Usage
-from glance_registry import images, uploads, usage
+from glance_common.model import errors
+from glance_common.model.limits import MIB, Limits, Usage
+from glance_registry.images import crud
+from glance_registry.locations import uploads
+from glance_registry.quota import usage
 
 CLIENTS = 64
 
@@ -52,12 +54,12 @@ class Account:
 
     def create(self, bounds: Limits | None, attempt: str | None = None, image: str | None = None) -> str:
         values = {"id": image or new_id(), "visibility": "private", "owner": "own", "properties": {}, "tags": []}
-        self.owners.run(images.create, OWNER, attempt or new_id(), values, bounds)
+        self.owners.run(crud.create, OWNER, attempt or new_id(), values, bounds)
         return str(values["id"])
 
     def give(self, image: str, owner: str | None, bounds: Limits | None) -> None:
         version = self.owners.image(image).row_version
-        self.owners.run(images.update, ADMIN, image, images.Update(new_id(), version, {"owner": owner}, bounds))
+        self.owners.run(crud.update, ADMIN, image, crud.Update(new_id(), version, {"owner": owner}, bounds))
 
 
 @pytest.fixture

@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from tests.support.owners import ADMIN, LEASE, OWNER, Owners, new_id
 
-from glance_common import errors
-from glance_common.limits import Limits, Usage
-from glance_registry import images, removal, uploads, usage
+from glance_common.model import errors
+from glance_common.model.limits import Limits, Usage
+from glance_registry.images import crud
+from glance_registry.images import delete as removal
+from glance_registry.locations import uploads
+from glance_registry.quota import usage
 
 BOUNDS = {"user_storage_quota": 100, "image_count_total": 4, "image_count_uploading": 2}
 OWNERS = ("own", "other")
@@ -77,7 +80,7 @@ class Lives(RuleBasedStateMachine):
             "id": image.id, "visibility": "private", "owner": owner, "properties": {}, "tags": [],
             "disk_format": "raw", "container_format": "bare",
         }
-        if self._call(Usage(images=1), owner, images.create, OWNER, new_id(), values, self._limits(owner)):
+        if self._call(Usage(images=1), owner, crud.create, OWNER, new_id(), values, self._limits(owner)):
             self.model.append(image)
 
     @precondition(has("queued"))
@@ -145,8 +148,8 @@ class Lives(RuleBasedStateMachine):
         if image := self._one(pick, "queued", "saving", "active"):
             other = OWNERS[1 - OWNERS.index(image.owner)]
             version = self.owners.image(image.id).row_version
-            wanted = images.Update(new_id(), version, {"owner": other}, self._limits(other))
-            changed = self._call(image.usage(), other, images.update, ADMIN, image.id, wanted)
+            wanted = crud.Update(new_id(), version, {"owner": other}, self._limits(other))
+            changed = self._call(image.usage(), other, crud.update, ADMIN, image.id, wanted)
             if changed:
                 image.owner = other
 

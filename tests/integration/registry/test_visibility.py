@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.registry_rows import ADMIN, ANONYMOUS, MEMBER, OWNER, STRANGER, clear, insert_image, page
 
-from glance_common import errors
-from glance_common.context import RequestContext
-from glance_registry import images
+from glance_common.model import errors
+from glance_common.model.context import RequestContext
 from glance_registry.db.session import read
 from glance_registry.db.tables import images as image_rows
 from glance_registry.db.tables import members as member_rows
-from glance_registry.listing import Query
+from glance_registry.images import crud
+from glance_registry.images.listing import Query
 
 CALLERS = (
     OWNER, MEMBER, STRANGER, ADMIN, ANONYMOUS,
@@ -114,7 +114,7 @@ def write(engine: sa.Engine, world: list[Row]) -> dict[str, Row]:
 
 def gets(engine: sa.Engine, caller: RequestContext, image_id: str) -> bool:
     try:
-        document = orjson.loads(read(engine, images.get, caller, image_id))
+        document = orjson.loads(read(engine, crud.get, caller, image_id))
     except errors.NotFound:
         return False
     return bool(document["id"] == image_id)
@@ -159,7 +159,7 @@ def test_s43_absent_deleted_and_invisible_images_get_the_same_answer(
     texts = set()
     for image_id in wanted:
         with pytest.raises(errors.NotFound) as caught:
-            read(engine, images.get, caller, image_id)
+            read(engine, crud.get, caller, image_id)
         texts.add(caught.value.message.replace(image_id, "ID"))
     assert len(texts) == 1
 
@@ -168,6 +168,6 @@ def test_the_document_tells_the_caller_of_its_own_membership_only(engine: sa.Eng
     ids = write(engine, [Row("shared", "own", "active", False, (("member", "pending"), ("stranger", "rejected")))])
     [image_id] = ids
     for caller, member in ((OWNER, None), (MEMBER, "member"), (STRANGER, "stranger"), (ADMIN, None)):
-        assert orjson.loads(read(engine, images.get, caller, image_id))["member"] == member
+        assert orjson.loads(read(engine, crud.get, caller, image_id))["member"] == member
     project_admin = replace(MEMBER, is_admin=True)
-    assert orjson.loads(read(engine, images.get, project_admin, image_id))["member"] == "member"
+    assert orjson.loads(read(engine, crud.get, project_admin, image_id))["member"] == "member"

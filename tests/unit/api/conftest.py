@@ -11,19 +11,20 @@ from tests.support.api_calls import Caller
 from tests.unit.api.fake_registry import FakeRegistry
 
 from glance_api import config as api_config
-from glance_api import limits, policy
+from glance_api import policy
 from glance_api.app import create_app
-from glance_api.collaborators import Glance
+from glance_api.clients.key_manager import KeyManager
 from glance_api.imports.signals import WorkSignal
-from glance_api.key_manager import KeyManager
-from glance_api.permits import RemoteChecks
 from glance_api.policy import properties
 from glance_api.policy.enforcer import Enforcer
+from glance_api.services import limits
+from glance_api.services.collaborators import Glance
 from glance_api.settings import Settings
-from glance_common import config
+from glance_api.transfers.permits import RemoteChecks
+from glance_common.config import loading
+from glance_common.fetch.url_filter import UrlFilter
 from glance_common.notifications import Notifications, NotificationSettings
 from glance_common.stores.contract import UnknownStore
-from glance_common.url_filter import UrlFilter
 
 Options = dict[str, Any]
 
@@ -31,7 +32,7 @@ Options = dict[str, Any]
 def make_conf(options: Options | None = None, files: list[str] | None = None) -> cfg.ConfigOpts:
     """Return the options of glance-api; names are ``option`` or ``group.option``."""
     conf = cfg.ConfigOpts()
-    config.register(conf, [*api_config.list_opts(), *policy.list_opts()])
+    loading.register(conf, [*api_config.list_opts(), *policy.list_opts()])
     conf([], project="glance", prog="glance-api", default_config_files=files or [])
     for name, value in (options or {}).items():
         group, _, option = name.rpartition(".")

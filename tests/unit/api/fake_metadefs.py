@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from glance_common.context import RequestContext
-from glance_common.errors import Duplicate, Forbidden, NotFound
-from glance_common.metadef import (
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import Duplicate, Forbidden, NotFound
+from glance_common.model.metadef import (
     Association,
     Namespace,
     NamespaceQuery,

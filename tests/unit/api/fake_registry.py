@@ -11,12 +11,20 @@ from typing import Any
 
 from tests.unit.api.fake_metadefs import FakeMetadefs
 
-from glance_common.context import RequestContext
-from glance_common.errors import BadRequest, Conflict, Duplicate, NotFound, StatusConflict, TooLarge, VersionConflict
-from glance_common.image import Image, ImagePage, Member
-from glance_common.limits import Limits
-from glance_common.operation import Operation
-from glance_common.status import ImageStatus, OperationStatus
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import (
+    BadRequest,
+    Conflict,
+    Duplicate,
+    NotFound,
+    StatusConflict,
+    TooLarge,
+    VersionConflict,
+)
+from glance_common.model.image import Image, ImagePage, Member
+from glance_common.model.limits import Limits
+from glance_common.model.operation import Operation
+from glance_common.model.status import ImageStatus, OperationStatus
 
 TIME = "2026-11-21T10:00:00Z"
 MICROSECONDS = "2026-11-21T10:00:00.123456"

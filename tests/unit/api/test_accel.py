@@ -4,8 +4,8 @@ import pytest
 from tests.unit.api.conftest import make_conf
 from werkzeug.datastructures import Headers
 
-from glance_api import accel
-from glance_common.config import ConfigError
+from glance_api.transfers import accel
+from glance_common.config.loading import ConfigError
 
 KEY = "11111111-2222-3333-4444-555555555555"
 ASKED = {"X-Sendfile-Type": "X-Accel-Redirect"}

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from tests.unit.api.conftest import make_conf
 
-from glance_api.auth import choose, identity
-from glance_api.auth import flavors as flavors_module
-from glance_common.config import ConfigError
-from glance_common.context import RequestContext
-from glance_common.errors import BadRequest, NotAuthenticated
+from glance_api.http.auth import choose, identity
+from glance_api.http.auth import flavors as flavors_module
+from glance_common.config.loading import ConfigError
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import BadRequest, NotAuthenticated
 
 
 def flavor(text: str | None, **options: Any) -> Any:
@@ -113,7 +113,7 @@ def test_unknown_flavors(text):
 
 def test_keystone_without_its_package(monkeypatch):
     modules = __import__("sys").modules
-    monkeypatch.delitem(modules, "glance_api.auth.keystone", raising=False)
+    monkeypatch.delitem(modules, "glance_api.http.auth.keystone", raising=False)
     monkeypatch.setitem(modules, "keystonemiddleware.auth_token", None)
     with pytest.raises(ConfigError, match=r"glance-services\[keystone\]"):
         flavor("keystone")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from glance_api.bodies import is_transfer
+from glance_api.http.bodies import is_transfer
 from glance_common.server import RequestHead
 
 V1 = {"accept": "application/vnd.openstack.images-v1.1"}

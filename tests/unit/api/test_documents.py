@@ -6,10 +6,10 @@ import orjson
 import pytest
 from tests.unit.api.fake_registry import make_image
 
-from glance_api import documents
+from glance_api.http import documents
 from glance_api.v2.location_patch import MAX_LOCATIONS
 from glance_api.v2.metadefs.wire import MAX_VALUES
-from glance_common.errors import BadRequest
+from glance_common.model.errors import BadRequest
 
 ID = "11111111-1111-4111-8111-111111111111"
 IMAGE = f"/v2/images/{ID}"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from glance_api.formats import FormatRules, Inspection
-from glance_common.errors import UnsupportedMediaType
+from glance_api.content.formats import FormatRules, Inspection
+from glance_common.model.errors import UnsupportedMediaType
 
 RESCUE_CD = Path("/usr/lib/grub-rescue/grub-rescue-cdrom.iso")
 

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glance_api.formats import PLAIN_CONTAINERS, FormatRules, Inspection
-from glance_common.errors import UnsupportedMediaType
+from glance_api.content.formats import PLAIN_CONTAINERS, FormatRules, Inspection
+from glance_common.model.errors import UnsupportedMediaType
 
 CONTAINERS = sorted(PLAIN_CONTAINERS)
 CD = Path("/usr/lib/grub-rescue/grub-rescue-cdrom.iso")

@@ -7,11 +7,11 @@ import pytest
 from tests.unit.api.fake_registry import make_image
 from werkzeug.wsgi import FileWrapper
 
-from glance_api import faults
-from glance_api.access import Access
-from glance_api.hooks import NoRuleAsked
+from glance_api.http import errors
+from glance_api.http.access_log import Access
+from glance_api.http.hooks import NoRuleAsked
 from glance_common.body import BYTES_SENT
-from glance_common.errors import BadRequest, InternalError, RangeNotSatisfiable, Unavailable
+from glance_common.model.errors import BadRequest, InternalError, RangeNotSatisfiable, Unavailable
 
 IMAGE = "/v2/images/11111111-1111-4111-8111-111111111111"
 
@@ -56,18 +56,18 @@ def test_error_bodies(api, accept, kind):
 
 
 def test_s58_html_is_escaped():
-    answer = faults.from_error(BadRequest("<script>alert(1)</script>"), "text/html")
+    answer = errors.from_error(BadRequest("<script>alert(1)</script>"), "text/html")
     assert b"<script>" not in answer.body
     assert b"&lt;script&gt;" in answer.body
 
 
 def test_headers_of_errors():
-    assert faults.from_error(Unavailable("busy", retry_after=5), "").headers["Retry-After"] == "5"
-    assert faults.from_error(RangeNotSatisfiable("range", size=9), "").headers["Content-Range"] == "bytes */9"
+    assert errors.from_error(Unavailable("busy", retry_after=5), "").headers["Retry-After"] == "5"
+    assert errors.from_error(RangeNotSatisfiable("range", size=9), "").headers["Content-Range"] == "bytes */9"
 
 
 def test_500_says_nothing(api, caplog):
-    assert "secret" not in faults.from_error(InternalError("secret"), "").body.decode()
+    assert "secret" not in errors.from_error(InternalError("secret"), "").body.decode()
 
     def broken(*_args, **_kwargs):
         raise RuntimeError("secret detail")
@@ -159,7 +159,7 @@ def fields(record: logging.LogRecord) -> dict[str, object]:
 
 
 def test_access_log(api, caplog):
-    caplog.set_level(logging.INFO, "glance_api.access")
+    caplog.set_level(logging.INFO, "glance_api.http.access_log")
     response = api.call("POST", "/v2.1/images?x=1", data=b"{}")
     (record,) = caplog.records
     assert record.getMessage() == "POST /v2.1/images?x=1 201"
@@ -176,7 +176,7 @@ def run(app, environ=None):
 
 
 def test_access_log_of_a_stream_comes_at_its_end(caplog):
-    caplog.set_level(logging.INFO, "glance_api.access")
+    caplog.set_level(logging.INFO, "glance_api.http.access_log")
     closed = []
 
     class Body:
@@ -200,7 +200,7 @@ def test_access_log_of_a_stream_comes_at_its_end(caplog):
 
 
 def test_a_file_for_sendfile_stays_itself(caplog, tmp_path):
-    caplog.set_level(logging.INFO, "glance_api.access")
+    caplog.set_level(logging.INFO, "glance_api.http.access_log")
     (tmp_path / "f").write_bytes(b"12345")
     file = (tmp_path / "f").open("rb")
 

@@ -8,7 +8,7 @@ import pytest
 from oslo_config import cfg
 
 from glance_api import config as api_config
-from glance_api.formats import FormatRules
+from glance_api.content.formats import FormatRules
 from glance_api.imports import options, tools
 from glance_api.imports.confinement import landlock
 from glance_api.imports.contract import Changes, ImageFacts, Work
@@ -16,9 +16,9 @@ from glance_api.imports.plugins.image_conversion import ImageConversion
 from glance_api.imports.plugins.inject_metadata import InjectMetadata
 from glance_api.imports.plugins.no_op import NoOp
 from glance_api.imports.work import sweep_work, work_folder
-from glance_common import config
-from glance_common.config import ConfigError
-from glance_common.errors import Unavailable
+from glance_common.config import loading
+from glance_common.config.loading import ConfigError
+from glance_common.model.errors import Unavailable
 
 RULES = FormatRules()
 
@@ -26,7 +26,7 @@ RULES = FormatRules()
 def configuration(tmp_path: Path, text: str = "") -> cfg.ConfigOpts:
     path = tmp_path / "glance-api.conf"
     path.write_text(text)
-    return config.load("glance-api", ["--config-file", str(path)], api_config.list_opts())
+    return loading.load("glance-api", ["--config-file", str(path)], api_config.list_opts())
 
 
 def image(*roles: str) -> ImageFacts:

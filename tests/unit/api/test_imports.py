@@ -8,9 +8,9 @@ from requests import ConnectTimeout
 from requests.exceptions import ChunkedEncodingError
 from tests.unit.api.fake_registry import MICROSECONDS, make_image
 
-from glance_api.permits import TransferPermits
-from glance_common.image import ImageLocation
-from glance_common.status import ImageStatus
+from glance_api.transfers.permits import TransferPermits
+from glance_common.model.image import ImageLocation
+from glance_common.model.status import ImageStatus
 
 ID = "11111111-1111-4111-8111-111111111111"
 IMPORT = f"/v2/images/{ID}/import"

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pytest
 from tests.unit.api.test_formats_hostile import BROKEN, CD, UNSAFE, changed, made, polyglots
 
-from glance_api import vmdk
-from glance_api.formats import MOST_OF_HEAD, FormatRules, Inspection
-from glance_api.services import in_place
-from glance_common.errors import UnsupportedMediaType
+from glance_api.content import vmdk
+from glance_api.content.formats import MOST_OF_HEAD, FormatRules, Inspection
+from glance_api.services.locations import in_place
+from glance_common.model.errors import UnsupportedMediaType
 from glance_common.stores.contract import BadLocation, RangeUnsupported
 
 MIB = 1024 * 1024

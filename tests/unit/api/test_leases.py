@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import pytest
 from tests.support.waiting import wait_for
 
-from glance_api.leases import LeaseKeeper
-from glance_api.workers.job import Progress
-from glance_api.workers.run import Renewals
-from glance_common.context import RequestContext
-from glance_common.errors import Gone, Unavailable
-from glance_common.operation import Held
+from glance_api.background.job import Progress
+from glance_api.background.runner import Renewals
+from glance_api.transfers.leases import LeaseKeeper
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import Gone, Unavailable
+from glance_common.model.operation import Held
 
 CONTEXT = RequestContext(request_id="req-test")
 

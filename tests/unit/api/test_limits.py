@@ -7,12 +7,12 @@ import pytest
 import responses
 from tests.unit.api.conftest import make_conf
 
-from glance_api import cli, limits
-from glance_api.services import quotas
+from glance_api import cli
+from glance_api.services import limits, quotas
 from glance_api.services.quotas import LEAST_STEP, MOST_STEP, Reservation
-from glance_common.config import ConfigError
-from glance_common.errors import Gone, OutcomeUnknown, TooLarge, Unavailable
-from glance_common.limits import Limits, Usage
+from glance_common.config.loading import ConfigError
+from glance_common.model.errors import Gone, OutcomeUnknown, TooLarge, Unavailable
+from glance_common.model.limits import Limits, Usage
 
 KEYSTONE = "http://keystone.test/v3"
 ACCOUNT = {

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from tests.unit.api.fake_registry import TIME, make_image
 
-from glance_common.image import Member
-from glance_common.status import ImageStatus
+from glance_common.model.image import Member
+from glance_common.model.status import ImageStatus
 
 ID = "11111111-1111-4111-8111-111111111111"
 IMAGE = f"/v2/images/{ID}"

@@ -141,7 +141,7 @@ def test_s59_many_elements_are_compared_in_one_walk(api, admin, monkeypatch):
 
 
 def test_s59_who_may_not_write_has_no_pattern_compiled(api, monkeypatch):
-    monkeypatch.setattr("glance_common.metadef.re.compile", None)
+    monkeypatch.setattr("glance_common.model.metadef.re.compile", None)
     document = {"namespace": "N", "properties": {"p": {**P, "pattern": "[\x01-\uffff]" * 200}}}
     assert api.call("POST", NAMESPACES, json=document, roles="member").status_code == 403
 

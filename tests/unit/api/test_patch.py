@@ -14,8 +14,8 @@ from glance_api.services.images import Changes
 from glance_api.settings import Settings
 from glance_api.v2 import fields, patch
 from glance_api.v2.schemas import CustomProperties, ImageSchema
-from glance_common.errors import BadRequest, Conflict, Forbidden
-from glance_common.status import ImageStatus
+from glance_common.model.errors import BadRequest, Conflict, Forbidden
+from glance_common.model.status import ImageStatus
 
 ID = "11111111-1111-4111-8111-111111111111"
 PATH = f"/v2/images/{ID}"

@@ -5,10 +5,10 @@ import contextvars
 import pytest
 from tests.unit.api.conftest import make_conf
 
-from glance_api.permits import RemoteChecks, TransferPermits
+from glance_api.transfers.permits import RemoteChecks, TransferPermits
 from glance_api.wsgi import transfer_permits
-from glance_common import deadlines
-from glance_common.errors import Unavailable
+from glance_common.fetch import deadlines
+from glance_common.model.errors import Unavailable
 
 
 def test_a_permit_more_than_the_limit_is_refused_and_given_back_ones_return():

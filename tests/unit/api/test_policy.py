@@ -12,9 +12,9 @@ from tests.unit.api.fake_registry import make_image
 from glance_api.policy import RULES, enforcer
 from glance_api.policy.enforcer import Enforcer
 from glance_api.policy.targets import image_target
-from glance_common.config import ConfigError
-from glance_common.context import RequestContext
-from glance_common.errors import NotFound, PolicyDenied
+from glance_common.config.loading import ConfigError
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import NotFound, PolicyDenied
 
 OWNER = RequestContext("r", "u", "own", ("member", "reader"))
 STRANGER = RequestContext("r", "u", "other", ("member", "reader"))

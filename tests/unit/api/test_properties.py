@@ -13,9 +13,9 @@ from glance_api.policy import properties
 from glance_api.policy.enforcer import Enforcer
 from glance_api.policy.properties import OPERATIONS, PropertyProtections, Section
 from glance_api.policy.targets import image_target
-from glance_common.config import ConfigError
-from glance_common.context import RequestContext
-from glance_common.errors import Forbidden
+from glance_common.config.loading import ConfigError
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import Forbidden
 
 MEMBER = RequestContext("r", "u", "own", ("member", "reader"))
 BILLING = replace(MEMBER, roles=("member", "billing"))

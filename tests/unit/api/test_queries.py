@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glance_api.v2 import queries
-from glance_common.errors import BadRequest
+from glance_common.model.errors import BadRequest
 
 
 def parse(query: str) -> queries.ListRequest:

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import pytest
 from tests.unit.api.fake_registry import make_image
 
-from glance_api.formats import FormatRules
-from glance_api.permits import RemoteChecks
-from glance_api.services.registration import find
-from glance_common.context import RequestContext
-from glance_common.errors import BadRequest, Forbidden, Unavailable, UnsupportedMediaType
+from glance_api.content.formats import FormatRules
+from glance_api.services.locations.check import find
+from glance_api.transfers.permits import RemoteChecks
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import BadRequest, Forbidden, Unavailable, UnsupportedMediaType
 from glance_common.stores.contract import BlobNotFound, Capabilities, StoreUnavailable
 
 IMAGE = make_image(disk_format="raw", container_format="bare")

@@ -8,7 +8,7 @@ from jsonschema import Draft4Validator
 from tests.unit.api.conftest import make_conf
 from tests.unit.api.fake_registry import make_image
 
-from glance_common.config import ConfigError
+from glance_common.config.loading import ConfigError
 
 ID = "11111111-1111-4111-8111-111111111111"
 SAMPLE = Path(__file__).parents[3] / "etc" / "glance" / "schema-image.json"

@@ -9,8 +9,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from tests.support.signing import Signer
 
-from glance_api.signatures import Signature, Verification
-from glance_common.errors import BadRequest
+from glance_api.content.signatures import Signature, Verification
+from glance_common.model.errors import BadRequest
 
 DATA = b"the data of an image" * 1000
 KEY_TYPES = ("RSA-PSS", "DSA", "ECC_SECP384R1", "ECC_SECP521R1")

@@ -10,9 +10,9 @@ import pytest
 from tests.unit.api.conftest import FakeStore, FakeStores
 from tests.unit.api.fake_registry import TIME, make_image
 
-from glance_common.context import RequestContext
-from glance_common.image import ImageLocation, Member
-from glance_common.status import ImageStatus
+from glance_common.model.context import RequestContext
+from glance_common.model.image import ImageLocation, Member
+from glance_common.model.status import ImageStatus
 
 ID = "11111111-1111-4111-8111-111111111111"
 VARIABLES = {

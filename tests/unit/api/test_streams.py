@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glance_api.digests import Digests
-from glance_api.formats import FormatRules, Inspection
-from glance_api.streams import ByteRange, DamagedData, Intake, parse_content_range, parse_range, verified
-from glance_common.errors import BadRequest, Gone, RangeNotSatisfiable, TooLarge
+from glance_api.content.digests import Digests
+from glance_api.content.formats import FormatRules, Inspection
+from glance_api.content.streams import ByteRange, DamagedData, Intake, parse_content_range, parse_range, verified
+from glance_common.model.errors import BadRequest, Gone, RangeNotSatisfiable, TooLarge
 
 
 def intake(pieces, *, announced=None, cap=1000, disk_format="raw", still_wanted=lambda: None):

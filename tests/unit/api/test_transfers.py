@@ -2,8 +2,8 @@
 
 from flask import request
 
-from glance_api.access import BYTES_IN
-from glance_api.transfers import body
+from glance_api.http.access_log import BYTES_IN
+from glance_api.http.transfers import body
 from glance_common.body import MIB
 
 

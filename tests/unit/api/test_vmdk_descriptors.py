@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from glance_api import vmdk
-from glance_api.formats import FormatRules, Inspection
-from glance_common.errors import UnsupportedMediaType
+from glance_api.content import vmdk
+from glance_api.content.formats import FormatRules, Inspection
+from glance_common.model.errors import UnsupportedMediaType
 
 SECRET = b"SECRET!!" * 1024
 SIGNATURE = b"# Disk DescriptorFile\n"

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from glance_api.background import pool as pools
+from glance_api.background.pool import StopSign, WorkerPool
 from glance_api.imports.signals import WorkSignal
 from glance_api.imports.sources.glance_download import Remote
-from glance_api.workers import pool as pools
-from glance_api.workers.pool import StopSign, WorkerPool
-from glance_common.errors import Unavailable
+from glance_common.model.errors import Unavailable
 
 LONG = 60.0
 

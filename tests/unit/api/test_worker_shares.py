@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from tests.unit.api.conftest import make_conf
 
+from glance_api.background import inquiry
+from glance_api.background.inquiry import Inquiry
+from glance_api.background.shares import Shares
 from glance_api.imports.settings import ImportSettings
-from glance_api.leases import Lease
-from glance_api.workers import inquiry
-from glance_api.workers.inquiry import Inquiry
-from glance_api.workers.shares import Shares
-from glance_common.context import RequestContext
-from glance_common.errors import GlanceError, Gone, NotFound, Unavailable
-from glance_common.status import OperationStatus
+from glance_api.transfers.leases import Lease
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import GlanceError, Gone, NotFound, Unavailable
+from glance_common.model.status import OperationStatus
 
 
 def test_a_project_is_named_as_long_as_it_has_its_share():

@@ -3,10 +3,10 @@
 import pytest
 from oslo_config import cfg
 
-from glance_common import config
-from glance_common.config_no_effect import NO_EFFECT
+from glance_common.config import loading
+from glance_common.config.no_effect import NO_EFFECT
 
-TABLE = [*config.list_opts(), ("image_format", [cfg.ListOpt("disk_formats", default=["raw"])])]
+TABLE = [*loading.list_opts(), ("image_format", [cfg.ListOpt("disk_formats", default=["raw"])])]
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def load(tmp_path):
     def make(text, *arguments):
         path = tmp_path / "glance-test.conf"
         path.write_text(text)
-        return config.load("glance-test", ["--config-file", str(path), *arguments], TABLE)
+        return loading.load("glance-test", ["--config-file", str(path), *arguments], TABLE)
 
     return make
 
@@ -39,7 +39,7 @@ def test_the_command_line_wins(load):
     ],
 )
 def test_a_bad_value_names_file_group_option_value_and_what_is_allowed(load, tmp_path, line, allowed):
-    with pytest.raises(config.ConfigError) as caught:
+    with pytest.raises(loading.ConfigError) as caught:
         load(f"[DEFAULT]\n{line}\n")
     text = str(caught.value)
     name, _, value = line.partition(" = ")
@@ -51,25 +51,25 @@ def test_a_bad_secret_value_is_not_repeated(tmp_path):
     table = [("DEFAULT", [cfg.IntOpt("pin", secret=True)])]
     path = tmp_path / "x.conf"
     path.write_text("[DEFAULT]\npin = hunter2\n")
-    with pytest.raises(config.ConfigError) as caught:
-        config.load("x", ["--config-file", str(path)], [*config.list_opts(), *table])
+    with pytest.raises(loading.ConfigError) as caught:
+        loading.load("x", ["--config-file", str(path)], [*loading.list_opts(), *table])
     assert "[DEFAULT] pin = ***" in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["no section\n", "[DEFAULT\n"])
 def test_a_file_that_cannot_be_parsed(load, text):
-    with pytest.raises(config.ConfigError):
+    with pytest.raises(loading.ConfigError):
         load(text)
 
 
 def test_a_missing_file_is_named():
-    with pytest.raises(config.ConfigError, match="/no/such"):
-        config.load("x", ["--config-file", "/no/such.conf"], TABLE)
+    with pytest.raises(loading.ConfigError, match="/no/such"):
+        loading.load("x", ["--config-file", "/no/such.conf"], TABLE)
 
 
 def test_unknown_names_warn_with_the_nearest_match(load):
     conf = load("[DEFAULT]\nregistry_prot = 1\n[image_formats]\ndisk_formats = raw\n[fast]\nx = 1\n")
-    sentences = "\n".join(config.unknown_names(conf, TABLE, others=["fast"]))
+    sentences = "\n".join(loading.unknown_names(conf, TABLE, others=["fast"]))
     assert "[DEFAULT] registry_prot is not a known option; did you mean registry_port?" in sentences
     assert "[image_formats] is not a known group; did you mean [image_format]?" in sentences
     assert "fast" not in sentences
@@ -77,7 +77,7 @@ def test_unknown_names_warn_with_the_nearest_match(load):
 
 def test_options_without_effect_say_why(load):
     conf = load("[DEFAULT]\ndata_api = x\n[database]\nconnection = y\n[keystone_authtoken]\nanything = 1\n")
-    sentences = config.unknown_names(conf, TABLE)
+    sentences = loading.unknown_names(conf, TABLE)
     assert [sentence.partition(": ")[2] for sentence in sentences] == [
         "[DEFAULT] data_api has no effect: metadata always go through the registry",
         "[database] connection has no effect: " + NO_EFFECT["database", "*"],
@@ -94,14 +94,14 @@ def test_options_without_effect_say_why(load):
     ],
 )
 def test_ver05_pol05_reg03_switches_of_the_original_are_named_as_without_effect(load, option, reason):
-    [sentence] = config.unknown_names(load(f"[DEFAULT]\n{option} = false\n"), TABLE)
+    [sentence] = loading.unknown_names(load(f"[DEFAULT]\n{option} = false\n"), TABLE)
     assert f"[DEFAULT] {option} has no effect: " in sentence
     assert reason in sentence
 
 
 def test_options_of_later_releases_say_so(load):
     conf = load("[DEFAULT]\nimage_cache_max_size = 1\nimage_cache_dir = /x\n")
-    sentences = config.unknown_names(conf, TABLE)
+    sentences = loading.unknown_names(conf, TABLE)
     assert all("has no effect: this release does not have" in sentence for sentence in sentences)
     assert len(sentences) == 2
 
@@ -109,14 +109,14 @@ def test_options_of_later_releases_say_so(load):
 def test_the_environment_names_the_configuration_directory(tmp_path, monkeypatch):
     (tmp_path / "glance-test.conf").write_text("[DEFAULT]\nregistry_port = 7777\n")
     monkeypatch.setenv("OS_GLANCE_CONFIG_DIR", str(tmp_path))
-    assert config.load("glance-test", [], TABLE).registry_port == 7777
+    assert loading.load("glance-test", [], TABLE).registry_port == 7777
 
 
 def test_secrets_are_read_newest_first(tmp_path):
     path = tmp_path / "secret"
     path.write_text("n" * 32 + "\n\n" + "o" * 40 + "\n")
     path.chmod(0o640)
-    assert config.read_secrets(str(path)) == [b"n" * 32, b"o" * 40]
+    assert loading.read_secrets(str(path)) == [b"n" * 32, b"o" * 40]
 
 
 @pytest.mark.parametrize(
@@ -127,10 +127,10 @@ def test_s79_a_secret_that_is_not_one_is_refused(tmp_path, content, mode, reason
     path = tmp_path / "secret"
     path.write_text(content)
     path.chmod(mode)
-    with pytest.raises(config.ConfigError, match=reason):
-        config.read_secrets(str(path))
+    with pytest.raises(loading.ConfigError, match=reason):
+        loading.read_secrets(str(path))
 
 
 def test_a_missing_secret_file_is_named(tmp_path):
-    with pytest.raises(config.ConfigError, match=r"context_secret_file = .*none: cannot be read"):
-        config.read_secrets(str(tmp_path / "none"))
+    with pytest.raises(loading.ConfigError, match=r"context_secret_file = .*none: cannot be read"):
+        loading.read_secrets(str(tmp_path / "none"))

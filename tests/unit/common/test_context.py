@@ -5,9 +5,9 @@ from base64 import b64decode, b64encode
 
 import pytest
 
-from glance_common import context as module
-from glance_common.context import ContextSigner, RequestContext
-from glance_common.errors import NotAuthenticated
+from glance_common.model import context as module
+from glance_common.model.context import ContextSigner, RequestContext
+from glance_common.model.errors import NotAuthenticated
 
 OLD, NEW = b"o" * 32, b"n" * 32
 CALLER = RequestContext("req-1", user_id="ü", project_id="p", roles=("member", "reader"))

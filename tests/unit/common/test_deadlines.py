@@ -4,7 +4,7 @@ from contextvars import copy_context
 
 import pytest
 
-from glance_common import deadlines
+from glance_common.fetch import deadlines
 
 
 def test_an_inner_scope_never_prolongs_the_outer_one():

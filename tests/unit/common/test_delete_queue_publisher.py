@@ -8,7 +8,7 @@ import pytest
 from tests.support.queues import bodies
 from tests.support.waiting import wait_for
 
-from glance_common.config import ConfigError
+from glance_common.config.loading import ConfigError
 from glance_common.delete_queue import DeletePublisher
 from glance_common.delete_queue.message import decode
 from glance_common.messaging import outbox

@@ -2,7 +2,7 @@
 
 import pytest
 
-from glance_common import errors
+from glance_common.model import errors
 
 
 @pytest.mark.parametrize("cls", errors.BY_TITLE.values())

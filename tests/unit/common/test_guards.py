@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from glance_common import deadlines, guards
-from glance_common.guards import ExchangeLimits, Guard, TimeIsUp
+from glance_common.fetch import deadlines, guards
+from glance_common.fetch.guards import ExchangeLimits, Guard, TimeIsUp
 
 
 class Clock:

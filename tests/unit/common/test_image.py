@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from glance_common.image import Image
+from glance_common.model.image import Image
 
 DOCUMENT: dict[str, Any] = {
     "id": "i", "name": None, "status": "active", "visibility": "shared", "owner": "o", "disk_format": "raw",

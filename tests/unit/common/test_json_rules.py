@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from glance_common.errors import BadRequest
-from glance_common.json_depth import MAX_DEPTH, check_depth, has_at_most
-from glance_common.json_text import refuse_nul
+from glance_common.model.errors import BadRequest
+from glance_common.model.json_depth import MAX_DEPTH, check_depth, has_at_most
+from glance_common.model.json_text import refuse_nul
 
 
 def nested(depth, kind):

@@ -5,8 +5,8 @@ import threading
 import pytest
 from deploy.local.processes import wait_until
 
-from glance_common.errors import Unavailable
-from glance_common.lane import Lane
+from glance_common.background import Lane
+from glance_common.model.errors import Unavailable
 
 
 def threads() -> list[str]:

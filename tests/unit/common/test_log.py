@@ -6,7 +6,8 @@ import logging
 import pytest
 from oslo_config import cfg
 
-from glance_common import config, log
+from glance_common.config import loading
+from glance_common.observability import log
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def root():
 
 def options(**values):
     conf = cfg.ConfigOpts()
-    conf.register_opts(config.LOG_OPTS)
+    conf.register_opts(loading.LOG_OPTS)
     conf([], default_config_files=[])
     for name, value in values.items():
         conf.set_override(name, value)

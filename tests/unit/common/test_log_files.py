@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tests.support.daemons import PROGRAMS
 
-from glance_common import log_file
-from glance_common.log_file import LogFile
+from glance_common.observability import log_file
+from glance_common.observability.log_file import LogFile
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from glance_common.config import ConfigError
+from glance_common.config.loading import ConfigError
 from glance_common.messaging.connection import Backoff, Broker, describe, parse_broker
 
 

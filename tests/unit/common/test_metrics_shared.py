@@ -13,8 +13,8 @@ import pytest
 PRELUDE = """
 import os, signal, sys
 from pathlib import Path
-from glance_common.metrics import shared
-from glance_common.metrics.catalog import CONNECTIONS, REMOVALS, UPLOADS, request_done
+from glance_common.observability.metrics import shared
+from glance_common.observability.metrics.catalog import CONNECTIONS, REMOVALS, UPLOADS, request_done
 
 def value(numbers, name, **labels):
     return numbers.collector_registry().get_sample_value(name, labels)

@@ -10,7 +10,7 @@ import requests
 from deploy.local import processes
 from prometheus_client import CollectorRegistry, Counter
 
-from glance_common.config import ConfigError
+from glance_common.config.loading import ConfigError
 from glance_common.monitor.exporter import Address, Exporter, parse_address
 
 

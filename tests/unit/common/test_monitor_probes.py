@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from glance_common.errors import Unavailable
+from glance_common.model.errors import Unavailable
 from glance_common.monitor import probes
 from glance_common.monitor.probes import Finding, Health, Probe, Watch
 from glance_common.stores.contract import StoreUnavailable

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from glance_common.config import ConfigError
-from glance_common.context import RequestContext
+from glance_common.config.loading import ConfigError
 from glance_common.messaging import outbox as outbox_module
 from glance_common.messaging.outbox import MAX_BODY, Limits, Message, Outbox
+from glance_common.model.context import RequestContext
 from glance_common.notifications import Notifications, NotificationSettings
 from glance_common.notifications.publisher import is_disabled
 from glance_common.notifications.topology import Topology

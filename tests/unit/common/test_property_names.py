@@ -3,8 +3,8 @@
 import pytest
 
 from glance_api.v2 import fields
-from glance_common import property_names
-from glance_common.errors import BadRequest, Forbidden
+from glance_common.model import property_names
+from glance_common.model.errors import BadRequest, Forbidden
 
 RESERVED = [
     "os_glance", "os_glancefoo", "os_glance_x", "os_glance_import_task", "OS_Glance_X", "os-glance-x", "os_hash_x",

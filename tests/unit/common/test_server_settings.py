@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from oslo_config import cfg
 
-from glance_common.config import ConfigError, register
+from glance_common.config.loading import ConfigError, register
 from glance_common.server import ServerSettings, list_opts
 from glance_common.server.settings import tls_context
 

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from glance_common import special_addresses, url_filter
-from glance_common.special_addresses import embedded, is_forbidden
-from glance_common.url_filter import UrlFilter, UrlRefused
+from glance_common.fetch import special_addresses, url_filter
+from glance_common.fetch.special_addresses import embedded, is_forbidden
+from glance_common.fetch.url_filter import UrlFilter, UrlRefused
 
 RANGES = """
     this network            .                 0.0.0.0         0.255.255.255    +1.0.0.0

@@ -1,7 +1,7 @@
 """The status tables: complete, and exactly the transitions of the life cycle."""
 
-from glance_common import status
-from glance_common.status import ImageStatus, LocationStatus, OperationStatus
+from glance_common.model import status
+from glance_common.model.status import ImageStatus, LocationStatus, OperationStatus
 
 
 def test_every_status_has_its_row():

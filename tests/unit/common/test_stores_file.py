@@ -21,8 +21,8 @@ from glance_common.stores.contract import (
     StoreUnavailable,
     WriteDenied,
 )
-from glance_common.stores.file import writeback
-from glance_common.stores.file.directory import Handle
+from glance_common.stores.drivers.file import writeback
+from glance_common.stores.drivers.file.directory import Handle
 
 KEY = "11111111-2222-3333-4444-555555555555"
 ROOT = Path(__file__).resolve().parents[3]
@@ -226,8 +226,8 @@ def test_a_file_system_that_cannot_refuse_to_replace(case: FileCase, monkeypatch
         def renameat2(*_: object) -> int:
             return -1
 
-    monkeypatch.setattr("glance_common.stores.file.linking.ctypes.CDLL", lambda *args, **kwargs: Libc())
-    monkeypatch.setattr("glance_common.stores.file.linking.ctypes.get_errno", lambda: errno.EINVAL)
+    monkeypatch.setattr("glance_common.stores.drivers.file.linking.ctypes.CDLL", lambda *args, **kwargs: Libc())
+    monkeypatch.setattr("glance_common.stores.drivers.file.linking.ctypes.get_errno", lambda: errno.EINVAL)
     with pytest.raises(StoreUnavailable, match="neither hard links nor a rename that does not replace"):
         store.add(KEY, [b"x"], None)
     assert case.files() == []

@@ -12,7 +12,7 @@ import pytest
 from tests.support.stores import FileCase, read
 
 from glance_common.stores.contract import BlobExists, StoreFull, StoreUnavailable
-from glance_common.stores.file.directory import Handle
+from glance_common.stores.drivers.file.directory import Handle
 
 KEY = "11111111-2222-3333-4444-555555555555"
 

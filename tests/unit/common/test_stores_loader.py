@@ -10,15 +10,15 @@ import pytest
 from oslo_config import cfg
 from tests.support.stores import MemoryIdentities, bare, configuration, load
 
-from glance_common import config
-from glance_common.config import ConfigError
+from glance_common.config import loading
+from glance_common.config.loading import ConfigError
 from glance_common.stores import loader
 from glance_common.stores.contract import BadLocation, Store, UnknownStore
-from glance_common.stores.counted import Counted
-from glance_common.stores.file.driver import FileStore
-from glance_common.stores.sealed import Sealed
+from glance_common.stores.decorators.base import Logged, Retrying
+from glance_common.stores.decorators.encryption import Sealed
+from glance_common.stores.decorators.metrics import Counted
+from glance_common.stores.drivers.file.driver import FileStore
 from glance_common.stores.settings import StoreConfigError
-from glance_common.stores.wrap import Logged, Retrying
 
 
 def options_of(store: Store) -> Any:
@@ -119,7 +119,7 @@ def test_loading_twice_from_the_same_options(tmp_path: Path):
 
 def test_unknown_options_of_store_groups_can_be_named(tmp_path: Path):
     conf = configuration(tmp_path, {**TWO, "slow": {"filesystem_store_datadirr": "/x"}})
-    sentences = config.unknown_names(conf, [*loader.list_opts(), *loader.store_opts(conf)])
+    sentences = loading.unknown_names(conf, [*loader.list_opts(), *loader.store_opts(conf)])
     assert len(sentences) == 1
     assert (
         sentences[0].endswith(
@@ -367,7 +367,7 @@ def test_options_keep_the_names_and_defaults_of_the_original(tmp_path: Path):
 
 def test_options_without_effect_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     conf = configuration(tmp_path, {"glance_store": {"filesystem_store_timeout": 30}})
-    config.check_values(conf, loader.list_opts())
+    loading.check_values(conf, loader.list_opts())
     assert re.search(r'Deprecated: Option "filesystem_store_timeout" from group "glance_store"', caplog.text)
 
 

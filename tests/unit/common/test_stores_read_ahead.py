@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from glance_common.stores.contract import StoreUnavailable
-from glance_common.stores.read_ahead import ReadAhead
+from glance_common.stores.decorators.read_ahead import ReadAhead
 
 
 @pytest.fixture

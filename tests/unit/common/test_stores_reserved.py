@@ -9,8 +9,8 @@ import pytest
 from oslo_config import cfg
 from tests.support.stores import MemoryIdentities, configuration, read
 
-from glance_common import config
-from glance_common.config import ConfigError
+from glance_common.config import loading
+from glance_common.config.loading import ConfigError
 from glance_common.stores import loader, reserved
 from glance_common.stores.contract import BadLocation, StoreUnavailable, UnknownStore
 from glance_common.stores.reserved import STAGING, TASKS, init_directories, load_staging, load_tasks
@@ -19,7 +19,7 @@ from glance_common.stores.reserved import STAGING, TASKS, init_directories, load
 def options(folder: Path, **groups: dict[str, Any]) -> cfg.ConfigOpts:
     folder.mkdir(exist_ok=True)
     conf = configuration(folder, {"DEFAULT": {"staging_host": "node-1"}, **groups})
-    config.register(conf, reserved.list_opts())
+    loading.register(conf, reserved.list_opts())
     return conf
 
 

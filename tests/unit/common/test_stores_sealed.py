@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.support.stores import load
 
-from glance_common.config import ConfigError
+from glance_common.config.loading import ConfigError
 from glance_common.stores.contract import BadLocation, DeleteUnsupported
 from glance_common.stores.loader import Stores
 

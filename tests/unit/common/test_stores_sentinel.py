@@ -11,7 +11,7 @@ import pytest
 from tests.support.stores import FileCase, MemoryIdentities, read
 
 from glance_common.stores.contract import BlobNotFound, Forbidden, StoreFull, StoreUnavailable, WriteDenied
-from glance_common.stores.file.driver import FileStore
+from glance_common.stores.drivers.file.driver import FileStore
 
 KEY = "11111111-2222-3333-4444-555555555555"
 

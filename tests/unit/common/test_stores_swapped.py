@@ -12,8 +12,8 @@ import pytest
 from tests.support.stores import FileCase, read
 
 from glance_common.stores.contract import StoreUnavailable
-from glance_common.stores.file import sentinel as sentinels
-from glance_common.stores.file.driver import FileStore
+from glance_common.stores.drivers.file import sentinel as sentinels
+from glance_common.stores.drivers.file.driver import FileStore
 
 KEY = "11111111-2222-3333-4444-555555555555"
 

@@ -14,7 +14,7 @@ from glance_common.stores.contract import (
     StoreUnavailable,
     WriteDenied,
 )
-from glance_common.stores.wrap import Logged, Retrying, shown
+from glance_common.stores.decorators.base import Logged, Retrying, shown
 
 SECRET_URL = "https://user:hunter2@example.org/image.raw?X-Amz-Signature=hunter2"
 

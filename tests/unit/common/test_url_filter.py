@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from oslo_config import cfg
 
-from glance_common import config, url_filter
-from glance_common.config import ConfigError
-from glance_common.url_filter import UrlFilter, UrlRefused
+from glance_common.config import loading
+from glance_common.config.loading import ConfigError
+from glance_common.fetch import url_filter
+from glance_common.fetch.url_filter import UrlFilter, UrlRefused
 
 PUBLIC = "93.184.216.34"
 
@@ -296,7 +297,7 @@ def from_file(tmp_path: Any, text: str) -> cfg.ConfigOpts:
     path = tmp_path / "filter.conf"
     path.write_text("[import_filtering_opts]\n" + text)
     conf = cfg.ConfigOpts()
-    config.register(conf, url_filter.list_opts())
+    loading.register(conf, url_filter.list_opts())
     conf(["--config-file", str(path)], project="glance", default_config_dirs=[])
     return conf
 
@@ -322,7 +323,7 @@ def test_empty_list_with_brackets(tmp_path: Any):
 )
 def test_bad_lists(tmp_path: Any, text: str):
     with pytest.raises(ConfigError, match=r"\[import_filtering_opts\] allowed_"):
-        config.check_values(from_file(tmp_path, text + "\n"), url_filter.list_opts())
+        loading.check_values(from_file(tmp_path, text + "\n"), url_filter.list_opts())
 
 
 def test_defaults(tmp_path: Any):

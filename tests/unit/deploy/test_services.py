@@ -10,7 +10,7 @@ from deploy.local.place import Place
 from deploy.local.ports import Ports
 
 from glance_api import cli as api
-from glance_common import config
+from glance_common.config import loading
 from glance_common.stores import loader, reserved
 from glance_registry.config import list_manage_opts
 from glance_registry.config import list_opts as registry_opts
@@ -37,9 +37,9 @@ def test_no_daemon_complains_about_its_settings(here):
     settings, _application = api.prepare(conf)
     assert (settings.host, settings.port) == ("127.0.0.1", PORTS.api)
     for program, options in (("glance-registry", registry_opts()), ("glance-scrubber", scrubber_opts())):
-        conf = config.load(program, arguments(here, program), options)
+        conf = loading.load(program, arguments(here, program), options)
         stores = loader.store_opts(conf) if program == "glance-scrubber" else []
-        assert config.unknown_names(conf, [*options, *stores]) == []
+        assert loading.unknown_names(conf, [*options, *stores]) == []
 
 
 def test_the_first_store_keeps_the_id_and_the_folder_of_earlier_installations(here):
@@ -50,7 +50,7 @@ def test_the_first_store_keeps_the_id_and_the_folder_of_earlier_installations(he
 
 
 def test_the_tool_knows_the_stores_and_the_definition_files(here):
-    conf = config.load("glance-manage", arguments(here, "glance-manage"), list_manage_opts())
+    conf = loading.load("glance-manage", arguments(here, "glance-manage"), list_manage_opts())
     assert loader.init_directories(conf) == []
     assert reserved.init_directories(conf) == []
     assert list(services.SAMPLES.glob("metadefs/*.json"))

@@ -6,8 +6,8 @@ import logging
 import pytest
 from deploy.local.terminal import Terminal, brief, printable
 
-from glance_api.access import Access
-from glance_common.log import TextFormatter
+from glance_api.http.access_log import Access
+from glance_common.observability.log import TextFormatter
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def log_line():
     records = []
     handler = logging.Handler()
     handler.emit = lambda record: records.append(TextFormatter().format(record))
-    logger = logging.getLogger("glance_api.access")
+    logger = logging.getLogger("glance_api.http.access_log")
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 
 from glance_common.body import ClientDisconnected, ClientTooSlow
-from glance_common.context import ContextSigner
+from glance_common.model.context import ContextSigner
 from glance_registry.app import create_app
 
 

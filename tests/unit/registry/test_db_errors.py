@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import exc
 
-from glance_common import errors
+from glance_common.model import errors
 from glance_registry.db.errors import ConnectionLost, RetryTransaction, translate, translate_commit
 
 

@@ -1,6 +1,6 @@
 """The properties that show an import to clients, step by step."""
 
-from glance_registry import import_properties as steps
+from glance_registry.records import import_properties as steps
 
 USER = {"os": "debian"}
 

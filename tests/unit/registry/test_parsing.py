@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
-from glance_common import errors
-from glance_common.json_text import refuse_nul
+from glance_common.model import errors
+from glance_common.model.json_text import refuse_nul
 from glance_registry.views.parsing import Fields, path_id
 
 ID = "0AbCdEf0-0000-4000-8000-00000000000a"

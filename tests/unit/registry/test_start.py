@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from glance_common import config
-from glance_registry import cli, manage
+from glance_common.config import loading
+from glance_registry import cli
 from glance_registry.config import list_opts
+from glance_registry.manage import main
 
 SECRET = "s" * 32
 
@@ -72,7 +73,7 @@ def test_manage_without_a_command_shows_usage_and_exits_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        manage.main(arguments)
+        main.main(arguments)
     assert caught.value.code == 2
     assert "usage" in capsys.readouterr().err
 
@@ -81,11 +82,11 @@ def test_manage_without_a_command_shows_usage_and_exits_2(
 def test_manage_with_the_database_away_exits_1(
     tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert manage.main(["--config-file", config_file(tmp_path), "db", command]) == 1
+    assert main.main(["--config-file", config_file(tmp_path), "db", command]) == 1
     assert "the database does not answer" in capsys.readouterr().err
 
 
 def test_s80_without_a_word_the_registry_is_reached_from_its_own_machine_only(tmp_path: Path) -> None:
-    conf = config.load(cli.PROG, ["--config-file", config_file(tmp_path)], list_opts())
+    conf = loading.load(cli.PROG, ["--config-file", config_file(tmp_path)], list_opts())
     settings, _ = cli.prepare(conf)
     assert settings.host == "127.0.0.1"

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from glance_common.errors import GlanceError, Gone
-from glance_common.image import Deletion, Due
-from glance_common.status import LocationStatus
+from glance_common.model.errors import GlanceError, Gone
+from glance_common.model.image import Deletion, Due
+from glance_common.model.status import LocationStatus
 from glance_common.stores.contract import BlobNotFound, UnknownStore
 from glance_scrubber.scrub import Scrubber, ScrubSettings
 

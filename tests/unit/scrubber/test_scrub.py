@@ -9,7 +9,7 @@ import pytest
 from deploy.local.processes import wait_until
 from tests.unit.scrubber.fakes import FakeDeletions, FakeStore, make_scrubber
 
-from glance_common.errors import NotAuthenticated, OutcomeUnknown, Unavailable
+from glance_common.model.errors import NotAuthenticated, OutcomeUnknown, Unavailable
 from glance_common.stores.contract import DeleteUnsupported, InUse, StoreUnavailable
 from glance_scrubber.outcomes import Outcome
 

@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from glance_api.formats import PLAIN_CONTAINERS, FormatRules
+from glance_api.content.formats import PLAIN_CONTAINERS, FormatRules
 from glance_api.imports.confinement.contract import Access
 from glance_api.imports.contract import Changes, ImageFacts, ImportFailed, Work
 from glance_api.imports.inspection import inspect_file
 from glance_api.imports.output import NO_SPACE
 from glance_api.imports.sandbox import OutputTooLarge, Sandbox
-from glance_common.errors import TooLarge
+from glance_common.model.errors import TooLarge
 
 LOG = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import ClassVar
 
-from glance_api.formats import FormatRules
+from glance_api.content.formats import FormatRules
 from glance_api.imports.contract import Changes, ImageFacts, Work
 from glance_api.imports.inspection import inspect_file
 from glance_api.imports.sandbox import Sandbox

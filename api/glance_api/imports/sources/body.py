@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from glance_api.imports.contract import ImportFailed
-from glance_common.url_session import FetchFailed, Response
+from glance_common.fetch.url_session import FetchFailed, Response
 
 PIECE = 1024 * 1024
 

@@ -14,15 +14,15 @@ from typing import Any
 
 import orjson
 
-from glance_api import catalog as catalogs
+from glance_api.clients import catalog as catalogs
+from glance_api.content.streams import DamagedData, verified
 from glance_api.imports.contract import Changes, ImportFailed, Source
 from glance_api.imports.sources.body import announced_size, pieces_of
-from glance_api.streams import DamagedData, verified
-from glance_common.errors import BadRequest, TooLarge
-from glance_common.guards import ExchangeLimits
-from glance_common.property_names import is_allowed
-from glance_common.url_filter import UrlFilter, UrlRefused, parse
-from glance_common.url_session import FetchFailed, Response, UrlSession
+from glance_common.fetch.guards import ExchangeLimits
+from glance_common.fetch.url_filter import UrlFilter, UrlRefused, parse
+from glance_common.fetch.url_session import FetchFailed, Response, UrlSession
+from glance_common.model.errors import BadRequest, TooLarge
+from glance_common.model.property_names import is_allowed
 
 LOG = logging.getLogger(__name__)
 

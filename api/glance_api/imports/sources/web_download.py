@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 from glance_api.imports.contract import ImportFailed, Source
 from glance_api.imports.sources.body import announced_size, pieces_of
-from glance_common.errors import BadRequest, TooLarge
-from glance_common.url_filter import UrlFilter, UrlRefused
-from glance_common.url_session import FetchFailed, UrlSession
+from glance_common.fetch.url_filter import UrlFilter, UrlRefused
+from glance_common.fetch.url_session import FetchFailed, UrlSession
+from glance_common.model.errors import BadRequest, TooLarge
 
 LOG = logging.getLogger(__name__)
 

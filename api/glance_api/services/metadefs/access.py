@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from glance_api.collaborators import Glance
-from glance_common.context import RequestContext
-from glance_common.errors import Forbidden, NotFound
-from glance_common.metadef import Namespace
+from glance_api.services.collaborators import Glance
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import Forbidden, NotFound
+from glance_common.model.metadef import Namespace
 
 T = TypeVar("T")
 Read = Callable[[], T]

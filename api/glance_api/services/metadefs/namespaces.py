@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
-from glance_api.collaborators import Glance
 from glance_api.policy.targets import project_target
-from glance_api.services.metadefs import events
+from glance_api.services.collaborators import Glance
+from glance_api.services.events import metadefs
 from glance_api.services.metadefs.access import Read, check_owner, new_target, target, visible, writable
-from glance_common.context import RequestContext
-from glance_common.errors import BadRequest
-from glance_common.metadef import Namespace, NamespaceQuery, is_pattern
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import BadRequest
+from glance_common.model.metadef import Namespace, NamespaceQuery, is_pattern
 
 _CONTENT_RULES = {
     "resource_type_associations": ("add_metadef_resource_type_association", "get_metadef_resource_type"),
@@ -45,7 +45,7 @@ def create(
             glance.policy.check(context, add, about)
     check_owner(context, document.get("owner"))
     made = glance.registry.metadefs.create_namespace(context, str(uuid4()), document)
-    events.namespace_created(glance, context, made)
+    metadefs.namespace_created(glance, context, made)
     return made
 
 
@@ -94,7 +94,7 @@ def update(
     document = _owned(context, document)
     check_owner(context, document.get("owner"))
     changed = glance.registry.metadefs.update_namespace(context, name, str(uuid4()), document)
-    events.namespace_updated(glance, context, changed, name)
+    metadefs.namespace_updated(glance, context, changed, name)
     return _shown(glance, context, changed)
 
 
@@ -102,7 +102,7 @@ def delete(glance: Glance, context: RequestContext, name: str) -> None:
     """Remove a namespace with all that is in it. Raises NotFound, Forbidden."""
     namespace = writable(glance, context, name, "delete_metadef_namespace")
     glance.registry.metadefs.delete_namespace(context, name, str(uuid4()))
-    events.namespace_deleted(glance, context, namespace, "delete")
+    metadefs.namespace_deleted(glance, context, namespace, "delete")
 
 
 def _check_patterns(content: Mapping[str, Any]) -> None:

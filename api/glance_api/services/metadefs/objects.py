@@ -6,12 +6,12 @@ from operator import attrgetter
 from typing import Any, Literal
 from uuid import uuid4
 
-from glance_api.collaborators import Glance
-from glance_api.services.metadefs import events
+from glance_api.services.collaborators import Glance
+from glance_api.services.events import metadefs
 from glance_api.services.metadefs.access import Read, readable, writable
-from glance_common.context import RequestContext
-from glance_common.errors import NotFound
-from glance_common.metadef import MAX_NAME, Object
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import NotFound
+from glance_common.model.metadef import MAX_NAME, Object
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def create(glance: Glance, context: RequestContext, namespace: str, read: Read[M
     """Make an object. Raises NotFound, Forbidden, Duplicate."""
     writable(glance, context, namespace, "add_metadef_object")
     made = glance.registry.metadefs.create_object(context, namespace, str(uuid4()), read())
-    events.object_created(glance, context, namespace, made)
+    metadefs.object_created(glance, context, namespace, made)
     return made
 
 
@@ -77,22 +77,22 @@ def update(
     """Replace an object, its name too. Raises NotFound, Forbidden, Duplicate."""
     writable(glance, context, namespace, "modify_metadef_object")
     changed = glance.registry.metadefs.update_object(context, namespace, name, str(uuid4()), read())
-    events.object_updated(glance, context, namespace, changed, name)
+    metadefs.object_updated(glance, context, namespace, changed, name)
     return changed
 
 
 def delete(glance: Glance, context: RequestContext, namespace: str, name: str) -> None:
     """Remove an object. Raises NotFound, Forbidden."""
     writable(glance, context, namespace, "delete_metadef_object")
-    told = glance.notifications.wants(events.OBJECT_DELETE)
+    told = glance.notifications.wants(metadefs.OBJECT_DELETE)
     gone = glance.registry.metadefs.get_object(context, namespace, name) if told else None
     glance.registry.metadefs.delete_object(context, namespace, name, str(uuid4()))
     if gone is not None:
-        events.object_deleted(glance, context, namespace, gone)
+        metadefs.object_deleted(glance, context, namespace, gone)
 
 
 def delete_all(glance: Glance, context: RequestContext, namespace: str) -> None:
     """Remove all objects of a namespace. Raises NotFound, Forbidden."""
     about = writable(glance, context, namespace, "delete_metadef_namespace")
     glance.registry.metadefs.delete_objects(context, namespace, str(uuid4()))
-    events.namespace_deleted(glance, context, about, "delete_objects")
+    metadefs.namespace_deleted(glance, context, about, "delete_objects")

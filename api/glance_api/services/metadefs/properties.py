@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-from glance_api.collaborators import Glance
-from glance_api.services.metadefs import events
+from glance_api.services.collaborators import Glance
+from glance_api.services.events import metadefs
 from glance_api.services.metadefs.access import Read, readable, writable
-from glance_common.context import RequestContext
-from glance_common.metadef import Property
+from glance_common.model.context import RequestContext
+from glance_common.model.metadef import Property
 
 
 def create(
@@ -18,7 +18,7 @@ def create(
     writable(glance, context, namespace, "add_metadef_property")
     name, definition = read()
     made = glance.registry.metadefs.create_property(context, namespace, str(uuid4()), name, definition)
-    events.property_created(glance, context, namespace, made)
+    metadefs.property_created(glance, context, namespace, made)
     return made
 
 
@@ -43,22 +43,22 @@ def update(
     writable(glance, context, namespace, "modify_metadef_property")
     new_name, definition = read()
     changed = glance.registry.metadefs.update_property(context, namespace, name, str(uuid4()), new_name, definition)
-    events.property_updated(glance, context, namespace, changed, name)
+    metadefs.property_updated(glance, context, namespace, changed, name)
     return changed
 
 
 def delete(glance: Glance, context: RequestContext, namespace: str, name: str) -> None:
     """Remove a property. Raises NotFound, Forbidden."""
     writable(glance, context, namespace, "remove_metadef_property")
-    told = glance.notifications.wants(events.PROPERTY_DELETE)
+    told = glance.notifications.wants(metadefs.PROPERTY_DELETE)
     gone = glance.registry.metadefs.get_property(context, namespace, name) if told else None
     glance.registry.metadefs.delete_property(context, namespace, name, str(uuid4()))
     if gone is not None:
-        events.property_deleted(glance, context, namespace, gone)
+        metadefs.property_deleted(glance, context, namespace, gone)
 
 
 def delete_all(glance: Glance, context: RequestContext, namespace: str) -> None:
     """Remove all properties of a namespace. Raises NotFound, Forbidden."""
     about = writable(glance, context, namespace, "delete_metadef_namespace")
     glance.registry.metadefs.delete_properties(context, namespace, str(uuid4()))
-    events.namespace_deleted(glance, context, about, "delete_properties")
+    metadefs.namespace_deleted(glance, context, about, "delete_properties")

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-from glance_api.collaborators import Glance
 from glance_api.policy.targets import project_target
-from glance_api.services.metadefs import events
+from glance_api.services.collaborators import Glance
+from glance_api.services.events import metadefs
 from glance_api.services.metadefs.access import Read, readable, writable
-from glance_common.context import RequestContext
-from glance_common.metadef import Association, ResourceType
+from glance_common.model.context import RequestContext
+from glance_common.model.metadef import Association, ResourceType
 
 
 def list_types(glance: Glance, context: RequestContext) -> list[ResourceType]:
@@ -33,7 +33,7 @@ def associate(
     """
     writable(glance, context, namespace, "add_metadef_resource_type_association")
     made = glance.registry.metadefs.create_association(context, namespace, str(uuid4()), read())
-    events.association_created(glance, context, namespace, made)
+    metadefs.association_created(glance, context, namespace, made)
     return made
 
 
@@ -43,4 +43,4 @@ def dissociate(glance: Glance, context: RequestContext, namespace: str, name: st
     glance.registry.metadefs.delete_association(context, namespace, name, str(uuid4()))
     for gone in about.associations:
         if gone.name == name:
-            events.association_deleted(glance, context, namespace, gone)
+            metadefs.association_deleted(glance, context, namespace, gone)

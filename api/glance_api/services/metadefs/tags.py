@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 from uuid import uuid4
 
-from glance_api.collaborators import Glance
-from glance_api.services.metadefs import events
+from glance_api.services.collaborators import Glance
+from glance_api.services.events import metadefs
 from glance_api.services.metadefs.access import Read, readable, writable
-from glance_common.context import RequestContext
-from glance_common.metadef import Tag, TagQuery
+from glance_common.model.context import RequestContext
+from glance_common.model.metadef import Tag, TagQuery
 
 
 def create(glance: Glance, context: RequestContext, namespace: str, name: str) -> Tag:
     """Make a tag. Raises NotFound, Forbidden, Duplicate."""
     writable(glance, context, namespace, "add_metadef_tag")
     made = glance.registry.metadefs.create_tag(context, namespace, str(uuid4()), name)
-    events.tag_created(glance, context, namespace, made)
+    metadefs.tag_created(glance, context, namespace, made)
     return made
 
 
@@ -28,7 +28,7 @@ def create_all(
     writable(glance, context, namespace, "add_metadef_tags")
     made = glance.registry.metadefs.create_tags(context, namespace, str(uuid4()), read(), append=append)
     for tag in made:
-        events.tag_created(glance, context, namespace, tag)
+        metadefs.tag_created(glance, context, namespace, tag)
     return made
 
 
@@ -48,22 +48,22 @@ def rename(glance: Glance, context: RequestContext, namespace: str, name: str, r
     """Give a tag another name. Raises NotFound, Forbidden, Duplicate."""
     writable(glance, context, namespace, "modify_metadef_tag")
     changed = glance.registry.metadefs.rename_tag(context, namespace, name, str(uuid4()), read())
-    events.tag_updated(glance, context, namespace, changed, name)
+    metadefs.tag_updated(glance, context, namespace, changed, name)
     return changed
 
 
 def delete(glance: Glance, context: RequestContext, namespace: str, name: str) -> None:
     """Remove a tag. Raises NotFound, Forbidden."""
     writable(glance, context, namespace, "delete_metadef_tag")
-    told = glance.notifications.wants(events.TAG_DELETE)
+    told = glance.notifications.wants(metadefs.TAG_DELETE)
     gone = glance.registry.metadefs.get_tag(context, namespace, name) if told else None
     glance.registry.metadefs.delete_tag(context, namespace, name, str(uuid4()))
     if gone is not None:
-        events.tag_deleted(glance, context, namespace, gone)
+        metadefs.tag_deleted(glance, context, namespace, gone)
 
 
 def delete_all(glance: Glance, context: RequestContext, namespace: str) -> None:
     """Remove all tags of a namespace. Raises NotFound, Forbidden."""
     about = writable(glance, context, namespace, "delete_metadef_tags")
     glance.registry.metadefs.delete_tags(context, namespace, str(uuid4()))
-    events.namespace_deleted(glance, context, about, "delete_tags")
+    metadefs.namespace_deleted(glance, context, about, "delete_tags")

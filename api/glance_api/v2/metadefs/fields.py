@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from glance_common.metadef import CONTENT_NAME, MAX_DESCRIPTION, MAX_NAME, MAX_PATTERN, NAMESPACE_NAME
+from glance_common.model.metadef import CONTENT_NAME, MAX_DESCRIPTION, MAX_NAME, MAX_PATTERN, NAMESPACE_NAME
 
 MAX_OWNER = 255
 READ_ONLY = ("self", "schema", "created_at", "updated_at")

@@ -4,8 +4,8 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from glance_api import query_string
-from glance_api.request import answer, context, glance, json_object, without_body
+from glance_api.http import query_string
+from glance_api.http.request import answer, context, glance, json_object, without_body
 from glance_api.services.metadefs import objects as service
 from glance_api.v2.metadefs import queries, wire
 from glance_api.v2.operations import json_of, operation

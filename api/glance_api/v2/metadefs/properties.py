@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response, request
 
-from glance_api.request import answer, context, glance, json_object, without_body
+from glance_api.http.request import answer, context, glance, json_object, without_body
 from glance_api.services.metadefs import properties as service
 from glance_api.v2.metadefs import wire
 from glance_api.v2.metadefs.queries import RESOURCE_TYPE

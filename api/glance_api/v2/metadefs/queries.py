@@ -3,11 +3,11 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from glance_api.query_string import page_limit
+from glance_api.http.query_string import page_limit
 from glance_api.services.metadefs.objects import ObjectQuery
 from glance_api.v2.operations import Parameter
-from glance_common.errors import BadRequest
-from glance_common.metadef import NAMESPACE_SORT_KEYS, TAG_SORT_KEYS, VISIBILITIES, NamespaceQuery, TagQuery
+from glance_common.model.errors import BadRequest
+from glance_common.model.metadef import NAMESPACE_SORT_KEYS, TAG_SORT_KEYS, VISIBILITIES, NamespaceQuery, TagQuery
 
 DIRECTIONS = ("asc", "desc")
 OBJECT_VISIBILITIES = ("public", "private", "shared")

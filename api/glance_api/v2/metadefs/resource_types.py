@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response
 
-from glance_api.request import answer, context, glance, json_object, without_body
+from glance_api.http.request import answer, context, glance, json_object, without_body
 from glance_api.services.metadefs import resource_types as service
 from glance_api.v2.metadefs import fields, wire
 from glance_api.v2.operations import json_of, operation

@@ -2,11 +2,11 @@
 
 from flask import Blueprint, Response
 
-from glance_api.request import without_body, without_policy
+from glance_api.http.request import without_body, without_policy
 from glance_api.v2.metadefs import fields
 from glance_api.v2.operations import json_of, operation
 from glance_api.v2.schemas import serve
-from glance_common.errors import NotFound
+from glance_common.model.errors import NotFound
 
 blueprint = Blueprint("v2_metadef_schemas", __name__)
 

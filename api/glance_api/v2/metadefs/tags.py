@@ -2,12 +2,12 @@
 
 from flask import Blueprint, Response, request
 
-from glance_api import query_string
-from glance_api.request import answer, context, glance, json_object, without_body
+from glance_api.http import query_string
+from glance_api.http.request import answer, context, glance, json_object, without_body
 from glance_api.services.metadefs import tags as service
 from glance_api.v2.metadefs import queries, wire
 from glance_api.v2.operations import Parameter, json_of, operation
-from glance_common.errors import BadRequest
+from glance_common.model.errors import BadRequest
 
 blueprint = Blueprint("v2_metadef_tags", __name__)
 

@@ -11,9 +11,9 @@ from jsonschema.validators import extend
 
 from glance_api.v2.metadefs import fields
 from glance_api.v2.schemas import check
-from glance_common.errors import BadRequest, Forbidden
-from glance_common.json_depth import has_at_most
-from glance_common.metadef import MAX_NAME, Association, Namespace, Object, Property, ResourceType, Tag
+from glance_common.model.errors import BadRequest, Forbidden
+from glance_common.model.json_depth import has_at_most
+from glance_common.model.metadef import MAX_NAME, Association, Namespace, Object, Property, ResourceType, Tag
 
 NAMESPACES = "/v2/metadefs/namespaces"
 MAX_VALUES = 10_000

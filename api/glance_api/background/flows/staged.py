@@ -1,0 +1,179 @@
+"""Data that wait on this node for the stores: where they come from, and what the plugins make of them."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from glance_api.background.flows.copies import SourceFailed
+from glance_api.background.flows.places import directory_of
+from glance_api.background.flows.room import WorkRoom
+from glance_api.background.job import Job
+from glance_api.content.signatures import Verification
+from glance_api.content.streams import Received
+from glance_api.imports.contract import Changes, ImageFacts, ImportFailed, Plugin, Source, Work
+from glance_api.services import attempts
+from glance_api.services.attempts import Data, Formats
+from glance_api.services.collaborators import Staging
+from glance_api.services.events import images
+from glance_api.services.staging import formats_of
+from glance_common.failpoints import failpoint
+from glance_common.model.image import Image
+from glance_common.model.limits import Limits
+from glance_common.model.operation import StagedData
+from glance_common.stores.contract import Stored
+
+PIECE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Data ready for the stores: a local file and the image that it is the data of."""
+
+    path: Path
+    size: int
+    image: Image
+
+
+def staged_before(job: Job, store: Staging) -> StagedData | None:
+    """Return what is in this node's ``store`` already, by the client or by an earlier attempt; None without."""
+    mine = [data for data in job.operation.staged if data.store == store.id]
+    return mine[-1] if mine else None
+
+
+def download(
+    job: Job, image: Image, store: Staging, opened: AbstractContextManager[Source]
+) -> tuple[StagedData, Image]:
+    """Stage what a source gives in ``store``; return it and ``image`` with what the source knows about it.
+
+    Raises ImportFailed, TooLarge, UnsupportedMediaType for unsafe content.
+    """
+    operations = job.glance.registry.operations
+    with opened as source:
+        # Data of an earlier attempt, maybe of another node, make room for these.
+        changed = operations.unstage(job.context, job.held) if job.operation.staged else None
+        changes = _document(source.facts)
+        if changes or changed is None:
+            changed = operations.update(job.context, job.held, changes)
+            images.image_updated(job.glance, job.context, changed)
+        # An earlier attempt may have filled some of the stores.
+        image = changed._replace(locations=image.locations)
+        return _stage(job, store, image, source), image
+
+
+def _stage(job: Job, store: Staging, image: Image, source: Source) -> StagedData:
+    glance, attempt, limits = job.glance, str(uuid4()), job.glance.limits.of(image.owner)
+    begun = glance.registry.uploads.start(
+        job.context, image.id, attempt, store=store.id, size=source.announced, lease=glance.leases.seconds,
+        staging=True, operation=job.held, limits=limits,
+    )
+    data = Data(job.counted(source.pieces), source.announced, formats_of(image), (), limits=limits)
+    received = attempts.write(glance, job.context, begun, store, data, partial(_commit, job, attempt, limits))
+    failpoint("api.import.staged")
+    return StagedData(begun.location.id, store.id, begun.location.key, received.size)
+
+
+def _commit(job: Job, attempt: str, limits: Limits | None, stored: Stored, received: Received) -> None:
+    job.glance.registry.uploads.commit(
+        job.context, attempt, size=received.size, checksum=None, os_hash_algo=None, os_hash_value=None,
+        virtual_size=None, metadata=stored.metadata, operation=job.held, limits=limits,
+    )
+
+
+def prepare(
+    job: Job,
+    image: Image,
+    formats: Formats,
+    path: Path,
+    size: int,
+    room: WorkRoom,
+    plugins: Sequence[Plugin],
+    signed: Verification | None,
+) -> Ready:
+    """Let the plugins work on staged data, and write down what they changed.
+
+    ``path`` holds the ``size`` bytes, which are declared to be of ``formats``; the plugins may write in ``room``.
+    What was ``signed`` stays as it is: whoever boots it verifies it again. Raises ImportFailed, TooLarge,
+    UnsupportedMediaType.
+    """
+    if _size(path) != size:
+        raise ImportFailed("the staged data are not complete any more; they have to be staged again")
+    facts = ImageFacts(image.id, formats.disk, formats.container, image.properties, job.context.roles)
+    all_changes = Changes()
+    for plugin in plugins:
+        job.check()
+        changes = plugin.apply(facts, path, Work(room.folder, job.check, room))
+        if signed and changes.path:
+            raise ImportFailed(f"the image is signed, but {plugin.name} would change its data")
+        if changes.path is not None:
+            room.replace(path, changes.path)
+            path = changes.path
+        all_changes = _both(all_changes, changes)
+        facts = replace(
+            facts,
+            disk_format=changes.disk_format or facts.disk_format,
+            container_format=changes.container_format or facts.container_format,
+            properties={**facts.properties, **changes.properties},
+        )
+    room.hand_over()
+    document = _document(all_changes)
+    if document:
+        changed = job.glance.registry.operations.update(job.context, job.held, document)
+        images.image_updated(job.glance, job.context, changed)
+        image = changed._replace(locations=image.locations)
+    return Ready(path, _size(path), image)
+
+
+def _both(first: Changes, second: Changes) -> Changes:
+    return Changes(
+        path=second.path or first.path,
+        disk_format=second.disk_format or first.disk_format,
+        container_format=second.container_format or first.container_format,
+        properties={**first.properties, **second.properties},
+        virtual_size=first.virtual_size if second.virtual_size is None else second.virtual_size,
+    )
+
+
+def _document(changes: Changes) -> dict[str, Any]:
+    """Return the changes as the registry takes them."""
+    fields = {
+        "disk_format": changes.disk_format,
+        "container_format": changes.container_format,
+        "virtual_size": changes.virtual_size,
+        "properties": dict(changes.properties) or None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _size(path: Path) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        raise ImportFailed("the staged data are not there any more; they have to be staged again") from None
+
+
+@contextmanager
+def open_file(store: Staging, path: Path) -> Iterator[Iterator[bytes]]:
+    """Open a file in the directory of ``store`` as a source of copies. Raises SourceFailed, Unavailable."""
+    directory_of(store)
+    try:
+        file = path.open("rb", buffering=0)
+    except OSError:
+        raise SourceFailed("the staged data cannot be read") from None
+    with file:
+        yield _pieces(file.fileno())
+
+
+def _pieces(descriptor: int) -> Iterator[bytes]:
+    while True:
+        try:
+            piece = os.read(descriptor, PIECE)
+        except OSError:
+            raise SourceFailed("the staged data cannot be read") from None
+        if not piece:
+            return
+        yield piece

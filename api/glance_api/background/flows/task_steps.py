@@ -1,0 +1,57 @@
+"""What tasks of type import do to the data before these go to the store (lifecycle section 6)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from glance_api.content.formats import PLAIN_CONTAINERS, FormatRules
+from glance_api.imports.contract import Changes, ImageFacts, Plugin, Work
+from glance_api.imports.inspection import introspect_file
+from glance_api.imports.ova import extract_disk
+from glance_api.imports.sandbox import Sandbox
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTools:
+    """What the steps work with; ``conversion`` is None where no conversion is configured."""
+
+    rules: FormatRules
+    sandbox: Sandbox
+    conversion: Plugin | None
+
+    def steps(self, *, is_admin: bool) -> tuple[Plugin, ...]:
+        """Return the steps for a task of an administrator, or of another caller."""
+        known: tuple[Plugin, ...] = (_ExtractDisk(is_admin, self.rules, self.sandbox), _Introspect(self.rules))
+        return (*known, self.conversion) if self.conversion else known
+
+
+@dataclass(frozen=True, slots=True)
+class _ExtractDisk:
+    """Takes the disk out of an OVA (S-41)."""
+
+    is_admin: bool
+    rules: FormatRules
+    sandbox: Sandbox
+    name: ClassVar[str] = "extract_disk"
+
+    def apply(self, image: ImageFacts, path: Path, work: Work) -> Changes:
+        """See the contract."""
+        return extract_disk(image, path, work, is_admin=self.is_admin, rules=self.rules, sandbox=self.sandbox)
+
+
+@dataclass(frozen=True, slots=True)
+class _Introspect:
+    """Finds out what the data are, whatever the task says; refuses what is unsafe (S-14, S-21)."""
+
+    rules: FormatRules
+    name: ClassVar[str] = "introspect"
+
+    def apply(self, image: ImageFacts, path: Path, work: Work) -> Changes:
+        """See the contract."""
+        if image.container_format not in PLAIN_CONTAINERS:
+            return Changes()
+        disk_format, virtual_size = introspect_file(path, self.rules, work.still_wanted)
+        if disk_format == "raw":
+            # Nothing was recognised, which says nothing against what the task says.
+            return Changes(virtual_size=virtual_size if image.disk_format == "raw" else None)
+        return Changes(disk_format=disk_format, virtual_size=virtual_size)

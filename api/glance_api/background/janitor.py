@@ -1,0 +1,111 @@
+"""The staging stores of this node, kept clean: nobody else can reach them (lifecycle section 5, S-78)."""
+
+import logging
+import re
+import time
+from collections.abc import Callable
+from uuid import uuid4
+
+from glance_api.imports.work import sweep_work
+from glance_api.services.collaborators import Glance
+from glance_common.model.context import RequestContext, system_context
+from glance_common.model.errors import Gone, NotFound
+from glance_common.model.image import Deletion
+from glance_common.observability.log import working_for
+from glance_common.stores.contract import BlobNotFound, StoreError
+
+LOG = logging.getLogger(__name__)
+
+BATCH = 100
+"""Removals between two looks for operations."""
+
+LEASE = 60
+"""Seconds that a claim on staged bytes lasts: their removal is one unlink."""
+
+RETRY_AFTER = 60.0
+MAX_ATTEMPTS = 1_000_000
+"""A removal here is never given up: the directory comes back, or the operator is told every time."""
+
+_UUID = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
+_RESIDUE = re.compile(rf"({_UUID})(\.[^/]+)?")
+
+
+class Chores:
+    """Removes what is due in the staging stores, once also what no record knows; gives signs of life."""
+
+    def __init__(self, glance: Glance, stopping: Callable[[], bool]) -> None:
+        self._glance = glance
+        self._stopping = stopping
+        self._stores = {store.id: store for store in (glance.staging, glance.task_store)}
+        self._sweep_at = dict.fromkeys(self._stores, float("-inf"))
+
+    def __call__(self) -> None:
+        """Do what is to be done now. Raises GlanceError when the registry does not answer."""
+        for store in [store for store, due in self._sweep_at.items() if due <= time.monotonic()]:
+            self._sweep_at[store] = float("inf") if self._sweep(store) else time.monotonic() + RETRY_AFTER
+        context = system_context(f"req-{uuid4()}")
+        if self._glance.work.keeps:
+            # All workers may be busy for longer than others wait for this process.
+            work = self._glance.work
+            work.forget_all_but(self._glance.registry.operations.alive(context, work.process))
+        due = self._glance.registry.deletions.due(context, limit=BATCH, stores=list(self._stores))
+        for location in due.locations:
+            if self._stopping():
+                return
+            self._purge(context, location)
+
+    def _purge(self, context: RequestContext, location: str) -> None:
+        deletions = self._glance.registry.deletions
+        claimed = deletions.claim(context, location, str(uuid4()), lease=LEASE, stores=list(self._stores))
+        if claimed is None:
+            return
+        with working_for(claimed.request_id or context.request_id):
+            try:
+                self._stores[claimed.store].delete(claimed.key)
+            except BlobNotFound:
+                pass
+            except StoreError as error:
+                self._later(context, claimed, error)
+                return
+            try:
+                deletions.done(context, claimed.location, claimed.token)
+            except Gone:
+                LOG.debug("another process has removed the staged data %s as well", claimed.key)
+
+    def _later(self, context: RequestContext, claimed: Deletion, error: StoreError) -> None:
+        LOG.error("staged data of image %s cannot be removed now: %s", claimed.image_id, error)
+        self._glance.registry.deletions.retry(
+            context, claimed.location, claimed.token,
+            error=f"{type(error).__name__}: {error}", delay=RETRY_AFTER, max_attempts=MAX_ATTEMPTS,
+        )
+
+    def _sweep(self, store: str) -> bool:
+        """Remove work folders of dead processes, and files named after images that are gone; False when it was not
+        possible. A directory that is down or exchanged is left alone: the files in another one are not ours."""
+        directory = self._stores[store].directory
+        try:
+            self._stores[store].check()
+            sweep_work(directory)
+            files = [path for path in directory.iterdir() if _RESIDUE.fullmatch(path.name)]
+        except StoreError as error:
+            LOG.warning("the staging directory cannot be looked through: %s", error)
+            return False
+        except OSError as error:
+            LOG.warning("the staging directory %s cannot be looked through: %s", directory, error.strerror)
+            return False
+        for path in files:
+            # One that cannot be removed must not keep this process from its operations.
+            try:
+                if path.is_file() and not path.is_symlink() and self._is_gone(path.name[:36].lower()):
+                    path.unlink(missing_ok=True)
+                    LOG.info("removed %s from the staging directory: its image is gone", path.name)
+            except OSError as error:
+                LOG.warning("%s cannot be removed from the staging directory: %s", path.name, error.strerror)
+        return True
+
+    def _is_gone(self, image_id: str) -> bool:
+        try:
+            self._glance.registry.images.get(system_context(f"req-{uuid4()}"), image_id)
+        except NotFound:
+            return True
+        return False

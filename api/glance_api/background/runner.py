@@ -1,0 +1,182 @@
+"""Claims operations and runs them to an end that the registry knows: done, failed with a reason, or given back."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+from uuid import uuid4
+
+from glance_api.background import completion
+from glance_api.background.inquiry import Inquiry
+from glance_api.background.job import DEFECT, Job, Progress, Stopped, explain
+from glance_api.background.shares import Shares
+from glance_api.services.collaborators import Glance
+from glance_api.services.events import tasks
+from glance_api.transfers.leases import LeaseKeeper
+from glance_common.failpoints import failpoint
+from glance_common.fetch import deadlines
+from glance_common.model.context import RequestContext, system_context
+from glance_common.model.errors import GlanceError, Gone, Unavailable
+from glance_common.model.operation import Held, Operation, OperationKind
+from glance_common.observability.log import working_for
+from glance_common.observability.metrics.catalog import OPERATIONS, OPERATIONS_RUNNING
+
+LOG = logging.getLogger(__name__)
+
+Flow = Callable[[Job], tuple[str, dict[str, Any] | None]]
+"""Does the work of one kind of operation; returns the message and the result of the task.
+
+Raises ImportFailed, GlanceError or StoreError with a reason for users, and whatever ``Job.check`` raises.
+"""
+
+
+Claimed = tuple[Operation, Held]
+
+
+class Renewals:
+    """The renewals of all operations that this process holds, in the form that a lease keeper asks for."""
+
+    def __init__(self, glance: Glance) -> None:
+        self._glance = glance
+        self._held: dict[str, tuple[Held, Progress]] = {}
+        self._lock = threading.Lock()
+
+    def add(self, held: Held, progress: Progress) -> None:
+        """Begin to answer for an operation that was claimed."""
+        # By token: after a lost lease the same process may claim the same operation again.
+        with self._lock:
+            self._held[held.token] = (held, progress)
+
+    def remove(self, held: Held) -> None:
+        """Answer for it no more."""
+        with self._lock:
+            self._held.pop(held.token, None)
+
+    def renew(self, context: RequestContext, attempt: str, *, lease: int) -> int:
+        """Renew the operation that the token ``attempt`` holds and tell its progress; raise Gone when it is over."""
+        with self._lock:
+            known = self._held.get(attempt)
+        if known is None:
+            raise Gone("the operation was left")
+        held, progress = known
+        if not self._glance.registry.operations.renew(context, held, lease=lease, message=progress.message()):
+            raise Gone("the image was deleted, or the task was ended by others")
+        return lease
+
+
+class Operations:
+    """Everything that one process does with operations; ``flows`` do the work of each kind."""
+
+    def __init__(
+        self, glance: Glance, flows: Mapping[OperationKind, Flow], *, lease: int, stopping: Callable[[], bool]
+    ) -> None:
+        self._glance = glance
+        self._flows = flows
+        self._stopping = stopping
+        self._claimed = Renewals(glance)
+        self._leases = LeaseKeeper(self._claimed, lease)
+        self._shares = Shares(glance.settings.imports.workers_per_project)
+
+    def claim(self) -> Claimed | None:
+        """Claim the oldest operation that this process can do, of projects that have not used up their share.
+
+        None without one. Whoever gets one has to ``run`` it. Raises GlanceError.
+        """
+        hosts = [self._glance.staging.id]
+        if self._glance.work.keeps:
+            hosts.insert(0, self._glance.work.process)
+        for host in hosts:
+            token = str(uuid4())
+            operation = self._glance.registry.operations.claim(
+                system_context(f"req-{uuid4()}"), token, host=host, lease=self._leases.seconds,
+                without=self._shares.used_up(),
+            )
+            if operation is not None:
+                self._shares.begin(operation.owner)
+                return operation, Held(operation.id, token)
+        return None
+
+    def run(self, claimed: Claimed) -> None:
+        """Work on a claimed operation and end it, unless it was ended by others; then all that it did is undone."""
+        operation, held = claimed
+        try:
+            self._run(operation, held)
+        finally:
+            self._shares.end(operation.owner)
+
+    def _run(self, operation: Operation, held: Held) -> None:
+        with working_for(operation.request_id):
+            LOG.info("operation %s (%s) begins, attempt %d", operation.id, operation.kind, operation.attempts)
+            progress, outcome, started = Progress(), "left", time.monotonic()
+            OPERATIONS_RUNNING.labels(operation.kind.value).inc()
+            self._claimed.add(held, progress)
+            context = operation.context()
+            if operation.attempts == 1:
+                tasks.begun(self._glance, context, operation)
+            try:
+                with self._leases.keep(context, held.token) as lease:
+                    failpoint("api.operation.claimed")
+                    inquiry = Inquiry(self._glance.registry.operations, operation.id, lease)
+                    outcome = self._work(
+                        Job(self._glance, operation, held, context, lease, progress, inquiry, self._stopping)
+                    )
+            except GlanceError as error:
+                self._leave(context, held, error)
+            finally:
+                self._claimed.remove(held)
+                OPERATIONS_RUNNING.labels(operation.kind.value).dec()
+                OPERATIONS.labels(operation.kind.value, outcome).observe(time.monotonic() - started)
+
+    def _leave(self, context: RequestContext, held: Held, error: GlanceError) -> None:
+        """Leave the operation to its lease: whoever claims it then begins where the registry says it is.
+
+        Until then its task says why it does not get on, where the registry can be told.
+        """
+        LOG.warning("operation %s is left to its lease: %s", held.operation, error.message)
+        with suppress(GlanceError):
+            self._glance.registry.operations.renew(context, held, lease=self._leases.seconds, message=error.message)
+
+    def _work(self, job: Job) -> str:
+        """Run the flow and tell the registry how it ended; return that in a word, for the metrics.
+
+        Raises GlanceError when the registry does not answer.
+        """
+        try:
+            # What waits for other servers asks the job, too.
+            with deadlines.within(still_wanted=job.check):
+                message, result = self._flows[job.operation.kind](job)
+        except Stopped:
+            self._glance.registry.operations.release(job.context, job.held)
+            LOG.info("operation %s is given back: this process ends", job.operation.id)
+            return "given_back"
+        except Exception as error:
+            return self._fail(job, error)
+        failpoint("api.operation.before-finish")
+        completion.finish(job, success=True, message=message, result=result)
+        self._end(job, "success")
+        return "success"
+
+    def _fail(self, job: Job, error: Exception) -> str:
+        if job.lease.lost is not None:
+            LOG.info("operation %s is over: %s", job.operation.id, job.lease.lost.message)
+            self._glance.work.forget(job.operation.id)
+            completion.ended_by_others(job)
+            return "lost"
+        if isinstance(error, Unavailable) and not job.is_failure(error):
+            # The same can work later.
+            raise error
+        message = explain(error)
+        if message == DEFECT:
+            LOG.error("operation %s met a defect", job.operation.id, exc_info=error)
+        completion.finish(job, success=False, message=message)
+        self._end(job, f"failure: {message}")
+        return "failure"
+
+    def _end(self, job: Job, how: str) -> None:
+        self._glance.work.forget(job.operation.id)
+        LOG.info("operation %s ends: %s", job.operation.id, how)
+        # What was staged is to be removed now, by the chores.
+        self._glance.work.wake()
+

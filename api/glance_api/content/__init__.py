@@ -1,0 +1,1 @@
+"""What is inside the bytes of an image: digests, formats, signatures."""

@@ -1,0 +1,36 @@
+"""Hashing beside the stream: each algorithm in a thread of its own."""
+
+import hashlib
+from collections.abc import Sequence
+
+from glance_common.background import Lane
+
+CHECKSUM = "md5"
+"""The algorithm of the API's field ``checksum``; a name for the same data, not a protection."""
+
+WAITING = 3
+"""Pieces that may wait for one algorithm: enough to ride out jitter, few enough to bound the memory of a transfer."""
+
+
+class Digests:
+    """Hex digests of one stream by several algorithms. ``update`` may block while an algorithm is behind."""
+
+    def __init__(self, algorithms: Sequence[str]) -> None:
+        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
+        self._lanes = [Lane(f"digest-{name}", found.update, WAITING) for name, found in self._hashes.items()]
+
+    def update(self, piece: bytes) -> None:
+        """Feed the next piece."""
+        for lane in self._lanes:
+            lane.put(piece)
+
+    def finish(self) -> dict[str, str]:
+        """Return algorithm → hex digest, after everything fed was hashed."""
+        for lane in self._lanes:
+            lane.finish()
+        return {name: found.hexdigest() for name, found in self._hashes.items()}
+
+    def close(self) -> None:
+        """End the threads; harmless after ``finish``."""
+        for lane in self._lanes:
+            lane.close()

@@ -1,0 +1,260 @@
+"""What is inside the bytes: format inspection while an image streams by.
+
+The inspectors are those of oslo.utils; this module holds the rules of what is accepted (security S-34 to S-38, API
+section 10.2). They see every piece and keep only the headers they need.
+"""
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import IO, cast
+
+from oslo_utils.imageutils import format_inspector
+
+from glance_api.content import vmdk
+from glance_common.model.errors import UnsupportedMediaType
+
+LOG = logging.getLogger(__name__)
+
+PLAIN_CONTAINERS = frozenset({"bare", "ovf", "ami", "aki", "ari"})
+"""Container formats whose data is the disk itself (S-37); archives (ova, docker, compressed) are not looked into."""
+
+UNINSPECTED = frozenset({"ami", "aki", "ari", "ploop"})
+"""Disk formats without a signature that could be checked; plain data is what they look like."""
+
+MAY_BE_EMPTY = frozenset({"raw", "ami", "aki", "ari"})
+"""Disk formats for which no bytes at all are a valid image; every other format has at least a header."""
+
+_BOOT_RECORD = "gpt"
+"""The inspector's name for any partition table. A partitioned disk is a raw disk (S-35)."""
+
+_PLAIN = frozenset({"raw", _BOOT_RECORD, "luks"})
+"""The inspector's names for what a hypervisor reads as a plain disk."""
+
+_SIZED = frozenset({"vhd", "vhdx", "vdi", "luks"})
+"""Formats whose header always tells the size; one without it is damaged (S-36)."""
+
+MOST_OF_HEAD = 4 * 1024 * 1024
+"""Bytes at the beginning that show as much as the whole in every format; of a VHDX that has its table further behind
+they do not, and it is refused."""
+
+_HEAD = 64 * 1024
+"""The same for formats without a table of their own place."""
+
+_VHDX = b"vhdxfile"
+
+_PIECE = 1024 * 1024
+"""Bytes that the inspectors are given at once."""
+
+_DIFFERENCES = {"vhd": (60, b"\0\0\0\4"), "vdi": (0x4C, b"\4\0\0\0")}
+"""Where the header tells the kind of disk, and the kind that holds only the difference to a parent."""
+
+_PARENT_LOCATOR = bytes.fromhex("2d5fd3a80bb34d45abf7d3d84834ab0c")
+"""The entry that the metadata table of a VHDX has when the disk has a parent."""
+
+_LARGEST = 2**63 - 1
+"""Bytes; the largest size that can be recorded (S-56)."""
+
+
+@dataclass(frozen=True, slots=True)
+class FormatRules:
+    """``require_match`` false turns off only the refusal of a mismatch, never the safety checks (S-38)."""
+
+    require_match: bool = True
+    vmdk_types: tuple[str, ...] = ("streamOptimized", "monolithicSparse")
+    nonfatal_checks: tuple[str, ...] = ()
+
+
+class _Feed:
+    """The file-like source that the inspectors' wrapper reads from: always the piece at hand."""
+
+    piece = b""
+
+    def read(self, _size: int) -> bytes:
+        return self.piece
+
+    def close(self) -> None:
+        pass
+
+
+class Inspection:
+    """Inspects one stream that is declared to be ``disk_format`` in ``container_format``."""
+
+    def __init__(self, disk_format: str, container_format: str, rules: FormatRules) -> None:
+        self._declared = disk_format
+        self._rules = rules
+        self._feed = _Feed()
+        self._inspector = None
+        if container_format in PLAIN_CONTAINERS:
+            self._inspector = format_inspector.InspectWrapper(cast(IO[bytes], self._feed))
+        self._size = 0
+        self._head = bytearray()
+        self._is_text = True
+
+    def update(self, piece: bytes) -> None:
+        """Look at the next piece."""
+        self._size += len(piece)
+        self._keep(piece)
+        if self._inspector is not None:
+            # The inspector of VHDX misses what it looks for when it gets all of its tables at once.
+            for start in range(0, len(piece), _PIECE):
+                self._feed.piece = piece[start : start + _PIECE] if len(piece) > _PIECE else piece
+                self._inspector.read(len(self._feed.piece))
+
+    def _keep(self, piece: bytes) -> None:
+        """Keep the header, and text as far as programs read it."""
+        for limit in (vmdk.HEAD, vmdk.LONGEST_TEXT):
+            part = piece[: max(limit - len(self._head), 0)]
+            self._head += part
+            self._is_text = self._is_text and b"\0" not in part
+            piece = piece[len(part) :]
+            if not self._is_text:
+                return
+
+    def has_enough(self, size: int) -> bool:
+        """Say whether what came shows as much as all ``size`` bytes would, apart from their end."""
+        if self._inspector is None:
+            return True
+        if self._head.startswith(_VHDX):
+            needed = MOST_OF_HEAD
+        elif vmdk.is_sparse(bytes(self._head[:8])):
+            needed = vmdk.LONGEST_HEAD
+        else:
+            needed = vmdk.LONGEST_TEXT if self._is_text else _HEAD
+        return self._size >= min(size, needed)
+
+    def end_needed(self, size: int) -> int:
+        """Return how many of the last bytes of ``size`` the verdict needs as well; 0 when it needs none."""
+        if self._inspector is None or self._size >= size or not vmdk.has_footer(bytes(self._head[:64])):
+            return 0
+        return min(vmdk.FOOTER, size)
+
+    def skip_to_end(self, size: int, end: bytes) -> None:
+        """Take ``end``, of the length that ``end_needed`` said, as the last bytes of ``size`` in all."""
+        if end:
+            self.update(end)
+        self._size = size
+
+    def finish(self) -> int | None:
+        """Return the virtual size in bytes, None when it cannot be told.
+
+        Raises UnsupportedMediaType when the content is unsafe or is not what ``disk_format`` says.
+        """
+        if self._inspector is None:
+            return None
+        found = self._safe_formats()
+        if self._size == 0:
+            return self._empty()
+        declared = self._matching(set(found))
+        if declared is None:
+            self._refuse_mismatch(found)
+            return None
+        if declared in UNINSPECTED or declared == "raw":
+            return self._size
+        return _virtual_size(found[declared])
+
+    def identify(self) -> tuple[str, int | None]:
+        """Return the disk format that the content is of, and the virtual size in bytes; in place of ``finish``.
+
+        What has no format of its own is raw, so is a partitioned or an encrypted disk. Raises UnsupportedMediaType for
+        unsafe content.
+        """
+        found = self._safe_formats()
+        if found.keys() <= _PLAIN:
+            return "raw", self._size
+        name = "iso" if "iso" in found else next(iter(found))
+        return name, _virtual_size(found[name])
+
+    def _safe_formats(self) -> dict[str, format_inspector.FileInspector]:
+        if self._inspector is None or self._size == 0:
+            return {}
+        self._inspector.close()
+        found = {str(inspector): inspector for inspector in self._inspector.formats or ()}
+        self._check_safety(found)
+        return found
+
+    def _empty(self) -> int | None:
+        if self._declared not in MAY_BE_EMPTY and self._rules.require_match:
+            raise UnsupportedMediaType(f"disk_format is {self._declared}, but the image has no data at all")
+        return 0 if self._declared in MAY_BE_EMPTY else None
+
+    def _matching(self, found: set[str]) -> str | None:
+        """Return the declared format when the detected ones agree with it."""
+        if self._declared == "raw":
+            return "raw"
+        if found == {"iso", _BOOT_RECORD}:
+            # A bootable CD that may also be written to a stick has both structures.
+            return "iso" if self._declared == "iso" else None
+        if found <= {"raw", _BOOT_RECORD} and self._declared in UNINSPECTED:
+            return self._declared
+        return self._declared if found == {self._declared} else None
+
+    def _refuse_mismatch(self, found: Collection[str]) -> None:
+        names = " and ".join(sorted(found))
+        text = f"disk_format is {self._declared}, but the content of the image is {names}"
+        if self._rules.require_match:
+            raise UnsupportedMediaType(text)
+        LOG.warning("%s; accepted because require_image_format_match is off", text)
+
+    def _check_safety(self, found: dict[str, format_inspector.FileInspector]) -> None:
+        refusal = vmdk.refused_as_anything(bytes(self._head))
+        if refusal is not None:
+            raise UnsupportedMediaType(refusal)
+        if len(found) > 1 and set(found) != {"iso", _BOOT_RECORD}:
+            raise UnsupportedMediaType(f"the image claims to be several formats at once: {', '.join(sorted(found))}")
+        for name, inspector in found.items():
+            if name == _BOOT_RECORD and (self._declared in ("aki", "ari") or "iso" in found):
+                # Kernels carry a boot signature without a table, and so do hybrid CDs.
+                continue
+            self._run_checks(name, inspector)
+
+    def _run_checks(self, name: str, inspector: format_inspector.FileInspector) -> None:
+        try:
+            inspector.safety_check()
+        except format_inspector.SafetyCheckFailed as failed:
+            fatal = {check: str(why) for check, why in failed.failures.items() if not self._tolerated(name, check, why)}
+            if fatal:
+                reasons = "; ".join(f"{check}: {why}" for check, why in sorted(fatal.items()))
+                raise UnsupportedMediaType(f"the {name} image is not safe to use ({reasons})") from None
+            LOG.warning("tolerated findings in a %s image: %s", name, failed)
+        except format_inspector.ImageFormatError as error:
+            raise UnsupportedMediaType(f"the {name} image cannot be checked: {error}") from None
+        if self._has_parent(name, inspector):
+            raise UnsupportedMediaType(f"the {name} image is not safe to use: it holds only the difference to a parent")
+        if isinstance(inspector, format_inspector.VMDKInspector):
+            self._check_vmdk(inspector)
+
+    def _has_parent(self, name: str, inspector: format_inspector.FileInspector) -> bool:
+        """Say whether a disk of Hyper-V or VirtualBox refers to another one, for which the inspectors do not look."""
+        if name in _DIFFERENCES:
+            offset, kind = _DIFFERENCES[name]
+            return self._head[offset : offset + len(kind)] == kind
+        return inspector.has_region("metadata") and _PARENT_LOCATOR in inspector.region("metadata").data
+
+    def _tolerated(self, name: str, check: str, why: object) -> bool:
+        if name != _BOOT_RECORD or check != "mbr":
+            return False
+        # The inspector knows one check; its findings about a protective GPT record say so.
+        kind = "gptmbr" if str(why).startswith("GPT MBR") else "mbr"
+        return kind in self._rules.nonfatal_checks
+
+    def _check_vmdk(self, inspector: format_inspector.VMDKInspector) -> None:
+        allowed = {name.lower() for name in self._rules.vmdk_types}
+        if inspector.vmdktype not in allowed:
+            raise UnsupportedMediaType(f"VMDK images of type {inspector.vmdktype} are not allowed (vmdk_allowed_types)")
+        complaint = vmdk.complaint(bytes(self._head))
+        if complaint is not None:
+            raise UnsupportedMediaType(f"the vmdk image is not safe to use: {complaint}")
+
+
+def _virtual_size(inspector: format_inspector.FileInspector) -> int | None:
+    """Return the size that the header tells. Raises UnsupportedMediaType when it is impossible, or none in a format
+    whose header always has it (S-36)."""
+    try:
+        size = inspector.virtual_size
+    except Exception as error:  # a parser of foreign bytes may fail in any way
+        LOG.info("the virtual size of a %s image cannot be told: %s", inspector, error)
+        size = 0
+    if not 0 <= size <= _LARGEST or (size == 0 and str(inspector) in _SIZED):
+        raise UnsupportedMediaType(f"the header of the {inspector} image is damaged: it tells no possible size")
+    return size or None

@@ -1,0 +1,190 @@
+"""What happens to bytes on their way between client and store: counting, caps, hashes, inspection, ranges.
+
+Pure: no HTTP and no store in here. An ``Intake`` ends normally only when every rule holds, so a store that makes data
+durable after its source ended never makes bad data durable.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from glance_api.content.digests import Digests
+from glance_api.content.formats import Inspection
+from glance_common.model.errors import BadRequest, RangeNotSatisfiable, TooLarge
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What came in: bytes, hex digests by algorithm, and the virtual size when the format tells it."""
+
+    size: int
+    digests: dict[str, str]
+    virtual_size: int | None
+
+
+class Intake:
+    """The pieces of one upload on their way to the store. Iterate it once, then ask for ``received``.
+
+    Raises while iterating: TooLarge over ``cap`` bytes, BadRequest when more or less comes than ``announced``,
+    UnsupportedMediaType for unsafe or mismatching content, and whatever ``still_wanted`` (called each piece), ``cover``
+    (told how many bytes there are before the last of them go on) and ``verify`` (called at the end with the digests by
+    algorithm) raise.
+    """
+
+    def __init__(
+        self,
+        pieces: Iterable[bytes],
+        *,
+        announced: int | None,
+        cap: int,
+        digests: Digests,
+        inspection: Inspection,
+        still_wanted: Callable[[], None],
+        verify: Callable[[Mapping[str, str]], None] | None = None,
+        cover: Callable[[int], None] | None = None,
+    ) -> None:
+        self._pieces = pieces
+        self._announced = announced
+        self._cap = cap
+        self._digests = digests
+        self._inspection = inspection
+        self._still_wanted = still_wanted
+        self._verify = verify
+        self._cover = cover
+        self._size = 0
+        self._received: Received | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the pieces; the store asks for the next one when it has written the last."""
+        for piece in self._pieces:
+            self._still_wanted()
+            self._size += len(piece)
+            self._check_bounds()
+            if self._cover is not None:
+                self._cover(self._size)
+            self._digests.update(piece)
+            self._inspection.update(piece)
+            yield piece
+        if self._announced is not None and self._size < self._announced:
+            raise BadRequest(f"the body has {self._size} bytes, but {self._announced} were announced")
+        virtual_size = self._inspection.finish()
+        self._still_wanted()
+        digests = self._digests.finish()
+        if self._verify is not None:
+            self._verify(digests)
+        self._received = Received(self._size, digests, virtual_size)
+
+    def _check_bounds(self) -> None:
+        if self._size > self._cap:
+            raise TooLarge(f"the image is larger than image_size_cap, {self._cap} bytes")
+        if self._announced is not None and self._size > self._announced:
+            raise BadRequest(f"the body has more than the {self._announced} bytes that were announced")
+
+    @property
+    def received(self) -> Received:
+        """The facts about a stream that was read to its end."""
+        if self._received is None:
+            raise RuntimeError("the stream was not read to its end")
+        return self._received
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """A satisfiable part of an image: ``length`` bytes from ``start``."""
+
+    start: int
+    length: int
+
+    def content_range(self, size: int) -> str:
+        """Return the value of the answer's Content-Range header."""
+        return f"bytes {self.start}-{self.start + self.length - 1}/{size}"
+
+
+LONGEST_RANGE = 16 * 1024
+"""Characters of a range header that are looked at, as many as a server takes in one; a longer one is unsatisfiable."""
+
+_DIGITS = re.compile(r"[0-9]*")
+_CONTENT_RANGE = re.compile(r"bytes[ \t]+([0-9]+)-([0-9]+)/([0-9]+|\*)", re.IGNORECASE)
+
+
+def decimal(digits: str) -> int:
+    """Return the number that ASCII digits stand for, at most 20 of them: any longer one is larger than every image.
+
+    Python refuses numbers of thousands of digits, and clients may send them.
+    """
+    return int(digits.lstrip("0")[:20] or "0")
+
+
+def parse_range(header: str, size: int) -> ByteRange:
+    """Return the range that a ``Range`` header asks of an image of ``size`` bytes; an end beyond it is clipped.
+
+    Raises BadRequest for several ranges and RangeNotSatisfiable for everything that cannot be read or satisfied (API
+    section 10.3, S-55).
+    """
+    if "," in header:
+        raise BadRequest("Range: only one range can be asked for at a time")
+    first, last = _ends(header)
+    if first == last == "":
+        raise _unsatisfiable(header, size)
+    if first == "":
+        length = min(decimal(last), size)
+        start = size - length
+    else:
+        start = decimal(first)
+        length = (min(decimal(last), size - 1) if last else size - 1) - start + 1
+    if length <= 0 or start >= size:
+        raise _unsatisfiable(header, size)
+    return ByteRange(start, length)
+
+
+def _ends(header: str) -> tuple[str, str]:
+    """Return the digits on both sides of ``bytes=first-last``, both empty when the header is no such range.
+
+    Taken apart by its signs: a pattern with optional spaces around optional digits tries all ways to share the spaces
+    out, which takes minutes for a header of 10 KB (S-59).
+    """
+    unit, equals, ends = header[: LONGEST_RANGE + 1].partition("=")
+    first, dash, last = (part.strip(" \t") for part in ends.partition("-"))
+    is_range = len(header) <= LONGEST_RANGE and equals and dash and unit.strip(" \t").lower() == "bytes"
+    return (first, last) if is_range and _DIGITS.fullmatch(first + last) else ("", "")
+
+
+def parse_content_range(header: str, size: int) -> ByteRange:
+    """Return the range of the legacy request header ``Content-Range: bytes a-b/len``; raise RangeNotSatisfiable."""
+    match = _CONTENT_RANGE.fullmatch(header.strip()) if len(header) <= LONGEST_RANGE else None
+    if match is None:
+        raise _unsatisfiable(header, size)
+    first, last = decimal(match[1]), decimal(match[2])
+    if first > last or last >= size or (match[3] != "*" and decimal(match[3]) != size):
+        raise _unsatisfiable(header, size)
+    return ByteRange(first, last - first + 1)
+
+
+def _unsatisfiable(header: str, size: int) -> RangeNotSatisfiable:
+    return RangeNotSatisfiable(f"the range {header[:80]!r} does not lie within the image of {size} bytes", size=size)
+
+
+class DamagedData(Exception):
+    """The bytes that came from a store are not the bytes of the image."""
+
+
+def verified(pieces: Iterable[bytes], size: int, algorithm: str, expected: str) -> Iterator[bytes]:
+    """Yield ``pieces``, the last one only after size and digest of the whole were found right.
+
+    A client therefore never gets the announced number of bytes of a damaged copy (I8). Raises DamagedData.
+    """
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    held, count = b"", 0
+    for piece in pieces:
+        digest.update(piece)
+        count += len(piece)
+        if count > size:
+            break
+        if held:
+            yield held
+        held = piece
+    if count != size or digest.hexdigest() != expected:
+        raise DamagedData(f"{count} of {size} bytes came, {algorithm} {digest.hexdigest()} instead of {expected}")
+    if held:
+        yield held

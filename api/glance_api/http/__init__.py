@@ -1,0 +1,1 @@
+"""What every version of the HTTP API shares: requests, errors, middleware."""

@@ -1,0 +1,141 @@
+"""What happens around every view: the caller, the guards, and the error documents."""
+
+import logging
+import re
+from http import HTTPStatus
+from typing import Any
+
+from flask import Flask, Response, current_app, g, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import NotFound as NoSuchPath
+
+from glance_api.http import errors
+from glance_api.http.access_log import CONTEXT, REQUEST_ID, ROUTE
+from glance_api.http.auth import identity
+from glance_api.http.request import glance, refuse_body
+from glance_api.policy.enforcer import rules_asked
+from glance_common.body import ClientGone, ClientTooSlow
+from glance_common.model.errors import BadRequest, Forbidden, GlanceError, InternalError, RequestTimeout, Unavailable
+
+LOG = logging.getLogger(__name__)
+
+READ_METHODS = frozenset({"GET", "HEAD"})
+KNOWN_METHODS = READ_METHODS | {"POST", "PUT", "DELETE", "PATCH"}
+_V1_IMAGE = re.compile(r"/v1/images/[^/]+")
+
+
+class NoRuleAsked(AssertionError):
+    """A route did its work without asking a policy rule: a defect."""
+
+
+def install(app: Flask) -> None:
+    """Add the hooks to ``app``."""
+    app.before_request(_begin)
+    app.after_request(_guard_policy)
+    app.after_request(_without_type)
+    app.register_error_handler(GlanceError, _glance_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(ClientGone, _client_gone)
+    app.register_error_handler(Exception, _defect)
+
+
+def _begin() -> None:
+    """Know the caller before anything else, then refuse what no view should see."""
+    rules_asked.set(0)
+    if request.url_rule is not None:
+        request.environ[ROUTE] = request.url_rule.rule
+    if not hasattr(_view(), "public"):
+        _identify()
+    _check_url()
+    if hasattr(_view(), "without_body"):
+        refuse_body()
+
+
+def _view() -> Any:
+    return current_app.view_functions.get(request.endpoint or "")
+
+
+def _identify() -> None:
+    settings, policy = glance().settings, glance().policy
+    g.context = identity.caller(
+        request.environ,
+        request.environ[REQUEST_ID],
+        allow_anonymous=settings.allow_anonymous_access,
+        is_admin=policy.is_admin,
+    )
+    request.environ[CONTEXT] = g.context
+    if g.context.read_only and request.method not in READ_METHODS:
+        raise Forbidden("Read-only access")
+
+
+def _check_url() -> None:
+    """Refuse a path that is not UTF-8 or holds a NUL character, which no name of ours can hold."""
+    try:
+        path = request.environ.get("PATH_INFO", "").encode("latin-1").decode()
+    except UnicodeDecodeError:
+        raise BadRequest("the path of the request is not UTF-8") from None
+    if "\0" in path:
+        raise BadRequest("the path of the request holds a NUL character")
+
+
+def _guard_policy(response: Response) -> Response:
+    """Report a route that succeeded without asking who may do it; tests fail on it."""
+    if response.status_code < 400 and not rules_asked.get() and not hasattr(_view(), "without_policy"):
+        LOG.error("%s %s asked no policy rule", request.method, request.url_rule)
+        if current_app.testing:
+            raise NoRuleAsked(f"{request.method} {request.url_rule}")
+    return response
+
+
+def _without_type(response: Response) -> Response:
+    """An answer without a body has no Content-Type either."""
+    if response.status_code == 204:
+        response.headers.pop("Content-Type", None)
+    return response
+
+
+def _glance_error(error: GlanceError) -> Response:
+    if error.code >= 500:
+        # That something behind us is down is said in one line; the traceback of a defect is needed to find it.
+        trace = None if isinstance(error, Unavailable) else error
+        LOG.error("%s %s: %s", request.method, request.path, error.message, exc_info=trace)
+    return _response(errors.from_error(error, _accept()))
+
+
+def _http_error(error: HTTPException) -> Response:
+    """Answer what Flask itself refuses: unknown paths, methods and broken requests."""
+    code = error.code or 500
+    headers = {}
+    if isinstance(error, MethodNotAllowed):
+        # HEAD goes without saying where it is GET without its body; of an image in v1 it is a call of its own.
+        is_own = _V1_IMAGE.fullmatch(request.path)
+        methods = set(error.valid_methods or ()) - ({"OPTIONS"} if is_own else {"HEAD", "OPTIONS"})
+        headers["Allow"] = ", ".join(sorted(methods))
+    if isinstance(error, NoSuchPath) and request.method not in KNOWN_METHODS:
+        code = 501
+    text = "There is nothing at this path." if code == 404 else HTTPStatus(code).description
+    return _response(errors.render(code, text or HTTPStatus(code).phrase, _accept(), headers))
+
+
+def _client_gone(error: ClientGone) -> Response:
+    LOG.info("%s %s: %s", request.method, request.path, error)
+    told: GlanceError = BadRequest(f"the body is incomplete: {error}")
+    if isinstance(error, ClientTooSlow):
+        told = RequestTimeout(f"the body came too slowly: {error}")
+    return _response(errors.from_error(told, _accept()))
+
+
+def _defect(error: Exception) -> Response:
+    """Answer 500 without a word about the inside."""
+    if isinstance(error, NoRuleAsked):
+        raise error
+    LOG.error("%s %s: defect", request.method, request.path, exc_info=error)
+    return _response(errors.from_error(InternalError(""), _accept()))
+
+
+def _accept() -> str:
+    return request.headers.get("Accept", "")
+
+
+def _response(answer: errors.Answer) -> Response:
+    return Response(answer.body, status=answer.code, headers=answer.headers)

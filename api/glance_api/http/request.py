@@ -1,0 +1,102 @@
+"""What a view may ask about the request it answers. The views and the hooks are the only users of Flask."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import orjson
+from flask import Response, current_app, g, request
+
+from glance_api.clients.key_manager import Credentials
+from glance_api.http import documents
+from glance_api.http.access_log import BYTES_IN
+from glance_api.services.collaborators import Glance
+from glance_common.body import announced_length, read_pieces
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import BadRequest, TooLarge
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def glance() -> Glance:
+    """Return the collaborators of this process."""
+    collaborators: Glance = current_app.extensions["glance"]
+    return collaborators
+
+
+def context() -> RequestContext:
+    """Return who is calling."""
+    caller: RequestContext = g.context
+    return caller
+
+
+def credentials() -> Credentials:
+    """Return with what the caller proves itself to other services."""
+    return Credentials(request.headers.get("X-Auth-Token"), request.headers.get("X-Service-Catalog"))
+
+
+def without_body(view: View) -> View:
+    """Mark a view whose request has no body: one that comes with a body is answered 400 (API section 0)."""
+    view.without_body = True  # type: ignore[attr-defined]  # a mark
+    return view
+
+
+def without_policy(reason: str) -> Callable[[View], View]:
+    """Mark a view that asks no policy rule, and say why none guards it."""
+
+    def mark(view: View) -> View:
+        view.without_policy = reason  # type: ignore[attr-defined]  # a mark
+        return view
+
+    return mark
+
+
+def public(view: View) -> View:
+    """Mark a view that everybody may call, with or without a token."""
+    view.public = True  # type: ignore[attr-defined]  # a mark
+    return view
+
+
+def has_body() -> bool:
+    """Return whether a body comes with the request; a chunked one does even when it turns out to be empty."""
+    return bool(request.content_length) or "chunked" in request.headers.get("Transfer-Encoding", "").lower()
+
+
+def refuse_body() -> None:
+    """Raise BadRequest when the request has a body."""
+    if has_body():
+        raise BadRequest(f"{request.method} {request.path} takes no body")
+
+
+def answer(document: Any, status: int = 200) -> Response:
+    """Return the response with a JSON document."""
+    return Response(orjson.dumps(document), status=status, content_type="application/json")
+
+
+def json_object() -> dict[str, Any]:
+    """Return the JSON object in the body. Raises BadRequest, and TooLarge beyond ``max_json_body``."""
+    document = documents.parse(_body())
+    if not isinstance(document, dict):
+        raise BadRequest("Unexpected body type: the body must be a JSON object")
+    return document
+
+
+def json_array() -> list[Any]:
+    """Return the JSON array in the body. Raises as ``json_object``."""
+    document = documents.parse(_body())
+    if not isinstance(document, list):
+        raise BadRequest("Unexpected body type: the body must be a JSON array")
+    return document
+
+
+def _body() -> bytes:
+    limit = glance().settings.max_json_body
+    too_large = TooLarge(f"the body is larger than max_json_body, {limit} bytes")
+    if (announced_length(request.environ) or 0) > limit:
+        raise too_large
+    body = bytearray()
+    for piece in read_pieces(request.environ, piece=64 * 1024):
+        body += piece
+        if len(body) > limit:
+            raise too_large
+    request.environ[BYTES_IN] = len(body)
+    return bytes(body)

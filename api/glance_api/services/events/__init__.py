@@ -1,0 +1,1 @@
+"""The notifications of what happens to images, tasks and metadata definitions."""

@@ -1,0 +1,70 @@
+"""What other services are told about tasks (configuration section 11). Input, result and message are never told.
+
+As with all events: after the commit, never waiting, never raising. There is no ``task.delete``: a task is not deleted
+by anybody, the registry removes it when its time is over.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from glance_api.services.collaborators import Glance
+from glance_common.model.context import RequestContext
+from glance_common.model.errors import GlanceError
+from glance_common.model.operation import Operation
+from glance_common.model.status import OperationStatus
+
+LOG = logging.getLogger(__name__)
+
+CREATE, RUN, PROCESSING = "task.create", "task.run", "task.processing"
+_ENDS = {OperationStatus.SUCCESS: "task.success", OperationStatus.FAILURE: "task.failure"}
+
+
+def created(glance: Glance, context: RequestContext, task: Operation) -> None:
+    """Tell that a task was made, and that it was handed to the workers."""
+    _tell(glance, context, CREATE, task)
+    _tell(glance, context, RUN, task)
+
+
+def begun(glance: Glance, context: RequestContext, task: Operation) -> None:
+    """Tell that a worker has taken the task up."""
+    _tell(glance, context, PROCESSING, task)
+
+
+def ended(glance: Glance, context: RequestContext, task: Operation) -> None:
+    """Tell how the task ended; nothing while it has not."""
+    if task.status in _ENDS:
+        _tell(glance, context, _ENDS[task.status], task)
+
+
+def look_up(
+    glance: Glance, context: RequestContext, task_id: str, tell: Callable[[Glance, RequestContext, Operation], None]
+) -> None:
+    """Tell about a task that a call to the registry changed without showing it."""
+    if not any(glance.notifications.wants(event) for event in (CREATE, RUN, *_ENDS.values())):
+        return
+    try:
+        tell(glance, context, glance.registry.operations.get(context, task_id))
+    except GlanceError as error:
+        LOG.info("nobody is told about the task %s: %s", task_id, error.message)
+
+
+def _tell(glance: Glance, context: RequestContext, event_type: str, task: Operation) -> None:
+    if glance.notifications.wants(event_type):
+        glance.notifications.send(context, event_type, _payload(task))
+
+
+def _payload(task: Operation) -> dict[str, Any]:
+    return {
+        "id": task.id,
+        "type": task.kind,
+        "status": task.status,
+        "result": None,
+        "owner": task.owner,
+        "message": None,
+        "expires_at": task.expires_at,
+        "created_at": task.created_at,
+        "updated_at": task.updated_at,
+        "deleted": False,
+        "deleted_at": None,
+    }

@@ -1,0 +1,1 @@
+"""Where the data of an image are: shown, edited, checked."""

@@ -1,0 +1,1 @@
+"""What only the Images API v1 does."""

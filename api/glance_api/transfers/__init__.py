@@ -1,0 +1,1 @@
+"""The limits and helpers of transfers: permits, leases, accelerated downloads."""

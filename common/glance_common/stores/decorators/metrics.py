@@ -1,0 +1,52 @@
+"""A store around a store that counts the bytes on their way, while they are on their way."""
+
+from collections.abc import Iterable, Iterator
+
+from glance_common.observability.metrics.catalog import STORE_BYTES
+from glance_common.stores.contract import Blob, Stored
+from glance_common.stores.decorators.base import Wrapper
+
+
+class Counted(Wrapper):
+    """Counts what is written to the inner store and read from it."""
+
+    def add(self, key: str, pieces: Iterable[bytes], size: int | None) -> Stored:
+        """Add, and count what the store has asked for."""
+        return self.inner.add(key, self._counting(pieces), size)
+
+    def _counting(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        counter = STORE_BYTES.labels(self.id, "in")
+        for piece in pieces:
+            yield piece
+            counter.inc(len(piece))
+
+    def open(self, key: str, offset: int = 0, length: int | None = None) -> "CountedBlob":
+        """Open; the pieces are counted as they are read."""
+        return CountedBlob(self.inner.open(key, offset, length), self.id)
+
+
+class CountedBlob:
+    """Counts the pieces of ``inner``; whoever sends its file instead counts that himself."""
+
+    def __init__(self, inner: Blob, store: str) -> None:
+        self.size = inner.size
+        self._inner = inner
+        self._counter = STORE_BYTES.labels(store, "out")
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the pieces."""
+        for piece in self._inner:
+            self._counter.inc(len(piece))
+            yield piece
+
+    def fileno(self) -> int | None:
+        """See the contract."""
+        return self._inner.fileno()
+
+    def path(self) -> str | None:
+        """See the contract."""
+        return self._inner.path()
+
+    def close(self) -> None:
+        """See the contract."""
+        self._inner.close()

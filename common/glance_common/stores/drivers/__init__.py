@@ -1,0 +1,1 @@
+"""The drivers; none knows another one."""

@@ -1,0 +1,1 @@
+"""Images: their life, members, tags and lists."""

@@ -1,0 +1,172 @@
+"""Claim and done of the usual removal in one round trip each, and usual refusals after one read without a lock.
+
+Usual is what waits in ``pending_delete`` since its image was deleted and was never held by anybody, and later the claim
+on it. For all else the functions here change nothing and return None: ``deletions`` knows those cases and repeated
+calls.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+
+from glance_common.model.status import ImageStatus, LocationStatus
+from glance_registry.db.prepared import Prepared
+from glance_registry.db.tables import images, locations
+from glance_registry.locations import purge
+from glance_registry.locations.purge import Claim
+from glance_registry.records import rows as owners
+
+# Parts of the statements, which have a parameter for every other value.
+_ZERO: sa.ColumnElement[int] = sa.literal_column("0", sa.Integer())
+
+
+def claim(connection: sa.Connection, location_id: str, wanted: Claim) -> dict[str, Any] | None:
+    """Give the bytes of a location that is due to ``wanted.token`` and return the claim; None when it is not usual.
+
+    Raises Conflict as ``deletions.claim`` when another holds the claim or the bytes are gone.
+    """
+    statements = _statements()
+    rows = statements.look.run(connection, {"location_id": location_id})
+    found = rows[0] if rows else None
+    if found is None or (wanted.stores is not None and found.store not in wanted.stores):
+        return None
+    if found.status != LocationStatus.PENDING_DELETE:
+        # A lock would cost the refusal a write to the disk, and what was true at the read is as true an answer.
+        if found.token != wanted.token and (found.is_leased or found.is_over):
+            raise purge.refused(found, found.is_leased)
+        return None
+    values = {
+        "location_id": location_id, "new_token": wanted.token, "lease": timedelta(seconds=wanted.lease),
+        "kept": timedelta(seconds=-wanted.scrub_time), "stores": wanted.stores,
+    }
+    claimed = statements.claim.run(connection, values, after=statements.lock)
+    return owners.deletion_document(claimed[0], wanted.token) if claimed else None
+
+
+def done(connection: sa.Connection, location_id: str, token: str) -> bool | None:
+    """Record that the bytes are gone; return whether the image is deleted with them, None when it is not usual."""
+    statements = _statements()
+    values = {"location_id": location_id, "held": token}
+    ended = statements.done.run(connection, values, after=statements.lock)
+    return ended[0][0] if ended else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Statements:
+    look: Prepared
+    lock: Prepared
+    claim: Prepared
+    done: Prepared
+
+
+@cache
+def _statements() -> _Statements:
+    return _Statements(
+        look=Prepared(_look(), named=True), lock=Prepared(_lock()), claim=Prepared(_claim(), named=True),
+        done=Prepared(_done()),
+    )
+
+
+def _status(status: ImageStatus | LocationStatus) -> sa.ColumnElement[str]:
+    return sa.literal_column(f"'{status}'", sa.Text())
+
+
+def _named() -> sa.ColumnElement[bool]:
+    return locations.c.id == sa.bindparam("location_id", type_=locations.c.id.type)
+
+
+def _look() -> sa.Select[Any]:
+    """Return how the location stands: whether a remover holds it, and whether nothing is ever to be removed again."""
+    claimed = [_status(status) for status in (LocationStatus.DELETING, LocationStatus.REAPING, LocationStatus.DELETED)]
+    is_leased = sa.and_(locations.c.status.in_(claimed), locations.c.lease_until > sa.func.now())
+    is_over = sa.and_(
+        locations.c.status == _status(LocationStatus.DELETED),
+        locations.c.late_passes == _ZERO,
+        locations.c.lease_until.is_(None),
+    )
+    return sa.select(
+        locations.c.id, locations.c.store, locations.c.status, locations.c.late_passes,
+        sa.cast(locations.c.token, sa.Text).label("token"),
+        sa.func.coalesce(is_leased, sa.false()).label("is_leased"), is_over.label("is_over"),
+    ).where(_named())
+
+
+def _lock() -> sa.Select[Any]:
+    """Return the lock of the image, which comes first, as everywhere."""
+    owner = sa.select(locations.c.image_id).where(_named()).scalar_subquery()
+    return sa.select(images.c.id).where(images.c.id == owner).with_for_update(key_share=True)
+
+
+def _claim() -> sa.UpdateBase:
+    stores = sa.bindparam("stores", type_=sa.ARRAY(sa.Text))
+    return (
+        sa.update(locations)
+        .where(
+            _named(),
+            images.c.id == locations.c.image_id,
+            locations.c.status == _status(LocationStatus.PENDING_DELETE),
+            locations.c.lease_until.is_(None),
+            locations.c.not_before <= sa.func.now(),
+            owners.is_kept_no_longer(sa.func.now() + sa.bindparam("kept", type_=sa.Interval)),
+            sa.or_(sa.cast(stores, sa.ARRAY(sa.Text)).is_(None), locations.c.store == sa.any_(stores)),
+        )
+        .values(
+            status=_status(LocationStatus.DELETING),
+            token=sa.bindparam("new_token", type_=locations.c.token.type),
+            lease_until=sa.func.now() + sa.bindparam("lease", type_=sa.Interval),
+        )
+        .returning(
+            sa.cast(locations.c.id, sa.Text).label("id"), sa.cast(locations.c.image_id, sa.Text).label("image_id"),
+            locations.c.store, locations.c.key, locations.c.attempts, locations.c.request_id,
+        )
+    )
+
+
+def _done() -> sa.Select[Any]:
+    """Return the statement that ends the location, and the image with the last of them."""
+    gone = (
+        sa.update(locations)
+        .where(
+            _named(),
+            locations.c.token == sa.bindparam("held", type_=locations.c.token.type),
+            locations.c.status == _status(LocationStatus.DELETING),
+            locations.c.late_passes == _ZERO,
+        )
+        .values(
+            status=_status(LocationStatus.DELETED),
+            deleted_at=sa.func.coalesce(locations.c.deleted_at, sa.func.now()),
+            lease_until=sa.null(), not_before=sa.null(), attempts=_ZERO,
+        )
+        .returning(locations.c.id, locations.c.image_id)
+        .cte("gone")
+    )
+    other = locations.alias("other")
+    others = sa.exists().where(
+        other.c.image_id == images.c.id, other.c.id != gone.c.id, other.c.status != _status(LocationStatus.DELETED)
+    )
+    ended = (
+        sa.update(images)
+        .where(
+            images.c.id == gone.c.image_id,
+            images.c.status == _status(ImageStatus.PENDING_DELETE),
+            sa.not_(others),
+        )
+        .values(
+            status=_status(ImageStatus.DELETED),
+            updated_at=sa.func.now(),
+            row_version=images.c.row_version + sa.literal_column("1", sa.Integer()),
+        )
+        .returning(images.c.id)
+        .cte("ended")
+    )
+    # The image as it was before this statement.
+    before = images.alias("before")
+    was_deleted = before.c.status == _status(ImageStatus.DELETED)
+    return (
+        sa.select(sa.or_(was_deleted, sa.exists(sa.select(ended.c.id))))
+        .select_from(gone)
+        .join(before, before.c.id == gone.c.image_id)
+    )

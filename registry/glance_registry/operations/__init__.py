@@ -1,0 +1,1 @@
+"""Background operations: claimed, renewed, ended."""

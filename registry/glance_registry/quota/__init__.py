@@ -1,0 +1,1 @@
+"""What an owner uses, and the limits of that."""

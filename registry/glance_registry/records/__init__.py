@@ -1,0 +1,1 @@
+"""Rows: their locks, who sees them, and the documents made of them."""
