@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
+from uuid import uuid4
 
 import pytest
 from deploy.local.processes import wait_until
 from tests.e2e.calls import Caller
 from tests.support.deployment import Deployment
-from tests.support.ledger import Content, Ledger, Outcome
+from tests.support.ledger import DIRECT, Content, Ledger, Outcome
 from tests.support.promises import check_promises
 
 QUOTA = 32 * 1024 * 1024
@@ -44,15 +45,18 @@ def test_s40_the_image_is_unpacked_by_another_process(deployment: Deployment, le
     calls = Caller(deployment.api.url)
     image = str(calls.create(container_format="compressed")["id"])
     ledger.created(image, Outcome.DONE, None)
+    # What becomes of the staged data is known: that is what the image has to hold.
+    ledger.sending(image, Content.of(DATA))
     calls.call("PUT", f"/v2/images/{image}/stage", 204, data=gzip.compress(DATA), headers=OCTETS)
+    ledger.staged(image, Outcome.DONE, Content.of(DATA))
     deployment.api.arm("api.import.piece-unpacked", death)
-    calls.call("POST", f"/v2/images/{image}/import", 202, json={"method": {"name": "glance-direct"}})
+    headers = {"X-Openstack-Request-Id": f"req-{uuid4()}"}
+    calls.call("POST", f"/v2/images/{image}/import", 202, json={"method": {"name": DIRECT}}, headers=headers)
+    ledger.imported(image, Outcome.DONE, headers["X-Openstack-Request-Id"], DIRECT, None)
     deployment.api.wait_fired("api.import.piece-unpacked")
     if death == "killall":
         deployment.revive()
 
-    ledger.sending(image, Content.of(DATA))
-    ledger.uploaded(image, Outcome.DONE, Content.of(DATA))
     deployment.settle()
     calls = Caller(deployment.api.url)
     (task,) = calls.call("GET", f"/v2/images/{image}/tasks", 200).json()["tasks"]

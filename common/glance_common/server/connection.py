@@ -29,8 +29,8 @@ SENDFILE_STEP = 8 * MIB
 DRAIN_BYTES = 64 * 1024
 """An unread rest of a body up to this size is discarded to keep the connection; a larger one closes it."""
 LINGER_BYTES = 4 * MIB
-TAKEN_SECONDS = 0.05
-"""How long a thread waits for a client to take the rest of a document."""
+TAKEN_SECONDS = 0.5
+"""How long a thread waits for a client to take the rest of a document, while enough other threads are free."""
 
 _GONE = frozenset({
     errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED, errno.ETIMEDOUT, errno.ENOTCONN, errno.ESHUTDOWN,
@@ -64,6 +64,8 @@ class Connection(ArrivingConnection):
     ) -> None:
         """``accepted`` is what the listener's ``accept`` returned. Raises OSError when the client is gone already."""
         super().__init__(config, accepted, server, settings, tls, limits)
+        self.may_wait: Callable[[], bool] = lambda: True
+        """Tells whether enough threads are free for one to wait for the client a little."""
         self._timeout = settings.client_timeout
         self._deadline: float | None = None
         self._document_until: float | None = None
@@ -204,7 +206,7 @@ class Connection(ArrivingConnection):
         A usual client takes a large document in pieces of its receive buffer. To hand each over to the main thread
         would cost more than to wait for it.
         """
-        until = time.monotonic() + TAKEN_SECONDS
+        until = time.monotonic() + (TAKEN_SECONDS if self.may_wait() else 0.0)
         poller: Any = None
         while data:
             try:

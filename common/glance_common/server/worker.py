@@ -186,6 +186,7 @@ class TransferWorker(ThreadWorker):
             return False
         try:
             conn = Connection(self.cfg, accepted, listener.getsockname(), self.settings, self._tls, self._limits)
+            conn.may_wait = self._may_stay
         except OSError:
             accepted[0].close()
             return True
