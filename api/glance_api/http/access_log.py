@@ -20,7 +20,7 @@ from glance_common.model.errors import BadRequest, GlanceError, RequestIdTooLong
 from glance_common.observability import log
 from glance_common.observability.metrics.catalog import request_done
 
-ACCESS = logging.getLogger("glance_api.http.access_log")
+ACCESS = logging.getLogger("glance_api.access")
 
 REQUEST_ID = "glance.request_id"
 """Key in the environ: the id of this request, with its prefix."""

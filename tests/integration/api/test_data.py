@@ -79,7 +79,7 @@ def test_data_are_handed_to_a_proxy_after_all_questions_and_counted(make_api, tm
     assert api.call("GET", path, headers=asked).status_code == 204
     assert api.call("PUT", path, data=DATA, headers=OCTETS).status_code == 204
     counter = STORE_BYTES.labels("file", "out")
-    caplog.set_level(logging.INFO, "glance_api.http.access_log")
+    caplog.set_level(logging.INFO, "glance_api.access")
     for part, status, count in (({}, 200, len(DATA)), ({"Range": "bytes=10-19"}, 206, 10)):
         before = counter._value.get()
         answer = api.call("GET", path, headers=asked | part)

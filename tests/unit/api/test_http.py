@@ -159,7 +159,7 @@ def fields(record: logging.LogRecord) -> dict[str, object]:
 
 
 def test_access_log(api, caplog):
-    caplog.set_level(logging.INFO, "glance_api.http.access_log")
+    caplog.set_level(logging.INFO, "glance_api.access")
     response = api.call("POST", "/v2.1/images?x=1", data=b"{}")
     (record,) = caplog.records
     assert record.getMessage() == "POST /v2.1/images?x=1 201"
@@ -176,7 +176,7 @@ def run(app, environ=None):
 
 
 def test_access_log_of_a_stream_comes_at_its_end(caplog):
-    caplog.set_level(logging.INFO, "glance_api.http.access_log")
+    caplog.set_level(logging.INFO, "glance_api.access")
     closed = []
 
     class Body:
@@ -200,7 +200,7 @@ def test_access_log_of_a_stream_comes_at_its_end(caplog):
 
 
 def test_a_file_for_sendfile_stays_itself(caplog, tmp_path):
-    caplog.set_level(logging.INFO, "glance_api.http.access_log")
+    caplog.set_level(logging.INFO, "glance_api.access")
     (tmp_path / "f").write_bytes(b"12345")
     file = (tmp_path / "f").open("rb")
 

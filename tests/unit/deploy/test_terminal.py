@@ -16,7 +16,7 @@ def log_line():
     records = []
     handler = logging.Handler()
     handler.emit = lambda record: records.append(TextFormatter().format(record))
-    logger = logging.getLogger("glance_api.http.access_log")
+    logger = logging.getLogger("glance_api.access")
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
