@@ -11,7 +11,7 @@ from glance_common.model.status import ImageStatus, OperationStatus
 MAX_VALUE = 64 * 1024
 """Characters of an additional property (S-59)."""
 
-MAX_TAG = 255
+MAX_TAG = MAX_OWNER = 255
 
 MAX_INTEGER = 2**31 - 1
 """Largest min_disk and min_ram (S-56)."""
@@ -66,7 +66,7 @@ def base(settings: Settings) -> dict[str, Schema]:
             ["null", "string"], "Hexdigest of the image contents using the algorithm specified by the os_hash_algo",
             maxLength=128,
         ),
-        "owner": _text("Owner of the image", maxLength=255),
+        "owner": _text("Owner of the image", maxLength=MAX_OWNER),
         "size": _read_only(["null", "integer"], "Size of image file in bytes"),
         "virtual_size": _read_only(["null", "integer"], "Virtual size of image in bytes"),
         "container_format": _choice(settings.container_formats, "Format of the container"),

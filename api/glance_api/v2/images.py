@@ -29,8 +29,8 @@ def create() -> Response:
     """Create an image."""
     document = json_object()
     owner = document.get("owner", context().project_id)
-    # An owner of the wrong kind is refused below, by name.
-    is_owner = owner is None or isinstance(owner, str)
+    # An owner of the wrong kind or length is refused below, by name.
+    is_owner = owner is None or (isinstance(owner, str) and len(owner) <= fields.MAX_OWNER)
     asked = service.check_create(glance(), context(), owner if is_owner else context().project_id)
     image = service.create(glance(), context(), wire.new_image(document, image_schema()), asked)
     response = answer(_documents([image])[0], 201)

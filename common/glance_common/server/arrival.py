@@ -19,7 +19,8 @@ from glance_common.server.settings import ServerSettings
 HEADER_READ = 8192
 BODY_READ = 64 * 1024
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_NOTHING = memoryview(b"")
+NOTHING = memoryview(b"")
+_EMPTY_LINE = b"\r\n"
 NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 """What a socket raises that could do nothing without a wait."""
 
@@ -58,9 +59,9 @@ class ArrivingConnection(TConn):
         self._tls = tls
         self._is_secure = tls is None
         self._intake: Intake | None = None
-        self._ahead = _NOTHING
+        self._ahead = NOTHING
         self._unread = 0
-        self._unsent = _NOTHING
+        self._unsent = NOTHING
         self.ends = False
 
     def proceed(self) -> Arrival:
@@ -104,7 +105,7 @@ class ArrivingConnection(TConn):
     def _flush(self) -> None:
         while self._unsent:
             self._unsent = self._unsent[self.sock.send(self._unsent):]
-        self._unsent = _NOTHING
+        self._unsent = NOTHING
 
     def _shake_hands(self) -> None:
         if not isinstance(self.sock, ssl.SSLSocket):
@@ -117,13 +118,19 @@ class ArrivingConnection(TConn):
     def _take(self) -> Arrival:
         has_head = self._intake is not None and self._intake.head_end > 0
         if self._ahead:
-            data, self._ahead = bytes(self._ahead), _NOTHING
+            data, self._ahead = bytes(self._ahead), NOTHING
         else:
             data = self.sock.recv(BODY_READ if has_head or self._unread else HEADER_READ)
         if not data:
             return Arrival.REQUEST if has_head else Arrival.END
         if self._unread:
             data, self._unread = data[self._unread:], max(self._unread - len(data), 0)
+            if not data:
+                return Arrival.MORE
+        if self._intake is None:
+            # An empty line between two requests means nothing (RFC 9112, 2.2) and begins none.
+            while data.startswith(_EMPTY_LINE):
+                data = data[len(_EMPTY_LINE) :]
             if not data:
                 return Arrival.MORE
         return Arrival.REQUEST if self._add(data) else Arrival.MORE
@@ -159,7 +166,9 @@ class ArrivingConnection(TConn):
     @property
     def held(self) -> int:
         """Bytes of memory that wait for the client: of the request, and of the answer before it."""
-        return len(self._unsent) + (len(self._intake.buffer) if self._intake is not None else 0)
+        # What was sent of an answer stays in memory with the rest.
+        answer = len(self._unsent.obj) if self._unsent else 0  # type: ignore[arg-type]  # bytes
+        return answer + (len(self._intake.buffer) if self._intake is not None else 0)
 
     def reject(self, refusal: Refused) -> None:
         """Say why the request is not served, as far as the client takes it without a wait."""

@@ -20,7 +20,7 @@ from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import Unreader
 
 from glance_common.body import MIB, ClientDisconnected, ClientTooSlow
-from glance_common.server.arrival import CONTINUE, HEADER_READ, NOT_NOW, ArrivingConnection
+from glance_common.server.arrival import CONTINUE, HEADER_READ, NOT_NOW, NOTHING, ArrivingConnection
 from glance_common.server.intake import IntakeLimits
 from glance_common.server.minimum_rate import RateFloor
 from glance_common.server.settings import ServerSettings
@@ -102,7 +102,8 @@ class Connection(ArrivingConnection):
         """Return at least one and at most ``size`` bytes, empty at the end of the stream. Raises ClientGone."""
         if self._ahead:
             self._continue_due = False
-            ahead, self._ahead = bytes(self._ahead[:size]), self._ahead[size:]
+            # An empty slice would keep all of the request in memory for as long as the connection is idle.
+            ahead, self._ahead = bytes(self._ahead[:size]), self._ahead[size:] or NOTHING
             return ahead
         if self._continue_due:
             self._continue_due = False
@@ -172,9 +173,10 @@ class Connection(ArrivingConnection):
             return reader.parser is None
         if reader.length:
             self._unread = max(reader.length - len(self._ahead), 0)
-            self._ahead = self._ahead[reader.length:]
+            self._ahead = self._ahead[reader.length:] or NOTHING
             reader.length = 0
-            self.until = time.monotonic() + self._settings.document_timeout
+            if not self.is_sending:
+                self.until = time.monotonic() + self._settings.document_timeout
         return True
 
     # --- writing ---
@@ -301,8 +303,18 @@ class Connection(ArrivingConnection):
         with suppress(OSError):
             socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
+    def close(self) -> None:
+        """Close the connection, and let go at once of what came over it: the parser refers back to it."""
+        self._forget()
+        super().close()
+
+    def _forget(self) -> None:
+        self.parser = self._intake = None
+        self._ahead = self._unsent = NOTHING
+
     def half_close(self) -> bool:
         """Send the end of the stream; False when the client is gone already."""
+        self._forget()
         try:
             socket.socket.shutdown(self.sock, socket.SHUT_WR)
         except OSError:

@@ -19,11 +19,15 @@ _FRAMING = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """What decides whether the body of a request is image data. The names of ``headers`` are in lower case."""
+    """What decides whether the body of a request is image data.
+
+    The names of ``headers`` are in lower case; values of one name are joined by commas, as the application sees them.
+    """
 
     method: str
     target: str
     headers: Mapping[str, str]
+    version: str = "HTTP/1.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,8 @@ class IntakeLimits:
     line: int
     document: int
     is_transfer: Callable[[RequestHead], bool]
+    fields: int = 250
+    """Lines of a header; the parser refuses more."""
 
 
 class Refused(Exception):
@@ -103,19 +109,22 @@ class Intake:
         lowered = self.buffer[:start].lower()
         if b"\r\ncontent-length:" not in lowered and b"\r\ntransfer-encoding:" not in lowered:
             return None
+        if lowered.count(b"\r\n") > self._limits.fields + 2:
+            return None
         head = _parse(bytes(self.buffer[:start]))
         if head is None or lowered.count(b"\r\ncontent-length:") > 1 or self._limits.is_transfer(head):
             return None
         self.is_document = True
-        length, coding = head.headers.get("content-length"), head.headers.get("transfer-encoding")
+        given, coding = head.headers.get("content-length"), head.headers.get("transfer-encoding")
+        length = _number(given)
         body: _Counted | _Chunked
-        if coding is None and length is not None and _is_number(length) and int(length) <= self._limits.document:
-            body = _Counted(start + int(length))
-        elif coding is not None and length is None and coding.lower().rpartition(",")[2].strip() == "chunked":
+        if coding is None and length is not None and length <= self._limits.document:
+            body = _Counted(start + length)
+        elif coding is not None and given is None and coding.lower().rpartition(",")[2].strip() == "chunked":
             body = _Chunked(start, self._limits)
         else:
             return None
-        expects = head.headers.get("expect", "").lower() == "100-continue"
+        expects = head.headers.get("expect", "").lower() == "100-continue" and head.version == "HTTP/1.1"
         self.invites = expects and len(self.buffer) == start and not body.is_here(self.buffer)
         return body
 
@@ -152,11 +161,16 @@ class _Chunked:
         while self._at <= len(buffer):
             end = buffer.find(b"\r\n", self._at)
             if end < 0:
-                if len(buffer) - self._at > self._limits.line and not self._in_trailer:
+                if len(buffer) - self._at > self._limits.line:
+                    if self._in_trailer:
+                        raise Refused("431 Request Header Fields Too Large", "a line of the trailer is too long")
                     return True
                 break
             if self._is_last(bytes(buffer[self._at : end]), end + 2):
                 return True
+        # What came of the chunks, not what they announce: a thread would wait for the rest of a large one.
+        if self._size - max(self._at - 2 - len(buffer), 0) > self._limits.document:
+            return True
         if len(buffer) - self._start > 2 * self._limits.document + _FRAMING:
             raise Refused("413 Content Too Large", "the chunks of the body are too small for its size")
         return False
@@ -167,26 +181,37 @@ class _Chunked:
         if self._in_trailer:
             return not line
         digits = line.partition(b";")[0].rstrip(b" \t")
-        if not digits or len(digits) > _MOST_DIGITS or digits.strip(_HEX):
+        if not digits or digits.strip(_HEX):
             return True
-        size = int(digits, 16)
+        digits = digits.lstrip(b"0")
+        if len(digits) > _MOST_DIGITS:
+            return True
+        size = int(digits or b"0", 16)
         if size == 0:
             self._in_trailer = True
             return False
         self._size += size
         self._at += size + 2
-        return self._size > self._limits.document
+        return False
 
 
 def _parse(head: bytes) -> RequestHead | None:
-    """Return the parts of a header; None when its first line is none. Of repeated names the last one counts."""
+    """Return the parts of a header; None when its first line is none."""
     first, *lines = head.decode("latin-1").split("\r\n")
     words = (first or lines[0]).split(" ")
     if len(words) != 3:
         return None
-    fields = (line.partition(":") for line in lines)
-    return RequestHead(words[0], words[1], {name.lower(): value.strip(" \t") for name, _, value in fields})
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        name, value = name.lower(), value.strip(" \t")
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    return RequestHead(words[0], words[1], headers, words[2])
 
 
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
+def _number(text: str | None) -> int | None:
+    """Return the number in a Content-Length; None for what is none, or beyond every limit."""
+    if text is None or not (text.isascii() and text.isdigit()):
+        return None
+    digits = text.lstrip("0")
+    return int(digits or "0") if len(digits) <= _MOST_DIGITS else None

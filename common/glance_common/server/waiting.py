@@ -72,6 +72,9 @@ class WaitingRoom:
         return False
 
     def _on_ready(self, conn: ArrivingConnection, _sock: Any) -> None:
+        if conn not in self._waiting:
+            # Dismissed for another one, after the poller had reported both.
+            return
         was_sending = conn.is_sending
         arrival = self._proceed(conn)
         if arrival is Arrival.MORE and not conn.is_idle and conn.is_sending is was_sending:
@@ -105,7 +108,7 @@ class WaitingRoom:
     def _has_room(self, conn: ArrivingConnection) -> bool:
         """Dismiss others until there is room; False when those do not hold it."""
         while self._total > MOST_HELD:
-            oldest = next((other for other in self._waiting if other is not conn), None)
+            oldest = next((other for other in self._waiting if other is not conn and other in self._held), None)
             if oldest is None:
                 return False
             self._dismiss(oldest, NO_ROOM)

@@ -125,6 +125,7 @@ class TransferWorker(ThreadWorker):
         gc.set_threshold(*COLLECT_EVERY)
         self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
         self._limits = IntakeLimits(
+            fields=self.cfg.limit_request_fields,
             head=self.cfg.limit_request_fields * (self.cfg.limit_request_field_size + 2) + 4,
             request_line=self.cfg.limit_request_line,
             line=self.cfg.limit_request_field_size,

@@ -60,12 +60,56 @@ def test_what_the_parser_refuses_waits_for_nothing(request_):
     assert Intake(LIMITS).add(request_)
 
 
-@pytest.mark.parametrize("headers", [b"Content-Length: 1001", CHUNKED])
-def test_what_the_application_refuses_unread_waits_for_nothing(headers):
-    body = b"3e9\r\n" if headers == CHUNKED else b""
+def test_what_the_application_refuses_unread_waits_for_nothing():
     intake = Intake(LIMITS)
-    assert intake.add(post(headers, body=body))
+    assert intake.add(post(b"Content-Length: 1001"))
     assert intake.is_document
+
+
+@pytest.mark.parametrize("size", [b"3e9", b"ffffff", b"0" * 40 + b"3e9"])
+def test_s59_a_chunk_that_is_announced_is_no_reason_to_hold_a_thread(size):
+    intake = Intake(LIMITS)
+    assert intake.add(post(CHUNKED, body=size + b"\r\n")) is False
+    assert intake.add(b"x" * 1000) is False
+    assert intake.add(b"x") is True
+
+
+@pytest.mark.parametrize(("length", "rest"), [(b"0000000000000000000005", b"12345"), (b"0" * 400, b"")])
+def test_zeros_before_a_length_change_nothing(length, rest):
+    intake = Intake(LIMITS)
+    assert intake.add(post(b"Content-Length: " + length)) is (not rest)
+    assert not rest or intake.add(rest)
+    zeros = Intake(LIMITS)
+    assert zeros.add(post(CHUNKED, body=b"0" * 30 + b"5\r\nhello\r\n")) is False
+    assert zeros.add(b"000\r\n\r\n") is True
+
+
+def test_s59_a_trailer_has_a_bound():
+    intake = Intake(LIMITS)
+    with pytest.raises(Refused, match="trailer"):
+        intake.add(post(CHUNKED, body=b"0\r\n" + b"\r" * 600))
+
+
+def test_values_of_one_name_are_joined_as_the_application_sees_them():
+    seen = []
+    limits = IntakeLimits(
+        head=2000, request_line=200, line=500, document=1000, is_transfer=lambda head: bool(seen.append(head))
+    )
+    Intake(limits).add(post(b"Content-Length: 5", b"Accept: a", b"ACCEPT: b"))
+    assert seen[0].headers["accept"] == "a,b"
+
+
+def test_only_a_client_of_http_1_1_is_invited():
+    intake = Intake(LIMITS)
+    intake.add(post(b"Content-Length: 5", b"Expect: 100-continue").replace(b"HTTP/1.1", b"HTTP/1.0"))
+    assert not intake.invites
+
+
+def test_s59_a_header_of_very_many_lines_is_the_parsers():
+    limits = IntakeLimits(head=2000, request_line=200, line=500, document=1000, is_transfer=lambda _: False, fields=10)
+    intake = Intake(limits)
+    assert intake.add(post(b"Content-Length: 5", *[b"a:"] * 20))
+    assert not intake.is_document
 
 
 def test_image_data_are_never_collected():

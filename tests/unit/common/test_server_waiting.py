@@ -72,7 +72,8 @@ def test_an_answer_is_counted_until_it_was_taken(room):
     size = 32 * KIB * KIB
     conn.send_end(b"x" * size)
     room.waiting.enter(conn)
-    assert 0 < room.waiting._total == conn.held < size
+    # What was sent of it stays in memory with the rest.
+    assert room.waiting._total == conn.held == size
     client.settimeout(30)
     taken = 0
     while taken < size:
@@ -82,6 +83,64 @@ def test_an_answer_is_counted_until_it_was_taken(room):
     room.turn(lambda: room.ended)
     assert room.ended == [(conn, Arrival.MORE)]
     assert (room.waiting._total, room.waiting._held) == (0, {})
+
+
+def test_s59_who_was_dismissed_in_the_same_turn_is_not_asked_again(room, monkeypatch):
+    """The poller reports both; the first one's bytes need the room of the second, whose event is stale then."""
+    monkeypatch.setattr(module, "MOST_HELD", 350 * KIB)
+    (first, one), (second, two) = room.connect(), room.connect()
+    for client, conn in ((second, two), (first, one)):
+        room.waiting.wait(conn)
+        client.sendall(HEAD + b"x" * (150 * KIB))
+        room.turn(lambda conn=conn: conn.held == len(HEAD) + 150 * KIB)
+    first.sendall(b"x" * (100 * KIB))
+    second.sendall(b"x")
+    reported = dict.fromkeys([one, two])
+    while not all(reported.values()):
+        for key, _ in room.poller.select(30):
+            reported[one if key.fileobj is one.sock else two] = key.data
+    while one.held < len(HEAD) + 250 * KIB and not room.ended:
+        reported[one](one.sock)
+    reported[two](two.sock)
+    assert room.ended == [(two, Arrival.END)]
+    assert room.waiting._total == one.held
+    assert second.recv(12) == b"HTTP/1.1 503"
+
+
+def test_who_holds_nothing_does_not_leave_for_others(room, monkeypatch):
+    monkeypatch.setattr(module, "MOST_HELD", 350 * KIB)
+    modest, small = room.connect()
+    room.waiting.wait(small)
+    modest.sendall(b"GET / HTTP/1.1\r\n")
+    room.turn(lambda: small.held)
+    for _ in range(3):
+        client, conn = room.connect()
+        room.waiting.wait(conn)
+        client.sendall(HEAD + b"x" * (200 * KIB))
+        room.turn(lambda conn=conn: conn.held == len(HEAD) + 200 * KIB)
+    assert len(room.ended) == 2
+    assert small not in dict(room.ended)
+
+
+def test_an_idle_connection_keeps_nothing_of_its_last_request(room):
+    client, conn = room.connect()
+    room.waiting.wait(conn)
+    client.sendall(HEAD + b"x" * (300 * KIB))
+    room.turn(lambda: room.ended)
+    conn.begin()
+    next(conn.parser)
+    while conn.read_body(64 * KIB):
+        pass
+    assert conn._ahead.obj == b""
+
+
+def test_an_empty_line_between_requests_begins_none(room):
+    client, conn = room.connect()
+    room.waiting.wait(conn)
+    client.sendall(b"\r\n\r\n")
+    room.turn(lambda: room.ended)
+    assert room.ended == [(conn, Arrival.MORE)]
+    assert conn.is_idle
 
 
 def test_the_oldest_leave_when_there_is_no_room(room, monkeypatch):

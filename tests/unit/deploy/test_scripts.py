@@ -142,6 +142,8 @@ def machine(bare_machine, tmp_path):
         process = subprocess.Popen(
             [CHECKOUT / "deploy" / script, *arguments], cwd="/", env=env | more, start_new_session=True, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            # A shell that runs the tests in the background has Ctrl-C ignored, and no shell can undo that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
         started.append(process)
         return process
