@@ -142,7 +142,7 @@ DATA_OPTS: list[cfg.Opt] = [
     cfg.IntOpt(
         "max_transfers", min=1,
         help="Uploads and downloads that one process carries at the same time; more are answered 503. Unset: threads "
-        "less 4, so that metadata calls always find a thread.",
+        "less max_remote_checks and 4, so that metadata calls always find a thread.",
     ),
     cfg.IntOpt(
         "max_transfers_per_project", min=0,
@@ -152,7 +152,8 @@ DATA_OPTS: list[cfg.Opt] = [
     cfg.IntOpt(
         "max_remote_checks", min=1,
         help="Requests of one process that may wait at the same time for servers that callers name: those that "
-        "register a location or ask for an import from a URL; more are answered 503. Unset: a quarter of threads.",
+        "register a location or ask for an import from a URL; more are answered 503. Unset: a quarter of threads. "
+        "With authentication one project has at most half of them.",
     ),
     cfg.FloatOpt(
         "remote_check_timeout", default=15.0, min=0.1,

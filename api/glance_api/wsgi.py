@@ -1,5 +1,6 @@
 """From options to the running application: the one place that chooses the collaborators."""
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -37,8 +38,10 @@ from glance_common.server import Application, ServerState
 from glance_common.stores.loader import load_stores, places
 from glance_common.stores.reserved import load_staging, load_tasks
 
+LOG = logging.getLogger(__name__)
+
 SPARE_THREADS = 4
-"""Threads that transfers never take, so that metadata calls are always answered."""
+"""Threads that neither transfers nor requests which wait for other servers take, so that all others are answered."""
 
 
 def application(conf: cfg.ConfigOpts) -> Application:
@@ -93,7 +96,7 @@ def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes], state: ServerState) ->
         policy=policy,
         protections=properties.load(conf, policy),
         permits=permits,
-        remote_checks=RemoteChecks(conf.max_remote_checks or max(conf.threads // 4, 1), conf.remote_check_timeout),
+        remote_checks=remote_checks(conf),
         readers=ThreadPoolExecutor(permits.limit, thread_name_prefix="read-ahead"),
         leases=LeaseKeeper(registry.uploads, conf.upload.lease),
         limits=limits.source(conf),
@@ -106,9 +109,24 @@ def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes], state: ServerState) ->
     )
 
 
+def remote_checks(conf: cfg.ConfigOpts) -> RemoteChecks:
+    """Return the permits of requests that wait for other servers; with a flavor, half of them for one project."""
+    limit = conf.max_remote_checks or max(conf.threads // 4, 1)
+    return RemoteChecks(limit, conf.remote_check_timeout, max(limit // 2, 1) if choose(conf).name else 0)
+
+
 def transfer_permits(conf: cfg.ConfigOpts, stopping: Callable[[], bool]) -> TransferPermits:
-    """Return the permits of one process. Without a flavor all callers are one, and that one may have them all."""
-    limit = conf.max_transfers or max(conf.threads - SPARE_THREADS, 1)
+    """Return the permits of one process. Without a flavor all callers are one, and that one may have them all.
+
+    Transfers and requests that wait for other servers together leave ``SPARE_THREADS``.
+    """
+    waiting = remote_checks(conf).limit
+    limit = conf.max_transfers or max(conf.threads - waiting - SPARE_THREADS, 1)
+    if limit + waiting >= conf.threads:
+        LOG.warning(
+            "max_transfers (%d) and max_remote_checks (%d) may take all threads (%d): metadata calls would wait",
+            limit, waiting, conf.threads,
+        )
     share = conf.max_transfers_per_project
     if share is None:
         share = max(limit * 3 // 4, 1)

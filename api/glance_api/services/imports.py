@@ -92,7 +92,7 @@ def begin(glance: Glance, context: RequestContext, image_id: str, wanted: Wanted
         if is_elsewhere and not proof.forwarded:
             return url
     if wanted.method == WEB:
-        _check_uri(glance, wanted.arguments)
+        _check_uri(glance, context, wanted.arguments)
     remote = _remote(wanted.arguments, proof.credentials) if wanted.method == DOWNLOAD else None
     # Copies are compared with data that were verified.
     signed = None if wanted.method == COPY else keys.verification(glance, proof.credentials, image.properties)
@@ -152,10 +152,10 @@ def _check_store(glance: Glance, name: str) -> None:
         raise Conflict(f"stores: the store {name} takes no data")
 
 
-def _check_uri(glance: Glance, arguments: Mapping[str, Any]) -> None:
+def _check_uri(glance: Glance, context: RequestContext, arguments: Mapping[str, Any]) -> None:
     if not arguments.get("uri"):
         raise BadRequest(f"method.uri is required by {WEB}")
-    check_source(glance, "method.uri", arguments["uri"])
+    check_source(glance, context, "method.uri", arguments["uri"])
 
 
 def _remote(arguments: Mapping[str, Any], credentials: Credentials) -> Remote:
@@ -174,7 +174,7 @@ def copy_from(
     for rule in ("copy_from", "upload_image"):
         check_image(glance, context, rule, image)
     _check_state(image, WEB)
-    check_source(glance, "x-glance-api-copy-from", url)
+    check_source(glance, context, "x-glance-api-copy-from", url)
     wanted = Wanted(WEB, {"uri": url}, {"method": {"name": WEB, "uri": url}}, header=store)
     stores = _targets(glance, image, wanted)
     signed = keys.verification(glance, credentials, image.properties)

@@ -55,7 +55,7 @@ def create(
     Unavailable without the key manager.
     """
     _check(glance, context, "add_task")
-    check_source(glance, "input.import_from", task_input["import_from"])
+    check_source(glance, context, "input.import_from", task_input["import_from"])
     # What the image may not have is told now; the input is kept as long as the task.
     images.check_document(glance, None, len(orjson.dumps(task_input["image_properties"])))
     signed = keys.verification(glance, credentials, task_input["image_properties"])

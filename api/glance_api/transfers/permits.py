@@ -91,29 +91,26 @@ class _Once:
 class RemoteChecks:
     """Bounds what requests ask of servers that callers name: how many do so at the same time, and for how long each."""
 
-    def __init__(self, limit: int, seconds: float) -> None:
-        """``seconds`` is the time of one request, for all that it asks."""
+    def __init__(self, limit: int, seconds: float, share: int = 0) -> None:
+        """``seconds`` is the time of one request, for all that it asks; ``share`` is the most that one project may
+        have, 0 = all of them."""
         self.limit = limit
         self.seconds = seconds
-        self._free = threading.BoundedSemaphore(limit)
+        self.share = share or limit
+        self._taken: Counter[str | None] = Counter()
+        self._lock = threading.Lock()
 
     @contextmanager
-    def permit(self) -> Iterator[None]:
+    def permit(self, project: str | None) -> Iterator[None]:
         """Hold a permit within the block; everything in it that waits for a server ends ``seconds`` after the start.
 
         A block within another one of the same request shares its permit and its time. Raises Unavailable with
-        ``retry_after`` at once when all permits are taken.
+        ``retry_after`` at once when all permits are taken, or as many as ``project`` may have.
         """
         if _is_held.get():
             yield
             return
-        if not self._free.acquire(blocking=False):
-            REMOTE_CHECKS_REFUSED.labels("full").inc()
-            raise Unavailable(
-                f"all {self.limit} requests of this server process that may wait for other servers do so "
-                "(max_remote_checks)",
-                retry_after=RETRY_AFTER,
-            )
+        self._take(project)
         token = _is_held.set(True)
         REMOTE_CHECKS.labels("taken").inc()
         try:
@@ -122,4 +119,23 @@ class RemoteChecks:
         finally:
             REMOTE_CHECKS.labels("taken").dec()
             _is_held.reset(token)
-            self._free.release()
+            with self._lock:
+                self._taken[project] -= 1
+                if not self._taken[project]:
+                    del self._taken[project]
+
+    def _take(self, project: str | None) -> None:
+        with self._lock:
+            reason = "full" if self._taken.total() >= self.limit else None
+            if reason is None and self._taken[project] >= self.share:
+                reason = "share"
+            if reason is None:
+                self._taken[project] += 1
+                return
+        REMOTE_CHECKS_REFUSED.labels(reason).inc()
+        whose = "all" if reason == "full" else f"this project has {self.share} of the"
+        raise Unavailable(
+            f"{whose} {self.limit} requests of this server process that may wait for other servers do so "
+            "(max_remote_checks)",
+            retry_after=RETRY_AFTER,
+        )

@@ -153,9 +153,9 @@ def test_s22_s27_a_request_does_not_wait_for_ever(make_api, tmp_path, way, scrip
 
 @pytest.mark.parametrize("way", WAYS)
 def test_s22_requests_that_wait_leave_threads_to_others(make_api, tmp_path, way):
-    """Two may wait; the third is sent away at once, and what asks no server is answered."""
+    """Two of a project may wait; the third is sent away at once, and what asks no server is answered."""
     with scripted_peer(silent) as peer:
-        changed = {"max_remote_checks": 2, "remote_check_timeout": 3600}
+        changed = {"max_remote_checks": 4, "remote_check_timeout": 3600}
         node = Node(make_api(**registering(tmp_path, peer, **changed)), tmp_path)
         images = [node.create() for _ in range(3)]
         answers: list[Any] = []
@@ -208,7 +208,7 @@ def test_s22_a_look_up_that_hangs_does_not_hold_the_request(make_api, tmp_path, 
     finally:
         go_on.set()
     assert "host slow.example.org has no address that may be contacted" in answer.text
-    with node.api.glance.remote_checks.permit():
+    with node.api.glance.remote_checks.permit(None):
         pass
 
 

@@ -6,7 +6,7 @@ import pytest
 from tests.unit.api.conftest import make_conf
 
 from glance_api.transfers.permits import RemoteChecks, TransferPermits
-from glance_api.wsgi import transfer_permits
+from glance_api.wsgi import remote_checks, transfer_permits
 from glance_common.fetch import deadlines
 from glance_common.model.errors import Unavailable
 
@@ -57,8 +57,8 @@ def test_callers_without_a_project_count_as_one():
 
 
 @pytest.mark.parametrize(("options", "limit", "share"), [
-    ({}, 28, 21), ({"threads": 4}, 1, 1), ({"max_transfers": 60}, 60, 45), ({"max_transfers_per_project": 5}, 28, 5),
-    ({"max_transfers_per_project": 0}, 28, 28), ({"max_transfers_per_project": 99}, 28, 28),
+    ({}, 20, 15), ({"threads": 4}, 1, 1), ({"max_transfers": 60}, 60, 45), ({"max_transfers_per_project": 5}, 20, 5),
+    ({"max_transfers_per_project": 0}, 20, 20), ({"max_transfers_per_project": 99}, 20, 20),
 ])
 def test_a_project_may_have_three_quarters_unless_told_otherwise(options, limit, share):
     conf = make_conf({"paste_deploy.flavor": "trusted-auth", **options})
@@ -68,35 +68,60 @@ def test_a_project_may_have_three_quarters_unless_told_otherwise(options, limit,
 
 def test_without_a_flavor_all_callers_are_one_that_may_have_all():
     permits = transfer_permits(make_conf({"max_transfers_per_project": 1}), lambda: False)
-    assert permits.share == permits.limit == 28
+    assert permits.share == permits.limit == 20
 
 
 def test_s22_more_requests_than_may_wait_for_other_servers_are_refused_at_once():
     checks = RemoteChecks(1, 15.0)
-    with checks.permit(), pytest.raises(ValueError, match="meant"):
+    with checks.permit("p"), pytest.raises(ValueError, match="meant"):
         raise ValueError("meant")
-    first = checks.permit()
+    first = checks.permit("p")
     first.__enter__()
     assert contextvars.Context().run(refusal, checks) > 0
     first.__exit__(None, None, None)
-    with checks.permit():
+    with checks.permit("p"):
         pass
 
 
-def refusal(checks: RemoteChecks) -> int:
+def test_one_project_leaves_half_of_the_checks_to_others():
+    checks = RemoteChecks(2, 15.0, 1)
+    first = checks.permit("greedy")
+    first.__enter__()
+    assert contextvars.Context().run(refusal, checks, "greedy") > 0
+    with pytest.raises(RuntimeError, match="it got one"):
+        contextvars.Context().run(meant, checks, "other")
+    first.__exit__(None, None, None)
+
+
+def meant(checks: RemoteChecks, project: str) -> None:
+    """Hold a permit for a moment."""
+    with checks.permit(project):
+        raise RuntimeError("it got one")
+
+
+def test_transfers_and_checks_together_leave_threads_for_all_others(caplog):
+    conf = make_conf({"paste_deploy.flavor": "trusted-auth"})
+    assert transfer_permits(conf, lambda: False).limit + remote_checks(conf).limit == conf.threads - 4
+    assert remote_checks(conf).share == remote_checks(conf).limit // 2
+    assert not caplog.text
+    transfer_permits(make_conf({"max_transfers": 28}), lambda: False)
+    assert "may take all threads" in caplog.text
+
+
+def refusal(checks: RemoteChecks, project: str = "p") -> int:
     """Return after which time another request is asked to come back."""
-    with pytest.raises(Unavailable, match="max_remote_checks") as caught, checks.permit():
+    with pytest.raises(Unavailable, match="max_remote_checks") as caught, checks.permit(project):
         pass
     return int(caught.value.details["retry_after"])
 
 
 def test_s22_what_one_request_asks_shares_its_permit_and_its_time():
     checks = RemoteChecks(1, 15.0)
-    with checks.permit():
+    with checks.permit("p"):
         ends_at = deadlines.current().ends_at
         assert 0 < deadlines.current().remaining() <= 15
         for _ in range(3):
-            with checks.permit():
+            with checks.permit("p"):
                 assert deadlines.current().ends_at == ends_at
         assert contextvars.Context().run(refusal, checks)
     assert deadlines.current().ends_at == deadlines.NEVER

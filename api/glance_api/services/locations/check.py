@@ -51,12 +51,12 @@ class Found:
         return not self.store.capabilities.delete
 
 
-def check_source(glance: Glance, field: str, url: str) -> None:
+def check_source(glance: Glance, context: RequestContext, field: str, url: str) -> None:
     """Raise BadRequest, which names ``field``, for a URL from which nothing may be imported.
 
     The name of the host is looked up: Unavailable when too many requests wait for other servers.
     """
-    with glance.remote_checks.permit():
+    with glance.remote_checks.permit(context.project_id):
         check_uri(glance.url_filter, field, url)
 
 
@@ -69,7 +69,7 @@ def find(glance: Glance, context: RequestContext, image: Image, url: str) -> Fou
     for name in ("disk_format", "container_format"):
         if getattr(image, name) is None:
             raise BadRequest(f"{name} must be set before the image can have data")
-    with glance.remote_checks.permit():
+    with glance.remote_checks.permit(context.project_id):
         found = locate(glance, context, image, url)
         inspection = Inspection(image.disk_format or "", image.container_format or "", glance.settings.format_rules)
         with _asking(found.store):
@@ -90,7 +90,7 @@ def locate(glance: Glance, context: RequestContext, image: Image, url: str) -> F
     except (BadLocation, UnknownStore) as error:
         raise BadRequest(f"url: {error}") from None
     _check_owner(context, image, store, key)
-    with glance.remote_checks.permit():
+    with glance.remote_checks.permit(context.project_id):
         return _look(glance, image, store, key)
 
 

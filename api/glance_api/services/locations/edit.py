@@ -77,7 +77,7 @@ def plan(glance: Glance, context: RequestContext, image: Image, operations: Sequ
     before = [_Entry(place.url, place.metadata, place=place) for place in visible(glance, context, image)]
     asks = any(not isinstance(operation, RemoveLocation) for operation in operations)
     # One permit and one time for all the servers that a request names.
-    with glance.remote_checks.permit() if asks else nullcontext():
+    with glance.remote_checks.permit(context.project_id) if asks else nullcontext():
         entries, given = _applied(glance, context, image, before, operations)
     _check_quota(glance, before, entries)
     return _edit(glance, image, before, entries, given)

@@ -122,16 +122,20 @@ def create(glance: Glance, context: RequestContext, new: NewImage, filling: Fill
     """
     images.check_new(glance, context, new, _RULES.get(type(filling), ()))
     if filling is not None:
-        check(glance, filling)
+        check(glance, context, filling)
         if not isinstance(filling, Empty):
             _require_formats(new.fields.get("disk_format"), new.fields.get("container_format"))
-    with _permit(glance, filling):
+    with _permit(glance, context, filling):
         return _create(glance, context, new, filling)
 
 
-def _permit(glance: Glance, filling: Filling | None) -> AbstractContextManager[None]:
+def _permit(
+    glance: Glance, context: RequestContext, filling: Filling | None
+) -> AbstractContextManager[None]:
     """Return the permit for all that a request asks the server of its location."""
-    return glance.remote_checks.permit() if isinstance(filling, Register) else nullcontext()
+    if not isinstance(filling, Register):
+        return nullcontext()
+    return glance.remote_checks.permit(context.project_id)
 
 
 def _create(glance: Glance, context: RequestContext, new: NewImage, filling: Filling | None) -> Image:
@@ -171,8 +175,8 @@ def update(
         if image.status is not ImageStatus.QUEUED:
             refusal = BadRequest if isinstance(filling, Register) else Conflict
             raise refusal(f"the image is {image.status}, only a queued one can be given its data")
-        check(glance, filling)
-    with _permit(glance, filling):
+        check(glance, context, filling)
+    with _permit(glance, context, filling):
         if filling is not None:
             _check_size(glance, context, image, filling)
         if isinstance(filling, Register):
@@ -197,7 +201,7 @@ def delete(glance: Glance, context: RequestContext, image_id: str, credentials: 
         raise
 
 
-def check(glance: Glance, filling: Filling) -> None:
+def check(glance: Glance, context: RequestContext, filling: Filling) -> None:
     """Raise BadRequest for data that can be refused before anything is written down."""
     cap = glance.settings.image_size_cap
     match filling:
@@ -205,7 +209,7 @@ def check(glance: Glance, filling: Filling) -> None:
             if max(announced or 0, size or 0) > cap:
                 raise BadRequest(f"the image is larger than image_size_cap, {cap} bytes")
         case CopyFrom(url=url, store=store):
-            registration.check_source(glance, "x-glance-api-copy-from", url)
+            registration.check_source(glance, context, "x-glance-api-copy-from", url)
             target = glance.stores.default if store is None else glance.stores.get(store)
             if not target.capabilities.add:
                 raise BadRequest(f"x-image-meta-store: the store {target.id} takes no data")
