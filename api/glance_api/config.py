@@ -142,7 +142,7 @@ DATA_OPTS: list[cfg.Opt] = [
     cfg.IntOpt(
         "max_transfers", min=1,
         help="Uploads and downloads that one process carries at the same time; more are answered 503. Unset: threads "
-        "less max_remote_checks and 4, so that metadata calls always find a thread.",
+        "less 4, or less max_remote_checks and 2, so that metadata calls always find a thread.",
     ),
     cfg.IntOpt(
         "max_transfers_per_project", min=0,

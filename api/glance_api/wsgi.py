@@ -41,7 +41,10 @@ from glance_common.stores.reserved import load_staging, load_tasks
 LOG = logging.getLogger(__name__)
 
 SPARE_THREADS = 4
-"""Threads that neither transfers nor requests which wait for other servers take, so that all others are answered."""
+"""Threads that transfers never take, so that metadata calls are always answered."""
+
+LEFT_THREADS = 2
+"""Threads that are left for them when all transfers and all requests that wait for other servers are under way."""
 
 
 def application(conf: cfg.ConfigOpts) -> Application:
@@ -118,10 +121,10 @@ def remote_checks(conf: cfg.ConfigOpts) -> RemoteChecks:
 def transfer_permits(conf: cfg.ConfigOpts, stopping: Callable[[], bool]) -> TransferPermits:
     """Return the permits of one process. Without a flavor all callers are one, and that one may have them all.
 
-    Transfers and requests that wait for other servers together leave ``SPARE_THREADS``.
+    Transfers leave ``SPARE_THREADS``, and some of them also when all requests that may wait for other servers do.
     """
     waiting = remote_checks(conf).limit
-    limit = conf.max_transfers or max(conf.threads - waiting - SPARE_THREADS, 1)
+    limit = conf.max_transfers or max(conf.threads - max(SPARE_THREADS, waiting + LEFT_THREADS), 1)
     if limit + waiting >= conf.threads:
         LOG.warning(
             "max_transfers (%d) and max_remote_checks (%d) may take all threads (%d): metadata calls would wait",

@@ -57,8 +57,9 @@ def test_callers_without_a_project_count_as_one():
 
 
 @pytest.mark.parametrize(("options", "limit", "share"), [
-    ({}, 20, 15), ({"threads": 4}, 1, 1), ({"max_transfers": 60}, 60, 45), ({"max_transfers_per_project": 5}, 20, 5),
-    ({"max_transfers_per_project": 0}, 20, 20), ({"max_transfers_per_project": 99}, 20, 20),
+    ({}, 22, 16), ({"threads": 8}, 4, 3), ({"threads": 4}, 1, 1), ({"max_transfers": 60}, 60, 45),
+    ({"max_transfers_per_project": 5}, 22, 5),
+    ({"max_transfers_per_project": 0}, 22, 22), ({"max_transfers_per_project": 99}, 22, 22),
 ])
 def test_a_project_may_have_three_quarters_unless_told_otherwise(options, limit, share):
     conf = make_conf({"paste_deploy.flavor": "trusted-auth", **options})
@@ -68,7 +69,7 @@ def test_a_project_may_have_three_quarters_unless_told_otherwise(options, limit,
 
 def test_without_a_flavor_all_callers_are_one_that_may_have_all():
     permits = transfer_permits(make_conf({"max_transfers_per_project": 1}), lambda: False)
-    assert permits.share == permits.limit == 20
+    assert permits.share == permits.limit == 22
 
 
 def test_s22_more_requests_than_may_wait_for_other_servers_are_refused_at_once():
@@ -101,7 +102,7 @@ def meant(checks: RemoteChecks, project: str) -> None:
 
 def test_transfers_and_checks_together_leave_threads_for_all_others(caplog):
     conf = make_conf({"paste_deploy.flavor": "trusted-auth"})
-    assert transfer_permits(conf, lambda: False).limit + remote_checks(conf).limit == conf.threads - 4
+    assert transfer_permits(conf, lambda: False).limit + remote_checks(conf).limit == conf.threads - 2
     assert remote_checks(conf).share == remote_checks(conf).limit // 2
     assert not caplog.text
     transfer_permits(make_conf({"max_transfers": 28}), lambda: False)
