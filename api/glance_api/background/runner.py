@@ -82,7 +82,7 @@ class Operations:
     def claim(self) -> Claimed | None:
         """Claim the oldest operation that this process can do, of projects that have not used up their share.
 
-        None without one. Whoever gets one has to ``run`` it. Raises GlanceError.
+        None without one. The caller has to ``run`` what it gets. Raises GlanceError.
         """
         hosts = [self._glance.staging.id]
         if self._glance.work.keeps:

@@ -38,7 +38,7 @@ class Glance:
 
     ``registry`` keeps the records, ``stores`` the bytes; ``deletes`` tells the scrubbers what is due and
     ``notifications`` other services what happened; ``keys`` is the key manager; ``policy`` says who may do what,
-    ``protections`` with which properties (None: everybody with all); ``permits`` bounds the transfers and
+    ``protections`` with which properties (None: every caller with all); ``permits`` bounds the transfers and
     ``remote_checks`` the requests that wait for servers which callers name; ``readers`` are threads that read ahead
     for downloads, one for each permit at most; ``leases`` keeps transfers that run alive;
     ``limits`` says how much each owner may have. ``staging`` is where data wait on this node for their import,

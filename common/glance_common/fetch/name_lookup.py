@@ -27,7 +27,7 @@ def system_resolver(host: str, port: int) -> list[str]:
 
 
 class NameLookups:
-    """A bounded number of look-ups, each in a thread of its own that nobody has to wait for to the end."""
+    """A bounded number of look-ups, each in a thread of its own. The caller need not wait for its end."""
 
     def __init__(self, most: int = MOST_LOOKUPS) -> None:
         self._free = threading.BoundedSemaphore(most)

@@ -1,6 +1,6 @@
 """The connections whose request is not complete, or whose answer is not taken. They need no thread, only some memory.
 
-Whoever is slow gives way: when places or memory run out, the oldest of them leaves first.
+When places or memory run out, the oldest slow connection leaves first.
 """
 
 import logging

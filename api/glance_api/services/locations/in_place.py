@@ -1,6 +1,6 @@
 """The inspection of data that stay where they are: by their beginning, and their end where the format has one.
 
-Whoever registers a location must not make active what an upload of the same bytes would be refused for (S-34, S-36).
+A registration must not make data active that an upload would be refused for (S-34, S-36).
 What only the whole shows is found by the worker that hashes the data.
 """
 
