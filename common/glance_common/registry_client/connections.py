@@ -20,8 +20,8 @@ import httptools
 _LARGEST_HEADER = 64 * 1024
 _LARGEST_BODY = 256 * 1024 * 1024
 """Bytes: far above any answer of the registry."""
-_READ, _READ_MORE = 64 * 1024, 256 * 1024
-"""Bytes of the first read and of each further one: a large buffer costs more than a small answer."""
+_READ = 64 * 1024
+"""Bytes of one read: a larger buffer costs more than a small answer."""
 
 
 class NotSent(Exception):
@@ -37,7 +37,7 @@ class Answer:
     """What the registry answered."""
 
     status: int
-    body: bytes
+    body: bytes | bytearray
 
 
 class Transport(Protocol):
@@ -167,36 +167,61 @@ def _read_answer(sock: socket.socket, timeout: float | None) -> tuple[Answer, bo
 
     ``timeout`` seconds are for all of the answer, however slowly it comes.
     """
-    began = time.monotonic()
-    incoming, most = _Incoming(), _READ
-    while data := sock.recv(most):
-        incoming.feed(data)
-        if incoming.is_complete:
-            break
-        most = _READ_MORE
-        if timeout is not None:
-            left = began + timeout - time.monotonic()
-            if left <= 0:
-                raise TimeoutError("timed out")
-            sock.settimeout(left)
-    else:
-        return incoming.ended(), False
-    if timeout is not None and most != _READ:
+    until = None if timeout is None else time.monotonic() + timeout
+    incoming = _Incoming()
+    try:
+        while data := sock.recv(_READ):
+            incoming.feed(data)
+            if incoming.is_complete:
+                break
+            missing = incoming.missing()
+            if missing:
+                # Nothing is left to parse, and pieces would be copied twice more.
+                _fill(sock, missing, until)
+                break
+            _limit(sock, until)
+        else:
+            return incoming.ended(), False
+    finally:
+        incoming.release()
+    if sock.gettimeout() != timeout:
         sock.settimeout(timeout)
     return incoming.answer(), incoming.is_reusable
+
+
+def _fill(sock: socket.socket, memory: memoryview, until: float | None) -> None:
+    """Receive exactly as many bytes as ``memory`` has. Raises OSError."""
+    while memory:
+        _limit(sock, until)
+        count = sock.recv_into(memory)
+        if not count:
+            raise ConnectionError("the connection ended within the answer")
+        memory = memory[count:]
+
+
+def _limit(sock: socket.socket, until: float | None) -> None:
+    """Have the next call on ``sock`` end at ``until``, in monotonic seconds. Raises TimeoutError when that is over."""
+    if until is not None:
+        left = until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        sock.settimeout(left)
 
 
 class _Incoming:
     """One answer, as httptools reports its parts. Messages with a status below 200 come before it and mean nothing."""
 
-    __slots__ = ("_body", "_has_length", "_header", "_parser", "_size", "_status", "is_complete", "is_reusable")
+    __slots__ = (
+        "_body", "_header", "_is_chunked", "_length", "_parser", "_size", "_status", "is_complete", "is_reusable",
+    )
 
     def __init__(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._header = 0
-        self._body: list[bytes] = []
+        self._body: list[bytes | bytearray] = []
         self._size = 0
-        self._has_length = False
+        self._length: int | None = None
+        self._is_chunked = False
         self._status = 0
         self.is_complete = False
         self.is_reusable = False
@@ -206,18 +231,32 @@ class _Incoming:
         if self._header >= 0:
             self._header += len(data)
         is_in_header = self._header >= 0
+        assert self._parser is not None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             raise ValueError(str(error) or "the answer is not HTTP/1") from error
         if is_in_header and self._header > _LARGEST_HEADER:
             raise ValueError("the header of the answer is too large")
-        if self._size > _LARGEST_BODY:
+        if max(self._size, self._length or 0) > _LARGEST_BODY:
             raise ValueError("the answer is too large")
+
+    def release(self) -> None:
+        """Let go of the parser: the two refer to each other, and the body would stay until the collector runs."""
+        self._parser = None
+
+    def missing(self) -> memoryview | None:
+        """Return the memory for all that is missing of the answer; None while its length is not known."""
+        if self._header >= 0 or self._length is None or self._is_chunked:
+            return None
+        body = bytearray(self._length)
+        body[:self._size] = b"".join(self._body)
+        self._body = [body]
+        return memoryview(body)[self._size:]
 
     def ended(self) -> Answer:
         """Return the answer that the end of the connection completes. Raises ConnectionError when it completes none."""
-        if self._header >= 0 or self._has_length:
+        if self._header >= 0 or self._is_chunked or self._length is not None:
             raise ConnectionError("the connection ended within the answer")
         return self.answer()
 
@@ -229,18 +268,25 @@ class _Incoming:
     def on_message_begin(self) -> None:
         """Begin an answer. A second one means that the connection is out of step."""
         self.is_reusable = False
-        self._has_length = False
+        self._length = None
+        self._is_chunked = False
 
-    def on_header(self, name: bytes, _value: bytes) -> None:
-        """Note whether the end of the body is told."""
-        self._has_length |= name.lower() in (b"content-length", b"transfer-encoding")
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Note what tells the end of the body. httptools has refused a length that is none, or comes twice."""
+        name = name.lower()
+        if name == b"content-length":
+            self._length = int(value)
+        elif name == b"transfer-encoding":
+            self._is_chunked = True
 
     def on_headers_complete(self) -> None:
         """Note the status, and count the bytes of a header no more."""
+        assert self._parser is not None
         status = self._parser.get_status_code()
         if status >= 200 and not self.is_complete:
             self._status = status
             self._header = -1
+            self.is_reusable = self._parser.should_keep_alive()
 
     def on_body(self, data: bytes) -> None:
         """Keep a part of the body."""
@@ -252,4 +298,3 @@ class _Incoming:
         """End the answer, unless it was only the promise of one."""
         if self._status and not self.is_complete:
             self.is_complete = True
-            self.is_reusable = self._parser.should_keep_alive()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
 
+import httptools
 import pytest
 
 from glance_common.registry_client.connections import Answer, KeptConnections, NoAnswer, NotSent
@@ -111,6 +113,33 @@ def test_half_an_answer_is_none(server: Server, connections: KeptConnections, se
     with pytest.raises(NoAnswer):
         connections.exchange("POST", "/", {}, b"{}")
     assert connections.exchange("GET", "/", {}) == Answer(200, b"{}")
+
+
+def test_an_answer_in_many_pieces_comes_whole(server: Server, connections: KeptConnections) -> None:
+    body = bytes(range(256)) * 8192 + OK
+    server.answers = [b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body, OK]
+    assert connections.exchange("GET", "/", {}) == Answer(200, body)
+    assert connections.exchange("GET", "/", {}) == Answer(200, b"{}")
+    assert server.connections == 1
+
+
+def test_no_answer_waits_for_the_collector(server: Server, connections: KeptConnections) -> None:
+    """Bodies in reference cycles would pile up: the services collect rarely."""
+    def parsers() -> int:
+        return sum(isinstance(thing, httptools.HttpResponseParser) for thing in gc.get_objects())
+
+    server.answers = [OK, OK, b"HTTP/1.1 yes\r\n\r\n"]
+    gc.collect()
+    gc.disable()
+    try:
+        before = parsers()
+        for _ in range(2):
+            connections.exchange("GET", "/", {})
+        with pytest.raises(NoAnswer):
+            connections.exchange("GET", "/", {})
+        assert parsers() == before
+    finally:
+        gc.enable()
 
 
 def test_a_connection_with_more_than_the_answer_is_not_used_again(server: Server, connections: KeptConnections) -> None:
