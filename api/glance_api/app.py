@@ -3,10 +3,10 @@
 from flask import Flask
 
 from glance_api.http import compression, health, hooks
-from glance_api.http.access_log import Access
+from glance_api.http.access_log import AccessLog
 from glance_api.http.auth.flavors import Layer
 from glance_api.http.versions import CURRENT, Versions
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_api.v1 import images as v1_images
 from glance_api.v1 import members as v1_members
 from glance_api.v2 import (
@@ -56,7 +56,7 @@ BLUEPRINTS = (
 V1_BLUEPRINTS = (v1_images.blueprint, v1_members.blueprint)
 
 
-def create_app(glance: Glance, authenticate: Layer, outer: Layer = lambda app: app) -> Flask:
+def create_app(services: Services, authenticate: Layer, outer: Layer = lambda app: app) -> Flask:
     """Return the application that answers with the help of ``glance``; ``authenticate`` says who is calling.
 
     A request passes the layers from the outside in: its id and log line, what ``outer`` adds, the version documents
@@ -65,16 +65,16 @@ def create_app(glance: Glance, authenticate: Layer, outer: Layer = lambda app: a
     app = Flask("glance_api", static_folder=None)
     # No view or hook is a coroutine; Flask would look for one at each call.
     app.ensure_sync = lambda func: func  # type: ignore[method-assign]  # as Flask documents it
-    app.extensions["glance"] = glance
+    app.extensions["glance"] = services
     # An OPTIONS that answers by itself would be a route without a policy rule.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
     app.url_map.converters["rest"] = RestConverter
     hooks.install(app)
-    schemas.install(app, glance.settings, metadef_fields.DOCUMENTS)
-    if glance.settings.compress_documents:
+    schemas.install(app, services.settings, metadef_fields.DOCUMENTS)
+    if services.settings.compress_documents:
         app.after_request(compression.compressed)
-    settings = glance.settings
+    settings = services.settings
     for blueprint in (*BLUEPRINTS, *(V1_BLUEPRINTS if settings.enable_v1_api else ())):
         app.register_blueprint(blueprint)
     openapi.install(app, settings, CURRENT)
@@ -83,5 +83,5 @@ def create_app(glance: Glance, authenticate: Layer, outer: Layer = lambda app: a
         behind, multi_store=settings.multi_store, with_v1=settings.enable_v1_api,
         public_endpoint=settings.public_endpoint,
     )
-    app.wsgi_app = Access(outer(versions), settings.max_request_id_length)  # type: ignore[method-assign]  # as Flask documents it
+    app.wsgi_app = AccessLog(outer(versions), settings.max_request_id_length)  # type: ignore[method-assign]  # as Flask documents it
     return app

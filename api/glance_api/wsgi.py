@@ -17,7 +17,7 @@ from glance_api.imports.signals import WorkSignal
 from glance_api.policy import properties
 from glance_api.policy.enforcer import Enforcer
 from glance_api.services import limits
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_api.settings import Settings
 from glance_api.transfers import accel
 from glance_api.transfers.leases import LeaseKeeper
@@ -54,26 +54,26 @@ def application(conf: cfg.ConfigOpts) -> Application:
     """
     secrets = read_secrets(conf.registry.context_secret_file)
     layer = choose(conf).layer
-    glance = build(conf, secrets, ServerState())
-    create_app(glance, layer, outer(conf))
-    build_pool(conf, glance, lambda: False)
+    services = build(conf, secrets, ServerState())
+    create_app(services, layer, outer(conf))
+    build_pool(conf, services, lambda: False)
     profiling.layer(conf, "api")
 
     def make(state: ServerState) -> Flask:
-        glance = build(conf, secrets, state)
-        glance.deletes.start()
-        glance.notifications.start()
-        TRANSFERS.labels("limit").set(glance.permits.limit)
-        REMOTE_CHECKS.labels("limit").set(glance.remote_checks.limit)
-        state.at_stop(glance.registry.close)
-        state.at_stop(glance.readers.shutdown)
-        state.at_stop(glance.deletes.stop)
-        state.at_stop(glance.notifications.stop)
-        workers = build_pool(conf, glance, state.stopping.is_set)
+        services = build(conf, secrets, state)
+        services.deletes.start()
+        services.notifications.start()
+        TRANSFERS.labels("limit").set(services.permits.limit)
+        REMOTE_CHECKS.labels("limit").set(services.remote_checks.limit)
+        state.at_stop(services.registry.close)
+        state.at_stop(services.readers.shutdown)
+        state.at_stop(services.deletes.stop)
+        state.at_stop(services.notifications.stop)
+        workers = build_pool(conf, services, state.stopping.is_set)
         workers.start()
         state.at_stop(workers.stop)
         profiled = profiling.layer(conf, "api")
-        return create_app(glance, lambda app: profiled(layer(app)), outer(conf))
+        return create_app(services, lambda app: profiled(layer(app)), outer(conf))
 
     def watch() -> Watched:
         registry = connect(conf, secrets)
@@ -83,13 +83,13 @@ def application(conf: cfg.ConfigOpts) -> Application:
     return Application(make, watch, is_transfer)
 
 
-def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes], state: ServerState) -> Glance:
+def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes], state: ServerState) -> Services:
     """Return the collaborators of one process; nothing runs or is connected yet. Raises ConfigError."""
     registry = connect_registry(conf, secrets)
     policy = Enforcer(conf)
     staging = load_staging(conf, registry.stores)
     permits = transfer_permits(conf, state.stopping.is_set)
-    return Glance(
+    return Services(
         settings=Settings.from_conf(conf),
         registry=registry,
         stores=load_stores(conf, registry.stores),

@@ -26,7 +26,7 @@ from glance_common.stores.contract import (
 )
 from glance_common.stores.decorators.base import Retrying, Wrapper
 from glance_common.stores.drivers.http import HttpStore
-from glance_common.stores.settings import Settings
+from glance_common.stores.settings import StoreSettings
 
 DATA = bytes(range(256)) * 2000
 
@@ -157,7 +157,7 @@ def test_s61_a_download_that_drips_is_cut(drop: bytes):
     values = {opt.dest: opt.default for opt in url_filter.OPTIONS}
     the_filter = UrlFilter(SimpleNamespace(**{**values, "allowed_ports": [], "allowed_hosts": ["127.0.0.1"]}))
     session = UrlSession(the_filter, limits=ExchangeLimits(rate=99999, window=0.3))
-    store = HttpStore(Settings("web", cfg.ConfigOpts(), "web", None, 0), session)
+    store = HttpStore(StoreSettings("web", cfg.ConfigOpts(), "web", None, 0), session)
     with (
         scripted_peer(dripping(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\n", drop)) as peer,
         closing(store.open(peer.url())) as blob,

@@ -5,52 +5,52 @@ from functools import partial
 
 from oslo_config import cfg
 
-from glance_api.background.flows.image_import import Parts, import_image
+from glance_api.background.flows.image_import import ImportParts, import_image
 from glance_api.background.flows.location_hash import hash_location
 from glance_api.background.flows.task_import import import_task
 from glance_api.background.flows.task_steps import TaskTools
-from glance_api.background.janitor import Chores
+from glance_api.background.janitor import Janitor
 from glance_api.background.pool import StopSign, WorkerPool
 from glance_api.background.runner import Claimed, Flow, Operations
 from glance_api.imports import options
 from glance_api.imports.contract import Plugin
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_common.config.loading import ConfigError
 from glance_common.model.operation import OperationKind
 
 
-def build_parts(conf: cfg.ConfigOpts, glance: Glance) -> Parts:
+def build_parts(conf: cfg.ConfigOpts, services: Services) -> ImportParts:
     """Return the parts of imports as configured. Raises ConfigError, also for tools that are not installed."""
-    imports, rules = glance.settings.imports, glance.settings.format_rules
-    return Parts(
+    imports, rules = services.settings.imports, services.settings.format_rules
+    return ImportParts(
         plugins=options.build_plugins(conf, imports.plugins, rules),
-        session=options.web_session(conf, glance.url_filter),
+        session=options.web_session(conf, services.url_filter),
         rules=options.download_rules(conf),
-        tools=TaskTools(rules, options.sandbox(conf), _conversion(conf, glance)),
+        tools=TaskTools(rules, options.sandbox(conf), _conversion(conf, services)),
     )
 
 
-def _conversion(conf: cfg.ConfigOpts, glance: Glance) -> Plugin | None:
-    wanted = glance.settings.imports.conversion_format
+def _conversion(conf: cfg.ConfigOpts, services: Services) -> Plugin | None:
+    wanted = services.settings.imports.conversion_format
     if wanted is None:
         return None
-    found = options.conversion(conf, wanted, glance.settings.format_rules)
+    found = options.conversion(conf, wanted, services.settings.format_rules)
     if found is None:
         raise ConfigError("taskflow_executor", "conversion_format", wanted, "needs qemu-img, which is not installed")
     return found
 
 
-def build_pool(conf: cfg.ConfigOpts, glance: Glance, stopping: Callable[[], bool]) -> WorkerPool[Claimed]:
+def build_pool(conf: cfg.ConfigOpts, services: Services, stopping: Callable[[], bool]) -> WorkerPool[Claimed]:
     """Return the workers of this process, not started yet. Raises ConfigError."""
-    parts = build_parts(conf, glance)
+    parts = build_parts(conf, services)
     flows: dict[OperationKind, Flow] = {
         OperationKind.API_IMAGE_IMPORT: partial(import_image, parts),
         OperationKind.IMPORT: partial(import_task, parts),
         OperationKind.LOCATION_IMPORT: hash_location,
     }
     stop = StopSign(stopping)
-    operations = Operations(glance, flows, lease=conf.upload.lease, stopping=stop)
+    operations = Operations(services, flows, lease=conf.upload.lease, stopping=stop)
     return WorkerPool(
-        operations.claim, operations.run, size=glance.settings.imports.workers, signal=glance.work, stop=stop,
-        chores=Chores(glance, stop),
+        operations.claim, operations.run, size=services.settings.imports.workers, signal=services.work, stop=stop,
+        housekeeping=Janitor(services, stop),
     )

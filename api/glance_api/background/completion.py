@@ -18,20 +18,20 @@ _WAITING = (ImageStatus.IMPORTING, ImageStatus.SAVING)
 def finish(job: Job, *, success: bool, message: str, result: dict[str, Any] | None = None) -> None:
     """End the operation. Raises GlanceError when the registry does not, as its client says."""
     before = _image(job)
-    ended = job.glance.registry.operations.finish(
+    ended = job.services.registry.operations.finish(
         job.context, job.held, success=success, message=message, result=result
     )
     if ended.cancelled:
         # Whoever deleted the image has told it.
         return
-    tasks.ended(job.glance, job.context, ended)
+    tasks.ended(job.services, job.context, ended)
     if before is not None:
         _tell_image(job, ended, before)
 
 
 def ended_by_others(job: Job) -> None:
     """Tell that the task failed when others than the user ended it; nothing when another worker goes on."""
-    tasks.look_up(job.glance, job.context, job.operation.id, _failed)
+    tasks.look_up(job.services, job.context, job.operation.id, _failed)
 
 
 def _failed(*told: Any) -> None:
@@ -42,13 +42,13 @@ def _failed(*told: Any) -> None:
 
 def _image(job: Job) -> Image | None:
     """Return the operation's image, None where nobody is told about it anyway."""
-    glance = job.glance
-    if not any(glance.notifications.wants(event) for event in images.ENDS):
+    services = job.services
+    if not any(services.notifications.wants(event) for event in images.ENDS):
         return None
     try:
         # An operation that makes its image has got it after it was claimed.
-        image_id = job.operation.image_id or glance.registry.operations.get(job.context, job.operation.id).image_id
-        return None if image_id is None else glance.registry.images.get(job.context, image_id)
+        image_id = job.operation.image_id or services.registry.operations.get(job.context, job.operation.id).image_id
+        return None if image_id is None else services.registry.images.get(job.context, image_id)
     except GlanceError as error:
         LOG.info("nobody is told about the end of operation %s: %s", job.operation.id, error.message)
         return None
@@ -56,15 +56,15 @@ def _image(job: Job) -> Image | None:
 
 def _tell_image(job: Job, ended: Operation, before: Image) -> None:
     try:
-        image = job.glance.registry.images.get(job.context, before.id)
+        image = job.services.registry.images.get(job.context, before.id)
     except NotFound:
         if ended.status is OperationStatus.FAILURE:
             # It was made for this operation, and goes with it at once.
-            images.image_deleted(job.glance, job.context, before, may_return=False)
+            images.image_deleted(job.services, job.context, before, may_return=False)
         return
     except GlanceError as error:
         LOG.info("nobody is told about the end of image %s's import: %s", before.id, error.message)
         return
     if before.status in _WAITING and image.status is ImageStatus.ACTIVE:
-        images.image_activated(job.glance, job.context, image)
-    images.image_updated(job.glance, job.context, image)
+        images.image_activated(job.services, job.context, image)
+    images.image_updated(job.services, job.context, image)

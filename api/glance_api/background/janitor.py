@@ -7,7 +7,7 @@ from collections.abc import Callable
 from uuid import uuid4
 
 from glance_api.imports.work import sweep_work
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_common.model.context import RequestContext, system_context
 from glance_common.model.errors import Gone, NotFound
 from glance_common.model.image import Deletion
@@ -30,13 +30,13 @@ _UUID = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F
 _RESIDUE = re.compile(rf"({_UUID})(\.[^/]+)?")
 
 
-class Chores:
+class Janitor:
     """Removes what is due in the staging stores, once also what no record knows; gives signs of life."""
 
-    def __init__(self, glance: Glance, stopping: Callable[[], bool]) -> None:
-        self._glance = glance
+    def __init__(self, services: Services, stopping: Callable[[], bool]) -> None:
+        self._services = services
         self._stopping = stopping
-        self._stores = {store.id: store for store in (glance.staging, glance.task_store)}
+        self._stores = {store.id: store for store in (services.staging, services.task_store)}
         self._sweep_at = dict.fromkeys(self._stores, float("-inf"))
 
     def __call__(self) -> None:
@@ -44,18 +44,18 @@ class Chores:
         for store in [store for store, due in self._sweep_at.items() if due <= time.monotonic()]:
             self._sweep_at[store] = float("inf") if self._sweep(store) else time.monotonic() + RETRY_AFTER
         context = system_context(f"req-{uuid4()}")
-        if self._glance.work.keeps:
+        if self._services.work.keeps:
             # All workers may be busy for longer than others wait for this process.
-            work = self._glance.work
-            work.forget_all_but(self._glance.registry.operations.alive(context, work.process))
-        due = self._glance.registry.deletions.due(context, limit=BATCH, stores=list(self._stores))
+            work = self._services.work
+            work.forget_all_but(self._services.registry.operations.alive(context, work.process))
+        due = self._services.registry.deletions.due(context, limit=BATCH, stores=list(self._stores))
         for location in due.locations:
             if self._stopping():
                 return
             self._purge(context, location)
 
     def _purge(self, context: RequestContext, location: str) -> None:
-        deletions = self._glance.registry.deletions
+        deletions = self._services.registry.deletions
         claimed = deletions.claim(context, location, str(uuid4()), lease=LEASE, stores=list(self._stores))
         if claimed is None:
             return
@@ -74,7 +74,7 @@ class Chores:
 
     def _later(self, context: RequestContext, claimed: Deletion, error: StoreError) -> None:
         LOG.error("staged data of image %s cannot be removed now: %s", claimed.image_id, error)
-        self._glance.registry.deletions.retry(
+        self._services.registry.deletions.retry(
             context, claimed.location, claimed.token,
             error=f"{type(error).__name__}: {error}", delay=RETRY_AFTER, max_attempts=MAX_ATTEMPTS,
         )
@@ -105,7 +105,7 @@ class Chores:
 
     def _is_gone(self, image_id: str) -> bool:
         try:
-            self._glance.registry.images.get(system_context(f"req-{uuid4()}"), image_id)
+            self._services.registry.images.get(system_context(f"req-{uuid4()}"), image_id)
         except NotFound:
             return True
         return False

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from glance_api.background.inquiry import Inquiry
 from glance_api.content.signatures import Verification
 from glance_api.imports.contract import ImportFailed
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_api.services.store_errors import as_api_error
 from glance_api.transfers.leases import Lease
 from glance_common.model.context import RequestContext
@@ -54,7 +54,7 @@ class Progress:
 class Job:
     """What a flow works with: the operation, who asked for it, and whether to go on."""
 
-    glance: Glance
+    services: Services
     operation: Operation
     held: Held
     context: RequestContext

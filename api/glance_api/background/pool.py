@@ -43,7 +43,7 @@ class WorkerPool(Generic[Job]):
     """Runs what ``claim`` returns, at most ``size`` at the same time.
 
     ``claim`` returns None when there is nothing to do. ``run`` handles its own errors, and ends soon once ``stop`` is
-    set. ``chores`` are called before each look.
+    set. ``housekeeping`` are called before each look.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class WorkerPool(Generic[Job]):
         size: int,
         signal: WorkSignal,
         stop: StopSign,
-        chores: Callable[[], None] = lambda: None,
+        housekeeping: Callable[[], None] = lambda: None,
         poll: float = POLL,
     ) -> None:
         self._claim = claim
         self._run = run
-        self._chores = chores
+        self._housekeeping = housekeeping
         self._size = size
         self._signal = signal
         self._poll = poll
@@ -90,9 +90,9 @@ class WorkerPool(Generic[Job]):
                 self._signal.event.wait(self._poll)
 
     def _begin_one(self) -> bool:
-        """Do the chores and begin one operation; return whether another look may find more at once."""
+        """Do the housekeeping and begin one operation; return whether another look may find more at once."""
         try:
-            self._do_chores()
+            self._do_housekeeping()
             if not self._free.acquire(timeout=self._poll):
                 return True
             return self._begin_claimed()
@@ -102,14 +102,14 @@ class WorkerPool(Generic[Job]):
             LOG.exception("looking for operations failed")
         return False
 
-    def _do_chores(self) -> None:
+    def _do_housekeeping(self) -> None:
         """Do them; when they fail, that keeps nobody from his operations. Raises Unavailable."""
         try:
-            self._chores()
+            self._housekeeping()
         except Unavailable:
             raise
         except Exception:
-            LOG.exception("the chores of the workers failed")
+            LOG.exception("the housekeeping of the workers failed")
 
     def _begin_claimed(self) -> bool:
         is_begun = False

@@ -12,7 +12,7 @@ from glance_api.background import completion
 from glance_api.background.inquiry import Inquiry
 from glance_api.background.job import DEFECT, Job, Progress, Stopped, explain
 from glance_api.background.shares import Shares
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_api.services.events import tasks
 from glance_api.transfers.leases import LeaseKeeper
 from glance_common.failpoints import failpoint
@@ -38,8 +38,8 @@ Claimed = tuple[Operation, Held]
 class Renewals:
     """The renewals of all operations that this process holds, in the form that a lease keeper asks for."""
 
-    def __init__(self, glance: Glance) -> None:
-        self._glance = glance
+    def __init__(self, services: Services) -> None:
+        self._services = services
         self._held: dict[str, tuple[Held, Progress]] = {}
         self._lock = threading.Lock()
 
@@ -61,7 +61,7 @@ class Renewals:
         if known is None:
             raise Gone("the operation was left")
         held, progress = known
-        if not self._glance.registry.operations.renew(context, held, lease=lease, message=progress.message()):
+        if not self._services.registry.operations.renew(context, held, lease=lease, message=progress.message()):
             raise Gone("the image was deleted, or the task was ended by others")
         return lease
 
@@ -70,26 +70,26 @@ class Operations:
     """Everything that one process does with operations; ``flows`` do the work of each kind."""
 
     def __init__(
-        self, glance: Glance, flows: Mapping[OperationKind, Flow], *, lease: int, stopping: Callable[[], bool]
+        self, services: Services, flows: Mapping[OperationKind, Flow], *, lease: int, stopping: Callable[[], bool]
     ) -> None:
-        self._glance = glance
+        self._services = services
         self._flows = flows
         self._stopping = stopping
-        self._claimed = Renewals(glance)
+        self._claimed = Renewals(services)
         self._leases = LeaseKeeper(self._claimed, lease)
-        self._shares = Shares(glance.settings.imports.workers_per_project)
+        self._shares = Shares(services.settings.imports.workers_per_project)
 
     def claim(self) -> Claimed | None:
         """Claim the oldest operation that this process can do, of projects that have not used up their share.
 
         None without one. The caller has to ``run`` what it gets. Raises GlanceError.
         """
-        hosts = [self._glance.staging.id]
-        if self._glance.work.keeps:
-            hosts.insert(0, self._glance.work.process)
+        hosts = [self._services.staging.id]
+        if self._services.work.keeps:
+            hosts.insert(0, self._services.work.process)
         for host in hosts:
             token = str(uuid4())
-            operation = self._glance.registry.operations.claim(
+            operation = self._services.registry.operations.claim(
                 system_context(f"req-{uuid4()}"), token, host=host, lease=self._leases.seconds,
                 without=self._shares.used_up(),
             )
@@ -114,13 +114,13 @@ class Operations:
             self._claimed.add(held, progress)
             context = operation.context()
             if operation.attempts == 1:
-                tasks.begun(self._glance, context, operation)
+                tasks.begun(self._services, context, operation)
             try:
                 with self._leases.keep(context, held.token) as lease:
                     failpoint("api.operation.claimed")
-                    inquiry = Inquiry(self._glance.registry.operations, operation.id, lease)
+                    inquiry = Inquiry(self._services.registry.operations, operation.id, lease)
                     outcome = self._work(
-                        Job(self._glance, operation, held, context, lease, progress, inquiry, self._stopping)
+                        Job(self._services, operation, held, context, lease, progress, inquiry, self._stopping)
                     )
             except GlanceError as error:
                 self._leave(context, held, error)
@@ -136,7 +136,7 @@ class Operations:
         """
         LOG.warning("operation %s is left to its lease: %s", held.operation, error.message)
         with suppress(GlanceError):
-            self._glance.registry.operations.renew(context, held, lease=self._leases.seconds, message=error.message)
+            self._services.registry.operations.renew(context, held, lease=self._leases.seconds, message=error.message)
 
     def _work(self, job: Job) -> str:
         """Run the flow and tell the registry how it ended; return that in a word, for the metrics.
@@ -148,7 +148,7 @@ class Operations:
             with deadlines.within(still_wanted=job.check):
                 message, result = self._flows[job.operation.kind](job)
         except Stopped:
-            self._glance.registry.operations.release(job.context, job.held)
+            self._services.registry.operations.release(job.context, job.held)
             LOG.info("operation %s is given back: this process ends", job.operation.id)
             return "given_back"
         except Exception as error:
@@ -161,7 +161,7 @@ class Operations:
     def _fail(self, job: Job, error: Exception) -> str:
         if job.lease.lost is not None:
             LOG.info("operation %s is over: %s", job.operation.id, job.lease.lost.message)
-            self._glance.work.forget(job.operation.id)
+            self._services.work.forget(job.operation.id)
             completion.ended_by_others(job)
             return "lost"
         if isinstance(error, Unavailable) and not job.is_failure(error):
@@ -175,8 +175,8 @@ class Operations:
         return "failure"
 
     def _end(self, job: Job, how: str) -> None:
-        self._glance.work.forget(job.operation.id)
+        self._services.work.forget(job.operation.id)
         LOG.info("operation %s ends: %s", job.operation.id, how)
-        # What was staged is to be removed now, by the chores.
-        self._glance.work.wake()
+        # What was staged is to be removed now, by the housekeeping.
+        self._services.work.wake()
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 
-from glance_common.background import Lane
+from glance_common.background_sink import BackgroundSink
 
 CHECKSUM = "md5"
 """The algorithm of the API's field ``checksum``; a name for the same data, not a protection."""
@@ -17,20 +17,20 @@ class Digests:
 
     def __init__(self, algorithms: Sequence[str]) -> None:
         self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
-        self._lanes = [Lane(f"digest-{name}", found.update, WAITING) for name, found in self._hashes.items()]
+        self._sinks = [BackgroundSink(f"digest-{name}", found.update, WAITING) for name, found in self._hashes.items()]
 
     def update(self, piece: bytes) -> None:
         """Feed the next piece."""
-        for lane in self._lanes:
-            lane.put(piece)
+        for sink in self._sinks:
+            sink.put(piece)
 
     def finish(self) -> dict[str, str]:
         """Return algorithm → hex digest, after everything fed was hashed."""
-        for lane in self._lanes:
-            lane.finish()
+        for sink in self._sinks:
+            sink.finish()
         return {name: found.hexdigest() for name, found in self._hashes.items()}
 
     def close(self) -> None:
         """End the threads; harmless after ``finish``."""
-        for lane in self._lanes:
-            lane.close()
+        for sink in self._sinks:
+            sink.close()

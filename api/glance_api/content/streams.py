@@ -1,7 +1,7 @@
 """What happens to bytes on their way between client and store: counting, caps, hashes, inspection, ranges.
 
-Pure: no HTTP and no store in here. An ``Intake`` ends normally only when every rule holds, so a store that makes data
-durable after its source ended never makes bad data durable.
+Pure: no HTTP and no store in here. An ``UploadStream`` ends normally only when every rule holds. A store that makes
+data durable after the end of its source never makes bad data durable.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ class Received:
     virtual_size: int | None
 
 
-class Intake:
+class UploadStream:
     """The pieces of one upload on their way to the store. Iterate it once, then ask for ``received``.
 
     Raises while iterating: TooLarge over ``cap`` bytes, BadRequest when more or less comes than ``announced``,

@@ -37,7 +37,7 @@ ROUTE = "glance.route"
 _PRINTABLE = re.compile(r"[!-~]+")
 
 
-class Access:
+class AccessLog:
     """Wraps ``app``: gives each request its id, answers with it, and logs one line when the answer is over."""
 
     def __init__(self, app: WSGIApplication, max_request_id_length: int) -> None:

@@ -30,7 +30,7 @@ _HEADERS = {"retry_after": "Retry-After", "accept_patch": "Accept-Patch", "allow
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ErrorAnswer:
     """One error as it is sent."""
 
     code: int
@@ -43,7 +43,7 @@ class Answer:
         return f"{self.code} {HTTPStatus(self.code).phrase}"
 
 
-def from_error(error: GlanceError, accept: str) -> Answer:
+def from_error(error: GlanceError, accept: str) -> ErrorAnswer:
     """Return the answer for ``error`` in the form that the request's ``Accept`` header asks for."""
     message = INTERNAL if error.code == 500 else error.message
     return render(error.code, message, accept, _headers(error))
@@ -56,7 +56,7 @@ def send(error: GlanceError, environ: WSGIEnvironment, start_response: StartResp
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [answer.body]
 
 
-def render(code: int, message: str, accept: str, headers: Mapping[str, str] | None = None) -> Answer:
+def render(code: int, message: str, accept: str, headers: Mapping[str, str] | None = None) -> ErrorAnswer:
     """Return an error answer with this text."""
     title = HTTPStatus(code).phrase
     form = _form(accept)
@@ -72,7 +72,7 @@ def render(code: int, message: str, accept: str, headers: Mapping[str, str] | No
     else:
         body = f"{code} {title}\n\n{message}\n".encode()
     kind = form if form == "application/json" else f"{form}; charset=UTF-8"
-    return Answer(code, {"Content-Type": kind, "Content-Length": str(len(body)), **(headers or {})}, body)
+    return ErrorAnswer(code, {"Content-Type": kind, "Content-Length": str(len(body)), **(headers or {})}, body)
 
 
 def _form(accept: str) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from flask import Blueprint, Response
 
-from glance_api.http.request import glance, public, without_body, without_policy
+from glance_api.http.request import public, services, without_body, without_policy
 
 blueprint = Blueprint("health", __name__)
 
@@ -19,9 +19,9 @@ def healthcheck() -> Response:
     It can do nothing without the registry; a store that is down leaves everything else. Nothing is asked here: the
     monitor asks all the time.
     """
-    switch = glance().settings.healthcheck_disable_file
+    switch = services().settings.healthcheck_disable_file
     if switch and Path(switch).exists():
         return Response("DISABLED BY FILE\n", status=503, content_type="text/plain")
-    if glance().is_down():
+    if services().is_down():
         return Response("DOWN\n", status=503, content_type="text/plain")
     return Response("OK\n", content_type="text/plain")

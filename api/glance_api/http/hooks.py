@@ -12,7 +12,7 @@ from werkzeug.exceptions import NotFound as NoSuchPath
 from glance_api.http import errors
 from glance_api.http.access_log import CONTEXT, REQUEST_ID, ROUTE
 from glance_api.http.auth import identity
-from glance_api.http.request import glance, refuse_body
+from glance_api.http.request import refuse_body, services
 from glance_api.policy.enforcer import rules_asked
 from glance_common.body import ClientGone, ClientTooSlow
 from glance_common.model.errors import BadRequest, Forbidden, GlanceError, InternalError, RequestTimeout, Unavailable
@@ -56,7 +56,7 @@ def _view() -> Any:
 
 
 def _identify() -> None:
-    settings, policy = glance().settings, glance().policy
+    settings, policy = services().settings, services().policy
     g.context = identity.caller(
         request.environ,
         request.environ[REQUEST_ID],
@@ -137,5 +137,5 @@ def _accept() -> str:
     return request.headers.get("Accept", "")
 
 
-def _response(answer: errors.Answer) -> Response:
+def _response(answer: errors.ErrorAnswer) -> Response:
     return Response(answer.body, status=answer.code, headers=answer.headers)

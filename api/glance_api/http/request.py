@@ -9,7 +9,7 @@ from flask import Response, current_app, g, request
 from glance_api.clients.key_manager import Credentials
 from glance_api.http import documents
 from glance_api.http.access_log import BYTES_IN
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_common.body import announced_length, read_pieces
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import BadRequest, TooLarge
@@ -17,9 +17,9 @@ from glance_common.model.errors import BadRequest, TooLarge
 View = TypeVar("View", bound=Callable[..., Any])
 
 
-def glance() -> Glance:
+def services() -> Services:
     """Return the collaborators of this process."""
-    collaborators: Glance = current_app.extensions["glance"]
+    collaborators: Services = current_app.extensions["glance"]
     return collaborators
 
 
@@ -89,7 +89,7 @@ def json_array() -> list[Any]:
 
 
 def _body() -> bytes:
-    limit = glance().settings.max_json_body
+    limit = services().settings.max_json_body
     too_large = TooLarge(f"the body is larger than max_json_body, {limit} bytes")
     if (announced_length(request.environ) or 0) > limit:
         raise too_large

@@ -9,7 +9,7 @@ from flask import request
 
 from glance_api.content.streams import DamagedData, verified
 from glance_api.http.access_log import BYTES_IN
-from glance_api.http.request import context, glance
+from glance_api.http.request import context, services
 from glance_api.services.data import Download
 from glance_api.services.events import images
 from glance_api.transfers import accel
@@ -45,7 +45,7 @@ def _pieces_of(environ: WSGIEnvironment) -> Iterator[bytes]:
 
 def at_end(opened: Download, give_back: Callable[[], None]) -> Callable[[], None]:
     """Return what ends the transfer: the permit goes back and the bytes that really left are told."""
-    environ, collaborators, caller = request.environ, glance(), context()
+    environ, collaborators, caller = request.environ, services(), context()
     wanted = opened.part.length if opened.part else opened.image.size or 0
 
     def end() -> None:
@@ -64,7 +64,7 @@ def sendable(opened: Download, end: Callable[[], None]) -> Iterable[bytes]:
     if wrapper is not None and descriptor is not None:
         wrapped: Iterable[bytes] = wrapper(LocalFile(opened, descriptor, end, request.environ))
         return wrapped
-    return Pieces(opened, end, glance().readers)
+    return Pieces(opened, end, services().readers)
 
 
 def handed_over(opened: Download, end: Callable[[], None]) -> tuple[str, Iterable[bytes]] | None:
@@ -72,7 +72,7 @@ def handed_over(opened: Download, end: Callable[[], None]) -> tuple[str, Iterabl
 
     None when the data do not lie where the proxy could send them from, or when nobody asks it to.
     """
-    address = glance().accel.address(opened.blob.path())
+    address = services().accel.address(opened.blob.path())
     if address is None or not accel.is_asked(request.method, request.headers):
         return None
     return address, HandedOver(opened, end, request.environ)

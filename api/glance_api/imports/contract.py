@@ -29,7 +29,7 @@ class ImageFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class ImportChanges:
     """What a source or a plugin says about the image; None = as it was, ``properties`` are added or replaced.
 
     ``path`` is a file in the work folder that takes the place of the staged data.
@@ -43,7 +43,7 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ImportSource:
     """An opened source. Iterate ``pieces`` once, within the ``with`` block of the function that opened it.
 
     ``pieces`` raises ImportFailed when the peer stops sending too early; ``announced`` is the number of bytes to come,
@@ -53,10 +53,10 @@ class Source:
 
     pieces: Iterator[bytes]
     announced: int | None
-    facts: Changes = Changes()
+    facts: ImportChanges = ImportChanges()
 
 
-class Room(Protocol):
+class WriteRoom(Protocol):
     """How much a plugin may write: what the quotas of the image's owner and the disk have room for (S-40)."""
 
     def cover(self, size: int, *, wait: bool = True) -> None:
@@ -80,7 +80,7 @@ class Work:
 
     folder: Path
     still_wanted: Callable[[], None]
-    room: Room
+    room: WriteRoom
 
 
 class Plugin(Protocol):
@@ -88,7 +88,7 @@ class Plugin(Protocol):
 
     name: ClassVar[str]
 
-    def apply(self, image: ImageFacts, path: Path, work: Work) -> Changes:
+    def apply(self, image: ImageFacts, path: Path, work: Work) -> ImportChanges:
         """Look at the staged data at ``path``, which stays untouched, and return what becomes of the image.
 
         What it writes into the work folder is covered by ``work.room`` before it is written.

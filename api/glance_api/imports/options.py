@@ -12,7 +12,7 @@ from glance_api.imports.plugins.image_conversion import ImageConversion
 from glance_api.imports.plugins.image_decompression import ImageDecompression
 from glance_api.imports.plugins.inject_metadata import InjectMetadata
 from glance_api.imports.plugins.no_op import NoOp
-from glance_api.imports.sandbox import Limits, Sandbox
+from glance_api.imports.sandbox import Sandbox, ToolLimits
 from glance_api.imports.sources.glance_download import DownloadRules
 from glance_api.imports.tools import CONFINEMENTS, choose
 from glance_common.config.loading import ConfigError, OptionTable
@@ -100,7 +100,7 @@ def list_opts() -> OptionTable:
 def sandbox(conf: cfg.ConfigOpts) -> Sandbox:
     """Return what tools run in. Raises ConfigError for a confinement that this host does not have."""
     tools = conf.import_tools
-    limits = Limits(cpu=tools.cpu_time, memory=tools.memory, file_size=conf.image_size_cap, timeout=tools.timeout)
+    limits = ToolLimits(cpu=tools.cpu_time, memory=tools.memory, file_size=conf.image_size_cap, timeout=tools.timeout)
     return Sandbox(limits, choose(tools.confinement))
 
 

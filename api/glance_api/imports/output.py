@@ -5,7 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from glance_api.imports.contract import ImportFailed, Room
+from glance_api.imports.contract import ImportFailed, WriteRoom
 from glance_common.failpoints import failpoint
 from glance_common.model.errors import TooLarge
 
@@ -18,7 +18,7 @@ class Output:
     Raises TooLarge when the disk is full, ImportFailed when the file cannot be made.
     """
 
-    def __init__(self, path: Path, cap: int, room: Room) -> None:
+    def __init__(self, path: Path, cap: int, room: WriteRoom) -> None:
         try:
             self._file = path.open("wb", buffering=0)
         except OSError as error:

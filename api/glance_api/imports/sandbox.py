@@ -43,7 +43,7 @@ class OutputTooLarge(ImportFailed):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ToolLimits:
     """What a tool may use up: CPU seconds, bytes of address space, bytes of its largest file, open files, and seconds
     by the clock."""
 
@@ -55,7 +55,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ToolOutcome:
     """How a tool ended: its exit code, above 128 the signal, and the beginning of what it wrote."""
 
     code: int
@@ -73,7 +73,7 @@ _REASONS = {
 class Sandbox:
     """Runs tools with the same limits and the same confinement."""
 
-    def __init__(self, limits: Limits, confinement: Confinement | None = None) -> None:
+    def __init__(self, limits: ToolLimits, confinement: Confinement | None = None) -> None:
         """Without ``confinement`` a tool can open what this process can open."""
         self.limits = limits
         self._confinement = confinement or Unconfined()
@@ -85,7 +85,7 @@ class Sandbox:
     def run(
         self, command: Sequence[str | Path], access: Access, folder: Path, watch: Callable[[], None],
         sink: Sink | None = None,
-    ) -> Outcome:
+    ) -> ToolOutcome:
         """Run ``command``, whose first word is a path, inside ``folder`` until it ends; nothing of it lives on.
 
         ``sink`` takes its standard output instead of ``Outcome.stdout``. Raises ImportFailed when it hits a limit,
@@ -96,7 +96,7 @@ class Sandbox:
         with tempfile.TemporaryFile(dir=folder) as out, tempfile.TemporaryFile(dir=folder) as err:
             with self._started(confined, folder, None if sink else out, err) as process:
                 code = _wait(process, self.limits.timeout, watch, sink)
-            outcome = Outcome(code, _beginning(out), _beginning(err))
+            outcome = ToolOutcome(code, _beginning(out), _beginning(err))
         if code in _REASONS:
             LOG.warning("%s was ended by signal %d: %s", command[0], code - 128, outcome.stderr)
             kind = OutputTooLarge if code == 128 + signal.SIGXFSZ else ImportFailed

@@ -12,7 +12,7 @@ from glance_api.imports.confinement.bubblewrap import Bubblewrap
 from glance_api.imports.confinement.contract import Access, Confinement, Unconfined
 from glance_api.imports.confinement.landlock import Landlock
 from glance_api.imports.contract import ImportFailed
-from glance_api.imports.sandbox import Limits, Sandbox
+from glance_api.imports.sandbox import Sandbox, ToolLimits
 from glance_common.config.loading import ConfigError
 
 LOG = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ LOG = logging.getLogger(__name__)
 CONFINEMENTS = ("auto", "landlock", "bubblewrap", "none")
 """The values of ``[import_tools] confinement``; auto takes the first of the others that works."""
 
-_LIMITS = Limits(cpu=10, memory=1 << 30, file_size=1 << 16, timeout=30.0)
+_LIMITS = ToolLimits(cpu=10, memory=1 << 30, file_size=1 << 16, timeout=30.0)
 _HELD = 3
 _TRY = f"""
 import sys

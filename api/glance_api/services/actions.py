@@ -2,7 +2,7 @@
 
 from uuid import uuid4
 
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_api.services.events import images
 from glance_api.services.images import check_image
 from glance_common.model.context import RequestContext
@@ -11,24 +11,24 @@ from glance_common.model.operation import REFUSED_PROPERTY
 from glance_common.model.status import ImageStatus
 
 
-def deactivate(glance: Glance, context: RequestContext, image_id: str) -> None:
+def deactivate(services: Services, context: RequestContext, image_id: str) -> None:
     """Make an active image deactivated; one that is already stays. Raises NotFound, PolicyDenied, Forbidden."""
-    _switch(glance, context, image_id, "deactivate", ImageStatus.ACTIVE, ImageStatus.DEACTIVATED)
+    _switch(services, context, image_id, "deactivate", ImageStatus.ACTIVE, ImageStatus.DEACTIVATED)
 
 
-def reactivate(glance: Glance, context: RequestContext, image_id: str) -> None:
+def reactivate(services: Services, context: RequestContext, image_id: str) -> None:
     """Make a deactivated image active; one that is already stays. Raises NotFound, PolicyDenied, Forbidden.
 
     What the service deactivated for its data, only an administrator makes active again.
     """
-    _switch(glance, context, image_id, "reactivate", ImageStatus.DEACTIVATED, ImageStatus.ACTIVE)
+    _switch(services, context, image_id, "reactivate", ImageStatus.DEACTIVATED, ImageStatus.ACTIVE)
 
 
 def _switch(
-    glance: Glance, context: RequestContext, image_id: str, rule: str, source: ImageStatus, target: ImageStatus
+    services: Services, context: RequestContext, image_id: str, rule: str, source: ImageStatus, target: ImageStatus
 ) -> None:
-    image = glance.registry.images.get(context, image_id)
-    check_image(glance, context, rule, image)
+    image = services.registry.images.get(context, image_id)
+    check_image(services, context, rule, image)
     if image.status is target:
         return
     refused = Forbidden(f"{rule}: the status of the image is {image.status}, only {source} images can be")
@@ -38,10 +38,10 @@ def _switch(
     if target is ImageStatus.ACTIVE and reason is not None and not context.is_admin:
         raise Forbidden(f"{rule}: only administrators can, the service refused the data of the image: {reason}")
     try:
-        switched = glance.registry.images.set_status(context, image_id, str(uuid4()), [source], target)
+        switched = services.registry.images.set_status(context, image_id, str(uuid4()), [source], target)
     except StatusConflict as conflict:
         # Somebody else was faster; that is no error when they did the same.
         if conflict.details.get("status") != target:
             raise refused from None
         return
-    images.image_updated(glance, context, switched)
+    images.image_updated(services, context, switched)

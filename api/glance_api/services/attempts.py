@@ -14,9 +14,9 @@ from glance_api.clients.key_manager import Credentials
 from glance_api.content.digests import CHECKSUM, Digests
 from glance_api.content.formats import Inspection
 from glance_api.content.signatures import Verification
-from glance_api.content.streams import Intake, Received
+from glance_api.content.streams import Received, UploadStream
 from glance_api.services import keys
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_api.services.quotas import Reservation
 from glance_api.services.store_errors import as_api_error
 from glance_api.settings import Settings
@@ -80,7 +80,7 @@ class Data:
 
 
 def write(
-    glance: Glance, context: RequestContext, begun: Upload, store: Store, data: Data, commit: Commit
+    services: Services, context: RequestContext, begun: Upload, store: Store, data: Data, commit: Commit
 ) -> Received:
     """Write ``data`` into ``store`` as the attempt ``begun`` and commit it.
 
@@ -89,15 +89,15 @@ def write(
     meanwhile, what a store's error means to a client, and whatever the pieces raise.
     """
     try:
-        with glance.leases.keep(context, begun.attempt) as lease:
-            stored, received = _store_pieces(glance, context, store, begun, data, lease)
+        with services.leases.keep(context, begun.attempt) as lease:
+            stored, received = _store_pieces(services, context, store, begun, data, lease)
             failpoint("api.upload.before-commit")
             commit(stored, received)
     except OutcomeUnknown as error:
         # The commit may have happened: the bytes stay until the registry, or the reaper, has decided.
         raise Unavailable(f"the upload could not be completed: {error.message}") from error
     except BaseException as error:
-        _give_up(glance, context, begun, store, error)
+        _give_up(services, context, begun, store, error)
         if isinstance(error, StoreError):
             raise as_api_error(error, store.id) from error
         raise
@@ -105,16 +105,16 @@ def write(
 
 
 def _store_pieces(
-    glance: Glance, context: RequestContext, store: Store, begun: Upload, data: Data, lease: Lease
+    services: Services, context: RequestContext, store: Store, begun: Upload, data: Data, lease: Lease
 ) -> tuple[Stored, Received]:
-    settings = glance.settings
+    settings = services.settings
     verification = data.signed
     if isinstance(verification, Credentials):
         # Of the image as the attempt found it: its properties may have changed since the request looked at them.
-        verification = keys.verification(glance, verification, begun.image.properties)
+        verification = keys.verification(services, verification, begun.image.properties)
     digests = Digests((*data.algorithms, *([verification.algorithm] if verification else [])))
     limits = data.limits if data.announced is None else None
-    intake = Intake(
+    intake = UploadStream(
         data.pieces,
         announced=data.announced,
         cap=settings.image_size_cap,
@@ -122,7 +122,7 @@ def _store_pieces(
         inspection=Inspection(data.formats.disk, data.formats.container, settings.format_rules),
         still_wanted=lease.check,
         verify=verification.verify if verification else None,
-        cover=None if limits is None else Reservation(glance, context, begun, limits).cover,
+        cover=None if limits is None else Reservation(services, context, begun, limits).cover,
     )
     try:
         stored = store.add(begun.location.key, intake, data.announced)
@@ -133,16 +133,16 @@ def _store_pieces(
     return stored, intake.received
 
 
-def _give_up(glance: Glance, context: RequestContext, begun: Upload, store: Store, cause: BaseException) -> None:
+def _give_up(services: Services, context: RequestContext, begun: Upload, store: Store, cause: BaseException) -> None:
     """Abort the attempt and remove what it wrote; what cannot be done now is left to the reaper."""
     LOG.info("upload %s of image %s failed: %s", begun.attempt, begun.image.id, reason(cause))
     try:
-        aborted = glance.registry.uploads.abort(context, begun.attempt, error=reason(cause))
+        aborted = services.registry.uploads.abort(context, begun.attempt, error=reason(cause))
         if aborted is None:
             return
         failpoint("api.upload.aborted")
         _remove(store, begun.location.key, cause)
-        glance.registry.deletions.done(context, aborted.location, aborted.token)
+        services.registry.deletions.done(context, aborted.location, aborted.token)
     except (GlanceError, StoreError) as error:
         LOG.warning("what upload %s left is removed later by the scrubber: %s", begun.attempt, error)
 

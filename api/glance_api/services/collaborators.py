@@ -33,7 +33,7 @@ class Staging(Store, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class Services:
     """The collaborators of one process.
 
     ``registry`` keeps the records, ``stores`` the bytes; ``deletes`` tells the scrubbers what is due and

@@ -11,7 +11,7 @@ from glance_api.content.digests import CHECKSUM
 from glance_api.content.streams import ByteRange, Received
 from glance_api.services import attempts
 from glance_api.services.attempts import Data, Formats
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_api.services.events import images
 from glance_api.services.images import check_image
 from glance_api.services.locations.read import in_order
@@ -63,7 +63,7 @@ class Download:
 
 
 def upload(
-    glance: Glance,
+    services: Services,
     context: RequestContext,
     image_id: str,
     source: Source,
@@ -75,63 +75,63 @@ def upload(
     ``on_fail``, or is in the hands of the reaper when the registry cannot be reached, and nothing of the data stays
     (lifecycle section 3).
     """
-    store = _store_for(glance, source.store)
-    image = glance.registry.images.get(context, image_id)
-    check_image(glance, context, "upload_image", image)
+    store = _store_for(services, source.store)
+    image = services.registry.images.get(context, image_id)
+    check_image(services, context, "upload_image", image)
     if not store.capabilities.add:
         raise Gone(f"the store {store.id} takes no data")
-    if source.announced is not None and source.announced > glance.settings.image_size_cap:
-        raise TooLarge(f"the image is larger than image_size_cap, {glance.settings.image_size_cap} bytes")
-    limits = glance.limits.of(image.owner)
+    if source.announced is not None and source.announced > services.settings.image_size_cap:
+        raise TooLarge(f"the image is larger than image_size_cap, {services.settings.image_size_cap} bytes")
+    limits = services.limits.of(image.owner)
     attempt = str(uuid4())
-    begun = glance.registry.uploads.start(
-        context, image_id, attempt, store=store.id, size=source.announced, lease=glance.leases.seconds,
+    begun = services.registry.uploads.start(
+        context, image_id, attempt, store=store.id, size=source.announced, lease=services.leases.seconds,
         on_fail=on_fail, limits=limits,
     )
     failpoint("api.upload.started")
     formats = Formats(begun.image.disk_format or "", begun.image.container_format or "")
-    algorithms = attempts.algorithms(glance.settings, glance.settings.hashing_algorithm, source.checksum)
+    algorithms = attempts.algorithms(services.settings, services.settings.hashing_algorithm, source.checksum)
     data = Data(source.pieces, source.announced, formats, algorithms, source.credentials, limits)
-    images.upload_begun(glance, context, begun.image, store.id)
+    images.upload_begun(services, context, begun.image, store.id)
     try:
-        commit = partial(_commit, glance, context, attempt, store, source, limits)
-        attempts.write(glance, context, begun, store, data, commit)
+        commit = partial(_commit, services, context, attempt, store, source, limits)
+        attempts.write(services, context, begun, store, data, commit)
     except BaseException as error:
-        images.upload_failed(glance, context, image_id, error)
+        images.upload_failed(services, context, image_id, error)
         raise
     failpoint("api.upload.after-commit")
 
 
-def _store_for(glance: Glance, name: str | None) -> Store:
+def _store_for(services: Services, name: str | None) -> Store:
     if name is None:
-        return glance.stores.default
+        return services.stores.default
     try:
-        return glance.stores.get(name)
+        return services.stores.get(name)
     except UnknownStore:
         raise BadRequest(f"X-Image-Meta-Store: there is no store {name[:80]!r}") from None
 
 
 def _commit(
-    glance: Glance, context: RequestContext, attempt: str, store: Store, source: Source, limits: Limits | None,
+    services: Services, context: RequestContext, attempt: str, store: Store, source: Source, limits: Limits | None,
     stored: Stored, received: Received,
 ) -> None:
     source.check(received)
-    image = glance.registry.uploads.commit(
+    image = services.registry.uploads.commit(
         context,
         attempt,
-        **attempts.content(stored, received, glance.settings.hashing_algorithm),
+        **attempts.content(stored, received, services.settings.hashing_algorithm),
         limits=limits,
     )
-    images.upload_finished(glance, context, image, store.id)
+    images.upload_finished(services, context, image, store.id)
 
 
-def readable(glance: Glance, context: RequestContext, image_id: str) -> Image | None:
+def readable(services: Services, context: RequestContext, image_id: str) -> Image | None:
     """Return the image whose data the caller may read, with its locations; None while it has no data.
 
     Raises NotFound, PolicyDenied, and Forbidden for a deactivated image.
     """
-    image = glance.registry.images.get(context, image_id, locations=True)
-    check_image(glance, context, DATA_POLICY, image)
+    image = services.registry.images.get(context, image_id, locations=True)
+    check_image(services, context, DATA_POLICY, image)
     if image.status is ImageStatus.DEACTIVATED and not context.is_admin:
         raise Forbidden("the image is deactivated")
     if image.status not in (ImageStatus.ACTIVE, ImageStatus.DEACTIVATED) or image.size is None:
@@ -139,7 +139,7 @@ def readable(glance: Glance, context: RequestContext, image_id: str) -> Image | 
     return image
 
 
-def open_data(glance: Glance, image: Image, part: ByteRange | None, prefer: Sequence[str] = ()) -> Download:
+def open_data(services: Services, image: Image, part: ByteRange | None, prefer: Sequence[str] = ()) -> Download:
     """Open the data of a ``readable`` image, or a part of them, in one of the stores in ``prefer`` if that can be.
 
     The next location is tried when one cannot be opened. Raises Unavailable when none can.
@@ -147,9 +147,9 @@ def open_data(glance: Glance, image: Image, part: ByteRange | None, prefer: Sequ
     if image.size == 0 and not image.locations:
         return Download(image=image, blob=NoData(), part=None, store="")
     failure: Exception | None = None
-    for location in in_order(glance, image.locations, prefer):
+    for location in in_order(services, image.locations, prefer):
         try:
-            return _open(glance, image, location, part)
+            return _open(services, image, location, part)
         except (StoreError, GlanceError) as error:
             failure = error
             LOG.error("image %s cannot be read from store %s: %s", image.id, location.store, error)
@@ -178,8 +178,8 @@ class NoData:
         """Nothing is open."""
 
 
-def _open(glance: Glance, image: Image, location: ImageLocation, part: ByteRange | None) -> Download:
-    store = glance.stores.get(location.store)
+def _open(services: Services, image: Image, location: ImageLocation, part: ByteRange | None) -> Download:
+    store = services.stores.get(location.store)
     blob = store.open(location.key, part.start, part.length) if part else store.open(location.key)
     if blob.size != image.size:
         blob.close()

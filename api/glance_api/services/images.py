@@ -11,12 +11,12 @@ from uuid import uuid4
 from glance_api.clients.key_manager import Credentials
 from glance_api.policy.targets import image_target, project_target
 from glance_api.services import keys
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_api.services.events import images as events
 from glance_api.services.events import tasks
 from glance_api.services.locations import edit as location_edits
 from glance_api.services.locations import read as locations
-from glance_api.services.retries import insist
+from glance_api.services.retries import retry_conflicts
 from glance_common.model import document_size, property_names
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import BadRequest, Forbidden, TooLarge
@@ -40,7 +40,7 @@ class NewImage:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class ImageChanges:
     """What an update writes: base fields by name, the whole of the properties or tags when they change, and what is
     done to the locations, step by step.
 
@@ -66,7 +66,7 @@ class Changes:
         return document
 
 
-Change = Callable[[Image], Changes]
+Change = Callable[[Image], ImageChanges]
 """Says what is to differ in the image as it is now, or raises."""
 
 
@@ -90,20 +90,20 @@ class ImageQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ListedImages:
     """One page of a list; ``next_marker`` is None on the last one."""
 
     images: list[Image]
     next_marker: str | None
 
 
-def check_image(glance: Glance, context: RequestContext, rule: str, image: Image) -> None:
+def check_image(services: Services, context: RequestContext, rule: str, image: Image) -> None:
     """Ask ``rule`` about an image. Raises PolicyDenied, or NotFound for a caller whom ``get_image`` hides it from."""
-    glance.policy.check_image(context, rule, image)
+    services.policy.check_image(context, rule, image)
 
 
 def check_new(
-    glance: Glance, context: RequestContext, new: NewImage, also: Collection[str] = (),
+    services: Services, context: RequestContext, new: NewImage, also: Collection[str] = (),
     asked: dict[str, Any] | None = None,
 ) -> None:
     """Raise PolicyDenied or Forbidden unless the caller may create this image.
@@ -112,18 +112,18 @@ def check_new(
     returned, if it was asked already.
     """
     owner = new.fields.get("owner", context.project_id)
-    target = check_create(glance, context, owner) if asked is None else asked
+    target = check_create(services, context, owner) if asked is None else asked
     if owner != context.project_id and not context.is_admin:
         raise Forbidden("owner: only an administrator may create an image for another project")
     visible = _VISIBILITY_RULES.get(new.fields.get("visibility", ""))
     if visible is not None:
         owned = {} if owner is None else {"project_id": owner, "owner": owner}
-        glance.policy.check(context, visible, {**owned, "visibility": new.fields["visibility"]})
+        services.policy.check(context, visible, {**owned, "visibility": new.fields["visibility"]})
     for rule in also:
-        glance.policy.check(context, rule, target)
+        services.policy.check(context, rule, target)
 
 
-def check_create(glance: Glance, context: RequestContext, owner: str | None) -> dict[str, Any]:
+def check_create(services: Services, context: RequestContext, owner: str | None) -> dict[str, Any]:
     """Raise PolicyDenied unless the caller may create an image for ``owner``; return what the rules saw.
 
     Views ask this before they look at all that a document says, which takes time (S-59).
@@ -131,25 +131,25 @@ def check_create(glance: Glance, context: RequestContext, owner: str | None) -> 
     target = project_target(context)
     if owner is not None:
         target["owner"] = owner
-    glance.policy.check(context, "add_image", target)
+    services.policy.check(context, "add_image", target)
     return target
 
 
 def create(
-    glance: Glance, context: RequestContext, new: NewImage, asked: dict[str, Any] | None = None
+    services: Services, context: RequestContext, new: NewImage, asked: dict[str, Any] | None = None
 ) -> Image:
     """Create a queued image (API section 4). Raises PolicyDenied, Forbidden, TooLarge over a quota, Duplicate.
 
     ``asked`` is what ``check_create`` returned, if it was asked already.
     """
-    check_new(glance, context, new, asked=asked)
+    check_new(services, context, new, asked=asked)
     owner = new.fields.get("owner", context.project_id)
     _check_formats(new.fields.get("disk_format"), new.fields.get("container_format"))
-    if glance.protections is not None:
-        glance.protections.check_new(context, new.properties)
-    _check_tag_quota(glance, new.tags)
-    _check_property_quota(glance, new.properties)
-    check_document(glance, None, document_size.document_size(new.fields.get("name"), new.properties, new.tags))
+    if services.protections is not None:
+        services.protections.check_new(context, new.properties)
+    _check_tag_quota(services, new.tags)
+    _check_property_quota(services, new.properties)
+    check_document(services, None, document_size.document_size(new.fields.get("name"), new.properties, new.tags))
     document = {
         "id": str(uuid4()),
         "visibility": "shared",
@@ -158,45 +158,45 @@ def create(
         "properties": dict(new.properties),
         "tags": list(new.tags),
     }
-    created = glance.registry.images.create(context, str(uuid4()), document, limits=glance.limits.of(owner))
-    events.image_created(glance, context, created)
-    return _readable(glance, context, created)
+    created = services.registry.images.create(context, str(uuid4()), document, limits=services.limits.of(owner))
+    events.image_created(services, context, created)
+    return _readable(services, context, created)
 
 
-def _readable(glance: Glance, context: RequestContext, image: Image) -> Image:
+def _readable(services: Services, context: RequestContext, image: Image) -> Image:
     """Return the image as the caller may see it: without protected properties (S-47)."""
-    return image if glance.protections is None else glance.protections.readable(context, image)
+    return image if services.protections is None else services.protections.readable(context, image)
 
 
-def show(glance: Glance, context: RequestContext, image_id: str) -> Image:
+def show(services: Services, context: RequestContext, image_id: str) -> Image:
     """Return one image (API section 5); NotFound when it is absent, deleted or not visible, or policy hides it."""
-    image = glance.registry.images.get(context, image_id, locations=locations.are_shown(glance.settings))
-    check_image(glance, context, "get_image", image)
-    return _readable(glance, context, image)
+    image = services.registry.images.get(context, image_id, locations=locations.are_shown(services.settings))
+    check_image(services, context, "get_image", image)
+    return _readable(services, context, image)
 
 
-def list_images(glance: Glance, context: RequestContext, query: ImageQuery) -> Page:
+def list_images(services: Services, context: RequestContext, query: ImageQuery) -> ListedImages:
     """Return a page of images (API section 6).
 
     Raises PolicyDenied when listing as such is denied; single images that ``get_image`` denies are left out.
     """
-    glance.policy.check(context, "get_images", project_target(context))
+    services.policy.check(context, "get_images", project_target(context))
     if query.limit == 0:
-        return Page([], None)
-    if _asks_hidden(glance, context, query):
+        return ListedImages([], None)
+    if _asks_hidden(services, context, query):
         # No image has a property that the caller may not read; what is left to find is whether the marker is right.
         query = replace(query, limit=0, properties={})
     asking = replace(context, is_admin=False) if query.as_user else context
-    found = glance.registry.images.list(asking, _registry_query(query, locations.are_shown(glance.settings)))
-    shown = glance.policy.allowed_images(context, "get_image", found.images)
-    readable = shown if glance.protections is None else [_readable(glance, context, image) for image in shown]
-    return Page(readable, shown[-1].id if found.has_more and shown else None)
+    found = services.registry.images.list(asking, _registry_query(query, locations.are_shown(services.settings)))
+    shown = services.policy.allowed_images(context, "get_image", found.images)
+    readable = shown if services.protections is None else [_readable(services, context, image) for image in shown]
+    return ListedImages(readable, shown[-1].id if found.has_more and shown else None)
 
 
-def _asks_hidden(glance: Glance, context: RequestContext, query: ImageQuery) -> bool:
+def _asks_hidden(services: Services, context: RequestContext, query: ImageQuery) -> bool:
     if not HIDDEN_PROPERTIES.isdisjoint(query.properties):
         return True
-    protections = glance.protections
+    protections = services.protections
     return protections is not None and not all(protections.allows(context, "read", name) for name in query.properties)
 
 
@@ -220,54 +220,54 @@ def _registry_query(query: ImageQuery, with_locations: bool) -> dict[str, Any]:
     return document
 
 
-def update(glance: Glance, context: RequestContext, image_id: str, change: Change) -> Image:
+def update(services: Services, context: RequestContext, image_id: str, change: Change) -> Image:
     """Apply ``change`` to the image as it is now and save the result at once (API section 7).
 
     ``change`` says what differs, or raises. When somebody else wrote in between, all is repeated up to three times.
     Raises NotFound, PolicyDenied, Forbidden, BadRequest for formats that do not fit each other, TooLarge over a quota,
     Conflict when it never fits.
     """
-    return insist(image_id, lambda: _update(glance, context, image_id, change))
+    return retry_conflicts(image_id, lambda: _update(services, context, image_id, change))
 
 
-def _update(glance: Glance, context: RequestContext, image_id: str, change: Change) -> Image:
-    image = glance.registry.images.get(context, image_id, locations=locations.are_shown(glance.settings))
-    check_image(glance, context, "modify_image", image)
-    changes = _protected(glance, context, image, change(_readable(glance, context, image)))
-    _check_rights(glance, context, image, changes)
+def _update(services: Services, context: RequestContext, image_id: str, change: Change) -> Image:
+    image = services.registry.images.get(context, image_id, locations=locations.are_shown(services.settings))
+    check_image(services, context, "modify_image", image)
+    changes = _protected(services, context, image, change(_readable(services, context, image)))
+    _check_rights(services, context, image, changes)
     if changes.fields.keys() & {"disk_format", "container_format"}:
         _check_formats(
             changes.fields.get("disk_format", image.disk_format),
             changes.fields.get("container_format", image.container_format),
         )
-    _check_quotas(glance, image, changes)
-    return _readable(glance, context, _write(glance, context, image, changes))
+    _check_quotas(services, image, changes)
+    return _readable(services, context, _write(services, context, image, changes))
 
 
-def _write(glance: Glance, context: RequestContext, image: Image, changes: Changes) -> Image:
+def _write(services: Services, context: RequestContext, image: Image, changes: ImageChanges) -> Image:
     """Save the changes of ``image`` and return it as it is then. Raises VersionConflict."""
     attempt, document = str(uuid4()), changes.document()
     if changes.locations:
         # Their data are inspected as what the image will be declared to be.
         formats = {name: changes.fields[name] for name in ("disk_format", "container_format") if name in changes.fields}
-        edit = location_edits.plan(glance, context, image._replace(**formats), changes.locations)
-        return location_edits.write(glance, context, image, attempt, edit, document)
+        edit = location_edits.plan(services, context, image._replace(**formats), changes.locations)
+        return location_edits.write(services, context, image, attempt, edit, document)
     if not document:
         return image
-    changed = glance.registry.images.update(
-        context, image.id, attempt, image.row_version, document, limits=_limits(glance, image, changes)
+    changed = services.registry.images.update(
+        context, image.id, attempt, image.row_version, document, limits=_limits(services, image, changes)
     )
-    events.image_updated(glance, context, changed)
+    events.image_updated(services, context, changed)
     return changed._replace(locations=image.locations)
 
 
-def _protected(glance: Glance, context: RequestContext, image: Image, changes: Changes) -> Changes:
+def _protected(services: Services, context: RequestContext, image: Image, changes: ImageChanges) -> ImageChanges:
     """Return the changes of what the caller sees as changes of the image; Forbidden for a protected property (S-47)."""
-    if glance.protections is None or (changes.properties is None and not changes.named):
+    if services.protections is None or (changes.properties is None and not changes.named):
         return changes
-    readable = _readable(glance, context, image).properties
+    readable = _readable(services, context, image).properties
     wanted = readable if changes.properties is None else changes.properties
-    whole = glance.protections.checked(context, image.properties, wanted, changes.named)
+    whole = services.protections.checked(context, image.properties, wanted, changes.named)
     return replace(changes, properties=whole if whole != image.properties else None)
 
 
@@ -282,31 +282,31 @@ def _check_formats(disk_format: str | None, container_format: str | None) -> Non
         )
 
 
-def _limits(glance: Glance, image: Image, changes: Changes) -> Limits | None:
+def _limits(services: Services, image: Image, changes: ImageChanges) -> Limits | None:
     """Return the limits of the owner who gets the image, None when it stays with its owner."""
     owner = changes.fields.get("owner", image.owner)
-    return glance.limits.of(owner) if owner != image.owner else None
+    return services.limits.of(owner) if owner != image.owner else None
 
 
-def _check_rights(glance: Glance, context: RequestContext, image: Image, changes: Changes) -> None:
+def _check_rights(services: Services, context: RequestContext, image: Image, changes: ImageChanges) -> None:
     if "owner" in changes.fields and not context.is_admin:
         raise Forbidden("owner: only an administrator may change it")
     visibility = changes.fields.get("visibility", image.visibility)
     if visibility != image.visibility and visibility in _VISIBILITY_RULES:
         target = {**image_target(image), "visibility": visibility}
-        glance.policy.check_about(context, _VISIBILITY_RULES[visibility], target, image)
+        services.policy.check_about(context, _VISIBILITY_RULES[visibility], target, image)
 
 
-def _check_quotas(glance: Glance, image: Image, changes: Changes) -> None:
+def _check_quotas(services: Services, image: Image, changes: ImageChanges) -> None:
     """Raise TooLarge over a quota; who only changes or removes properties may stay above a quota that was lowered."""
     if changes.properties is not None and changes.properties.keys() - image.properties.keys():
-        _check_property_quota(glance, changes.properties)
+        _check_property_quota(services, changes.properties)
     if changes.tags is not None:
-        _check_tag_quota(glance, changes.tags)
+        _check_tag_quota(services, changes.tags)
     if changes.properties is None and changes.tags is None and "name" not in changes.fields:
         return
     check_document(
-        glance,
+        services,
         document_size.document_size(image.name, image.properties, image.tags),
         document_size.document_size(
             changes.fields.get("name", image.name),
@@ -316,47 +316,47 @@ def _check_quotas(glance: Glance, image: Image, changes: Changes) -> None:
     )
 
 
-def check_document(glance: Glance, before: int | None, size: int) -> None:
+def check_document(services: Services, before: int | None, size: int) -> None:
     """Raise TooLarge for an image document that grew beyond its bound from ``before`` bytes, None for a new image.
 
     The registry checks the same where the row is written, so that what is written at the same time counts too (S-59).
     """
-    largest = glance.settings.max_image_document
+    largest = services.settings.max_image_document
     if size > max(largest, before or 0):
         raise document_size.too_large(size, largest)
 
 
-def _check_property_quota(glance: Glance, properties: Mapping[str, Any]) -> None:
-    quota = glance.settings.image_property_quota
+def _check_property_quota(services: Services, properties: Mapping[str, Any]) -> None:
+    quota = services.settings.image_property_quota
     count = len(properties.keys() - property_names.OWN)
     if 0 <= quota < count:
         raise TooLarge(f"The limit has been exceeded on the number of allowed image properties: {count} of {quota}")
 
 
-def _check_tag_quota(glance: Glance, tags: Collection[str]) -> None:
-    quota = glance.settings.image_tag_quota
+def _check_tag_quota(services: Services, tags: Collection[str]) -> None:
+    quota = services.settings.image_tag_quota
     if 0 <= quota < len(tags):
         raise TooLarge(f"The limit has been exceeded on the number of allowed image tags: {len(tags)} of {quota}")
 
 
-def delete(glance: Glance, context: RequestContext, image_id: str, credentials: Credentials) -> None:
+def delete(services: Services, context: RequestContext, image_id: str, credentials: Credentials) -> None:
     """Delete an image and hand its data to the scrubbers (API section 8).
 
     The caller's right is settled before record, locations or data change (S-01). Its encryption key goes with it when
     the image says so, with the caller's ``credentials`` for the key manager (S-77). Raises NotFound, PolicyDenied,
     Forbidden for a protected image.
     """
-    image = glance.registry.images.get(context, image_id)
-    check_image(glance, context, "delete_image", image)
+    image = services.registry.images.get(context, image_id)
+    check_image(services, context, "delete_image", image)
     if image.protected:
         raise Forbidden(f"Image {image_id} is protected and cannot be deleted.")
-    settings = glance.settings
-    due = glance.registry.images.delete(
+    settings = services.settings
+    due = services.registry.images.delete(
         context, image_id, str(uuid4()), delayed=settings.delayed_delete, scrub_time=settings.scrub_time
     )
     if due:
-        glance.deletes.publish(due, context.request_id)
-    events.image_deleted(glance, context, image)
+        services.deletes.publish(due, context.request_id)
+    events.image_deleted(services, context, image)
     if task := image.properties.get(TASK_PROPERTY):
-        tasks.look_up(glance, context, task, tasks.ended)
-    keys.delete_with_image(glance, context, credentials, image)
+        tasks.look_up(services, context, task, tasks.ended)
+    keys.delete_with_image(services, context, credentials, image)

@@ -9,7 +9,7 @@ from glance_api.clients.key_manager import Credentials
 from glance_api.content.signatures import Verification
 from glance_api.imports.sources.glance_download import Remote, find_endpoint
 from glance_api.services import keys, staging
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_api.services.events import images
 from glance_api.services.events import tasks as task_events
 from glance_api.services.images import check_image
@@ -68,7 +68,7 @@ class Wanted:
     all_stores_must_succeed: bool = True
 
 
-def begin(glance: Glance, context: RequestContext, image_id: str, wanted: Wanted, proof: Proof) -> str | None:
+def begin(services: Services, context: RequestContext, image_id: str, wanted: Wanted, proof: Proof) -> str | None:
     """Make the operation that imports the data of an image, or return the URL of the node that has to be asked.
 
     Nothing is made for a copy to stores that all have the image. The checks come in the order of API section 11.2;
@@ -76,27 +76,27 @@ def begin(glance: Glance, context: RequestContext, image_id: str, wanted: Wanted
     image is fetched now, while the caller's token is there (S-29). Raises BadRequest, NotFound, PolicyDenied, Conflict,
     Unavailable without the key manager.
     """
-    image = glance.registry.images.get(context, image_id, locations=True)
-    check_image(glance, context, "get_image", image)
+    image = services.registry.images.get(context, image_id, locations=True)
+    check_image(services, context, "get_image", image)
     _check_state(image, wanted.method)
     if wanted.method == DOWNLOAD:
         _check_remote(wanted.arguments)
-    check_image(glance, context, "copy_image" if wanted.method == COPY else "modify_image", image)
-    stores = _targets(glance, image, wanted)
+    check_image(services, context, "copy_image" if wanted.method == COPY else "modify_image", image)
+    stores = _targets(services, image, wanted)
     if not stores:
         return None
     host = None
     if wanted.method == DIRECT:
         host, url = staging.parse_place(image.properties.get(STAGE_HOST_PROPERTY))
-        is_elsewhere = host != glance.staging.id and url not in (None, glance.settings.imports.self_url)
+        is_elsewhere = host != services.staging.id and url not in (None, services.settings.imports.self_url)
         if is_elsewhere and not proof.forwarded:
             return url
     if wanted.method == WEB:
-        _check_uri(glance, context, wanted.arguments)
+        _check_uri(services, context, wanted.arguments)
     remote = _remote(wanted.arguments, proof.credentials) if wanted.method == DOWNLOAD else None
     # Copies are compared with data that were verified.
-    signed = None if wanted.method == COPY else keys.verification(glance, proof.credentials, image.properties)
-    _create(glance, context, image, wanted, stores, host, remote, signed)
+    signed = None if wanted.method == COPY else keys.verification(services, proof.credentials, image.properties)
+    _create(services, context, image, wanted, stores, host, remote, signed)
     return None
 
 
@@ -122,18 +122,18 @@ def _check_remote(arguments: Mapping[str, Any]) -> None:
         raise BadRequest("method.glance_image_id must be a UUID") from None
 
 
-def _targets(glance: Glance, image: Image, wanted: Wanted) -> tuple[str, ...]:
+def _targets(services: Services, image: Image, wanted: Wanted) -> tuple[str, ...]:
     """Return the stores to fill; empty when a copy to all stores has nothing to do."""
     if wanted.all_stores and (wanted.stores or wanted.header):
         raise BadRequest("all_stores: cannot be given together with stores or X-Image-Meta-Store")
     if wanted.stores and wanted.header:
         raise BadRequest("stores: cannot be given together with X-Image-Meta-Store")
     if wanted.all_stores:
-        named = tuple(store for store in glance.stores.ids if glance.stores.get(store).capabilities.add)
+        named = tuple(store for store in services.stores.ids if services.stores.get(store).capabilities.add)
     else:
-        named = wanted.stores or ((wanted.header,) if wanted.header else (glance.stores.default.id,))
+        named = wanted.stores or ((wanted.header,) if wanted.header else (services.stores.default.id,))
     for store in named:
-        _check_store(glance, store)
+        _check_store(services, store)
     if wanted.method != COPY:
         return named
     present = {location.store for location in image.locations}
@@ -143,19 +143,19 @@ def _targets(glance: Glance, image: Image, wanted: Wanted) -> tuple[str, ...]:
     return tuple(store for store in named if store not in present)
 
 
-def _check_store(glance: Glance, name: str) -> None:
+def _check_store(services: Services, name: str) -> None:
     try:
-        store = glance.stores.get(name)
+        store = services.stores.get(name)
     except UnknownStore:
         raise Conflict(f"stores: there is no store {name[:80]!r}") from None
     if not store.capabilities.add:
         raise Conflict(f"stores: the store {name} takes no data")
 
 
-def _check_uri(glance: Glance, context: RequestContext, arguments: Mapping[str, Any]) -> None:
+def _check_uri(services: Services, context: RequestContext, arguments: Mapping[str, Any]) -> None:
     if not arguments.get("uri"):
         raise BadRequest(f"method.uri is required by {WEB}")
-    check_source(glance, context, "method.uri", arguments["uri"])
+    check_source(services, context, "method.uri", arguments["uri"])
 
 
 def _remote(arguments: Mapping[str, Any], credentials: Credentials) -> Remote:
@@ -165,24 +165,24 @@ def _remote(arguments: Mapping[str, Any], credentials: Credentials) -> Remote:
 
 
 def copy_from(
-    glance: Glance, context: RequestContext, image: Image, url: str, store: str | None, credentials: Credentials
+    services: Services, context: RequestContext, image: Image, url: str, store: str | None, credentials: Credentials
 ) -> None:
     """Make the operation that fetches the data of a queued image from ``url`` (v1); a failure leaves it killed.
 
     Raises PolicyDenied, BadRequest, Conflict, TooLarge, Unavailable without the key manager.
     """
     for rule in ("copy_from", "upload_image"):
-        check_image(glance, context, rule, image)
+        check_image(services, context, rule, image)
     _check_state(image, WEB)
-    check_source(glance, context, "x-glance-api-copy-from", url)
+    check_source(services, context, "x-glance-api-copy-from", url)
     wanted = Wanted(WEB, {"uri": url}, {"method": {"name": WEB, "uri": url}}, header=store)
-    stores = _targets(glance, image, wanted)
-    signed = keys.verification(glance, credentials, image.properties)
-    _create(glance, context, image, wanted, stores, None, None, signed, OnFail.KILLED)
+    stores = _targets(services, image, wanted)
+    signed = keys.verification(services, credentials, image.properties)
+    _create(services, context, image, wanted, stores, None, None, signed, OnFail.KILLED)
 
 
 def _create(
-    glance: Glance,
+    services: Services,
     context: RequestContext,
     image: Image,
     wanted: Wanted,
@@ -195,11 +195,11 @@ def _create(
     operation = str(uuid4())
     if remote is not None:
         # Whoever works on it needs the caller's token, which never leaves this process.
-        glance.work.keep(operation, remote)
-        host = glance.work.process
+        services.work.keep(operation, remote)
+        host = services.work.process
     is_copy = wanted.method == COPY
     try:
-        task = glance.registry.operations.create(
+        task = services.registry.operations.create(
             context,
             operation,
             kind=OperationKind.API_IMAGE_IMPORT,
@@ -208,30 +208,30 @@ def _create(
                 "image_id": image.id, "import_req": dict(wanted.document), "backend": list(stores),
                 "disk_format": image.disk_format, "container_format": image.container_format,
             },
-            ttl=glance.settings.imports.task_time_to_live,
+            ttl=services.settings.imports.task_time_to_live,
             host=host,
-            patience=PATIENCE if remote is None else max(glance.leases.seconds, SHORTEST_PATIENCE),
+            patience=PATIENCE if remote is None else max(services.leases.seconds, SHORTEST_PATIENCE),
             stores=stores,
             on_fail=on_fail,
             allowed=[_NEEDS[wanted.method]],
             image_status=None if is_copy else _ENTERED[on_fail],
-            limits=glance.limits.of(image.owner),
+            limits=services.limits.of(image.owner),
             signature=None if signed is None else signed.to_document(),
         )
     except OutcomeUnknown:
         # It may have been made, and then waits for this process alone.
-        glance.work.wake()
+        services.work.wake()
         raise
     except GlanceError:
-        glance.work.forget(operation)
+        services.work.forget(operation)
         raise
-    glance.work.wake()
-    task_events.created(glance, context, task)
-    images.image_changed(glance, context, image.id)
+    services.work.wake()
+    task_events.created(services, context, task)
+    images.image_changed(services, context, image.id)
 
 
-def tasks(glance: Glance, context: RequestContext, image_id: str) -> list[Operation]:
+def tasks(services: Services, context: RequestContext, image_id: str) -> list[Operation]:
     """Return the caller's operations on an image, oldest first (API section 9). Raises NotFound."""
-    image = glance.registry.images.get(context, image_id)
-    check_image(glance, context, "get_image", image)
-    return list(glance.registry.operations.of_image(context, image_id))
+    image = services.registry.images.get(context, image_id)
+    check_image(services, context, "get_image", image)
+    return list(services.registry.operations.of_image(context, image_id))

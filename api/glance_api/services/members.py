@@ -3,7 +3,7 @@
 from uuid import uuid4
 
 from glance_api.policy.targets import member_target
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_api.services.events import images
 from glance_api.services.images import check_image
 from glance_common.model.context import RequestContext
@@ -13,66 +13,66 @@ from glance_common.model.image import MEMBER_STATUSES, Image, Member
 MAX_MEMBER = 255
 
 
-def list_members(glance: Glance, context: RequestContext, image_id: str) -> list[Member]:
+def list_members(services: Services, context: RequestContext, image_id: str) -> list[Member]:
     """Return the members that the caller sees: owner and admin all of them, a member itself (S-44)."""
-    image = glance.registry.images.get(context, image_id)
-    check_image(glance, context, "get_members", image)
+    image = services.registry.images.get(context, image_id)
+    check_image(services, context, "get_members", image)
     _require_shared(image)
-    return glance.registry.members.list(context, image_id)
+    return services.registry.members.list(context, image_id)
 
 
-def add(glance: Glance, context: RequestContext, image_id: str, member: str) -> Member:
+def add(services: Services, context: RequestContext, image_id: str, member: str) -> Member:
     """Share an image with a project; the membership is pending. Raises Duplicate, TooLarge, Forbidden, NotFound."""
     if not member:
         raise BadRequest("member must be the id of a project, not empty")
     if len(member) > MAX_MEMBER:
         raise BadRequest(f"member has at most {MAX_MEMBER} characters, this one has {len(member)}")
-    image = glance.registry.images.get(context, image_id)
-    check_image(glance, context, "add_member", image)
+    image = services.registry.images.get(context, image_id)
+    check_image(services, context, "add_member", image)
     _require_shared(image)
-    quota = glance.settings.image_member_quota
-    added = glance.registry.members.add(context, image_id, member, str(uuid4()), quota=quota)
-    images.member_created(glance, context, added)
+    quota = services.settings.image_member_quota
+    added = services.registry.members.add(context, image_id, member, str(uuid4()), quota=quota)
+    images.member_created(services, context, added)
     return added
 
 
-def show(glance: Glance, context: RequestContext, image_id: str, member_id: str) -> Member:
+def show(services: Services, context: RequestContext, image_id: str, member_id: str) -> Member:
     """Return one member; every case in which the caller may not see it is NotFound."""
-    image = _visible(glance, context, image_id)
-    member = glance.registry.members.get(context, image_id, member_id)
-    if not glance.policy.allows(context, "get_member", member_target(image, member)):
+    image = _visible(services, context, image_id)
+    member = services.registry.members.get(context, image_id, member_id)
+    if not services.policy.allows(context, "get_member", member_target(image, member)):
         raise NotFound(f"{member_id} is not a member of image {image_id}")
     return member
 
 
-def set_status(glance: Glance, context: RequestContext, image_id: str, member_id: str, status: str) -> Member:
+def set_status(services: Services, context: RequestContext, image_id: str, member_id: str, status: str) -> Member:
     """Accept, reject or suspend a shared image: the member itself or an admin may, the owner may not."""
     if status not in MEMBER_STATUSES:
         raise BadRequest(f"status must be one of {', '.join(MEMBER_STATUSES)}")
-    image = _visible(glance, context, image_id)
-    member = glance.registry.members.get(context, image_id, member_id)
-    glance.policy.check_about(context, "modify_member", member_target(image, member), image)
-    changed = glance.registry.members.set_status(context, image_id, member_id, str(uuid4()), status)
-    images.member_updated(glance, context, changed)
+    image = _visible(services, context, image_id)
+    member = services.registry.members.get(context, image_id, member_id)
+    services.policy.check_about(context, "modify_member", member_target(image, member), image)
+    changed = services.registry.members.set_status(context, image_id, member_id, str(uuid4()), status)
+    images.member_updated(services, context, changed)
     return changed
 
 
-def remove(glance: Glance, context: RequestContext, image_id: str, member_id: str) -> None:
+def remove(services: Services, context: RequestContext, image_id: str, member_id: str) -> None:
     """Stop sharing an image with a project. Raises NotFound, PolicyDenied, Forbidden."""
-    image = glance.registry.images.get(context, image_id)
-    check_image(glance, context, "delete_member", image)
+    image = services.registry.images.get(context, image_id)
+    check_image(services, context, "delete_member", image)
     _require_shared(image)
-    told = glance.notifications.wants(images.MEMBER_DELETE)
-    member = glance.registry.members.get(context, image_id, member_id) if told else None
-    glance.registry.members.remove(context, image_id, member_id, str(uuid4()))
+    told = services.notifications.wants(images.MEMBER_DELETE)
+    member = services.registry.members.get(context, image_id, member_id) if told else None
+    services.registry.members.remove(context, image_id, member_id, str(uuid4()))
     if member is not None:
-        images.member_deleted(glance, context, member)
+        images.member_deleted(services, context, member)
 
 
-def _visible(glance: Glance, context: RequestContext, image_id: str) -> Image:
+def _visible(services: Services, context: RequestContext, image_id: str) -> Image:
     """Return an image that policy shows to the caller too: what its members are called would tell of it (S-43)."""
-    image = glance.registry.images.get(context, image_id)
-    check_image(glance, context, "get_image", image)
+    image = services.registry.images.get(context, image_id)
+    check_image(services, context, "get_image", image)
     return image
 
 

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import OutcomeUnknown, TooLarge, Unavailable
 from glance_common.model.image import Upload
@@ -25,9 +25,9 @@ class Reservation:
     """
 
     def __init__(
-        self, glance: Glance, context: RequestContext, begun: Upload, limits: Limits, patience: float = PATIENCE
+        self, services: Services, context: RequestContext, begun: Upload, limits: Limits, patience: float = PATIENCE
     ) -> None:
-        self._glance = glance
+        self._services = services
         self._context = context
         self._attempt = begun.attempt
         self._limits = limits
@@ -61,7 +61,7 @@ class Reservation:
 
     def _ask(self, at_least: int, at_most: int) -> int:
         try:
-            return self._glance.registry.usage.reserve(
+            return self._services.registry.usage.reserve(
                 self._context, self._attempt, at_least=at_least, at_most=at_most, limits=self._limits
             )
         except OutcomeUnknown as error:
@@ -69,15 +69,15 @@ class Reservation:
             raise Unavailable(error.message) from error
 
 
-def usage(glance: Glance, context: RequestContext) -> dict[str, Any]:
+def usage(services: Services, context: RequestContext) -> dict[str, Any]:
     """Return what the caller's project uses of each limit that Keystone knows, and the limit; -1 = unlimited.
 
     Sizes are MiB. Empty without a project, and when limits do not come from Keystone (API section 14.1).
     """
-    if not glance.settings.use_keystone_limits or context.project_id is None:
+    if not services.settings.use_keystone_limits or context.project_id is None:
         return {}
-    limits = glance.limits.of(context.project_id)
-    used = glance.registry.usage.of_owner(context, context.project_id)
+    limits = services.limits.of(context.project_id)
+    used = services.registry.usage.of_owner(context, context.project_id)
     values = {} if limits is None else limits.values
     return {
         name: {"usage": _in_units(used, name), "limit": values.get(name, -1)}

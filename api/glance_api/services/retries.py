@@ -1,4 +1,4 @@
-"""Read, decide, write: again when somebody else wrote in between."""
+"""Repeat an update when another caller wrote between its read and its write."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,7 +11,7 @@ UPDATE_TRIES = 4
 """An update that meets another one is repeated up to three times."""
 
 
-def insist(image_id: str, update: Callable[[], T]) -> T:
+def retry_conflicts(image_id: str, update: Callable[[], T]) -> T:
     """Return what ``update`` does, which reads the image anew each time. Raises Conflict when it never fits."""
     for _ in range(UPDATE_TRIES):
         try:

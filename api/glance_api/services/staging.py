@@ -7,7 +7,7 @@ from glance_api.content.formats import UNINSPECTED
 from glance_api.content.streams import Received
 from glance_api.services import attempts
 from glance_api.services.attempts import Data, Formats
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_api.services.data import Source
 from glance_api.services.events import images
 from glance_api.services.images import check_image
@@ -21,29 +21,30 @@ DIRECT = "glance-direct"
 """The import method for staged data."""
 
 
-def stage(glance: Glance, context: RequestContext, image_id: str, source: Source) -> None:
+def stage(services: Services, context: RequestContext, image_id: str, source: Source) -> None:
     """Keep the data of a queued image on this node; the image is ``uploading`` until it is imported or deleted.
 
     On any error the image is back in ``queued`` and nothing of the data stays. Raises NotFound also where staging is
     not enabled, PolicyDenied, StatusConflict, TooLarge, UnsupportedMediaType for unsafe content, BadRequest for other
     data than those that were signed (S-29).
     """
-    if DIRECT not in glance.settings.imports.methods:
+    if DIRECT not in services.settings.imports.methods:
         raise NotFound(f"{DIRECT} is not an enabled import method")
-    image = glance.registry.images.get(context, image_id)
-    check_image(glance, context, "modify_image", image)
-    cap = glance.settings.image_size_cap
+    image = services.registry.images.get(context, image_id)
+    check_image(services, context, "modify_image", image)
+    cap = services.settings.image_size_cap
     if source.announced is not None and source.announced > cap:
         raise TooLarge(f"the image is larger than image_size_cap, {cap} bytes")
-    limits = glance.limits.of(image.owner)
+    limits = services.limits.of(image.owner)
     attempt = str(uuid4())
-    begun = glance.registry.uploads.start(
-        context, image_id, attempt, store=glance.staging.id, size=source.announced, lease=glance.leases.seconds,
+    begun = services.registry.uploads.start(
+        context, image_id, attempt, store=services.staging.id, size=source.announced, lease=services.leases.seconds,
         staging=True, limits=limits,
     )
-    images.image_updated(glance, context, begun.image)
+    images.image_updated(services, context, begun.image)
     data = Data(source.pieces, source.announced, formats_of(image), (), source.credentials, limits)
-    attempts.write(glance, context, begun, glance.staging, data, partial(_commit, glance, context, attempt, limits))
+    commit = partial(_commit, services, context, attempt, limits)
+    attempts.write(services, context, begun, services.staging, data, commit)
 
 
 def formats_of(image: Image) -> Formats:
@@ -57,22 +58,22 @@ def formats_of(image: Image) -> Formats:
 
 
 def _commit(
-    glance: Glance, context: RequestContext, attempt: str, limits: Limits | None, stored: Stored, received: Received
+    services: Services, context: RequestContext, attempt: str, limits: Limits | None, stored: Stored, received: Received
 ) -> None:
-    image = glance.registry.uploads.commit(
+    image = services.registry.uploads.commit(
         context, attempt, size=received.size, checksum=None, os_hash_algo=None, os_hash_value=None, virtual_size=None,
-        metadata=stored.metadata, stage_host=place_of(glance), limits=limits,
+        metadata=stored.metadata, stage_host=place_of(services), limits=limits,
     )
-    images.image_updated(glance, context, image)
+    images.image_updated(services, context, image)
 
 
-def place_of(glance: Glance) -> str:
+def place_of(services: Services) -> str:
     """Return what os_glance_stage_host says of data on this node: its staging store, and its URL when it has one.
 
     Clients do not see it. The store decides who can import: nodes that share it are one place, and nodes behind one
     public_endpoint are not.
     """
-    return " ".join(filter(None, (glance.staging.id, glance.settings.imports.self_url)))
+    return " ".join(filter(None, (services.staging.id, services.settings.imports.self_url)))
 
 
 def parse_place(text: str | None) -> tuple[str | None, str | None]:

@@ -9,7 +9,7 @@ _MEANING: tuple[tuple[type[contract.StoreError], type[GlanceError], str], ...] =
     (contract.WriteDenied, Unavailable, "{store}: the service may not write to the store"),
     (contract.AddDisabled, Gone, "{store}: the store takes no data"),
     (contract.InUse, Conflict, "{store}: the data are in use"),
-    (contract.Forbidden, Forbidden, "{store}: the store refuses it"),
+    (contract.StoreForbidden, Forbidden, "{store}: the store refuses it"),
     (contract.RangeUnsupported, BadRequest, "Range: {store} can only send the whole image"),
     # The data of an active image have to be there; that they are not is trouble of ours, never an empty success.
     (contract.BlobNotFound, Unavailable, "{store}: not found in the store"),

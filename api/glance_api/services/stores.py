@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import uuid4
 
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_api.services.locations import edit
-from glance_api.services.retries import insist
+from glance_api.services.retries import retry_conflicts
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import BadRequest, Conflict, Forbidden, NotFound
 from glance_common.model.image import Image
@@ -24,30 +24,30 @@ class StoreInfo:
     is_default: bool
 
 
-def info(glance: Glance) -> list[StoreInfo]:
+def info(services: Services) -> list[StoreInfo]:
     """Return the stores as configured. Raises NotFound with a single store, about which there is nothing to choose."""
-    if not glance.settings.multi_store:
+    if not services.settings.multi_store:
         raise NotFound("There is only one store; several are set up with enabled_backends.")
-    return list(_listed(glance))
+    return list(_listed(services))
 
 
-def _listed(glance: Glance) -> Iterator[StoreInfo]:
-    for identifier in glance.stores.ids:
+def _listed(services: Services) -> Iterator[StoreInfo]:
+    for identifier in services.stores.ids:
         if not identifier.startswith(RESERVED):
-            store = glance.stores.get(identifier)
-            yield StoreInfo(store, is_default=store.id == glance.stores.default.id)
+            store = services.stores.get(identifier)
+            yield StoreInfo(store, is_default=store.id == services.stores.default.id)
 
 
-def named(glance: Glance, name: str | None) -> str | None:
+def named(services: Services, name: str | None) -> str | None:
     """Return the id of the store that v1 names by its id or by a scheme of its URLs; None = default.
 
     Raises BadRequest without such a store.
     """
     if name is None:
         return None
-    ids = [info.store.id for info in _listed(glance)]
+    ids = [info.store.id for info in _listed(services)]
     fitting = [
-        info.store for info in sorted(_listed(glance), key=lambda info: not info.is_default)
+        info.store for info in sorted(_listed(services), key=lambda info: not info.is_default)
         if name == info.store.kind or name in info.store.capabilities.schemes
     ]
     if name in ids:
@@ -57,48 +57,48 @@ def named(glance: Glance, name: str | None) -> str | None:
     return fitting[0].id
 
 
-def detail(glance: Glance, context: RequestContext) -> list[StoreInfo]:
+def detail(services: Services, context: RequestContext) -> list[StoreInfo]:
     """As ``info``, for those who may see how the stores are set up (S-51). Raises PolicyDenied."""
-    glance.policy.check(context, "stores_info_detail", {})
-    return info(glance)
+    services.policy.check(context, "stores_info_detail", {})
+    return info(services)
 
 
-def preferred(glance: Glance, context: RequestContext, image: Image, prefer: str | None) -> tuple[str, ...]:
+def preferred(services: Services, context: RequestContext, image: Image, prefer: str | None) -> tuple[str, ...]:
     """Return the stores that ``?prefer=`` names for a download, none without it (API section 10.3).
 
     Raises BadRequest with a single store and for an unknown one, PolicyDenied.
     """
     if prefer is None:
         return ()
-    if not glance.settings.multi_store:
+    if not services.settings.multi_store:
         raise BadRequest("prefer: there is only one store")
     stores = tuple(name.strip() for name in prefer.split(","))
     for name in stores:
-        if name not in glance.stores.ids:
+        if name not in services.stores.ids:
             raise BadRequest(f"prefer: there is no store {name[:80]!r}")
-    glance.policy.check_image(context, "download_from_store", image)
+    services.policy.check_image(context, "download_from_store", image)
     return stores
 
 
-def delete_copy(glance: Glance, context: RequestContext, store: str, image_id: str) -> None:
+def delete_copy(services: Services, context: RequestContext, store: str, image_id: str) -> None:
     """Take the copy in one store away from an active image that has others; its data are removed soon.
 
     Raises NotFound with a single store, without the image and without a copy there, Conflict for an unknown store and
     for an image that is not active, PolicyDenied, Forbidden for the last copy.
     """
-    if not glance.settings.multi_store:
+    if not services.settings.multi_store:
         raise NotFound("There is only one store; several are set up with enabled_backends.")
     try:
-        glance.stores.get(store)
+        services.stores.get(store)
     except UnknownStore:
         raise Conflict(f"there is no store {store[:80]!r}") from None
-    insist(image_id, lambda: _delete_copy(glance, context, store, image_id))
+    retry_conflicts(image_id, lambda: _delete_copy(services, context, store, image_id))
 
 
-def _delete_copy(glance: Glance, context: RequestContext, store: str, image_id: str) -> None:
-    image = glance.registry.images.get(context, image_id, locations=True)
+def _delete_copy(services: Services, context: RequestContext, store: str, image_id: str) -> None:
+    image = services.registry.images.get(context, image_id, locations=True)
     for rule in ("get_image_location", "delete_image_location"):
-        glance.policy.check_image(context, rule, image)
+        services.policy.check_image(context, rule, image)
     if image.status is not ImageStatus.ACTIVE:
         raise Conflict(f"the image is {image.status}, only of an active one a copy can be deleted")
     if len(image.locations) == 1:
@@ -109,4 +109,4 @@ def _delete_copy(glance: Glance, context: RequestContext, store: str, image_id: 
     rest = [location.id for location in image.locations if location.store != store]
     if not rest:
         raise Forbidden("all copies of the image are in this store; delete the image")
-    edit.write(glance, context, image, str(uuid4()), LocationEdit(order=rest, remove=copies), {})
+    edit.write(services, context, image, str(uuid4()), LocationEdit(order=rest, remove=copies), {})

@@ -2,7 +2,7 @@
 
 from uuid import uuid4
 
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_api.services.events import images
 from glance_api.services.images import check_image
 from glance_common.model.context import RequestContext
@@ -11,20 +11,20 @@ from glance_common.model.errors import BadRequest
 MAX_TAG = 255
 
 
-def add(glance: Glance, context: RequestContext, image_id: str, tag: str) -> None:
+def add(services: Services, context: RequestContext, image_id: str, tag: str) -> None:
     """Put a tag on an image; one that is there already stays. Raises BadRequest, NotFound, PolicyDenied, TooLarge."""
     if len(tag) > MAX_TAG:
         raise BadRequest(f"a tag has at most {MAX_TAG} characters, this one has {len(tag)}")
-    image = glance.registry.images.get(context, image_id)
-    check_image(glance, context, "modify_image", image)
-    quota = glance.settings.image_tag_quota
-    tagged = glance.registry.images.add_tag(context, image_id, tag, str(uuid4()), quota=quota)
-    images.image_updated(glance, context, tagged)
+    image = services.registry.images.get(context, image_id)
+    check_image(services, context, "modify_image", image)
+    quota = services.settings.image_tag_quota
+    tagged = services.registry.images.add_tag(context, image_id, tag, str(uuid4()), quota=quota)
+    images.image_updated(services, context, tagged)
 
 
-def remove(glance: Glance, context: RequestContext, image_id: str, tag: str) -> None:
+def remove(services: Services, context: RequestContext, image_id: str, tag: str) -> None:
     """Take a tag off an image. Raises NotFound also when the image does not have it, PolicyDenied."""
-    image = glance.registry.images.get(context, image_id)
-    check_image(glance, context, "modify_image", image)
-    untagged = glance.registry.images.remove_tag(context, image_id, tag, str(uuid4()))
-    images.image_updated(glance, context, untagged)
+    image = services.registry.images.get(context, image_id)
+    check_image(services, context, "modify_image", image)
+    untagged = services.registry.images.remove_tag(context, image_id, tag, str(uuid4()))
+    images.image_updated(services, context, untagged)

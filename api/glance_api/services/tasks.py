@@ -10,7 +10,7 @@ import orjson
 from glance_api.clients.key_manager import Credentials
 from glance_api.policy.targets import project_target
 from glance_api.services import images, keys
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_api.services.events import tasks as task_events
 from glance_api.services.locations.check import check_source
 from glance_common.model.context import RequestContext
@@ -40,13 +40,13 @@ class TaskPage:
     next_marker: str | None
 
 
-def check_create(glance: Glance, context: RequestContext) -> None:
+def check_create(services: Services, context: RequestContext) -> None:
     """Raise PolicyDenied unless the caller may make tasks; views ask it before they look at what a task says (S-59)."""
-    _check(glance, context, "add_task")
+    _check(services, context, "add_task")
 
 
 def create(
-    glance: Glance, context: RequestContext, task_input: Mapping[str, Any], credentials: Credentials
+    services: Services, context: RequestContext, task_input: Mapping[str, Any], credentials: Credentials
 ) -> Operation:
     """Make a task that imports a new image from a URL.
 
@@ -54,46 +54,46 @@ def create(
     PolicyDenied, BadRequest for a URL that is refused and for a bad signature, TooLarge for an image document that is,
     Unavailable without the key manager.
     """
-    _check(glance, context, "add_task")
-    check_source(glance, context, "input.import_from", task_input["import_from"])
+    _check(services, context, "add_task")
+    check_source(services, context, "input.import_from", task_input["import_from"])
     # What the image may not have is told now; the input is kept as long as the task.
-    images.check_document(glance, None, len(orjson.dumps(task_input["image_properties"])))
-    signed = keys.verification(glance, credentials, task_input["image_properties"])
-    task = glance.registry.operations.create(
+    images.check_document(services, None, len(orjson.dumps(task_input["image_properties"])))
+    signed = keys.verification(services, credentials, task_input["image_properties"])
+    task = services.registry.operations.create(
         context,
         str(uuid4()),
         kind=OperationKind.IMPORT,
         image_id=None,
         input=dict(task_input),
-        ttl=glance.settings.imports.task_time_to_live,
+        ttl=services.settings.imports.task_time_to_live,
         on_fail=OnFail.DELETE,
         signature=None if signed is None else signed.to_document(),
     )
-    glance.work.wake()
-    task_events.created(glance, context, task)
+    services.work.wake()
+    task_events.created(services, context, task)
     return task
 
 
-def show(glance: Glance, context: RequestContext, task_id: str) -> Operation:
+def show(services: Services, context: RequestContext, task_id: str) -> Operation:
     """Return a task. Raises PolicyDenied, NotFound for one that is expired or another project's (S-50)."""
-    _check(glance, context, "get_task")
-    return glance.registry.operations.get(context, task_id)
+    _check(services, context, "get_task")
+    return services.registry.operations.get(context, task_id)
 
 
-def list_tasks(glance: Glance, context: RequestContext, query: TaskQuery) -> TaskPage:
+def list_tasks(services: Services, context: RequestContext, query: TaskQuery) -> TaskPage:
     """Return a page of tasks. Raises PolicyDenied, NotFound for an unknown marker."""
-    _check(glance, context, "get_tasks")
+    _check(services, context, "get_tasks")
     if query.limit == 0:
         return TaskPage([], None)
-    found = list(glance.registry.operations.list(
+    found = list(services.registry.operations.list(
         context, limit=query.limit, marker=query.marker, sort_key=query.sort_key, sort_dir=query.sort_dir,
         kind=query.kind, status=query.status,
     ))
     return TaskPage(found, found[-1].id if len(found) == query.limit else None)
 
 
-def _check(glance: Glance, context: RequestContext, rule: str) -> None:
+def _check(services: Services, context: RequestContext, rule: str) -> None:
     """Raise PolicyDenied unless the caller may use the tasks API at all and make this call."""
     target = project_target(context)
-    glance.policy.check(context, ACCESS, target)
-    glance.policy.check(context, rule, target)
+    services.policy.check(context, ACCESS, target)
+    services.policy.check(context, rule, target)

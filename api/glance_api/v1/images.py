@@ -5,12 +5,12 @@ from collections.abc import Callable
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import MethodNotAllowed
 
-from glance_api.http.request import answer, context, credentials, glance, has_body
+from glance_api.http.request import answer, context, credentials, has_body, services
 from glance_api.http.transfers import OCTETS, at_end, body, sendable
 from glance_api.services import data, images, stores
 from glance_api.services.data import Source
 from glance_api.services.images import ImageQuery
-from glance_api.services.v1 import images as legacy
+from glance_api.services.v1 import images as v1_images
 from glance_api.services.v1.images import Body, CopyFrom, Empty, Filling, Register
 from glance_api.v1 import headers, queries, wire
 from glance_api.v1.headers import Metadata
@@ -45,7 +45,7 @@ def _only_get(*allowed: str) -> None:
 
 
 def _page() -> list[Image]:
-    settings = glance().settings
+    settings = services().settings
     query: ImageQuery = queries.parse(
         request.environ.get("QUERY_STRING", ""),
         is_admin=context().is_admin,
@@ -53,7 +53,7 @@ def _page() -> list[Image]:
         max_limit=settings.api_limit_max,
     )
     try:
-        return images.list_images(glance(), context(), query).images
+        return images.list_images(services(), context(), query).images
     except PolicyDenied:
         raise
     except Forbidden as error:
@@ -65,11 +65,11 @@ def _page() -> list[Image]:
 def show(image_id: str) -> Response:
     """Send the data of an image with its metadata in headers; HEAD: the metadata of any image, whatever its status."""
     if request.method == "HEAD":
-        return _described(Response(), legacy.find(glance(), context(), image_id))
-    image = legacy.readable(glance(), context(), image_id)
-    give_back = glance().permits.take(context().project_id)
+        return _described(Response(), v1_images.find(services(), context(), image_id))
+    image = v1_images.readable(services(), context(), image_id)
+    give_back = services().permits.take(context().project_id)
     try:
-        opened = data.open_data(glance(), image, None)
+        opened = data.open_data(services(), image, None)
         # Passed through untouched, so that the server sees its own file wrapper and sends the file by the kernel.
         response = Response(sendable(opened, at_end(opened, give_back)), direct_passthrough=True)
     except BaseException:
@@ -95,10 +95,10 @@ def _tagged(response: Response, image: Image) -> Response:
 def create() -> Response:
     """Create an image, with its data when they come with the request."""
     metadata = headers.parse(request.environ)
-    legacy.check_spelling(glance(), context(), metadata.properties)
-    new = wire.new_image(metadata, glance().settings, is_admin=context().is_admin)
+    v1_images.check_spelling(services(), context(), metadata.properties)
+    new = wire.new_image(metadata, services().settings, is_admin=context().is_admin)
     filling = _filling(metadata, may_be_empty=True)
-    image = _with_permit(filling, lambda: legacy.create(glance(), context(), new, filling))
+    image = _with_permit(filling, lambda: v1_images.create(services(), context(), new, filling))
     response = _written(image, 201)
     response.headers["Location"] = f"/v1/images/{image.id}"
     return response
@@ -108,19 +108,19 @@ def create() -> Response:
 def update(image_id: str) -> Response:
     """Change an image, and give a queued one its data when they come with the request."""
     metadata = headers.parse(request.environ)
-    legacy.check_spelling(glance(), context(), metadata.properties)
+    v1_images.check_spelling(services(), context(), metadata.properties)
     filling = _filling(metadata, may_be_empty=False)
     # Whoever sends data means these: a property that is not named stays.
     purge = headers.boolean(request.headers.get(PURGE, "true")) and not isinstance(filling, Body)
-    change = wire.changes(metadata, glance().settings, purge=purge, is_admin=context().is_admin)
-    image = _with_permit(filling, lambda: legacy.update(glance(), context(), image_id, change, filling))
+    change = wire.changes(metadata, services().settings, purge=purge, is_admin=context().is_admin)
+    image = _with_permit(filling, lambda: v1_images.update(services(), context(), image_id, change, filling))
     return _written(image, 200)
 
 
 @blueprint.delete("/v1/images/<image_id>")
 def delete(image_id: str) -> Response:
     """Delete an image."""
-    legacy.delete(glance(), context(), image_id, credentials())
+    v1_images.delete(services(), context(), image_id, credentials())
     return Response(status=200)
 
 
@@ -132,7 +132,7 @@ def _with_permit(filling: Filling | None, work: Callable[[], Image]) -> Image:
     """Do the work; with a transfer permit, taken before the first byte of the body is read."""
     if not isinstance(filling, Body):
         return work()
-    give_back = glance().permits.take(context().project_id)
+    give_back = services().permits.take(context().project_id)
     try:
         return work()
     finally:
@@ -141,7 +141,7 @@ def _with_permit(filling: Filling | None, work: Callable[[], Image]) -> Image:
 
 def _filling(metadata: Metadata, *, may_be_empty: bool) -> Filling | None:
     """Return where the data of the image come from, None when none come. Raises BadRequest for several sources."""
-    size, store = metadata.fields.get("size"), stores.named(glance(), metadata.fields.get("store"))
+    size, store = metadata.fields.get("size"), stores.named(services(), metadata.fields.get("store"))
     location = metadata.fields.get("location")
     has_copy = COPY_FROM in request.headers
     if sum((has_body(), has_copy, location is not None)) > 1:

@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from glance_api.http.request import answer, context, glance, has_body, json_object
+from glance_api.http.request import answer, context, has_body, json_object, services
 from glance_api.services.v1 import members as sharing
 from glance_api.v1 import wire
 from glance_common.model.errors import BadRequest
@@ -17,7 +17,7 @@ MAX_MEMBER = 255
 @blueprint.get("/v1/images/<image_id>/members")
 def index(image_id: str) -> Response:
     """List the members that the caller may see."""
-    members = sharing.list_members(glance(), context(), image_id)
+    members = sharing.list_members(services(), context(), image_id)
     return answer({"members": [wire.member_document(member) for member in members]})
 
 
@@ -32,7 +32,7 @@ def replace(image_id: str) -> Response:
         if not isinstance(row, dict) or "member_id" not in row:
             raise BadRequest("memberships must hold objects with a member_id each")
         wanted[_member(row["member_id"])] = _can_share(row)
-    sharing.share(glance(), context(), image_id, wanted, only=True)
+    sharing.share(services(), context(), image_id, wanted, only=True)
     return Response(status=204)
 
 
@@ -45,21 +45,21 @@ def update(image_id: str, member: str) -> Response:
         if not isinstance(row, dict):
             raise BadRequest("member must be an object")
         can_share = _can_share(row)
-    sharing.share(glance(), context(), image_id, {_member(member): can_share}, only=False)
+    sharing.share(services(), context(), image_id, {_member(member): can_share}, only=False)
     return Response(status=204)
 
 
 @blueprint.delete("/v1/images/<image_id>/members/<rest:member>")
 def delete(image_id: str, member: str) -> Response:
     """Stop sharing an image with a project."""
-    sharing.remove(glance(), context(), image_id, member)
+    sharing.remove(services(), context(), image_id, member)
     return Response(status=204)
 
 
 @blueprint.get("/v1/shared-images/<rest:member>")
 def shared_images(member: str) -> Response:
     """List the images that are shared with a project."""
-    found = sharing.shared_with(glance(), context(), member)
+    found = sharing.shared_with(services(), context(), member)
     return answer({"shared_images": [wire.shared_document(row) for row in found]})
 
 

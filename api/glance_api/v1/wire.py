@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from glance_api.services.images import Changes, NewImage
+from glance_api.services.images import ImageChanges, NewImage
 from glance_api.settings import Settings
 from glance_api.v1.headers import Metadata
 from glance_common.model.errors import BadRequest, Forbidden
@@ -90,14 +90,14 @@ def new_image(metadata: Metadata, settings: Settings, *, is_admin: bool) -> NewI
     return NewImage(_with_both_formats(fields), metadata.properties, ())
 
 
-def changes(metadata: Metadata, settings: Settings, *, purge: bool, is_admin: bool) -> Callable[[Image], Changes]:
+def changes(metadata: Metadata, settings: Settings, *, purge: bool, is_admin: bool) -> Callable[[Image], ImageChanges]:
     """Return what an update request makes of an image. ``purge``: properties that are not named are removed.
 
     The function raises Forbidden for fields that are not the client's (S-15).
     """
     fields = _fields(metadata, settings, is_admin=is_admin)
 
-    def change(image: Image) -> Changes:
+    def change(image: Image) -> ImageChanges:
         _refuse_fixed(image, metadata.fields)
         wanted = dict(fields)
         if "is_public" in metadata.fields and bool(metadata.fields["is_public"]) != (image.visibility == "public"):
@@ -107,7 +107,7 @@ def changes(metadata: Metadata, settings: Settings, *, purge: bool, is_admin: bo
         # Purging is about what clients have set.
         kept = {n: v for n, v in image.properties.items() if not purge or n in OWN}
         properties = {**kept, **metadata.properties}
-        return Changes(
+        return ImageChanges(
             {name: value for name, value in wanted.items() if getattr(image, name) != value},
             properties if properties != image.properties else None,
         )

@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response
 
-from glance_api.http.request import context, glance, without_body
+from glance_api.http.request import context, services, without_body
 from glance_api.services import actions as service
 from glance_api.v2.operations import operation
 
@@ -14,7 +14,7 @@ blueprint = Blueprint("v2_actions", __name__)
 @operation(answers={204: None})
 def deactivate(image_id: str) -> Response:
     """Close the data of the image."""
-    service.deactivate(glance(), context(), image_id)
+    service.deactivate(services(), context(), image_id)
     return Response(status=204)
 
 
@@ -23,5 +23,5 @@ def deactivate(image_id: str) -> Response:
 @operation(answers={204: None})
 def reactivate(image_id: str) -> Response:
     """Open the data of the image again."""
-    service.reactivate(glance(), context(), image_id)
+    service.reactivate(services(), context(), image_id)
     return Response(status=204)

@@ -6,7 +6,7 @@ from flask import Blueprint, Response, request
 
 from glance_api.content.streams import ByteRange, decimal, parse_content_range, parse_range
 from glance_api.http import conditional
-from glance_api.http.request import context, credentials, glance, without_body
+from glance_api.http.request import context, credentials, services, without_body
 from glance_api.http.transfers import OCTETS, at_end, body, handed_over, sendable
 from glance_api.services import data as service
 from glance_api.services import stores
@@ -41,11 +41,11 @@ def upload(image_id: str) -> Response:
     if request.headers.get("Content-Type", "") != OCTETS:
         raise UnsupportedMediaType(f"Content-Type must be {OCTETS}")
     announced = announced_size()
-    store = request.headers.get(STORE_HEADER) if glance().settings.multi_store else None
+    store = request.headers.get(STORE_HEADER) if services().settings.multi_store else None
     # Taken before the first byte of the body is read: a client that gets no permit has lost nothing.
-    give_back = glance().permits.take(context().project_id)
+    give_back = services().permits.take(context().project_id)
     try:
-        service.upload(glance(), context(), image_id, Source(body(), announced, store, credentials()))
+        service.upload(services(), context(), image_id, Source(body(), announced, store, credentials()))
     finally:
         give_back()
     return Response(status=204)
@@ -72,17 +72,17 @@ def download(image_id: str) -> Response:
 
     HEAD opens the data as well and sends none of them, so that its answer is the truth about a GET.
     """
-    image = service.readable(glance(), context(), image_id)
+    image = service.readable(services(), context(), image_id)
     if image is None:
         return Response(status=204)
-    prefer = stores.preferred(glance(), context(), image, request.args.get("prefer"))
+    prefer = stores.preferred(services(), context(), image, request.args.get("prefer"))
     tag = conditional.data_tag(image)
     if conditional.has_data(tag):
         return Response(status=304, headers={"ETag": f'"{tag}"'})
     part = _wanted_part(image.size or 0, tag)
-    give_back = glance().permits.take(context().project_id)
+    give_back = services().permits.take(context().project_id)
     try:
-        opened = service.open_data(glance(), image, part, prefer)
+        opened = service.open_data(services(), image, part, prefer)
         return _answer(opened, tag, at_end(opened, give_back))
     except BaseException:
         give_back()

@@ -6,7 +6,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from glance_api.http import conditional
-from glance_api.http.request import answer, context, credentials, glance, json_array, json_object, without_body
+from glance_api.http.request import answer, context, credentials, json_array, json_object, services, without_body
 from glance_api.services import images as service
 from glance_api.services.locations import read
 from glance_api.v2 import fields, patch, queries, wire
@@ -31,13 +31,13 @@ def create() -> Response:
     owner = document.get("owner", context().project_id)
     # An owner of the wrong kind or length is refused below, by name.
     is_owner = owner is None or (isinstance(owner, str) and len(owner) <= fields.MAX_OWNER)
-    asked = service.check_create(glance(), context(), owner if is_owner else context().project_id)
-    image = service.create(glance(), context(), wire.new_image(document, image_schema()), asked)
+    asked = service.check_create(services(), context(), owner if is_owner else context().project_id)
+    image = service.create(services(), context(), wire.new_image(document, image_schema()), asked)
     response = answer(_documents([image])[0], 201)
     response.headers["Location"] = f"/v2/images/{image.id}"
-    response.headers[METHODS] = ",".join(glance().settings.imports.methods)
-    if glance().settings.multi_store:
-        response.headers[STORE_IDS] = ",".join(glance().stores.ids)
+    response.headers[METHODS] = ",".join(services().settings.imports.methods)
+    if services().settings.multi_store:
+        response.headers[STORE_IDS] = ",".join(services().stores.ids)
     return response
 
 
@@ -45,13 +45,13 @@ def create() -> Response:
 @operation(parameters=queries.PARAMETERS, answers={200: json_of("images")})
 def index() -> Response:
     """List images, one page at a time."""
-    settings = glance().settings
+    settings = services().settings
     wanted = queries.parse(
         request.environ.get("QUERY_STRING", ""),
         default_limit=settings.limit_param_default,
         max_limit=settings.api_limit_max,
     )
-    page = service.list_images(glance(), context(), wanted.query)
+    page = service.list_images(services(), context(), wanted.query)
     document: dict[str, Any] = {
         "images": _documents(page.images),
         "first": wire.link("/v2/images", wanted.pairs),
@@ -67,7 +67,7 @@ def index() -> Response:
 @operation(parameters=(_KNOWN,), answers={200: json_of("image"), 304: None})
 def show(image_id: str) -> Response:
     """Show one image."""
-    return conditional.revalidated(answer(_documents([service.show(glance(), context(), image_id)])[0]))
+    return conditional.revalidated(answer(_documents([service.show(services(), context(), image_id)])[0]))
 
 
 @blueprint.patch("/v2/images/<image_id>")
@@ -78,10 +78,10 @@ def update(image_id: str) -> Response:
     """Change an image."""
     schema = image_schema()
     dialect = patch.media_type(request.headers.get("Content-Type", ""))
-    document, locations_too = json_array(), glance().settings.show_multiple_locations
+    document, locations_too = json_array(), services().settings.show_multiple_locations
     # Once, and not before the service has asked whether the caller may change the image: it takes time (S-59).
     operations = cache(lambda: patch.parse(document, dialect, schema, locations=locations_too))
-    image = service.update(glance(), context(), image_id, lambda now: patch.apply(now, operations(), schema))
+    image = service.update(services(), context(), image_id, lambda now: patch.apply(now, operations(), schema))
     return answer(_documents([image])[0])
 
 
@@ -90,20 +90,20 @@ def update(image_id: str) -> Response:
 @operation(answers={204: None})
 def delete(image_id: str) -> Response:
     """Delete an image."""
-    service.delete(glance(), context(), image_id, credentials())
+    service.delete(services(), context(), image_id, credentials())
     return Response(status=204)
 
 
 def _documents(images: list[Image]) -> list[dict[str, Any]]:
     nullable = image_schema().nullable
     documents = [wire.image_document(image, nullable) for image in images]
-    settings = glance().settings
+    settings = services().settings
     if read.are_shown(settings):
-        listable = read.may_list(glance(), context(), images) if settings.show_multiple_locations else frozenset()
+        listable = read.may_list(services(), context(), images) if settings.show_multiple_locations else frozenset()
         for image, document in zip(images, documents, strict=True):
             wire.add_places(
                 document,
-                read.visible(glance(), context(), image),
+                read.visible(services(), context(), image),
                 direct_url=settings.show_image_direct_url,
                 locations=settings.show_multiple_locations,
                 may_list=image.id in listable,

@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from glance_api.http.request import answer, context, credentials, glance, json_object, without_body, without_policy
+from glance_api.http.request import answer, context, credentials, json_object, services, without_body, without_policy
 from glance_api.http.transfers import OCTETS, body
 from glance_api.imports.sources.web_download import MAX_URI
 from glance_api.services import forwarding, staging
@@ -67,7 +67,7 @@ def info() -> Response:
     methods = {
         "description": "Import methods available.",
         "type": "array",
-        "value": list(glance().settings.imports.methods),
+        "value": list(services().settings.imports.methods),
     }
     return answer({"import-methods": methods})
 
@@ -79,9 +79,9 @@ def stage(image_id: str) -> Response:
     if request.headers.get("Content-Type", "") != OCTETS:
         raise UnsupportedMediaType(f"Content-Type must be {OCTETS}")
     announced = announced_size()
-    give_back = glance().permits.take(context().project_id)
+    give_back = services().permits.take(context().project_id)
     try:
-        staging.stage(glance(), context(), image_id, Source(body(), announced, credentials=credentials()))
+        staging.stage(services(), context(), image_id, Source(body(), announced, credentials=credentials()))
     finally:
         give_back()
     return Response(status=204)
@@ -95,13 +95,13 @@ def begin(image_id: str) -> Response:
     """Import the data of the image in the background."""
     wanted = parse(
         json_object(),
-        methods=glance().settings.imports.methods,
-        multi_store=glance().settings.multi_store,
+        methods=services().settings.imports.methods,
+        multi_store=services().settings.multi_store,
         header=request.headers.get(STORE_HEADER),
     )
     headers = request.headers
     proof = Proof(credentials(), FORWARDED in headers)
-    node = service.begin(glance(), context(), image_id, wanted, proof)
+    node = service.begin(services(), context(), image_id, wanted, proof)
     if node is not None:
         forwarding.forward(node, request.path, dict(headers), wanted.document)
     return Response(status=202)
@@ -112,7 +112,7 @@ def begin(image_id: str) -> Response:
 @operation(answers={200: json_of(_TASKS)})
 def tasks(image_id: str) -> Response:
     """List the tasks of the image."""
-    found = service.tasks(glance(), context(), image_id)
+    found = service.tasks(services(), context(), image_id)
     return answer({"tasks": [wire.image_task_document(task) for task in found]})
 
 

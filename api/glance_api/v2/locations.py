@@ -3,7 +3,7 @@
 from flask import Blueprint, Response
 from jsonschema import Draft4Validator
 
-from glance_api.http.request import answer, context, glance, json_object, without_body
+from glance_api.http.request import answer, context, json_object, services, without_body
 from glance_api.services.locations import service_api as service
 from glance_api.services.locations.check import ValidationData
 from glance_api.v2.operations import Schema, json_of, operation
@@ -56,7 +56,7 @@ def create(image_id: str) -> Response:
     check(_CHECK, document, "")
     data = document.get("validation_data")
     validation = ValidationData(data["os_hash_algo"], data["os_hash_value"]) if data else None
-    service.add(glance(), context(), image_id, document["url"], validation)
+    service.add(services(), context(), image_id, document["url"], validation)
     return Response(status=202)
 
 
@@ -65,5 +65,5 @@ def create(image_id: str) -> Response:
 @operation(answers={200: json_of(_PLACES)})
 def index(image_id: str) -> Response:
     """List the locations of an image."""
-    places = service.fetch(glance(), context(), image_id)
+    places = service.fetch(services(), context(), image_id)
     return answer([{"url": place.url, "metadata": place.metadata} for place in places])

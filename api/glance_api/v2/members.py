@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from glance_api.http.request import answer, context, glance, json_object, without_body
+from glance_api.http.request import answer, context, json_object, services, without_body
 from glance_api.services import members as service
 from glance_api.v2 import fields, wire
 from glance_api.v2.operations import json_of, operation
@@ -18,7 +18,7 @@ blueprint = Blueprint("v2_members", __name__)
 @operation(answers={200: json_of("members")})
 def index(image_id: str) -> Response:
     """List the members that the caller may see."""
-    members = service.list_members(glance(), context(), image_id)
+    members = service.list_members(services(), context(), image_id)
     return answer({"members": [wire.member_document(member) for member in members], "schema": "/v2/schemas/members"})
 
 
@@ -27,7 +27,7 @@ def index(image_id: str) -> Response:
 def create(image_id: str) -> Response:
     """Share the image with a project."""
     member = _text(json_object(), "member")
-    return answer(wire.member_document(service.add(glance(), context(), image_id, member)))
+    return answer(wire.member_document(service.add(services(), context(), image_id, member)))
 
 
 @blueprint.get("/v2/images/<image_id>/members/<rest:member_id>")
@@ -35,7 +35,7 @@ def create(image_id: str) -> Response:
 @operation(answers={200: json_of("member")})
 def show(image_id: str, member_id: str) -> Response:
     """Show one member."""
-    return answer(wire.member_document(service.show(glance(), context(), image_id, member_id)))
+    return answer(wire.member_document(service.show(services(), context(), image_id, member_id)))
 
 
 @blueprint.put("/v2/images/<image_id>/members/<rest:member_id>")
@@ -43,7 +43,7 @@ def show(image_id: str, member_id: str) -> Response:
 def update(image_id: str, member_id: str) -> Response:
     """Accept or reject the image."""
     status = _text(json_object(), "status")
-    return answer(wire.member_document(service.set_status(glance(), context(), image_id, member_id, status)))
+    return answer(wire.member_document(service.set_status(services(), context(), image_id, member_id, status)))
 
 
 @blueprint.delete("/v2/images/<image_id>/members/<rest:member_id>")
@@ -51,7 +51,7 @@ def update(image_id: str, member_id: str) -> Response:
 @operation(answers={204: None})
 def delete(image_id: str, member_id: str) -> Response:
     """Stop sharing the image with a project."""
-    service.remove(glance(), context(), image_id, member_id)
+    service.remove(services(), context(), image_id, member_id)
     return Response(status=204)
 
 

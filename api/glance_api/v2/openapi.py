@@ -17,7 +17,7 @@ from werkzeug.routing import Rule
 
 from glance_api.http.request import public, without_body, without_policy
 from glance_api.settings import Settings
-from glance_api.v2.operations import PATH_PARAMETERS, Content, Operation, Parameter, Schema, json_of, operation
+from glance_api.v2.operations import PATH_PARAMETERS, ApiOperation, Content, Parameter, Schema, json_of, operation
 from glance_api.v2.schemas import all_schemas
 
 blueprint = Blueprint("v2_openapi", __name__)
@@ -112,7 +112,7 @@ def _path_parameters(rule: Rule) -> list[Schema]:
 
 
 def _operation(rule: Rule, view: Any) -> Schema:
-    declared: Operation = view.operation
+    declared: ApiOperation = view.operation
     described: Schema = {
         "operationId": rule.endpoint,
         "summary": (inspect.getdoc(view) or "").partition("\n")[0],
@@ -130,7 +130,7 @@ def _operation(rule: Rule, view: Any) -> Schema:
     return described
 
 
-def _errors(declared: Operation, rule: Rule) -> frozenset[int]:
+def _errors(declared: ApiOperation, rule: Rule) -> frozenset[int]:
     found = set(ANY_ROUTE | declared.errors)
     if rule.arguments:
         found.add(404)
@@ -139,7 +139,7 @@ def _errors(declared: Operation, rule: Rule) -> frozenset[int]:
     return frozenset(found)
 
 
-def _response(code: int, content: Content | None, declared: Operation) -> Schema:
+def _response(code: int, content: Content | None, declared: ApiOperation) -> Schema:
     response: Schema = {"description": HTTPStatus(code).phrase}
     if content is not None:
         response["content"] = _content(content)

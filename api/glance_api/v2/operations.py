@@ -41,7 +41,7 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class ApiOperation:
     """One method of one path; ``headers`` are those of answers of success, name → description."""
 
     answers: Mapping[int, Content | None]
@@ -79,7 +79,7 @@ def operation(
     errors: Collection[int] = (),
 ) -> Callable[[View], View]:
     """Declare what a view takes and answers; see the text of this module."""
-    declared = Operation(answers, body, tuple(parameters), headers or {}, frozenset(errors))
+    declared = ApiOperation(answers, body, tuple(parameters), headers or {}, frozenset(errors))
 
     def mark(view: View) -> View:
         view.operation = declared  # type: ignore[attr-defined]  # a mark

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from glance_api.services.images import Changes
+from glance_api.services.images import ImageChanges
 from glance_api.v2 import fields, location_patch, wire
 from glance_api.v2.schemas import ImageSchema
 from glance_common.model import property_names
@@ -33,7 +33,7 @@ _EARLY = (ImageStatus.QUEUED, ImageStatus.IMPORTING)
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class PatchOperation:
     """One change: ``name`` is the field or property, ``value`` what it becomes, for ``locations`` what is done to them;
     ``strict`` makes "add" refuse what exists (the v2.0 dialect)."""
 
@@ -52,7 +52,7 @@ def media_type(content_type: str) -> str:
     return kind
 
 
-def parse(document: Sequence[Any], dialect: str, schema: ImageSchema, *, locations: bool) -> list[Operation]:
+def parse(document: Sequence[Any], dialect: str, schema: ImageSchema, *, locations: bool) -> list[PatchOperation]:
     """Return the operations of a request body; ``locations`` says whether they may be edited at all.
 
     Raises BadRequest for what is malformed or not allowed by the schema, Forbidden for fields that are never changed
@@ -66,7 +66,7 @@ def parse(document: Sequence[Any], dialect: str, schema: ImageSchema, *, locatio
     ]
 
 
-def _operation(element: Any, where: str, dialect: str, schema: ImageSchema, locations: bool) -> Operation:
+def _operation(element: Any, where: str, dialect: str, schema: ImageSchema, locations: bool) -> PatchOperation:
     if not isinstance(element, dict):
         raise BadRequest(f"{where}: must be a JSON object")
     op, path = _read_v20(element, where) if dialect == V20 else _read_v21(element, where)
@@ -74,18 +74,18 @@ def _operation(element: Any, where: str, dialect: str, schema: ImageSchema, loca
     if parts[0] == LOCATIONS:
         if not locations:
             raise Forbidden("It's not allowed to update locations if they are invisible.")
-        return Operation(op, LOCATIONS, location_patch.read(op, parts[1:], element, where, schema))
+        return PatchOperation(op, LOCATIONS, location_patch.read(op, parts[1:], element, where, schema))
     name = _only(parts, path, where)
     _check_changeable(name, schema)
     if op == "remove":
         if schema.is_base(name):
             raise Forbidden(f"{name} cannot be removed")
-        return Operation("remove", name)
+        return PatchOperation("remove", name)
     if "value" not in element:
         raise BadRequest(f"{where}: {op} needs a value")
     value = element["value"]
     schema.check_value(name, value)
-    return Operation("add" if op == "add" else "replace", name, value, strict=dialect == V20)
+    return PatchOperation("add" if op == "add" else "replace", name, value, strict=dialect == V20)
 
 
 def _read_v21(element: dict[str, Any], where: str) -> tuple[Op, str]:
@@ -141,7 +141,7 @@ def _check_changeable(name: str, schema: ImageSchema) -> None:
         property_names.check(name)
 
 
-def apply(image: Image, operations: Sequence[Operation], schema: ImageSchema) -> Changes:
+def apply(image: Image, operations: Sequence[PatchOperation], schema: ImageSchema) -> ImageChanges:
     """Return what the operations, one after the other, change in ``image``.
 
     Raises Conflict for a property that does not exist, or exists already in the v2.0 dialect; Forbidden for formats of
@@ -167,10 +167,10 @@ def apply(image: Image, operations: Sequence[Operation], schema: ImageSchema) ->
                 properties[name] = value
     tags = wire.unique(base.pop("tags")) if "tags" in base else None
     named = {operation.name for operation in operations if not schema.is_base(operation.name)}
-    return Changes(base, properties if properties != image.properties else None, tags, named, edits)
+    return ImageChanges(base, properties if properties != image.properties else None, tags, named, edits)
 
 
-def _check_presence(operation: Operation, properties: dict[str, str | None]) -> None:
+def _check_presence(operation: PatchOperation, properties: dict[str, str | None]) -> None:
     exists = operation.name in properties
     if operation.op == "add":
         if exists and operation.strict:

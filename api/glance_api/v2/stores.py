@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from glance_api.http.request import answer, context, glance, without_body, without_policy
+from glance_api.http.request import answer, context, services, without_body, without_policy
 from glance_api.services import stores as service
 from glance_api.services.stores import StoreInfo
 from glance_api.v2.operations import Schema, json_of, operation
@@ -27,7 +27,7 @@ def _list_of(properties: Schema) -> Schema:
 @operation(answers={200: json_of(_list_of(_INFO))}, errors=(404,))
 def index() -> Response:
     """List the stores."""
-    return answer({"stores": [_info(each) for each in service.info(glance())]})
+    return answer({"stores": [_info(each) for each in service.info(services())]})
 
 
 @blueprint.get("/v2/info/stores/detail")
@@ -35,7 +35,7 @@ def index() -> Response:
 @operation(answers={200: json_of(_list_of(_DETAIL))}, errors=(404,))
 def detail() -> Response:
     """List the stores and how they are set up."""
-    return answer({"stores": [_info(each) | _setup(each) for each in service.detail(glance(), context())]})
+    return answer({"stores": [_info(each) | _setup(each) for each in service.detail(services(), context())]})
 
 
 @blueprint.delete("/v2/stores/<store_id>/<image_id>")
@@ -43,7 +43,7 @@ def detail() -> Response:
 @operation(answers={204: None}, errors=(409,))
 def delete(store_id: str, image_id: str) -> Response:
     """Delete the copy of an image in one store."""
-    service.delete_copy(glance(), context(), store_id, image_id)
+    service.delete_copy(services(), context(), store_id, image_id)
     return Response(status=204)
 
 

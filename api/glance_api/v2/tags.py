@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response
 
-from glance_api.http.request import context, glance, without_body
+from glance_api.http.request import context, services, without_body
 from glance_api.services import tags as service
 from glance_api.v2.operations import operation
 
@@ -14,7 +14,7 @@ blueprint = Blueprint("v2_tags", __name__)
 @operation(answers={204: None}, errors=(413,))
 def add(image_id: str, tag: str) -> Response:
     """Put a tag on the image."""
-    service.add(glance(), context(), image_id, tag)
+    service.add(services(), context(), image_id, tag)
     return Response(status=204)
 
 
@@ -23,5 +23,5 @@ def add(image_id: str, tag: str) -> Response:
 @operation(answers={204: None})
 def remove(image_id: str, tag: str) -> Response:
     """Take a tag off the image."""
-    service.remove(glance(), context(), image_id, tag)
+    service.remove(services(), context(), image_id, tag)
     return Response(status=204)

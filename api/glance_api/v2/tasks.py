@@ -6,7 +6,7 @@ from typing import Any, Literal, cast
 from flask import Blueprint, Response, request
 
 from glance_api.http.query_string import page_limit, pairs_of
-from glance_api.http.request import answer, context, credentials, glance, json_object, without_body
+from glance_api.http.request import answer, context, credentials, json_object, services, without_body
 from glance_api.imports.sources.web_download import MAX_URI
 from glance_api.services import tasks as service
 from glance_api.services.tasks import TaskQuery
@@ -64,8 +64,8 @@ _LIST_PARAMETERS = (
 def create() -> Response:
     """Make a task."""
     document = json_object()
-    service.check_create(glance(), context())
-    task = service.create(glance(), context(), parse_new(document), credentials())
+    service.check_create(services(), context())
+    task = service.create(services(), context(), parse_new(document), credentials())
     response = answer(wire.task_document(task), 201)
     response.headers["Location"] = f"/v2/tasks/{task.id}"
     return response
@@ -75,10 +75,10 @@ def create() -> Response:
 @operation(parameters=_LIST_PARAMETERS, answers={200: json_of("tasks")}, errors=(404,))
 def index() -> Response:
     """List tasks, one page at a time."""
-    settings = glance().settings
+    settings = services().settings
     pairs = pairs_of(request.environ.get("QUERY_STRING", ""))
     query = parse_list(dict(pairs), settings.limit_param_default, settings.api_limit_max)
-    page = service.list_tasks(glance(), context(), query)
+    page = service.list_tasks(services(), context(), query)
     kept = [pair for pair in pairs if pair[0] != "marker"]
     document: dict[str, Any] = {
         "tasks": [wire.task_stub(task) for task in page.tasks],
@@ -95,7 +95,7 @@ def index() -> Response:
 @operation(answers={200: json_of("task")})
 def show(task_id: str) -> Response:
     """Show one task."""
-    return answer(wire.task_document(service.show(glance(), context(), task_id)))
+    return answer(wire.task_document(service.show(services(), context(), task_id)))
 
 
 def parse_new(document: dict[str, Any]) -> dict[str, Any]:

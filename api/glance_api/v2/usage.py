@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response
 
-from glance_api.http.request import answer, context, glance, without_body, without_policy
+from glance_api.http.request import answer, context, services, without_body, without_policy
 from glance_api.services import quotas
 from glance_api.v2.operations import json_of, operation
 
@@ -24,4 +24,4 @@ _USAGE = {
 @operation(answers={200: json_of(_USAGE)})
 def show() -> Response:
     """Answer what the caller's project uses of its limits."""
-    return answer({"usage": quotas.usage(glance(), context())})
+    return answer({"usage": quotas.usage(services(), context())})

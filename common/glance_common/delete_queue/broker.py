@@ -45,4 +45,4 @@ def _open(broker: Broker) -> Connection:
         return open_amqp(broker)
     broker.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     options = {"data_folder_in": broker.directory, "data_folder_out": broker.directory, "polling_interval": 0.5}
-    return Connection(transport="glance_common.delete_queue.filesystem:Transport", transport_options=options)
+    return Connection(transport="glance_common.delete_queue.filesystem:DirectoryTransport", transport_options=options)

@@ -96,7 +96,7 @@ class Channel(filesystem.Channel):
         return payload if is_message else None
 
 
-class Transport(filesystem.Transport):
+class DirectoryTransport(filesystem.Transport):
     """The transport with such channels and with bindings of its own."""
 
     Channel = Channel

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from glance_common.delete_queue.broker import DELETE_QUEUE, EXCHANGE, connected
 from glance_common.delete_queue.message import Nudge, encode
 from glance_common.messaging.connection import parse_broker
-from glance_common.messaging.outbox import Limits, Message, Outbox
+from glance_common.messaging.outbox import Message, Outbox, OutboxLimits
 
 
 class DeletePublisher:
@@ -18,7 +18,7 @@ class DeletePublisher:
     def __init__(self, transport_url: str, *, limit: int = 10_000, max_age: float = 300.0) -> None:
         """Read the option ``transport_url``; raises ConfigError."""
         broker = parse_broker(transport_url)
-        limits = Limits(messages=limit, age=max_age)
+        limits = OutboxLimits(messages=limit, age=max_age)
         self._outbox = Outbox(
             f"the delete queue at {broker.name}", lambda: connected(broker), limits, queue="delete"
         )

@@ -36,7 +36,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class OutboxLimits:
     """How much may wait: messages, bytes of their bodies, seconds, and failed tries to send the first one.
 
     What is beyond is dropped, the oldest first.
@@ -63,7 +63,7 @@ class Outbox:
     """
 
     def __init__(
-        self, name: str, connect: Callable[[], AbstractContextManager[Connection]], limits: Limits, *, queue: str
+        self, name: str, connect: Callable[[], AbstractContextManager[Connection]], limits: OutboxLimits, *, queue: str
     ) -> None:
         self._name = name
         self._queue = queue

@@ -26,7 +26,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class LimitKind:
     """What a limit bounds: a field of ``Usage``, and how many of its bytes or images are one of ``unit``."""
 
     measure: str
@@ -34,12 +34,12 @@ class Kind:
     unit: str
 
 
-KINDS: dict[str, Kind] = {
-    "user_storage_quota": Kind("size", 1, "bytes"),
-    "image_size_total": Kind("size", MIB, "MiB"),
-    "image_stage_total": Kind("stage", MIB, "MiB"),
-    "image_count_total": Kind("images", 1, "images"),
-    "image_count_uploading": Kind("uploading", 1, "images"),
+KINDS: dict[str, LimitKind] = {
+    "user_storage_quota": LimitKind("size", 1, "bytes"),
+    "image_size_total": LimitKind("size", MIB, "MiB"),
+    "image_stage_total": LimitKind("stage", MIB, "MiB"),
+    "image_count_total": LimitKind("images", 1, "images"),
+    "image_count_uploading": LimitKind("uploading", 1, "images"),
 }
 """Every limit by its name (configuration sections 1.1 and 9)."""
 

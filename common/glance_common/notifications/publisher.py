@@ -7,7 +7,7 @@ from typing import Any
 
 from glance_common.config.loading import ConfigError
 from glance_common.messaging.connection import Broker, parse_broker
-from glance_common.messaging.outbox import Limits, Message, Outbox
+from glance_common.messaging.outbox import Message, Outbox, OutboxLimits
 from glance_common.model.context import RequestContext
 from glance_common.notifications.topology import EXCHANGE, Topology, connected
 from glance_common.notifications.wire import Notification, Priority, encode
@@ -41,13 +41,13 @@ class Notifications:
     Switched off (the default) it starts and connects nothing, and ``wants`` is False for everything.
     """
 
-    def __init__(self, settings: NotificationSettings, limits: Limits | None = None) -> None:
+    def __init__(self, settings: NotificationSettings, limits: OutboxLimits | None = None) -> None:
         """Read the settings; raises ConfigError when they name no broker that notifications can go to."""
         self._settings = settings
         self._envelopes = [_ENVELOPES[driver] for driver in dict.fromkeys(settings.drivers) if driver in _ENVELOPES]
         self._outbox = self._make_outbox(limits) if self._envelopes else None
 
-    def _make_outbox(self, limits: Limits | None) -> Outbox:
+    def _make_outbox(self, limits: OutboxLimits | None) -> Outbox:
         settings = self._settings
         broker = _amqp(settings.transport_url)
         keys = [_routing_key(topic, priority) for topic in settings.topics for priority in Priority]
@@ -55,7 +55,7 @@ class Notifications:
         return Outbox(
             f"notifications to {broker.name}",
             lambda: connected(broker, settings.topology, keys),
-            limits or Limits(tries=tries),
+            limits or OutboxLimits(tries=tries),
             queue="notifications",
         )
 

@@ -14,11 +14,11 @@ configuration stays.
 from glance_common.server.command import Command
 from glance_common.server.intake import RequestHead
 from glance_common.server.master import Application, Reload, serve
-from glance_common.server.minimum_rate import RateFloor
+from glance_common.server.minimum_rate import MinimumRate
 from glance_common.server.settings import ServerSettings, list_opts
 from glance_common.server.state import ServerState
 
 __all__ = [
-    "Application", "Command", "RateFloor", "Reload", "RequestHead", "ServerSettings", "ServerState", "list_opts",
+    "Application", "Command", "MinimumRate", "Reload", "RequestHead", "ServerSettings", "ServerState", "list_opts",
     "serve",
 ]

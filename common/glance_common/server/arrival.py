@@ -13,7 +13,7 @@ from typing import Any
 
 from gunicorn.workers.gthread import TConn
 
-from glance_common.server.intake import Intake, IntakeLimits, Refused
+from glance_common.server.intake import Intake, IntakeLimits, RequestRefused
 from glance_common.server.settings import ServerSettings
 
 HEADER_READ = 8192
@@ -170,7 +170,7 @@ class ArrivingConnection(TConn):
         answer = len(self._unsent.obj) if self._unsent else 0  # type: ignore[arg-type]  # bytes
         return answer + (len(self._intake.buffer) if self._intake is not None else 0)
 
-    def reject(self, refusal: Refused) -> None:
+    def reject(self, refusal: RequestRefused) -> None:
         """Say why the request is not served, as far as the client takes it without a wait."""
         text = f"{refusal}\n".encode()
         head = (

@@ -22,7 +22,7 @@ from gunicorn.http.unreader import Unreader
 from glance_common.body import MIB, ClientDisconnected, ClientTooSlow
 from glance_common.server.arrival import CONTINUE, HEADER_READ, NOT_NOW, NOTHING, ArrivingConnection
 from glance_common.server.intake import IntakeLimits
-from glance_common.server.minimum_rate import RateFloor
+from glance_common.server.minimum_rate import MinimumRate
 from glance_common.server.settings import ServerSettings
 
 SENDFILE_STEP = 8 * MIB
@@ -69,7 +69,7 @@ class Connection(ArrivingConnection):
         self._timeout = settings.client_timeout
         self._deadline: float | None = None
         self._document_until: float | None = None
-        self._floor = RateFloor(settings.min_transfer_rate, settings.rate_window)
+        self._minimum_rate = MinimumRate(settings.min_transfer_rate, settings.rate_window)
         self._continue_due = False
         self._is_collected = False
         self._linger_bytes = 0
@@ -88,7 +88,7 @@ class Connection(ArrivingConnection):
         # The body in small pieces: for each chunk, gunicorn's parser copies all that it was given at once.
         if head_end < len(received):
             self._ahead = memoryview(received)[head_end:]
-        self._floor.restart()
+        self._minimum_rate.restart()
         self._document_until = self.until if intake.is_document or not intake.head_end else None
         self._is_collected = intake.is_collected
 
@@ -113,7 +113,7 @@ class Connection(ArrivingConnection):
             data: bytes = self._patiently(select.POLLIN, self.sock.recv, size)
         finally:
             self._deadline = None
-        self._floor.moved(len(data))
+        self._minimum_rate.moved(len(data))
         return data
 
     def read_body(self, size: int) -> bytes:
@@ -186,7 +186,7 @@ class Connection(ArrivingConnection):
         view = memoryview(data)
         while view:
             sent = self._patiently(select.POLLOUT, self.sock.send, view)
-            self._floor.moved(sent)
+            self._minimum_rate.moved(sent)
             view = view[sent:]
 
     def send_end(self, data: bytes) -> None:
@@ -241,7 +241,7 @@ class Connection(ArrivingConnection):
                 raise
             if not sent:
                 raise ShortFile(f"{count} bytes are missing at the end of the file")
-            self._floor.moved(sent)
+            self._minimum_rate.moved(sent)
             progress(sent)
             offset, count, is_full = offset + sent, count - sent, sent < step
         self._copy_file(fd, offset, count, progress)
@@ -283,14 +283,14 @@ class Connection(ArrivingConnection):
         limits = [
             None if self._timeout is None else self._timeout - idle,
             None if self._deadline is None else self._deadline - started,
-            self._floor.patience(),
+            self._minimum_rate.patience(),
         ]
         patience = min((max(limit, 0.0) for limit in limits if limit is not None), default=None)
         poller = select.poll()
         poller.register(self.sock, event)
         ready = poller.poll(None if patience is None else patience * 1000 + 1)
         waited = time.monotonic() - started
-        self._floor.waited(waited)
+        self._minimum_rate.waited(waited)
         if not ready and self._timeout is not None and idle + waited >= self._timeout:
             raise ClientTooSlow(f"no byte moved for {idle + waited:.0f} s")
         if not ready and self._deadline is not None and started + waited >= self._deadline:

@@ -43,7 +43,7 @@ class IntakeLimits:
     """Lines of a header; the parser refuses more."""
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """The request is not served; ``status`` is the status code with its phrase."""
 
     def __init__(self, status: str, reason: str) -> None:
@@ -94,7 +94,8 @@ class Intake:
         """Tell whether the parser refuses what is here of the header. Raises Refused when it grows too large."""
         size = len(self.buffer)
         if size > self._limits.head:
-            raise Refused("431 Request Header Fields Too Large", f"the header is larger than {self._limits.head} bytes")
+            reason = f"the header is larger than {self._limits.head} bytes"
+            raise RequestRefused("431 Request Header Fields Too Large", reason)
         found = self.buffer.find(b"\n", self._searched)
         while found >= 0:
             if not self.buffer.startswith(b"\r", found - 1) or found == 0:
@@ -163,7 +164,7 @@ class _Chunked:
             if end < 0:
                 if len(buffer) - self._at > self._limits.line:
                     if self._in_trailer:
-                        raise Refused("431 Request Header Fields Too Large", "a line of the trailer is too long")
+                        raise RequestRefused("431 Request Header Fields Too Large", "a line of the trailer is too long")
                     return True
                 break
             if self._is_last(bytes(buffer[self._at : end]), end + 2):
@@ -172,7 +173,7 @@ class _Chunked:
         if self._size - max(self._at - 2 - len(buffer), 0) > self._limits.document:
             return True
         if len(buffer) - self._start > 2 * self._limits.document + _FRAMING:
-            raise Refused("413 Content Too Large", "the chunks of the body are too small for its size")
+            raise RequestRefused("413 Content Too Large", "the chunks of the body are too small for its size")
         return False
 
     def _is_last(self, line: bytes, behind: int) -> bool:

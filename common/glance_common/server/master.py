@@ -22,7 +22,7 @@ from glance_common.monitor.monitor import Watched
 from glance_common.notify import Notifier
 from glance_common.observability.metrics.shared import SharedNumbers
 from glance_common.server.intake import RequestHead
-from glance_common.server.monitor_process import Companion, Verdict
+from glance_common.server.monitor_process import MonitorProcess, SharedVerdict
 from glance_common.server.settings import UMASK, ServerSettings
 from glance_common.server.state import ServerState
 from glance_common.server.worker import IDLE_SECONDS, TransferWorker
@@ -71,7 +71,7 @@ class Service:
     application: Application
     cfg: Config
     numbers: SharedNumbers | None = None
-    verdict: Verdict = field(default_factory=Verdict)
+    verdict: SharedVerdict = field(default_factory=SharedVerdict)
 
 
 class RootLogger(Logger):
@@ -97,7 +97,7 @@ class Master(Arbiter):
         self._service = service
         self._on_reload = on_reload
         self._notifier = Notifier()
-        self._companion = Companion(service.verdict, service.numbers, self.LISTENERS)
+        self._companion = MonitorProcess(service.verdict, service.numbers, self.LISTENERS)
         self._previous: tuple[ServerSettings, Application] | None = None
         self._newest = self._generation = 1
         self._serving = 0

@@ -3,7 +3,7 @@
 from glance_common.body import ClientTooSlow
 
 
-class RateFloor:
+class MinimumRate:
     """Cuts a client that moves fewer than ``minimum`` bytes a second, averaged over windows of ``window`` seconds.
 
     Only the time spent waiting for the client counts: a slow store or a slow disk is not the client's fault.

@@ -31,7 +31,7 @@ _RESPAWN_SECONDS = 5.0
 _TICK = 0.5
 
 
-class Verdict:
+class SharedVerdict:
     """One byte shared by master, workers and monitor: is something down without which the service can do nothing?"""
 
     def __init__(self) -> None:
@@ -46,10 +46,10 @@ class Verdict:
         self._page[0] = int(down)
 
 
-class Companion:
+class MonitorProcess:
     """Starts the monitor, starts it again when it died, and stops it; used by the master only."""
 
-    def __init__(self, verdict: Verdict, numbers: SharedNumbers | None, listeners: Sequence[socket]) -> None:
+    def __init__(self, verdict: SharedVerdict, numbers: SharedNumbers | None, listeners: Sequence[socket]) -> None:
         """``numbers`` is None when the workers count nothing; the monitor itself has no use for ``listeners``."""
         self._verdict = verdict
         self._numbers = numbers

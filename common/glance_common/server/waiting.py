@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from glance_common.server.arrival import Arrival, ArrivingConnection
-from glance_common.server.intake import Refused
+from glance_common.server.intake import RequestRefused
 
 log = logging.getLogger(__name__)
 
@@ -21,9 +21,9 @@ _SWEEP_SECONDS = 0.25
 _COUNTED = 64 * 1024
 """A request that is complete at once and smaller than this is not worth counting."""
 
-TOO_SLOW = Refused("408 Request Timeout", "the request did not come in time (header_timeout, document_timeout)")
-NOT_TAKEN = Refused("408 Request Timeout", "the answer was not taken in time (min_transfer_rate)")
-NO_ROOM = Refused("503 Service Unavailable", "too many clients are slow, and this was one of the oldest")
+TOO_SLOW = RequestRefused("408 Request Timeout", "the request did not come in time (header_timeout, document_timeout)")
+NOT_TAKEN = RequestRefused("408 Request Timeout", "the answer was not taken in time (min_transfer_rate)")
+NO_ROOM = RequestRefused("503 Service Unavailable", "too many clients are slow, and this was one of the oldest")
 
 
 class WaitingRoom:
@@ -91,7 +91,7 @@ class WaitingRoom:
     def _proceed(self, conn: ArrivingConnection) -> Arrival:
         try:
             arrival = conn.proceed()
-        except Refused as refusal:
+        except RequestRefused as refusal:
             conn.reject(refusal)
             return Arrival.END
         held = conn.held
@@ -118,12 +118,12 @@ class WaitingRoom:
         del self._waiting[conn]
         self._poller.unregister(conn.sock)
 
-    def _dismiss(self, conn: ArrivingConnection, refusal: Refused) -> None:
+    def _dismiss(self, conn: ArrivingConnection, refusal: RequestRefused) -> None:
         self._leave(conn)
         self._reject(conn, refusal)
         self._on_end(conn, Arrival.END)
 
-    def _reject(self, conn: ArrivingConnection, refusal: Refused) -> None:
+    def _reject(self, conn: ArrivingConnection, refusal: RequestRefused) -> None:
         log.info("Client %s is dismissed: %s", conn.client[0], refusal)
         conn.reject(refusal)
         self.release(conn)

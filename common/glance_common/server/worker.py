@@ -29,7 +29,7 @@ from glance_common.model.errors import GlanceError
 from glance_common.server.arrival import Arrival
 from glance_common.server.boot import BootReport
 from glance_common.server.connection import Connection
-from glance_common.server.intake import IntakeLimits, Refused
+from glance_common.server.intake import IntakeLimits, RequestRefused
 from glance_common.server.lingering import Lingering
 from glance_common.server.response import TransferResponse
 from glance_common.server.settings import tls_context
@@ -310,7 +310,7 @@ class TransferWorker(ThreadWorker):
     def _proceed(self, conn: Connection) -> Arrival:
         try:
             return conn.proceed()
-        except Refused as refusal:
+        except RequestRefused as refusal:
             conn.reject(refusal)
             return Arrival.END
 

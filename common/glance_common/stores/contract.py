@@ -46,7 +46,7 @@ class RangeUnsupported(StoreError):
     """This object can only be read from its start."""
 
 
-class Forbidden(StoreError):
+class StoreForbidden(StoreError):
     """The store refuses the operation on this object for a reason that time does not cure."""
 
 

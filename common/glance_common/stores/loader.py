@@ -16,9 +16,9 @@ from glance_common.config import loading
 from glance_common.fetch import url_filter
 from glance_common.stores.contract import BadLocation, Store, UnknownStore
 from glance_common.stores.decorators.base import Logged, Retrying
-from glance_common.stores.decorators.encryption import KeyCipher, Sealed
-from glance_common.stores.decorators.metrics import Counted
-from glance_common.stores.settings import Driver, Identities, Settings, StoreConfigError
+from glance_common.stores.decorators.encryption import EncryptedKeys, KeyCipher
+from glance_common.stores.decorators.metrics import MeasuredStore
+from glance_common.stores.settings import Driver, Identities, StoreConfigError, StoreSettings
 
 GROUP = "glance_store"
 DEFAULTS = "backend_defaults"
@@ -196,21 +196,21 @@ def _cipher(conf: cfg.ConfigOpts) -> KeyCipher | None:
 
 
 def _wrapped(kind: _Kind, store: Store, cipher: KeyCipher | None) -> Store:
-    seen = Counted(Logged(Retrying(store) if kind.remote else store))
-    return Sealed(seen, cipher) if kind.keys_are_urls else seen
+    seen = MeasuredStore(Logged(Retrying(store) if kind.remote else store))
+    return EncryptedKeys(seen, cipher) if kind.keys_are_urls else seen
 
 
-def _chosen(conf: cfg.ConfigOpts) -> list[tuple[Settings, _Kind]]:
+def _chosen(conf: cfg.ConfigOpts) -> list[tuple[StoreSettings, _Kind]]:
     """Return the settings of each store with its kind, in the order of the configuration."""
     if not conf.enabled_backends:
-        return [(Settings(kind, conf, GROUP, None, 0), _KINDS[kind]) for kind in _single(conf)]
+        return [(StoreSettings(kind, conf, GROUP, None, 0), _KINDS[kind]) for kind in _single(conf)]
     table = store_opts(conf)
     loading.register(conf, table)
     for group, options in table:
         _inherit(conf, group, options)
     loading.check_values(conf, table)
     return [
-        (Settings(store, conf, store, conf[store].store_description, conf[store].weight), _KINDS[kind])
+        (StoreSettings(store, conf, store, conf[store].store_description, conf[store].weight), _KINDS[kind])
         for store, kind in _enabled(conf).items()
     ]
 
@@ -271,7 +271,7 @@ def _default(conf: cfg.ConfigOpts, ids: Sequence[str]) -> str:
     return chosen
 
 
-def _refuse_shared_places(chosen: Sequence[tuple[Settings, _Kind]]) -> None:
+def _refuse_shared_places(chosen: Sequence[tuple[StoreSettings, _Kind]]) -> None:
     """Two stores in one directory would each delete the data of the other."""
     owners: dict[str, str] = {}
     for settings, kind in chosen:

@@ -22,7 +22,7 @@ from glance_common.stores.contract import require_key
 from glance_common.stores.decorators.base import Logged
 from glance_common.stores.drivers.file.driver import FileStore
 from glance_common.stores.drivers.file.options import DataDir, FileOptions
-from glance_common.stores.settings import Identities, Settings, StoreConfigError
+from glance_common.stores.settings import Identities, StoreConfigError, StoreSettings
 
 STAGING = "os_glance_staging_store"
 TASKS = "os_glance_tasks_store"
@@ -103,7 +103,7 @@ def init_directories(conf: cfg.ConfigOpts) -> list[tuple[str, str]]:
 
 
 def _store(conf: cfg.ConfigOpts, name: str, directory: Path, identities: Identities) -> LocalStore:
-    settings = Settings(f"{name}@{_host(conf)}", conf, name, None, 0)
+    settings = StoreSettings(f"{name}@{_host(conf)}", conf, name, None, 0)
     options = FileOptions((DataDir(str(directory), 0),), mode=None, piece=_PIECE, thin=False, metadata=())
     return LocalStore(FileStore(settings, options, identities), directory)
 

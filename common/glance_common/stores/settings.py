@@ -30,7 +30,7 @@ class Identities(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class StoreSettings:
     """One store as configured: its id, the group its options are in, and what every kind has."""
 
     id: str
@@ -61,16 +61,16 @@ class Driver(Protocol):
         """Return the options of one store of this kind; needs no client library of the kind."""
 
     @classmethod
-    def build(cls, settings: Settings, identities: Identities) -> Store:
+    def build(cls, settings: StoreSettings, identities: Identities) -> Store:
         """Return the store without looking at its data, so that a store that is down can be built.
 
         Raises StoreConfigError for bad options.
         """
 
     @classmethod
-    def places(cls, settings: Settings) -> Sequence[str]:
+    def places(cls, settings: StoreSettings) -> Sequence[str]:
         """Return what the store alone must own, for example its directories. Raises StoreConfigError."""
 
     @classmethod
-    def create_places(cls, settings: Settings) -> Sequence[str]:
+    def create_places(cls, settings: StoreSettings) -> Sequence[str]:
         """Create what is missing of it and return what was created. Raises StoreConfigError, OSError."""

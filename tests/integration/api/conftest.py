@@ -20,7 +20,7 @@ from werkzeug.serving import make_server
 from glance_api import cli, wsgi
 from glance_api.app import create_app
 from glance_api.http.auth import choose
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_common.model.context import ContextSigner
 from glance_common.server import ServerState
 from glance_registry.app import create_app as create_registry
@@ -51,7 +51,7 @@ def registry_port(engine: sa.Engine) -> Iterator[int]:
 class Api(Caller):
     """The application and what is behind it."""
 
-    glance: Glance
+    services: Services
     conf: cfg.ConfigOpts
 
     def create(self, project: str = "own", roles: str = "member,reader", **document: Any) -> dict[str, Any]:
@@ -84,21 +84,21 @@ def make_api(engine: sa.Engine, registry_port: int, tmp_path: Path) -> Iterator[
         "glance_store__filesystem_store_datadir": tmp_path / "images",
         "paste_deploy__flavor": "trusted-auth",
     }
-    built: list[Glance] = []
+    built: list[Services] = []
 
     def make(**options: Any) -> Api:
         path = tmp_path / f"glance-api-{len(built)}.conf"
         path.write_text(_ini({**defaults, **options}))
         conf = cli.load(["--config-file", str(path)])
-        glance = wsgi.build(conf, [SECRET], ServerState())
-        built.append(glance)
-        app = create_app(glance, choose(conf).layer)
+        services = wsgi.build(conf, [SECRET], ServerState())
+        built.append(services)
+        app = create_app(services, choose(conf).layer)
         app.testing = True
-        return Api(app, glance, conf)
+        return Api(app, services, conf)
 
     yield make
-    for glance in built:
-        glance.registry.close()
+    for services in built:
+        services.registry.close()
 
 
 def _ini(options: dict[str, Any]) -> str:

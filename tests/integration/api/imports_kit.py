@@ -40,7 +40,7 @@ class Node:
     def __init__(self, api: Any, folder: Path) -> None:
         self.api = api
         self.folder = folder
-        self.pool = build_pool(api.conf, api.glance, lambda: False)
+        self.pool = build_pool(api.conf, api.services, lambda: False)
         self.pool._poll = 0.2
 
     def call(self, method: str, path: str, *expected: int, roles: str = "admin,member,reader", **how: Any) -> Any:

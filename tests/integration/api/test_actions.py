@@ -65,6 +65,6 @@ def test_s49_locations_of_a_closed_image(make_api):
 
 def test_delete_announces_what_is_due(api, active):
     announced = []
-    api.glance.deletes.publish = lambda ids, request_id: announced.extend(ids)
+    api.services.deletes.publish = lambda ids, request_id: announced.extend(ids)
     assert api.call("DELETE", active).status_code == 204
     assert len(announced) == 1

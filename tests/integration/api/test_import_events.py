@@ -27,7 +27,7 @@ class Told:
 
     def __init__(self, node: Node) -> None:
         self.events: list[tuple[str, Any, str]] = []
-        notifications: Any = node.api.glance.notifications
+        notifications: Any = node.api.services.notifications
         notifications.wants = lambda _event: True
         notifications.send = lambda _context, kind, payload, priority="INFO": self.events.append(
             (kind, payload, str(priority))
@@ -185,13 +185,13 @@ def test_not02_a_delete_ends_the_task_once(node, web, is_running):
     if not is_running:
         node.call("DELETE", f"/v2/images/{image}", 204)
     else:
-        original = node.api.glance.stores.get("fast").inner.add
+        original = node.api.services.stores.get("fast").inner.add
 
         def deleting(*how: Any) -> Any:
             node.call("DELETE", f"/v2/images/{image}", 204)
             return original(*how)
 
-        node.api.glance.stores.get("fast").inner.add = deleting
+        node.api.services.stores.get("fast").inner.add = deleting
     with working(node):
         told.wait("task.failure")
         node.settled()

@@ -89,7 +89,7 @@ def start(make_node: Callable[..., Node]) -> Start:
         }
         node = make_node(**options)
         if limits:
-            node.api.glance = replace(node.api.glance, limits=SameLimits(limits))
+            node.api.services = replace(node.api.services, limits=SameLimits(limits))
             node = Node(node.api, node.folder)
         return working(node)
 
@@ -98,7 +98,7 @@ def start(make_node: Callable[..., Node]) -> Start:
 
 def usage(node: Node) -> Usage:
     """Return what the project uses now."""
-    return node.api.glance.registry.usage.of_owner(system_context("req-test"), "own")
+    return node.api.services.registry.usage.of_owner(system_context("req-test"), "own")
 
 
 def begin(node: Node, data: bytes, **fields: Any) -> str:

@@ -26,7 +26,7 @@ def test_tsk04_as_many_as_configured(make_api, tmp_path, changed, at_once):
     with web_server() as web:
         node = Node(make_api(**{**options(tmp_path, web), **changed}), tmp_path)
         go_on, running, most = threading.Event(), [], []
-        store = node.api.glance.stores.get("fast").inner
+        store = node.api.services.stores.get("fast").inner
         original = store.add
 
         def add(key, pieces, size):
@@ -55,7 +55,7 @@ def test_tsk04_as_many_as_configured(make_api, tmp_path, changed, at_once):
 def stall(node: Node, name: str) -> threading.Event:
     """Let writes into the store last until the workers of the node stop; the event tells that one began."""
     reading = threading.Event()
-    original = node.api.glance.stores.get(name).inner.add
+    original = node.api.services.stores.get(name).inner.add
 
     def endless_add(key: str, pieces: Any, size: Any) -> Any:
         def endless() -> Any:
@@ -66,7 +66,7 @@ def stall(node: Node, name: str) -> threading.Event:
 
         return original(key, endless(), size)
 
-    node.api.glance.stores.get(name).inner.add = endless_add
+    node.api.services.stores.get(name).inner.add = endless_add
     return reading
 
 

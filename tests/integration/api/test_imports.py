@@ -25,7 +25,7 @@ def break_store(node: Node, name: str, error: Exception) -> None:
     def fail(*_args: Any) -> None:
         raise error
 
-    node.api.glance.stores.get(name).inner.add = fail
+    node.api.services.stores.get(name).inner.add = fail
 
 
 def test_imp01_imp02_staged_data_are_imported(node):
@@ -168,7 +168,7 @@ def test_imp05_glance_download(node, web, make_api, tmp_path):
     assert "secret" not in shown
     assert node.data(image) == DATA
     assert {headers["X-Auth-Token"] for _, path, headers in web.seen if other in path} == {"user-token"}
-    wait_for(lambda: not node.api.glance.work.keeps)
+    wait_for(lambda: not node.api.services.work.keeps)
 
 
 def page_of_document(image: str) -> Any:
@@ -326,7 +326,7 @@ def test_a_task_that_waits_says_what_is_down(make_node, web, monkeypatch):
     def refuse(*_args: Any, **_keywords: Any) -> None:
         raise Unavailable("something behind us is down")
 
-    monkeypatch.setattr(node.api.glance.registry.uploads, "start", refuse)
+    monkeypatch.setattr(node.api.services.registry.uploads, "start", refuse)
     with working(node):
         image = node.create()
         node.begin(image, "web-download", arguments=page(web, DATA))
@@ -341,7 +341,7 @@ def test_s12_s13_a_delete_during_the_import(make_node, web):
     node = make_node()
     reading = threading.Event()
     release = threading.Event()
-    original = node.api.glance.stores.get("fast").inner.add
+    original = node.api.services.stores.get("fast").inner.add
 
     def slow_add(key: str, pieces: Any, size: Any) -> Any:
         def slow() -> Any:
@@ -352,7 +352,7 @@ def test_s12_s13_a_delete_during_the_import(make_node, web):
 
         return original(key, slow(), size)
 
-    node.api.glance.stores.get("fast").inner.add = slow_add
+    node.api.services.stores.get("fast").inner.add = slow_add
     with working(node):
         image = node.create()
         node.begin(image, "web-download", arguments=page(web, DATA))

@@ -107,7 +107,7 @@ def test_loc04_reads_are_tried_again(make_node, mirror, answers):
     node = make_node(http_retries=2)
     image = node.create()
     register(node, image, mirror.url("/a"))
-    inner = node.api.glance.stores.get("web").inner.inner.inner
+    inner = node.api.services.stores.get("web").inner.inner.inner
     broken = iter([True] * (answers - 1))
     honest = inner.open
 
@@ -135,7 +135,7 @@ def test_loc04_without_secure_hash_the_caller_is_believed(make_node, mirror):
 def test_s13_a_delete_ends_the_hashing(node, mirror, engine):
     image = node.create()
     register(node, image, mirror.url("/a"), SHA512)
-    inner = node.api.glance.stores.get("web").inner.inner.inner
+    inner = node.api.services.stores.get("web").inner.inner.inner
     opened, go_on, honest = threading.Event(), threading.Event(), inner.open
 
     def wait(*arguments: Any) -> Any:

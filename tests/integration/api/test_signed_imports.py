@@ -190,7 +190,7 @@ def test_s29_without_the_certificate_no_import_begins(node, web, barbican, signe
     download(node, web, image, method, DATA, expected=503 if trouble == "broken" else 400)
     assert node.show(image)["status"] == "queued"
     assert node.call("GET", f"/v2/images/{image}/tasks", 200).json["tasks"] == []
-    assert not node.api.glance.work.keeps
+    assert not node.api.services.work.keeps
 
 
 def test_what_was_signed_is_not_converted(make_node, web, barbican, tmp_path):

@@ -190,7 +190,7 @@ def test_s22_a_look_up_that_hangs_does_not_hold_the_request(make_api, tmp_path, 
         go_on.wait()
         return []
 
-    node.api.glance.url_filter._resolve = hang
+    node.api.services.url_filter._resolve = hang
     try:
         match way:
             case "import":
@@ -208,7 +208,7 @@ def test_s22_a_look_up_that_hangs_does_not_hold_the_request(make_api, tmp_path, 
     finally:
         go_on.set()
     assert "host slow.example.org has no address that may be contacted" in answer.text
-    with node.api.glance.remote_checks.permit(None):
+    with node.api.services.remote_checks.permit(None):
         pass
 
 

@@ -141,13 +141,13 @@ def test_dat11_storage_quota_kills(make_api, tmp_path):
 
 @pytest.mark.parametrize(("error", "expected"), [
     (contract.StoreFull, 413), (contract.AddDisabled, 410), (contract.WriteDenied, 503), (contract.BlobExists, 409),
-    (contract.Forbidden, 403), (contract.StoreUnavailable, 503), (contract.StoreError, 503),
+    (contract.StoreForbidden, 403), (contract.StoreUnavailable, 503), (contract.StoreError, 503),
 ])
 def test_dat11_a_store_that_fails_kills(api, tmp_path, error, expected):
     def fail(*_args: Any) -> None:
         raise error("/secret/path")
 
-    api.glance.stores.get("file").inner.add = fail
+    api.services.stores.get("file").inner.add = fail
     made = create(api)
     refused = put(api, made["id"], expected, data=DATA)
     assert "secret" not in refused.text

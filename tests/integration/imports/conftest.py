@@ -8,10 +8,10 @@ import pytest
 
 from glance_api.imports import tools
 from glance_api.imports.contract import Work
-from glance_api.imports.sandbox import Limits, Sandbox
+from glance_api.imports.sandbox import Sandbox, ToolLimits
 from glance_common.model.errors import TooLarge
 
-LIMITS = Limits(cpu=60, memory=1 << 30, file_size=64 << 20, timeout=60.0)
+LIMITS = ToolLimits(cpu=60, memory=1 << 30, file_size=64 << 20, timeout=60.0)
 
 
 class Budget:
@@ -43,7 +43,7 @@ def work(tmp_path: Path, room: Budget) -> Work:
     return Work(folder, lambda: None, room)
 
 
-def sandbox(limits: Limits = LIMITS, confinement: str = "auto") -> Sandbox:
+def sandbox(limits: ToolLimits = LIMITS, confinement: str = "auto") -> Sandbox:
     """Return a sandbox with the strongest confinement of this machine, or with that one."""
     return Sandbox(limits, tools.choose(confinement))
 

@@ -26,10 +26,10 @@ from glance_api.imports import tools
 from glance_api.imports.confinement import landlock, seccomp
 from glance_api.imports.confinement.contract import Access, Confined, Unconfined
 from glance_api.imports.confinement.landlock import Landlock
-from glance_api.imports.sandbox import Limits, Outcome, Sandbox
+from glance_api.imports.sandbox import Sandbox, ToolLimits, ToolOutcome
 from glance_common.config.loading import ConfigError
 
-LIMITS = Limits(cpu=10, memory=512 << 20, file_size=1 << 20, timeout=120.0)
+LIMITS = ToolLimits(cpu=10, memory=512 << 20, file_size=1 << 20, timeout=120.0)
 
 HAS_LANDLOCK = pytest.mark.skipif(
     not landlock.version(), reason="the kernel of this machine has no Landlock (from Linux 5.13, lsm=landlock)"
@@ -69,7 +69,7 @@ class Tool:
 
     def run(
         self, code: str, *arguments: str, write: bool = True, watch: Callable[[], None] = lambda: None
-    ) -> Outcome:
+    ) -> ToolOutcome:
         """Run Python code as the tool."""
         access = Access(read=(self.input,), write=self.work if write else None)
         command = [sys.executable, "-I", "-S", "-c", code, *arguments]

@@ -11,7 +11,7 @@ import pytest
 
 from glance_api.content.formats import FormatRules
 from glance_api.imports import sandbox as sandboxes
-from glance_api.imports.contract import Changes, ImageFacts, ImportFailed, Work
+from glance_api.imports.contract import ImageFacts, ImportChanges, ImportFailed, Work
 from glance_api.imports.inspection import introspect_file
 from glance_api.imports.plugins.image_conversion import ImageConversion
 from glance_common.model.errors import TooLarge, UnsupportedMediaType
@@ -28,7 +28,9 @@ def image(disk_format: str, container_format: str = "bare") -> ImageFacts:
     return ImageFacts("8a8c1f6e-7a0c-4c0a-9a4f-0f6a1f1f1f1f", disk_format, container_format)
 
 
-def convert(path: Path, disk_format: str, output: str, work: Work, limits: sandboxes.Limits = LIMITS) -> Changes:
+def convert(
+    path: Path, disk_format: str, output: str, work: Work, limits: sandboxes.ToolLimits = LIMITS
+) -> ImportChanges:
     return ImageConversion(QEMU_IMG, output, RULES, sandbox(limits)).apply(image(disk_format), path, work)
 
 
@@ -58,7 +60,7 @@ def test_every_format_becomes_every_other(qemu_img: Make, work: Work, disk_forma
 def test_what_is_no_plain_disk_stays_as_it_is(tmp_path: Path, work: Work, disk_format: str, container: str):
     (tmp_path / "x").write_bytes(b"any bytes")
     plugin = ImageConversion(QEMU_IMG, "raw", RULES, sandbox())
-    assert plugin.apply(image(disk_format, container), tmp_path / "x", work) == Changes()
+    assert plugin.apply(image(disk_format, container), tmp_path / "x", work) == ImportChanges()
 
 
 def secret_file(tmp_path: Path) -> Path:

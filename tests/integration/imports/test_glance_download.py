@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.support.web import Page, WebServer, web_server
 
-from glance_api.imports.contract import ImportFailed, Source
+from glance_api.imports.contract import ImportFailed, ImportSource
 from glance_api.imports.sources import glance_download
 from glance_api.imports.sources.glance_download import DownloadRules, Remote, find_endpoint
 from glance_common.model.errors import BadRequest, TooLarge
@@ -38,7 +38,7 @@ def serve(server: WebServer, data: Page | None = None, base: str = "", **changes
     server.pages[f"{base}/v2/images/{IMAGE}/file"] = data or Page(DATA)
 
 
-def download(server: WebServer, endpoint: str = "", rules: DownloadRules = RULES) -> tuple[bytes, Source]:
+def download(server: WebServer, endpoint: str = "", rules: DownloadRules = RULES) -> tuple[bytes, ImportSource]:
     remote = Remote(endpoint or server.url(""), "the-token")
     with glance_download.open_source(remote, IMAGE, rules) as source:
         return b"".join(source.pieces), source

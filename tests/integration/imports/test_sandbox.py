@@ -13,21 +13,21 @@ from deploy.local import processes
 
 from glance_api.imports.confinement.contract import Access
 from glance_api.imports.contract import ImportFailed
-from glance_api.imports.sandbox import Limits, Outcome, Sandbox
+from glance_api.imports.sandbox import Sandbox, ToolLimits, ToolOutcome
 
-LIMITS = Limits(cpu=10, memory=512 << 20, file_size=1 << 20, timeout=120.0)
+LIMITS = ToolLimits(cpu=10, memory=512 << 20, file_size=1 << 20, timeout=120.0)
 
 
 def wanted() -> None:
     return None
 
 
-def python(code: str, folder: Path, limits: Limits = LIMITS, still_wanted=wanted) -> Outcome:
+def python(code: str, folder: Path, limits: ToolLimits = LIMITS, still_wanted=wanted) -> ToolOutcome:
     return Sandbox(limits).run([sys.executable, "-I", "-S", "-c", code], Access(), folder, still_wanted)
 
 
 def test_a_tool_ends_with_its_code_and_words(tmp_path: Path):
-    assert python("import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)", tmp_path) == Outcome(
+    assert python("import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)", tmp_path) == ToolOutcome(
         3, "out\n", "err\n"
     )
     assert Sandbox(LIMITS).run(["/does/not/exist"], Access(), tmp_path, wanted).code == 127
@@ -106,7 +106,7 @@ def test_what_a_tool_says_is_taken_piece_by_piece(tmp_path: Path):
     code = "import os; [os.write(1, bytes(100_000)) for _ in range(100)]"
     command = [sys.executable, "-I", "-S", "-c", code]
     outcome = Sandbox(LIMITS).run(command, Access(), tmp_path, wanted, pieces.append)
-    assert outcome == Outcome(0, "", "")
+    assert outcome == ToolOutcome(0, "", "")
     assert b"".join(pieces) == bytes(10_000_000)
     assert max(map(len, pieces)) <= 1 << 20
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from glance_api.content.formats import FormatRules
-from glance_api.imports.contract import Changes, ImageFacts, ImportFailed, Work
+from glance_api.imports.contract import ImageFacts, ImportChanges, ImportFailed, Work
 from glance_api.imports.ova import extract_disk
 from glance_api.imports.plugins.image_decompression import ImageDecompression
 from glance_common.model.errors import TooLarge, UnsupportedMediaType
@@ -36,13 +36,13 @@ def lha_tool() -> Path:
 
 def unpack(
     tmp_path: Path, work: Work, archive: bytes, disk_format: str = "raw", lha: Path | None = None, **limits: int
-) -> Changes:
+) -> ImportChanges:
     (tmp_path / "staged").write_bytes(archive)
     plugin = ImageDecompression(lha, FormatRules(), sandbox(dataclasses.replace(LIMITS, **limits)))
     return plugin.apply(ImageFacts(ID, disk_format, "compressed"), tmp_path / "staged", work)
 
 
-def content(changes: Changes) -> bytes:
+def content(changes: ImportChanges) -> bytes:
     assert changes.path is not None
     assert changes.container_format == "bare"
     return changes.path.read_bytes()
@@ -107,7 +107,7 @@ def test_s37_what_comes_out_is_inspected_as_if_it_were_uploaded(tmp_path: Path, 
 def test_other_containers_stay_as_they_are(tmp_path: Path, work: Work):
     (tmp_path / "x").write_bytes(gzip.compress(DATA))
     plugin = ImageDecompression(None, FormatRules(), sandbox())
-    assert plugin.apply(ImageFacts(ID, "raw", "bare"), tmp_path / "x", work) == Changes()
+    assert plugin.apply(ImageFacts(ID, "raw", "bare"), tmp_path / "x", work) == ImportChanges()
 
 
 def encrypted_zip() -> bytes:
@@ -242,7 +242,9 @@ def link(kind: bytes, name: str, target: str) -> tarfile.TarInfo:
     return info
 
 
-def extract(tmp_path: Path, work: Work, archive: bytes, *, is_admin: bool = True, container: str = "ova") -> Changes:
+def extract(
+    tmp_path: Path, work: Work, archive: bytes, *, is_admin: bool = True, container: str = "ova"
+) -> ImportChanges:
     (tmp_path / "staged").write_bytes(archive)
     image = ImageFacts(ID, "vmdk", container)
     return extract_disk(image, tmp_path / "staged", work, is_admin=is_admin, rules=FormatRules(), sandbox=sandbox())
@@ -258,7 +260,7 @@ def test_s41_the_disk_of_an_ova(tmp_path: Path, work: Work, vmdk: bytes):
     changes = extract(tmp_path, work, archive)
     assert content(changes) == vmdk
     assert (changes.disk_format, changes.virtual_size) == ("vmdk", 8 << 20)
-    assert extract(tmp_path, work, archive, container="bare") == Changes()
+    assert extract(tmp_path, work, archive, container="bare") == ImportChanges()
 
 
 def test_s41_only_administrators(tmp_path: Path, work: Work, vmdk: bytes):

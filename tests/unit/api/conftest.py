@@ -18,7 +18,7 @@ from glance_api.imports.signals import WorkSignal
 from glance_api.policy import properties
 from glance_api.policy.enforcer import Enforcer
 from glance_api.services import limits
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_api.settings import Settings
 from glance_api.transfers.permits import RemoteChecks
 from glance_common.config import loading
@@ -57,7 +57,7 @@ def make_api() -> Callable[..., Api]:
         registry, published = FakeRegistry(), []
         deletes = SimpleNamespace(publish=lambda ids, _request_id: published.extend(ids))
         enforcer = Enforcer(conf)
-        glance = Glance(
+        services = Services(
             settings=Settings.from_conf(conf),
             registry=registry,
             stores=FakeStores(),
@@ -76,7 +76,7 @@ def make_api() -> Callable[..., Api]:
             url_filter=UrlFilter.from_conf(conf, lambda _host, _port: ["93.184.216.34"]),
             work=WorkSignal(),
         )
-        app = create_app(glance, lambda inner: inner)
+        app = create_app(services, lambda inner: inner)
         app.testing = True
         return Api(app, registry, published)
 

@@ -8,7 +8,7 @@ from tests.unit.api.fake_registry import make_image
 from werkzeug.wsgi import FileWrapper
 
 from glance_api.http import errors
-from glance_api.http.access_log import Access
+from glance_api.http.access_log import AccessLog
 from glance_api.http.hooks import NoRuleAsked
 from glance_common.body import BYTES_SENT
 from glance_common.model.errors import BadRequest, InternalError, RangeNotSatisfiable, Unavailable
@@ -169,7 +169,7 @@ def test_access_log(api, caplog):
 
 def run(app, environ=None):
     started = []
-    body = Access(app, 64)(
+    body = AccessLog(app, 64)(
         {"REQUEST_METHOD": "GET", "PATH_INFO": "/x", **(environ or {})}, lambda *args: started.append(args)
     )
     return started, body

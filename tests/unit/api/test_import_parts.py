@@ -11,7 +11,7 @@ from glance_api import config as api_config
 from glance_api.content.formats import FormatRules
 from glance_api.imports import options, tools
 from glance_api.imports.confinement import landlock
-from glance_api.imports.contract import Changes, ImageFacts, Work
+from glance_api.imports.contract import ImageFacts, ImportChanges, Work
 from glance_api.imports.plugins.image_conversion import ImageConversion
 from glance_api.imports.plugins.inject_metadata import InjectMetadata
 from glance_api.imports.plugins.no_op import NoOp
@@ -33,7 +33,7 @@ def image(*roles: str) -> ImageFacts:
     return ImageFacts("1", "raw", "bare", {"os_type": "linux"}, roles)
 
 
-def apply(plugin: Any, tmp_path: Path, facts: ImageFacts) -> Changes:
+def apply(plugin: Any, tmp_path: Path, facts: ImageFacts) -> ImportChanges:
     return plugin.apply(facts, tmp_path / "staged", Work(tmp_path, lambda: None, NoRoom()))
 
 
@@ -51,7 +51,7 @@ def test_plugins_run_in_the_order_of_the_option(tmp_path: Path):
     conf = configuration(tmp_path, "[image_conversion]\noutput_format = qcow2\n")
     found = options.build_plugins(conf, ["image_decompression", "no_op", "image_conversion", "no_op"], RULES)
     assert [plugin.name for plugin in found] == ["image_decompression", "no_op", "image_conversion", "no_op"]
-    assert apply(found[1], tmp_path, image()) == Changes()
+    assert apply(found[1], tmp_path, image()) == ImportChanges()
     assert isinstance(found[1], NoOp)
     assert isinstance(found[2], ImageConversion)
 
@@ -87,15 +87,15 @@ def test_s18_a_confinement_that_this_host_does_not_have_stops_the_start(
 def test_metadata_are_injected_except_for_some_roles(tmp_path: Path):
     text = "[inject_metadata_properties]\nignore_user_roles = Admin,operator\ninject = os_type:windows,hw_x:1\n"
     (plugin,) = options.build_plugins(configuration(tmp_path, text), ["inject_image_metadata"], RULES)
-    assert apply(plugin, tmp_path, image("member")) == Changes(properties={"os_type": "windows", "hw_x": "1"})
+    assert apply(plugin, tmp_path, image("member")) == ImportChanges(properties={"os_type": "windows", "hw_x": "1"})
     for role in ("admin", "operator"):
-        assert apply(plugin, tmp_path, image("member", role)) == Changes()
+        assert apply(plugin, tmp_path, image("member", role)) == ImportChanges()
 
 
 def test_nothing_is_injected_by_default_and_never_for_administrators(tmp_path: Path):
     (plugin,) = options.build_plugins(configuration(tmp_path), ["inject_image_metadata"], RULES)
-    assert apply(plugin, tmp_path, image("member")) == Changes()
-    assert apply(InjectMetadata({"a": "b"}, ["admin"]), tmp_path, image("admin")) == Changes()
+    assert apply(plugin, tmp_path, image("member")) == ImportChanges()
+    assert apply(InjectMetadata({"a": "b"}, ["admin"]), tmp_path, image("admin")) == ImportChanges()
 
 
 @pytest.mark.parametrize(

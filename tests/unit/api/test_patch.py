@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.api.conftest import make_conf
 from tests.unit.api.fake_registry import make_image
 
-from glance_api.services.images import Changes
+from glance_api.services.images import ImageChanges
 from glance_api.settings import Settings
 from glance_api.v2 import fields, patch
 from glance_api.v2.schemas import CustomProperties, ImageSchema
@@ -240,7 +240,7 @@ def test_any_json_is_answered(document):
 
 
 def test_no_change_is_an_empty_document():
-    assert Changes().document() == {}
+    assert ImageChanges().document() == {}
 
 
 @pytest.mark.parametrize("field", ["checksum", "os_hash_algo", "os_hash_value", "size", "virtual_size"])

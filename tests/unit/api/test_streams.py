@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from glance_api.content.digests import Digests
 from glance_api.content.formats import FormatRules, Inspection
-from glance_api.content.streams import ByteRange, DamagedData, Intake, parse_content_range, parse_range, verified
+from glance_api.content.streams import ByteRange, DamagedData, UploadStream, parse_content_range, parse_range, verified
 from glance_common.model.errors import BadRequest, Gone, RangeNotSatisfiable, TooLarge
 
 
 def intake(pieces, *, announced=None, cap=1000, disk_format="raw", still_wanted=lambda: None):
-    return Intake(
+    return UploadStream(
         pieces,
         announced=announced,
         cap=cap,

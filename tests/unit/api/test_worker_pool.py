@@ -117,15 +117,15 @@ def test_what_does_not_end_is_left_behind(jobs, monkeypatch, caplog):
     assert "1 operations did not end" in caplog.text
 
 
-def test_chores_come_first(jobs):
+def test_housekeeping_come_first(jobs):
     order: list[str] = []
     jobs.release.set()
-    pool, _, _ = make(jobs, chores=lambda: order.append(f"chores before {len(jobs.done)}"))
+    pool, _, _ = make(jobs, housekeeping=lambda: order.append(f"housekeeping before {len(jobs.done)}"))
     jobs.waiting += [1]
     pool.start()
     jobs.expect(lambda: jobs.done == [1])
     pool.stop()
-    assert order[0] == "chores before 0"
+    assert order[0] == "housekeeping before 0"
 
 
 def test_what_is_kept_has_an_end(monkeypatch):
@@ -140,17 +140,17 @@ def test_what_is_kept_has_an_end(monkeypatch):
     assert not work.keeps
 
 
-def test_chores_that_fail_keep_nobody_from_work(jobs, caplog):
+def test_housekeeping_that_fail_keep_nobody_from_work(jobs, caplog):
     def fail() -> None:
         raise RuntimeError("a defect")
 
     jobs.waiting = [1]
-    pool, _, _ = make(jobs, chores=fail)
+    pool, _, _ = make(jobs, housekeeping=fail)
     jobs.release.set()
     pool.start()
     jobs.expect(lambda: jobs.done == [1])
     pool.stop()
-    assert "the chores of the workers failed" in caplog.text
+    assert "the housekeeping of the workers failed" in caplog.text
 
 
 def test_what_others_ended_is_forgotten_once_it_is_old(monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 
 from glance_common.config.loading import ConfigError
 from glance_common.messaging import outbox as outbox_module
-from glance_common.messaging.outbox import MAX_BODY, Limits, Message, Outbox
+from glance_common.messaging.outbox import MAX_BODY, Message, Outbox, OutboxLimits
 from glance_common.model.context import RequestContext
 from glance_common.notifications import Notifications, NotificationSettings
 from glance_common.notifications.publisher import is_disabled
@@ -81,7 +81,7 @@ def test_queue_and_exchange_follow_the_options_of_the_consumers():
 
 
 def test_i9_a_dead_broker_costs_no_time_and_what_is_dropped_is_counted_and_logged_once(caplog):
-    notifications = Notifications(NotificationSettings(("messagingv2",), BROKER), Limits(messages=100))
+    notifications = Notifications(NotificationSettings(("messagingv2",), BROKER), OutboxLimits(messages=100))
     notifications.start()
     started = time.monotonic()
     for _ in range(1000):
@@ -112,7 +112,7 @@ def broken(monkeypatch):
     made = []
 
     def make(**limits):
-        made.append(Outbox("somebody", connect, Limits(**limits), queue="test"))
+        made.append(Outbox("somebody", connect, OutboxLimits(**limits), queue="test"))
         return made[-1]
 
     yield make

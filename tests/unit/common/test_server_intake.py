@@ -2,7 +2,7 @@
 
 import pytest
 
-from glance_common.server.intake import Intake, IntakeLimits, Refused
+from glance_common.server.intake import Intake, IntakeLimits, RequestRefused
 
 LIMITS = IntakeLimits(
     head=2000, request_line=200, line=500, document=1000, is_transfer=lambda head: head.target.startswith("/data")
@@ -86,7 +86,7 @@ def test_zeros_before_a_length_change_nothing(length, rest):
 
 def test_s59_a_trailer_has_a_bound():
     intake = Intake(LIMITS)
-    with pytest.raises(Refused, match="trailer"):
+    with pytest.raises(RequestRefused, match="trailer"):
         intake.add(post(CHUNKED, body=b"0\r\n" + b"\r" * 600))
 
 
@@ -132,7 +132,7 @@ def add_for_ever(intake, data):
 
 def test_an_endless_header_is_refused():
     intake = Intake(LIMITS)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestRefused) as refused:
         add_for_ever(intake, b"X-A: " + b"y" * 93 + b"\r\n")
     assert refused.value.status.startswith("431")
     assert len(intake.buffer) == 2100
@@ -141,7 +141,7 @@ def test_an_endless_header_is_refused():
 def test_chunks_of_one_byte_are_refused_before_they_fill_the_memory():
     intake = Intake(IntakeLimits(head=2000, request_line=200, line=500, document=100_000, is_transfer=lambda _: False))
     intake.add(post(CHUNKED))
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestRefused) as refused:
         add_for_ever(intake, b"1\r\nx\r\n" * 100)
     assert refused.value.status.startswith("413")
     assert len(intake.buffer) < 300_000

@@ -16,7 +16,7 @@ from glance_common import failpoints
 from glance_common.stores.contract import (
     BlobExists,
     BlobNotFound,
-    Forbidden,
+    StoreForbidden,
     StoreFull,
     StoreUnavailable,
     WriteDenied,
@@ -280,7 +280,7 @@ def test_s70_links_and_pipes_under_the_name_are_not_followed(case: FileCase):
     pipe = str(uuid4())
     os.mkfifo(case.folder / "a" / pipe)
     for key in (KEY, pipe):
-        with pytest.raises(Forbidden, match="not a regular file"):
+        with pytest.raises(StoreForbidden, match="not a regular file"):
             store.open(key)
         with pytest.raises(BlobExists):
             store.add(key, [b"x"], None)
@@ -291,7 +291,7 @@ def test_s70_links_and_pipes_under_the_name_are_not_followed(case: FileCase):
 def test_a_directory_under_the_name_cannot_be_deleted(case: FileCase):
     store = case.store()
     (case.folder / "a" / KEY).mkdir()
-    with pytest.raises(Forbidden):
+    with pytest.raises(StoreForbidden):
         store.delete(KEY)
 
 

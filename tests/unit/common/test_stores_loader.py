@@ -15,8 +15,8 @@ from glance_common.config.loading import ConfigError
 from glance_common.stores import loader
 from glance_common.stores.contract import BadLocation, Store, UnknownStore
 from glance_common.stores.decorators.base import Logged, Retrying
-from glance_common.stores.decorators.encryption import Sealed
-from glance_common.stores.decorators.metrics import Counted
+from glance_common.stores.decorators.encryption import EncryptedKeys
+from glance_common.stores.decorators.metrics import MeasuredStore
 from glance_common.stores.drivers.file.driver import FileStore
 from glance_common.stores.settings import StoreConfigError
 
@@ -137,9 +137,9 @@ def test_an_unknown_id(tmp_path: Path):
 def test_wrappers(tmp_path: Path):
     stores = load(tmp_path, TWO)
     fast, web = stores.get("fast"), stores.get("web")
-    assert isinstance(web, Sealed)
+    assert isinstance(web, EncryptedKeys)
     for store in (fast, web.inner):
-        assert isinstance(store, Counted)
+        assert isinstance(store, MeasuredStore)
         assert isinstance(store.inner, Logged)
     assert isinstance(fast.inner.inner, FileStore)
     assert isinstance(web.inner.inner.inner, Retrying)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.support.stores import FileCase, MemoryIdentities, read
 
-from glance_common.stores.contract import BlobNotFound, Forbidden, StoreFull, StoreUnavailable, WriteDenied
+from glance_common.stores.contract import BlobNotFound, StoreForbidden, StoreFull, StoreUnavailable, WriteDenied
 from glance_common.stores.drivers.file.driver import FileStore
 
 KEY = "11111111-2222-3333-4444-555555555555"
@@ -306,7 +306,7 @@ def test_a_disk_that_became_read_only(case: FileCase, mounted: Path):
     subprocess.run(["mount", "-o", "remount,ro", mounted], check=True)
     with pytest.raises(WriteDenied):
         store.add(str(uuid.uuid4()), [b"x"], None)
-    with pytest.raises(Forbidden):
+    with pytest.raises(StoreForbidden):
         store.delete(KEY)
     assert read(store, KEY) == b"x"
 

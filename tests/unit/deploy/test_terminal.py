@@ -6,7 +6,7 @@ import logging
 import pytest
 from deploy.local.terminal import Terminal, brief, printable
 
-from glance_api.http.access_log import Access
+from glance_api.http.access_log import AccessLog
 from glance_common.observability.log import TextFormatter
 
 
@@ -27,7 +27,7 @@ def log_line():
             return [sent]
 
         environ = {"REQUEST_METHOD": method, "RAW_URI": path, "REMOTE_ADDR": "127.0.0.1", "CONTENT_LENGTH": "70"}
-        Access(app, 64)(environ, lambda *_: None)
+        AccessLog(app, 64)(environ, lambda *_: None)
         return records.pop()
 
     yield request

@@ -15,7 +15,7 @@ from glance_scrubber.outcomes import NEVER, Outcome, judge, pause
         (contract.StoreUnavailable("down"), Outcome.RETRY),
         (contract.WriteDenied("read-only"), Outcome.RETRY),
         (contract.InUse("cloned"), Outcome.RETRY),
-        (contract.Forbidden("locked"), Outcome.RETRY),
+        (contract.StoreForbidden("locked"), Outcome.RETRY),
         (contract.BadLocation("odd"), Outcome.RETRY),
         (contract.UnknownStore("gone"), Outcome.RETRY),
         (OSError("disk"), Outcome.RETRY),

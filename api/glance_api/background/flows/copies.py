@@ -78,7 +78,7 @@ class _Copies:
         self._job = job
         self._image = image
         self._plan = plan
-        self._limits = job.glance.limits.of(image.owner)
+        self._limits = job.services.limits.of(image.owner)
         self._over = threading.Event()
         # Of several copies that make the image active, one tells it.
         self._activation = threading.Semaphore(0 if image.status is ImageStatus.ACTIVE else 1)
@@ -95,14 +95,14 @@ class _Copies:
                 self._over.set()
                 raise
             reason = explain(error)
-            images.upload_failed(self._job.glance, self._job.context, self._image.id, reason)
+            images.upload_failed(self._job.services, self._job.context, self._image.id, reason)
             why = reason if reason.startswith(f"{store}:") else f"{store}: {reason}"
             if self._plan.all_must_succeed:
                 self._over.set()
                 raise ImportFailed(why) from error
             LOG.warning("image %s is not stored in %s", self._image.id, why)
-            image = self._job.glance.registry.operations.store_failed(self._job.context, self._job.held, store)
-            images.image_updated(self._job.glance, self._job.context, image)
+            image = self._job.services.registry.operations.store_failed(self._job.context, self._job.held, store)
+            images.image_updated(self._job.services, self._job.context, image)
             return why
         return None
 
@@ -122,21 +122,21 @@ class _Copies:
         raise failure or SourceFailed("there is nothing that could be copied")
 
     def _copy(self, store_id: str, source: Opener) -> None:
-        job, glance, image = self._job, self._job.glance, self._image
-        store = glance.stores.get(store_id)
-        algorithm = _algorithm(image, glance.settings.hashing_algorithm)
+        job, services, image = self._job, self._job.services, self._image
+        store = services.stores.get(store_id)
+        algorithm = _algorithm(image, services.settings.hashing_algorithm)
         with source() as pieces:
             attempt = str(uuid4())
-            begun = glance.registry.uploads.start(
-                job.context, image.id, attempt, store=store_id, size=self._plan.size, lease=glance.leases.seconds,
+            begun = services.registry.uploads.start(
+                job.context, image.id, attempt, store=store_id, size=self._plan.size, lease=services.leases.seconds,
                 operation=job.held, limits=self._limits,
             )
             failpoint("api.import.store-started")
-            images.copy_begun(glance, job.context, begun.image, store_id)
+            images.copy_begun(services, job.context, begun.image, store_id)
             formats, signed = _formats(begun.image), self._plan.signed
-            algorithms = attempts.algorithms(glance.settings, algorithm, image.checksum)
+            algorithms = attempts.algorithms(services.settings, algorithm, image.checksum)
             data = Data(self._counted(pieces), self._plan.size, formats, algorithms, signed)
-            attempts.write(glance, job.context, begun, store, data, partial(self._commit, store, attempt, algorithm))
+            attempts.write(services, job.context, begun, store, data, partial(self._commit, store, attempt, algorithm))
         failpoint("api.import.store-committed")
 
     def _counted(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -148,7 +148,7 @@ class _Copies:
     def _commit(self, store: Store, attempt: str, algorithm: str, stored: Stored, received: Received) -> None:
         if not _is_same(self._image, received):
             raise SourceFailed("what was read are not the data of the image")
-        image = self._job.glance.registry.uploads.commit(
+        image = self._job.services.registry.uploads.commit(
             self._job.context,
             attempt,
             **attempts.content(stored, received, algorithm),
@@ -157,7 +157,7 @@ class _Copies:
             limits=self._limits,
         )
         activated = image.status is ImageStatus.ACTIVE and self._activation.acquire(blocking=False)
-        images.upload_finished(self._job.glance, self._job.context, image, store.id, activated=activated)
+        images.upload_finished(self._job.services, self._job.context, image, store.id, activated=activated)
 
 
 def _formats(image: Image) -> Formats:

@@ -15,7 +15,7 @@ from uuid import uuid4
 from glance_api.background.job import Job
 from glance_api.content.digests import CHECKSUM, Digests
 from glance_api.content.formats import Inspection
-from glance_api.content.streams import Intake, Received
+from glance_api.content.streams import Received, UploadStream
 from glance_api.imports.contract import ImportFailed
 from glance_api.services.attempts import algorithms
 from glance_api.services.events import images
@@ -39,7 +39,7 @@ class DataRefused(ImportFailed):
 
 def hash_location(job: Job) -> tuple[str, dict[str, Any] | None]:
     """Give the image of the operation its digests; return message and result of the task. Raises as ``run.Flow``."""
-    image = job.glance.registry.images.get(job.context, job.image_id, locations=True)
+    image = job.services.registry.images.get(job.context, job.image_id, locations=True)
     location = _first(job, image)
     try:
         changes = _content(job, image, location)
@@ -50,12 +50,12 @@ def hash_location(job: Job) -> tuple[str, dict[str, Any] | None]:
     if REFUSED_PROPERTY in image.properties:
         # An earlier attempt found something else there.
         changes["properties"] = {REFUSED_PROPERTY: None}
-    job.glance.registry.operations.update(job.context, job.held, changes)
+    job.services.registry.operations.update(job.context, job.held, changes)
     return "", {"image_id": image.id}
 
 
 def _first(job: Job, image: Image) -> ImageLocation:
-    locations = in_order(job.glance, image.locations)
+    locations = in_order(job.services, image.locations)
     if not locations:
         raise ImportFailed("the image has no location any more")
     return locations[0]
@@ -64,7 +64,7 @@ def _first(job: Job, image: Image) -> ImageLocation:
 def _content(job: Job, image: Image, location: ImageLocation) -> dict[str, Any]:
     """Return what the registry is told of the data. Raises DataRefused, StoreError."""
     expected: dict[str, str] = job.operation.input.get("validation_data") or {}
-    algorithm = expected.get("os_hash_algo") or job.glance.settings.hashing_algorithm
+    algorithm = expected.get("os_hash_algo") or job.services.settings.hashing_algorithm
     try:
         received = _read(job, image, location, algorithm)
     except (UnsupportedMediaType, BadRequest, TooLarge) as error:
@@ -91,35 +91,35 @@ def _deactivate(job: Job, image: Image, store: str, reason: str) -> None:
     LOG.error("image %s is deactivated: %s", image.id, reason)
     # First of all, so that there is no moment in which its owner could activate it again.
     properties = {REFUSED_PROPERTY: reason[:LONGEST_REASON]}
-    job.glance.registry.operations.update(job.context, job.held, {"properties": properties})
+    job.services.registry.operations.update(job.context, job.held, {"properties": properties})
     try:
-        closed = job.glance.registry.images.set_status(
+        closed = job.services.registry.images.set_status(
             job.context, image.id, str(uuid4()), [ImageStatus.ACTIVE], ImageStatus.DEACTIVATED
         )
     except StatusConflict as conflict:
         LOG.info("image %s is not active any more: %s", image.id, conflict.message)
         return
     DATA_REFUSED.labels(store).inc()
-    images.image_updated(job.glance, job.context, closed)
+    images.image_updated(job.services, job.context, closed)
 
 
 def _read(job: Job, image: Image, location: ImageLocation, algorithm: str) -> Received:
     """Return what is known of the data after reading them; a read that fails is repeated ``http_retries`` times."""
-    for attempt in range(1, job.glance.settings.http_retries + 1):
+    for attempt in range(1, job.services.settings.http_retries + 1):
         try:
             return _read_once(job, image, location, algorithm)
         except StoreError as error:
             LOG.warning("try %d to hash the location of image %s failed: %s", attempt, image.id, error)
-            if attempt == job.glance.settings.http_retries:
+            if attempt == job.services.settings.http_retries:
                 raise
     raise AssertionError("the last try returns or raises")
 
 
 def _read_once(job: Job, image: Image, location: ImageLocation, algorithm: str) -> Received:
-    settings = job.glance.settings
+    settings = job.services.settings
     digests = Digests(algorithms(settings, algorithm, image.checksum))
     try:
-        intake = Intake(
+        intake = UploadStream(
             _pieces(job, location),
             announced=image.size,
             cap=settings.image_size_cap,
@@ -134,5 +134,5 @@ def _read_once(job: Job, image: Image, location: ImageLocation, algorithm: str) 
 
 
 def _pieces(job: Job, location: ImageLocation) -> Iterator[bytes]:
-    with closing(job.glance.stores.get(location.store).open(location.key)) as blob:
+    with closing(job.services.stores.get(location.store).open(location.key)) as blob:
         yield from job.counted(blob)

@@ -53,7 +53,7 @@ class WorkRoom:
         self._owner = image.owner
         self._charges = charges
         self._kept = 0
-        self._spare = job.glance.settings.imports.min_free_space
+        self._spare = job.services.settings.imports.min_free_space
 
     def cover(self, size: int, *, wait: bool = True) -> None:
         """See the contract; ``size`` is that of the result of the plugin that runs."""
@@ -64,11 +64,11 @@ class WorkRoom:
 
     def left(self) -> int | None:
         """See the contract."""
-        limits = self._job.glance.limits.of(self._owner)
+        limits = self._job.services.limits.of(self._owner)
         limits = limits.about(*self._charges) if limits is not None else None
         if limits is None:
             return None
-        used = self._job.glance.registry.usage.of_owner(self._job.context, limits.owner)
+        used = self._job.services.registry.usage.of_owner(self._job.context, limits.owner)
         room: list[int] = []
         for name, value in limits.values.items():
             kind = KINDS[name]
@@ -120,18 +120,18 @@ class _Charge:
             self._reservation.cover(size, wait=wait)
 
     def _begin(self) -> None:
-        job, glance = self._job, self._job.glance
-        limits = glance.limits.of(self._image.owner)
+        job, services = self._job, self._job.services
+        limits = services.limits.of(self._image.owner)
         if limits is not None and self._measure == SIZE:
             limits = limits.about(SIZE)
         if limits is not None:
-            upload = glance.registry.uploads.start(
+            upload = services.registry.uploads.start(
                 job.context, self._image.id, str(uuid4()), store=self._store.id, size=None,
-                lease=glance.leases.seconds, staging=self._measure == STAGE, operation=job.held, limits=limits,
+                lease=services.leases.seconds, staging=self._measure == STAGE, operation=job.held, limits=limits,
             )
-            self._kept_alive.enter_context(glance.leases.keep(job.context, upload.attempt))
+            self._kept_alive.enter_context(services.leases.keep(job.context, upload.attempt))
             self._upload = upload
-            self._reservation = Reservation(glance, job.context, upload, limits)
+            self._reservation = Reservation(services, job.context, upload, limits)
         self._is_begun = True
 
     def end(self) -> None:
@@ -140,7 +140,7 @@ class _Charge:
         upload, self._upload, self._reservation = self._upload, None, None
         if upload is None:
             return
-        registry, context = self._job.glance.registry, self._job.context
+        registry, context = self._job.services.registry, self._job.context
         try:
             ended = registry.uploads.abort(context, upload.attempt)
             if ended is not None:

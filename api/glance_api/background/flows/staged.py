@@ -15,7 +15,7 @@ from glance_api.background.flows.room import WorkRoom
 from glance_api.background.job import Job
 from glance_api.content.signatures import Verification
 from glance_api.content.streams import Received
-from glance_api.imports.contract import Changes, ImageFacts, ImportFailed, Plugin, Source, Work
+from glance_api.imports.contract import ImageFacts, ImportChanges, ImportFailed, ImportSource, Plugin, Work
 from glance_api.services import attempts
 from glance_api.services.attempts import Data, Formats
 from glance_api.services.collaborators import Staging
@@ -46,39 +46,39 @@ def staged_before(job: Job, store: Staging) -> StagedData | None:
 
 
 def download(
-    job: Job, image: Image, store: Staging, opened: AbstractContextManager[Source]
+    job: Job, image: Image, store: Staging, opened: AbstractContextManager[ImportSource]
 ) -> tuple[StagedData, Image]:
     """Stage what a source gives in ``store``; return it and ``image`` with what the source knows about it.
 
     Raises ImportFailed, TooLarge, UnsupportedMediaType for unsafe content.
     """
-    operations = job.glance.registry.operations
+    operations = job.services.registry.operations
     with opened as source:
         # Data of an earlier attempt, maybe of another node, make room for these.
         changed = operations.unstage(job.context, job.held) if job.operation.staged else None
         changes = _document(source.facts)
         if changes or changed is None:
             changed = operations.update(job.context, job.held, changes)
-            images.image_updated(job.glance, job.context, changed)
+            images.image_updated(job.services, job.context, changed)
         # An earlier attempt may have filled some of the stores.
         image = changed._replace(locations=image.locations)
         return _stage(job, store, image, source), image
 
 
-def _stage(job: Job, store: Staging, image: Image, source: Source) -> StagedData:
-    glance, attempt, limits = job.glance, str(uuid4()), job.glance.limits.of(image.owner)
-    begun = glance.registry.uploads.start(
-        job.context, image.id, attempt, store=store.id, size=source.announced, lease=glance.leases.seconds,
+def _stage(job: Job, store: Staging, image: Image, source: ImportSource) -> StagedData:
+    services, attempt, limits = job.services, str(uuid4()), job.services.limits.of(image.owner)
+    begun = services.registry.uploads.start(
+        job.context, image.id, attempt, store=store.id, size=source.announced, lease=services.leases.seconds,
         staging=True, operation=job.held, limits=limits,
     )
     data = Data(job.counted(source.pieces), source.announced, formats_of(image), (), limits=limits)
-    received = attempts.write(glance, job.context, begun, store, data, partial(_commit, job, attempt, limits))
+    received = attempts.write(services, job.context, begun, store, data, partial(_commit, job, attempt, limits))
     failpoint("api.import.staged")
     return StagedData(begun.location.id, store.id, begun.location.key, received.size)
 
 
 def _commit(job: Job, attempt: str, limits: Limits | None, stored: Stored, received: Received) -> None:
-    job.glance.registry.uploads.commit(
+    job.services.registry.uploads.commit(
         job.context, attempt, size=received.size, checksum=None, os_hash_algo=None, os_hash_value=None,
         virtual_size=None, metadata=stored.metadata, operation=job.held, limits=limits,
     )
@@ -103,7 +103,7 @@ def prepare(
     if _size(path) != size:
         raise ImportFailed("the staged data are not complete any more; they have to be staged again")
     facts = ImageFacts(image.id, formats.disk, formats.container, image.properties, job.context.roles)
-    all_changes = Changes()
+    all_changes = ImportChanges()
     for plugin in plugins:
         job.check()
         changes = plugin.apply(facts, path, Work(room.folder, job.check, room))
@@ -122,14 +122,14 @@ def prepare(
     room.hand_over()
     document = _document(all_changes)
     if document:
-        changed = job.glance.registry.operations.update(job.context, job.held, document)
-        images.image_updated(job.glance, job.context, changed)
+        changed = job.services.registry.operations.update(job.context, job.held, document)
+        images.image_updated(job.services, job.context, changed)
         image = changed._replace(locations=image.locations)
     return Ready(path, _size(path), image)
 
 
-def _both(first: Changes, second: Changes) -> Changes:
-    return Changes(
+def _both(first: ImportChanges, second: ImportChanges) -> ImportChanges:
+    return ImportChanges(
         path=second.path or first.path,
         disk_format=second.disk_format or first.disk_format,
         container_format=second.container_format or first.container_format,
@@ -138,7 +138,7 @@ def _both(first: Changes, second: Changes) -> Changes:
     )
 
 
-def _document(changes: Changes) -> dict[str, Any]:
+def _document(changes: ImportChanges) -> dict[str, Any]:
     """Return the changes as the registry takes them."""
     fields = {
         "disk_format": changes.disk_format,

@@ -7,7 +7,7 @@ from uuid import UUID, uuid5
 
 from glance_api.background.flows import staged
 from glance_api.background.flows.copies import Plan, fill
-from glance_api.background.flows.image_import import Parts
+from glance_api.background.flows.image_import import ImportParts
 from glance_api.background.flows.places import path_of
 from glance_api.background.flows.room import work_room
 from glance_api.background.job import Job
@@ -23,14 +23,14 @@ ASSUMED = {"disk_format": "qcow2", "container_format": "bare"}
 """Formats of an image about which the task says nothing."""
 
 
-def import_task(parts: Parts, job: Job) -> tuple[str, dict[str, Any] | None]:
+def import_task(parts: ImportParts, job: Job) -> tuple[str, dict[str, Any] | None]:
     """Make an image, fill it, and return message and result of the task. Raises as ``run.Flow``."""
     image = _image(job)
-    store = job.glance.task_store
+    store = job.services.task_store
     data = staged.staged_before(job, store)
     if data is None:
         uri: str = job.operation.input["import_from"]
-        cap = job.glance.settings.image_size_cap
+        cap = job.services.settings.image_size_cap
         source = web_download.open_source(parts.session, uri, cap=cap)
         data, image = staged.download(job, image, store, source)
     with work_room(job, store, image) as room:
@@ -40,7 +40,7 @@ def import_task(parts: Parts, job: Job) -> tuple[str, dict[str, Any] | None]:
         steps = parts.tools.steps(is_admin=job.context.is_admin)
         ready = staged.prepare(job, image, formats, path, data.size, room, steps, job.verification)
         sources = [partial(staged.open_file, store, ready.path)]
-        fill(job, ready.image, Plan((job.glance.stores.default.id,), True, 1, ready.size, sources, job.verification))
+        fill(job, ready.image, Plan((job.services.stores.default.id,), True, 1, ready.size, sources, job.verification))
     return "", {"image_id": image.id}
 
 
@@ -49,11 +49,11 @@ def _image(job: Job) -> Image:
     wanted = _new_image(job)
     # An earlier attempt may have made it.
     with suppress(Duplicate):
-        images.create(job.glance, job.context, wanted)
+        images.create(job.services, job.context, wanted)
     image_id = str(wanted.fields["id"])
-    store = job.glance.stores.default.id
-    job.glance.registry.operations.attach(job.context, job.held, image_id, stores=[store])
-    return job.glance.registry.images.get(job.context, image_id, locations=True)
+    store = job.services.stores.default.id
+    job.services.registry.operations.attach(job.context, job.held, image_id, stores=[store])
+    return job.services.registry.images.get(job.context, image_id, locations=True)
 
 
 def _new_image(job: Job) -> NewImage:

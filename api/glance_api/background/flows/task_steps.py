@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from glance_api.content.formats import PLAIN_CONTAINERS, FormatRules
-from glance_api.imports.contract import Changes, ImageFacts, Plugin, Work
+from glance_api.imports.contract import ImageFacts, ImportChanges, Plugin, Work
 from glance_api.imports.inspection import introspect_file
 from glance_api.imports.ova import extract_disk
 from glance_api.imports.sandbox import Sandbox
@@ -34,7 +34,7 @@ class _ExtractDisk:
     sandbox: Sandbox
     name: ClassVar[str] = "extract_disk"
 
-    def apply(self, image: ImageFacts, path: Path, work: Work) -> Changes:
+    def apply(self, image: ImageFacts, path: Path, work: Work) -> ImportChanges:
         """See the contract."""
         return extract_disk(image, path, work, is_admin=self.is_admin, rules=self.rules, sandbox=self.sandbox)
 
@@ -46,12 +46,12 @@ class _Introspect:
     rules: FormatRules
     name: ClassVar[str] = "introspect"
 
-    def apply(self, image: ImageFacts, path: Path, work: Work) -> Changes:
+    def apply(self, image: ImageFacts, path: Path, work: Work) -> ImportChanges:
         """See the contract."""
         if image.container_format not in PLAIN_CONTAINERS:
-            return Changes()
+            return ImportChanges()
         disk_format, virtual_size = introspect_file(path, self.rules, work.still_wanted)
         if disk_format == "raw":
             # Nothing was recognised, which says nothing against what the task says.
-            return Changes(virtual_size=virtual_size if image.disk_format == "raw" else None)
-        return Changes(disk_format=disk_format, virtual_size=virtual_size)
+            return ImportChanges(virtual_size=virtual_size if image.disk_format == "raw" else None)
+        return ImportChanges(disk_format=disk_format, virtual_size=virtual_size)

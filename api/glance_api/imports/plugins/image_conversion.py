@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from glance_api.content.formats import PLAIN_CONTAINERS, FormatRules
 from glance_api.imports.confinement.contract import Access
-from glance_api.imports.contract import Changes, ImageFacts, ImportFailed, Work
+from glance_api.imports.contract import ImageFacts, ImportChanges, ImportFailed, Work
 from glance_api.imports.inspection import inspect_file
 from glance_api.imports.output import NO_SPACE
 from glance_api.imports.sandbox import OutputTooLarge, Sandbox
@@ -39,7 +39,7 @@ class ImageConversion:
         self._sandbox = sandbox
         self._cap = sandbox.limits.file_size
 
-    def apply(self, image: ImageFacts, path: Path, work: Work) -> Changes:
+    def apply(self, image: ImageFacts, path: Path, work: Work) -> ImportChanges:
         """Convert, unless the image has the format already or is none that is converted.
 
         Raises UnsupportedMediaType when the content is unsafe, before and after; TooLarge when the disk is larger than
@@ -47,10 +47,10 @@ class ImageConversion:
         """
         if image.container_format not in PLAIN_CONTAINERS or image.disk_format not in _QEMU_NAMES:
             LOG.info("image %s stays %s in %s", image.id, image.disk_format, image.container_format)
-            return Changes()
+            return ImportChanges()
         virtual_size = inspect_file(path, image.disk_format, self._rules, work.still_wanted)
         if image.disk_format == self._output_format:
-            return Changes(virtual_size=virtual_size)
+            return ImportChanges(virtual_size=virtual_size)
         size = self._checked(virtual_size)
         target = work.folder / f"{image.id}.{self._output_format}"
         if self._output_format == "raw":
@@ -98,9 +98,9 @@ class ImageConversion:
         limit = f"image_size_cap, {self._cap} bytes" if bound == self._cap else f"the {bound} bytes that a quota left"
         return TooLarge(f"the converted image is larger than {limit}")
 
-    def _verified(self, target: Path, work: Work) -> Changes:
+    def _verified(self, target: Path, work: Work) -> ImportChanges:
         virtual_size = inspect_file(target, self._output_format, self._rules, work.still_wanted)
-        return Changes(path=target, disk_format=self._output_format, virtual_size=virtual_size)
+        return ImportChanges(path=target, disk_format=self._output_format, virtual_size=virtual_size)
 
 
 def _watch(target: Path, work: Work) -> None:

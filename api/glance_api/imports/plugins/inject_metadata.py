@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from glance_api.imports.contract import Changes, ImageFacts, Work
+from glance_api.imports.contract import ImageFacts, ImportChanges, Work
 
 
 class InjectMetadata:
@@ -17,8 +17,8 @@ class InjectMetadata:
         self._properties = dict(properties)
         self._ignored = {role.lower() for role in ignored_roles}
 
-    def apply(self, image: ImageFacts, path: Path, work: Work) -> Changes:  # noqa: ARG002 - part of the protocol
+    def apply(self, image: ImageFacts, path: Path, work: Work) -> ImportChanges:  # noqa: ARG002 - part of the protocol
         """Return the properties, in place of what the user gave the same names."""
         if self._ignored.intersection(image.roles):
-            return Changes()
-        return Changes(properties=self._properties)
+            return ImportChanges()
+        return ImportChanges(properties=self._properties)

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from typing import ClassVar
 
-from glance_api.imports.contract import Changes, ImageFacts, Work
+from glance_api.imports.contract import ImageFacts, ImportChanges, Work
 
 LOG = logging.getLogger(__name__)
 
@@ -14,7 +14,7 @@ class NoOp:
 
     name: ClassVar[str] = "no_op"
 
-    def apply(self, image: ImageFacts, path: Path, work: Work) -> Changes:  # noqa: ARG002 - part of the protocol
+    def apply(self, image: ImageFacts, path: Path, work: Work) -> ImportChanges:  # noqa: ARG002 - part of the protocol
         """Change nothing."""
         LOG.info("plugin no_op ran for image %s", image.id)
-        return Changes()
+        return ImportChanges()

@@ -18,7 +18,7 @@ _LARGEST_DESCRIPTOR = 1024 * 1024
 _MOST_MEMBERS = 1000
 
 
-class Refused(Exception):
+class OvaRefused(Exception):
     """The archive is not one that we take apart; the text is for the owner of the image."""
 
 
@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
     """Extract and return the exit code."""
     try:
         extract(Path(argv[0]), sys.stdout.buffer)
-    except Refused as refused:
+    except OvaRefused as refused:
         return _failed(str(refused))
     except MemoryError:
         return _failed("the OVA needs more memory than is allowed")
@@ -48,10 +48,10 @@ def extract(archive: Path, out: BinaryIO) -> None:
         members = _members(tar)
         descriptors = [member for name, member in members.items() if name.lower().endswith(".ovf")]
         if len(descriptors) != 1:
-            raise Refused(f"the OVA must hold exactly one descriptor (*.ovf); it holds {len(descriptors)}")
+            raise OvaRefused(f"the OVA must hold exactly one descriptor (*.ovf); it holds {len(descriptors)}")
         disk = members.get(_disk_name(_text(tar, descriptors[0])))
         if disk is None:
-            raise Refused("the disk that the descriptor names is not in the OVA")
+            raise OvaRefused("the disk that the descriptor names is not in the OVA")
         content = tar.extractfile(disk)
         assert content is not None
         size = 0
@@ -60,27 +60,27 @@ def extract(archive: Path, out: BinaryIO) -> None:
                 size += out.write(piece)
         out.flush()
         if size != disk.size:
-            raise Refused("the OVA ends too early")
+            raise OvaRefused("the OVA ends too early")
 
 
 def _members(tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
     found: dict[str, tarfile.TarInfo] = {}
     for member in tar:
         if not member.isreg() or member.issparse():
-            raise Refused("the OVA holds something that is not a plain file")
+            raise OvaRefused("the OVA holds something that is not a plain file")
         if "/" in member.name or "\\" in member.name or member.name in ("", ".", ".."):
-            raise Refused("the OVA holds a file with a path in its name")
+            raise OvaRefused("the OVA holds a file with a path in its name")
         if member.name in found:
-            raise Refused("the OVA holds two files of the same name")
+            raise OvaRefused("the OVA holds two files of the same name")
         found[member.name] = member
         if len(found) > _MOST_MEMBERS:
-            raise Refused(f"the OVA holds more than {_MOST_MEMBERS} files")
+            raise OvaRefused(f"the OVA holds more than {_MOST_MEMBERS} files")
     return found
 
 
 def _text(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     if member.size > _LARGEST_DESCRIPTOR:
-        raise Refused(f"the descriptor of the OVA has more than {_LARGEST_DESCRIPTOR} bytes")
+        raise OvaRefused(f"the descriptor of the OVA has more than {_LARGEST_DESCRIPTOR} bytes")
     file = tar.extractfile(member)
     assert file is not None
     return file.read()
@@ -98,11 +98,11 @@ class _Descriptor:
         try:
             parser.Parse(text, True)
         except expat.ExpatError:
-            raise Refused("the descriptor of the OVA is not well-formed XML") from None
+            raise OvaRefused("the descriptor of the OVA is not well-formed XML") from None
 
     def _refuse_doctype(self, *_declared: object) -> None:
         # No document type, no entities: neither outer files nor a billion laughs.
-        raise Refused("the descriptor of the OVA must not have a document type declaration")
+        raise OvaRefused("the descriptor of the OVA must not have a document type declaration")
 
     def _element(self, name: str, attributes: dict[str, str]) -> None:
         local = {key.rpartition(" ")[2]: value for key, value in attributes.items()}
@@ -117,10 +117,10 @@ def _disk_name(text: bytes) -> str:
     """Return the name of the file of the only disk."""
     descriptor = _Descriptor(text)
     if len(descriptor.disks) != 1:
-        raise Refused(f"the OVA must describe exactly one disk; it describes {len(descriptor.disks)}")
+        raise OvaRefused(f"the OVA must describe exactly one disk; it describes {len(descriptor.disks)}")
     file = descriptor.files.get(descriptor.disks[0].get("fileRef", ""), {})
     if file.get("compression", "identity") != "identity" or "chunkSize" in file:
-        raise Refused("the disk in the OVA is compressed or split")
+        raise OvaRefused("the disk in the OVA is compressed or split")
     return file.get("href", "")
 
 

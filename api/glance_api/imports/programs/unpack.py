@@ -21,7 +21,7 @@ _LEVEL_AT = 20
 """Offset in an LHA header of the byte that tells how the header is made."""
 
 
-class Refused(Exception):
+class ArchiveRefused(Exception):
     """The archive is not one that we unpack; the text is for the owner of the image."""
 
 
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
     archive, *tool = argv
     try:
         unpack(Path(archive), tool[0] if tool else None)
-    except Refused as refused:
+    except ArchiveRefused as refused:
         return _failed(str(refused))
     except MemoryError:
         return _failed("the archive needs more memory than is allowed")
@@ -57,7 +57,7 @@ def unpack(archive: Path, lha: str | None) -> None:
             _check_lha(file)
             _unpack_lha(lha, archive)
         else:
-            raise Refused("the image is compressed in no known way: zip, gzip and lha are known")
+            raise ArchiveRefused("the image is compressed in no known way: zip, gzip and lha are known")
 
 
 def _write(pieces: Iterator[bytes]) -> None:
@@ -74,16 +74,16 @@ def _gzip(file: BinaryIO) -> Iterator[bytes]:
         while not stream.eof:
             data = data or file.read(_PIECE)
             if not data:
-                raise Refused("the gzip data end too early")
+                raise ArchiveRefused("the gzip data end too early")
             yield stream.decompress(data, _PIECE)
             data = stream.unconsumed_tail
     except zlib.error:
-        raise Refused("the gzip data are damaged") from None
+        raise ArchiveRefused("the gzip data are damaged") from None
     rest = stream.unused_data
     while rest:
         # Zeros are padding of tapes and block devices.
         if rest.strip(b"\0"):
-            raise Refused("the gzip data have more than one member")
+            raise ArchiveRefused("the gzip data have more than one member")
         rest = file.read(_PIECE)
 
 
@@ -96,18 +96,18 @@ def _zip(file: BinaryIO) -> Iterator[bytes]:
                     yield piece
     # RuntimeError: what the library does not know, for example a method of compression.
     except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError, RuntimeError):
-        raise Refused("the zip archive is damaged, or compressed in an unknown way") from None
+        raise ArchiveRefused("the zip archive is damaged, or compressed in an unknown way") from None
 
 
 def _only_member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     members = archive.infolist()
     if len(members) != 1:
-        raise Refused(f"the zip archive must hold exactly one file; it holds {len(members)} entries")
+        raise ArchiveRefused(f"the zip archive must hold exactly one file; it holds {len(members)} entries")
     kind = stat.S_IFMT(members[0].external_attr >> 16)
     if members[0].is_dir() or kind not in (0, stat.S_IFREG):
-        raise Refused("the entry of the zip archive is not a plain file")
+        raise ArchiveRefused("the entry of the zip archive is not a plain file")
     if members[0].flag_bits & 0x1:
-        raise Refused("the zip archive is encrypted")
+        raise ArchiveRefused("the zip archive is encrypted")
     return members[0]
 
 
@@ -115,20 +115,20 @@ def _check_lha(file: BinaryIO) -> None:
     """Refuse everything but one plain file, before a tool sees the archive."""
     method, end = _lha_header(file)
     if method == b"-lhd-":
-        raise Refused("the entry of the lha archive is not a plain file")
+        raise ArchiveRefused("the entry of the lha archive is not a plain file")
     size = file.seek(0, os.SEEK_END)
     if end > size:
-        raise Refused("the lha archive ends too early")
+        raise ArchiveRefused("the lha archive ends too early")
     file.seek(end)
     if file.read(1) not in (b"", b"\0"):
-        raise Refused("the lha archive must hold exactly one file; it holds more")
+        raise ArchiveRefused("the lha archive must hold exactly one file; it holds more")
 
 
 def _lha_header(file: BinaryIO) -> tuple[bytes, int]:
     """Return the method of the first entry and the offset where the next one would begin."""
     head = file.read(32)
     if len(head) < 32:
-        raise Refused("the lha archive ends too early")
+        raise ArchiveRefused("the lha archive ends too early")
     level, (packed,) = head[_LEVEL_AT], struct.unpack_from("<I", head, 7)
     sizes = {
         0: head[0] + 2,
@@ -137,20 +137,20 @@ def _lha_header(file: BinaryIO) -> tuple[bytes, int]:
         3: struct.unpack_from("<I", head, 24)[0],
     }
     if level not in sizes:
-        raise Refused("the lha archive has a header of an unknown kind")
+        raise ArchiveRefused("the lha archive has a header of an unknown kind")
     return head[2:7], sizes[level] + packed
 
 
 def _unpack_lha(lha: str | None, archive: Path) -> None:
     if lha is None:
-        raise Refused("the image is an lha archive, and this host has no lha tool")
+        raise ArchiveRefused("the image is an lha archive, and this host has no lha tool")
     # Printing makes no file by a name out of the archive, and testing alone looks at the checksum.
     out = os.dup(1)
     for option, output in (("-tq2", os.open(os.devnull, os.O_WRONLY)), ("-pq2", out)):
         os.dup2(output, 1)
         code = os.spawnv(os.P_WAIT, lha, [lha, option, str(archive)])  # noqa: S606 - no shell is the point
         if code != 0:
-            raise Refused("the lha archive is damaged")
+            raise ArchiveRefused("the lha archive is damaged")
 
 
 if __name__ == "__main__":

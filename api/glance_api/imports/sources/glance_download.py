@@ -16,7 +16,7 @@ import orjson
 
 from glance_api.clients import catalog as catalogs
 from glance_api.content.streams import DamagedData, verified
-from glance_api.imports.contract import Changes, ImportFailed, Source
+from glance_api.imports.contract import ImportChanges, ImportFailed, ImportSource
 from glance_api.imports.sources.body import announced_size, pieces_of
 from glance_common.fetch.guards import ExchangeLimits
 from glance_common.fetch.url_filter import UrlFilter, UrlRefused, parse
@@ -63,7 +63,7 @@ def find_endpoint(catalog: str | None, region: str, interface: str = "public") -
 
 
 @contextmanager
-def open_source(remote: Remote, image_id: str, rules: DownloadRules) -> Iterator[Source]:
+def open_source(remote: Remote, image_id: str, rules: DownloadRules) -> Iterator[ImportSource]:
     """Open the image ``image_id`` of ``remote`` within the block.
 
     The facts have formats and the properties that may be copied. Raises ImportFailed when the remote has no such active
@@ -78,7 +78,7 @@ def open_source(remote: Remote, image_id: str, rules: DownloadRules) -> Iterator
         if announced is not None and announced != size:
             raise ImportFailed(f"the remote image has {size} bytes, but its data have {announced}")
         pieces = _checked(pieces_of(response, size), size, image)
-        yield Source(pieces, size, _facts(image, rules.prefixes))
+        yield ImportSource(pieces, size, _facts(image, rules.prefixes))
 
 
 class _Service:
@@ -161,11 +161,11 @@ def _checked(pieces: Iterator[bytes], size: int, image: Mapping[str, Any]) -> It
         raise ImportFailed("the data are not those that the remote image service recorded") from None
 
 
-def _facts(image: Mapping[str, Any], prefixes: Collection[str]) -> Changes:
+def _facts(image: Mapping[str, Any], prefixes: Collection[str]) -> ImportChanges:
     formats = {name: image.get(name) for name in ("disk_format", "container_format")}
     if not all(isinstance(value, str) and value for value in formats.values()):
         raise ImportFailed("the remote image has no disk_format or container_format")
-    return Changes(
+    return ImportChanges(
         disk_format=str(formats["disk_format"]),
         container_format=str(formats["container_format"]),
         properties={

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from glance_api.imports.contract import ImportFailed, Source
+from glance_api.imports.contract import ImportFailed, ImportSource
 from glance_api.imports.sources.body import announced_size, pieces_of
 from glance_common.fetch.url_filter import UrlFilter, UrlRefused
 from glance_common.fetch.url_session import FetchFailed, UrlSession
@@ -32,7 +32,7 @@ def check_uri(url_filter: UrlFilter, field: str, uri: str) -> None:
 
 
 @contextmanager
-def open_source(session: UrlSession, uri: str, *, cap: int) -> Iterator[Source]:
+def open_source(session: UrlSession, uri: str, *, cap: int) -> Iterator[ImportSource]:
     """Open what ``uri`` names within the block; ``cap`` is the largest image in bytes.
 
     Raises BadRequest for a URL that the filter refuses now, ImportFailed when the source has no image for us, TooLarge
@@ -52,4 +52,4 @@ def open_source(session: UrlSession, uri: str, *, cap: int) -> Iterator[Source]:
         announced = announced_size(response)
         if announced is not None and announced > cap:
             raise TooLarge(f"the source announces {announced} bytes; image_size_cap is {cap} bytes")
-        yield Source(pieces_of(response, announced), announced)
+        yield ImportSource(pieces_of(response, announced), announced)

@@ -8,7 +8,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import GlanceError
 from glance_common.model.image import Image, Member
@@ -23,77 +23,77 @@ ENDS = ("image.activate", "image.update", "image.delete")
 """What the end of an import can mean for its image."""
 
 
-def image_created(glance: Glance, context: RequestContext, image: Image) -> None:
+def image_created(services: Services, context: RequestContext, image: Image) -> None:
     """Tell that a record was made."""
-    _tell_image(glance, context, "image.create", image)
+    _tell_image(services, context, "image.create", image)
 
 
-def image_updated(glance: Glance, context: RequestContext, image: Image) -> None:
+def image_updated(services: Services, context: RequestContext, image: Image) -> None:
     """Tell that a record was saved."""
-    _tell_image(glance, context, "image.update", image)
+    _tell_image(services, context, "image.update", image)
 
 
-def image_changed(glance: Glance, context: RequestContext, image_id: str) -> None:
+def image_changed(services: Services, context: RequestContext, image_id: str) -> None:
     """Tell that a record was saved by a call to the registry that did not show it."""
-    if glance.notifications.wants("image.update"):
+    if services.notifications.wants("image.update"):
         try:
-            image_updated(glance, context, glance.registry.images.get(context, image_id))
+            image_updated(services, context, services.registry.images.get(context, image_id))
         except GlanceError as error:
             LOG.info("nobody is told that image %s changed: %s", image_id, error.message)
 
 
-def image_deleted(glance: Glance, context: RequestContext, image: Image, *, may_return: bool = True) -> None:
+def image_deleted(services: Services, context: RequestContext, image: Image, *, may_return: bool = True) -> None:
     """Tell that an image is gone; ``image`` is as it was before.
 
     Its status is ``pending_delete`` only while its data are kept for a restore: consumers take that for a delete which
     can be undone (``may_return``), and the wait for a scrubber is nothing of theirs.
     """
-    if glance.notifications.wants("image.delete"):
-        is_kept = may_return and glance.settings.delayed_delete and image.size is not None
+    if services.notifications.wants("image.delete"):
+        is_kept = may_return and services.settings.delayed_delete and image.size is not None
         status = ImageStatus.PENDING_DELETE if is_kept else ImageStatus.DELETED
         gone = {"status": status, "deleted": True, "deleted_at": _now()}
-        glance.notifications.send(context, "image.delete", {**image_payload(image), **gone})
+        services.notifications.send(context, "image.delete", {**image_payload(image), **gone})
 
 
-def upload_begun(glance: Glance, context: RequestContext, image: Image, store: str) -> None:
+def upload_begun(services: Services, context: RequestContext, image: Image, store: str) -> None:
     """Tell that data are about to be stored; ``image`` is already ``saving``."""
-    image_updated(glance, context, image)
-    copy_begun(glance, context, image, store)
+    image_updated(services, context, image)
+    copy_begun(services, context, image, store)
 
 
-def copy_begun(glance: Glance, context: RequestContext, image: Image, store: str) -> None:
+def copy_begun(services: Services, context: RequestContext, image: Image, store: str) -> None:
     """Tell that an import is about to store data."""
-    _tell_data(glance, context, "image.prepare", image, store)
+    _tell_data(services, context, "image.prepare", image, store)
 
 
 def upload_finished(
-    glance: Glance, context: RequestContext, image: Image, store: str, *, activated: bool = True
+    services: Services, context: RequestContext, image: Image, store: str, *, activated: bool = True
 ) -> None:
     """Tell that data were stored, and whether they made the image active."""
-    _tell_data(glance, context, "image.upload", image, store)
+    _tell_data(services, context, "image.upload", image, store)
     if activated:
-        image_activated(glance, context, image)
-    image_updated(glance, context, image)
+        image_activated(services, context, image)
+    image_updated(services, context, image)
 
 
-def image_activated(glance: Glance, context: RequestContext, image: Image) -> None:
+def image_activated(services: Services, context: RequestContext, image: Image) -> None:
     """Tell that an image can be used from now on."""
-    _tell_image(glance, context, "image.activate", image)
+    _tell_image(services, context, "image.activate", image)
 
 
-def upload_failed(glance: Glance, context: RequestContext, image_id: str, error: BaseException | str) -> None:
+def upload_failed(services: Services, context: RequestContext, image_id: str, error: BaseException | str) -> None:
     """Tell that data could not be stored; of errors that are not made for users only the kind is told."""
-    if glance.notifications.wants("image.upload"):
+    if services.notifications.wants("image.upload"):
         reason = error if isinstance(error, str) else type(error).__name__
         reason = error.message if isinstance(error, GlanceError) else reason
-        glance.notifications.send(
+        services.notifications.send(
             context, "image.upload", f"the data of image {image_id} could not be stored: {reason}", Priority.ERROR
         )
 
 
-def image_sent(glance: Glance, context: RequestContext, image: Image, sent: int, expected: int) -> None:
+def image_sent(services: Services, context: RequestContext, image: Image, sent: int, expected: int) -> None:
     """Tell how many bytes of how many a download has really sent; with fewer it is an error."""
-    if glance.notifications.wants("image.send"):
+    if services.notifications.wants("image.send"):
         payload = {
             "bytes_sent": sent,
             "image_id": image.id,
@@ -102,22 +102,22 @@ def image_sent(glance: Glance, context: RequestContext, image: Image, sent: int,
             "receiver_user_id": context.user_id,
         }
         priority = Priority.INFO if sent == expected else Priority.ERROR
-        glance.notifications.send(context, "image.send", payload, priority)
+        services.notifications.send(context, "image.send", payload, priority)
 
 
-def member_created(glance: Glance, context: RequestContext, member: Member) -> None:
+def member_created(services: Services, context: RequestContext, member: Member) -> None:
     """Tell that an image is shared with one more project."""
-    _tell_member(glance, context, "image.member.create", member)
+    _tell_member(services, context, "image.member.create", member)
 
 
-def member_updated(glance: Glance, context: RequestContext, member: Member) -> None:
+def member_updated(services: Services, context: RequestContext, member: Member) -> None:
     """Tell that a membership changed its status."""
-    _tell_member(glance, context, "image.member.update", member)
+    _tell_member(services, context, "image.member.update", member)
 
 
-def member_deleted(glance: Glance, context: RequestContext, member: Member) -> None:
+def member_deleted(services: Services, context: RequestContext, member: Member) -> None:
     """Tell that an image is no longer shared with a project; ``member`` is as it was before."""
-    _tell_member(glance, context, MEMBER_DELETE, member, deleted_at=_now())
+    _tell_member(services, context, MEMBER_DELETE, member, deleted_at=_now())
 
 
 def image_payload(image: Image) -> dict[str, Any]:
@@ -146,15 +146,15 @@ def image_payload(image: Image) -> dict[str, Any]:
     }
 
 
-def _tell_image(glance: Glance, context: RequestContext, event_type: str, image: Image) -> None:
-    if glance.notifications.wants(event_type):
-        glance.notifications.send(context, event_type, image_payload(image))
+def _tell_image(services: Services, context: RequestContext, event_type: str, image: Image) -> None:
+    if services.notifications.wants(event_type):
+        services.notifications.send(context, event_type, image_payload(image))
 
 
-def _tell_data(glance: Glance, context: RequestContext, event_type: str, image: Image, store: str) -> None:
-    if glance.notifications.wants(event_type):
+def _tell_data(services: Services, context: RequestContext, event_type: str, image: Image, store: str) -> None:
+    if services.notifications.wants(event_type):
         lists = {name: _names(image.properties.get(name)) for name in (IMPORTING_PROPERTY, FAILED_PROPERTY)}
-        glance.notifications.send(context, event_type, {**image_payload(image), **lists, "backend": store})
+        services.notifications.send(context, event_type, {**image_payload(image), **lists, "backend": store})
 
 
 def _names(text: str | None) -> list[str]:
@@ -162,9 +162,9 @@ def _names(text: str | None) -> list[str]:
 
 
 def _tell_member(
-    glance: Glance, context: RequestContext, event_type: str, member: Member, deleted_at: str | None = None
+    services: Services, context: RequestContext, event_type: str, member: Member, deleted_at: str | None = None
 ) -> None:
-    if glance.notifications.wants(event_type):
+    if services.notifications.wants(event_type):
         payload = {
             "image_id": member.image_id,
             "member_id": member.member,
@@ -174,7 +174,7 @@ def _tell_member(
             "deleted": deleted_at is not None,
             "deleted_at": deleted_at,
         }
-        glance.notifications.send(context, event_type, payload)
+        services.notifications.send(context, event_type, payload)
 
 
 def _now() -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_common.model.context import RequestContext
 from glance_common.model.metadef import Association, Namespace, Object, Property, Tag
 
@@ -20,90 +20,90 @@ _DEFINITION = (
 """What consumers are told of a definition; each is there, without value as null."""
 
 
-def namespace_created(glance: Glance, context: RequestContext, namespace: Namespace) -> None:
+def namespace_created(services: Services, context: RequestContext, namespace: Namespace) -> None:
     """Tell that a namespace was made, and each thing that was made in it."""
-    _tell(glance, context, "metadef_namespace.create", _namespace(namespace))
+    _tell(services, context, "metadef_namespace.create", _namespace(namespace))
     for association in namespace.associations:
-        association_created(glance, context, namespace.namespace, association)
+        association_created(services, context, namespace.namespace, association)
     for each in namespace.properties:
-        property_created(glance, context, namespace.namespace, each)
+        property_created(services, context, namespace.namespace, each)
     for group in namespace.objects:
-        object_created(glance, context, namespace.namespace, group)
+        object_created(services, context, namespace.namespace, group)
     for tag in namespace.tags:
-        tag_created(glance, context, namespace.namespace, tag)
+        tag_created(services, context, namespace.namespace, tag)
 
 
-def namespace_updated(glance: Glance, context: RequestContext, namespace: Namespace, old: str) -> None:
+def namespace_updated(services: Services, context: RequestContext, namespace: Namespace, old: str) -> None:
     """Tell that a namespace was saved, which had the name ``old``."""
-    _tell(glance, context, "metadef_namespace.update", {**_namespace(namespace), "namespace_old": old})
+    _tell(services, context, "metadef_namespace.update", {**_namespace(namespace), "namespace_old": old})
 
 
 def namespace_deleted(
-    glance: Glance, context: RequestContext, namespace: Namespace,
+    services: Services, context: RequestContext, namespace: Namespace,
     what: Literal["delete", "delete_objects", "delete_properties", "delete_tags"],
 ) -> None:
     """Tell that a namespace, or all of one kind in it, is gone; ``namespace`` is as it was before."""
-    _tell(glance, context, f"metadef_namespace.{what}", _gone(_namespace(namespace)))
+    _tell(services, context, f"metadef_namespace.{what}", _gone(_namespace(namespace)))
 
 
-def property_created(glance: Glance, context: RequestContext, namespace: str, made: Property) -> None:
+def property_created(services: Services, context: RequestContext, namespace: str, made: Property) -> None:
     """Tell that a property was made."""
-    _tell(glance, context, "metadef_property.create", _property(namespace, made))
+    _tell(services, context, "metadef_property.create", _property(namespace, made))
 
 
-def property_updated(glance: Glance, context: RequestContext, namespace: str, changed: Property, old: str) -> None:
+def property_updated(services: Services, context: RequestContext, namespace: str, changed: Property, old: str) -> None:
     """Tell that a property was saved, which had the name ``old``."""
-    _tell(glance, context, "metadef_property.update", {**_property(namespace, changed), "name_old": old})
+    _tell(services, context, "metadef_property.update", {**_property(namespace, changed), "name_old": old})
 
 
-def property_deleted(glance: Glance, context: RequestContext, namespace: str, gone: Property) -> None:
+def property_deleted(services: Services, context: RequestContext, namespace: str, gone: Property) -> None:
     """Tell that a property is gone."""
-    _tell(glance, context, PROPERTY_DELETE, _gone(_property(namespace, gone)))
+    _tell(services, context, PROPERTY_DELETE, _gone(_property(namespace, gone)))
 
 
-def object_created(glance: Glance, context: RequestContext, namespace: str, made: Object) -> None:
+def object_created(services: Services, context: RequestContext, namespace: str, made: Object) -> None:
     """Tell that an object was made."""
-    _tell(glance, context, "metadef_object.create", _object(namespace, made))
+    _tell(services, context, "metadef_object.create", _object(namespace, made))
 
 
-def object_updated(glance: Glance, context: RequestContext, namespace: str, changed: Object, old: str) -> None:
+def object_updated(services: Services, context: RequestContext, namespace: str, changed: Object, old: str) -> None:
     """Tell that an object was saved, which had the name ``old``."""
-    _tell(glance, context, "metadef_object.update", {**_object(namespace, changed), "name_old": old})
+    _tell(services, context, "metadef_object.update", {**_object(namespace, changed), "name_old": old})
 
 
-def object_deleted(glance: Glance, context: RequestContext, namespace: str, gone: Object) -> None:
+def object_deleted(services: Services, context: RequestContext, namespace: str, gone: Object) -> None:
     """Tell that an object is gone."""
-    _tell(glance, context, OBJECT_DELETE, _gone(_object(namespace, gone)))
+    _tell(services, context, OBJECT_DELETE, _gone(_object(namespace, gone)))
 
 
-def tag_created(glance: Glance, context: RequestContext, namespace: str, made: Tag) -> None:
+def tag_created(services: Services, context: RequestContext, namespace: str, made: Tag) -> None:
     """Tell that a tag was made."""
-    _tell(glance, context, "metadef_tag.create", _named(namespace, made))
+    _tell(services, context, "metadef_tag.create", _named(namespace, made))
 
 
-def tag_updated(glance: Glance, context: RequestContext, namespace: str, changed: Tag, old: str) -> None:
+def tag_updated(services: Services, context: RequestContext, namespace: str, changed: Tag, old: str) -> None:
     """Tell that a tag was saved, which had the name ``old``."""
-    _tell(glance, context, "metadef_tag.update", {**_named(namespace, changed), "name_old": old})
+    _tell(services, context, "metadef_tag.update", {**_named(namespace, changed), "name_old": old})
 
 
-def tag_deleted(glance: Glance, context: RequestContext, namespace: str, gone: Tag) -> None:
+def tag_deleted(services: Services, context: RequestContext, namespace: str, gone: Tag) -> None:
     """Tell that a tag is gone."""
-    _tell(glance, context, TAG_DELETE, _gone(_named(namespace, gone)))
+    _tell(services, context, TAG_DELETE, _gone(_named(namespace, gone)))
 
 
-def association_created(glance: Glance, context: RequestContext, namespace: str, made: Association) -> None:
+def association_created(services: Services, context: RequestContext, namespace: str, made: Association) -> None:
     """Tell that a namespace was associated with a kind of resources."""
-    _tell(glance, context, "metadef_resource_type.create", _association(namespace, made))
+    _tell(services, context, "metadef_resource_type.create", _association(namespace, made))
 
 
-def association_deleted(glance: Glance, context: RequestContext, namespace: str, gone: Association) -> None:
+def association_deleted(services: Services, context: RequestContext, namespace: str, gone: Association) -> None:
     """Tell that a namespace is no longer associated with a kind of resources."""
-    _tell(glance, context, "metadef_resource_type.delete", _gone(_association(namespace, gone)))
+    _tell(services, context, "metadef_resource_type.delete", _gone(_association(namespace, gone)))
 
 
-def _tell(glance: Glance, context: RequestContext, event_type: str, payload: dict[str, Any]) -> None:
-    if glance.notifications.wants(event_type):
-        glance.notifications.send(context, event_type, payload)
+def _tell(services: Services, context: RequestContext, event_type: str, payload: dict[str, Any]) -> None:
+    if services.notifications.wants(event_type):
+        services.notifications.send(context, event_type, payload)
 
 
 def _gone(payload: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import GlanceError
 from glance_common.model.operation import Operation
@@ -20,38 +20,41 @@ CREATE, RUN, PROCESSING = "task.create", "task.run", "task.processing"
 _ENDS = {OperationStatus.SUCCESS: "task.success", OperationStatus.FAILURE: "task.failure"}
 
 
-def created(glance: Glance, context: RequestContext, task: Operation) -> None:
+def created(services: Services, context: RequestContext, task: Operation) -> None:
     """Tell that a task was made, and that it was handed to the workers."""
-    _tell(glance, context, CREATE, task)
-    _tell(glance, context, RUN, task)
+    _tell(services, context, CREATE, task)
+    _tell(services, context, RUN, task)
 
 
-def begun(glance: Glance, context: RequestContext, task: Operation) -> None:
+def begun(services: Services, context: RequestContext, task: Operation) -> None:
     """Tell that a worker has taken the task up."""
-    _tell(glance, context, PROCESSING, task)
+    _tell(services, context, PROCESSING, task)
 
 
-def ended(glance: Glance, context: RequestContext, task: Operation) -> None:
+def ended(services: Services, context: RequestContext, task: Operation) -> None:
     """Tell how the task ended; nothing while it has not."""
     if task.status in _ENDS:
-        _tell(glance, context, _ENDS[task.status], task)
+        _tell(services, context, _ENDS[task.status], task)
 
 
 def look_up(
-    glance: Glance, context: RequestContext, task_id: str, tell: Callable[[Glance, RequestContext, Operation], None]
+    services: Services,
+    context: RequestContext,
+    task_id: str,
+    tell: Callable[[Services, RequestContext, Operation], None],
 ) -> None:
     """Tell about a task that a call to the registry changed without showing it."""
-    if not any(glance.notifications.wants(event) for event in (CREATE, RUN, *_ENDS.values())):
+    if not any(services.notifications.wants(event) for event in (CREATE, RUN, *_ENDS.values())):
         return
     try:
-        tell(glance, context, glance.registry.operations.get(context, task_id))
+        tell(services, context, services.registry.operations.get(context, task_id))
     except GlanceError as error:
         LOG.info("nobody is told about the task %s: %s", task_id, error.message)
 
 
-def _tell(glance: Glance, context: RequestContext, event_type: str, task: Operation) -> None:
-    if glance.notifications.wants(event_type):
-        glance.notifications.send(context, event_type, _payload(task))
+def _tell(services: Services, context: RequestContext, event_type: str, task: Operation) -> None:
+    if services.notifications.wants(event_type):
+        services.notifications.send(context, event_type, _payload(task))
 
 
 def _payload(task: Operation) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from glance_api.content.formats import Inspection
 from glance_api.imports.sources.web_download import check_uri
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_api.services.locations import in_place
 from glance_api.services.store_errors import as_api_error
 from glance_common.model.context import RequestContext
@@ -51,16 +51,16 @@ class Found:
         return not self.store.capabilities.delete
 
 
-def check_source(glance: Glance, context: RequestContext, field: str, url: str) -> None:
+def check_source(services: Services, context: RequestContext, field: str, url: str) -> None:
     """Raise BadRequest, which names ``field``, for a URL from which nothing may be imported.
 
     The name of the host is looked up: Unavailable when too many requests wait for other servers.
     """
-    with glance.remote_checks.permit(context.project_id):
-        check_uri(glance.url_filter, field, url)
+    with services.remote_checks.permit(context.project_id):
+        check_uri(services.url_filter, field, url)
 
 
-def find(glance: Glance, context: RequestContext, image: Image, url: str) -> Found:
+def find(services: Services, context: RequestContext, image: Image, url: str) -> Found:
     """Return the data under ``url``, which may become those of ``image`` at once.
 
     Raises as ``locate``; BadRequest while the image has no formats, UnsupportedMediaType when the data are unsafe or
@@ -69,15 +69,15 @@ def find(glance: Glance, context: RequestContext, image: Image, url: str) -> Fou
     for name in ("disk_format", "container_format"):
         if getattr(image, name) is None:
             raise BadRequest(f"{name} must be set before the image can have data")
-    with glance.remote_checks.permit(context.project_id):
-        found = locate(glance, context, image, url)
-        inspection = Inspection(image.disk_format or "", image.container_format or "", glance.settings.format_rules)
+    with services.remote_checks.permit(context.project_id):
+        found = locate(services, context, image, url)
+        inspection = Inspection(image.disk_format or "", image.container_format or "", services.settings.format_rules)
         with _asking(found.store):
             in_place.inspect(found.store, found.key, found.size, inspection)
     return found
 
 
-def locate(glance: Glance, context: RequestContext, image: Image, url: str) -> Found:
+def locate(services: Services, context: RequestContext, image: Image, url: str) -> Found:
     """Return the data under ``url``, of which nothing but the size is looked at.
 
     Raises BadRequest for a scheme or URL that users may not register, and for data that cannot be read, are empty or
@@ -86,22 +86,22 @@ def locate(glance: Glance, context: RequestContext, image: Image, url: str) -> F
     answered at a port (S-27).
     """
     try:
-        store, key = glance.stores.user_location(url)
+        store, key = services.stores.user_location(url)
     except (BadLocation, UnknownStore) as error:
         raise BadRequest(f"url: {error}") from None
     _check_owner(context, image, store, key)
-    with glance.remote_checks.permit(context.project_id):
-        return _look(glance, image, store, key)
+    with services.remote_checks.permit(context.project_id):
+        return _look(services, image, store, key)
 
 
-def _look(glance: Glance, image: Image, store: Store, key: str) -> Found:
+def _look(services: Services, image: Image, store: Store, key: str) -> Found:
     """Ask the store how many bytes there are."""
     with _asking(store):
         size = store.size(key)
     if size <= 0:
         raise BadRequest("url: the store does not say how many bytes there are, or there are none")
-    if size > glance.settings.image_size_cap:
-        raise TooLarge(f"the image is larger than image_size_cap, {glance.settings.image_size_cap} bytes")
+    if size > services.settings.image_size_cap:
+        raise TooLarge(f"the image is larger than image_size_cap, {services.settings.image_size_cap} bytes")
     if image.size not in (None, size):
         raise BadRequest(f"url: there are {size} bytes, but the image has {image.size}")
     return Found(store, key, size)

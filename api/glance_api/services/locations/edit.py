@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_api.services.events import images
 from glance_api.services.locations import check
 from glance_api.services.locations.check import Found, ValidationData
@@ -66,25 +66,25 @@ class _Entry:
     found: Found | None = None
 
 
-def plan(glance: Glance, context: RequestContext, image: Image, operations: Sequence[Operation]) -> LocationEdit:
+def plan(services: Services, context: RequestContext, image: Image, operations: Sequence[Operation]) -> LocationEdit:
     """Return the edit that the operations mean for the image as it is now, with its locations.
 
     Raises PolicyDenied, Conflict for a status that does not allow it and for contradicting digests, BadRequest for bad
     positions, doubles and URLs that cannot be registered, Forbidden for what would leave no location (S-17), TooLarge
     above ``image_location_quota``.
     """
-    _check_rights(glance, context, image, operations)
-    before = [_Entry(place.url, place.metadata, place=place) for place in visible(glance, context, image)]
+    _check_rights(services, context, image, operations)
+    before = [_Entry(place.url, place.metadata, place=place) for place in visible(services, context, image)]
     asks = any(not isinstance(operation, RemoveLocation) for operation in operations)
     # One permit and one time for all the servers that a request names.
-    with glance.remote_checks.permit(context.project_id) if asks else nullcontext():
-        entries, given = _applied(glance, context, image, before, operations)
-    _check_quota(glance, before, entries)
-    return _edit(glance, image, before, entries, given)
+    with services.remote_checks.permit(context.project_id) if asks else nullcontext():
+        entries, given = _applied(services, context, image, before, operations)
+    _check_quota(services, before, entries)
+    return _edit(services, image, before, entries, given)
 
 
 def _applied(
-    glance: Glance, context: RequestContext, image: Image, before: Sequence[_Entry], operations: Sequence[Operation]
+    services: Services, context: RequestContext, image: Image, before: Sequence[_Entry], operations: Sequence[Operation]
 ) -> tuple[list[_Entry], list[GivenLocation]]:
     """Return the list after the operations, and the locations that these describe."""
     entries, given = list(before), list[GivenLocation]()
@@ -92,11 +92,11 @@ def _applied(
         match operation:
             case AddLocation(location, position):
                 _require_status(image, ImageStatus.ACTIVE, ImageStatus.QUEUED)
-                entries.insert(_position(position, len(entries)), _new(glance, context, image, location, entries))
+                entries.insert(_position(position, len(entries)), _new(services, context, image, location, entries))
                 given.append(location)
             case ReplaceLocations(locations):
                 _require_status(image, ImageStatus.ACTIVE, ImageStatus.QUEUED)
-                entries = _replaced(glance, context, image, locations, entries)
+                entries = _replaced(services, context, image, locations, entries)
                 given += locations
             case RemoveLocation(position):
                 _require_status(image, ImageStatus.ACTIVE)
@@ -109,14 +109,14 @@ def _applied(
 
 
 def _check_rights(
-    glance: Glance, context: RequestContext, image: Image, operations: Sequence[Operation]
+    services: Services, context: RequestContext, image: Image, operations: Sequence[Operation]
 ) -> None:
     rules = {
         "delete_image_location" if isinstance(operation, RemoveLocation) else "set_image_location"
         for operation in operations
     }
     for rule in sorted(rules):
-        glance.policy.check_image(context, rule, image)
+        services.policy.check_image(context, rule, image)
 
 
 def _require_status(image: Image, *allowed: ImageStatus) -> None:
@@ -131,17 +131,17 @@ def _position(wanted: int | None, length: int) -> int:
 
 
 def _new(
-    glance: Glance, context: RequestContext, image: Image, given: GivenLocation, others: Sequence[_Entry]
+    services: Services, context: RequestContext, image: Image, given: GivenLocation, others: Sequence[_Entry]
 ) -> _Entry:
-    metadata = _metadata(glance, given)
-    if any(other.url == given.url and _stored(glance, other.metadata) == metadata for other in others):
+    metadata = _metadata(services, given)
+    if any(other.url == given.url and _stored(services, other.metadata) == metadata for other in others):
         raise BadRequest("locations: this URL with this metadata is there already")
     _require_digest(context, image, given)
-    found = check.find(glance, context, image, given.url)
+    found = check.find(services, context, image, given.url)
     url = found.store.url(found.key)
     # Again by what is shown of it: without the credentials that were given.
     same = [other for other in others if other.url == url]
-    if any(not found.is_external or _stored(glance, other.metadata) == metadata for other in same):
+    if any(not found.is_external or _stored(services, other.metadata) == metadata for other in same):
         raise BadRequest("locations: this URL is there already")
     return _Entry(url, metadata, found=found)
 
@@ -153,7 +153,7 @@ def _require_digest(context: RequestContext, image: Image, given: GivenLocation)
 
 
 def _replaced(
-    glance: Glance,
+    services: Services,
     context: RequestContext,
     image: Image,
     locations: Sequence[GivenLocation],
@@ -164,15 +164,15 @@ def _replaced(
     if not entries:
         made: list[_Entry] = []
         for location in locations:
-            made.append(_new(glance, context, image, location, made))
+            made.append(_new(services, context, image, location, made))
         return made
     left, kept = list(entries), list[_Entry]()
     for location in locations:
         same = [entry for entry in left if entry.url == location.url]
         if not same:
             break
-        metadata = _metadata(glance, location)
-        entry = next((entry for entry in same if _stored(glance, entry.metadata) == metadata), same[0])
+        metadata = _metadata(services, location)
+        entry = next((entry for entry in same if _stored(services, entry.metadata) == metadata), same[0])
         left.remove(entry)
         kept.append(_Entry(entry.url, metadata, entry.place, entry.found))
     if left or len(kept) != len(locations):
@@ -180,32 +180,32 @@ def _replaced(
     return kept
 
 
-def _metadata(glance: Glance, given: GivenLocation) -> dict[str, Any]:
-    return _stored(glance, given.metadata)
+def _metadata(services: Services, given: GivenLocation) -> dict[str, Any]:
+    return _stored(services, given.metadata)
 
 
-def _stored(glance: Glance, metadata: dict[str, Any]) -> dict[str, Any]:
+def _stored(services: Services, metadata: dict[str, Any]) -> dict[str, Any]:
     """Return the metadata to keep: with several stores the store's id is told by the location itself."""
-    if not glance.settings.multi_store:
+    if not services.settings.multi_store:
         return metadata
     return {name: value for name, value in metadata.items() if name != "store"}
 
 
-def _check_quota(glance: Glance, before: Sequence[_Entry], after: Sequence[_Entry]) -> None:
-    quota = glance.settings.image_location_quota
+def _check_quota(services: Services, before: Sequence[_Entry], after: Sequence[_Entry]) -> None:
+    quota = services.settings.image_location_quota
     if len(after) > len(before) and 0 <= quota < len(after):
         raise TooLarge(f"The limit has been exceeded on the number of allowed image locations: {len(after)} of {quota}")
 
 
 def _edit(
-    glance: Glance,
+    services: Services,
     image: Image,
     before: Sequence[_Entry],
     after: Sequence[_Entry],
     given: Sequence[GivenLocation],
 ) -> LocationEdit:
     validation = [location.validation for location in given if location.validation is not None]
-    digests = check.digests(image, validation, glance.settings.hashing_algorithm)
+    digests = check.digests(image, validation, services.settings.hashing_algorithm)
     added: list[NewLocation] = []
     order: list[str] = []
     for entry in after:
@@ -224,9 +224,9 @@ def _edit(
         order=[*order, *unseen],
         add=added,
         metadata={
-            identifier: _stored(glance, entry.metadata)
+            identifier: _stored(services, entry.metadata)
             for identifier, entry in stay.items()
-            if entry.place is not None and _stored(glance, entry.metadata) != entry.place.location.metadata
+            if entry.place is not None and _stored(services, entry.metadata) != entry.place.location.metadata
         },
         remove=sorted(seen - stay.keys()),
         data={"size": added[0].size, **digests} if is_first else {},
@@ -239,7 +239,7 @@ def as_new(found: Found, metadata: dict[str, Any]) -> NewLocation:
 
 
 def write(
-    glance: Glance,
+    services: Services,
     context: RequestContext,
     image: Image,
     attempt: str,
@@ -256,13 +256,13 @@ def write(
     TooLarge when the owner may not have that much.
     """
     owner = changes.get("owner", image.owner)
-    limits = glance.limits.of(owner) if edit.add or owner != image.owner else None
-    edited = glance.registry.locations.edit(
+    limits = services.limits.of(owner) if edit.add or owner != image.owner else None
+    edited = services.registry.locations.edit(
         context, image.id, attempt, image.row_version, edit, changes, limits=limits, hashing=hashing
     )
     if edit.remove:
-        glance.deletes.publish(edit.remove, context.request_id)
+        services.deletes.publish(edit.remove, context.request_id)
     if edited.status is not image.status and edited.status is ImageStatus.ACTIVE:
-        images.image_activated(glance, context, edited)
-    images.image_updated(glance, context, edited)
+        images.image_activated(services, context, edited)
+    images.image_updated(services, context, edited)
     return edited

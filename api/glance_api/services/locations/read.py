@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_api.settings import Settings
 from glance_common.model.context import RequestContext
 from glance_common.model.image import Image, ImageLocation
@@ -31,7 +31,7 @@ def are_shown(settings: Settings) -> bool:
 
 
 def in_order(
-    glance: Glance, locations: Iterable[ImageLocation], prefer: Sequence[str] = ()
+    services: Services, locations: Iterable[ImageLocation], prefer: Sequence[str] = ()
 ) -> list[ImageLocation]:
     """Return the locations in the order in which they are to be read.
 
@@ -41,8 +41,8 @@ def in_order(
     in_turn = list(locations)
     if len(in_turn) < 2:
         return in_turn
-    known = {store.id: store for store in glance.stores}
-    kinds = glance.settings.store_type_preference
+    known = {store.id: store for store in services.stores}
+    kinds = services.settings.store_type_preference
 
     def rank(location: ImageLocation) -> tuple[int, int, int]:
         store = known.get(location.store)
@@ -60,7 +60,7 @@ def _rank_of_kind(store: Store | None, kinds: Sequence[str]) -> int:
     return len(kinds)
 
 
-def visible(glance: Glance, context: RequestContext, image: Image) -> list[Place]:
+def visible(services: Services, context: RequestContext, image: Image) -> list[Place]:
     """Return the locations in the order in which they are read; none of a deactivated image to others than admins.
 
     A location in a store that is no longer configured, or that was encrypted with another key, has no URL and is left
@@ -69,20 +69,20 @@ def visible(glance: Glance, context: RequestContext, image: Image) -> list[Place
     if image.status is ImageStatus.DEACTIVATED and not context.is_admin:
         return []
     places = []
-    for location in in_order(glance, image.locations):
+    for location in in_order(services, image.locations):
         try:
-            store = glance.stores.get(location.store)
+            store = services.stores.get(location.store)
             url = store.url(location.key)
         except UnknownStore:
             continue
         except StoreError as error:
             LOG.error("location %s of image %s in store %s: %s", location.id, image.id, location.store, error)
             continue
-        metadata = {**location.metadata, "store": store.id} if glance.settings.multi_store else location.metadata
+        metadata = {**location.metadata, "store": store.id} if services.settings.multi_store else location.metadata
         places.append(Place(location, url, store.id, metadata))
     return places
 
 
-def may_list(glance: Glance, context: RequestContext, images: list[Image]) -> frozenset[str]:
+def may_list(services: Services, context: RequestContext, images: list[Image]) -> frozenset[str]:
     """Return the ids of those images whose ``locations`` the caller may see (policy ``get_image_location``)."""
-    return frozenset(image.id for image in glance.policy.allowed_images(context, "get_image_location", images))
+    return frozenset(image.id for image in services.policy.allowed_images(context, "get_image_location", images))

@@ -4,77 +4,79 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_api.services.events import tasks
 from glance_api.services.locations import check
 from glance_api.services.locations import edit as location_edits
 from glance_api.services.locations.check import SERVICE_ROLE, ValidationData
 from glance_api.services.locations.read import Place, visible
-from glance_api.services.retries import insist
+from glance_api.services.retries import retry_conflicts
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import BadRequest, Conflict, Forbidden, TooLarge
 from glance_common.model.status import ImageStatus
 from glance_common.registry_client.locations import Hashing, LocationEdit
 
 
-def fetch(glance: Glance, context: RequestContext, image_id: str) -> list[Place]:
+def fetch(services: Services, context: RequestContext, image_id: str) -> list[Place]:
     """Return the locations of an image, none of a deactivated one to others than administrators (S-49).
 
     Raises NotFound, PolicyDenied.
     """
-    image = glance.registry.images.get(context, image_id, locations=True)
-    glance.policy.check_image(context, "fetch_image_location", image)
-    return visible(glance, context, image)
+    image = services.registry.images.get(context, image_id, locations=True)
+    services.policy.check_image(context, "fetch_image_location", image)
+    return visible(services, context, image)
 
 
-def add(glance: Glance, context: RequestContext, image_id: str, url: str, validation: ValidationData | None) -> None:
+def add(
+    services: Services, context: RequestContext, image_id: str, url: str, validation: ValidationData | None
+) -> None:
     """Make the data at ``url`` those of a queued image.
 
     With ``do_secure_hash`` a worker hashes them: before the image becomes active when there are ``validation`` data to
     compare with, otherwise afterwards. Without it ``validation`` is believed. Raises NotFound, PolicyDenied, Conflict
     unless the image is queued, Forbidden, BadRequest, TooLarge, UnsupportedMediaType as ``registration.find``.
     """
-    insist(image_id, lambda: _add(glance, context, image_id, url, validation))
-    if glance.settings.do_secure_hash:
-        glance.work.wake()
+    retry_conflicts(image_id, lambda: _add(services, context, image_id, url, validation))
+    if services.settings.do_secure_hash:
+        services.work.wake()
 
 
 def _add(
-    glance: Glance, context: RequestContext, image_id: str, url: str, validation: ValidationData | None
+    services: Services, context: RequestContext, image_id: str, url: str, validation: ValidationData | None
 ) -> None:
-    image = glance.registry.images.get(context, image_id, locations=True)
+    image = services.registry.images.get(context, image_id, locations=True)
     # The right before the status, unlike in the original: strangers learn nothing.
-    glance.policy.check_image(context, "add_image_location", image)
+    services.policy.check_image(context, "add_image_location", image)
     if image.status is not ImageStatus.QUEUED:
         raise Conflict(f"the image is {image.status}, only a queued one can be given its location")
-    _check_scheme(glance, context, url)
+    _check_scheme(services, context, url)
     for problem in () if validation is None else check.problems(validation):
         raise BadRequest(f"validation_data: {problem}")
-    quota = glance.settings.image_location_quota
+    quota = services.settings.image_location_quota
     if quota == 0:
         raise TooLarge("The limit has been exceeded on the number of allowed image locations: 1 of 0")
-    waits = glance.settings.do_secure_hash and validation is not None
+    waits = services.settings.do_secure_hash and validation is not None
     # A worker inspects all of the data before an image that waits becomes active.
     look = check.locate if waits else check.find
-    found = look(glance, context, image, url)
+    found = look(services, context, image, url)
     new = location_edits.as_new(found, {})
     hashing = None
     data: dict[str, Any] = {"size": found.size}
-    if glance.settings.do_secure_hash:
+    if services.settings.do_secure_hash:
         # The task is shown to administrators: neither credentials nor the key get into it.
         shown = {"image_id": image.id, "loc_url": found.store.url(found.key), "validation_data": _document(validation)}
         hashing = Hashing(
-            str(uuid4()), shown, glance.settings.imports.task_time_to_live, before_active=waits
+            str(uuid4()), shown, services.settings.imports.task_time_to_live, before_active=waits
         )
     else:
         data |= _document(validation)
     edit = LocationEdit(order=[new.id], add=[new], data=data)
-    location_edits.write(glance, context, image, str(uuid4()), edit, {}, hashing=hashing)
+    location_edits.write(services, context, image, str(uuid4()), edit, {}, hashing=hashing)
     if hashing is not None:
-        tasks.look_up(glance, context, hashing.id, tasks.created)
+        tasks.look_up(services, context, hashing.id, tasks.created)
 
 
-def _check_scheme(glance: Glance, context: RequestContext, url: str) -> None:
+def _check_scheme(services: Services, context: RequestContext, url: str) -> None:
     """Raise Forbidden for what only services may name: data in the cloud's own stores."""
     if SERVICE_ROLE in context.roles:
         return
@@ -82,7 +84,7 @@ def _check_scheme(glance: Glance, context: RequestContext, url: str) -> None:
         scheme = urlsplit(url).scheme
     except ValueError:
         raise BadRequest("url: is not a URL") from None
-    if scheme not in ("http", "https") or not any(scheme in store.capabilities.schemes for store in glance.stores):
+    if scheme not in ("http", "https") or not any(scheme in store.capabilities.schemes for store in services.stores):
         raise Forbidden("url: other callers than services can register http and https locations only, if at all")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import Forbidden, NotFound
 from glance_common.model.metadef import Namespace
@@ -36,27 +36,27 @@ def _described(name: str, owner: str | None, visibility: str, *, protected: bool
     return known if owner is None else known | {"project_id": owner, "owner": owner}
 
 
-def visible(glance: Glance, context: RequestContext, name: str, *, content: bool = False) -> Namespace:
+def visible(services: Services, context: RequestContext, name: str, *, content: bool = False) -> Namespace:
     """Return a namespace that the registry and the rule ``get_metadef_namespace`` show; else raise NotFound (S-43)."""
-    namespace = glance.registry.metadefs.get_namespace(context, name, content=content)
-    if not glance.policy.allows(context, "get_metadef_namespace", target(namespace)):
+    namespace = services.registry.metadefs.get_namespace(context, name, content=content)
+    if not services.policy.allows(context, "get_metadef_namespace", target(namespace)):
         raise NotFound(f"Metadata definition namespace {name} is not found")
     return namespace
 
 
-def readable(glance: Glance, context: RequestContext, name: str, rule: str) -> Namespace:
+def readable(services: Services, context: RequestContext, name: str, rule: str) -> Namespace:
     """Return a visible namespace in which ``rule`` lets the caller read. Raises NotFound, PolicyDenied."""
-    namespace = visible(glance, context, name)
-    glance.policy.check(context, rule, target(namespace))
+    namespace = visible(services, context, name)
+    services.policy.check(context, rule, target(namespace))
     return namespace
 
 
-def writable(glance: Glance, context: RequestContext, name: str, rule: str) -> Namespace:
+def writable(services: Services, context: RequestContext, name: str, rule: str) -> Namespace:
     """Return a visible namespace in which ``rule`` lets the caller write. Raises NotFound, PolicyDenied, Forbidden.
 
     Whatever the rules say, a project changes nothing in the namespaces of others (S-30).
     """
-    namespace = readable(glance, context, name, rule)
+    namespace = readable(services, context, name, rule)
     check_owner(context, namespace.owner)
     return namespace
 

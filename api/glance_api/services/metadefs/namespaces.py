@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from glance_api.policy.targets import project_target
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_api.services.events import metadefs
 from glance_api.services.metadefs.access import Read, check_owner, new_target, target, visible, writable
 from glance_common.model.context import RequestContext
@@ -31,78 +32,79 @@ class NamespacePage:
 
 
 def create(
-    glance: Glance, context: RequestContext, given: Mapping[str, Any], read: Read[Mapping[str, Any]]
+    services: Services, context: RequestContext, given: Mapping[str, Any], read: Read[Mapping[str, Any]]
 ) -> Namespace:
     """Make a namespace with what is in it, all or nothing; ``read`` returns what is right in the ``given`` document.
 
     Raises PolicyDenied, Forbidden, Duplicate.
     """
     about = new_target(_owned(context, given))
-    glance.policy.check(context, "add_metadef_namespace", about)
+    services.policy.check(context, "add_metadef_namespace", about)
     document = _owned(context, read())
     for part, (add, _) in _CONTENT_RULES.items():
         if document.get(part):
-            glance.policy.check(context, add, about)
+            services.policy.check(context, add, about)
     check_owner(context, document.get("owner"))
-    made = glance.registry.metadefs.create_namespace(context, str(uuid4()), document)
-    metadefs.namespace_created(glance, context, made)
+    made = services.registry.metadefs.create_namespace(context, str(uuid4()), document)
+    metadefs.namespace_created(services, context, made)
     return made
 
 
-def list_namespaces(glance: Glance, context: RequestContext, query: NamespaceQuery) -> NamespacePage:
+def list_namespaces(services: Services, context: RequestContext, query: NamespaceQuery) -> NamespacePage:
     """Return a page of the namespaces that the caller sees. Raises PolicyDenied, NotFound for an unknown marker."""
-    glance.policy.check(context, "get_metadef_namespaces", project_target(context))
+    services.policy.check(context, "get_metadef_namespaces", project_target(context))
     if query.limit == 0:
         return NamespacePage([], None)
-    found = glance.registry.metadefs.list_namespaces(context, query)
-    shown = [each for each in found.namespaces if glance.policy.allows(context, "get_metadef_namespace", target(each))]
-    shown = [_shown(glance, context, each) for each in shown]
+    found = services.registry.metadefs.list_namespaces(context, query)
+    may_see = partial(services.policy.allows, context, "get_metadef_namespace")
+    shown = [each for each in found.namespaces if may_see(target(each))]
+    shown = [_shown(services, context, each) for each in shown]
     return NamespacePage(shown, found.namespaces[-1].namespace if found.has_more and found.namespaces else None)
 
 
-def show(glance: Glance, context: RequestContext, name: str, resource_type: str | None = None) -> Namespace:
+def show(services: Services, context: RequestContext, name: str, resource_type: str | None = None) -> Namespace:
     """Return a namespace with what the caller may see in it, named as resources of ``resource_type`` see it.
 
     Raises NotFound.
     """
-    namespace = visible(glance, context, name, content=True)
+    namespace = visible(services, context, name, content=True)
     if resource_type is not None:
         namespace = namespace.prefixed(resource_type)
-    return _shown(glance, context, namespace)
+    return _shown(services, context, namespace)
 
 
-def _shown(glance: Glance, context: RequestContext, namespace: Namespace) -> Namespace:
+def _shown(services: Services, context: RequestContext, namespace: Namespace) -> Namespace:
     """Return the namespace with as much of its content as the rules let the caller see."""
     hidden = [
-        part for part, (_, get) in _CONTENT_RULES.items() if not glance.policy.allows(context, get, target(namespace))
+        part for part, (_, get) in _CONTENT_RULES.items() if not services.policy.allows(context, get, target(namespace))
     ]
     changes: dict[str, Any] = {part.removeprefix("resource_type_"): () for part in hidden}
     return replace(namespace, **changes) if changes else namespace
 
 
 def update(
-    glance: Glance, context: RequestContext, name: str, read: Read[tuple[Mapping[str, Any], Mapping[str, Any]]]
+    services: Services, context: RequestContext, name: str, read: Read[tuple[Mapping[str, Any], Mapping[str, Any]]]
 ) -> Namespace:
     """Replace all that a namespace says of itself; what is in it stays.
 
     ``read`` returns that, and the content that a client sent back as it had been shown: it must be right, and has no
     effect. Raises NotFound, Forbidden, BadRequest, Duplicate.
     """
-    writable(glance, context, name, "modify_metadef_namespace")
+    writable(services, context, name, "modify_metadef_namespace")
     document, content = read()
     _check_patterns(content)
     document = _owned(context, document)
     check_owner(context, document.get("owner"))
-    changed = glance.registry.metadefs.update_namespace(context, name, str(uuid4()), document)
-    metadefs.namespace_updated(glance, context, changed, name)
-    return _shown(glance, context, changed)
+    changed = services.registry.metadefs.update_namespace(context, name, str(uuid4()), document)
+    metadefs.namespace_updated(services, context, changed, name)
+    return _shown(services, context, changed)
 
 
-def delete(glance: Glance, context: RequestContext, name: str) -> None:
+def delete(services: Services, context: RequestContext, name: str) -> None:
     """Remove a namespace with all that is in it. Raises NotFound, Forbidden."""
-    namespace = writable(glance, context, name, "delete_metadef_namespace")
-    glance.registry.metadefs.delete_namespace(context, name, str(uuid4()))
-    metadefs.namespace_deleted(glance, context, namespace, "delete")
+    namespace = writable(services, context, name, "delete_metadef_namespace")
+    services.registry.metadefs.delete_namespace(context, name, str(uuid4()))
+    metadefs.namespace_deleted(services, context, namespace, "delete")
 
 
 def _check_patterns(content: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import Any, Literal
 from uuid import uuid4
 
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_api.services.events import metadefs
 from glance_api.services.metadefs.access import Read, readable, writable
 from glance_common.model.context import RequestContext
@@ -32,18 +32,18 @@ class ObjectPage:
     next_marker: str | None = None
 
 
-def create(glance: Glance, context: RequestContext, namespace: str, read: Read[Mapping[str, Any]]) -> Object:
+def create(services: Services, context: RequestContext, namespace: str, read: Read[Mapping[str, Any]]) -> Object:
     """Make an object. Raises NotFound, Forbidden, Duplicate."""
-    writable(glance, context, namespace, "add_metadef_object")
-    made = glance.registry.metadefs.create_object(context, namespace, str(uuid4()), read())
-    metadefs.object_created(glance, context, namespace, made)
+    writable(services, context, namespace, "add_metadef_object")
+    made = services.registry.metadefs.create_object(context, namespace, str(uuid4()), read())
+    metadefs.object_created(services, context, namespace, made)
     return made
 
 
-def list_objects(glance: Glance, context: RequestContext, namespace: str, query: ObjectQuery) -> ObjectPage:
+def list_objects(services: Services, context: RequestContext, namespace: str, query: ObjectQuery) -> ObjectPage:
     """Return a page of objects. Raises NotFound, also for an unknown marker, PolicyDenied."""
-    readable(glance, context, namespace, "get_metadef_objects")
-    return page_of(glance.registry.metadefs.list_objects(context, namespace), query)
+    readable(services, context, namespace, "get_metadef_objects")
+    return page_of(services.registry.metadefs.list_objects(context, namespace), query)
 
 
 def page_of(found: list[Object], query: ObjectQuery) -> ObjectPage:
@@ -65,34 +65,34 @@ def page_of(found: list[Object], query: ObjectQuery) -> ObjectPage:
     return ObjectPage(found[: query.limit], found[query.limit - 1].name)
 
 
-def show(glance: Glance, context: RequestContext, namespace: str, name: str) -> Object:
+def show(services: Services, context: RequestContext, namespace: str, name: str) -> Object:
     """Return an object. Raises NotFound, PolicyDenied."""
-    readable(glance, context, namespace, "get_metadef_object")
-    return glance.registry.metadefs.get_object(context, namespace, name)
+    readable(services, context, namespace, "get_metadef_object")
+    return services.registry.metadefs.get_object(context, namespace, name)
 
 
 def update(
-    glance: Glance, context: RequestContext, namespace: str, name: str, read: Read[Mapping[str, Any]]
+    services: Services, context: RequestContext, namespace: str, name: str, read: Read[Mapping[str, Any]]
 ) -> Object:
     """Replace an object, its name too. Raises NotFound, Forbidden, Duplicate."""
-    writable(glance, context, namespace, "modify_metadef_object")
-    changed = glance.registry.metadefs.update_object(context, namespace, name, str(uuid4()), read())
-    metadefs.object_updated(glance, context, namespace, changed, name)
+    writable(services, context, namespace, "modify_metadef_object")
+    changed = services.registry.metadefs.update_object(context, namespace, name, str(uuid4()), read())
+    metadefs.object_updated(services, context, namespace, changed, name)
     return changed
 
 
-def delete(glance: Glance, context: RequestContext, namespace: str, name: str) -> None:
+def delete(services: Services, context: RequestContext, namespace: str, name: str) -> None:
     """Remove an object. Raises NotFound, Forbidden."""
-    writable(glance, context, namespace, "delete_metadef_object")
-    told = glance.notifications.wants(metadefs.OBJECT_DELETE)
-    gone = glance.registry.metadefs.get_object(context, namespace, name) if told else None
-    glance.registry.metadefs.delete_object(context, namespace, name, str(uuid4()))
+    writable(services, context, namespace, "delete_metadef_object")
+    told = services.notifications.wants(metadefs.OBJECT_DELETE)
+    gone = services.registry.metadefs.get_object(context, namespace, name) if told else None
+    services.registry.metadefs.delete_object(context, namespace, name, str(uuid4()))
     if gone is not None:
-        metadefs.object_deleted(glance, context, namespace, gone)
+        metadefs.object_deleted(services, context, namespace, gone)
 
 
-def delete_all(glance: Glance, context: RequestContext, namespace: str) -> None:
+def delete_all(services: Services, context: RequestContext, namespace: str) -> None:
     """Remove all objects of a namespace. Raises NotFound, Forbidden."""
-    about = writable(glance, context, namespace, "delete_metadef_namespace")
-    glance.registry.metadefs.delete_objects(context, namespace, str(uuid4()))
-    metadefs.namespace_deleted(glance, context, about, "delete_objects")
+    about = writable(services, context, namespace, "delete_metadef_namespace")
+    services.registry.metadefs.delete_objects(context, namespace, str(uuid4()))
+    metadefs.namespace_deleted(services, context, about, "delete_objects")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_api.services.events import metadefs
 from glance_api.services.metadefs.access import Read, readable, writable
 from glance_common.model.context import RequestContext
@@ -12,53 +12,53 @@ from glance_common.model.metadef import Property
 
 
 def create(
-    glance: Glance, context: RequestContext, namespace: str, read: Read[tuple[str, Mapping[str, Any]]]
+    services: Services, context: RequestContext, namespace: str, read: Read[tuple[str, Mapping[str, Any]]]
 ) -> Property:
     """Make a property; ``read`` returns its name and definition. Raises NotFound, Forbidden, Duplicate."""
-    writable(glance, context, namespace, "add_metadef_property")
+    writable(services, context, namespace, "add_metadef_property")
     name, definition = read()
-    made = glance.registry.metadefs.create_property(context, namespace, str(uuid4()), name, definition)
-    metadefs.property_created(glance, context, namespace, made)
+    made = services.registry.metadefs.create_property(context, namespace, str(uuid4()), name, definition)
+    metadefs.property_created(services, context, namespace, made)
     return made
 
 
-def list_properties(glance: Glance, context: RequestContext, namespace: str) -> list[Property]:
+def list_properties(services: Services, context: RequestContext, namespace: str) -> list[Property]:
     """Return all properties. Raises NotFound, PolicyDenied."""
-    readable(glance, context, namespace, "get_metadef_properties")
-    return glance.registry.metadefs.list_properties(context, namespace)
+    readable(services, context, namespace, "get_metadef_properties")
+    return services.registry.metadefs.list_properties(context, namespace)
 
 
 def show(
-    glance: Glance, context: RequestContext, namespace: str, name: str, resource_type: str | None = None
+    services: Services, context: RequestContext, namespace: str, name: str, resource_type: str | None = None
 ) -> Property:
     """Return a property; ``name`` is the one that resources of ``resource_type`` see. Raises NotFound, PolicyDenied."""
-    readable(glance, context, namespace, "get_metadef_property")
-    return glance.registry.metadefs.get_property(context, namespace, name, resource_type=resource_type)
+    readable(services, context, namespace, "get_metadef_property")
+    return services.registry.metadefs.get_property(context, namespace, name, resource_type=resource_type)
 
 
 def update(
-    glance: Glance, context: RequestContext, namespace: str, name: str, read: Read[tuple[str, Mapping[str, Any]]]
+    services: Services, context: RequestContext, namespace: str, name: str, read: Read[tuple[str, Mapping[str, Any]]]
 ) -> Property:
     """Replace a property, its name too; ``read`` returns the new ones. Raises NotFound, Forbidden, Duplicate."""
-    writable(glance, context, namespace, "modify_metadef_property")
+    writable(services, context, namespace, "modify_metadef_property")
     new_name, definition = read()
-    changed = glance.registry.metadefs.update_property(context, namespace, name, str(uuid4()), new_name, definition)
-    metadefs.property_updated(glance, context, namespace, changed, name)
+    changed = services.registry.metadefs.update_property(context, namespace, name, str(uuid4()), new_name, definition)
+    metadefs.property_updated(services, context, namespace, changed, name)
     return changed
 
 
-def delete(glance: Glance, context: RequestContext, namespace: str, name: str) -> None:
+def delete(services: Services, context: RequestContext, namespace: str, name: str) -> None:
     """Remove a property. Raises NotFound, Forbidden."""
-    writable(glance, context, namespace, "remove_metadef_property")
-    told = glance.notifications.wants(metadefs.PROPERTY_DELETE)
-    gone = glance.registry.metadefs.get_property(context, namespace, name) if told else None
-    glance.registry.metadefs.delete_property(context, namespace, name, str(uuid4()))
+    writable(services, context, namespace, "remove_metadef_property")
+    told = services.notifications.wants(metadefs.PROPERTY_DELETE)
+    gone = services.registry.metadefs.get_property(context, namespace, name) if told else None
+    services.registry.metadefs.delete_property(context, namespace, name, str(uuid4()))
     if gone is not None:
-        metadefs.property_deleted(glance, context, namespace, gone)
+        metadefs.property_deleted(services, context, namespace, gone)
 
 
-def delete_all(glance: Glance, context: RequestContext, namespace: str) -> None:
+def delete_all(services: Services, context: RequestContext, namespace: str) -> None:
     """Remove all properties of a namespace. Raises NotFound, Forbidden."""
-    about = writable(glance, context, namespace, "delete_metadef_namespace")
-    glance.registry.metadefs.delete_properties(context, namespace, str(uuid4()))
-    metadefs.namespace_deleted(glance, context, about, "delete_properties")
+    about = writable(services, context, namespace, "delete_metadef_namespace")
+    services.registry.metadefs.delete_properties(context, namespace, str(uuid4()))
+    metadefs.namespace_deleted(services, context, about, "delete_properties")

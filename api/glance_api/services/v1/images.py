@@ -11,10 +11,10 @@ from uuid import uuid4
 
 from glance_api.clients.key_manager import Credentials
 from glance_api.services import data, images, imports
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_api.services.data import Source
 from glance_api.services.events import images as events
-from glance_api.services.images import Changes, NewImage
+from glance_api.services.images import ImageChanges, NewImage
 from glance_api.services.locations import check as registration
 from glance_api.services.locations.edit import AddLocation, GivenLocation
 from glance_common.model.context import RequestContext
@@ -80,198 +80,198 @@ _NOT_OURS = (Conflict, NotFound, PolicyDenied)
 """Errors of a caller who had no business with the data of this image: they stay as they are."""
 
 
-def find(glance: Glance, context: RequestContext, image_id: str) -> Image:
+def find(services: Services, context: RequestContext, image_id: str) -> Image:
     """Return an image, to administrators also one that was deleted. Raises NotFound."""
     try:
-        return images.show(glance, context, image_id)
+        return images.show(services, context, image_id)
     except NotFound:
         if not context.is_admin:
             raise
-    image = glance.registry.images.get(context, image_id, deleted=True)
-    images.check_image(glance, context, "get_image", image)
-    return image if glance.protections is None else glance.protections.readable(context, image)
+    image = services.registry.images.get(context, image_id, deleted=True)
+    images.check_image(services, context, "get_image", image)
+    return image if services.protections is None else services.protections.readable(context, image)
 
 
-def readable(glance: Glance, context: RequestContext, image_id: str) -> Image:
+def readable(services: Services, context: RequestContext, image_id: str) -> Image:
     """Return an active image with its locations, whose data the caller may read.
 
     Raises NotFound for one that is not active, Forbidden for a deactivated one, to administrators too (section 4).
     """
-    image = data.readable(glance, context, image_id)
+    image = data.readable(services, context, image_id)
     if image is None:
         raise NotFound(f"Image {image_id} has no data")
     # The answer shows the metadata as well.
-    images.check_image(glance, context, "get_image", image)
+    images.check_image(services, context, "get_image", image)
     if image.status is not ImageStatus.ACTIVE:
         raise Forbidden("the image is deactivated")
-    return image if glance.protections is None else glance.protections.readable(context, image)
+    return image if services.protections is None else services.protections.readable(context, image)
 
 
-def check_spelling(glance: Glance, context: RequestContext, names: Collection[str]) -> None:
+def check_spelling(services: Services, context: RequestContext, names: Collection[str]) -> None:
     """Raise Forbidden for properties that would be protected if their headers' names were spelled otherwise.
 
     A header has no case, and one sign for ``-`` and ``_``: ``x_guard`` may mean the ``X-Guard`` of a rule (S-47).
     """
-    if glance.protections is not None:
+    if services.protections is not None:
         for name in names:
-            glance.protections.check_spelling(context, name)
+            services.protections.check_spelling(context, name)
 
 
-def create(glance: Glance, context: RequestContext, new: NewImage, filling: Filling | None) -> Image:
+def create(services: Services, context: RequestContext, new: NewImage, filling: Filling | None) -> Image:
     """Create an image and give it its data. Raises as the services of v2; what can be refused at once leaves no image.
     """
-    images.check_new(glance, context, new, _RULES.get(type(filling), ()))
+    images.check_new(services, context, new, _RULES.get(type(filling), ()))
     if filling is not None:
-        check(glance, context, filling)
+        check(services, context, filling)
         if not isinstance(filling, Empty):
             _require_formats(new.fields.get("disk_format"), new.fields.get("container_format"))
-    with _permit(glance, context, filling):
-        return _create(glance, context, new, filling)
+    with _permit(services, context, filling):
+        return _create(services, context, new, filling)
 
 
 def _permit(
-    glance: Glance, context: RequestContext, filling: Filling | None
+    services: Services, context: RequestContext, filling: Filling | None
 ) -> AbstractContextManager[None]:
     """Return the permit for all that a request asks the server of its location."""
     if not isinstance(filling, Register):
         return nullcontext()
-    return glance.remote_checks.permit(context.project_id)
+    return services.remote_checks.permit(context.project_id)
 
 
-def _create(glance: Glance, context: RequestContext, new: NewImage, filling: Filling | None) -> Image:
-    image = images.create(glance, context, new)
+def _create(services: Services, context: RequestContext, new: NewImage, filling: Filling | None) -> Image:
+    image = images.create(services, context, new)
     if filling is None:
         return image
     try:
-        _check_size(glance, context, image, filling)
-        return fill(glance, context, image, filling)
+        _check_size(services, context, image, filling)
+        return fill(services, context, image, filling)
     except GlanceError as error:
         if isinstance(filling, Register):
-            _take_back(glance, context, image)
+            _take_back(services, context, image)
         elif isinstance(error, _NOT_OURS):
             # Nobody else has any business with an image that was just made.
-            _kill(glance, context, image.id)
+            _kill(services, context, image.id)
         raise
 
 
-def _take_back(glance: Glance, context: RequestContext, image: Image) -> None:
+def _take_back(services: Services, context: RequestContext, image: Image) -> None:
     """Remove an image that was just made, whose location is none."""
     with suppress(GlanceError):
         if image.protected:
-            images.update(glance, context, image.id, lambda _: Changes({"protected": False}))
-        glance.registry.images.delete(context, image.id, str(uuid4()), delayed=False, scrub_time=0)
+            images.update(services, context, image.id, lambda _: ImageChanges({"protected": False}))
+        services.registry.images.delete(context, image.id, str(uuid4()), delayed=False, scrub_time=0)
 
 
 def update(
-    glance: Glance, context: RequestContext, image_id: str, change: images.Change, filling: Filling | None
+    services: Services, context: RequestContext, image_id: str, change: images.Change, filling: Filling | None
 ) -> Image:
     """Change an image and give it its data when they come with the request (section 5)."""
-    image = find(glance, context, image_id)
+    image = find(services, context, image_id)
     if image.status in GONE:
         raise Forbidden("the image is deleted")
     for rule in ("modify_image", *_RULES.get(type(filling), ())):
-        images.check_image(glance, context, rule, image)
+        images.check_image(services, context, rule, image)
     if filling is not None:
         if image.status is not ImageStatus.QUEUED:
             refusal = BadRequest if isinstance(filling, Register) else Conflict
             raise refusal(f"the image is {image.status}, only a queued one can be given its data")
-        check(glance, context, filling)
-    with _permit(glance, context, filling):
+        check(services, context, filling)
+    with _permit(services, context, filling):
         if filling is not None:
-            _check_size(glance, context, image, filling)
+            _check_size(services, context, image, filling)
         if isinstance(filling, Register):
             # In one step with the rest: data that are refused change nothing.
             added = _added(filling)
-            return images.update(glance, context, image_id, lambda found: replace(change(found), locations=added))
-        image = images.update(glance, context, image_id, change)
+            return images.update(services, context, image_id, lambda found: replace(change(found), locations=added))
+        image = images.update(services, context, image_id, change)
         if filling is None:
             return image
         if not isinstance(filling, Empty):
             _require_formats(image.disk_format, image.container_format)
-        return fill(glance, context, image, filling)
+        return fill(services, context, image, filling)
 
 
-def delete(glance: Glance, context: RequestContext, image_id: str, credentials: Credentials) -> None:
+def delete(services: Services, context: RequestContext, image_id: str, credentials: Credentials) -> None:
     """Delete an image as v2 does (section 6). Raises Forbidden for one that waits for the scrubber."""
     try:
-        images.delete(glance, context, image_id, credentials)
+        images.delete(services, context, image_id, credentials)
     except NotFound:
-        if context.is_admin and find(glance, context, image_id).status is ImageStatus.PENDING_DELETE:
+        if context.is_admin and find(services, context, image_id).status is ImageStatus.PENDING_DELETE:
             raise Forbidden("the image is pending_delete") from None
         raise
 
 
-def check(glance: Glance, context: RequestContext, filling: Filling) -> None:
+def check(services: Services, context: RequestContext, filling: Filling) -> None:
     """Raise BadRequest for data that can be refused before anything is written down."""
-    cap = glance.settings.image_size_cap
+    cap = services.settings.image_size_cap
     match filling:
         case Body(source=Source(announced=announced, size=size)):
             if max(announced or 0, size or 0) > cap:
                 raise BadRequest(f"the image is larger than image_size_cap, {cap} bytes")
         case CopyFrom(url=url, store=store):
-            registration.check_source(glance, context, "x-glance-api-copy-from", url)
-            target = glance.stores.default if store is None else glance.stores.get(store)
+            registration.check_source(services, context, "x-glance-api-copy-from", url)
+            target = services.stores.default if store is None else services.stores.get(store)
             if not target.capabilities.add:
                 raise BadRequest(f"x-image-meta-store: the store {target.id} takes no data")
         case Register(url=url, size=size):
             if (size or 0) > cap:
                 raise BadRequest(f"the image is larger than image_size_cap, {cap} bytes")
             try:
-                glance.stores.user_location(url)
+                services.stores.user_location(url)
             except (BadLocation, UnknownStore) as error:
                 raise BadRequest(f"x-image-meta-location: {error}") from None
 
 
-def fill(glance: Glance, context: RequestContext, image: Image, filling: Filling) -> Image:
+def fill(services: Services, context: RequestContext, image: Image, filling: Filling) -> Image:
     """Give a queued image its data, and return it as it is then; a copy is under way then. Raises as v2 does."""
     match filling:
         case Register():
-            return images.update(glance, context, image.id, lambda _: Changes(locations=_added(filling)))
+            return images.update(services, context, image.id, lambda _: ImageChanges(locations=_added(filling)))
         case Empty():
-            done = glance.registry.images.set_status(
+            done = services.registry.images.set_status(
                 context, image.id, str(uuid4()), [ImageStatus.QUEUED], ImageStatus.ACTIVE
             )
-            events.image_activated(glance, context, done)
-            return images.show(glance, context, image.id)
+            events.image_activated(services, context, done)
+            return images.show(services, context, image.id)
     try:
         if isinstance(filling, CopyFrom):
-            imports.copy_from(glance, context, image, filling.url, filling.store, filling.credentials)
+            imports.copy_from(services, context, image, filling.url, filling.store, filling.credentials)
             return image
-        _receive(glance, context, image, filling)
+        _receive(services, context, image, filling)
     except _NOT_OURS:
         raise
     except GlanceError as error:
-        _kill(glance, context, image.id)
+        _kill(services, context, image.id)
         if isinstance(error, Gone) and error.details.get("reason") == "deleted":
             raise PreconditionFailed(error.message) from error
         raise
-    return images.show(glance, context, image.id)
+    return images.show(services, context, image.id)
 
 
 def _added(filling: Register) -> tuple[AddLocation, ...]:
     return (AddLocation(GivenLocation(filling.url, {}), None),)
 
 
-def _receive(glance: Glance, context: RequestContext, image: Image, body: Body) -> None:
+def _receive(services: Services, context: RequestContext, image: Image, body: Body) -> None:
     if body.refusal is not None:
         raise BadRequest(body.refusal)
-    data.upload(glance, context, image.id, body.source, ImageStatus.KILLED)
+    data.upload(services, context, image.id, body.source, ImageStatus.KILLED)
 
 
-def _kill(glance: Glance, context: RequestContext, image_id: str) -> None:
+def _kill(services: Services, context: RequestContext, image_id: str) -> None:
     """Make an image unusable whose data did not come; one whose transfer had begun is so already."""
     try:
-        glance.registry.images.set_status(
+        services.registry.images.set_status(
             context, image_id, str(uuid4()), [ImageStatus.QUEUED], ImageStatus.KILLED
         )
     except GlanceError as error:
         LOG.info("image %s is not killed now: %s", image_id, error.message)
 
 
-def _check_size(glance: Glance, context: RequestContext, image: Image, filling: Filling) -> None:
+def _check_size(services: Services, context: RequestContext, image: Image, filling: Filling) -> None:
     """Raise Conflict when the data at a location have another size than the client says."""
     if isinstance(filling, Register) and filling.size:
-        found = registration.locate(glance, context, image._replace(size=None), filling.url)
+        found = registration.locate(services, context, image._replace(size=None), filling.url)
         if found.size != filling.size:
             raise Conflict(f"x-image-meta-size: {filling.size} bytes were announced, the store has {found.size}")
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from uuid import uuid4
 
 from glance_api.policy.targets import image_target, project_target
-from glance_api.services.collaborators import Glance
+from glance_api.services.collaborators import Services
 from glance_api.services.events import images
 from glance_api.services.images import check_image
 from glance_common.model.context import RequestContext
@@ -12,65 +12,65 @@ from glance_common.model.errors import Forbidden, NotAuthenticated, NotFound, To
 from glance_common.model.image import Image, Member
 
 
-def list_members(glance: Glance, context: RequestContext, image_id: str) -> list[Member]:
+def list_members(services: Services, context: RequestContext, image_id: str) -> list[Member]:
     """Return the members that the caller sees: of an image that is not shared none. Raises NotFound, PolicyDenied."""
-    image = glance.registry.images.get(context, image_id)
-    check_image(glance, context, "get_members", image)
-    return glance.registry.members.list(context, image_id) if image.visibility == "shared" else []
+    image = services.registry.images.get(context, image_id)
+    check_image(services, context, "get_members", image)
+    return services.registry.members.list(context, image_id) if image.visibility == "shared" else []
 
 
 def share(
-    glance: Glance, context: RequestContext, image_id: str, members: Mapping[str, bool | None], *, only: bool
+    services: Services, context: RequestContext, image_id: str, members: Mapping[str, bool | None], *, only: bool
 ) -> None:
     """Make these projects members, with their ``can_share`` (None: as it is); with ``only`` no others stay.
 
     Raises NotFound also for those who may not share the image, NotAuthenticated, Forbidden for an image that takes no
     members, TooLarge.
     """
-    _require_right(glance, context, image_id, "add_member", *(["delete_member"] if only else []))
-    quota = glance.settings.image_member_quota
+    _require_right(services, context, image_id, "add_member", *(["delete_member"] if only else []))
+    quota = services.settings.image_member_quota
     if 0 <= quota < len(members):
         # Said here too, before anything is sent: a request may name very many (S-59).
         raise TooLarge(f"The limit has been exceeded on the number of allowed image members: {len(members)} of {quota}")
-    before = {member.member: member for member in glance.registry.members.list(context, image_id)}
-    after = glance.registry.members.share(context, image_id, members, only=only, quota=quota)
+    before = {member.member: member for member in services.registry.members.list(context, image_id)}
+    after = services.registry.members.share(context, image_id, members, only=only, quota=quota)
     for member in after:
         if member.member not in before:
-            images.member_created(glance, context, member)
+            images.member_created(services, context, member)
         elif before.pop(member.member) != member:
-            images.member_updated(glance, context, member)
+            images.member_updated(services, context, member)
     if only:
         for gone in before.keys() - {member.member for member in after}:
-            images.member_deleted(glance, context, before[gone])
+            images.member_deleted(services, context, before[gone])
 
 
-def remove(glance: Glance, context: RequestContext, image_id: str, member: str) -> None:
+def remove(services: Services, context: RequestContext, image_id: str, member: str) -> None:
     """Stop sharing an image with a project. Raises as ``share``, NotFound for a project that is no member."""
-    _require_right(glance, context, image_id, "delete_member")
-    known = glance.registry.members.get(context, image_id, member)
-    glance.registry.members.remove(context, image_id, member, str(uuid4()))
-    images.member_deleted(glance, context, known)
+    _require_right(services, context, image_id, "delete_member")
+    known = services.registry.members.get(context, image_id, member)
+    services.registry.members.remove(context, image_id, member, str(uuid4()))
+    images.member_deleted(services, context, known)
 
 
-def shared_with(glance: Glance, context: RequestContext, member: str) -> Sequence[Member]:
+def shared_with(services: Services, context: RequestContext, member: str) -> Sequence[Member]:
     """Return the memberships of a project as far as the caller may see them. Raises PolicyDenied."""
-    glance.policy.check(context, "get_members", {**project_target(context), "member_id": member})
-    return glance.registry.members.shared_with(context, member)
+    services.policy.check(context, "get_members", {**project_target(context), "member_id": member})
+    return services.registry.members.shared_with(context, member)
 
 
-def _require_right(glance: Glance, context: RequestContext, image_id: str, *rules: str) -> Image:
+def _require_right(services: Services, context: RequestContext, image_id: str, *rules: str) -> Image:
     """Return the image. Raises NotFound unless the caller may change its members: that it is there is no news of ours.
 
     A member that may share acts with the owner's right, so the same rules are asked as if the image were its own.
     """
     if context.project_id is None and not context.is_admin:
         raise NotAuthenticated("members can be changed for a project only")
-    image = glance.registry.images.get(context, image_id)
+    image = services.registry.images.get(context, image_id)
     target = image_target(image)
-    if image.member is not None and glance.registry.members.get(context, image_id, image.member).can_share:
+    if image.member is not None and services.registry.members.get(context, image_id, image.member).can_share:
         target |= {"project_id": context.project_id, "owner": context.project_id}
     for rule in rules:
-        if not glance.policy.allows(context, rule, target):
+        if not services.policy.allows(context, rule, target):
             raise NotFound(f"No image found with ID {image_id}")
     if image.visibility != "shared":
         raise Forbidden(f"Image {image_id} is {image.visibility}: only shared images have members.")

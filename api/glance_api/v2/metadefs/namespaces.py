@@ -5,7 +5,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from glance_api.http import query_string
-from glance_api.http.request import answer, context, glance, json_object, without_body
+from glance_api.http.request import answer, context, json_object, services, without_body
 from glance_api.services.metadefs import namespaces as service
 from glance_api.v2.metadefs import queries, wire
 from glance_api.v2.operations import json_of, operation
@@ -22,9 +22,9 @@ blueprint = Blueprint("v2_metadef_namespaces", __name__)
 def create() -> Response:
     """Make a namespace, with content or without."""
     given = json_object()
-    namespace = service.create(glance(), context(), given, lambda: wire.new_namespace(given))
+    namespace = service.create(services(), context(), given, lambda: wire.new_namespace(given))
     response = answer(wire.namespace_document(namespace), 201)
-    base = glance().settings.public_endpoint or request.host_url
+    base = services().settings.public_endpoint or request.host_url
     response.headers["Location"] = base.rstrip("/") + wire.namespace_path(namespace.namespace)
     return response
 
@@ -33,10 +33,10 @@ def create() -> Response:
 @operation(parameters=queries.NAMESPACE_PARAMETERS, answers={200: json_of("metadefs/namespaces")}, errors=(404,))
 def index() -> Response:
     """List namespaces, one page at a time."""
-    settings = glance().settings
+    settings = services().settings
     pairs = query_string.pairs_of(request.environ.get("QUERY_STRING", ""))
     query = queries.namespaces(dict(pairs), settings.limit_param_default, settings.api_limit_max)
-    page = service.list_namespaces(glance(), context(), query)
+    page = service.list_namespaces(services(), context(), query)
     kept = [pair for pair in pairs if pair[0] != "marker"]
     document: dict[str, Any] = {
         "namespaces": [wire.namespace_document(namespace) for namespace in page.namespaces],
@@ -54,7 +54,7 @@ def index() -> Response:
 def show(namespace: str) -> Response:
     """Show a namespace with all that is in it."""
     resource_type = request.args.get("resource_type")
-    return answer(wire.namespace_document(service.show(glance(), context(), namespace, resource_type)))
+    return answer(wire.namespace_document(service.show(services(), context(), namespace, resource_type)))
 
 
 @blueprint.put("/v2/metadefs/namespaces/<namespace>")
@@ -62,7 +62,7 @@ def show(namespace: str) -> Response:
 def update(namespace: str) -> Response:
     """Replace what a namespace says of itself; its content stays."""
     given = json_object()
-    changed = service.update(glance(), context(), namespace, lambda: wire.changed_namespace(given))
+    changed = service.update(services(), context(), namespace, lambda: wire.changed_namespace(given))
     return answer(wire.namespace_document(changed))
 
 
@@ -71,5 +71,5 @@ def update(namespace: str) -> Response:
 @operation(answers={204: None})
 def delete(namespace: str) -> Response:
     """Delete a namespace with all that is in it."""
-    service.delete(glance(), context(), namespace)
+    service.delete(services(), context(), namespace)
     return Response(status=204)

@@ -5,7 +5,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from glance_api.http import query_string
-from glance_api.http.request import answer, context, glance, json_object, without_body
+from glance_api.http.request import answer, context, json_object, services, without_body
 from glance_api.services.metadefs import objects as service
 from glance_api.v2.metadefs import queries, wire
 from glance_api.v2.operations import json_of, operation
@@ -22,7 +22,7 @@ _OBJECT = f"{_OBJECTS}/<rest:object_name>"
 def create(namespace: str) -> Response:
     """Make an object."""
     given = json_object()
-    made = service.create(glance(), context(), namespace, lambda: wire.new_object(given))
+    made = service.create(services(), context(), namespace, lambda: wire.new_object(given))
     return answer(wire.object_document(namespace, made), 201)
 
 
@@ -31,8 +31,8 @@ def create(namespace: str) -> Response:
 def index(namespace: str) -> Response:
     """List objects: all of them, or a page when a limit is given."""
     pairs = query_string.pairs_of(request.environ.get("QUERY_STRING", ""))
-    query = queries.objects(dict(pairs), glance().settings.api_limit_max)
-    page = service.list_objects(glance(), context(), namespace, query)
+    query = queries.objects(dict(pairs), services().settings.api_limit_max)
+    page = service.list_objects(services(), context(), namespace, query)
     document: dict[str, Any] = {
         "objects": [wire.object_document(namespace, each) for each in page.objects],
         "schema": "/v2/schemas/metadefs/objects",
@@ -49,7 +49,7 @@ def index(namespace: str) -> Response:
 @operation(answers={204: None})
 def delete_all(namespace: str) -> Response:
     """Delete all objects."""
-    service.delete_all(glance(), context(), namespace)
+    service.delete_all(services(), context(), namespace)
     return Response(status=204)
 
 
@@ -58,7 +58,7 @@ def delete_all(namespace: str) -> Response:
 @operation(answers={200: json_of("metadefs/object")})
 def show(namespace: str, object_name: str) -> Response:
     """Show an object."""
-    return answer(wire.object_document(namespace, service.show(glance(), context(), namespace, object_name)))
+    return answer(wire.object_document(namespace, service.show(services(), context(), namespace, object_name)))
 
 
 @blueprint.put(_OBJECT)
@@ -66,7 +66,7 @@ def show(namespace: str, object_name: str) -> Response:
 def update(namespace: str, object_name: str) -> Response:
     """Replace an object, its name too."""
     given = json_object()
-    changed = service.update(glance(), context(), namespace, object_name, lambda: wire.new_object(given))
+    changed = service.update(services(), context(), namespace, object_name, lambda: wire.new_object(given))
     return answer(wire.object_document(namespace, changed))
 
 
@@ -75,5 +75,5 @@ def update(namespace: str, object_name: str) -> Response:
 @operation(answers={204: None})
 def delete(namespace: str, object_name: str) -> Response:
     """Delete an object."""
-    service.delete(glance(), context(), namespace, object_name)
+    service.delete(services(), context(), namespace, object_name)
     return Response(status=204)

@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response, request
 
-from glance_api.http.request import answer, context, glance, json_object, without_body
+from glance_api.http.request import answer, context, json_object, services, without_body
 from glance_api.services.metadefs import properties as service
 from glance_api.v2.metadefs import wire
 from glance_api.v2.metadefs.queries import RESOURCE_TYPE
@@ -19,7 +19,7 @@ _PROPERTY = f"{_PROPERTIES}/<rest:property_name>"
 def create(namespace: str) -> Response:
     """Make a property."""
     given = json_object()
-    made = service.create(glance(), context(), namespace, lambda: wire.new_property(given))
+    made = service.create(services(), context(), namespace, lambda: wire.new_property(given))
     return answer(wire.property_document(made), 201)
 
 
@@ -28,7 +28,7 @@ def create(namespace: str) -> Response:
 @operation(answers={200: json_of("metadefs/properties")})
 def index(namespace: str) -> Response:
     """List all properties."""
-    return answer({"properties": wire.property_map(service.list_properties(glance(), context(), namespace))})
+    return answer({"properties": wire.property_map(service.list_properties(services(), context(), namespace))})
 
 
 @blueprint.delete(_PROPERTIES)
@@ -36,7 +36,7 @@ def index(namespace: str) -> Response:
 @operation(answers={204: None})
 def delete_all(namespace: str) -> Response:
     """Delete all properties."""
-    service.delete_all(glance(), context(), namespace)
+    service.delete_all(services(), context(), namespace)
     return Response(status=204)
 
 
@@ -46,7 +46,7 @@ def delete_all(namespace: str) -> Response:
 def show(namespace: str, property_name: str) -> Response:
     """Show a property."""
     resource_type = request.args.get("resource_type")
-    return answer(wire.property_document(service.show(glance(), context(), namespace, property_name, resource_type)))
+    return answer(wire.property_document(service.show(services(), context(), namespace, property_name, resource_type)))
 
 
 @blueprint.put(_PROPERTY)
@@ -54,7 +54,7 @@ def show(namespace: str, property_name: str) -> Response:
 def update(namespace: str, property_name: str) -> Response:
     """Replace a property, its name too."""
     given = json_object()
-    changed = service.update(glance(), context(), namespace, property_name, lambda: wire.new_property(given))
+    changed = service.update(services(), context(), namespace, property_name, lambda: wire.new_property(given))
     return answer(wire.property_document(changed))
 
 
@@ -63,5 +63,5 @@ def update(namespace: str, property_name: str) -> Response:
 @operation(answers={204: None})
 def delete(namespace: str, property_name: str) -> Response:
     """Delete a property."""
-    service.delete(glance(), context(), namespace, property_name)
+    service.delete(services(), context(), namespace, property_name)
     return Response(status=204)

@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response
 
-from glance_api.http.request import answer, context, glance, json_object, without_body
+from glance_api.http.request import answer, context, json_object, services, without_body
 from glance_api.services.metadefs import resource_types as service
 from glance_api.v2.metadefs import fields, wire
 from glance_api.v2.operations import json_of, operation
@@ -17,7 +17,7 @@ _ASSOCIATIONS = "/v2/metadefs/namespaces/<namespace>/resource_types"
 @operation(answers={200: json_of(fields.RESOURCE_TYPES)})
 def index() -> Response:
     """List the kinds of resources."""
-    found = service.list_types(glance(), context())
+    found = service.list_types(services(), context())
     return answer({"resource_types": [wire.resource_type_document(each) for each in found]})
 
 
@@ -26,7 +26,7 @@ def index() -> Response:
 @operation(answers={200: json_of("metadefs/resource_types")})
 def associations(namespace: str) -> Response:
     """List the kinds of resources that a namespace is meant for."""
-    found = service.list_associations(glance(), context(), namespace)
+    found = service.list_associations(services(), context(), namespace)
     return answer({"resource_type_associations": [wire.association_document(each) for each in found]})
 
 
@@ -35,7 +35,7 @@ def associations(namespace: str) -> Response:
 def create(namespace: str) -> Response:
     """Associate a namespace with a kind of resources."""
     given = json_object()
-    made = service.associate(glance(), context(), namespace, lambda: wire.new_association(given))
+    made = service.associate(services(), context(), namespace, lambda: wire.new_association(given))
     return answer(wire.association_document(made), 201)
 
 
@@ -44,5 +44,5 @@ def create(namespace: str) -> Response:
 @operation(answers={204: None})
 def delete(namespace: str, resource_type: str) -> Response:
     """End an association."""
-    service.dissociate(glance(), context(), namespace, resource_type)
+    service.dissociate(services(), context(), namespace, resource_type)
     return Response(status=204)

@@ -3,7 +3,7 @@
 from flask import Blueprint, Response, request
 
 from glance_api.http import query_string
-from glance_api.http.request import answer, context, glance, json_object, without_body
+from glance_api.http.request import answer, context, json_object, services, without_body
 from glance_api.services.metadefs import tags as service
 from glance_api.v2.metadefs import queries, wire
 from glance_api.v2.operations import Parameter, json_of, operation
@@ -28,7 +28,7 @@ _TAG = f"{_TAGS}/<rest:tag_name>"
 def create_all(namespace: str) -> Response:
     """Replace all tags, or add some."""
     given = json_object()
-    made = service.create_all(glance(), context(), namespace, lambda: wire.new_tags(given), append=_appends())
+    made = service.create_all(services(), context(), namespace, lambda: wire.new_tags(given), append=_appends())
     return answer({"tags": [{"name": tag.name} for tag in made]}, 201)
 
 
@@ -37,8 +37,8 @@ def create_all(namespace: str) -> Response:
 def index(namespace: str) -> Response:
     """List tags."""
     asked = dict(query_string.pairs_of(request.environ.get("QUERY_STRING", "")))
-    query = queries.tags(asked, glance().settings.api_limit_max)
-    found = service.list_tags(glance(), context(), namespace, query)
+    query = queries.tags(asked, services().settings.api_limit_max)
+    found = service.list_tags(services(), context(), namespace, query)
     return answer({"tags": [{"name": tag.name} for tag in found]})
 
 
@@ -47,7 +47,7 @@ def index(namespace: str) -> Response:
 @operation(answers={204: None})
 def delete_all(namespace: str) -> Response:
     """Delete all tags."""
-    service.delete_all(glance(), context(), namespace)
+    service.delete_all(services(), context(), namespace)
     return Response(status=204)
 
 
@@ -56,7 +56,7 @@ def delete_all(namespace: str) -> Response:
 @operation(answers={201: json_of("metadefs/tag")}, errors=(409,))
 def create(namespace: str, tag_name: str) -> Response:
     """Make a tag."""
-    made = service.create(glance(), context(), namespace, wire.check_name(tag_name))
+    made = service.create(services(), context(), namespace, wire.check_name(tag_name))
     return answer(wire.tag_document(made), 201)
 
 
@@ -65,7 +65,7 @@ def create(namespace: str, tag_name: str) -> Response:
 @operation(answers={200: json_of("metadefs/tag")})
 def show(namespace: str, tag_name: str) -> Response:
     """Show a tag."""
-    return answer(wire.tag_document(service.show(glance(), context(), namespace, tag_name)))
+    return answer(wire.tag_document(service.show(services(), context(), namespace, tag_name)))
 
 
 @blueprint.put(_TAG)
@@ -73,7 +73,7 @@ def show(namespace: str, tag_name: str) -> Response:
 def update(namespace: str, tag_name: str) -> Response:
     """Give a tag another name."""
     given = json_object()
-    renamed = service.rename(glance(), context(), namespace, tag_name, lambda: wire.new_tag(given))
+    renamed = service.rename(services(), context(), namespace, tag_name, lambda: wire.new_tag(given))
     return answer(wire.tag_document(renamed))
 
 
@@ -82,7 +82,7 @@ def update(namespace: str, tag_name: str) -> Response:
 @operation(answers={204: None})
 def delete(namespace: str, tag_name: str) -> Response:
     """Delete a tag."""
-    service.delete(glance(), context(), namespace, tag_name)
+    service.delete(services(), context(), namespace, tag_name)
     return Response(status=204)
 
 

@@ -53,7 +53,7 @@ class KeyCipher:
             ) from None
 
 
-class Sealed(Wrapper):
+class EncryptedKeys(Wrapper):
     """A store whose keys are sealed for everybody but the driver."""
 
     def __init__(self, inner: Store, cipher: KeyCipher | None) -> None:

@@ -7,7 +7,7 @@ from glance_common.stores.contract import Blob, Stored
 from glance_common.stores.decorators.base import Wrapper
 
 
-class Counted(Wrapper):
+class MeasuredStore(Wrapper):
     """Counts what is written to the inner store and read from it."""
 
     def add(self, key: str, pieces: Iterable[bytes], size: int | None) -> Stored:

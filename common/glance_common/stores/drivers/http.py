@@ -26,7 +26,7 @@ from glance_common.stores.contract import (
     StoreUnavailable,
     require_range,
 )
-from glance_common.stores.settings import Identities, Settings
+from glance_common.stores.settings import Identities, StoreSettings
 
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _CONTENT_RANGE = re.compile(r"bytes (?:([0-9]{1,18})-[0-9]{1,18}|\*)/(?:([0-9]{1,18})|\*)")
@@ -66,7 +66,7 @@ class HttpStore:
     kind = "http"
     capabilities = Capabilities(schemes=("http", "https"), add=False, delete=False, ranges=True)
 
-    def __init__(self, settings: Settings, session: UrlSession) -> None:
+    def __init__(self, settings: StoreSettings, session: UrlSession) -> None:
         self.id = settings.id
         self.description = settings.description
         self.weight = settings.weight
@@ -78,7 +78,7 @@ class HttpStore:
         return OPTIONS
 
     @classmethod
-    def build(cls, settings: Settings, identities: Identities) -> "HttpStore":  # noqa: ARG003 - nothing to recognise
+    def build(cls, settings: StoreSettings, identities: Identities) -> "HttpStore":  # noqa: ARG003 - nothing to recognise
         """Return the store. Raises StoreConfigError, and ConfigError for bad filter options."""
         ca_file: str | None = settings.value("https_ca_certificates_file") or None
         if ca_file is not None and not Path(ca_file).is_file():
@@ -100,12 +100,12 @@ class HttpStore:
         return cls(settings, session)
 
     @classmethod
-    def places(cls, settings: Settings) -> Sequence[str]:  # noqa: ARG003 - part of the protocol
+    def places(cls, settings: StoreSettings) -> Sequence[str]:  # noqa: ARG003 - part of the protocol
         """Return nothing: the servers belong to others."""
         return []
 
     @classmethod
-    def create_places(cls, settings: Settings) -> Sequence[str]:
+    def create_places(cls, settings: StoreSettings) -> Sequence[str]:
         """Create nothing and return nothing."""
         return cls.places(settings)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from glance_common.failpoints import failpoint
-from glance_common.stores.contract import Forbidden, StoreUnavailable
+from glance_common.stores.contract import StoreForbidden, StoreUnavailable
 from glance_common.stores.drivers.file import oserrors, sentinel
 from glance_common.stores.settings import Identities
 
@@ -57,11 +57,11 @@ class Handle:
                 return None
             except OSError as error:
                 if error.errno in {errno.ELOOP, errno.ENXIO}:
-                    raise Forbidden(f"{self.path}/{key} is not a regular file") from None
+                    raise StoreForbidden(f"{self.path}/{key} is not a regular file") from None
                 raise
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            raise Forbidden(f"{self.path}/{key} is not a regular file")
+            raise StoreForbidden(f"{self.path}/{key} is not a regular file")
         return fd
 
     @contextmanager
@@ -92,7 +92,7 @@ class Handle:
         except OSError as error:
             message = f"{self.path}/{key} cannot be removed: {error.strerror}"
             if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR}:
-                raise Forbidden(message) from error
+                raise StoreForbidden(message) from error
             raise StoreUnavailable(message) from error
         return found
 

@@ -25,7 +25,7 @@ from glance_common.stores.drivers.file import options as file_options
 from glance_common.stores.drivers.file.blob import FileBlob
 from glance_common.stores.drivers.file.directory import Directory, Handle
 from glance_common.stores.drivers.file.unfinished import Unfinished
-from glance_common.stores.settings import Identities, Settings
+from glance_common.stores.settings import Identities, StoreSettings
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class FileStore:
     kind = "file"
     capabilities = Capabilities(schemes=_SCHEMES, add=True, delete=True, ranges=True)
 
-    def __init__(self, settings: Settings, options: file_options.FileOptions, identities: Identities) -> None:
+    def __init__(self, settings: StoreSettings, options: file_options.FileOptions, identities: Identities) -> None:
         self.id = settings.id
         self.description = settings.description
         self.weight = settings.weight
@@ -59,17 +59,17 @@ class FileStore:
         return file_options.OPTIONS
 
     @classmethod
-    def build(cls, settings: Settings, identities: Identities) -> "FileStore":
+    def build(cls, settings: StoreSettings, identities: Identities) -> "FileStore":
         """Return the store. Raises StoreConfigError."""
         return cls(settings, file_options.parse(settings), identities)
 
     @classmethod
-    def places(cls, settings: Settings) -> Sequence[str]:
+    def places(cls, settings: StoreSettings) -> Sequence[str]:
         """Return the directories. Raises StoreConfigError."""
         return [place.path for place in file_options.parse(settings).directories]
 
     @classmethod
-    def create_places(cls, settings: Settings) -> Sequence[str]:
+    def create_places(cls, settings: StoreSettings) -> Sequence[str]:
         """Create missing directories for owner and group; return them. Raises StoreConfigError, OSError."""
         missing = [path for path in cls.places(settings) if not os.path.isdir(path)]
         for path in missing:

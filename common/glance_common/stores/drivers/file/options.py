@@ -10,7 +10,7 @@ from typing import Any
 
 from oslo_config import cfg
 
-from glance_common.stores.settings import Settings
+from glance_common.stores.settings import StoreSettings
 
 _PRIORITY = re.compile(r"-?[0-9]{1,9}")
 _MODE = re.compile(r"(0o)?[0-7]{1,4}")
@@ -84,7 +84,7 @@ def _holds(mountpoint: str, path: str) -> bool:
     return os.path.commonpath([mountpoint, path]) == os.path.normpath(mountpoint)
 
 
-def parse(settings: Settings) -> FileOptions:
+def parse(settings: StoreSettings) -> FileOptions:
     """Return the options of the store. Raises StoreConfigError."""
     return FileOptions(
         directories=_directories(settings),
@@ -105,7 +105,7 @@ def directory_mode(file_mode: int | None) -> int:
     return bits
 
 
-def _directories(settings: Settings) -> tuple[DataDir, ...]:
+def _directories(settings: StoreSettings) -> tuple[DataDir, ...]:
     """Choose between the two options. The default of ``filesystem_store_datadir`` gives way to the other one, so that
     the empty line ``filesystem_store_datadir =`` that older files needed is understood but not needed."""
     one: str = (settings.value("filesystem_store_datadir") or "").strip()
@@ -123,7 +123,7 @@ def _directories(settings: Settings) -> tuple[DataDir, ...]:
     return (DataDir(_path(settings, "filesystem_store_datadir", one), 0),)
 
 
-def _several(settings: Settings, entries: list[str]) -> tuple[DataDir, ...]:
+def _several(settings: StoreSettings, entries: list[str]) -> tuple[DataDir, ...]:
     option = "filesystem_store_datadirs"
     priorities: dict[str, int] = {}
     for entry in entries:
@@ -139,14 +139,14 @@ def _several(settings: Settings, entries: list[str]) -> tuple[DataDir, ...]:
     return tuple(DataDir(path, priority) for path, priority in ordered)
 
 
-def _path(settings: Settings, option: str, text: str) -> str:
+def _path(settings: StoreSettings, option: str, text: str) -> str:
     if not text.startswith("/"):
         raise settings.refuse(option, f"{text!r} must be an absolute path")
     # normpath keeps two leading slashes, which would make two names of one directory.
     return os.path.normpath("/" + text.lstrip("/"))
 
 
-def _mode(settings: Settings) -> int | None:
+def _mode(settings: StoreSettings) -> int | None:
     text = settings.value("filesystem_store_file_perm").strip()
     if _MODE.fullmatch(text) is None or int(text, 8) > 0o777:
         raise settings.refuse("filesystem_store_file_perm", "must be an octal mode up to 777, like 0644; 0 = leave")
@@ -158,7 +158,7 @@ def _mode(settings: Settings) -> int | None:
     return mode
 
 
-def _metadata(settings: Settings) -> tuple[dict[str, Any], ...]:
+def _metadata(settings: StoreSettings) -> tuple[dict[str, Any], ...]:
     option = "filesystem_store_metadata_file"
     path = settings.value(option)
     if not path:

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Iterable
 from functools import partial
 
-from glance_common.background import Lane
+from glance_common.background_sink import BackgroundSink
 from glance_common.failpoints import failpoint
 from glance_common.stores.contract import BlobExists, StoreUnavailable
 from glance_common.stores.drivers.file import linking, oserrors
@@ -41,13 +41,13 @@ class Unfinished:
         zeros become holes. Raises StoreFull, WriteDenied, StoreUnavailable.
         """
         behind = WriteBehind(self._fd)
-        lane = Lane("file-writer", partial(self._write_piece, behind, thin), waiting=1)
+        sink = BackgroundSink("file-writer", partial(self._write_piece, behind, thin), waiting=1)
         try:
             for piece in pieces:
-                lane.put(piece)
-            lane.finish()
+                sink.put(piece)
+            sink.finish()
         finally:
-            lane.close()
+            sink.close()
         if thin:
             with oserrors.writing(self._what):
                 os.ftruncate(self._fd, behind.size)

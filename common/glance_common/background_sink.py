@@ -1,4 +1,4 @@
-"""A lane beside a stream: something is done with its pieces in another thread, while the next ones come.
+"""A sink beside a stream: something is done with its pieces in another thread, while the next ones come.
 
 hashlib and the system calls for files release the interpreter's lock, so hashing and writing run on other cores while
 the request's thread reads from the client.
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from glance_common.model.errors import Unavailable
 
 
-class Lane:
+class BackgroundSink:
     """Calls ``act`` with each piece, in order; at most ``waiting`` pieces wait for it, which bounds the memory.
 
     The thread starts with the second piece: a small image needs none.
