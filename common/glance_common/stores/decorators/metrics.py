@@ -20,12 +20,12 @@ class MeasuredStore(Wrapper):
             yield piece
             counter.inc(len(piece))
 
-    def open(self, key: str, offset: int = 0, length: int | None = None) -> "CountedBlob":
+    def open(self, key: str, offset: int = 0, length: int | None = None) -> "MeasuredBlob":
         """Open; the pieces are counted as they are read."""
-        return CountedBlob(self.inner.open(key, offset, length), self.id)
+        return MeasuredBlob(self.inner.open(key, offset, length), self.id)
 
 
-class CountedBlob:
+class MeasuredBlob:
     """Counts the pieces of ``inner``; whoever sends its file instead counts that himself."""
 
     def __init__(self, inner: Blob, store: str) -> None:
