@@ -1,4 +1,4 @@
-"""One word for one thing: the glossary's old words name no module and no public class, and no two classes share a name."""
+"""One word for one thing: old words of the glossary name no module and no public class; no two classes share a name."""
 
 import ast
 import re

@@ -222,6 +222,11 @@ class Master(Arbiter):
         self._interrupts += 1
         raise StopIteration
 
+    def handle_quit(self) -> None:
+        """QUIT aborts running requests and stops."""
+        self._interrupts += 2
+        raise StopIteration
+
     def handle_usr2(self) -> None:
         """USR2 would start a second master; HUP does what a running service needs."""
         self.log.warning("USR2 is not supported; use HUP to reload")
@@ -262,11 +267,8 @@ class Master(Arbiter):
     def _hurry(self) -> bool:
         """Tell whether QUIT or a second INT came."""
         while not self.SIG_QUEUE.empty():
-            sig = self.SIG_QUEUE.get_nowait()
-            self._interrupts += sig == signal.SIGINT
-            if sig == signal.SIGQUIT or self._interrupts > 1:
-                return True
-        return False
+            self._interrupts += {signal.SIGINT: 1, signal.SIGQUIT: 2}.get(self.SIG_QUEUE.get_nowait(), 0)
+        return self._interrupts > 1
 
 
 def serve(

@@ -112,6 +112,16 @@ def test_a_second_interrupt_aborts_at_once(make_server):
     assert server.events("cut")[0]["aborting"] is True
 
 
+def test_quit_aborts_at_once_and_ends_in_order(make_server):
+    server = make_server(stop_timeout=60, client_timeout=60).start()
+    with server.connect() as client:
+        begin_upload(server, client)
+        server.signal(signal.SIGQUIT)
+        assert server.process.wait(30) == 0
+    assert server.events("cut")[0]["aborting"] is True
+    assert "Traceback" not in server.log()
+
+
 def test_an_interrupt_to_the_whole_group_stops_like_term(make_server):
     server = make_server(stop_timeout=60).start()
     with server.connect() as client:
