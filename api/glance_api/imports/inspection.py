@@ -19,7 +19,7 @@ def inspect_file(
 
 
 def introspect_file(path: Path, rules: FormatRules, still_wanted: Callable[[], None]) -> tuple[str, int | None]:
-    """Return disk format and virtual size of a file whose format nobody told (legacy import tasks).
+    """Return disk format and virtual size of a file whose format is not declared (import tasks).
 
     Raises UnsupportedMediaType for unsafe content, and what ``still_wanted`` raises.
     """

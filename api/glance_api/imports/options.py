@@ -117,7 +117,7 @@ def download_rules(conf: cfg.ConfigOpts) -> DownloadRules:
 
 def build_plugins(conf: cfg.ConfigOpts, names: Sequence[str], rules: FormatRules) -> tuple[Plugin, ...]:
     """Return the plugins with these names, in this order. Raises ConfigError for an unknown name, for a plugin whose
-    tool is not installed, and for properties that nobody may inject."""
+    tool is not installed, and for properties with reserved names."""
     return tuple(_plugin(conf, name, names, rules) for name in names)
 
 

@@ -1,8 +1,8 @@
 """Downloads that nginx sends in our place: which directory of a file store is which of its internal locations.
 
 nginx says with each request that it would (``X-Sendfile-Type: X-Accel-Redirect``, in place of what the client wrote):
-readers that come past it get their data as ever. Whoever writes the header himself gets an answer without data and the
-name of an internal location, which nginx serves to nobody.
+clients that do not come through nginx get their data as usual. A client that writes the header itself gets an answer
+without data and the name of an internal location, which nginx serves to no client.
 """
 
 import os

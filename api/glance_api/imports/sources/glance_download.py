@@ -82,7 +82,7 @@ def open_source(remote: Remote, image_id: str, rules: DownloadRules) -> Iterator
 
 
 class _Service:
-    """Asks one endpoint, and nobody else: the only host that the filter lets through is the endpoint's."""
+    """Asks one endpoint. The filter lets through the host of the endpoint and no other."""
 
     def __init__(self, remote: Remote, rules: DownloadRules) -> None:
         base = remote.endpoint.rstrip("/")
