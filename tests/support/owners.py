@@ -93,7 +93,7 @@ class Owners:
     ) -> list[str]:
         """Delete as the view does it."""
         asked = removal.Delete(attempt or new_id(), delayed, scrub_time)
-        if run_alone(self.engine, removal.delete_empty, context, image, asked):
+        if run_alone(self.engine, removal.delete_empty, None, context, image, asked):
             return []
         due: list[str] = self.run(removal.delete, context, image, asked)
         return due
@@ -113,7 +113,7 @@ class Owners:
     ) -> dict[str, Any]:
         """Claim as the view does it."""
         wanted = deletions.Claim(token or new_id(), lease, stores, scrub_time)
-        usual: dict[str, Any] | None = run_alone(self.engine, purge_fast.claim, location, wanted)
+        usual: dict[str, Any] | None = run_alone(self.engine, purge_fast.claim, None, location, wanted)
         if usual is not None:
             return usual
         claim: tuple[dict[str, Any], bool] = self.run(deletions.claim, location, wanted)
@@ -124,7 +124,7 @@ class Owners:
 
     def done(self, location: str, token: str) -> bool:
         """Say done as the view does it."""
-        usual = run_alone(self.engine, purge_fast.done, location, token)
+        usual = run_alone(self.engine, purge_fast.done, None, location, token)
         return bool(self.run(deletions.done, location, token)) if usual is None else usual
 
     def purge(self, location: str) -> bool:

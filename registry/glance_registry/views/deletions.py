@@ -7,7 +7,7 @@ from flask import Blueprint, Response, request
 
 from glance_common.failpoints import failpoint
 from glance_common.observability.metrics.catalog import UPLOADS
-from glance_registry.db.session import read, run_transaction, run_usual
+from glance_registry.db.session import read, run_alone, run_transaction
 from glance_registry.locations import purge, purge_fast
 from glance_registry.views import parsing
 from glance_registry.views.uploads import MAX_LEASE
@@ -40,7 +40,7 @@ def claim(location: str) -> Response:
         stores=body.optional_texts("stores"),
         scrub_time=body.number("scrub_time"),
     )
-    document, is_reaped = run_usual(parsing.engine(), _plain_claim, purge.claim, _id(location), wanted)
+    document, is_reaped = run_alone(parsing.engine(), _plain_claim, purge.claim, _id(location), wanted)
     if is_reaped:
         UPLOADS.labels("reaped").inc()
     failpoint("registry.claim.after-commit")
@@ -70,7 +70,7 @@ def done(location: str) -> Response:
     body = parsing.body()
     body.only("token")
     token = body.uuid("token")
-    is_image_deleted = run_usual(parsing.engine(), purge_fast.done, purge.done, _id(location), token)
+    is_image_deleted = run_alone(parsing.engine(), purge_fast.done, purge.done, _id(location), token)
     failpoint("registry.done.after-commit")
     return parsing.answer({"image_deleted": is_image_deleted})
 

@@ -51,10 +51,13 @@ def create() -> Response:
     image.only("id", *COLUMNS)
     values = {"id": image.uuid("id"), **_columns(image)}
     sizes.check_new(values, parsing.bounds().image_document)
-    # Without limits there is one statement.
+    asked = (parsing.caller(), body.uuid("attempt"), values)
     limited = limits(body)
-    run = run_alone if limited is None else run_transaction
-    document, made = run(parsing.engine(), crud.create, parsing.caller(), body.uuid("attempt"), values, limited)
+    if limited is None:
+        # Without limits there is one statement.
+        document, made = run_alone(parsing.engine(), crud.create, None, *asked)
+    else:
+        document, made = run_transaction(parsing.engine(), crud.create, *asked, limited)
     failpoint("registry.create.after-commit")
     return _image(document, 201 if made else 200)
 

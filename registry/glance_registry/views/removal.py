@@ -6,7 +6,7 @@ from flask import Blueprint, Response
 from glance_common.failpoints import failpoint
 from glance_common.model.context import RequestContext
 from glance_common.model.limits import Limits
-from glance_registry.db.session import run_transaction, run_usual
+from glance_registry.db.session import run_alone, run_transaction
 from glance_registry.images import delete as removal
 from glance_registry.records import rows
 from glance_registry.views import parsing
@@ -24,7 +24,7 @@ def delete(image_id: str) -> Response:
         attempt=body.uuid("attempt"), delayed=body.boolean("delayed"), scrub_time=body.number("scrub_time")
     )
     image_id = parsing.path_id(image_id)
-    due = run_usual(parsing.engine(), _delete_empty, removal.delete, parsing.caller(), image_id, asked)
+    due = run_alone(parsing.engine(), _delete_empty, removal.delete, parsing.caller(), image_id, asked)
     failpoint("registry.delete.after-commit")
     return parsing.answer({"locations": due})
 
