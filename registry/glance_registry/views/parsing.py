@@ -39,10 +39,10 @@ def bounds() -> Bounds:
     return found
 
 
-def keep_house() -> None:
-    """Do a piece of the housekeeping of this process when it is time."""
-    housekeeping: Housekeeping = current_app.config[HOUSEKEEPING]
-    housekeeping()
+def housekeeping() -> Housekeeping:
+    """Return the housekeeping of this process."""
+    found: Housekeeping = current_app.config[HOUSEKEEPING]
+    return found
 
 
 def caller() -> RequestContext:
