@@ -4,8 +4,8 @@
 |---|---|
 | ``read`` | Reads of single statements, each with a snapshot of its own. |
 | ``read_prepared`` | The hottest reads, made of prepared statements only: a fourth of the cost of ``read``. |
-| ``run_transaction`` | Every write of several statements, and every write that must not know its own attempt again. |
-| ``run_alone`` | A write of one statement that knows its own attempt again: one round trip instead of three. |
+| ``run_transaction`` | Every write, unless the next line is true of it. |
+| ``run_alone`` | A write of one statement that recognizes its own attempt when repeated: one round trip, not three. |
 
 Their errors are already those of ``glance_common.model.errors``.
 """
@@ -186,7 +186,7 @@ def run_alone(
     not the usual one. ``otherwise`` is None for work that knows every case.
 
     The work is run again as by ``run_transaction``. After a lost connection the write may have happened, so it has to
-    know its own attempt again; raises OutcomeUnknown when no later try could tell.
+    recognize its own attempt; raises OutcomeUnknown when no later try could tell.
     """
     done, may_have_happened = _alone(engine, work, *args, **kwargs)
     if done is not None or otherwise is None:

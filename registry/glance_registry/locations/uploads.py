@@ -72,9 +72,6 @@ class Terms:
     limits: Limits | None = None
 
 
-PLAIN = Terms()
-
-
 class _OwnedRow(LocationRow):
     """A location with the status of its image."""
 
@@ -179,7 +176,7 @@ def renew(connection: sa.Connection, attempt: str, lease: float) -> None:
     raise _unknown(attempt) if row is None else _gone(row, ImageStatus(row.image_status))
 
 
-def commit(connection: sa.Connection, attempt: str, content: Content, terms: Terms = PLAIN) -> str:
+def commit(connection: sa.Connection, attempt: str, content: Content, terms: Terms) -> str:
     """Make the location and its image active in one step; return the image's id.
 
     Staged data make the location ``staged`` and leave the image's status; so does a copy that is not to activate.

@@ -107,16 +107,6 @@ def retry(engine: sa.Engine, location_id: str, token: str, failure: purge.Failur
     return run_transaction(engine, purge.retry, location_id, token, failure)
 
 
-def failed(engine: sa.Engine, limit: int, marker: str | None) -> list[dict[str, Any]]:
-    """Return at most ``limit`` removals that failed too often, after ``marker``."""
-    return read(engine, purge.failed, limit, marker)
-
-
-def replay(engine: sa.Engine, location_id: str, attempt: str) -> dict[str, Any]:
-    """Let a failed removal be tried again and return it; raises as ``purge.replay``."""
-    return run_transaction(engine, purge.replay, location_id, attempt)
-
-
 def known_identities(engine: sa.Engine, store: str) -> dict[str, str]:
     """Return the uuid of each place of a store."""
     return read(engine, store_identity.known, store)

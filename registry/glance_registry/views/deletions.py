@@ -70,24 +70,5 @@ def retry(location: str) -> Response:
     return parsing.answer({"status": status, "attempts": attempts})
 
 
-@blueprint.get("/failed")
-def failed() -> Response:
-    """List what could not be removed too often."""
-    query = parsing.Fields.parse(request.args.get("q", ""), "q")
-    query.only("limit", "marker")
-    marker = None if query.values.get("marker") is None else query.uuid("marker")
-    rows = use_cases.failed(parsing.engine(), query.integer("limit", 1, MAX_ROWS), marker)
-    return parsing.answer({"locations": rows})
-
-
-@blueprint.post("/<location>/replay")
-def replay(location: str) -> Response:
-    """Let a failed removal be tried again."""
-    body = parsing.body()
-    body.only("attempt")
-    row = use_cases.replay(parsing.engine(), _id(location), body.uuid("attempt"))
-    return parsing.answer({"location": row})
-
-
 def _id(location: str) -> str:
     return parsing.path_id(location, "location")
