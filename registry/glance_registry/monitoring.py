@@ -19,12 +19,17 @@ def watched(engine: sa.Engine) -> Watched:
     backlog = _Backlog(engine)
     return Watched(
         probes=(
-            Probe("database", "postgresql", lambda: read(engine, _ping), essential=True),
+            Probe("database", "postgresql", lambda: check_database(engine), essential=True),
             Probe("deletions", "due rows", backlog.ask, interval=BACKLOG_SECONDS),
         ),
         collectors=(backlog,),
         closers=(engine.dispose,),
     )
+
+
+def check_database(engine: sa.Engine) -> None:
+    """Raise Unavailable unless the database answers."""
+    read(engine, _ping)
 
 
 def _ping(connection: sa.Connection) -> None:

@@ -15,7 +15,7 @@ from glance_common.observability.metrics.catalog import CONNECTIONS
 from glance_common.server import Application, ServerState
 from glance_registry import monitoring
 from glance_registry.app import create_app
-from glance_registry.db.session import EngineSettings, make_engine, reading
+from glance_registry.db.session import EngineSettings, make_engine, read
 from glance_registry.records.bounds import Bounds
 
 SPARE_CONNECTIONS = 3
@@ -75,8 +75,7 @@ def check_capacity(conf: cfg.ConfigOpts) -> None:
     wanted = max(conf.workers, 1) * conf.threads + MONITOR_CONNECTIONS
     engine = make_engine(database_url(conf), engine_settings(conf))
     try:
-        with reading(engine) as connection:
-            limit = int(connection.execute(sa.text("SHOW max_connections")).scalar_one())
+        limit = read(engine, _max_connections)
     except Unavailable:
         return
     finally:
@@ -87,3 +86,7 @@ def check_capacity(conf: cfg.ConfigOpts) -> None:
             f"workers x threads + {MONITOR_CONNECTIONS} is {wanted}, but the database allows {limit} connections "
             f"(max_connections), {SPARE_CONNECTIONS} of them for administrators",
         )
+
+
+def _max_connections(connection: sa.Connection) -> int:
+    return int(connection.execute(sa.text("SHOW max_connections")).scalar_one())

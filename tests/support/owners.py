@@ -11,13 +11,14 @@ from glance_common.model.context import RequestContext, system_context
 from glance_common.model.limits import Limits
 from glance_common.model.operation import Held
 from glance_common.model.status import ImageStatus
-from glance_registry.db.session import run_alone, run_transaction
+from glance_registry.db.session import run_transaction
 from glance_registry.db.tables import images as image_rows
 from glance_registry.db.tables import locations as location_rows
 from glance_registry.db.tables import operations as operation_rows
 from glance_registry.images import delete as removal
+from glance_registry.images import use_cases as image_use_cases
 from glance_registry.locations import purge as deletions
-from glance_registry.locations import purge_fast, uploads
+from glance_registry.locations import uploads, use_cases
 
 OWNER = RequestContext(request_id="req-owner", user_id="u", project_id="own")
 ADMIN = system_context("req-admin")
@@ -37,7 +38,7 @@ def new_id() -> str:
 
 
 class Owners:
-    """One call is one transaction, as in the views."""
+    """One call is one transaction, as in the use cases."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
@@ -91,12 +92,8 @@ class Owners:
         self, image: str, attempt: str | None = None, *, delayed: bool = False, scrub_time: float = 0,
         context: RequestContext = OWNER,
     ) -> list[str]:
-        """Delete as the view does it."""
         asked = removal.Delete(attempt or new_id(), delayed, scrub_time)
-        if run_alone(self.engine, removal.delete_empty, context, image, asked):
-            return []
-        due: list[str] = self.run(removal.delete, context, image, asked)
-        return due
+        return image_use_cases.delete(self.engine, context, image, asked)
 
     def restore(
         self, image: str, attempt: str | None = None, *, context: RequestContext = ADMIN, limits: Limits | None = None
@@ -111,21 +108,14 @@ class Owners:
         self, location: str, token: str | None = None, *, lease: float = LEASE, stores: list[str] | None = None,
         scrub_time: float = 0,
     ) -> dict[str, Any]:
-        """Claim as the view does it."""
         wanted = deletions.Claim(token or new_id(), lease, stores, scrub_time)
-        usual: dict[str, Any] | None = run_alone(self.engine, purge_fast.claim, location, wanted)
-        if usual is not None:
-            return usual
-        claim: tuple[dict[str, Any], bool] = self.run(deletions.claim, location, wanted)
-        return claim[0]
+        return use_cases.claim(self.engine, location, wanted)
 
     def renew_claim(self, location: str, token: str, lease: float = LEASE) -> None:
         self.run(deletions.renew, location, token, lease)
 
     def done(self, location: str, token: str) -> bool:
-        """Say done as the view does it."""
-        usual = run_alone(self.engine, purge_fast.done, location, token)
-        return bool(self.run(deletions.done, location, token)) if usual is None else usual
+        return use_cases.done(self.engine, location, token)
 
     def purge(self, location: str) -> bool:
         """Claim and done; return whether the image is deleted with it."""

@@ -10,17 +10,15 @@ from glance_common.model.context import RequestContext
 from glance_common.model.limits import Limits
 from glance_common.model.operation import PATIENCE, Held
 from glance_common.model.status import ImageStatus
-from glance_registry.db.session import read
 from glance_registry.db.tables import operations as operation_rows
-from glance_registry.locations import purge
-from glance_registry.operations import completion, lifecycle
+from glance_registry.operations import completion, lifecycle, use_cases
 from tests.support.owners import LEASE, OWNER, Owners, new_id
 
 HOST = "here"
 
 
 class Imports:
-    """One call is one transaction, as in the views; ``owners`` are the transitions of bytes beside it."""
+    """One call is one transaction, as in the use cases; ``owners`` are the transitions of bytes beside it."""
 
     def __init__(self, owners: Owners) -> None:
         self.owners = owners
@@ -45,15 +43,7 @@ class Imports:
         return self.claimed()
 
     def claim(self, token: str | None = None, *, host: str = HOST, lease: float = LEASE) -> dict[str, Any] | None:
-        """Give up what no worker will end, then claim, as the view does."""
-        for operation in read(self.owners.engine, lifecycle.hopeless, host):
-            self.owners.run(lifecycle.give_up, operation, host)
-        for location in read(self.owners.engine, purge.abandoned):
-            self.owners.run(purge.give_up, location)
-        found: dict[str, Any] | None = self.owners.run(
-            lifecycle.claim, lifecycle.Claim(token or new_id(), host, lease)
-        )
-        return found
+        return use_cases.claim(self.owners.engine, lifecycle.Claim(token or new_id(), host, lease), lambda: None)
 
     def claimed(self, **options: Any) -> Held:
         token = new_id()

@@ -165,22 +165,3 @@ class Due:
 
     locations: tuple[str, ...]
     oldest: float
-
-
-@dataclass(frozen=True, slots=True)
-class FailedDeletion:
-    """A location whose bytes could not be removed too often, and why; ``status`` is ``failed`` until it is replayed."""
-
-    location: str
-    image_id: str
-    store: str
-    key: str
-    status: str
-    attempts: int
-    last_error: str | None
-    request_id: str | None = None
-
-    @classmethod
-    def from_document(cls, document: dict[str, Any]) -> Self:
-        """Build a row from the registry's JSON object; unknown keys are ignored."""
-        return cls(**{field.name: document[field.name] for field in fields(cls)})

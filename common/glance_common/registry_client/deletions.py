@@ -7,7 +7,7 @@ import orjson
 
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import Conflict, NotFound
-from glance_common.model.image import Deletion, Due, FailedDeletion
+from glance_common.model.image import Deletion, Due
 from glance_common.model.status import LocationStatus
 from glance_common.registry_client.http import RegistryHttp, segment
 from glance_common.registry_client.uploads import MAX_ERROR
@@ -75,20 +75,6 @@ class DeletionsClient:
         """
         body = {"token": token, "error": error[:MAX_ERROR], "delay": delay, "max_attempts": max_attempts}
         return LocationStatus(self._http.call(context, "POST", f"{_path(location)}/retry", body)["status"])
-
-    def failed(self, context: RequestContext, *, limit: int = 100, marker: str | None = None) -> list[FailedDeletion]:
-        """Return at most ``limit`` locations whose removal failed too often, by id, after the id ``marker``."""
-        query = {"q": orjson.dumps({"limit": limit, "marker": marker}).decode()}
-        answer = self._http.call(context, "GET", "/v1/deletions/failed", query=query)
-        return [FailedDeletion.from_document(row) for row in answer["locations"]]
-
-    def replay(self, context: RequestContext, location: str, attempt: str) -> FailedDeletion:
-        """Let a failed location be claimed again from now on, and return it.
-
-        Raises NotFound, and Conflict when its bytes are not to be removed.
-        """
-        answer = self._http.call(context, "POST", f"{_path(location)}/replay", {"attempt": attempt})
-        return FailedDeletion.from_document(answer["location"])
 
 
 def _listed(stores: Sequence[str] | None) -> list[str] | None:

@@ -18,7 +18,7 @@ import itertools
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Generic
 
 import psycopg2
 import sqlalchemy as sa
@@ -27,6 +27,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
 from glance_registry.db.errors import as_sqlalchemy
+from glance_registry.db.row_types import RowType
 from glance_registry.db.session import count_statement
 
 _DIALECT = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # SQLAlchemy has no type
@@ -41,10 +42,10 @@ MOST_READY = 64
 """Statements that a connection keeps: each costs the server process some ten kilobytes."""
 
 
-class Prepared:
+class Prepared(Generic[RowType]):
     """One kind of statement. Build it once and keep it; ``statement`` names all its values with ``bindparam``.
 
-    Its rows are tuples, with ``named`` such with names.
+    Its rows are tuples, with ``named`` such with names. ``RowType`` is what they hold, as the maker says.
     """
 
     def __init__(self, statement: sa.Select[Any] | sa.UpdateBase, *, named: bool = False) -> None:
@@ -57,8 +58,8 @@ class Prepared:
         self.command = f"EXECUTE {self._name} ({arguments})" if names else f"EXECUTE {self._name}"
 
     def run(
-        self, connection: AnyConnection, values: Mapping[str, Any], *, after: "Prepared | None" = None
-    ) -> list[Any]:
+        self, connection: AnyConnection, values: Mapping[str, Any], *, after: "Prepared[Any] | None" = None
+    ) -> list[RowType]:
         """Run the statement with ``values`` and return its rows; names that it does not have are ignored.
 
         ``after`` is run with them just before, in the same round trip. Outside of a transaction both are one of their
@@ -83,13 +84,13 @@ class Prepared:
             execute(connection, f"DEALLOCATE {ready.popitem(last=False)[0]}")
 
 
-class PlannedForValues:
+class PlannedForValues(Generic[RowType]):
     """One kind of statement, of which each call is planned for its values; else like ``Prepared``."""
 
     def __init__(self, statement: sa.Select[Any]) -> None:
         self.command = str(statement.compile(dialect=_WITH_VALUES))
 
-    def run(self, connection: AnyConnection, values: Mapping[str, Any]) -> list[Any]:
+    def run(self, connection: AnyConnection, values: Mapping[str, Any]) -> list[RowType]:
         """Run the statement with ``values`` and return its rows; names that it does not have are ignored."""
         return execute(connection, self.command, values)
 

@@ -8,7 +8,7 @@ from sqlalchemy import exc, text
 
 from glance_common.model.errors import BadRequest
 from glance_registry.db.errors import translate
-from glance_registry.db.session import EngineSettings, make_engine, reading
+from glance_registry.db.session import EngineSettings, make_engine, read
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -35,8 +35,7 @@ def version(url: str) -> str | None:
 
     engine = make_engine(url, _PATIENT)
     try:
-        with reading(engine) as connection:
-            return MigrationContext.configure(connection).get_current_revision()
+        return read(engine, lambda connection: MigrationContext.configure(connection).get_current_revision())
     finally:
         engine.dispose()
 

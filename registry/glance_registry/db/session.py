@@ -1,30 +1,29 @@
-"""Connections and transactions. Everything that talks to the database goes through ``reading``, ``reading_prepared``,
-``transaction``, or what runs work in them; their errors are already those of ``glance_common.model.errors``.
+"""The engine, and the four ways into a transaction. Everything that talks to the database takes one of them.
+
+| way | when to use it |
+|---|---|
+| ``read`` | Reads of single statements, each with a snapshot of its own. |
+| ``read_prepared`` | The hottest reads, made of prepared statements only: a fourth of the cost of ``read``. |
+| ``run_transaction`` | Every write, unless the next line is true of it. |
+| ``run_alone`` | A write of one statement that recognizes its own attempt when repeated: one round trip, not three. |
+
+Their errors are already those of ``glance_common.model.errors``.
 """
 
 import select
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 import orjson
-import psycopg2
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
 from glance_common.model import errors
-from glance_common.observability.metrics.catalog import CONNECTIONS
-from glance_registry.db.errors import (
-    NOT_SAID,
-    ConnectionLost,
-    RetryTransaction,
-    as_sqlalchemy,
-    translate,
-    translate_commit,
-)
+from glance_registry.db.connections import reading, reading_prepared, transaction
+from glance_registry.db.errors import NOT_SAID, ConnectionLost, RetryTransaction
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -100,78 +99,6 @@ def make_engine(url: str, settings: EngineSettings | None = None) -> sa.Engine:
     return engine
 
 
-@contextmanager
-def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Give a connection for single-statement reads: each sees its own snapshot and costs one round trip.
-
-    Raises Unavailable when the database does not answer.
-    """
-    try:
-        with _connection(engine) as connection:
-            # Only a flag in the driver. SQLAlchemy's isolation_level would ask the server once more when the connection
-            # goes back to the pool, and a server that is gone by then would cost the pool this place for ever.
-            _driver(connection).autocommit = True
-            yield connection
-    except exc.SQLAlchemyError as error:
-        raise translate(error) from error
-
-
-@contextmanager
-def reading_prepared(engine: sa.Engine) -> Iterator[sa.PoolProxiedConnection]:
-    """Give a connection for prepared statements only, which need no more than the pool and the driver.
-
-    It is as that of ``reading`` otherwise, and a fourth of the cost. Raises as ``reading``.
-    """
-    used = CONNECTIONS.labels("used")
-    used.inc()
-    try:
-        connection = _from_pool(engine)
-        try:
-            connection.dbapi_connection.autocommit = True  # type: ignore[union-attr]  # psycopg2's, and open
-            yield connection
-        finally:
-            connection.close()
-    except exc.SQLAlchemyError as error:
-        raise translate(error) from error
-    finally:
-        used.dec()
-
-
-def _from_pool(engine: sa.Engine) -> sa.PoolProxiedConnection:
-    try:
-        return engine.raw_connection()
-    except psycopg2.Error as error:
-        raise as_sqlalchemy(error) from error
-
-
-@contextmanager
-def _connection(engine: sa.Engine) -> Iterator[sa.Connection]:
-    used = CONNECTIONS.labels("used")
-    used.inc()
-    try:
-        with engine.connect() as connection:
-            yield connection
-    finally:
-        used.dec()
-
-
-@contextmanager
-def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Give a connection in a transaction (READ COMMITTED): committed at the end, rolled back on any exception.
-
-    Raises Unavailable when nothing was done, OutcomeUnknown when the COMMIT got no clear answer, Duplicate for a
-    unique key, RetryTransaction for a deadlock.
-    """
-    try:
-        with _connection(engine) as connection:
-            # SQLAlchemy commits what it knows was begun, and does not see the statements of ``prepared``.
-            connection.begin()
-            yield connection
-            _commit(connection)
-    except exc.SQLAlchemyError as error:
-        raise translate(error) from error
-
-
 def run_transaction(
     engine: sa.Engine, work: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
@@ -226,33 +153,46 @@ def _again_when_lost(once: Callable[[], T]) -> T:
         return once()
 
 
+@overload
 def run_alone(
-    engine: sa.Engine, work: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-) -> T:
-    """Return ``work(connection, ...)``, whose one write is a transaction of its own: a single round trip.
-
-    It is run again as by ``run_transaction``. After a lost connection the write may have happened, so it has to know
-    its own attempt again; raises OutcomeUnknown when no second try could tell.
-    """
-    return _alone(engine, work, *args, **kwargs)[0]
-
-
-def run_usual(
     engine: sa.Engine,
-    usual: Callable[Concatenate[sa.Connection, P], T | None],
-    general: Callable[Concatenate[sa.Connection, P], T],
+    work: Callable[Concatenate[sa.Connection, P], T],
+    otherwise: None,
     *args: P.args,
     **kwargs: P.kwargs,
-) -> T:
-    """Return what ``usual`` does alone; when that is None, as for all that is not usual, what ``general`` does.
+) -> T: ...
 
-    Raises as ``run_alone`` and ``run_transaction``; OutcomeUnknown also when the first may have happened.
+
+@overload
+def run_alone(
+    engine: sa.Engine,
+    work: Callable[Concatenate[sa.Connection, P], T | None],
+    otherwise: Callable[Concatenate[sa.Connection, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T: ...
+
+
+def run_alone(
+    engine: sa.Engine,
+    work: Callable[Concatenate[sa.Connection, P], T | None],
+    otherwise: Callable[Concatenate[sa.Connection, P], T] | None,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T | None:
+    """Return ``work(connection, ...)``, whose one write is a transaction of its own: a single round trip.
+
+    When that is None, return what ``otherwise`` does in a transaction: ``work`` then changed nothing, as the case is
+    not the usual one. ``otherwise`` is None for work that knows every case.
+
+    The work is run again as by ``run_transaction``. After a lost connection the write may have happened, so it has to
+    recognize its own attempt; raises OutcomeUnknown when no later try could tell.
     """
-    done, may_have_happened = _alone(engine, usual, *args, **kwargs)
-    if done is not None:
+    done, may_have_happened = _alone(engine, work, *args, **kwargs)
+    if done is not None or otherwise is None:
         return done
     try:
-        return run_transaction(engine, general, *args, **kwargs)
+        return run_transaction(engine, otherwise, *args, **kwargs)
     except errors.Unavailable as error:
         if may_have_happened:
             raise errors.OutcomeUnknown(NOT_SAID) from error
@@ -281,17 +221,6 @@ def _alone(
             if isinstance(error, RetryTransaction):
                 time.sleep(0.01 * (RETRIES + 1 - tries_left))
     raise AssertionError("the last try returns or raises")
-
-
-def _commit(connection: sa.Connection) -> None:
-    try:
-        connection.commit()
-    except exc.SQLAlchemyError as error:
-        raise translate_commit(error) from error
-
-
-def _driver(connection: sa.Connection) -> Any:
-    return connection.connection.dbapi_connection
 
 
 def _end_autocommit(connection: Any, _record: Any, _state: Any) -> None:

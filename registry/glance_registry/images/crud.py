@@ -77,7 +77,7 @@ _NEW = "new_"
 
 
 @lru_cache(maxsize=64)
-def _insert(names: frozenset[str]) -> Prepared:
+def _insert(names: frozenset[str]) -> Prepared[tuple[str]]:
     """Return the statement that makes an image of these columns; it answers nothing when the id is taken."""
     columns: dict[str, Any] = {name: sa.bindparam(_NEW + name, type_=images.c[name].type) for name in sorted(names)}
     columns["status"] = sa.literal_column(f"'{ImageStatus.QUEUED}'")
@@ -111,11 +111,11 @@ def get(
     rows = _select_one(kind_of(context), locations, deleted).run(connection, values)
     if not rows:
         raise no_image(image_id)
-    return str(rows[0][0])
+    return rows[0][0]
 
 
 @lru_cache(maxsize=32)
-def _select_one(kind: RequestContext, locations: bool, deleted: bool) -> Prepared:
+def _select_one(kind: RequestContext, locations: bool, deleted: bool) -> Prepared[tuple[str]]:
     return Prepared(
         sa.select(image_document(kind, locations))
         .select_from(images)
@@ -141,7 +141,7 @@ def update(connection: sa.Connection, context: RequestContext, image_id: str, wa
     document, written_by = select_image(connection, context, image_id, images.c.write_attempt)
     if written_by != wanted.attempt:
         raise errors.VersionConflict(f"Image {image_id} was changed by somebody else in the meantime")
-    return str(document)
+    return document
 
 
 def set_status(

@@ -6,7 +6,6 @@ has all of them again (S-74).
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -15,6 +14,7 @@ from glance_common.model.context import RequestContext
 from glance_common.model.limits import Limits
 from glance_common.model.status import ImageStatus, LocationStatus, OperationStatus, location_sources, may_become
 from glance_registry.db.prepared import Prepared
+from glance_registry.db.row_types import ImageRow, LocationRow
 from glance_registry.db.tables import images, locations, operations
 from glance_registry.quota import usage
 from glance_registry.records import import_properties
@@ -76,7 +76,7 @@ def delete_empty(connection: sa.Connection, context: RequestContext, image_id: s
 
 
 @lru_cache(maxsize=8)
-def _delete_empty(kind: RequestContext) -> tuple[Prepared, Prepared]:
+def _delete_empty(kind: RequestContext) -> tuple[Prepared[tuple[str]], Prepared[tuple[str]]]:
     """Return the lock of the image and its update.
 
     The lock comes first, as everywhere: who gives an image bytes or an operation holds it until that can be seen.
@@ -109,7 +109,7 @@ def _delete_empty(kind: RequestContext) -> tuple[Prepared, Prepared]:
     return Prepared(lock), Prepared(update)
 
 
-def hide(connection: sa.Connection, context: RequestContext, image: sa.Row[Any], asked: Delete) -> ImageStatus:
+def hide(connection: sa.Connection, context: RequestContext, image: ImageRow, asked: Delete) -> ImageStatus:
     """Hide a locked image, end what works on it, and return its new status.
 
     What was staged or only lent to an operation goes to removal at once: no restore brings it back. Nor does one bring
@@ -150,7 +150,7 @@ def hide(connection: sa.Connection, context: RequestContext, image: sa.Row[Any],
     return status
 
 
-def _cancel_operation(connection: sa.Connection, image: sa.Row[Any]) -> None:
+def _cancel_operation(connection: sa.Connection, image: ImageRow) -> None:
     operation = operation_rows.lock_live_of(connection, image.id)
     if operation is not None:
         message = "the image was deleted"
@@ -202,11 +202,13 @@ def restore(
     usage.enforce_change(connection, held, image_id, image.owner, used_before)
 
 
-def _status_to_restore(image: sa.Row[Any]) -> ImageStatus:
+def _status_to_restore(image: ImageRow) -> ImageStatus:
     status = ImageStatus(image.status)
     if status is not ImageStatus.PENDING_DELETE:
         raise errors.Conflict(f"image {image.id} is {status}, only pending_delete can be restored", reason=str(status))
-    before = _BACK_TO.get(image.status_before_delete, ImageStatus(image.status_before_delete))
+    assert image.status_before_delete is not None, "the delete wrote it"
+    was = ImageStatus(image.status_before_delete)
+    before = _BACK_TO.get(was, was)
     if not may_become(status, before):
         raise errors.Conflict(
             f"image {image.id} was {before} when it was deleted, its data were never complete", reason=str(before)
@@ -214,12 +216,13 @@ def _status_to_restore(image: sa.Row[Any]) -> ImageStatus:
     return before
 
 
-def _check_restorable(image: sa.Row[Any], rows: list[sa.Row[Any]]) -> None:
+def _check_restorable(image: ImageRow, rows: list[LocationRow]) -> None:
     """Raise Conflict when data that the image had at its delete are being removed or gone.
 
     Rows of attempts that never committed were not the image's data, nor were rows taken away before the delete or
     by it.
     """
+    assert image.deleted_at is not None, "the delete wrote it"
     for row in rows:
         was_removed_before = row.deleted_at is not None and row.deleted_at <= image.deleted_at
         if row.on_fail is not None or was_removed_before or row.status == LocationStatus.PENDING_DELETE:

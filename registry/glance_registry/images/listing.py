@@ -198,7 +198,7 @@ def _image_id(row: str) -> str:
 
 
 @lru_cache(maxsize=32)
-def _large(kind: RequestContext, locations: bool, deleted: bool) -> Prepared:
+def _large(kind: RequestContext, locations: bool, deleted: bool) -> Prepared[tuple[str, str]]:
     """Return the statement for ids and rows of the images ``ids``, of those that the caller sees."""
     is_wanted = images.c.id == sa.any_(sa.cast(sa.cast(sa.bindparam("ids"), ARRAY(Text)), ARRAY(Id)))
     columns: list[Any] = [sa.cast(images.c.id, Text), image_row(kind, locations)]
@@ -206,7 +206,9 @@ def _large(kind: RequestContext, locations: bool, deleted: bool) -> Prepared:
 
 
 @lru_cache(maxsize=256)
-def _page(kind: RequestContext, shape: Shape, largest: int = SMALL) -> Prepared | PlannedForValues:
+def _page(
+    kind: RequestContext, shape: Shape, largest: int = SMALL
+) -> Prepared[tuple[str]] | PlannedForValues[tuple[str]]:
     statement = select_page(kind, shape, largest)
     return Prepared(statement) if _suits_every_value(kind, shape) else PlannedForValues(statement)
 
@@ -294,14 +296,14 @@ def _marker_values(connection: AnyConnection, context: RequestContext, query: Qu
     rows = _marker(kind_of(context), keys, query.deleted != "no").run(connection, values)
     if not rows:
         raise errors.BadRequest(f"marker: no image with ID {query.marker}")
-    marker: Sequence[Any] = rows[0]
+    marker = rows[0]
     if not marker[0]:
         raise errors.Forbidden(f"marker: the image {query.marker} is not visible")
     return marker[1:]
 
 
 @lru_cache(maxsize=256)
-def _marker(kind: RequestContext, keys: tuple[str, ...], deleted: bool) -> Prepared:
+def _marker(kind: RequestContext, keys: tuple[str, ...], deleted: bool) -> Prepared[tuple[Any, ...]]:
     columns = [_KEYS[name].label(f"key{number}") for number, name in enumerate(keys)]
     return Prepared(
         sa.select(visible_to(kind, deleted=deleted).label("visible"), *columns)

@@ -4,7 +4,7 @@ The owner, administrators and members that may share it further see all members 
 itself, and to everybody else there are none. Whether the image takes members at all is the API's question.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from glance_common.model import errors
 from glance_common.model.context import RequestContext
+from glance_registry.db.row_types import ImageRow
 from glance_registry.db.tables import Id, Text, Time, images, members
 from glance_registry.records import rows as owners
 from glance_registry.records.documents import no_image, time_text
@@ -124,7 +125,7 @@ def share(
     return [_document(row) for row in connection.execute(select.order_by(members.c.created_at, members.c.member))]
 
 
-def _share(connection: sa.Connection, image: sa.Row[Any], names: list[str], can_share: bool | None) -> None:
+def _share(connection: sa.Connection, image: ImageRow, names: list[str], can_share: bool | None) -> None:
     """Make the projects members in one statement, however many they are."""
     name = sa.func.unnest(sa.cast(names, ARRAY(Text)))
     rows = sa.select(sa.literal(image.id, Id), name, sa.literal(image.created_at, Time), sa.literal(bool(can_share)))
@@ -204,7 +205,7 @@ def _one(connection: sa.Connection, image_id: str, member: str) -> dict[str, Any
     return _document(connection.execute(select).one())
 
 
-def _document(row: sa.Row[*tuple[Any, ...]]) -> dict[str, Any]:
+def _document(row: Sequence[Any]) -> dict[str, Any]:
     return dict(zip(_FIELDS, row, strict=True))
 
 

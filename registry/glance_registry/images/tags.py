@@ -39,7 +39,7 @@ def add_tag(
     document, is_tagged = select_image(connection, context, image_id, has_tag)
     if not is_tagged:
         raise errors.TooLarge(f"The limit of {room.tags} tags of an image is exceeded", quota=room.tags)
-    return str(document)
+    return document
 
 
 def remove_tag(connection: sa.Connection, context: RequestContext, image_id: str, attempt: str, tag: str) -> str:
@@ -51,7 +51,7 @@ def remove_tag(connection: sa.Connection, context: RequestContext, image_id: str
     document, written_by = select_image(connection, context, image_id, images.c.write_attempt)
     if written_by != attempt:
         raise errors.NotFound(f"The image {image_id} has no tag {tag}")
-    return str(document)
+    return document
 
 
 def _has(tag: str) -> sa.ColumnElement[bool]:

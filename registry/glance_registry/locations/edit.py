@@ -20,6 +20,7 @@ from glance_common.model.context import RequestContext
 from glance_common.model.image import NewLocation
 from glance_common.model.limits import Limits
 from glance_common.model.status import ImageStatus, LocationStatus
+from glance_registry.db.row_types import ImageRow
 from glance_registry.db.tables import images, locations
 from glance_registry.quota import usage
 from glance_registry.records import rows as owners
@@ -81,7 +82,7 @@ def document(connection: sa.Connection, context: RequestContext, image_id: str) 
     return str(connection.execute(select).scalar_one())
 
 
-def _write_image(connection: sa.Connection, image: sa.Row[Any], wanted: Edit) -> None:
+def _write_image(connection: sa.Connection, image: ImageRow, wanted: Edit) -> None:
     columns = owners.as_written(wanted.changes)
     if image.status == ImageStatus.QUEUED and wanted.add:
         owners.check_formats(image, wanted.changes)
@@ -97,7 +98,7 @@ def _write_image(connection: sa.Connection, image: sa.Row[Any], wanted: Edit) ->
 
 
 def _write_locations(
-    connection: sa.Connection, context: RequestContext, image: sa.Row[Any], wanted: Edit
+    connection: sa.Connection, context: RequestContext, image: ImageRow, wanted: Edit
 ) -> None:
     rows = {
         row.id: row for row in owners.lock_locations(connection, image.id) if row.status == LocationStatus.ACTIVE
@@ -139,7 +140,7 @@ def add(connection: sa.Connection, image_id: str, location: NewLocation, operati
         raise errors.Duplicate("the data at this location belong to an image already")
 
 
-def _reorder(connection: sa.Connection, image: sa.Row[Any], order: Iterable[str]) -> None:
+def _reorder(connection: sa.Connection, image: ImageRow, order: Iterable[str]) -> None:
     """Give the active rows the positions that they have among them, in the wanted order."""
     active = sa.select(locations.c.id, locations.c.position).where(
         locations.c.image_id == image.id, locations.c.status == LocationStatus.ACTIVE

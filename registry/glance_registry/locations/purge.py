@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from glance_common.model import errors
 from glance_common.model.status import ImageStatus, LocationStatus
+from glance_registry.db.row_types import ImageRow, LocationRow, StandingRow, every, one
 from glance_registry.db.tables import images, locations
 from glance_registry.records import rows as owners
 
@@ -108,7 +109,7 @@ def claim(connection: sa.Connection, location_id: str, wanted: Claim) -> tuple[d
     return owners.deletion_document(location, wanted.token), location.status == LocationStatus.WRITING
 
 
-def _take(connection: sa.Connection, image: sa.Row[Any], location: sa.Row[Any], held: dict[str, Any]) -> None:
+def _take(connection: sa.Connection, image: ImageRow, location: LocationRow, held: dict[str, Any]) -> None:
     if location.lease_until is not None:
         # It ran out under somebody who may still wake up: a writer that would leave bytes behind, or a remover that
         # would take the bytes of the key's next owner. Until the late passes are over the key gets no next owner.
@@ -123,7 +124,7 @@ def _take(connection: sa.Connection, image: sa.Row[Any], location: sa.Row[Any], 
             owners.change_location(connection, location, **held)
 
 
-def _check_due(connection: sa.Connection, location: sa.Row[Any], scrub_time: float) -> None:
+def _check_due(connection: sa.Connection, location: LocationRow, scrub_time: float) -> None:
     select = (
         sa.select(locations.c.id)
         .join(images, images.c.id == locations.c.image_id)
@@ -137,13 +138,13 @@ def _check_due(connection: sa.Connection, location: sa.Row[Any], scrub_time: flo
     raise refused(location, connection.execute(is_leased).one_or_none() is not None)
 
 
-def refused(location: sa.Row[Any], is_leased: bool) -> errors.Conflict:
+def refused(location: StandingRow, is_leased: bool) -> errors.Conflict:
     """Return the error that says why nobody can claim ``location`` now."""
     reason = _refusal(location, is_leased)
     return errors.Conflict(f"location {location.id} cannot be claimed: {reason}", reason=reason)
 
 
-def _refusal(location: sa.Row[Any], is_leased: bool) -> str:
+def _refusal(location: StandingRow, is_leased: bool) -> str:
     match location.status:
         case LocationStatus.ACTIVE:
             return "in_use"
@@ -225,7 +226,7 @@ def _rest(late_passes: int) -> dict[str, Any]:
     }
 
 
-def _finish_image(connection: sa.Connection, image: sa.Row[Any]) -> bool:
+def _finish_image(connection: sa.Connection, image: ImageRow) -> bool:
     if image.status == ImageStatus.PENDING_DELETE:
         remaining = sa.select(locations.c.id).where(
             locations.c.image_id == image.id, locations.c.status != LocationStatus.DELETED
@@ -297,10 +298,11 @@ def failed(connection: sa.Connection, limit: int, marker: str | None) -> list[di
     select = sa.select(locations).where(locations.c.status == LocationStatus.FAILED)
     if marker is not None:
         select = select.where(locations.c.id > marker)
-    return [_failed_document(row) for row in connection.execute(select.order_by(locations.c.id).limit(limit))]
+    rows = every(connection, select.order_by(locations.c.id).limit(limit), LocationRow)
+    return [_failed_document(row) for row in rows]
 
 
-def _failed_document(location: sa.Row[Any]) -> dict[str, Any]:
+def _failed_document(location: LocationRow) -> dict[str, Any]:
     return owners.deletion_document(location, location.token) | {
         "status": str(location.status),
         "last_error": location.last_error,
@@ -325,14 +327,15 @@ def replay(connection: sa.Connection, location_id: str, attempt: str) -> dict[st
             connection, location, LocationStatus.DELETING if is_hidden else LocationStatus.REAPING,
             token=attempt, lease_until=None, not_before=sa.func.now(), attempts=0,
         )
-    return _failed_document(connection.execute(sa.select(locations).where(locations.c.id == location_id)).one())
+    replayed = one(connection, sa.select(locations).where(locations.c.id == location_id), LocationRow)
+    return _failed_document(replayed)
 
 
-def _holds(location: sa.Row[Any], token: str) -> bool:
+def _holds(location: LocationRow, token: str) -> bool:
     return location.token == token and location.lease_until is not None
 
 
-def _lock(connection: sa.Connection, location_id: str, token: str) -> tuple[sa.Row[Any], sa.Row[Any]]:
+def _lock(connection: sa.Connection, location_id: str, token: str) -> tuple[ImageRow, LocationRow]:
     found = owners.lock_owner(connection, locations.c.id == location_id)
     if found is None or found[1].token != token:
         raise _lost(location_id)

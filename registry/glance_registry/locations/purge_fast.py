@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from glance_common.model.status import ImageStatus, LocationStatus
 from glance_registry.db.prepared import Prepared
+from glance_registry.db.row_types import ClaimedRow, StandingRow
 from glance_registry.db.tables import images, locations
 from glance_registry.locations import purge
 from glance_registry.locations.purge import Claim
@@ -54,12 +55,21 @@ def done(connection: sa.Connection, location_id: str, token: str) -> bool | None
     return ended[0][0] if ended else None
 
 
+class _Look(StandingRow):
+    """How a location stands: a remover holds it, or nothing is ever to be removed again."""
+
+    store: str
+    token: str | None
+    is_leased: bool
+    is_over: bool
+
+
 @dataclass(frozen=True, slots=True)
 class _Statements:
-    look: Prepared
-    lock: Prepared
-    claim: Prepared
-    done: Prepared
+    look: Prepared[_Look]
+    lock: Prepared[tuple[str]]
+    claim: Prepared[ClaimedRow]
+    done: Prepared[tuple[bool]]
 
 
 @cache

@@ -15,6 +15,7 @@ from glance_common.model.context import RequestContext
 from glance_common.model.limits import Limits
 from glance_common.model.operation import STAGE_HOST_PROPERTY, Held
 from glance_common.model.status import ImageStatus, LocationStatus
+from glance_registry.db.row_types import ImageRow, LocationRow, one, one_or_none
 from glance_registry.db.tables import images, locations
 from glance_registry.quota import usage
 from glance_registry.records import import_properties, operations, rows
@@ -71,10 +72,13 @@ class Terms:
     limits: Limits | None = None
 
 
-PLAIN = Terms()
+class _OwnedRow(LocationRow):
+    """A location with the status of its image."""
+
+    image_status: str
 
 
-def start(connection: sa.Connection, context: RequestContext, image_id: str, begin: Begin) -> sa.Row[Any]:
+def start(connection: sa.Connection, context: RequestContext, image_id: str, begin: Begin) -> LocationRow:
     """Take the image ``queued -> saving`` and return the new location row, which owns the bytes to come.
 
     With ``staging`` it is ``queued -> uploading``, without need of formats. An image in the hands of an operation
@@ -86,7 +90,7 @@ def start(connection: sa.Connection, context: RequestContext, image_id: str, beg
     image = rows.lock_image(connection, images.c.id == image_id, visible_to(context))
     if image is None:
         raise no_image(image_id)
-    known = connection.execute(sa.select(locations).where(locations.c.attempt == begin.attempt)).one_or_none()
+    known = one_or_none(connection, sa.select(locations).where(locations.c.attempt == begin.attempt), LocationRow)
     if known is not None:
         return _begun_before(connection, image, known, begin)
     _take_image(connection, image, begin)
@@ -103,13 +107,13 @@ def start(connection: sa.Connection, context: RequestContext, image_id: str, beg
         staging=begin.staging,
         operation=None if begin.operation is None else begin.operation.operation,
     )
-    location = connection.execute(insert.returning(locations)).one()
+    location = one(connection, insert.returning(locations), LocationRow)
     increase = usage.written(location, begin.size or 0, uploading=int(begin.operation is None))
     usage.enforce(connection, limits, image.owner, increase)
     return location
 
 
-def _take_image(connection: sa.Connection, image: sa.Row[Any], begin: Begin) -> None:
+def _take_image(connection: sa.Connection, image: ImageRow, begin: Begin) -> None:
     if begin.operation is not None:
         operations.check_held(connection, image.id, begin.operation)
     else:
@@ -122,8 +126,8 @@ def _take_image(connection: sa.Connection, image: sa.Row[Any], begin: Begin) -> 
 
 
 def _begun_before(
-    connection: sa.Connection, image: sa.Row[Any], location: sa.Row[Any], begin: Begin
-) -> sa.Row[Any]:
+    connection: sa.Connection, image: ImageRow, location: LocationRow, begin: Begin
+) -> LocationRow:
     if location.image_id != image.id:
         raise errors.Conflict(f"the attempt {begin.attempt} belongs to another image")
     if location.status != LocationStatus.WRITING:
@@ -163,15 +167,16 @@ def renew(connection: sa.Connection, attempt: str, lease: float) -> None:
     )
     if connection.execute(update.values(lease_until=rows.after(lease))).rowcount:
         return
-    row = connection.execute(
+    select = (
         sa.select(locations, images.c.status.label("image_status"))
         .join(images, images.c.id == locations.c.image_id)
         .where(locations.c.attempt == attempt)
-    ).one_or_none()
+    )
+    row = one_or_none(connection, select, _OwnedRow)
     raise _unknown(attempt) if row is None else _gone(row, ImageStatus(row.image_status))
 
 
-def commit(connection: sa.Connection, attempt: str, content: Content, terms: Terms = PLAIN) -> str:
+def commit(connection: sa.Connection, attempt: str, content: Content, terms: Terms) -> str:
     """Make the location and its image active in one step; return the image's id.
 
     Staged data make the location ``staged`` and leave the image's status; so does a copy that is not to activate.
@@ -204,12 +209,13 @@ def commit(connection: sa.Connection, attempt: str, content: Content, terms: Ter
 
 
 def _commit_copy(
-    connection: sa.Connection, image: sa.Row[Any], location: sa.Row[Any], content: Content, terms: Terms
+    connection: sa.Connection, image: ImageRow, location: LocationRow, content: Content, terms: Terms
 ) -> None:
     """Write to the image what a new copy of an operation changes there; raise Gone when the operation lost it.
 
     The first copy says what the data are, every other one must be the same: Conflict when it is not.
     """
+    assert location.operation is not None, "an operation makes the copy"
     if terms.operation is None or terms.operation.operation != location.operation:
         raise operations.lost(location.operation)
     operations.check_held(connection, image.id, terms.operation)
@@ -237,7 +243,7 @@ def _data_of(content: Content) -> dict[str, Any]:
     }
 
 
-def _check_same(image: sa.Row[Any], content: Content) -> None:
+def _check_same(image: ImageRow, content: Content) -> None:
     pairs = [("size", content.size), ("checksum", content.checksum)]
     if content.os_hash_algo == image.os_hash_algo:
         pairs.append(("os_hash_value", content.os_hash_value))
@@ -276,7 +282,7 @@ def abort(connection: sa.Connection, attempt: str, lease: float, error: str | No
     return rows.deletion_document(location, attempt)
 
 
-def _lock(connection: sa.Connection, attempt: str) -> tuple[sa.Row[Any], sa.Row[Any]]:
+def _lock(connection: sa.Connection, attempt: str) -> tuple[ImageRow, LocationRow]:
     found = rows.lock_owner(connection, locations.c.attempt == attempt)
     if found is None:
         raise _unknown(attempt)
@@ -287,11 +293,11 @@ def _unknown(attempt: str) -> errors.Gone:
     return errors.Gone(f"no upload with the attempt {attempt} was ever begun", reason="unknown")
 
 
-def _over(location: sa.Row[Any], image: sa.Row[Any]) -> errors.Gone:
+def _over(location: LocationRow, image: ImageRow) -> errors.Gone:
     return _gone(location, ImageStatus(image.status))
 
 
-def _gone(location: sa.Row[Any], image_status: ImageStatus) -> errors.Gone:
+def _gone(location: LocationRow, image_status: ImageStatus) -> errors.Gone:
     """Return the error that says why the attempt of ``location`` is over."""
     if location.on_fail is None:
         return errors.Gone("the upload was committed before", reason="committed")

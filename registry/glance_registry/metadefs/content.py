@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from glance_common.model import errors
 from glance_common.model.context import RequestContext
+from glance_registry.db.row_types import NamespaceRow
 from glance_registry.db.tables import (
     Text,
     metadef_namespace_resource_types,
@@ -130,7 +131,7 @@ def get_property_of(
 
 
 def add(
-    connection: sa.Connection, holder: sa.Row[Any], kind: Kind, rows: Sequence[Row], taken: Taken = Taken.REFUSE
+    connection: sa.Connection, holder: NamespaceRow, kind: Kind, rows: Sequence[Row], taken: Taken = Taken.REFUSE
 ) -> None:
     """Add things to a locked namespace.
 
@@ -157,7 +158,7 @@ def add(
     _check_size(connection, holder)
 
 
-def replace(connection: sa.Connection, holder: sa.Row[Any], kind: Kind, name: str, row: Row) -> None:
+def replace(connection: sa.Connection, holder: NamespaceRow, kind: Kind, name: str, row: Row) -> None:
     """Write ``row`` over the thing ``name`` of a locked namespace.
 
     Raises NotFound, Duplicate for a new name that is taken, TooLarge when the namespace would be.
@@ -171,20 +172,20 @@ def replace(connection: sa.Connection, holder: sa.Row[Any], kind: Kind, name: st
     _check_size(connection, holder, before)
 
 
-def delete(connection: sa.Connection, holder: sa.Row[Any], kind: Kind, name: str) -> None:
+def delete(connection: sa.Connection, holder: NamespaceRow, kind: Kind, name: str) -> None:
     """Remove one thing of a locked namespace; raise NotFound, Forbidden when it is protected."""
     found = _id_of(connection, holder, kind, name)
     refuse_protected(holder)
     connection.execute(sa.delete(kind.table).where(kind.table.c.id == found))
 
 
-def delete_all(connection: sa.Connection, holder: sa.Row[Any], kind: Kind) -> None:
+def delete_all(connection: sa.Connection, holder: NamespaceRow, kind: Kind) -> None:
     """Remove all of a kind from a locked namespace; raise Forbidden when it is protected."""
     refuse_protected(holder)
     connection.execute(sa.delete(kind.table).where(_in(holder, kind)))
 
 
-def put_tags(connection: sa.Connection, holder: sa.Row[Any], rows: Sequence[Row], *, append: bool) -> None:
+def put_tags(connection: sa.Connection, holder: NamespaceRow, rows: Sequence[Row], *, append: bool) -> None:
     """Put ``rows`` in the place of all tags of a locked namespace, or add them; raise Duplicate (section 8).
 
     Raises Forbidden when tags of a protected namespace would be removed.
@@ -196,13 +197,13 @@ def put_tags(connection: sa.Connection, holder: sa.Row[Any], rows: Sequence[Row]
     add(connection, holder, TAGS, rows)
 
 
-def shown(connection: sa.Connection, holder: sa.Row[Any], kind: Kind, rows: Sequence[Row]) -> list[str]:
+def shown(connection: sa.Connection, holder: NamespaceRow, kind: Kind, rows: Sequence[Row]) -> list[str]:
     """Return the documents of the things with the names in ``rows``, as they were made."""
     select = sa.select(kind.document()).where(_in(holder, kind), _named(kind, [row["name"] for row in rows]))
     return list(connection.execute(select.order_by(kind.table.c.id)).scalars())
 
 
-def refuse_protected(holder: sa.Row[Any]) -> None:
+def refuse_protected(holder: NamespaceRow) -> None:
     """Raise Forbidden when the namespace is protected: neither it nor anything in it may be removed."""
     if holder.protected:
         raise errors.Forbidden(
@@ -215,7 +216,7 @@ def no_namespace(namespace: str) -> errors.NotFound:
     return errors.NotFound(f"Metadata definition namespace {namespace} is not found")
 
 
-def _size(connection: sa.Connection, holder: sa.Row[Any]) -> int:
+def _size(connection: sa.Connection, holder: NamespaceRow) -> int:
     """Return the bytes of names and values of all that is in a locked namespace."""
     sizes = [
         sa.select(sa.func.coalesce(sa.func.sum(_size_of_row(kind)), 0)).where(_in(holder, kind)).scalar_subquery()
@@ -229,7 +230,7 @@ def _size_of_row(kind: Kind) -> sa.ColumnElement[Any]:
     return sa.func.octet_length(sa.func.concat(*columns))
 
 
-def _check_size(connection: sa.Connection, holder: sa.Row[Any], before: int = 0) -> None:
+def _check_size(connection: sa.Connection, holder: NamespaceRow, before: int = 0) -> None:
     """Raise TooLarge when a namespace of ``before`` bytes has grown too large to be shown in one answer (S-59)."""
     size = _size(connection, holder)
     if size > max(MAX_NAMESPACE, before):
@@ -239,7 +240,7 @@ def _check_size(connection: sa.Connection, holder: sa.Row[Any], before: int = 0)
         )
 
 
-def _id_of(connection: sa.Connection, holder: sa.Row[Any], kind: Kind, name: str) -> int:
+def _id_of(connection: sa.Connection, holder: NamespaceRow, kind: Kind, name: str) -> int:
     select = sa.select(kind.table.c.id).where(_in(holder, kind), kind.table.c.name == name)
     found = connection.execute(select).scalar()
     if found is None:
@@ -247,7 +248,7 @@ def _id_of(connection: sa.Connection, holder: sa.Row[Any], kind: Kind, name: str
     return int(found)
 
 
-def _refuse_taken(connection: sa.Connection, holder: sa.Row[Any], kind: Kind, names: list[str]) -> None:
+def _refuse_taken(connection: sa.Connection, holder: NamespaceRow, kind: Kind, names: list[str]) -> None:
     select = sa.select(kind.table.c.name).where(_in(holder, kind), _named(kind, names)).order_by(kind.table.c.id)
     taken = connection.execute(select.limit(1)).scalar()
     if taken is not None:
@@ -256,7 +257,7 @@ def _refuse_taken(connection: sa.Connection, holder: sa.Row[Any], kind: Kind, na
         )
 
 
-def _in(holder: sa.Row[Any], kind: Kind) -> sa.ColumnElement[bool]:
+def _in(holder: NamespaceRow, kind: Kind) -> sa.ColumnElement[bool]:
     clause: sa.ColumnElement[bool] = kind.table.c.namespace_id == holder.id
     return clause
 

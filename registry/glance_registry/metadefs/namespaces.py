@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from glance_common.model import errors
 from glance_common.model.context import RequestContext
+from glance_registry.db.row_types import NamespaceRow, one_or_none
 from glance_registry.db.tables import metadef_namespaces as namespaces
 from glance_registry.metadefs import content
 from glance_registry.metadefs.content import ASSOCIATIONS, KINDS, Kind, Row, no_namespace
@@ -15,6 +16,7 @@ from glance_registry.metadefs.documents import namespace_document
 from glance_registry.metadefs.visibility import visible_to
 
 WHOLE = namespace_document({kind.key: kind.array() for kind in KINDS})
+_HOLDER: tuple[sa.Column[Any], ...] = (namespaces.c.id, namespaces.c.namespace, namespaces.c.protected)
 BASE = namespace_document({ASSOCIATIONS.key: ASSOCIATIONS.array()})
 
 
@@ -32,9 +34,7 @@ def create(
 ) -> str:
     """Make a namespace with its content; return its whole document. Raises Duplicate."""
     statement = insert(namespaces).values(**values).on_conflict_do_nothing(index_elements=[namespaces.c.namespace])
-    holder = connection.execute(
-        statement.returning(namespaces.c.id, namespaces.c.namespace, namespaces.c.protected)
-    ).first()
+    holder = one_or_none(connection, statement.returning(*_HOLDER), NamespaceRow)
     if holder is None:
         raise _taken(values["namespace"])
     for kind in KINDS:
@@ -52,7 +52,7 @@ def update(connection: sa.Connection, context: RequestContext, namespace: str, v
     return _document(connection, holder, BASE)
 
 
-def write(connection: sa.Connection, holder: sa.Row[Any], values: Mapping[str, Any]) -> None:
+def write(connection: sa.Connection, holder: NamespaceRow, values: Mapping[str, Any]) -> None:
     """Write ``values`` (columns) over a locked namespace; raise Duplicate for a new name that is taken."""
     wanted = values.get("namespace", holder.namespace)
     if wanted != holder.namespace:
@@ -71,17 +71,16 @@ def delete(connection: sa.Connection, context: RequestContext, namespace: str) -
     return ""
 
 
-def lock(connection: sa.Connection, context: RequestContext, namespace: str) -> sa.Row[Any]:
+def lock(connection: sa.Connection, context: RequestContext, namespace: str) -> NamespaceRow:
     """Return ``id``, ``namespace`` and ``protected`` of a visible namespace, and keep others from writing to it."""
-    select = sa.select(namespaces.c.id, namespaces.c.namespace, namespaces.c.protected)
-    locked = select.where(namespaces.c.namespace == namespace, visible_to(context)).with_for_update(key_share=True)
-    found: sa.Row[*tuple[Any, ...]] | None = connection.execute(locked).first()
+    select = sa.select(*_HOLDER).where(namespaces.c.namespace == namespace, visible_to(context))
+    found = one_or_none(connection, select.with_for_update(key_share=True), NamespaceRow)
     if found is None:
         raise no_namespace(namespace)
     return found
 
 
-def _document(connection: sa.Connection, holder: sa.Row[Any], column: sa.ColumnElement[Any]) -> str:
+def _document(connection: sa.Connection, holder: NamespaceRow, column: sa.ColumnElement[Any]) -> str:
     select = sa.select(column).select_from(namespaces)
     return str(connection.execute(select.where(namespaces.c.id == holder.id)).scalar_one())
 

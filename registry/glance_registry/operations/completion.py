@@ -8,6 +8,7 @@ from glance_common.model import errors
 from glance_common.model.context import RequestContext
 from glance_common.model.operation import Held, OnFail
 from glance_common.model.status import ImageStatus, LocationStatus, OperationStatus
+from glance_registry.db.row_types import ImageRow, OperationRow
 from glance_registry.db.tables import locations
 from glance_registry.images import delete
 from glance_registry.records import import_properties, operations
@@ -39,7 +40,7 @@ def finish(
     return operations.document(ended)
 
 
-def _keep(connection: sa.Connection, image: sa.Row[Any], row: sa.Row[Any]) -> None:
+def _keep(connection: sa.Connection, image: ImageRow, row: OperationRow) -> None:
     """Make the image active with every copy that it has."""
     owners.discard_staged(connection, image.id)
     owners.keep_copies(connection, row.id)
@@ -54,11 +55,11 @@ def _keep(connection: sa.Connection, image: sa.Row[Any], row: sa.Row[Any]) -> No
 
 def fail(
     connection: sa.Connection,
-    image: sa.Row[Any] | None,
-    row: sa.Row[Any],
+    image: ImageRow | None,
+    row: OperationRow,
     message: str,
     result: dict[str, Any] | None = None,
-) -> sa.Row[Any]:
+) -> OperationRow:
     """End a locked live operation as failed, take back what it is not to leave, and return its row.
 
     An image that waited for it gets the status ``on_fail``; an active one stays active with the copies that were kept.
@@ -69,7 +70,7 @@ def fail(
     return ended
 
 
-def _take_back(connection: sa.Connection, image: sa.Row[Any], row: sa.Row[Any]) -> None:
+def _take_back(connection: sa.Connection, image: ImageRow, row: OperationRow) -> None:
     owners.discard_staged(connection, image.id)
     is_unfinished = image.status in _UNFINISHED
     if is_unfinished or _has_data(connection, image, locations.c.operation.is_distinct_from(row.id)):
@@ -87,7 +88,7 @@ def _take_back(connection: sa.Connection, image: sa.Row[Any], row: sa.Row[Any]) 
         owners.set_image(connection, image, ImageStatus(row.on_fail), properties=properties, **owners.NO_DATA)
 
 
-def _has_data(connection: sa.Connection, image: sa.Row[Any], *conditions: sa.ColumnElement[bool]) -> bool:
+def _has_data(connection: sa.Connection, image: ImageRow, *conditions: sa.ColumnElement[bool]) -> bool:
     rows = sa.select(locations.c.id).where(
         locations.c.image_id == image.id, locations.c.status == LocationStatus.ACTIVE, *conditions
     )

@@ -15,6 +15,7 @@ from glance_common.model.context import RequestContext
 from glance_common.model.limits import Limits
 from glance_common.model.operation import Held
 from glance_common.model.status import ImageStatus, LocationStatus, OperationStatus
+from glance_registry.db.row_types import ImageRow, LocationRow, OperationRow, every, one, one_or_none
 from glance_registry.db.tables import images, locations, operations
 from glance_registry.operations import completion
 from glance_registry.quota import usage
@@ -68,7 +69,7 @@ def create(connection: sa.Connection, context: RequestContext, wanted: Wanted) -
     image = rows.lock_image(connection, images.c.id == wanted.image_id, visible_to(context))
     if image is None:
         raise no_image(wanted.image_id)
-    known = connection.execute(sa.select(operations).where(operations.c.id == wanted.id)).one_or_none()
+    known = one_or_none(connection, sa.select(operations).where(operations.c.id == wanted.id), OperationRow)
     if known is not None:
         return _made_before(known, context, wanted), False
     image = _break_stale_lock(connection, image)
@@ -100,17 +101,17 @@ def _insert(
     }
     statement = insert(operations).values(row).on_conflict_do_nothing(index_elements=[operations.c.id])
     made = connection.execute(statement).rowcount == 1
-    known = connection.execute(sa.select(operations).where(operations.c.id == wanted.id)).one()
+    known = one(connection, sa.select(operations).where(operations.c.id == wanted.id), OperationRow)
     return _made_before(known, context, wanted), made
 
 
-def _made_before(row: sa.Row[Any], context: RequestContext, wanted: Wanted) -> dict[str, Any]:
+def _made_before(row: OperationRow, context: RequestContext, wanted: Wanted) -> dict[str, Any]:
     if row.image_id != wanted.image_id or row.owner != context.project_id or row.kind != wanted.values["kind"]:
         raise errors.Duplicate(f"the operation {wanted.id} is another one")
     return operation_rows.document(row)
 
 
-def _break_stale_lock(connection: sa.Connection, image: sa.Row[Any]) -> sa.Row[Any]:
+def _break_stale_lock(connection: sa.Connection, image: ImageRow) -> ImageRow:
     """Return the locked image without a live operation; raise Conflict while one may still be worked on."""
     holder = operation_rows.lock_live_of(connection, image.id)
     if holder is None:
@@ -121,11 +122,11 @@ def _break_stale_lock(connection: sa.Connection, image: sa.Row[Any]) -> sa.Row[A
             f"Image {image.id} is being worked on by the task {holder.id}", operation=holder.id, reason="locked"
         )
     completion.fail(connection, image, holder, PREEMPTED)
-    return connection.execute(sa.select(images).where(images.c.id == image.id)).one()
+    return one(connection, sa.select(images).where(images.c.id == image.id), ImageRow)
 
 
 def _lock_for(
-    connection: sa.Connection, image: sa.Row[Any], operation_id: str, stores: list[str], status: ImageStatus | None
+    connection: sa.Connection, image: ImageRow, operation_id: str, stores: list[str], status: ImageStatus | None
 ) -> None:
     properties = import_properties.begun(image.properties, operation_id, stores)
     if status is None:
@@ -178,10 +179,10 @@ def claim(connection: sa.Connection, wanted: Claim) -> dict[str, Any] | None:
         .limit(1)
         .with_for_update(skip_locked=True)
     )
-    row = connection.execute(sa.select(operations).where(mine).with_for_update()).one_or_none()
+    row = one_or_none(connection, sa.select(operations).where(mine).with_for_update(), OperationRow)
     if row is None:
         chosen = connection.scalar(oldest)
-        row = connection.execute(sa.select(operations).where(operations.c.id == chosen)).one_or_none()
+        row = one_or_none(connection, sa.select(operations).where(operations.c.id == chosen), OperationRow)
         if row is None:
             return None
         row = operation_rows.change(
@@ -218,11 +219,12 @@ def show_life(connection: sa.Connection, host: str) -> None:
 
 
 def _staged(connection: sa.Connection, image_id: str | None) -> list[dict[str, Any]]:
-    found = connection.execute(
+    select = (
         sa.select(locations)
         .where(locations.c.image_id == image_id, locations.c.status == LocationStatus.STAGED)
         .order_by(locations.c.position)
     )
+    found = every(connection, select, LocationRow)
     return [{"location": each.id, "store": each.store, "key": each.key, "size": each.size} for each in found]
 
 
@@ -271,7 +273,7 @@ def renew(connection: sa.Connection, held: Held, lease: float, message: str | No
     if worker is not None:
         show_life(connection, worker.worker)
         return True
-    row = connection.execute(sa.select(operations).where(operations.c.id == held.operation)).one_or_none()
+    row = one_or_none(connection, sa.select(operations).where(operations.c.id == held.operation), OperationRow)
     if row is None or row.token != held.token or row.status in operation_rows.LIVE:
         raise operation_rows.lost(held.operation)
     return False
@@ -279,9 +281,8 @@ def renew(connection: sa.Connection, held: Held, lease: float, message: str | No
 
 def release(connection: sa.Connection, held: Held) -> None:
     """Give the operation back for others to claim; this attempt does not count. Raises Gone when it is lost."""
-    row = connection.execute(
-        sa.select(operations).where(operations.c.id == held.operation).with_for_update()
-    ).one_or_none()
+    select = sa.select(operations).where(operations.c.id == held.operation).with_for_update()
+    row = one_or_none(connection, select, OperationRow)
     if row is None or row.token != held.token:
         raise operation_rows.lost(held.operation)
     if row.status == OperationStatus.PROCESSING:

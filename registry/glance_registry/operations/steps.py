@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from glance_common.model import errors
 from glance_common.model.operation import STAGE_HOST_PROPERTY, Held
+from glance_registry.db.row_types import ImageRow
 from glance_registry.records import import_properties, operations, rows, sizes
 from glance_registry.records.bounds import MAX_IMAGE_DOCUMENT
 
@@ -58,7 +59,7 @@ def update(
     return str(image.id)
 
 
-def _lock(connection: sa.Connection, held: Held) -> sa.Row[Any]:
+def _lock(connection: sa.Connection, held: Held) -> ImageRow:
     image, row = operations.lock_held(connection, held)
     if image is None:
         raise errors.Conflict(f"the operation {row.id} has no image", reason="no_image")

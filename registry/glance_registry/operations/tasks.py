@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from glance_common.model import errors
 from glance_common.model.context import RequestContext
+from glance_registry.db.row_types import ListedOperationRow, OperationRow, every, one_or_none
 from glance_registry.db.tables import Text, images, operations
 from glance_registry.records import operations as operation_rows
 from glance_registry.records.documents import no_image
@@ -62,9 +63,9 @@ def get(connection: sa.Connection, context: RequestContext, operation_id: str) -
     return operation_rows.document(_one(connection, context, operation_id))
 
 
-def _one(connection: sa.Connection, context: RequestContext, operation_id: str) -> sa.Row[Any]:
+def _one(connection: sa.Connection, context: RequestContext, operation_id: str) -> OperationRow:
     select = sa.select(operations).where(operations.c.id == operation_id, _visible_to(context))
-    row = connection.execute(select).one_or_none()
+    row = one_or_none(connection, select, OperationRow)
     if row is None:
         raise errors.NotFound(f"No task found with ID {operation_id}")
     return row
@@ -87,7 +88,7 @@ def list_tasks(connection: sa.Connection, context: RequestContext, query: Query)
         at = sa.select(*key).where(operations.c.id == query.marker).scalar_subquery()
         select = select.where(sa.tuple_(*key) < at if query.is_descending else sa.tuple_(*key) > at)
     order = [column.desc() if query.is_descending else column.asc() for column in key]
-    rows = connection.execute(select.order_by(*order).limit(query.limit))
+    rows = every(connection, select.order_by(*order).limit(query.limit), ListedOperationRow)
     return [operation_rows.stub(row) for row in rows]
 
 
@@ -109,5 +110,5 @@ def of_image(
         .subquery()
     )
     fits = sa.or_(ranked.c.rank == 1, sa.and_(ranked.c.bytes <= largest, ranked.c.rank <= MAX_LIMIT))
-    rows = connection.execute(sa.select(ranked).where(fits).order_by(ranked.c.created_at, ranked.c.id))
-    return [operation_rows.document(row) for row in rows]
+    shown = sa.select(ranked).where(fits).order_by(ranked.c.created_at, ranked.c.id)
+    return [operation_rows.document(row) for row in every(connection, shown, OperationRow)]

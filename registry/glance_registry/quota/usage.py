@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from glance_common.model import errors
 from glance_common.model.limits import KINDS, Limits, Usage
 from glance_common.model.status import LocationStatus
+from glance_registry.db.row_types import ImageRow, LocationRow
 from glance_registry.db.tables import images, locations
 from glance_registry.records import rows
 
@@ -91,12 +92,12 @@ def reserve(connection: sa.Connection, attempt: str, at_least: int, at_most: int
     return granted
 
 
-def written(location: sa.Row[Any], size: int, *, uploading: int = 0) -> Usage:
+def written(location: LocationRow, size: int, *, uploading: int = 0) -> Usage:
     """Return the increase when ``size`` bytes more are written, or reserved, in the row ``location``."""
     return Usage(**{_measure_of(location): size}, uploading=uploading)
 
 
-def before(connection: sa.Connection, limits: Limits | None, image: sa.Row[Any]) -> Usage:
+def before(connection: sa.Connection, limits: Limits | None, image: ImageRow) -> Usage:
     """Return what a locked image adds to the usage of the limits' owner so far, for ``enforce_change``."""
     return Usage() if limits is None or image.owner != limits.owner else of_image(connection, image.id)
 
@@ -122,7 +123,7 @@ def of_image(connection: sa.Connection, image_id: str) -> Usage:
     return _compute(connection, images.c.id == image_id, set(MEASURES))
 
 
-def _measure_of(location: sa.Row[Any]) -> str:
+def _measure_of(location: LocationRow) -> str:
     return "stage" if location.staging else "size"
 
 

@@ -138,17 +138,17 @@ def no_image(image_id: str) -> errors.NotFound:
 
 
 def select_image(
-    connection: sa.Connection, context: RequestContext, image_id: str, *extra: sa.ColumnElement[Any]
-) -> sa.Row[*tuple[Any, ...]]:
-    """Return the document of a visible image and the ``extra`` columns; raise NotFound for any other."""
+    connection: sa.Connection, context: RequestContext, image_id: str, extra: sa.ColumnElement[Any]
+) -> tuple[str, Any]:
+    """Return the document of a visible image and the ``extra`` column; raise NotFound for any other."""
     row = connection.execute(
-        sa.select(image_document(context), *extra)
+        sa.select(image_document(context), extra)
         .select_from(images)
         .where(images.c.id == image_id, visible_to(context))
     ).first()
     if row is None:
         raise no_image(image_id)
-    return row
+    return row[0], row[1]
 
 
 def join(documents: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from glance_common.model import errors
 from glance_common.model.operation import Held
 from glance_common.model.status import OPERATION_TRANSITIONS, OperationStatus
 from glance_registry.db.errors import RetryTransaction
+from glance_registry.db.row_types import ImageRow, ListedOperationRow, OperationRow, one, one_or_none
 from glance_registry.db.tables import images, operations
 from glance_registry.records import expiry, rows
 
@@ -43,7 +44,7 @@ def is_unheld() -> sa.ColumnElement[bool]:
     )
 
 
-def lock(connection: sa.Connection, operation_id: str) -> tuple[sa.Row[Any] | None, sa.Row[Any]] | None:
+def lock(connection: sa.Connection, operation_id: str) -> tuple[ImageRow | None, OperationRow] | None:
     """Lock the image of an operation, when it has one, then the operation; return both, None without such a row."""
     image_id = connection.scalar(sa.select(operations.c.image_id).where(operations.c.id == operation_id))
     image = None if image_id is None else rows.lock_image(connection, images.c.id == image_id)
@@ -55,16 +56,16 @@ def lock(connection: sa.Connection, operation_id: str) -> tuple[sa.Row[Any] | No
     return image, row
 
 
-def lock_live_of(connection: sa.Connection, image_id: str) -> sa.Row[Any] | None:
+def lock_live_of(connection: sa.Connection, image_id: str) -> OperationRow | None:
     """Lock and return the live operation of an image whose row is locked already."""
     return _lock_row(connection, sa.and_(operations.c.image_id == image_id, operations.c.status.in_(LIVE)))
 
 
-def _lock_row(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> sa.Row[Any] | None:
-    return connection.execute(sa.select(operations).where(condition).with_for_update()).one_or_none()
+def _lock_row(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> OperationRow | None:
+    return one_or_none(connection, sa.select(operations).where(condition).with_for_update(), OperationRow)
 
 
-def lock_held(connection: sa.Connection, held: Held) -> tuple[sa.Row[Any] | None, sa.Row[Any]]:
+def lock_held(connection: sa.Connection, held: Held) -> tuple[ImageRow | None, OperationRow]:
     """Lock image and operation for a write by the worker that holds it; raise Gone for any other.
 
     An expired lease is no obstacle as long as nobody else claimed the operation or ended it.
@@ -77,7 +78,7 @@ def lock_held(connection: sa.Connection, held: Held) -> tuple[sa.Row[Any] | None
     return found
 
 
-def check_held(connection: sa.Connection, image_id: str, held: Held) -> sa.Row[Any]:
+def check_held(connection: sa.Connection, image_id: str, held: Held) -> OperationRow:
     """Lock and return the live operation of a locked image; raise Gone unless ``held`` holds it."""
     row = lock_live_of(connection, image_id)
     if row is None or row.id != held.operation or row.token != held.token or row.status != OperationStatus.PROCESSING:
@@ -90,24 +91,24 @@ def lost(operation_id: str) -> errors.Gone:
     return errors.Gone(f"the operation {operation_id} is over or another's", reason="operation")
 
 
-def over(row: sa.Row[Any]) -> errors.Gone:
+def over(row: OperationRow) -> errors.Gone:
     """Return the error for a write of an operation that has ended."""
     return errors.Gone(f"the operation {row.id} ended: {row.message}", reason="operation")
 
 
-def change(connection: sa.Connection, row: sa.Row[Any], new: OperationStatus, **values: Any) -> sa.Row[Any]:
+def change(connection: sa.Connection, row: OperationRow, new: OperationStatus, **values: Any) -> OperationRow:
     """Move a locked operation to ``new``, or change it in place, and return it; Conflict when the table forbids it."""
     old = OperationStatus(row.status)
     if new is not old and new not in OPERATION_TRANSITIONS[old]:
         raise errors.Conflict(f"an operation cannot go from {old} to {new}", reason=str(old))
     update = sa.update(operations).where(operations.c.id == row.id, operations.c.status == old)
     changed = update.values(status=new, updated_at=sa.func.now(), **values).returning(operations)
-    return connection.execute(changed).one()
+    return one(connection, changed, OperationRow)
 
 
 def end(
-    connection: sa.Connection, row: sa.Row[Any], status: OperationStatus, message: str, **values: Any
-) -> sa.Row[Any]:
+    connection: sa.Connection, row: OperationRow, status: OperationStatus, message: str, **values: Any
+) -> OperationRow:
     """End a locked operation; it is shown for ``ttl`` hours more (lifecycle section 6), the newest of its image."""
     ended = change(
         connection, row, status,
@@ -118,13 +119,13 @@ def end(
     return ended
 
 
-def document(row: sa.Row[Any]) -> dict[str, Any]:
+def document(row: OperationRow) -> dict[str, Any]:
     """Return an operation as the protocol shows it."""
     values = {name: getattr(row, name) for name in _PLAIN}
     return values | {name: _time(getattr(row, name)) for name in _TIMES}
 
 
-def stub(row: sa.Row[Any]) -> dict[str, Any]:
+def stub(row: ListedOperationRow) -> dict[str, Any]:
     """Return an operation as a list shows it: without what it was asked for and what came of it."""
     values = {name: getattr(row, name) for name in _PLAIN if name not in _UNLISTED}
     return values | {name: _time(getattr(row, name)) for name in _TIMES} | _UNLISTED

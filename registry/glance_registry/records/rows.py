@@ -27,6 +27,7 @@ from glance_common.model import errors
 from glance_common.model.context import RequestContext
 from glance_common.model.property_names import OWN
 from glance_common.model.status import ImageStatus, LocationStatus, location_may_become, may_become
+from glance_registry.db.row_types import ClaimedRow, ImageRow, LocationRow, every, one_or_none
 from glance_registry.db.tables import images, locations
 from glance_registry.records.documents import image_document
 
@@ -46,32 +47,32 @@ def after(number: float) -> sa.ColumnElement[Any]:
     return sa.func.now() + timedelta(seconds=number)
 
 
-def lock_image(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> sa.Row[Any] | None:
+def lock_image(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> ImageRow | None:
     """Lock and return the one image row that meets ``conditions``, or None."""
     # FOR NO KEY UPDATE: members may be added meanwhile, nothing else.
     lock = sa.select(images).where(*conditions).with_for_update(key_share=True, of=images)
-    return connection.execute(lock).one_or_none()
+    return one_or_none(connection, lock, ImageRow)
 
 
 def lock_owner(
     connection: sa.Connection, condition: sa.ColumnElement[bool]
-) -> tuple[sa.Row[Any], sa.Row[Any]] | None:
+) -> tuple[ImageRow, LocationRow] | None:
     """Lock the image of the one location that meets ``condition``, then the location; return both, or None."""
     # A location never changes its image, so the subquery may be read without a lock.
     image = lock_image(connection, images.c.id == sa.select(locations.c.image_id).where(condition).scalar_subquery())
     if image is None:
         return None
-    location = connection.execute(sa.select(locations).where(condition).with_for_update()).one_or_none()
+    location = one_or_none(connection, sa.select(locations).where(condition).with_for_update(), LocationRow)
     return None if location is None else (image, location)
 
 
-def lock_locations(connection: sa.Connection, image_id: str) -> list[sa.Row[Any]]:
+def lock_locations(connection: sa.Connection, image_id: str) -> list[LocationRow]:
     """Lock and return the locations of an image whose row is locked already."""
     select = sa.select(locations).where(locations.c.image_id == image_id).order_by(locations.c.position)
-    return list(connection.execute(select.with_for_update()))
+    return every(connection, select.with_for_update(), LocationRow)
 
 
-def set_image(connection: sa.Connection, image: sa.Row[Any], new: ImageStatus, **values: Any) -> None:
+def set_image(connection: sa.Connection, image: ImageRow, new: ImageStatus, **values: Any) -> None:
     """Move a locked image to status ``new``, compare-and-set; raise StatusConflict when the table forbids it."""
     old = ImageStatus(image.status)
     if not may_become(old, new):
@@ -85,7 +86,7 @@ def set_image(connection: sa.Connection, image: sa.Row[Any], new: ImageStatus, *
         raise status_conflict(old, new)
 
 
-def change_image(connection: sa.Connection, image: sa.Row[Any], **values: Any) -> None:
+def change_image(connection: sa.Connection, image: ImageRow, **values: Any) -> None:
     """Change columns of a locked image; its status stays."""
     update = sa.update(images).where(images.c.id == image.id)
     connection.execute(
@@ -104,7 +105,7 @@ def as_written(changes: Mapping[str, Any]) -> dict[str, Any]:
     return {**changes, "properties": sa.cast(changes["properties"], JSONB).op("||")(kept)}
 
 
-def fail_image(connection: sa.Connection, image: sa.Row[Any], location: sa.Row[Any]) -> None:
+def fail_image(connection: sa.Connection, image: ImageRow, location: LocationRow) -> None:
     """Give the image of a failed or dead attempt the status that the attempt named for this case.
 
     Nothing happens to an image that is not waiting for this attempt any more, or that waits for an operation, which
@@ -112,6 +113,7 @@ def fail_image(connection: sa.Connection, image: sa.Row[Any], location: sa.Row[A
     """
     waiting = ImageStatus.UPLOADING if location.staging else ImageStatus.SAVING
     if location.operation is None and image.status == waiting:
+        assert location.on_fail is not None, "the attempt never committed"
         set_image(connection, image, ImageStatus(location.on_fail), size=None, virtual_size=None)
 
 
@@ -142,14 +144,14 @@ def _discard(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> 
     )
 
 
-def check_formats(image: sa.Row[Any], changes: Mapping[str, Any] = MappingProxyType({})) -> None:
+def check_formats(image: ImageRow, changes: Mapping[str, Any] = MappingProxyType({})) -> None:
     """Raise BadRequest when the image, with ``changes``, has not both formats: it cannot have data (lifecycle 2)."""
     for name in ("disk_format", "container_format"):
         if changes.get(name, getattr(image, name)) is None:
             raise errors.BadRequest(f"{name} must be set before the image can have data", field=name)
 
 
-def set_location(connection: sa.Connection, location: sa.Row[Any], new: LocationStatus, **values: Any) -> None:
+def set_location(connection: sa.Connection, location: LocationRow, new: LocationStatus, **values: Any) -> None:
     """Move a locked location to status ``new``, compare-and-set; raise Conflict when the table forbids it."""
     old = LocationStatus(location.status)
     if not location_may_become(old, new):
@@ -157,7 +159,7 @@ def set_location(connection: sa.Connection, location: sa.Row[Any], new: Location
     change_location(connection, location, status=new, **values)
 
 
-def change_location(connection: sa.Connection, location: sa.Row[Any], **values: Any) -> None:
+def change_location(connection: sa.Connection, location: LocationRow, **values: Any) -> None:
     """Change columns of a locked location."""
     update = sa.update(locations).where(locations.c.id == location.id, locations.c.status == location.status)
     if connection.execute(update.values(**values)).rowcount != 1:
@@ -204,12 +206,12 @@ def status_conflict(old: ImageStatus, new: ImageStatus) -> errors.StatusConflict
     return errors.StatusConflict(f"the image is {old} and cannot become {new}", status=str(old), wanted=str(new))
 
 
-def location_document(location: sa.Row[Any]) -> dict[str, Any]:
+def location_document(location: LocationRow) -> dict[str, Any]:
     """Return a location as the API needs it."""
     return {"id": location.id, "store": location.store, "key": location.key, "metadata": location.metadata}
 
 
-def deletion_document(location: sa.Row[Any], token: str) -> dict[str, Any]:
+def deletion_document(location: ClaimedRow, token: str | None) -> dict[str, Any]:
     """Return the claim ``token`` on the bytes of ``location``."""
     return {
         "location": location.id,

@@ -55,7 +55,7 @@ def read(connection: sa.Connection, image_id: str) -> Size:
     return _size(_read().run(connection, {"image_id": image_id}))
 
 
-def _size(rows: list[Any]) -> Size:
+def _size(rows: list[tuple[int, int]]) -> Size:
     return Size(*map(int, rows[0])) if rows else Size(0, 0)
 
 
@@ -74,12 +74,12 @@ def check_written(connection: sa.Connection, image_id: str, before: Size, docume
 
 
 @lru_cache(maxsize=1)
-def _lock() -> Prepared:
+def _lock() -> Prepared[tuple[str]]:
     return Prepared(_of_image(images.c.id).with_for_update(key_share=True, of=images))
 
 
 @lru_cache(maxsize=1)
-def _read() -> Prepared:
+def _read() -> Prepared[tuple[int, int]]:
     located = _of_locations()
     total = (
         sa.func.octet_length(sa.func.coalesce(images.c.name, sa.literal_column("''")))

@@ -1,14 +1,8 @@
 """Deletions over HTTP: what scrubbers may remove, and how that ended."""
 
-from typing import Any
-
-import sqlalchemy as sa
 from flask import Blueprint, Response, request
 
-from glance_common.failpoints import failpoint
-from glance_common.observability.metrics.catalog import UPLOADS
-from glance_registry.db.session import read, run_transaction, run_usual
-from glance_registry.locations import purge, purge_fast
+from glance_registry.locations import purge, use_cases
 from glance_registry.views import parsing
 from glance_registry.views.uploads import MAX_LEASE
 
@@ -22,9 +16,9 @@ def due() -> Response:
     """List what a claim would get now."""
     query = parsing.Fields.parse(request.args.get("q", ""), "q")
     query.only("limit", "stores", "scrub_time")
-    ids, oldest = read(
-        parsing.engine(), purge.due,
-        query.integer("limit", 1, MAX_ROWS), query.optional_texts("stores"), query.number("scrub_time"),
+    ids, oldest = use_cases.due(
+        parsing.engine(), query.integer("limit", 1, MAX_ROWS), query.optional_texts("stores"),
+        query.number("scrub_time"),
     )
     return parsing.poll_answer({"locations": ids, "oldest": oldest}, found=bool(ids))
 
@@ -40,18 +34,7 @@ def claim(location: str) -> Response:
         stores=body.optional_texts("stores"),
         scrub_time=body.number("scrub_time"),
     )
-    document, is_reaped = run_usual(parsing.engine(), _plain_claim, purge.claim, _id(location), wanted)
-    if is_reaped:
-        UPLOADS.labels("reaped").inc()
-    failpoint("registry.claim.after-commit")
-    return parsing.answer({"deletion": document})
-
-
-def _plain_claim(
-    connection: sa.Connection, location: str, wanted: purge.Claim
-) -> tuple[dict[str, Any], bool] | None:
-    document = purge_fast.claim(connection, location, wanted)
-    return None if document is None else (document, False)
+    return parsing.answer({"deletion": use_cases.claim(parsing.engine(), _id(location), wanted)})
 
 
 @blueprint.post("/<location>/renew")
@@ -60,7 +43,7 @@ def renew(location: str) -> Response:
     body = parsing.body()
     body.only("token", "lease")
     lease = body.number("lease", maximum=MAX_LEASE)
-    run_transaction(parsing.engine(), purge.renew, _id(location), body.uuid("token"), lease)
+    use_cases.renew_claim(parsing.engine(), _id(location), body.uuid("token"), lease)
     return parsing.answer({"lease": lease})
 
 
@@ -69,9 +52,7 @@ def done(location: str) -> Response:
     """Record that the bytes are gone."""
     body = parsing.body()
     body.only("token")
-    token = body.uuid("token")
-    is_image_deleted = run_usual(parsing.engine(), purge_fast.done, purge.done, _id(location), token)
-    failpoint("registry.done.after-commit")
+    is_image_deleted = use_cases.done(parsing.engine(), _id(location), body.uuid("token"))
     return parsing.answer({"image_deleted": is_image_deleted})
 
 
@@ -85,29 +66,8 @@ def retry(location: str) -> Response:
         delay=body.number("delay"),
         max_attempts=body.integer("max_attempts", 1, 10**6),
     )
-    status, attempts = run_transaction(
-        parsing.engine(), purge.retry, _id(location), body.uuid("token"), failure
-    )
+    status, attempts = use_cases.retry(parsing.engine(), _id(location), body.uuid("token"), failure)
     return parsing.answer({"status": status, "attempts": attempts})
-
-
-@blueprint.get("/failed")
-def failed() -> Response:
-    """List what could not be removed too often."""
-    query = parsing.Fields.parse(request.args.get("q", ""), "q")
-    query.only("limit", "marker")
-    marker = None if query.values.get("marker") is None else query.uuid("marker")
-    rows = read(parsing.engine(), purge.failed, query.integer("limit", 1, MAX_ROWS), marker)
-    return parsing.answer({"locations": rows})
-
-
-@blueprint.post("/<location>/replay")
-def replay(location: str) -> Response:
-    """Let a failed removal be tried again."""
-    body = parsing.body()
-    body.only("attempt")
-    row = run_transaction(parsing.engine(), purge.replay, _id(location), body.uuid("attempt"))
-    return parsing.answer({"location": row})
 
 
 def _id(location: str) -> str:

@@ -1,10 +1,9 @@
 """GET /healthcheck: the only route without a signature, so it tells nothing but up or down."""
 
-import sqlalchemy as sa
 from flask import Blueprint, Response
 
 from glance_common.model import errors
-from glance_registry.db import session
+from glance_registry import monitoring
 from glance_registry.views import parsing
 
 blueprint = Blueprint("health", __name__)
@@ -14,7 +13,7 @@ blueprint = Blueprint("health", __name__)
 def show() -> Response:
     """Answer OK when the database answers; 503 with what is down otherwise."""
     try:
-        session.read(parsing.engine(), lambda connection: connection.execute(sa.text("SELECT 1")).scalar_one())
+        monitoring.check_database(parsing.engine())
     except errors.Unavailable as error:
         return Response(error.message, 503, content_type="text/plain; charset=utf-8")
     return Response("OK", content_type="text/plain; charset=utf-8")

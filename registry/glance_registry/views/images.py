@@ -6,14 +6,11 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, request
 
-from glance_common.failpoints import failpoint
 from glance_common.model import errors, property_names
 from glance_common.model.image import BASE_VISIBILITIES
 from glance_common.model.status import ImageStatus
-from glance_registry.db.session import read_prepared, run_alone, run_transaction
-from glance_registry.images import crud, listing
+from glance_registry.images import crud, listing, use_cases
 from glance_registry.images.filters import Filter
-from glance_registry.records import sizes
 from glance_registry.records.documents import join, row_fields
 from glance_registry.views import parsing
 from glance_registry.views.parsing import Fields
@@ -37,7 +34,7 @@ def search() -> Response:
     The query is the body: in an address each of its quotes and commas would be three characters to write and to read.
     """
     query = _query(parsing.body())
-    page = read_prepared(parsing.engine(), listing.list_images, parsing.caller(), query, parsing.bounds().page)
+    page = use_cases.search(parsing.engine(), parsing.caller(), query, parsing.bounds().page)
     more = "true" if page.has_more else "false"
     return parsing.raw_answer(f'{{"fields":{_FIELDS[query.locations]},"images":{join(page.rows)},"more":{more}}}')
 
@@ -50,12 +47,10 @@ def create() -> Response:
     image = Fields(body.mapping("image"), "image")
     image.only("id", *COLUMNS)
     values = {"id": image.uuid("id"), **_columns(image)}
-    sizes.check_new(values, parsing.bounds().image_document)
-    # Without limits there is one statement.
-    limited = limits(body)
-    run = run_alone if limited is None else run_transaction
-    document, made = run(parsing.engine(), crud.create, parsing.caller(), body.uuid("attempt"), values, limited)
-    failpoint("registry.create.after-commit")
+    document, made = use_cases.create(
+        parsing.engine(), parsing.caller(), body.uuid("attempt"), values, limits(body),
+        parsing.bounds().image_document,
+    )
     return _image(document, 201 if made else 200)
 
 
@@ -63,7 +58,7 @@ def create() -> Response:
 def show(image_id: str) -> Response:
     """Answer one image."""
     asked = {name: request.args.get(name) == "1" for name in ("locations", "deleted")}
-    return _image(read_prepared(parsing.engine(), crud.get, parsing.caller(), parsing.path_id(image_id), **asked))
+    return _image(use_cases.show(parsing.engine(), parsing.caller(), parsing.path_id(image_id), **asked))
 
 
 @blueprint.patch("/v1/images/<image_id>")
@@ -76,11 +71,7 @@ def update(image_id: str) -> Response:
         body.uuid("attempt"), body.integer("row_version"), columns_of(changes), limits(body),
         parsing.bounds().image_document,
     )
-    document = run_transaction(
-        parsing.engine(), crud.update, parsing.caller(), parsing.path_id(image_id), wanted
-    )
-    failpoint("registry.update.after-commit")
-    return _image(document)
+    return _image(use_cases.update(parsing.engine(), parsing.caller(), parsing.path_id(image_id), wanted))
 
 
 @blueprint.post("/v1/images/<image_id>/status")
@@ -92,11 +83,10 @@ def set_status(image_id: str) -> Response:
     sources = body.texts("from")
     if not sources or not set(sources) <= set(known):
         raise errors.BadRequest(f"from must be a list of statuses: {', '.join(known)}", field="from")
-    document = run_transaction(
-        parsing.engine(), crud.set_status, parsing.caller(), parsing.path_id(image_id), body.uuid("attempt"),
+    document = use_cases.set_status(
+        parsing.engine(), parsing.caller(), parsing.path_id(image_id), body.uuid("attempt"),
         [ImageStatus(source) for source in sources], ImageStatus(body.choice("to", known)),
     )
-    failpoint("registry.update.after-commit")
     return _image(document)
 
 

@@ -4,12 +4,11 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from glance_common.failpoints import failpoint
 from glance_common.model import errors
 from glance_common.model.image import NewLocation
-from glance_registry.db.session import run_transaction
 from glance_registry.locations import edit as locations
 from glance_registry.operations import hashing as location_imports
+from glance_registry.operations import use_cases
 from glance_registry.views import parsing
 from glance_registry.views.images import columns_of
 from glance_registry.views.operations import MAX_TTL, largest_input
@@ -41,13 +40,9 @@ def edit(image_id: str) -> Response:
         limits=limits(body),
         largest=parsing.bounds().image_document,
     )
-    asked = (parsing.caller(), parsing.path_id(image_id), wanted)
-    if body.values.get("hashing") is None:
-        document = run_transaction(parsing.engine(), locations.edit, *asked)
-    else:
-        hashing = _hashing(Fields(body.mapping("hashing"), "hashing"))
-        document = run_transaction(parsing.engine(), location_imports.begin, *asked, hashing)
-    failpoint("registry.locations.after-commit")
+    document = use_cases.edit_locations(
+        parsing.engine(), parsing.caller(), parsing.path_id(image_id), wanted, _hashing(body)
+    )
     return parsing.raw_answer(f'{{"image":{document}}}')
 
 
@@ -63,7 +58,10 @@ def _new(fields: Fields) -> NewLocation:
     )
 
 
-def _hashing(fields: Fields) -> location_imports.Hashing:
+def _hashing(body: Fields) -> location_imports.Hashing | None:
+    if body.values.get("hashing") is None:
+        return None
+    fields = Fields(body.mapping("hashing"), "hashing")
     fields.only("id", "input", "ttl", "before_active")
     return location_imports.Hashing(
         id=fields.uuid("id"),

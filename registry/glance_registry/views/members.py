@@ -2,10 +2,8 @@
 
 from flask import Blueprint, Response
 
-from glance_common.failpoints import failpoint
 from glance_common.model.image import MEMBER_STATUSES
-from glance_registry.db.session import read, run_transaction
-from glance_registry.images import members
+from glance_registry.images import use_cases
 from glance_registry.views import parsing
 
 blueprint = Blueprint("members", __name__)
@@ -16,7 +14,7 @@ UNLIMITED = -1
 @blueprint.get("/v1/images/<image_id>/members")
 def index(image_id: str) -> Response:
     """Answer the members that the caller may see."""
-    found = read(parsing.engine(), members.list_members, parsing.caller(), parsing.path_id(image_id))
+    found = use_cases.list_members(parsing.engine(), parsing.caller(), parsing.path_id(image_id))
     return parsing.answer({"members": found})
 
 
@@ -25,11 +23,10 @@ def add(image_id: str) -> Response:
     """Share an image with a project."""
     body = parsing.body()
     body.only("attempt", "member", "quota")
-    member = run_transaction(
-        parsing.engine(), members.add, parsing.caller(), parsing.path_id(image_id), body.uuid("attempt"),
+    member = use_cases.add_member(
+        parsing.engine(), parsing.caller(), parsing.path_id(image_id), body.uuid("attempt"),
         body.text("member"), body.integer("quota", minimum=-(2**31)) if body.given("quota") else UNLIMITED,
     )
-    failpoint("registry.members.after-commit")
     return parsing.answer({"member": member})
 
 
@@ -43,24 +40,23 @@ def share(image_id: str) -> Response:
         row.only("member", "can_share")
         can_share = None if row.values.get("can_share") is None else row.boolean("can_share")
         wanted[row.text("member")] = can_share
-    found = run_transaction(
-        parsing.engine(), members.share, parsing.caller(), parsing.path_id(image_id), wanted, body.boolean("only"),
+    found = use_cases.share(
+        parsing.engine(), parsing.caller(), parsing.path_id(image_id), wanted, body.boolean("only"),
         body.integer("quota", minimum=-(2**31)),
     )
-    failpoint("registry.members.after-commit")
     return parsing.answer({"members": found})
 
 
 @blueprint.get("/v1/memberships/<rest:member>")
 def shared_with(member: str) -> Response:
     """Answer the memberships of a project that the caller may see."""
-    return parsing.answer({"members": read(parsing.engine(), members.shared_with, parsing.caller(), member)})
+    return parsing.answer({"members": use_cases.shared_with(parsing.engine(), parsing.caller(), member)})
 
 
 @blueprint.get("/v1/images/<image_id>/members/<rest:member>")
 def show(image_id: str, member: str) -> Response:
     """Answer one member."""
-    found = read(parsing.engine(), members.get, parsing.caller(), parsing.path_id(image_id), member)
+    found = use_cases.show_member(parsing.engine(), parsing.caller(), parsing.path_id(image_id), member)
     return parsing.answer({"member": found})
 
 
@@ -69,11 +65,10 @@ def set_status(image_id: str, member: str) -> Response:
     """Change the status of a membership."""
     body = parsing.body()
     body.only("attempt", "status")
-    changed = run_transaction(
-        parsing.engine(), members.set_status, parsing.caller(), parsing.path_id(image_id), member,
+    changed = use_cases.set_member_status(
+        parsing.engine(), parsing.caller(), parsing.path_id(image_id), member,
         body.choice("status", MEMBER_STATUSES),
     )
-    failpoint("registry.members.after-commit")
     return parsing.answer({"member": changed})
 
 
@@ -82,8 +77,7 @@ def remove(image_id: str, member: str) -> Response:
     """Stop sharing an image with a project."""
     body = parsing.body()
     body.only("attempt")
-    run_transaction(
-        parsing.engine(), members.remove, parsing.caller(), parsing.path_id(image_id), body.uuid("attempt"), member
+    use_cases.remove_member(
+        parsing.engine(), parsing.caller(), parsing.path_id(image_id), body.uuid("attempt"), member
     )
-    failpoint("registry.members.after-commit")
     return parsing.no_content()

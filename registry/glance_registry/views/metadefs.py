@@ -1,19 +1,16 @@
 """The catalogue of metadata definitions over HTTP (docs/registry-protocol.md)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import sqlalchemy as sa
 from flask import Blueprint, Response, request
 
-from glance_common.failpoints import failpoint
 from glance_common.model import errors
 from glance_common.model.json_text import refuse_nul
 from glance_common.model.metadef import NamespaceQuery, TagQuery
-from glance_registry.db.session import read, run_transaction
-from glance_registry.metadefs import content, listing, namespaces, schema
-from glance_registry.metadefs.attempts import once
+from glance_registry.metadefs import schema, use_cases
 from glance_registry.metadefs.content import KINDS, PROPERTIES, TAGS, Kind, Row
+from glance_registry.metadefs.use_cases import Thing
 from glance_registry.records.documents import join
 from glance_registry.views import parsing
 from glance_registry.views.parsing import Fields
@@ -28,7 +25,7 @@ _KINDS = {kind.key: kind for kind in KINDS}
 @blueprint.get("/v1/metadefs/resource_types")
 def resource_types() -> Response:
     """Answer all resource types."""
-    return _list("resource_types", read(parsing.engine(), listing.list_resource_types))
+    return _list("resource_types", use_cases.list_resource_types(parsing.engine()))
 
 
 @blueprint.get("/v1/metadefs/namespaces")
@@ -42,7 +39,7 @@ def index() -> Response:
         resource_types=tuple(q.optional_texts("resource_types") or ()),
         **_page_fields(q),
     )
-    page = read(parsing.engine(), listing.list_namespaces, parsing.caller(), query, parsing.bounds().page)
+    page = use_cases.list_namespaces(parsing.engine(), parsing.caller(), query, parsing.bounds().page)
     more = "true" if page.has_more else "false"
     return parsing.raw_answer(f'{{"namespaces":{join(page.rows)},"more":{more}}}')
 
@@ -53,14 +50,15 @@ def create() -> Response:
     body = _body("namespace")
     given, things = schema.whole_namespace(body.mapping("namespace"))
     values = schema.with_defaults(given)
-    return _write("namespace", body, lambda connection: namespaces.create(connection, values, things))
+    document = use_cases.create_namespace(parsing.engine(), body.uuid("attempt"), values, things)
+    return parsing.raw_answer(f'{{"namespace":{document}}}')
 
 
 @blueprint.get("/v1/metadefs/namespaces/<namespace>")
 def show(namespace: str) -> Response:
     """Answer a namespace, with its content unless that is not wanted."""
     whole = request.args.get("content") != "0"
-    document = read(parsing.engine(), namespaces.get, parsing.caller(), namespace, whole=whole)
+    document = use_cases.show_namespace(parsing.engine(), parsing.caller(), namespace, whole=whole)
     return parsing.raw_answer(f'{{"namespace":{document}}}')
 
 
@@ -69,15 +67,17 @@ def update(namespace: str) -> Response:
     """Replace the base fields of a namespace."""
     body = _body("namespace")
     values = schema.base_fields(body.mapping("namespace"))
-    caller = parsing.caller()
-    return _write("namespace", body, lambda connection: namespaces.update(connection, caller, namespace, values))
+    document = use_cases.update_namespace(
+        parsing.engine(), parsing.caller(), body.uuid("attempt"), namespace, values
+    )
+    return parsing.raw_answer(f'{{"namespace":{document}}}')
 
 
 @blueprint.delete("/v1/metadefs/namespaces/<namespace>")
 def remove(namespace: str) -> Response:
     """Remove a namespace with its content."""
-    caller = parsing.caller()
-    return _write(None, _body(), lambda connection: namespaces.delete(connection, caller, namespace))
+    use_cases.remove_namespace(parsing.engine(), parsing.caller(), _body().uuid("attempt"), namespace)
+    return parsing.no_content()
 
 
 @blueprint.get("/v1/metadefs/namespaces/<namespace>/<key>")
@@ -86,8 +86,8 @@ def content_index(namespace: str, key: str) -> Response:
     kind = _kind(key)
     if kind is TAGS and "q" in request.args:
         query = _tag_query(Fields.parse(request.args["q"], "q"))
-        return _list("items", read(parsing.engine(), listing.list_tags, parsing.caller(), namespace, query))
-    array = read(parsing.engine(), content.list_all, parsing.caller(), namespace, kind)
+        return _list("items", use_cases.list_tags(parsing.engine(), parsing.caller(), namespace, query))
+    array = use_cases.list_content(parsing.engine(), parsing.caller(), namespace, kind)
     return parsing.raw_answer(f'{{"items":{array}}}')
 
 
@@ -96,13 +96,10 @@ def content_create(namespace: str, key: str) -> Response:
     """Make one thing in a namespace."""
     kind, body = _kind(key), _body("item")
     row = schema.row(kind, body.mapping("item"))
-
-    def work(connection: sa.Connection) -> str:
-        holder = namespaces.lock(connection, parsing.caller(), namespace)
-        content.add(connection, holder, kind, [row])
-        return content.shown(connection, holder, kind, [row])[0]
-
-    return _write("item", body, work)
+    document = use_cases.create_content(
+        parsing.engine(), parsing.caller(), body.uuid("attempt"), namespace, kind, row
+    )
+    return parsing.raw_answer(f'{{"item":{document}}}')
 
 
 @blueprint.put("/v1/metadefs/namespaces/<namespace>/tags")
@@ -111,38 +108,30 @@ def put_tags(namespace: str) -> Response:
     body = _body("items", "append")
     rows: list[Row] = [schema.row(TAGS, item.values) for item in body.objects("items")]
     append = body.boolean("append", default=False)
-
-    def work(connection: sa.Connection) -> str:
-        holder = namespaces.lock(connection, parsing.caller(), namespace)
-        content.put_tags(connection, holder, rows, append=append)
-        return join(content.shown(connection, holder, TAGS, rows))
-
-    return _write("items", body, work)
+    array = use_cases.put_tags(
+        parsing.engine(), parsing.caller(), body.uuid("attempt"), namespace, rows, append
+    )
+    return parsing.raw_answer(f'{{"items":{array}}}')
 
 
 @blueprint.delete("/v1/metadefs/namespaces/<namespace>/<key>")
 def content_clear(namespace: str, key: str) -> Response:
     """Remove all of one kind from a namespace."""
     kind = _kind(key)
-
-    def work(connection: sa.Connection) -> str:
-        content.delete_all(connection, namespaces.lock(connection, parsing.caller(), namespace), kind)
-        return ""
-
-    return _write(None, _body(), work)
+    use_cases.clear_content(parsing.engine(), parsing.caller(), _body().uuid("attempt"), namespace, kind)
+    return parsing.no_content()
 
 
 @blueprint.get("/v1/metadefs/namespaces/<namespace>/<key>/<rest:name>")
 def content_show(namespace: str, key: str, name: str) -> Response:
     """Answer one thing; a property also by the name that resources of some type know it by."""
-    kind, resource_type = _kind(key), request.args.get("resource_type")
-    if kind is PROPERTIES and resource_type is not None:
+    kind = _kind(key)
+    resource_type = request.args.get("resource_type") if kind is PROPERTIES else None
+    if resource_type is not None:
         refuse_nul(resource_type, "resource_type")
-        document = read(
-            parsing.engine(), content.get_property_of, parsing.caller(), namespace, name, resource_type
-        )
-    else:
-        document = read(parsing.engine(), content.get, parsing.caller(), namespace, kind, name)
+    document = use_cases.show_content(
+        parsing.engine(), parsing.caller(), namespace, Thing(kind, name), resource_type
+    )
     return parsing.raw_answer(f'{{"item":{document}}}')
 
 
@@ -151,32 +140,18 @@ def content_replace(namespace: str, key: str, name: str) -> Response:
     """Write over one thing, its name included."""
     kind, body = _kind(key), _body("item")
     row = schema.row(kind, body.mapping("item"))
-
-    def work(connection: sa.Connection) -> str:
-        holder = namespaces.lock(connection, parsing.caller(), namespace)
-        content.replace(connection, holder, kind, name, row)
-        return content.shown(connection, holder, kind, [row])[0]
-
-    return _write("item", body, work)
+    document = use_cases.replace_content(
+        parsing.engine(), parsing.caller(), body.uuid("attempt"), namespace, Thing(kind, name), row
+    )
+    return parsing.raw_answer(f'{{"item":{document}}}')
 
 
 @blueprint.delete("/v1/metadefs/namespaces/<namespace>/<key>/<rest:name>")
 def content_delete(namespace: str, key: str, name: str) -> Response:
     """Remove one thing from a namespace."""
-    kind = _kind(key)
-
-    def work(connection: sa.Connection) -> str:
-        content.delete(connection, namespaces.lock(connection, parsing.caller(), namespace), kind, name)
-        return ""
-
-    return _write(None, _body(), work)
-
-
-def _write(key: str | None, body: Fields, work: Callable[[sa.Connection], str]) -> Response:
-    """Do a write at most once, and answer what it returned under ``key``; without key 204."""
-    document = run_transaction(parsing.engine(), once, body.uuid("attempt"), work)
-    failpoint("registry.metadefs.after-commit")
-    return parsing.no_content() if key is None else parsing.raw_answer(f'{{"{key}":{document}}}')
+    thing = Thing(_kind(key), name)
+    use_cases.remove_content(parsing.engine(), parsing.caller(), _body().uuid("attempt"), namespace, thing)
+    return parsing.no_content()
 
 
 def _list(key: str, documents: Sequence[str]) -> Response:

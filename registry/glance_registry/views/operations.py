@@ -1,23 +1,15 @@
 """Operations over HTTP (docs/registry-protocol.md)."""
 
-import logging
-from typing import Any
-
-import sqlalchemy as sa
 from flask import Blueprint, Response
 
-from glance_common.failpoints import failpoint
 from glance_common.model import errors
 from glance_common.model.operation import PATIENCE, Held, OnFail, OperationKind
 from glance_common.model.status import ImageStatus
-from glance_registry.db.session import read, run_transaction
-from glance_registry.locations import purge
-from glance_registry.operations import completion, lifecycle
+from glance_registry.operations import lifecycle, use_cases
 from glance_registry.views import parsing
 from glance_registry.views.uploads import MAX_LEASE
 from glance_registry.views.usage import limits
 
-LOG = logging.getLogger(__name__)
 blueprint = Blueprint("operations", __name__)
 
 MAX_MESSAGE = 1000
@@ -37,8 +29,7 @@ ENTERED = (ImageStatus.IMPORTING, ImageStatus.SAVING)
 @blueprint.post("/v1/operations")
 def create() -> Response:
     """Make an operation and take its image's lock; 200 instead of 201 when it was made before."""
-    document, made = run_transaction(parsing.engine(), lifecycle.create, parsing.caller(), _wanted())
-    failpoint("registry.operation.after-create")
+    document, made = use_cases.create(parsing.engine(), parsing.caller(), _wanted())
     return parsing.answer({"operation": document}, 201 if made else 200)
 
 
@@ -96,10 +87,7 @@ def claim() -> Response:
         lease=body.number("lease", maximum=MAX_LEASE),
         without=tuple(without),
     )
-    parsing.keep_house()
-    _give_up_what_nobody_will_end(wanted.host)
-    document = run_transaction(parsing.engine(), lifecycle.claim, wanted)
-    failpoint("registry.operation.after-claim")
+    document = use_cases.claim(parsing.engine(), wanted, parsing.housekeeping())
     return parsing.poll_answer({"operation": document}, found=document is not None)
 
 
@@ -108,26 +96,8 @@ def alive() -> Response:
     """Take a sign of life of a host that may have no worker free to claim, and say what still waits for it."""
     body = parsing.body()
     body.only("host")
-    host = body.text("host")
-    run_transaction(parsing.engine(), lifecycle.show_life, host)
-    waiting = read(parsing.engine(), lifecycle.bound_to, host)
+    waiting = use_cases.show_life(parsing.engine(), body.text("host"))
     return parsing.poll_answer({"operations": waiting}, found=bool(waiting))
-
-
-def _give_up_what_nobody_will_end(host: str) -> None:
-    """Free the images of hopeless operations and of dead uploads that nobody reaps.
-
-    One transaction each: the locks of several images at once could wait for each other in a circle.
-    """
-    engine = parsing.engine()
-    for operation_id in read(engine, lifecycle.hopeless, host):
-        try:
-            run_transaction(engine, lifecycle.give_up, operation_id, host)
-        except errors.Conflict:
-            # One row that cannot be given up must not keep every worker from its work.
-            LOG.exception("operation %s could not be given up", operation_id)
-    for location_id in read(engine, purge.abandoned):
-        run_transaction(engine, purge.give_up, location_id)
 
 
 @blueprint.post("/v1/operations/<operation>/renew")
@@ -137,7 +107,7 @@ def renew(operation: str) -> Response:
     body.only("token", "lease", "message")
     lease = body.number("lease", maximum=MAX_LEASE)
     message = body.optional_text("message", MAX_MESSAGE)
-    is_wanted = run_transaction(parsing.engine(), lifecycle.renew, held_by(operation, body), lease, message)
+    is_wanted = use_cases.renew(parsing.engine(), held_by(operation, body), lease, message)
     return parsing.answer({"wanted": is_wanted, "lease": lease})
 
 
@@ -146,8 +116,7 @@ def release(operation: str) -> Response:
     """Give the operation back."""
     body = parsing.body()
     body.only("token")
-    run_transaction(parsing.engine(), lifecycle.release, held_by(operation, body))
-    failpoint("registry.operation.after-release")
+    use_cases.release(parsing.engine(), held_by(operation, body))
     return parsing.answer({})
 
 
@@ -157,20 +126,11 @@ def finish(operation: str) -> Response:
     body = parsing.body()
     body.only("token", "success", "message", "result")
     result = None if body.values.get("result") is None else body.mapping("result", MAX_RESULT)
-    document = run_transaction(
-        parsing.engine(), _finish, held_by(operation, body), body.boolean("success"),
+    document = use_cases.finish(
+        parsing.engine(), held_by(operation, body), body.boolean("success"),
         body.optional_text("message", MAX_MESSAGE) or "", result,
     )
-    failpoint("registry.operation.after-finish")
     return parsing.answer({"operation": document})
-
-
-def _finish(
-    connection: sa.Connection, held: Held, success: bool, message: str, result: dict[str, Any] | None
-) -> dict[str, Any]:
-    document = completion.finish(connection, held, success, message, result)
-    failpoint("registry.operation.before-finish")
-    return document
 
 
 def held_by(operation: str, body: parsing.Fields) -> Held:

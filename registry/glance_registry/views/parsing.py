@@ -39,10 +39,10 @@ def bounds() -> Bounds:
     return found
 
 
-def keep_house() -> None:
-    """Do a piece of the housekeeping of this process when it is time."""
-    housekeeping: Housekeeping = current_app.config[HOUSEKEEPING]
-    housekeeping()
+def housekeeping() -> Housekeeping:
+    """Return the housekeeping of this process."""
+    found: Housekeeping = current_app.config[HOUSEKEEPING]
+    return found
 
 
 def caller() -> RequestContext:
@@ -153,15 +153,15 @@ class Fields:
             raise self._wrong(name, f"a whole number from {minimum} to {maximum}")
         return value
 
-    def optional_integer(self, name: str, minimum: int = 0, maximum: int = MAX_BIGINT) -> int | None:
-        """Return a field that may be absent, null or a whole number from ``minimum`` to ``maximum``."""
-        return None if self.values.get(name) is None else self.integer(name, minimum, maximum)
+    def optional_integer(self, name: str, maximum: int = MAX_BIGINT) -> int | None:
+        """Return a field that may be absent, null or a whole number from 0 to ``maximum``."""
+        return None if self.values.get(name) is None else self.integer(name, maximum=maximum)
 
-    def number(self, name: str, minimum: float = 0.0, maximum: float = 10.0**9) -> float:
-        """Return a field that must be a number from ``minimum`` to ``maximum``, such as seconds."""
+    def number(self, name: str, maximum: float = 10.0**9) -> float:
+        """Return a field that must be a number from 0 to ``maximum``, such as seconds."""
         value = self.values.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not minimum <= value <= maximum:
-            raise self._wrong(name, f"a number from {minimum:g} to {maximum:g}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= maximum:
+            raise self._wrong(name, f"a number from 0 to {maximum:g}")
         return float(value)
 
     def boolean(self, name: str, default: bool | None = None) -> bool:
@@ -185,9 +185,9 @@ class Fields:
             raise self._wrong(name, f"a list of texts of at most {maximum} characters")
         return value
 
-    def optional_texts(self, name: str, maximum: int = 255) -> list[str] | None:
+    def optional_texts(self, name: str) -> list[str] | None:
         """Return a field that may be absent, null or a list of texts."""
-        return None if self.values.get(name) is None else self.texts(name, maximum)
+        return None if self.values.get(name) is None else self.texts(name)
 
     def mapping(self, name: str, largest: int | None = None) -> dict[str, Any]:
         """Return a field that must be an object, of at most ``largest`` bytes as JSON; absent means empty."""

@@ -2,8 +2,7 @@
 
 from flask import Blueprint, Response
 
-from glance_registry.db.session import read, run_transaction
-from glance_registry.locations import store_identity
+from glance_registry.locations import use_cases
 from glance_registry.views import parsing
 
 blueprint = Blueprint("stores", __name__, url_prefix="/v1/stores")
@@ -15,7 +14,7 @@ MAX_PLACE = 4096
 @blueprint.get("/<store>/identities")
 def known(store: str) -> Response:
     """Return the uuid of each place of the store."""
-    return parsing.answer({"identities": read(parsing.engine(), store_identity.known, store)})
+    return parsing.answer({"identities": use_cases.known_identities(parsing.engine(), store)})
 
 
 @blueprint.post("/<store>/identities")
@@ -24,5 +23,5 @@ def register(store: str) -> Response:
     body = parsing.body()
     body.only("place", "identity")
     place, identity = body.text("place", MAX_PLACE), body.uuid("identity")
-    winner = run_transaction(parsing.engine(), store_identity.register, store, place, identity)
+    winner = use_cases.register_identity(parsing.engine(), store, place, identity)
     return parsing.answer({"identity": winner})

@@ -2,10 +2,8 @@
 
 from flask import Blueprint, Response
 
-from glance_common.failpoints import failpoint
 from glance_common.model import errors
-from glance_registry.db.session import run_transaction
-from glance_registry.images import tags
+from glance_registry.images import tags, use_cases
 from glance_registry.views import parsing
 
 blueprint = Blueprint("tags", __name__)
@@ -24,10 +22,9 @@ def add(image_id: str, tag: str) -> Response:
     body.only("attempt", "quota")
     quota = body.integer("quota", minimum=-(2**31)) if body.given("quota") else UNLIMITED
     room = tags.Room(quota, parsing.bounds().image_document)
-    document = run_transaction(
-        parsing.engine(), tags.add_tag, parsing.caller(), parsing.path_id(image_id), body.uuid("attempt"), tag, room
+    document = use_cases.add_tag(
+        parsing.engine(), parsing.caller(), parsing.path_id(image_id), body.uuid("attempt"), tag, room
     )
-    failpoint("registry.update.after-commit")
     return parsing.raw_answer(f'{{"image":{document}}}')
 
 
@@ -36,8 +33,7 @@ def remove(image_id: str, tag: str) -> Response:
     """Take a tag off an image."""
     body = parsing.body()
     body.only("attempt")
-    document = run_transaction(
-        parsing.engine(), tags.remove_tag, parsing.caller(), parsing.path_id(image_id), body.uuid("attempt"), tag
+    document = use_cases.remove_tag(
+        parsing.engine(), parsing.caller(), parsing.path_id(image_id), body.uuid("attempt"), tag
     )
-    failpoint("registry.update.after-commit")
     return parsing.raw_answer(f'{{"image":{document}}}')

@@ -4,8 +4,7 @@ from flask import Blueprint, Response, request
 
 from glance_common.model.operation import OperationKind
 from glance_common.model.status import OperationStatus
-from glance_registry.db.session import read
-from glance_registry.operations import tasks
+from glance_registry.operations import tasks, use_cases
 from glance_registry.views import parsing
 
 blueprint = Blueprint("tasks", __name__)
@@ -28,19 +27,19 @@ def index() -> Response:
         is_descending=q.choice("sort_dir", ("asc", "desc")) == "desc",
         **chosen,
     )
-    return parsing.answer({"operations": read(parsing.engine(), tasks.list_tasks, parsing.caller(), query)})
+    return parsing.answer({"operations": use_cases.list_tasks(parsing.engine(), parsing.caller(), query)})
 
 
 @blueprint.get("/v1/operations/<operation>")
 def show(operation: str) -> Response:
     """Answer one task."""
     wanted = parsing.path_id(operation, "task")
-    return parsing.answer({"operation": read(parsing.engine(), tasks.get, parsing.caller(), wanted)})
+    return parsing.answer({"operation": use_cases.show_task(parsing.engine(), parsing.caller(), wanted)})
 
 
 @blueprint.get("/v1/images/<image_id>/operations")
 def of_image(image_id: str) -> Response:
     """Answer the tasks of one image."""
     largest = parsing.bounds().page
-    found = read(parsing.engine(), tasks.of_image, parsing.caller(), parsing.path_id(image_id), largest)
+    found = use_cases.tasks_of_image(parsing.engine(), parsing.caller(), parsing.path_id(image_id), largest)
     return parsing.answer({"operations": found})

@@ -1,17 +1,10 @@
 """Uploads over HTTP: the attempts that own bytes while these are written."""
 
-import orjson
-import sqlalchemy as sa
 from flask import Blueprint, Response
 
-from glance_common.failpoints import failpoint
-from glance_common.model.context import RequestContext
 from glance_common.model.operation import Held
 from glance_common.model.status import ImageStatus
-from glance_common.observability.metrics.catalog import UPLOADS
-from glance_registry.db.session import run_transaction
-from glance_registry.locations import uploads
-from glance_registry.records import rows
+from glance_registry.locations import uploads, use_cases
 from glance_registry.views import parsing
 from glance_registry.views.usage import limits
 
@@ -37,19 +30,10 @@ def start(image_id: str) -> Response:
         operation=_held(body),
         limits=limits(body),
     )
-    location, image = run_transaction(
-        parsing.engine(), _start, parsing.caller(), parsing.path_id(image_id), begin
+    location, image = use_cases.start_upload(
+        parsing.engine(), parsing.caller(), parsing.path_id(image_id), begin
     )
-    failpoint("registry.upload.after-commit")
     return parsing.raw_answer(f'{{"location":{location},"image":{image}}}', 201)
-
-
-def _start(
-    connection: sa.Connection, context: RequestContext, image_id: str, begin: uploads.Begin
-) -> tuple[str, str]:
-    location = uploads.start(connection, context, image_id, begin)
-    text = orjson.dumps(rows.location_document(location)).decode()
-    return text, rows.document(connection, context, image_id)
 
 
 @blueprint.post("/v1/uploads/<attempt>/renew")
@@ -58,7 +42,7 @@ def renew(attempt: str) -> Response:
     body = parsing.body()
     body.only("lease")
     lease = body.number("lease", maximum=MAX_LEASE)
-    run_transaction(parsing.engine(), uploads.renew, parsing.path_id(attempt, "upload"), lease)
+    use_cases.renew_upload(parsing.engine(), parsing.path_id(attempt, "upload"), lease)
     return parsing.answer({"lease": lease})
 
 
@@ -82,11 +66,9 @@ def commit(attempt: str) -> Response:
         operation=_held(body), activate=body.boolean("activate", default=True),
         stage_host=body.optional_text("stage_host", 1000), limits=limits(body),
     )
-    image = run_transaction(
-        parsing.engine(), _commit, parsing.caller(), parsing.path_id(attempt, "upload"), content, terms
+    image = use_cases.commit_upload(
+        parsing.engine(), parsing.caller(), parsing.path_id(attempt, "upload"), content, terms
     )
-    UPLOADS.labels("committed").inc()
-    failpoint("registry.commit.after-commit")
     return parsing.raw_answer(f'{{"image":{image}}}')
 
 
@@ -99,15 +81,6 @@ def _held(body: parsing.Fields) -> Held | None:
     return Held(operation=given.uuid("id"), token=given.uuid("token"))
 
 
-def _commit(
-    connection: sa.Connection, context: RequestContext, attempt: str, content: uploads.Content, terms: uploads.Terms
-) -> str:
-    image_id = uploads.commit(connection, attempt, content, terms)
-    text = rows.document(connection, context, image_id)
-    failpoint("registry.commit.before-commit")
-    return text
-
-
 @blueprint.post("/v1/uploads/<attempt>/abort")
 def abort(attempt: str) -> Response:
     """End the attempt; the answer says whether the caller may remove its bytes."""
@@ -115,11 +88,5 @@ def abort(attempt: str) -> Response:
     body.only("error", "lease")
     lease = body.number("lease", maximum=MAX_LEASE)
     error = body.optional_text("error", 1000)
-    claim = run_transaction(
-        parsing.engine(), uploads.abort, parsing.path_id(attempt, "upload"), lease, error
-    )
-    if claim is not None and error is not None:
-        # Without an error a reservation ends, which was no upload.
-        UPLOADS.labels("aborted").inc()
-    failpoint("registry.abort.after-commit")
+    claim = use_cases.abort_upload(parsing.engine(), parsing.path_id(attempt, "upload"), lease, error)
     return parsing.answer({"aborted": claim is not None, "deletion": claim})

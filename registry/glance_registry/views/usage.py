@@ -5,8 +5,7 @@ from flask import Blueprint, Response, request
 from glance_common.model import errors
 from glance_common.model.json_text import refuse_nul
 from glance_common.model.limits import KINDS, Limits
-from glance_registry.db.session import read, run_transaction
-from glance_registry.quota import usage
+from glance_registry.quota import use_cases
 from glance_registry.views import parsing
 from glance_registry.views.parsing import Fields
 
@@ -31,7 +30,7 @@ def of_owner() -> Response:
     if not owner:
         raise errors.BadRequest("owner is missing; it must be a project", field="owner")
     refuse_nul(owner, "owner")
-    return parsing.answer({"usage": read(parsing.engine(), usage.of_owner, owner).document()})
+    return parsing.answer({"usage": use_cases.of_owner(parsing.engine(), owner).document()})
 
 
 @blueprint.post("/v1/uploads/<attempt>/reserve")
@@ -40,8 +39,8 @@ def reserve(attempt: str) -> Response:
     body = parsing.body()
     body.only("at_least", "at_most", "limits")
     at_least = body.integer("at_least")
-    granted = run_transaction(
-        parsing.engine(), usage.reserve, parsing.path_id(attempt, "upload"), at_least,
+    granted = use_cases.reserve(
+        parsing.engine(), parsing.path_id(attempt, "upload"), at_least,
         body.integer("at_most", minimum=at_least), limits(body),
     )
     return parsing.answer({"size": granted})

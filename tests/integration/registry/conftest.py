@@ -1,6 +1,7 @@
 """The registry on a real database."""
 
 from collections.abc import Iterator
+from typing import Any, get_type_hints
 
 import pytest
 import sqlalchemy as sa
@@ -8,6 +9,21 @@ from deploy.local.embedded_postgres import PostgresServer
 from tests.support.owners import Owners
 from tests.support.owners_imports import Imports
 from tests.support.registry_rows import clear, database
+
+from glance_registry.db import row_types
+
+
+@pytest.fixture(autouse=True)
+def rows_are_of_their_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse a statement that has not the columns of the row type which its caller names."""
+
+    def result_of(connection: sa.Connection, statement: Any, kind: type[Any]) -> sa.Result[Any]:
+        result: sa.Result[Any] = connection.execute(statement)
+        missing = get_type_hints(kind).keys() - set(result.keys())
+        assert not missing, f"the statement gives no {kind.__name__}: it lacks {', '.join(sorted(missing))}"
+        return result
+
+    monkeypatch.setattr(row_types, "result_of", result_of)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from glance_common.config import loading
 from glance_registry.config import list_opts
 from glance_registry.db import schema
-from glance_registry.db.session import make_engine, transaction
+from glance_registry.db.connections import transaction
+from glance_registry.db.session import make_engine
 from glance_registry.manage import main
 from glance_registry.wsgi import check_capacity
 

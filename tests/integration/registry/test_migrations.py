@@ -12,7 +12,8 @@ from tests.support.registry_rows import insert_image
 
 from glance_common.model import errors, property_names
 from glance_registry.db import schema
-from glance_registry.db.session import make_engine, reading
+from glance_registry.db.connections import reading
+from glance_registry.db.session import make_engine
 from glance_registry.db.tables import metadata
 
 # What PostgreSQL itself says about columns, constraints and indexes; Alembic does not compare expressions.

@@ -13,8 +13,9 @@ from tests.benchmarks.fill import BIG, PARTNER, STRANGER, TABLES, fill
 from tests.support.registry_rows import ADMIN, PATIENT, page
 
 from glance_common.model.context import RequestContext
+from glance_registry.db.connections import reading
 from glance_registry.db.prepared import Prepared
-from glance_registry.db.session import make_engine, reading
+from glance_registry.db.session import make_engine
 from glance_registry.images import listing
 from glance_registry.images.filters import Filter
 from glance_registry.images.listing import MAX_LIMIT, Query, Shape

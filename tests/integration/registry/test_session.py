@@ -19,6 +19,7 @@ from tests.support.registry_rows import ADMIN, OWNER, PATIENT, insert_image
 
 from glance_common.model import errors
 from glance_registry.db import prepared
+from glance_registry.db.connections import reading, reading_prepared, transaction
 from glance_registry.db.errors import ConnectionLost, RetryTransaction
 from glance_registry.db.prepared import MOST_READY, AnyConnection, PlannedForValues, Prepared
 from glance_registry.db.session import (
@@ -27,13 +28,9 @@ from glance_registry.db.session import (
     make_engine,
     read,
     read_prepared,
-    reading,
-    reading_prepared,
     run_alone,
     run_transaction,
-    run_usual,
     statistics,
-    transaction,
 )
 from glance_registry.images import crud, delete
 
@@ -187,18 +184,18 @@ def test_a_write_alone_is_tried_once_more_and_then_unknown(postgres: PostgresSer
             kill_connections(postgres)
         return one(connection)
 
-    assert run_alone(own, work, 1) == 1
+    assert run_alone(own, work, None, 1) == 1
     assert len(calls) == 2
     calls.clear()
     with pytest.raises(errors.OutcomeUnknown):
-        run_alone(own, work, 9)
+        run_alone(own, work, None, 9)
     assert len(calls) == 2
 
 
 def test_a_write_alone_that_was_never_sent_did_not_happen() -> None:
     nowhere = make_engine("postgresql://glance@127.0.0.1:1/none", OWN)
     with pytest.raises(ConnectionLost):
-        run_alone(nowhere, one)
+        run_alone(nowhere, one, None)
 
 
 def test_what_is_not_usual_stays_unknown_after_a_lost_answer(postgres: PostgresServer, own: sa.Engine) -> None:
@@ -216,12 +213,12 @@ def test_what_is_not_usual_stays_unknown_after_a_lost_answer(postgres: PostgresS
         raise errors.Unavailable("the database is down")
 
     with pytest.raises(errors.OutcomeUnknown):
-        run_usual(own, usual, general)
+        run_alone(own, usual, general)
     with pytest.raises(errors.Unavailable) as raised:
-        run_usual(own, usual, general)
+        run_alone(own, usual, general)
     assert not isinstance(raised.value, errors.OutcomeUnknown), "nothing was lost on the way"
-    assert run_usual(own, lambda connection: one(connection) or 5, general) == 1
-    assert run_usual(own, usual, one) == 1
+    assert run_alone(own, lambda connection: one(connection) or 5, general) == 1
+    assert run_alone(own, usual, one) == 1
 
 
 def test_a_write_alone_is_repeated_after_a_deadlock(own: sa.Engine) -> None:
@@ -233,7 +230,7 @@ def test_a_write_alone_is_repeated_after_a_deadlock(own: sa.Engine) -> None:
             raise RetryTransaction("deadlock")
         return one(connection)
 
-    assert run_alone(own, work) == 1
+    assert run_alone(own, work, None) == 1
     assert len(calls) == 3
 
 
@@ -241,11 +238,11 @@ def test_create_show_and_delete_are_one_round_trip_each(engine: sa.Engine) -> No
     def life() -> None:
         image_id, attempt = str(uuid4()), str(uuid4())
         values = {"id": image_id, "owner": OWNER.project_id, "visibility": "shared", "properties": {"a": "b"}}
-        document, made = run_alone(engine, crud.create, OWNER, attempt, values)
+        document, made = run_alone(engine, crud.create, None, OWNER, attempt, values)
         assert made
         assert read(engine, crud.get, OWNER, image_id) == document
         asked = delete.Delete(str(uuid4()), delayed=False, scrub_time=0)
-        assert run_alone(engine, delete.delete_empty, OWNER, image_id, asked)
+        assert run_alone(engine, delete.delete_empty, None, OWNER, image_id, asked)
 
     life()  # the first use of a connection prepares the statements
     token = statistics.set(counted := Statistics())

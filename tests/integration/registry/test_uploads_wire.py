@@ -14,7 +14,7 @@ from werkzeug.serving import make_server
 from glance_common import failpoints
 from glance_common.model import errors
 from glance_common.model.context import ContextSigner, RequestContext
-from glance_common.model.image import Deletion, FailedDeletion, Image
+from glance_common.model.image import Deletion, Image
 from glance_common.model.status import ImageStatus, LocationStatus
 from glance_common.registry_client import RegistryClient, over
 from glance_common.registry_client.http import Timeouts, connect_to
@@ -130,7 +130,7 @@ def test_claims_that_are_refused_are_none(registry: RegistryClient, owners: Owne
     assert registry.deletions.claim(ADMIN, location, new_id(), lease=LEASE, scrub_time=5) is not None
 
 
-def test_failures_are_counted_listed_and_replayed(registry: RegistryClient, owners: Owners) -> None:
+def test_failures_are_counted_until_the_removal_is_given_up(registry: RegistryClient, owners: Owners) -> None:
     image, location = owners.active()
     owners.delete(image)
     retried = {"error": "disk on fire", "delay": 0, "max_attempts": 2}
@@ -138,10 +138,14 @@ def test_failures_are_counted_listed_and_replayed(registry: RegistryClient, owne
         token = new_id()
         assert registry.deletions.claim(ADMIN, location, token, lease=LEASE) is not None
         assert registry.deletions.retry(ADMIN, location, token, **retried) is expected
-    expected_row = FailedDeletion(location, image, "fast", image, "failed", 2, "disk on fire", "req-owner")
-    assert registry.deletions.failed(ADMIN) == [expected_row]
-    assert registry.deletions.failed(ADMIN, marker=location) == []
-    assert registry.deletions.replay(ADMIN, location, new_id()).status == "deleting"
+    (failed,) = owners.failed()
+    told = {name: failed[name] for name in ("location", "image_id", "status", "attempts", "last_error", "request_id")}
+    assert told == {
+        "location": location, "image_id": image, "status": "failed", "attempts": 2, "last_error": "disk on fire",
+        "request_id": "req-owner",
+    }
+    assert registry.deletions.due(ADMIN, limit=1).locations == ()
+    assert owners.replay(location)["status"] == "deleting"
     assert registry.deletions.due(ADMIN, limit=1).locations == (location,)
     with pytest.raises(errors.Gone):
         registry.deletions.done(ADMIN, location, new_id())
@@ -271,6 +275,5 @@ def test_wrong_fields_are_named(
 def test_unknown_fields_and_missing_queries_are_refused(registry: RegistryClient) -> None:
     with pytest.raises(errors.BadRequest, match="unknown fields: surprise"):
         registry.http.call(ADMIN, "POST", f"/v1/deletions/{new_id()}/done", {"token": new_id(), "surprise": 1})
-    for path in ("/v1/deletions", "/v1/deletions/failed"):
-        with pytest.raises(errors.BadRequest, match="q is not JSON"):
-            registry.http.call(ADMIN, "GET", path)
+    with pytest.raises(errors.BadRequest, match="q is not JSON"):
+        registry.http.call(ADMIN, "GET", "/v1/deletions")
