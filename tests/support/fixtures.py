@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from deploy.local.embedded_postgres import PostgresServer
 
+from tests.servers.keystone import Keystone
+from tests.servers.postgres import running_postgres
+from tests.servers.rabbitmq import RabbitMQ
 from tests.support import environments
 from tests.support.clients import Clients
 from tests.support.daemons import Services
-from tests.support.keystone import Keystone
 from tests.support.notifications import Listener
-from tests.support.postgres import running_postgres
-from tests.support.rabbitmq import RabbitMQ
 
 _TEMPLATE = "migrated"
 _numbers = itertools.count(1)

@@ -3,7 +3,7 @@
 import pytest
 from deploy.local.processes import wait_until
 from kombu import Connection, Queue
-from tests.support.rabbitmq import RabbitMQ
+from tests.servers.rabbitmq import RabbitMQ
 
 QUEUE = Queue("peers-test", durable=True, routing_key="peers-test", queue_arguments={"x-queue-type": "quorum"})
 
