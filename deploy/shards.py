@@ -3,8 +3,8 @@
 usage: shards.py [--quick] [option of pytest …]
 
 Each shard writes into a log of its own. What fails is named at once, the progress now and then; at the end come the
-tail of every shard that failed and the sum of the results. Ctrl-C and TERM end all shards. The exit code is 0 only
-when every shard passed. Needs only the standard library.
+tail of every shard that failed, the slowest tests, what was skipped and the sum of the results. Ctrl-C and TERM end all
+shards. The exit code is 0 only when every shard passed. Needs only the standard library.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ QUICK: Table = {
 _TAIL = 150
 """Lines of a failed shard that are shown."""
 
+_SLOWEST = 20
+"""Tests whose times are shown."""
+
 _REPORT_SECONDS = 60.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 """What ends a shard: the first lets pytest take down its servers, the next are for one that does not end."""
@@ -47,6 +50,7 @@ _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 _FAILED = re.compile(r"^tests/.* (?:FAILED|ERROR) +\[ *\d+%\]$")
 _PERCENT = re.compile(r"\[ *(\d+)%\]$")
 _RESULT = re.compile(r"^=+ (.*\b\d+ (?:passed|failed|errors?|skipped|deselected).*|no tests ran) in [\d.]+s.*=+$")
+_DURATION = re.compile(r"^(\d+\.\d+)s (?:call|setup|teardown) +tests/")
 _COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed)")
 
 
@@ -61,6 +65,8 @@ class Shard:
     percent: int = 0
     result: str = ""
     skipped: list[str] = field(default_factory=list)
+    durations: list[tuple[float, str]] = field(default_factory=list)
+    """Seconds, and the line of pytest about them."""
     _read: int = 0
 
     @property
@@ -87,6 +93,8 @@ class Shard:
                 self.seed = line
             elif line.startswith("SKIPPED ["):
                 self.skipped.append(line)
+            elif match := _DURATION.match(line):
+                self.durations.append((float(match[1]), line))
         return failed
 
     @property
@@ -104,7 +112,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run all shards, or with ``--quick`` those of the quick table; return the exit code."""
     table = QUICK if "--quick" in arguments else ALL
     more = [argument for argument in arguments if argument != "--quick"]
-    return run(table, [sys.executable, "-m", "pytest", "-v", *more])
+    return run(table, [sys.executable, "-m", "pytest", "-v", f"--durations={_SLOWEST}", *more])
 
 
 def run(table: Table, command: Sequence[str]) -> int:
@@ -122,6 +130,8 @@ def run(table: Table, command: Sequence[str]) -> int:
         _wait(shards, interrupts, begin)
     finally:
         _end(shards)
+    if not interrupts:
+        _show_failed(shards)
     code = _report(shards, begin)
     if code or interrupts:
         _say(f"the whole logs: {' '.join(str(shard.log) for shard in shards)}")
@@ -177,21 +187,26 @@ def _end(shards: Iterable[Shard]) -> None:
 
 
 def _report(shards: Sequence[Shard], begin: float) -> int:
-    """Show how the shards that failed ended, what was skipped, and the sum; return the exit code."""
+    """Show the slowest tests, what was skipped, and the sum; return the exit code."""
+    slowest = sorted((one for shard in shards for one in shard.durations), reverse=True)[:_SLOWEST]
+    for line in (*(line for _, line in slowest), *sorted(line for shard in shards for line in shard.skipped)):
+        _say(line)
     total: Counter[str] = Counter()
     for shard in shards:
-        if shard.verdict:
-            _say(f"\n== shard {shard.name} FAILED ({shard.verdict}) {shard.seed}\nThe end of its log:")
-            _say("\n".join(shard.log.read_text(errors="replace").splitlines()[-_TAIL:]))
-        for count, word in _COUNT.findall(shard.result):
-            total[word.rstrip("s") if word.startswith("error") else word] += int(count)
-    for line in sorted(line for shard in shards for line in shard.skipped):
-        _say(line)
-    for shard in shards:
         _say(f"{shard.name}: {shard.result or 'no result'}{f' ({shard.verdict})' if shard.verdict else ''}")
+        for count, word in _COUNT.findall(shard.result):
+            total["error" if word == "errors" else word] += int(count)
     results = ", ".join(f"{total[word]} {word}" for word in sorted(total)) or "no tests ran"
     _say(f"{results} in {time.monotonic() - begin:.2f}s")
     return int(any(shard.verdict for shard in shards))
+
+
+def _show_failed(shards: Iterable[Shard]) -> None:
+    """Show the ends of the logs of the shards that failed."""
+    for shard in shards:
+        if shard.verdict:
+            _say(f"\n== shard {shard.name} FAILED ({shard.verdict}) {shard.seed}\nThe end of its log:")
+            _say("\n".join(shard.log.read_text(errors="replace").splitlines()[-_TAIL:]) + "\n")
 
 
 def _minutes(begin: float) -> str:

@@ -99,6 +99,12 @@ def test_skips_are_listed_with_their_reason(run):
     assert "SKIPPED [1] tests/a.py:1: no kernel for it" in said.splitlines()
 
 
+def test_the_slowest_tests_of_all_shards_come_in_one_order(run):
+    slow = "for s in {}; do echo \"$s.00s call     tests/a.py::test_$s\"; done;" + GOOD
+    _, said = run(one=slow.format("9 5"), two=slow.format("17 8"))
+    assert re.findall(r"^(\d+)\.00s call     tests/", said, re.MULTILINE) == ["17", "9", "8", "5"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_lets_every_shard_clean_up_once_and_ends_the_run(number, start, tmp_path):
     """Ctrl-C reaches the whole foreground group, TERM only the run."""
@@ -113,26 +119,26 @@ def test_an_interrupt_lets_every_shard_clean_up_once_and_ends_the_run(number, st
         process.send_signal(number)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + number, said
+    assert "The end of its log" not in said
     for file in files:
         pid, *words = file.read_text().split()
         assert words == ["cleaned"]
         assert not processes.is_running(int(pid))
 
 
-def test_a_shard_that_ignores_interrupts_ends_at_the_third(start, tmp_path):
-    process = start(one=f"trap '' INT TERM; echo $$ >{tmp_path}/pid; while :; do sleep 0.05; done")
-    pid = tmp_path / "pid"
-    processes.wait_until(lambda: pid.exists() and pid.read_text(), what="the shard", process=process)
-    deaf = int(pid.read_text())
-    # Signals of one kind that wait become one, so the next is sent until it has an effect.
-    while process.poll() is None:
+def test_a_shard_that_does_not_end_is_killed_at_the_third_interrupt(start, tmp_path):
+    heard = tmp_path / "heard"
+    process = start(one=f"trap 'echo INT >>{heard}' INT; trap 'echo TERM >>{heard}' TERM; echo $$ >>{heard};"
+                        "while :; do sleep 0.05; done")
+    for words in ([], ["INT"], ["INT", "TERM"]):
+        processes.wait_until(
+            lambda words=words: heard.exists() and heard.read_text().split()[1:] == words and heard.stat().st_size,
+            what=f"the shard after {words}", process=process,
+        )
         process.send_signal(signal.SIGINT)
-        try:
-            process.wait(0.2)
-        except subprocess.TimeoutExpired:
-            continue
+    process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT
-    assert not processes.is_running(deaf)
+    assert not processes.is_running(int(heard.read_text().split()[0]))
 
 
 def test_the_tables_hold_every_folder_of_tests_once():
@@ -154,7 +160,7 @@ def test_pytest_reports_as_the_shards_read_it(tmp_path):
     log = tmp_path / "one.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", "-v", "-ra", "--color=yes", "-p", "no:cacheprovider", "tests"],
+            [sys.executable, "-m", "pytest", "-v", "-ra", "--durations=2", "--durations-min=0", "--color=yes", "tests"],
             cwd=_beside(tmp_path), stdout=output, stderr=subprocess.STDOUT,
         )
         process.wait(120)
@@ -166,6 +172,7 @@ def test_pytest_reports_as_the_shards_read_it(tmp_path):
     assert shard.result == "1 failed, 1 passed, 1 skipped, 1 error"
     assert shard.seed.startswith("Using --randomly-seed=")
     assert len(shard.skipped) == 1
+    assert len(shard.durations) == 2
     assert shard.news() == []
 
 
