@@ -1,10 +1,11 @@
-"""Run all tests in shards side by side: as many pytest processes as the table has rows.
+"""Run all tests in shards: a pytest process for each row of the table, as many side by side as there are cores.
 
 usage: shards.py [--quick] [option of pytest …]
 
 Each shard writes into a log of its own. What fails is named at once, the progress now and then; at the end come the
 tail of every shard that failed, the slowest tests, what was skipped and the sum of the results. Ctrl-C and TERM end all
-shards. The exit code is 0 only when every shard passed. Needs only the standard library.
+shards. The exit code is 0 only when every shard passed. GLANCE_TEST_SHARDS sets how many run at once. Needs only the
+standard library.
 """
 
 from __future__ import annotations
@@ -25,14 +26,17 @@ from pathlib import Path
 Table = Mapping[str, Sequence[str]]
 
 ALL: Table = {
-    "daemons": ["tests/e2e", "tests/chaos"],
-    "parts": ["tests/house", "tests/unit", "tests/contract", "tests/conformance", "tests/integration"],
+    "e2e": ["tests/e2e"],
+    "integration": ["tests/integration"],
+    "chaos": ["tests/chaos"],
+    "units": ["tests/unit"],
+    "rules": ["tests/house", "tests/contract", "tests/conformance"],
 }
-"""Two shards for two cores that take about as long: the longest test folders, and all others."""
+"""The longest first, so that the last ones to end are short."""
 
 QUICK: Table = {
-    "rules": ["tests/house", "tests/contract"],
     "units": ["tests/unit"],
+    "rules": ["tests/house", "tests/contract"],
 }
 """The tests that need no server but the embedded PostgreSQL."""
 
@@ -115,19 +119,19 @@ def main(arguments: Sequence[str]) -> int:
     return run(table, [sys.executable, "-m", "pytest", "-v", f"--durations={_SLOWEST}", *more])
 
 
-def run(table: Table, command: Sequence[str]) -> int:
+def run(table: Table, command: Sequence[str], at_once: int | None = None) -> int:
     """Run the command once for each row of the table, with the row's paths; return the exit code."""
     interrupts: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda given, _frame: interrupts.append(given))
     begin = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="glance-tests-"))
+    waiting: list[tuple[Path, Sequence[str]]] = [
+        (folder / f"{name}.log", [*command, *paths]) for name, paths in table.items()
+    ]
     shards: list[Shard] = []
     try:
-        for name, paths in table.items():
-            _say(f"shard {name}: {' '.join(paths)}")
-            shards.append(_start(folder / f"{name}.log", [*command, *paths]))
-        _wait(shards, interrupts, begin)
+        _run_all(waiting, shards, at_once or _at_once(), interrupts)
     finally:
         _end(shards)
     if not interrupts:
@@ -140,6 +144,41 @@ def run(table: Table, command: Sequence[str]) -> int:
     return 128 + interrupts[0] if interrupts else code
 
 
+def _at_once() -> int:
+    return int(os.environ.get("GLANCE_TEST_SHARDS") or max(2, len(os.sched_getaffinity(0))))
+
+
+def _run_all(
+    waiting: list[tuple[Path, Sequence[str]]], shards: list[Shard], at_once: int, interrupts: Sequence[int]
+) -> None:
+    """Start what waits, ``at_once`` side by side, add it to ``shards``, and return when all have ended.
+
+    After an interrupt nothing more is started; each one sends the next stronger signal.
+    """
+    begin = reported = time.monotonic()
+    sent = 0
+    running: list[Shard] = []
+    while running or (waiting and not interrupts):
+        while sent < len(interrupts):
+            for shard in running:
+                _signal(shard, _SIGNALS[min(sent, len(_SIGNALS) - 1)])
+            sent += 1
+        while waiting and not interrupts and len(running) < at_once:
+            running.append(_start(*waiting.pop(0)))
+            shards.append(running[-1])
+        ended = [shard for shard in running if shard.process.poll() is not None]
+        for shard in running:
+            for line in shard.news():
+                _say(f"{shard.name}: {line}")
+        for shard in ended:
+            running.remove(shard)
+            _say(f"shard {shard.name} ended at {_minutes(begin)}: {shard.verdict or 'passed'}")
+        if time.monotonic() - reported > _REPORT_SECONDS:
+            reported = time.monotonic()
+            _say(f"{_minutes(begin)}: " + ", ".join(f"{shard.name} {shard.percent} %" for shard in running))
+        time.sleep(0.1)
+
+
 def _start(log: Path, command: Sequence[str]) -> Shard:
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -147,30 +186,8 @@ def _start(log: Path, command: Sequence[str]) -> Shard:
             # A group of its own: pytest gets one Ctrl-C from here and not a second one from the terminal.
             process_group=0,
         )  # fmt: skip
+    _say(f"shard {log.stem} started")
     return Shard(log, process)
-
-
-def _wait(shards: Sequence[Shard], interrupts: Sequence[int], begin: float) -> None:
-    """Return when all shards have ended; each interrupt sends them the next stronger signal."""
-    reported = begin
-    sent = 0
-    running = list(shards)
-    while running:
-        while sent < len(interrupts):
-            for shard in running:
-                _signal(shard, _SIGNALS[min(sent, len(_SIGNALS) - 1)])
-            sent += 1
-        ended = [shard for shard in running if shard.process.poll() is not None]
-        for shard in running:
-            for line in shard.news():
-                _say(f"{shard.name}: {line}")
-        for shard in ended:
-            running.remove(shard)
-            _say(f"shard {shard.name} ended after {_minutes(begin)}: {shard.verdict or 'passed'}")
-        if running and time.monotonic() - reported > _REPORT_SECONDS:
-            reported = time.monotonic()
-            _say(f"{_minutes(begin)}: " + ", ".join(f"{shard.name} {shard.percent} %" for shard in shards))
-        time.sleep(0.1)
 
 
 def _signal(shard: Shard, number: int) -> None:

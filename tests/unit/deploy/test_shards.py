@@ -14,7 +14,7 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 RUNNER = """
 import sys
 from deploy import shards
-sys.exit(shards.run({name: [script] for name, script in zip(sys.argv[1::2], sys.argv[2::2])}, ["sh", "-c"]))
+sys.exit(shards.run({name: [script] for name, script in zip(sys.argv[1::2], sys.argv[2::2])}, ["sh", "-c"], 2))
 """
 GOOD = "echo 'tests/a.py::test_one PASSED [100%]'; echo '===== 2 passed, 1 skipped in 0.10s ====='"
 
@@ -66,6 +66,18 @@ def test_the_shards_run_at_the_same_time(run, tmp_path):
     assert code == 0
 
 
+def test_no_more_than_two_at_once_and_the_next_follows_the_first_that_ends(run, tmp_path):
+    """The first lasts until the third has run; the third looks for the second."""
+    last = f"until [ -e {tmp_path}/three ]; do sleep 0.05; done; {GOOD}"
+    next_to_it = f"touch {tmp_path}/two; sleep 0.5; rm {tmp_path}/two; {GOOD}"
+    third = f"[ -e {tmp_path}/two ] && exit 1; touch {tmp_path}/three; {GOOD}"
+    code, said = run(one=last, two=next_to_it, three=third)
+    assert code == 0, said
+    steps = re.findall(r"^shard (\w+ (?:started|ended))", said, re.MULTILINE)
+    assert steps[:4] == ["one started", "two started", "two ended", "three started"]
+    assert sorted(steps[4:]) == ["one ended", "three ended"]
+
+
 @pytest.mark.parametrize("bad", ["one", "two"])
 def test_a_failure_in_any_shard_fails_the_run_and_is_shown(bad, run):
     script = (
@@ -109,7 +121,8 @@ def test_the_slowest_tests_of_all_shards_come_in_one_order(run):
 def test_an_interrupt_lets_every_shard_clean_up_once_and_ends_the_run(number, start, tmp_path):
     """Ctrl-C reaches the whole foreground group, TERM only the run."""
     script = 'trap "echo cleaned >>{0}/{1}; exit 2" INT; echo $$ >{0}/{1}; while :; do sleep 0.05; done'
-    process = start(one=script.format(tmp_path, "one.txt"), two=script.format(tmp_path, "two.txt"))
+    never = f"touch {tmp_path}/never; {GOOD}"
+    process = start(one=script.format(tmp_path, "one.txt"), two=script.format(tmp_path, "two.txt"), three=never)
     files = [tmp_path / "one.txt", tmp_path / "two.txt"]
     for file in files:
         processes.wait_until(lambda file=file: file.exists() and file.read_text(), what="a shard", process=process)
@@ -120,6 +133,7 @@ def test_an_interrupt_lets_every_shard_clean_up_once_and_ends_the_run(number, st
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + number, said
     assert "The end of its log" not in said
+    assert not (tmp_path / "never").exists()
     for file in files:
         pid, *words = file.read_text().split()
         assert words == ["cleaned"]
