@@ -4,7 +4,8 @@ usage: leftovers.py COMMAND [ARGUMENT…]
 
 Every orphan below the command becomes a child of this process (the kernel calls that a subreaper), whatever session,
 process group or user it moved to. What is left a few seconds after the command has ended is named and killed, and the
-exit code is then 1 at least. Needs only the standard library.
+exit code is then 1 at least. The command gets TERM when the process that started this one ends. Needs only the standard
+library.
 """
 
 from __future__ import annotations
@@ -17,23 +18,30 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _GRACE_SECONDS = 5.0
 
 
 def main(argv: list[str]) -> int:
     """Run ``argv``; return its exit code, or 1 when it was 0 and something had to be killed."""
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+    _set_process_option(_PR_SET_CHILD_SUBREAPER, 1)
     child = os.posix_spawnp(argv[0], argv, os.environ)
     # Ctrl-C reaches the command by itself; TERM is passed on. Both end it, and then comes our own work.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
+    # A shell that TERM or KILL ends tells its children nothing.
+    _set_process_option(_PR_SET_PDEATHSIG, signal.SIGTERM)
     code = _wait_for(child)
     left = _remove_leftovers()
     for line in left:
         print(f"left running, killed: {line}", file=sys.stderr, flush=True)
     return 1 if left and code == 0 else code
+
+
+def _set_process_option(option: int, value: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), f"prctl({option})")
 
 
 def _wait_for(child: int) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import pwd
 import random
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +25,7 @@ LOOPBACK = "127.0.0.1"
 _forker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="forker")
 
 _handed_out: set[int] = set()
+_claims: int | None = None
 
 # Not the generator that everybody shares: two test runs that seed it alike would choose the same ports.
 _chance = random.SystemRandom()
@@ -174,16 +177,34 @@ def _quote(log: Path | None) -> str:
 
 
 def free_port() -> int:
-    """Return a free loopback TCP port that was not handed out before.
+    """Return a free loopback TCP port that neither this process nor another one of this user was given before.
 
     It lies below the range from which the kernel takes ports for outgoing connections: a port from that range can be
     taken between this call and the moment the server binds it.
     """
     for port in _chance.sample(range(15000, 32000), 200):
-        if port not in _handed_out and port_is_free(port):
+        if port not in _handed_out and _claim(port) and port_is_free(port):
             _handed_out.add(port)
             return port
     raise OSError("no free TCP port found between 15000 and 32000")
+
+
+def _claim(port: int) -> bool:
+    """Take the port from all other processes of this user until this one ends; return whether it was to be had.
+
+    Two processes that look at the same time would both find a port free, also one whose server is just restarted. A
+    lock on one byte of a file stands for the port. The kernel gives it back with the process, and children of a fork
+    do not hold it.
+    """
+    global _claims
+    if _claims is None:  # never closed: that would give all ports back
+        path = Path(tempfile.gettempdir()) / f"glance-services-ports-{os.geteuid()}"
+        _claims = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.lockf(_claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def port_is_free(port: int) -> bool:

@@ -25,8 +25,8 @@ from tests.benchmarks import cpu
 from tests.benchmarks.endpoint import Endpoint, in_threads
 from tests.benchmarks.ours import Ours, environment
 from tests.benchmarks.side_by_side import database_server
+from tests.servers.rabbitmq import RabbitMQ
 from tests.support.daemons import PROGRAMS
-from tests.support.rabbitmq import RabbitMQ
 
 REFUSED = 'glance_registry_call_seconds_count{method="POST",outcome="refused"}'
 LEFT = "SELECT count(*) FROM locations WHERE status <> 'deleted'"

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from glance_registry.db.schema import upgrade
 from tests.benchmarks import cpu
+from tests.servers.postgres import running_postgres
 from tests.support.daemons import PROGRAMS, Services, WebDaemon
-from tests.support.postgres import running_postgres
 
 Taken = tuple[float, float]
 """Seconds by the clock, processor seconds."""

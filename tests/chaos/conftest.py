@@ -15,9 +15,9 @@ import psycopg2
 import pytest
 from deploy.local.embedded_postgres import PostgresServer
 from deploy.local.processes import last_lines
+from tests.servers.postgres import running_postgres
 from tests.support.deployment import Deployment
 from tests.support.ledger import Ledger
-from tests.support.postgres import running_postgres
 
 from glance_registry.db.schema import upgrade
 

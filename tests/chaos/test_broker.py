@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 from deploy.local.processes import wait_until
+from tests.servers.rabbitmq import RabbitMQ
 from tests.support.deployment import Deployment
 from tests.support.image_client import ImageClient
 from tests.support.ledger import Ledger
 from tests.support.promises import check_promises
-from tests.support.rabbitmq import RabbitMQ
 
 DATA = b"nudged" * 100_000
 QUEUE = "glance.delete"

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 from deploy.local.processes import wait_until
+from tests.servers.web import Page, WebServer, web_server
 from tests.support import storm
 from tests.support.deployment import INCOMING, Deployment
 from tests.support.image_client import ImageClient
@@ -20,7 +21,6 @@ from tests.support.promises_views import served
 from tests.support.snapshot import Snapshot
 from tests.support.state import look
 from tests.support.usage_watch import UsageWatch
-from tests.support.web import Page, WebServer, web_server
 
 DATA, STAGED, FETCHED = b"whole" * 1000, b"staged" * 1000, b"fetched" * 1000
 OTHER = Content.of(b"other")

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from deploy.local.processes import wait_until
+from tests.servers.web import Page, WebServer, web_server
 from tests.support.deployment import Deployment
 from tests.support.image_client import ImageClient
 from tests.support.ledger import Content, Ledger
 from tests.support.promises import check_promises
-from tests.support.web import Page, WebServer, web_server
 
 DATA = b"the data of an import" * 100_000
 

@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from deploy.local.embedded_postgres import PostgresServer
+from tests.servers.rabbitmq import RabbitMQ
+from tests.servers.web import WebServer, web_server
 from tests.support import storm
 from tests.support.deployment import Deployment
 from tests.support.ledger import Ledger, Outcome
 from tests.support.monkey import Monkey
 from tests.support.promises import check_promises
-from tests.support.rabbitmq import RabbitMQ
 from tests.support.usage_watch import UsageWatch
 from tests.support.visitors import Place, Visitor
-from tests.support.web import WebServer, web_server
 
 SECONDS = float(os.environ.get("GLANCE_CHAOS_SECONDS", 300 if os.environ.get("GLANCE_TEST_LONG") else 15))
 ENOUGH = 20 * SECONDS

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.conformance.harness import READ_ONLY, WRITABLE, Harness
-from tests.support.web import web_server
+from tests.servers.web import web_server
 
 
 @pytest.fixture(params=[*WRITABLE, *READ_ONLY])

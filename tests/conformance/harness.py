@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
+from tests.servers.web import Page, WebServer
 from tests.support.stores import bare, load
-from tests.support.web import Page, WebServer
 
 from glance_common.stores.contract import Store
 from glance_common.stores.decorators.base import Logged, Retrying

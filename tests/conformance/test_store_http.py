@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from oslo_config import cfg
+from tests.servers.web import Page, WebServer, dripping, scripted_peer, web_server
 from tests.support.certificates import server_certificate
 from tests.support.stores import load
-from tests.support.web import Page, WebServer, dripping, scripted_peer, web_server
 
 from glance_common.fetch import url_filter
 from glance_common.fetch.guards import ExchangeLimits

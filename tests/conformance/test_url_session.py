@@ -11,8 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.servers.web import Page, WebServer, web_server
 from tests.support.certificates import server_certificate
-from tests.support.web import Page, WebServer, web_server
 
 from glance_common.fetch import url_filter
 from glance_common.fetch.guards import ExchangeLimits

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import requests
 import urllib3.exceptions
+from tests.servers.web import ScriptedPeer, dripping, scripted_peer, silent
 from tests.support.certificates import server_certificate
-from tests.support.web import ScriptedPeer, dripping, scripted_peer, silent
 
 from glance_common.fetch import deadlines, guarded_http, guards, url_filter
 from glance_common.fetch.guarded_http import document_session

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from deploy.local.embedded_postgres import PostgresServer
 from tests.e2e.people import People
+from tests.servers.keystone import Keystone
 from tests.support.daemons import Services
-from tests.support.keystone import Keystone
 from tests.support.run_local import RunLocal
 
 ISO = Path("/usr/lib/grub-rescue/grub-rescue-cdrom.iso")

@@ -1,7 +1,7 @@
 """The users of a deployment with Keystone."""
 
 from tests.e2e.calls import Caller
-from tests.support.keystone import ADMIN, ALT_DEMO, DEMO, DEMO_READER, REGION, Keystone
+from tests.servers.keystone import ADMIN, ALT_DEMO, DEMO, DEMO_READER, REGION, Keystone
 
 
 class People:

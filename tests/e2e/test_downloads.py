@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.calls import MIB, OCTETS, Caller, random_bytes
+from tests.servers.nginx import Nginx
 from tests.support.daemons import Services
-from tests.support.nginx import Nginx
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.people import People, keystone_options
+from tests.servers.keystone import REGION, Keystone
+from tests.servers.web import Page, WebServer, web_server
 from tests.support.clients import Clients, Recorder, Result
 from tests.support.daemons import Services
-from tests.support.keystone import REGION, Keystone
 from tests.support.waiting import wait_for
-from tests.support.web import Page, WebServer, web_server
 
 pytestmark = pytest.mark.timeout(1800)
 

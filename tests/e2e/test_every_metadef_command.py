@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.people import People, keystone_options
+from tests.servers.keystone import Keystone
 from tests.support.clients import Clients, Recorder
 from tests.support.daemons import Services
-from tests.support.keystone import Keystone
 
 pytestmark = pytest.mark.timeout(1800)
 

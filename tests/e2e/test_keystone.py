@@ -7,8 +7,8 @@ import pytest
 import requests
 from tests.e2e.calls import MIB, Caller, random_bytes
 from tests.e2e.people import People, keystone_options
+from tests.servers.keystone import DEMO, Keystone
 from tests.support.daemons import Services
-from tests.support.keystone import DEMO, Keystone
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from tests.e2e.calls import Caller
 from tests.e2e.leftovers import rows
+from tests.servers.web import Page, WebServer, web_server
 from tests.support.clients import Clients, glance_address, openstack_address
 from tests.support.daemons import Services
 from tests.support.waiting import wait_for
-from tests.support.web import Page, WebServer, web_server
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from tests.e2e.calls import Caller
 from tests.e2e.people import People, keystone_options
+from tests.servers.keystone import Keystone
+from tests.servers.rabbitmq import RabbitMQ
 from tests.support.clients import Clients
 from tests.support.daemons import Services
-from tests.support.keystone import Keystone
-from tests.support.rabbitmq import RabbitMQ
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from tests.e2e.calls import MIB, OCTETS, Caller, random_bytes
+from tests.servers.rabbitmq import RabbitMQ
+from tests.servers.web import Page, WebServer, web_server
 from tests.support.daemons import Services
 from tests.support.notifications import Listener
-from tests.support.rabbitmq import RabbitMQ
 from tests.support.waiting import wait_for
-from tests.support.web import Page, WebServer, web_server
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -8,7 +8,7 @@ import pytest
 from osprofiler import profiler, web
 from redis import Redis
 from tests.e2e.calls import Caller
-from tests.support import redis
+from tests.servers import redis
 from tests.support.daemons import Services
 from tests.support.waiting import wait_for
 

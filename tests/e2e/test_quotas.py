@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from tests.e2e.calls import MIB, RAW, Caller, random_bytes
 from tests.e2e.people import People, keystone_options, limit_options
+from tests.servers.keystone import Keystone
 from tests.support.clients import Clients, openstack_address
 from tests.support.daemons import Services
-from tests.support.keystone import Keystone
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)

@@ -18,11 +18,11 @@ import pytest
 import requests
 from deploy.local import processes
 from tests.e2e.calls import RAW, Caller
+from tests.servers.rabbitmq import RabbitMQ
+from tests.servers.web import Page, WebServer, web_server
 from tests.support.daemons import Services, WebDaemon
 from tests.support.notifications import Listener
-from tests.support.rabbitmq import RabbitMQ
 from tests.support.waiting import wait_for
-from tests.support.web import Page, WebServer, web_server
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from tests.e2e.calls import MIB, Caller, random_bytes
 from tests.e2e.people import keystone_options
+from tests.servers.keystone import DEMO, GLANCE, Keystone
 from tests.support.daemons import Services
-from tests.support.keystone import DEMO, GLANCE, Keystone
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)

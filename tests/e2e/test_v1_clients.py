@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.calls import Caller
+from tests.servers.web import Page, WebServer, as_source, web_server
 from tests.support import environments
 from tests.support.clients import Clients, glance_address
 from tests.support.daemons import Services
 from tests.support.waiting import wait_for
-from tests.support.web import Page, WebServer, as_source, web_server
 
 pytestmark = pytest.mark.timeout(1800)
 

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.e2e.calls import Caller
+from tests.servers.web import Page, WebServer, as_source, web_server
 from tests.support.daemons import Services
 from tests.support.record_curl import split
 from tests.support.waiting import wait_for
-from tests.support.web import Page, WebServer, as_source, web_server
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.people import People, keystone_options
+from tests.servers.keystone import Keystone
+from tests.servers.web import Page, WebServer, as_source, web_server
 from tests.support import environments
 from tests.support.clients import Clients
 from tests.support.daemons import Services
-from tests.support.keystone import Keystone
 from tests.support.waiting import wait_for
-from tests.support.web import Page, WebServer, as_source, web_server
 
 pytestmark = pytest.mark.timeout(1800)
 

@@ -1,1 +1,1 @@
-"""Real servers and clients for tests: PostgreSQL, RabbitMQ, Keystone, the command line clients, our own daemons."""
+"""Helpers of tests: our own daemons, clients, ledgers, fixtures. Other servers stand in ``tests/servers``."""

@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
@@ -342,9 +343,12 @@ class Services:
             daemon.wait_ready()
 
     def stop(self) -> None:
-        """Stop everything that still runs, the registry last."""
-        for daemon in reversed(self._daemons):
-            daemon.stop()
+        """Stop everything that still runs: the others at once, then the registries that they may need for it."""
+        registries = [daemon for daemon in self._daemons if daemon.program == "glance-registry"]
+        others = [daemon for daemon in self._daemons if daemon.program != "glance-registry"]
+        with ThreadPoolExecutor(max(1, len(self._daemons)), thread_name_prefix="stop") as pool:
+            for group in (others, registries):
+                list(pool.map(Daemon.stop, group))  # a list, so that errors are raised
 
     def scrub_once(self, *arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
         """Run one pass of glance-scrubber, as cron does, with the scrubber's configuration; return its output."""

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 from deploy.local.embedded_postgres import PostgresServer
 
+from glance_common.delete_queue.broker import connected
+from glance_common.messaging.connection import parse_broker
+from tests.servers.keystone import Keystone
+from tests.servers.postgres import running_postgres
+from tests.servers.rabbitmq import RabbitMQ
 from tests.support import environments
 from tests.support.clients import Clients
 from tests.support.daemons import Services
-from tests.support.keystone import Keystone
 from tests.support.notifications import Listener
-from tests.support.postgres import running_postgres
-from tests.support.rabbitmq import RabbitMQ
 
 _TEMPLATE = "migrated"
 _numbers = itertools.count(1)
@@ -79,10 +81,15 @@ def empty_database(postgres: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
-    """A RabbitMQ broker for the whole session; a test that stops it or raises an alarm undoes that."""
+    """A RabbitMQ broker for the whole session; a test that stops it or raises an alarm undoes that.
+
+    The delete queue is there and saved: the first test may be one that kills the broker.
+    """
     broker = RabbitMQ(tmp_path_factory.mktemp("rabbitmq"))
     try:
         broker.start()
+        with connected(parse_broker(broker.url)):
+            broker.save_queues()
         yield broker
     finally:
         broker.stop()

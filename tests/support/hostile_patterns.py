@@ -26,7 +26,7 @@ LENGTH = 100_000
 """Characters of a hostile text."""
 SECONDS = 0.5
 """Processor time that one text may take; a linear pattern takes less than a hundredth of it."""
-STOPPED_AFTER = 4
+STOPPED_AFTER = 2
 """Seconds of processor time after which the kernel stops the process that is at one text."""
 
 _CATEGORIES = {

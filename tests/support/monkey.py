@@ -12,9 +12,9 @@ from contextlib import suppress
 
 from deploy.local.embedded_postgres import PostgresServer
 
+from tests.servers.rabbitmq import RabbitMQ
 from tests.support.daemons import Daemon
 from tests.support.deployment import Deployment
-from tests.support.rabbitmq import RabbitMQ
 
 FAILPOINTS: dict[str, tuple[str, ...]] = {
     "glance-registry": (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from deploy.local.configuration import Options
 
+from tests.servers.web import WebServer
 from tests.support.daemons import WebDaemon
 from tests.support.deployment import Deployment, Layout
-from tests.support.web import WebServer
 
 LIMIT = 12 * 1024 * 1024
 """Bytes that a project may store: some uploads find no room, most do."""

@@ -9,11 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from glance_common.model.limits import Limits
+from tests.servers.web import Page, WebServer
 from tests.support.daemons import WebDaemon
 from tests.support.deployment import Deployment
 from tests.support.image_client import Answer, ImageClient
 from tests.support.ledger import Content, Ledger, Outcome
-from tests.support.web import Page, WebServer
 
 REGION = "Elsewhere"
 ADMINISTRATOR = "admin,member,reader"

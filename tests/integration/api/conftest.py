@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from deploy.local.embedded_postgres import PostgresServer
 from oslo_config import cfg
 from tests.integration.api.imports_kit import Node, options, working
+from tests.servers.web import web_server
 from tests.support.api_calls import Caller
 from tests.support.registry_rows import database
-from tests.support.web import web_server
 from werkzeug.serving import make_server
 
 from glance_api import cli, wsgi

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from tests.servers.web import Page, WebServer
 from tests.support.waiting import wait_for
-from tests.support.web import Page, WebServer
 
 from glance_api.background import pool
 from glance_api.background.bootstrap import build_pool

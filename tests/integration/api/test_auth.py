@@ -1,7 +1,7 @@
 """Flavors in front of the real thing."""
 
 import pytest
-from tests.support.keystone import ADMIN, ALT_DEMO, DEMO, DEMO_READER
+from tests.servers.keystone import ADMIN, ALT_DEMO, DEMO, DEMO_READER
 
 
 def test_noauth_callers_may_do_everything(make_api):

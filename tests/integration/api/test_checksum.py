@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from tests.integration.api.imports_kit import OCTETS, Node, options, working
-from tests.support.web import web_server
+from tests.servers.web import web_server
 
 DATA = b"\x01some data of an image"
 WITHOUT = {"compute_checksum": "false", "hashing_algorithm": "sha256"}

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from tests.integration.api.imports_kit import Node, options, page, working
+from tests.servers.web import web_server
 from tests.support.waiting import wait_for
-from tests.support.web import web_server
 
 DESCRIPTOR = b"""<?xml version="1.0"?>
 <Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1" xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1">

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from tests.integration.api.imports_kit import Node, options, page, working
 from tests.integration.api.test_imports import break_store
+from tests.servers.web import WebServer, web_server
 from tests.support.waiting import wait_for
-from tests.support.web import WebServer, web_server
 
 from glance_common.stores.contract import StoreFull
 

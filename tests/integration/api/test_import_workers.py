@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from tests.integration.api.imports_kit import Node, options, page, working
+from tests.servers.web import web_server
 from tests.support.waiting import wait_for
-from tests.support.web import web_server
 
 DATA = b"\x01" + os.urandom(3 * 1024 * 1024)
 

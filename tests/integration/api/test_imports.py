@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from tests.integration.api.imports_kit import Node, page, working
+from tests.servers.web import Page
 from tests.support.waiting import wait_for
-from tests.support.web import Page
 
 from glance_common.model.errors import Unavailable
 from glance_common.stores.contract import StoreFull

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from tests.integration.api.conftest import Api
-from tests.support.barbican import Barbican
+from tests.servers.barbican import Barbican
 from tests.support.signing import Signer
 
 DATA = b"\x01the data that were signed" * 5000

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from tests.integration.api.imports_kit import Node, options, working
+from tests.servers.web import Page, WebServer, web_server
 from tests.support.waiting import wait_for
-from tests.support.web import Page, WebServer, web_server
 
 from glance_registry.db.tables import locations as location_rows
 

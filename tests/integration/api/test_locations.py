@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from tests.support.web import Page, WebServer, web_server
+from tests.servers.web import Page, WebServer, web_server
 
 from glance_registry.db.tables import locations as location_rows
 

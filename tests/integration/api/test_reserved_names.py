@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 from tests.integration.api.imports_kit import working
 from tests.integration.api.test_v1 import create, head, put
-from tests.support.web import Page
+from tests.servers.web import Page
 
 DATA = bytes(range(256)) * 40
 PATCH = {"Content-Type": "application/openstack-images-v2.1-json-patch"}

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from tests.integration.api.imports_kit import Node, options, page, working
-from tests.support.barbican import Barbican
+from tests.servers.barbican import Barbican
+from tests.servers.web import Page, WebServer, web_server
 from tests.support.signing import Signer
 from tests.support.waiting import wait_for
-from tests.support.web import Page, WebServer, web_server
 
 DATA = b"\x01" + os.urandom(300_000)
 WRONG = b"\x02" + DATA[1:]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from tests.integration.api.imports_kit import Node, options, page, working
+from tests.servers.web import dripping, scripted_peer, silent
 from tests.support.waiting import wait_for
-from tests.support.web import dripping, scripted_peer, silent
 
 HOURS = {
     "upload__lease": 86400,

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from tests.integration.api.imports_kit import Node, page, working
 from tests.integration.api.imports_kit import options as node_options
+from tests.servers.web import Page
 from tests.support.waiting import wait_for
-from tests.support.web import Page
 
 from glance_common.stores import contract
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.support.web import Page
+from tests.servers.web import Page
 
 from glance_api.v1 import headers
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.support.web import Page, WebServer, web_server
+from tests.servers.web import Page, WebServer, web_server
 
 from glance_api.imports.contract import ImportFailed, ImportSource
 from glance_api.imports.sources import glance_download

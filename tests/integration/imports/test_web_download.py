@@ -7,8 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.servers.web import Page, WebServer, dripping, scripted_peer, web_server
 from tests.support.certificates import server_certificate
-from tests.support.web import Page, WebServer, dripping, scripted_peer, web_server
 
 from glance_api.imports.contract import ImportFailed
 from glance_api.imports.sources import body, web_download

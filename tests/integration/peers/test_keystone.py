@@ -2,7 +2,7 @@
 
 import pytest
 import requests
-from tests.support.keystone import ADMIN, ALT_DEMO, DEMO, DEMO_READER, GLANCE
+from tests.servers.keystone import ADMIN, ALT_DEMO, DEMO, DEMO_READER, GLANCE
 
 
 @pytest.mark.parametrize("user", [ADMIN, ALT_DEMO, DEMO, DEMO_READER, GLANCE], ids=lambda user: user.name)

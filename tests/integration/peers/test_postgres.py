@@ -14,7 +14,7 @@ from deploy.local import accounts, processes
 from deploy.local.embedded_postgres import DatabaseError, PostgresServer
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
-from tests.support.postgres import running_postgres
+from tests.servers.postgres import running_postgres
 from tests.support.run_local import running_below
 
 

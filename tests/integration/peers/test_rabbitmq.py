@@ -3,7 +3,7 @@
 import pytest
 from deploy.local.processes import wait_until
 from kombu import Connection, Queue
-from tests.support.rabbitmq import RabbitMQ
+from tests.servers.rabbitmq import RabbitMQ
 
 QUEUE = Queue("peers-test", durable=True, routing_key="peers-test", queue_arguments={"x-queue-type": "quorum"})
 
@@ -36,12 +36,13 @@ def test_messages_survive_and_are_counted_and_purged(broker):
     assert broker.queue_depth(QUEUE.name) == 0
     put(broker, 3)
     wait_depth(broker, 3)
-    broker.restart()
-    wait_depth(broker, 3)
-    broker.kill()
+    broker.save_queues()
+    broker.kill()  # so early that the broker would not know its queue any more
     with pytest.raises(OSError, match="refused"):
         broker.queue_depth(QUEUE.name)
     broker.start()
+    wait_depth(broker, 3)
+    broker.restart()
     wait_depth(broker, 3)
     assert broker.purge(QUEUE.name) == 3
     wait_depth(broker, 0)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.rabbitmq import RabbitMQ
+from tests.servers.rabbitmq import RabbitMQ
 from tests.support.waiting import wait_for
 from tests.unit.scrubber.fakes import FakeDeletions, FakeStore, make_scrubber
 

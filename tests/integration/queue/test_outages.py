@@ -14,10 +14,11 @@ from glance_common.messaging.connection import parse_broker
 
 @pytest.fixture
 def broker(rabbitmq, rabbit_url):
-    """The session's broker, which runs again afterwards."""
+    """The session's broker, which runs again afterwards, with queues that outlive the next kill."""
     yield rabbitmq
     if rabbitmq._broker is None:
         rabbitmq.start()
+    rabbitmq.save_queues()
 
 
 AT_ONCE = 6.0

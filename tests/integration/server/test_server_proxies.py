@@ -7,9 +7,9 @@ from contextlib import ExitStack
 
 import psutil
 import pytest
-from tests.support import haproxy, nginx
-from tests.support.haproxy import Haproxy
-from tests.support.nginx import Nginx
+from tests.servers import haproxy, nginx
+from tests.servers.haproxy import Haproxy
+from tests.servers.nginx import Nginx
 from tests.support.server import Client
 
 KIB = 1024

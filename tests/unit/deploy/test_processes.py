@@ -111,6 +111,19 @@ def test_free_ports_differ_and_lie_below_those_of_outgoing_connections():
     assert max(ports) < lowest_outgoing
 
 
+def test_two_processes_never_choose_the_same_port():
+    """Nothing listens on the ports of the first one yet, and the second one has no others to choose from."""
+    ports = [processes.free_port() for _ in range(4)]
+    script = (
+        "from types import SimpleNamespace\n"
+        "from deploy.local import processes\n"
+        f"processes._chance = SimpleNamespace(sample=lambda *_: {ports})\n"
+        "print(processes.free_port())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert "no free TCP port found" in done.stderr, done.stdout
+
+
 def test_last_lines_of_a_long_log(tmp_path):
     log = tmp_path / "log"
     log.write_text("".join(f"line {n}\n" for n in range(100_000)))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deploy.local import processes
 
-from tests.support.nginx import replaced
+from tests.servers.nginx import replaced
 
 PROGRAM = Path("/usr/sbin/haproxy")
 SAMPLE = Path(__file__).resolve().parents[2] / "deploy" / "haproxy" / "glance.cfg"
