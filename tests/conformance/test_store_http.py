@@ -1,4 +1,4 @@
-"""The http store against a real server with its bad habits (spec: stores 4)."""
+"""The http store against a real server with its bad habits (stores section 4)."""
 
 import logging
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""web-download from real servers: what may be fetched, and what counts as the whole image (IMP-03, security 3)."""
+"""web-download from real servers: what may be fetched, what counts as whole (IMP-03; security section 3)."""
 
 import socket
 from collections.abc import Iterator, Sequence
