@@ -17,7 +17,6 @@ import signal
 import socket
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 MIB, GB = 1 << 20, 10**9
@@ -98,7 +98,7 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS + sum(processor_seconds(int(child)) for child in children)
 
 
-def call(url: str, method: str, path: str, body: object = None, kind: str = "application/json") -> bytes:
+def call(url: str, method: str, path: str, body: Any = None, kind: str = "application/json") -> bytes:
     parts = urlsplit(url)
     connection = HTTPConnection(str(parts.hostname), parts.port, timeout=600)
     connection.request(method, path, body, {"Content-Type": kind})
@@ -185,4 +185,4 @@ def measure_all(options: argparse.Namespace, payload: Path, servers: list[Server
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

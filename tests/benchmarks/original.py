@@ -37,7 +37,8 @@ class Original:
 
     def start(self) -> None:
         """Make the tables, start, and return when it answers. Raises StartError, CalledProcessError."""
-        manage = [self._programs / "glance-manage", "--config-file", self._folder / "glance-api.conf", "db_sync"]
+        configuration = str(self._folder / "glance-api.conf")
+        manage = [str(self._programs / "glance-manage"), "--config-file", configuration, "db_sync"]
         with (self._folder / "output.log").open("ab") as output:
             subprocess.run(manage, check=True, stdout=output, stderr=output, env=self._environment())
             self._process = processes.spawn(

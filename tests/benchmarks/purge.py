@@ -65,7 +65,8 @@ class Bench:
         """Return how many data are not removed yet."""
         with self.rows.cursor() as cursor:
             cursor.execute(LEFT)
-            return int(cursor.fetchone()[0])
+            (left,) = cursor.fetchone() or (0,)
+            return int(left)
 
     def scrubber(self, port: int) -> subprocess.Popen[bytes]:
         """Start one more scrubber, with its metrics at ``port``."""
@@ -146,4 +147,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -200,6 +200,7 @@ def main() -> None:
         for name in arguments.callers if arguments.only in case.name else ():
             first, behind, *figures = measure(small, large, CALLERS[name], case, arguments.depths, arguments.rounds)
             bases = [behind if depth else first for depth in arguments.depths]
+            assert first is not None, "a first page there always is"
             cells = [str(first.rows), f"{first.milliseconds:.2f}", _cell(behind, None, 0)]
             cells += [_cell(figure, base, arguments.limit) for figure, base in zip(figures, bases, strict=True)]
             sys.stdout.write(f"| {case.name} | {name} | {' | '.join(cells)} |\n")

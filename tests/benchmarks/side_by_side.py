@@ -64,7 +64,7 @@ def start_ours(stack: ExitStack, folder: Path, database: PostgresServer) -> list
     database.create_database("ours")
     ours = Ours(folder / "ours", database.url("ours"))
     stack.callback(ours.stop)
-    endpoints = []
+    endpoints: list[Endpoint] = []
     for column, options in ((report.OURS, {}), (report.SHA256, SHA256)):
         api = ours.api(f"api-{len(endpoints)}", options)
         endpoints.append(Endpoint(column, api.url, (api.pid, ours.registry.pid, database.pid), ours.scrub))

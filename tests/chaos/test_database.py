@@ -43,7 +43,11 @@ def test_in_the_middle_of_many_transactions(
     hammers = [deployment.background(hammer, client, seed, stop) for seed in range(6)]
     for _ in range(2):
         done = ledger.answers[Outcome.DONE]
-        wait_until(lambda least=done + 60: ledger.answers[Outcome.DONE] > least, what="some progress", seconds=60)
+
+        def has_gone_on(least: int = done + 60) -> bool:
+            return ledger.answers[Outcome.DONE] > least
+
+        wait_until(has_gone_on, what="some progress", seconds=60)
         if how == "killed":
             durable_postgres.kill()
             durable_postgres.start()

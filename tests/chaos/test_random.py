@@ -58,7 +58,7 @@ def running(
 @pytest.mark.timeout(3 * SECONDS + REST + 300)
 def test_promises_survive_a_monkey(
     deployment: Deployment, ledger: Ledger, durable_postgres: PostgresServer, web: WebServer, broker: RabbitMQ | None,
-    record_property: pytest.RecordProperty,
+    record_property: Callable[[str, object], None],
 ):
     seed = int(os.environ.get("GLANCE_CHAOS_SEED") or random.SystemRandom().randrange(10**6))
     print(f"GLANCE_CHAOS_SEED={seed} GLANCE_CHAOS_SECONDS={SECONDS:g}")  # noqa: T201 - shown with a failure
@@ -68,7 +68,8 @@ def test_promises_survive_a_monkey(
     visitors = [Visitor(place, storm.PROJECTS[n % len(storm.PROJECTS)], seed + n) for n in range(VISITORS)]
     watch = UsageWatch(deployment, storm.LIMIT)
     monkey = Monkey(deployment, durable_postgres, seed, broker)
-    running = [deployment.background(each.run, over) for each in (*visitors, watch)]
+    runners: list[Visitor | UsageWatch] = [*visitors, watch]
+    running = [deployment.background(each.run, over) for each in runners]
     try:
         monkey.run(SECONDS, lambda: ledger.answers[Outcome.DONE] >= ENOUGH)
     finally:

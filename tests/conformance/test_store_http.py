@@ -1,4 +1,4 @@
-"""The http store against a real server with its bad habits (spec: stores 4)."""
+"""The http store against a real server with its bad habits (stores section 4)."""
 
 import logging
 from collections.abc import Iterator
@@ -22,6 +22,7 @@ from glance_common.stores.contract import (
     BlobNotFound,
     RangeUnsupported,
     Store,
+    StoreError,
     StoreUnavailable,
 )
 from glance_common.stores.decorators.base import Retrying, Wrapper
@@ -94,7 +95,7 @@ def test_six_redirects(server: WebServer, store: Store):
         (500, StoreUnavailable), (503, StoreUnavailable),
     ],
 )
-def test_statuses(server: WebServer, store: Store, status: int, error: type):
+def test_statuses(server: WebServer, store: Store, status: int, error: type[StoreError]):
     server.pages["/a"] = Page(status=status)
     for act in (store.open, store.size):
         with pytest.raises(error) as caught:
@@ -170,7 +171,8 @@ def test_s22_a_server_that_does_not_answer_in_time(tmp_path: Path):
     """Registering says that the location is bad, reading that it is unavailable."""
     with scripted_peer(dripping(b"HTTP/1.1 200 OK\r\nX: ")) as peer:
         allowed = {"allowed_hosts": "[127.0.0.1]", "allowed_ports": f"[{peer.port}]"}
-        groups = {"glance_store": {"http_answer_timeout": 0.3}, "import_filtering_opts": allowed}
+        limits: dict[str, Any] = {"http_answer_timeout": 0.3}
+        groups = {"glance_store": limits, "import_filtering_opts": allowed}
         store = load(tmp_path, groups).get("http")
         retrying(store)._sleep = lambda seconds: None
         with pytest.raises(BadLocation, match="cannot be fetched"):

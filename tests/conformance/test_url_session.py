@@ -156,13 +156,14 @@ def test_redirects_that_are_not_to_be_followed_are_answers(server: WebServer):
         "HTTP://[::ffff:127.0.0.1]:{port}/secret",
     ],
 )
-def test_s22_every_redirect_passes_the_filter(server: WebServer, location: str):
+def test_s22_every_redirect_passes_the_filter(server: WebServer, monkeypatch: pytest.MonkeyPatch, location: str):
     server.pages["/a"] = Page(status=302, headers={"Location": location.format(port=server.port)})
     server.pages["/secret"] = Page(b"secret")
     network = Network(a_example_org=["93.184.216.34"], inner=["10.0.0.1"], localhost=["127.0.0.1"])
     # Only the first hop is let through to this machine, by a resolver that lies about a public address.
     session = UrlSession(filter_for(network, allowed_hosts=[]))
-    session._send = pinned_to(server, session._send)  # type: ignore[method-assign] - the first server is public here
+    # The first server is public here.
+    monkeypatch.setattr(session, "_send", pinned_to(server, session._send))
     with pytest.raises(UrlRefused) as refused:
         session.request("GET", server.url("/a", "a.example.org"))
     assert not any(word in str(refused.value) for word in ("inner", "127.", "localhost", "nowhere"))
@@ -190,14 +191,15 @@ def test_at_most_five_redirects(server: WebServer):
     assert len(server.seen) == 6
 
 
-def test_s33_a_name_that_changes_between_hops_is_checked_again(server: WebServer):
+def test_s33_a_name_that_changes_between_hops_is_checked_again(server: WebServer, monkeypatch: pytest.MonkeyPatch):
     server.pages["/a"] = Page(status=302, headers={"Location": "/b"})
     answers = iter([["93.184.216.34"], ["127.0.0.1"]])
     values: dict[str, Any] = {opt.dest: opt.default for opt in url_filter.OPTIONS}
     session = UrlSession(
         UrlFilter(SimpleNamespace(**{**values, "allowed_ports": []}), lambda host, port: next(answers))
     )
-    session._send = pinned_to(server, session._send)  # type: ignore[method-assign] - the first server is public here
+    # The first server is public here.
+    monkeypatch.setattr(session, "_send", pinned_to(server, session._send))
     with pytest.raises(UrlRefused, match="redirect that is not allowed"):
         session.request("GET", server.url("/a", "rebind.example.org"))
 
@@ -290,10 +292,10 @@ def test_the_name_is_sent_in_sni(tmp_path: Path):
     authority, context = server_certificate(tmp_path, "a.example.org")
     seen: list[str | None] = []
 
-    def note(connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+    def note(connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
         seen.append(name)
 
-    context.sni_callback = note  # type: ignore[assignment] - typeshed wants a wider first argument
+    context.sni_callback = note
     with web_server(context) as server:
         server.pages["/x"] = Page(b"data")
         session = UrlSession(filter_for(Network(a_example_org=["127.0.0.1"])), verify=str(authority))

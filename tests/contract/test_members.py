@@ -1,4 +1,4 @@
-"""Members through the client (lifecycle 8, S-44)."""
+"""Members through the client (lifecycle section 8, S-44)."""
 
 from __future__ import annotations
 

@@ -310,7 +310,7 @@ def test_pages_hold_every_namespace_once(metadefs: MetadefsClient, sort_key: str
     for number, (display, owner) in enumerate((("b", "own"), (None, "own"), ("a", None), ("a", "z"), (None, None))):
         make(metadefs, f"n{number}", display_name=display, owner=owner, visibility=("public", "private")[number % 2],
              protected=number > 2)
-    order = {"sort_key": sort_key, "sort_dir": sort_dir}
+    order: dict[str, Any] = {"sort_key": sort_key, "sort_dir": sort_dir}
     whole = metadefs.list_namespaces(ADMIN, NamespaceQuery(limit=25, **order)).namespaces
     keys = [getattr(each, sort_key) or "" if sort_key != "protected" else each.protected for each in whole]
     assert keys == sorted(keys, reverse=sort_dir == "desc")

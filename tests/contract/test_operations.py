@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import pytest
@@ -18,6 +18,8 @@ from glance_common.model.operation import Held, OnFail, Operation, OperationKind
 from glance_common.model.status import ImageStatus, OperationStatus
 from glance_common.registry_client import RegistryClient
 from glance_registry.operations.tasks import SORT_KEYS
+
+DIRECTIONS: tuple[Literal["asc", "desc"], ...] = ("asc", "desc")
 
 USER = RequestContext("req-user", user_id="user", project_id="own", roles=("member", "reader"))
 CONTENT: dict[str, Any] = {
@@ -271,10 +273,11 @@ def test_tasks_are_paged_in_every_order(imports: Imports) -> None:
         imports.create(imports.image())
     imports.finish(imports.claim(), success=False)
     for key in SORT_KEYS:
-        ways = {way: operations.list(USER, limit=9, sort_key=key, sort_dir=way) for way in ("asc", "desc")}
+        ways = {way: operations.list(USER, limit=9, sort_key=key, sort_dir=way) for way in DIRECTIONS}
         assert list(ways["asc"]) == list(reversed(ways["desc"]))
         for way, expected in ways.items():
-            pages, marker = [], None
+            pages: list[Operation] = []
+            marker = None
             while page := operations.list(USER, limit=2, marker=marker, sort_key=key, sort_dir=way):
                 pages += page
                 marker = page[-1].id

@@ -1,5 +1,6 @@
 """Usage and limits on the wire: what every call that may increase an owner's usage brings along."""
 
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -11,7 +12,7 @@ from glance_common.registry_client import RegistryClient
 
 OWNER = RequestContext(request_id="req-1", project_id="own", is_admin=True)
 BOUNDS = Limits("own", {"user_storage_quota": 10, "image_count_total": 2})
-STORE = {"store": "fast", "lease": 60}
+STORE: dict[str, Any] = {"store": "fast", "lease": 60}
 
 
 def new() -> str:

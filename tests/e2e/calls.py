@@ -40,7 +40,7 @@ class Caller:
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.verify = str(verify) if verify else True
-        self._session.cert = tuple(map(str, certificate)) if certificate else None
+        self._session.cert = (str(certificate[0]), str(certificate[1])) if certificate else None
 
     def call(
         self, method: str, path: str, *expected: int, headers: Mapping[str, str] = _NONE, **how: Any

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.e2e.calls import Caller
@@ -77,7 +78,7 @@ def test_s09_nobody_registers_a_location(caller: Caller, services: Services):
     """Neither of a file nor of a web server: locations are off unless an operator opens them."""
     image = caller.create()["id"]
     for url in ("file:///etc/passwd", "filesystem:///etc/passwd", "FILE:///etc/passwd", "http://127.0.0.1/x"):
-        place = {"url": url, "metadata": {}}
+        place: dict[str, Any] = {"url": url, "metadata": {}}
         caller.patch(image, {"op": "add", "path": "/locations/-", "value": place}, expected=403)
         caller.patch(image, {"op": "replace", "path": "/locations", "value": [place]}, expected=403)
         caller.call("POST", "/v2/images", 403, json={"locations": [place]})

@@ -1,6 +1,7 @@
 """The embedded default: no Keystone, no broker; every caller administers the one project, and every command works."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,12 +95,16 @@ def test_curl_as_the_guide_shows_it(services: Services, caller: Caller, clients:
     assert caller.download(image) == iso.read_bytes()
 
 
+def names_the_request(log: Path) -> bool:
+    return "req-follow-me" in log.read_text()
+
+
 def test_the_log_tells_the_story_of_a_request(services: Services, caller: Caller):
     image = caller.uploaded(b"\x01bytes")
     known = {"X-Openstack-Request-ID": "req-follow-me"}
     caller.call("DELETE", f"/v2/images/{image}", 204, headers=known)
     for daemon in (services.api, services.registry, services.scrubber):
-        wait_for(lambda daemon=daemon: "req-follow-me" in daemon.log.read_text(), f"the request in {daemon.log.name}")
+        wait_for(partial(names_the_request, daemon.log), f"the request in {daemon.log.name}")
     upload = f"PUT /v2/images/{image}/file 204"
     wait_for(lambda: upload in services.api.log.read_text(), "the upload")
     line = next(line for line in services.api.log.read_text().splitlines() if upload in line)

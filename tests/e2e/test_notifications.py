@@ -1,4 +1,7 @@
-"""Notifications as other services hear them: oslo.messaging's own listener on a real broker (configuration 11)."""
+"""Notifications as other services hear them: oslo.messaging's own listener on a real broker.
+
+Rules: configuration section 11.
+"""
 
 import json
 import time

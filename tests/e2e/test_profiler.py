@@ -35,7 +35,9 @@ def trace(key: str) -> tuple[dict[str, str], str]:
     """Return the headers of a new trace signed with ``key``, and where its spans go in Redis."""
     profiler.init(key)
     try:
-        return web.get_trace_id_headers(), f"osprofiler_opt:{profiler.get().get_base_id()}"
+        active = profiler.get()
+        assert active is not None
+        return web.get_trace_id_headers(), f"osprofiler_opt:{active.get_base_id()}"
     finally:
         profiler.clean()
 

@@ -5,7 +5,8 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 
 import pytest
 from deploy.local import configuration
@@ -77,6 +78,11 @@ def half_uploaded(caller: Caller, image: str) -> Iterator[Wire]:
         yield wire
 
 
+def has_new_workers(daemon: WebDaemon, old: list[int]) -> bool:
+    """Tell whether as many workers as before have come, the old ones still being there or not."""
+    return len(set(daemon.workers()) - set(old)) == len(old)
+
+
 def replaced(daemon: WebDaemon, old: list[int]) -> Callable[[], bool]:
     """Return a condition: as many workers as before, none of them an old one."""
     return lambda: not set(daemon.workers()) & set(old) and len(daemon.workers()) == len(old)
@@ -95,7 +101,7 @@ def test_hup_loses_neither_upload_nor_download(services: Services, caller: Calle
         for daemon in daemons:
             daemon.hang_up()
         for daemon, pids in zip(daemons, old, strict=True):
-            wait_for(lambda d=daemon, p=pids: len(set(d.workers()) - set(p)) == len(p), "the new workers")
+            wait_for(partial(has_new_workers, daemon, pids), "the new workers")
         wait_for(lambda: "next" in Caller(services.api.url).call("GET", "/v2/images", 200).json(), "the new setting")
 
         upload.send(DATA[HALF:])
@@ -167,6 +173,9 @@ def told_quickly(caller: Caller, stored: str) -> None:
         assert took[-1] < limit, f"{method} {path}: {took}"
 
 
+Outage = Callable[[], AbstractContextManager[None]]
+
+
 @contextmanager
 def registry_down(services: Services) -> Iterator[None]:
     """Within the block the registry is stopped."""
@@ -188,7 +197,7 @@ def database_down(services: Services, server: PostgresServer) -> Iterator[None]:
 
 
 @pytest.fixture(params=["registry", "database"])
-def outage(request: pytest.FixtureRequest, services: Services, server: PostgresServer) -> Callable[[], Iterator[None]]:
+def outage(request: pytest.FixtureRequest, services: Services, server: PostgresServer) -> Outage:
     """A function that takes the registry, or the database, away within a block."""
     if request.param == "registry":
         return lambda: registry_down(services)

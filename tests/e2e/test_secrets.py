@@ -88,7 +88,7 @@ def services(
         },
         scrubber={"DEFAULT": {"metadata_encryption_key": PLANTED["encryption"], "wakeup_time": 1}},
     )
-    assert module_database
+    assert callable(module_database)
     return services
 
 

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from glance_common.delete_queue.broker import Broker
 from glance_common.delete_queue.depth import QueueDepth
+from glance_common.messaging.connection import Broker
 from glance_common.monitor import dependencies, monitor
 from glance_common.observability.metrics import catalog
 from glance_registry import monitoring

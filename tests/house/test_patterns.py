@@ -73,7 +73,8 @@ def calls_by_name() -> dict[str, set[str]]:
 
 def subjects() -> dict[Subject, str]:
     """Return every pattern that a module or class holds, with the place of it."""
-    used, found = calls_by_name(), {}
+    used = calls_by_name()
+    found: dict[Subject, str] = {}
     for module in modules():
         owners = [(module.__name__, vars(module))]
         owners += [
@@ -120,10 +121,10 @@ def made_in_functions(tree: ast.Module) -> Iterator[tuple[str, int]]:
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     for function in functions:
         for node in ast.walk(function):
-            is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
-            if is_call and isinstance(node.func.value, ast.Name) and node.func.value.id == "re" and (
-                node.func.attr in METHODS | {"compile", "template"}
-            ):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            of = node.func.value
+            if isinstance(of, ast.Name) and of.id == "re" and node.func.attr in METHODS | {"compile", "template"}:
                 yield function.name, node.lineno
 
 

@@ -93,7 +93,9 @@ class ImportLives(Lives):
         self._wait(PATIENCE + 1)
 
     def commit(self, writer: Writer) -> None:
-        terms = {"operation": writer.operation, "activate": self.chance.random() < 0.3} if writer.operation else {}
+        terms: dict[str, Any] = {}
+        if writer.operation:
+            terms = {"operation": writer.operation, "activate": self.chance.random() < 0.3}
         self.owners.commit(writer.attempt, **terms)
 
     def _begin(self, image: str, store: str, held: Held | None) -> None:

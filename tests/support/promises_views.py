@@ -74,8 +74,8 @@ def _shared(deployment: Deployment, state: State, ledger: Ledger) -> Iterator[st
     """Members see their image and themselves, strangers see nothing of it."""
     stranger = deployment.client(ledger, project=STRANGER, roles=USER)
     for image in filter(state.visible, state.images):
-        if (status := stranger.show(image).status) != 404:
-            yield f"I4: a stranger who asks for image {image} is answered {status}"
+        if (answered := stranger.show(image).status) != 404:
+            yield f"I4: a stranger who asks for image {image} is answered {answered}"
         for member, status in state.members.get(image, {}).items():
             client = deployment.client(ledger, project=member, roles=USER)
             if (shown := client.show(image).status) != 200:

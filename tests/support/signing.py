@@ -49,11 +49,11 @@ class Signer:
         )
         return builder.sign(private_key("RSA-PSS"), hashes.SHA256()).public_bytes(encoding)
 
-    def sign(self, data: bytes, hash_method: str = "SHA-256", salt: int = padding.PSS.MAX_LENGTH) -> str:
+    def sign(self, data: bytes, hash_method: str = "SHA-256", salt: int | None = None) -> str:
         """Return the signature as the property holds it."""
         key, algorithm = private_key(self.key_type, self.owner), HASHES[hash_method]
         if self.key_type == "RSA-PSS":
-            pss = padding.PSS(padding.MGF1(algorithm), salt)
+            pss = padding.PSS(padding.MGF1(algorithm), padding.PSS.MAX_LENGTH if salt is None else salt)
             return b64encode(key.sign(data, pss, algorithm)).decode()
         if self.key_type == "DSA":
             return b64encode(key.sign(data, algorithm)).decode()

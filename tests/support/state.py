@@ -48,7 +48,7 @@ class State:
         for row in self.locations:
             if str(row["image_id"]) == image and row["status"] == "staged":
                 file = self.staged.get((row["store"], row["key"]))
-                return file and file.content
+                return None if file is None else file.content
         return None
 
 

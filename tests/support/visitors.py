@@ -57,7 +57,7 @@ class Visitor:
         """Do one thing after the other until told that it is over."""
         while not over.is_set():
             if len(self._mine) < 3 or self._choice.random() < 0.2:
-                answer = self._begin()
+                answer: Answer | None = self._begin()
             else:
                 deed = self._choice.choices(list(_DEEDS), list(_DEEDS.values()))[0]
                 answer = self._go_on(deed, self._choice.choice(self._mine))

@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T], what: str = "the condition", seconds: float = 60) -> T:
+def wait_for(condition: Callable[[], T | None], what: str = "the condition", seconds: float = 60) -> T:
     """Return the first true value of ``condition()``; fail after ``seconds``.
 
     It is asked once more after that: a machine that stood still in the meantime is no failure.

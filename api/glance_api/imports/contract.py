@@ -1,4 +1,4 @@
-"""The values and protocols between an import and its parts (API section 11.2, configuration 1.5).
+"""The values and protocols between an import and its parts (API section 11.2, configuration section 1.5).
 
 A *source* gives the bytes that an import stages, a *plugin* changes a staged image before it goes to the stores.
 """

@@ -1,4 +1,4 @@
-"""The options of the parts of imports, and the parts as configured (configuration 1.5)."""
+"""The options of the parts of imports, and the parts as configured (configuration section 1.5)."""
 
 import shutil
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Handing a request to the node that holds the staged data (API section 11.2, row 12)."""
+"""Handing a request to the node that holds the staged data (API section 11.2)."""
 
 import logging
 from collections.abc import Mapping

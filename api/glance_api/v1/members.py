@@ -1,4 +1,4 @@
-"""Views of members in v1 (section 8)."""
+"""Views of members in v1 (v1 API section 8)."""
 
 from typing import Any
 

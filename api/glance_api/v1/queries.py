@@ -1,4 +1,4 @@
-"""The query string of a list request in v1 (section 7). Pure."""
+"""The query string of a list request in v1 (v1 API section 7). Pure."""
 
 from datetime import UTC, datetime
 from typing import Any

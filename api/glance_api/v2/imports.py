@@ -117,7 +117,7 @@ def tasks(image_id: str) -> Response:
 
 
 def parse(document: dict[str, Any], *, methods: tuple[str, ...], multi_store: bool, header: str | None) -> Wanted:
-    """Return the import that a body describes (API section 11.2, check 1). Raises BadRequest naming the field.
+    """Return the import that a body describes (API section 11.2). Raises BadRequest naming the field.
 
     Without ``multi_store`` the members and the header that name stores are ignored, as there is one only. Members that
     are not known are ignored too, and no part of what is kept (S-59).

@@ -129,7 +129,7 @@ def _seconds(time: str) -> str:
 
 
 def new_image(document: Mapping[str, Any], schema: ImageSchema) -> NewImage:
-    """Return the image that a create request describes (API section 4, checks 1 to 4, 8 and 12).
+    """Return the image that a create request describes (API section 4).
 
     Raises Forbidden for fields that are not the client's, BadRequest for what the schema does not allow.
     """

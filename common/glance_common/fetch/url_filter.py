@@ -1,4 +1,4 @@
-"""Which URLs the service may fetch for a user, and from which addresses (security: section 3, S-22, S-32, S-33).
+"""Which URLs the service may fetch for a user, and from which addresses (security section 3, S-22, S-32, S-33).
 
 ``UrlFilter.check`` judges a URL and resolves its host once; ``url_session`` connects to the address judged here and to
 no other. Used for http locations and for every other fetch that a user can start.

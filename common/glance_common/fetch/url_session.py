@@ -1,6 +1,6 @@
 """Fetching a URL that the filter lets through: connected to the checked address, redirects checked like the first URL.
 
-(security: section 3 "Connect", "Redirect" and "Limits", S-04, S-22, S-33)
+(security section 3, S-04, S-22, S-33)
 """
 
 import base64

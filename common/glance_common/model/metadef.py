@@ -144,7 +144,7 @@ class Namespace:
         return cls(**{**_known(cls, document), **content})
 
     def prefixed(self, resource_type: str) -> Self:
-        """Return it as resources of that type see it: every name of a property with the prefix (section 5.4).
+        """Return it as resources of that type see it: every name of a property with the prefix (metadefs section 5.4).
 
         Unchanged when the type is not associated or the association has no prefix.
         """

@@ -19,12 +19,12 @@ HIDDEN_PROPERTIES = frozenset({STAGE_HOST_PROPERTY, "os_glance_hash_op_host"})
 """Properties that the services keep for themselves: addresses of the inside, which nobody reads, searches or hears."""
 
 PATIENCE = 7200.0
-"""Seconds without a sign of life of its worker or its host, after which an operation is given up (lifecycle 7): long
-enough for a host that holds staged data to be repaired."""
+"""Seconds without a sign of life of its worker or its host, after which an operation is given up: long enough for a
+host that holds staged data to be repaired (lifecycle section 7)."""
 
 
 class OperationKind(StrEnum):
-    """What an operation does; the names are the task types of the API (images API section 15)."""
+    """What an operation does; the names are the task types of the API (API section 15)."""
 
     IMPORT = "import"
     API_IMAGE_IMPORT = "api_image_import"

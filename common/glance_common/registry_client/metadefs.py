@@ -51,9 +51,9 @@ class MetadefsClient:
     def create_namespace(self, context: RequestContext, attempt: str, document: Mapping[str, Any]) -> Namespace:
         """Make a namespace with its content, all or nothing; raise Duplicate.
 
-        ``document`` has the keys of section 5.1: ``namespace``, ``display_name``, ``description``, ``visibility``,
-        ``protected``, ``owner``; ``resource_type_associations``, ``properties`` (name → definition), ``objects``,
-        ``tags``. What is absent has the defaults of that section; without ``owner`` it belongs to nobody.
+        ``document`` has the keys of metadefs section 5.1: ``namespace``, ``display_name``, ``description``,
+        ``visibility``, ``protected``, ``owner``; ``resource_type_associations``, ``properties`` (name → definition),
+        ``objects``, ``tags``. What is absent has the defaults of that section; without ``owner`` it belongs to nobody.
         """
         body = {"attempt": attempt, "namespace": dict(document)}
         return Namespace.from_document(self._http.call(context, "POST", _NAMESPACES, body)["namespace"])
@@ -82,7 +82,7 @@ class MetadefsClient:
         """Return one property; raise NotFound.
 
         With ``resource_type`` the ``name`` must begin with the prefix of that type, and what is returned is named
-        without it; NotFound also when the type is not associated (section 6).
+        without it; NotFound also when the type is not associated (metadefs section 6).
         """
         query = None if resource_type is None else {"resource_type": resource_type}
         answer = self._http.call(context, "GET", _path(namespace, "properties", name), query=query)

@@ -323,6 +323,8 @@ def gunicorn_config(settings: ServerSettings, name: str) -> Config:
         "worker_connections": settings.threads + IDLE_CONNECTIONS,
         "timeout": HEARTBEAT_SECONDS,
         "keepalive": IDLE_SECONDS if settings.keepalive else 0,
+        # "auto" would take another parser when its package happens to be installed.
+        "http_parser": "python",
         "limit_request_line": REQUEST_LINE,
         "limit_request_fields": MAX_HEADERS,
         "limit_request_field_size": settings.max_header_line,

@@ -1,4 +1,6 @@
-"""From options to stores. The only module that knows the drivers by name (spec: stores 12, configuration 1.6).
+"""From options to stores. The only module that knows the drivers by name.
+
+Rules: stores section 12, configuration section 1.6.
 
 ``enabled_backends = fast:file, slow:file`` makes one store an id, its options in the group ``[<id>]``. Without it the
 options of older files, all in ``[glance_store]``, make one store a kind, whose id is the name of the kind.

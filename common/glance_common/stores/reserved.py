@@ -1,4 +1,6 @@
-"""The stores of a host that users never see: where data wait for their import, and where tasks work (stores 13).
+"""The stores of a host that users never see: where data wait for their import, and where tasks work.
+
+Rules: stores section 13.
 
 Each is a file store with one directory. Its id names the host, ``os_glance_staging_store@<host>``, because the same
 path on two hosts is two places; hosts that share the directory set the same ``staging_host`` and are then one place.

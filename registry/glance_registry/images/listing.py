@@ -1,7 +1,7 @@
 """A page of images: the arms of the caller's view, each filtered, started after the marker, ordered and cut on its own
 index, then put together. So a page costs the same at any depth and any number of images.
 
-The keys of a page are those of the images API section 6.3; null counts as the empty text or 0.
+The keys of a page are those of the API section 6.3; null counts as the empty text or 0.
 
 A page is bounded in bytes too (S-59). The database writes no image larger than its share of the page: it answers size
 and id of such an image, and those that fit are read by a second statement. So a usual page costs no more than before,

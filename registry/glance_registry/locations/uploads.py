@@ -84,7 +84,7 @@ def start(connection: sa.Connection, context: RequestContext, image_id: str, beg
     With ``staging`` it is ``queued -> uploading``, without need of formats. An image in the hands of an operation
     keeps its status; Gone when it is in the hands of another.
     Raises NotFound for an image that ``context`` does not see, StatusConflict unless it is queued, BadRequest without
-    its formats (spec: PUT file), Gone when this attempt is over already, TooLarge over a limit.
+    its formats (API section 10.1), Gone when this attempt is over already, TooLarge over a limit.
     """
     limits = usage.hold(connection, begin.limits, *usage.WRITTEN, "uploading")
     image = rows.lock_image(connection, images.c.id == image_id, visible_to(context))

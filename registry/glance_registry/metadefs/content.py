@@ -109,7 +109,7 @@ def get(connection: sa.Connection, context: RequestContext, namespace: str, kind
 def get_property_of(
     connection: sa.Connection, context: RequestContext, namespace: str, name: str, resource_type: str
 ) -> str:
-    """Return the property that resources of that type know as ``name``, under its own name (section 6).
+    """Return the property that resources of that type know as ``name``, under its own name (metadefs section 6).
 
     Raises NotFound, also when the type is not associated or ``name`` does not begin with its prefix.
     """
@@ -186,7 +186,7 @@ def delete_all(connection: sa.Connection, holder: NamespaceRow, kind: Kind) -> N
 
 
 def put_tags(connection: sa.Connection, holder: NamespaceRow, rows: Sequence[Row], *, append: bool) -> None:
-    """Put ``rows`` in the place of all tags of a locked namespace, or add them; raise Duplicate (section 8).
+    """Put ``rows`` in the place of all tags of a locked namespace, or add them; raise Duplicate (metadefs section 8).
 
     Raises Forbidden when tags of a protected namespace would be removed.
     """

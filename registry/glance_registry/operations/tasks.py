@@ -1,4 +1,4 @@
-"""Operations as the tasks that users see (images API sections 9 and 15): their project's, and not for ever."""
+"""Operations as the tasks that users see (API sections 9 and 15): their project's, and not for ever."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -23,7 +23,7 @@ _PLAIN = (
 )
 _TIMES = ("created_at", "updated_at", "deleted_at")
 
-# A membership has no effect while the image is not shared (lifecycle 8), so only then is there a member to tell.
+# A membership has no effect while the image is not shared (lifecycle section 8): only then is there a member to tell.
 _MEMBER = (
     "CASE WHEN images.visibility = 'shared' THEN (SELECT m.member FROM members m"
     " WHERE m.image_id = images.id AND m.member = :project) END"

@@ -1,4 +1,4 @@
-"""The image properties that show an import to clients (images API section 11): pure functions on the whole object.
+"""The image properties that show an import to clients (API section 11): pure functions on the whole object.
 
 ``os_glance_importing_to_stores`` and ``os_glance_failed_import`` stay after the end, the first one empty: clients that
 wait for a copy wait for exactly that.

@@ -26,7 +26,7 @@ _PLAIN = (
 )
 _TIMES = ("created_at", "updated_at", "expires_at")
 _UNLISTED: dict[str, Any] = {"input": {}, "signature": None, "result": None, "message": "", "roles": []}
-"""What a list of operations leaves empty: it would be most of it (images API section 15)."""
+"""What a list of operations leaves empty: it would be most of it (API section 15)."""
 LISTED = tuple(operations.c[name] for name in (*_PLAIN, *_TIMES) if name not in _UNLISTED)
 """The columns of ``stub``."""
 

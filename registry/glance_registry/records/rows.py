@@ -145,7 +145,7 @@ def _discard(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> 
 
 
 def check_formats(image: ImageRow, changes: Mapping[str, Any] = MappingProxyType({})) -> None:
-    """Raise BadRequest when the image, with ``changes``, has not both formats: it cannot have data (lifecycle 2)."""
+    """Raise BadRequest when the image, with ``changes``, lacks a format: it cannot have data (lifecycle section 2)."""
     for name in ("disk_format", "container_format"):
         if changes.get(name, getattr(image, name)) is None:
             raise errors.BadRequest(f"{name} must be set before the image can have data", field=name)

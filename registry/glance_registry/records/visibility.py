@@ -12,7 +12,7 @@ most one of them, so that a list is the UNION ALL of arms and each arm is one wa
 | shared | shared by others with the caller as member | any member status | the asked member status |
 | community | community of others | everybody | when asked for |
 
-Rules: lifecycle 9, images API 6.1 of the specification; S-43, S-44 (a member status never reveals foreign rows), S-45
+Rules: lifecycle section 9, API section 6.1; S-43, S-44 (a member status never reveals foreign rows), S-45
 (community images of others only on demand).
 """
 
@@ -35,8 +35,8 @@ DELETED: dict[str, Clause] = {
     "only": sa.not_(EXISTING),
     "too": sa.true(),
 }
-"""Which rows a list shows: those that exist; those that were deleted; all, killed images too (v1's changes-since, its
-section 7). Only the first has indexes."""
+"""Which rows a list shows: those that exist; those that were deleted; all, killed images too (changes-since,
+v1 API section 7). Only the first has indexes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ blueprint = Blueprint("tags", __name__)
 
 UNLIMITED = -1
 MAX_TAG = 255
-"""Characters (images API 3)."""
+"""Characters (API section 3)."""
 
 
 @blueprint.put("/v1/images/<image_id>/tags/<rest:tag>")

@@ -58,14 +58,14 @@ class Api(Caller):
         """Create an image and return its document."""
         response = self.call("POST", "/v2/images", json=document, project=project, roles=roles)
         assert response.status_code == 201, response.text
-        created: dict[str, Any] = response.json
+        created: dict[str, Any] = response.get_json()
         return created
 
     def names(self, query: str = "", **caller: Any) -> list[str]:
         """Return the names of a list of images."""
         response = self.call("GET", f"/v2/images?{query}", **caller)
         assert response.status_code == 200, response.text
-        return [image["name"] for image in response.json["images"]]
+        return [image["name"] for image in response.get_json()["images"]]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What a deployment as ``docs/installation.md`` describes it shows and refuses (security: section 9)."""
+"""What a deployment as ``docs/installation.md`` describes it shows and refuses (S-79 to S-85)."""
 
 import json
 import socket

@@ -20,6 +20,7 @@ from tests.support.waiting import wait_for
 
 from glance_api.background.flows import room
 from glance_api.imports.output import Output
+from glance_api.imports.work import work_folder
 from glance_api.services import attempts
 from glance_api.services.quotas import Reservation
 from glance_common.model.context import system_context
@@ -43,7 +44,7 @@ class Watched:
 def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
     """Imports are watched, and wait less long for others to give room back."""
     seen = Watched()
-    real_folder, real_ask = room.work_folder, Reservation._ask
+    real_folder, real_ask = work_folder, Reservation._ask
 
     @contextmanager
     def folder(staging: Path) -> Iterator[Path]:
@@ -265,14 +266,17 @@ def wait_for_refusal(monkeypatch: pytest.MonkeyPatch) -> list[Exception]:
 
 
 def test_s40_an_image_that_is_deleted_stops_its_unpacking(start: Start, monkeypatch: pytest.MonkeyPatch):
-    write, deleted = Output.write, []
+    write = Output.write
+    deleted: list[Any] = []
     with start(upload__lease=3) as node:
 
         def delete_first(self: Output, piece: bytes) -> None:
             if not deleted:
                 deleted.append(node.call("DELETE", f"/v2/images/{images[0]}", 204))
                 # The import learns it when it renews its lease.
-                wait_for(lambda: usage(node).stage == 0 or self._room._job.lease.lost)
+                work = self._room
+                assert isinstance(work, room.WorkRoom)
+                wait_for(lambda: usage(node).stage == 0 or work._job.lease.lost)
             write(self, piece)
 
         images: list[str] = []

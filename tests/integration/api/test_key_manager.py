@@ -42,7 +42,8 @@ def upload(api: Api, properties: dict[str, str], data: bytes = DATA, **headers: 
 
 
 def show(api: Api, image: str) -> dict:
-    return api.call("GET", f"/v2/images/{image}").json
+    shown: dict = api.call("GET", f"/v2/images/{image}").get_json()
+    return shown
 
 
 @pytest.mark.parametrize("key_type", ["RSA-PSS", "DSA", "ECC_SECP384R1"])
@@ -93,7 +94,7 @@ def test_what_cannot_be_verified_is_400_and_the_image_stays_queued(
 
 
 def test_a_certificate_that_the_caller_may_not_read_is_none(api: Api, barbican: Barbican):
-    image, status, text = upload(api, signed(barbican, Signer()), **{"X-Auth-Token": "somebody else"})
+    image, status, text = upload(api, signed(barbican, Signer()), DATA, **{"X-Auth-Token": "somebody else"})
     assert (status, show(api, image)["status"]) == (400, "queued")
     assert "somebody else" not in text
 
@@ -115,7 +116,7 @@ def test_the_service_catalog_says_where_the_key_manager_is(make_api: Callable[..
         {"region": "two", "publicURL": "http://127.0.0.1:1", "internalURL": f"{barbican.url}/v1/"},
     ]
     catalog = json.dumps([{"type": "image", "endpoints": []}, {"type": "key-manager", "endpoints": endpoints}])
-    _, status, text = upload(api, signed(barbican, Signer()), **{"X-Service-Catalog": catalog})
+    _, status, text = upload(api, signed(barbican, Signer()), DATA, **{"X-Service-Catalog": catalog})
     assert status == 204, text
     _image, status, text = upload(api, signed(barbican, Signer()))
     assert status == 503

@@ -102,7 +102,7 @@ def by_v1_update(node: Node, url: str, declared: str) -> Any:
 def by_patch(node: Node, url: str, declared: str, *, whole_list: bool) -> Any:
     image = node.create(disk_format=declared)
     value = {"url": url, "metadata": {}}
-    change = {"op": "add", "path": "/locations/-", "value": value}
+    change: dict[str, Any] = {"op": "add", "path": "/locations/-", "value": value}
     if whole_list:
         change = {"op": "replace", "path": "/locations", "value": [value]}
     return node.api.call("PATCH", f"/v2/images/{image}", json=[change], headers=PATCH)

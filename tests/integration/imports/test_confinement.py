@@ -346,7 +346,7 @@ print(os.getuid())
     pytest.param("landlock", marks=HAS_LANDLOCK), pytest.param("bubblewrap", marks=HAS_BUBBLEWRAP),
 ])
 def test_s18_the_confinement_needs_no_root(kind: str):
-    other = {"user": ANOTHER, "group": ANOTHER, "extra_groups": []}
+    other: dict[str, Any] = {"user": ANOTHER, "group": ANOTHER, "extra_groups": []}
     if kind == "bubblewrap" and subprocess.run(MOUNT, capture_output=True, **other).returncode:
         pytest.skip("this machine allows mount namespaces to root only")
     python, paths = python_of_another(), os.pathsep.join(SOURCES)

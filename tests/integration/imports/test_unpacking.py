@@ -229,8 +229,10 @@ def tarred(*members: tuple[str, bytes] | tarfile.TarInfo) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         for member in members:
-            is_info = isinstance(member, tarfile.TarInfo)
-            info, data = (member, b"") if is_info else (tarfile.TarInfo(member[0]), member[1])
+            if isinstance(member, tarfile.TarInfo):
+                info, data = member, b""
+            else:
+                info, data = tarfile.TarInfo(member[0]), member[1]
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
     return out.getvalue()

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import requests
@@ -27,7 +28,8 @@ def wait_public(daemon: WebDaemon, status: int, text: str) -> None:
 
 def wait_status(daemon, kind: str, status: str) -> dict:
     """Wait until this kind of dependency is ok or down; return what is said about it."""
-    seen, found = Seen(daemon), {}
+    seen = Seen(daemon)
+    found: dict[str, Any] = {}
 
     def is_so() -> bool:
         found.clear()

@@ -3,6 +3,7 @@
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import requests
@@ -25,9 +26,13 @@ def counted(seen: Seen) -> float:
     return seen.value(REQUESTS, method="GET", route=ROUTE, status="200")
 
 
+def has_looked(seen: Seen) -> bool:
+    return seen.status("registry") is not None or seen.status("database") is not None
+
+
 def wait_metrics(*all_seen: Seen) -> None:
     for seen in all_seen:
-        wait_until(lambda s=seen: s.status("registry") is not None or s.status("database") is not None, "the monitor")
+        wait_until(partial(has_looked, seen), "the monitor")
 
 
 @pytest.fixture

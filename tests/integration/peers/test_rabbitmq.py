@@ -2,7 +2,8 @@
 
 import pytest
 from deploy.local.processes import wait_until
-from kombu import Connection, Queue
+from kombu.connection import Connection
+from kombu.entity import Queue
 from tests.servers.rabbitmq import RabbitMQ
 
 QUEUE = Queue("peers-test", durable=True, routing_key="peers-test", queue_arguments={"x-queue-type": "quorum"})

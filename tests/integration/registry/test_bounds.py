@@ -31,7 +31,7 @@ from glance_registry.records.bounds import MAX_IMAGE_DOCUMENT
 from glance_registry.records.documents import row_fields
 
 LARGEST = 10_000
-TEXT = st.text(st.characters(blacklist_characters="\0", blacklist_categories=("Cs",)), max_size=20)
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 
 
 def size_of(engine: sa.Engine, image: str) -> int:

@@ -1,5 +1,7 @@
 """Two at the same operation at the same moment: one works, one lock holds, and nobody waits in a circle."""
 
+from typing import Any
+
 import pytest
 from tests.support.owners import LEASE, Owners, new_id
 from tests.support.owners_imports import Imports
@@ -17,7 +19,7 @@ ROUNDS = 6
 @pytest.mark.parametrize("_round", range(ROUNDS))
 def test_two_imports_of_an_image_have_one_winner(owners: Owners, imports: Imports, _round: int) -> None:
     image, _ = owners.active()
-    options = {"allowed": ("active",), "image_status": None}
+    options: dict[str, Any] = {"allowed": ("active",), "image_status": None}
     outcomes = race(*[lambda: imports.create(image, **options)] * 4)
     lost = failures(outcomes)
     (winner,) = [outcome for outcome in outcomes if outcome not in lost]

@@ -150,9 +150,10 @@ def test_an_edit_of_an_old_state_is_refused(owners: Owners):
     version = owners.image(image).row_version
     edit(owners, image, metadata={first: {"a": "b"}})
     unknown = new_id()
-    for outdated in (
+    changes: list[dict[str, Any]] = [
         {"row_version": version}, {"order": (first,)}, {"metadata": {unknown: {}}}, {"remove": (unknown,)},
-    ):
+    ]
+    for outdated in changes:
         with pytest.raises(errors.VersionConflict):
             edit(owners, image, **outdated)
     assert owners.statuses(image) == ("active", ["active", "active"])
@@ -162,7 +163,8 @@ def test_an_edit_of_an_old_state_is_refused(owners: Owners):
 def test_other_statuses_allow_no_edit(owners: Owners, status: str):
     image, first, _second = two_copies(owners)
     owners.set_status(image, status)
-    for change in ({"remove": (first,)}, {"metadata": {first: {}}}, {"add": (new(),)}):
+    changes: list[dict[str, Any]] = [{"remove": (first,)}, {"metadata": {first: {}}}, {"add": (new(),)}]
+    for change in changes:
         with pytest.raises(errors.StatusConflict):
             edit(owners, image, **change)
     assert owners.statuses(image) == (status, ["active", "active"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -56,7 +57,7 @@ def statements(engine: sa.Engine, work: Callable[[], Any]) -> int:
 
 def test_statements_do_not_grow_with_the_properties(engine: sa.Engine) -> None:
     made = {
-        number: statements(engine, lambda number=number: make(engine, document(f"n{number}", number)))
+        number: statements(engine, partial(make, engine, document(f"n{number}", number)))
         for number in (1, MANY)
     }
     assert made[1] == made[MANY] < 20

@@ -73,7 +73,7 @@ def test_success_without_data_is_refused(owners: Owners, imports: Imports) -> No
 
 
 def test_failure_takes_back_the_copies_and_frees_the_image(owners: Owners, imports: Imports) -> None:
-    """A required store failed: data are removed from the stores that were filled already (images API section 11)."""
+    """A required store failed: data are removed from the stores that were filled already (API section 11)."""
     image = owners.create()
     held = imports.begun(image, stores=STORES)
     first = imports.copy(image, held, "a")

@@ -1,5 +1,7 @@
 """Delete of images: what is hidden, what waits, what is due."""
 
+from typing import Any
+
 import pytest
 from tests.support.owners import ADMIN, LEASE, Owners, new_id
 
@@ -126,7 +128,8 @@ def test_s72_s73_delete_of_a_deactivated_image_schedules_its_data(owners: Owners
     image = owners.create()
     location = owners.upload(image)
     owners.set_status(image, "deactivated")
-    due = owners.delete(image, delayed=delayed, scrub_time=60, **({"context": ADMIN} if context == "admin" else {}))
+    who: dict[str, Any] = {"context": ADMIN} if context == "admin" else {}
+    due = owners.delete(image, delayed=delayed, scrub_time=60, **who)
     assert due == ([] if delayed else [location])
     assert owners.statuses(image) == ("pending_delete", ["pending_delete"])
     assert owners.image(image).status_before_delete == "deactivated"

@@ -17,7 +17,7 @@ from glance_registry.db.connections import reading
 from glance_registry.db.prepared import Prepared
 from glance_registry.db.session import make_engine
 from glance_registry.images import listing
-from glance_registry.images.filters import Filter
+from glance_registry.images.filters import Filter, property_values
 from glance_registry.images.listing import MAX_LIMIT, Query, Shape
 from glance_registry.locations import purge
 from glance_registry.operations import lifecycle
@@ -49,7 +49,7 @@ def page_plan(engine: sa.Engine, caller: RequestContext, query: Query) -> dict[s
     page = listing._page(kind_of(caller), Shape.of(query))
     with reading(engine) as connection:
         marker = () if query.marker is None else listing._marker_values(connection, caller, query)
-        values = {"project": caller.project_id, "tags": list(query.tags)} | listing.property_values(query.properties)
+        values = {"project": caller.project_id, "tags": list(query.tags)} | property_values(query.properties)
         values |= {f"marker{number}": value for number, value in enumerate(marker)}
         for number, condition in enumerate(query.filters):
             values |= condition.values(number)
@@ -182,9 +182,9 @@ def test_no_sweep_or_sum_reads_a_whole_table(many: sa.Engine, name: str) -> None
     counted = "SELECT relname, seq_scan FROM pg_stat_xact_user_tables WHERE relname = ANY(:tables)"
     tables = {"tables": ["images", "locations", "members", "operations"]}
     with many.connect() as connection:
-        before = dict(connection.execute(sa.text(counted), tables).all())
+        before: dict[str, int] = dict(connection.execute(sa.text(counted), tables).all())
         WORK[name](connection)
-        after = dict(connection.execute(sa.text(counted), tables).all())
+        after: dict[str, int] = dict(connection.execute(sa.text(counted), tables).all())
         connection.rollback()
     assert after == before
 

@@ -133,7 +133,7 @@ def test_claims_that_are_refused_are_none(registry: RegistryClient, owners: Owne
 def test_failures_are_counted_until_the_removal_is_given_up(registry: RegistryClient, owners: Owners) -> None:
     image, location = owners.active()
     owners.delete(image)
-    retried = {"error": "disk on fire", "delay": 0, "max_attempts": 2}
+    retried: dict[str, Any] = {"error": "disk on fire", "delay": 0, "max_attempts": 2}
     for expected in (LocationStatus.DELETING, LocationStatus.FAILED):
         token = new_id()
         assert registry.deletions.claim(ADMIN, location, token, lease=LEASE) is not None

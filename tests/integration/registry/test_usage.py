@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from tests.support.owners_imports import Imports
 
 from glance_common.model import errors
 from glance_common.model.limits import MIB, Limits, Usage
+from glance_common.model.status import ImageStatus
 from glance_registry.images import crud
 from glance_registry.locations import uploads
 from glance_registry.quota import usage
@@ -35,7 +37,7 @@ class Account:
     def start(
         self, size: int | None, bounds: Limits | None, image: str | None = None, attempt: str | None = None, **how: Any
     ) -> Any:
-        begin = uploads.Begin(attempt or new_id(), "fast", size, LEASE, "queued", limits=bounds, **how)
+        begin = uploads.Begin(attempt or new_id(), "fast", size, LEASE, ImageStatus.QUEUED, limits=bounds, **how)
         return self.owners.run(uploads.start, OWNER, image or self.owners.create(), begin)
 
     def reserve(self, attempt: str, at_least: int, at_most: int, bounds: Limits | None) -> int:
@@ -69,7 +71,8 @@ def account(owners: Owners) -> Account:
 
 def at_once(calls: list[Callable[[], Any]]) -> list[Any]:
     """Return what each call returned or raised; all begin at the same moment, each in a thread of its own."""
-    barrier, outcomes = threading.Barrier(len(calls)), [None] * len(calls)
+    barrier = threading.Barrier(len(calls))
+    outcomes: list[Any] = [None] * len(calls)
 
     def run(number: int) -> None:
         barrier.wait()
@@ -121,7 +124,7 @@ def test_a_repeated_start_is_charged_once(account: Account) -> None:
 def test_64_announced_uploads_race_for_the_last_bytes(account: Account, _round: int) -> None:
     account.active(50)
     queued = [account.owners.create() for _ in range(CLIENTS)]
-    outcomes = at_once([lambda image=image: account.start(7, limits(), image) for image in queued])
+    outcomes = at_once([partial(account.start, 7, limits(), image) for image in queued])
     won = [outcome for outcome in outcomes if not isinstance(outcome, errors.GlanceError)]
     lost = [outcome for outcome in outcomes if isinstance(outcome, errors.GlanceError)]
     assert {type(error) for error in lost} == {errors.TooLarge}
@@ -141,7 +144,7 @@ def test_64_uploads_of_unknown_size_race_and_never_exceed(account: Account) -> N
             assert account.usage().size <= 100
         account.commit(attempt, size, limits())
 
-    outcomes = at_once([lambda row=row: grow(row.attempt) for row in rows])
+    outcomes = at_once([partial(grow, row.attempt) for row in rows])
     assert {type(outcome) for outcome in outcomes} <= {type(None), errors.TooLarge}
     assert 0 < sum(written.values()) <= account.usage().size <= 100
 

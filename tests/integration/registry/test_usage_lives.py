@@ -16,6 +16,7 @@ from tests.support.owners import ADMIN, LEASE, OWNER, Owners, new_id
 
 from glance_common.model import errors
 from glance_common.model.limits import Limits, Usage
+from glance_common.model.status import ImageStatus
 from glance_registry.images import crud
 from glance_registry.images import delete as removal
 from glance_registry.locations import uploads
@@ -87,7 +88,7 @@ class Lives(RuleBasedStateMachine):
     @rule(pick=picks, size=st.one_of(st.none(), sizes))
     def start(self, pick: int, size: int | None) -> None:
         if image := self._one(pick, "queued"):
-            begin = uploads.Begin(new_id(), "fast", size, LEASE, "queued", limits=self._limits(image.owner))
+            begin = uploads.Begin(new_id(), "fast", size, LEASE, ImageStatus.QUEUED, limits=self._limits(image.owner))
             row = self._call(Usage(size=size or 0, uploading=1), image.owner, uploads.start, ADMIN, image.id, begin)
             if row:
                 image.status, image.running = "saving", Attempt(begin.attempt, row.id, size or 0)

@@ -1,4 +1,4 @@
-"""Who sees which image: the SQL against a plain-Python account of the same rules (S-43..S-45, lifecycle 9)."""
+"""Who sees which image: the SQL against a plain-Python account of the same rules (S-43..S-45, lifecycle section 9)."""
 
 from __future__ import annotations
 

@@ -54,27 +54,25 @@ def make_api() -> Callable[..., Api]:
 
     def make(conf: cfg.ConfigOpts | None = None, **options: Any) -> Api:
         conf = conf or make_conf({name.replace("__", "."): value for name, value in options.items()})
-        registry, published = FakeRegistry(), []
-        deletes = SimpleNamespace(publish=lambda ids, _request_id: published.extend(ids))
+        registry: Any = FakeRegistry()
+        published: list[str] = []
+        fakes: dict[str, Any] = {
+            "registry": registry, "stores": FakeStores(), "permits": None, "readers": None,
+            "deletes": SimpleNamespace(publish=lambda ids, _request_id: published.extend(ids)),
+            "leases": SimpleNamespace(seconds=60), "staging": FakeStore("here"), "task_store": FakeStore("here"),
+        }
         enforcer = Enforcer(conf)
         services = Services(
             settings=Settings.from_conf(conf),
-            registry=registry,
-            stores=FakeStores(),
-            deletes=deletes,
             notifications=Notifications(NotificationSettings()),
             keys=KeyManager(conf),
             policy=enforcer,
             protections=properties.load(conf, enforcer),
-            permits=None,
             remote_checks=RemoteChecks(8, 15.0),
-            readers=None,
-            leases=SimpleNamespace(seconds=60),
             limits=limits.source(conf),
-            staging=FakeStore("here"),
-            task_store=FakeStore("here"),
             url_filter=UrlFilter.from_conf(conf, lambda _host, _port: ["93.184.216.34"]),
             work=WorkSignal(),
+            **fakes,
         )
         app = create_app(services, lambda inner: inner)
         app.testing = True

@@ -101,15 +101,16 @@ class FakeMetadefs:
             self._find(namespace, kind, old)
         if any(each.name == thing.name for each in things):
             raise Duplicate(f"{thing.name} exists already")
-        self.rows[namespace] = replace(self.rows[namespace], **{kind: (*things, thing)})
+        changes: dict[str, Any] = {kind: (*things, thing)}
+        self.rows[namespace] = replace(self.rows[namespace], **changes)
         self._writes.append(kind)
         return thing
 
     def _drop(self, namespace: str, kind: str, name: str | None = None) -> None:
         self._unprotected(namespace)
         gone = getattr(self.rows[namespace], kind) if name is None else (self._find(namespace, kind, name),)
-        left = tuple(each for each in getattr(self.rows[namespace], kind) if each not in gone)
-        self.rows[namespace] = replace(self.rows[namespace], **{kind: left})
+        left: dict[str, Any] = {kind: tuple(each for each in getattr(self.rows[namespace], kind) if each not in gone)}
+        self.rows[namespace] = replace(self.rows[namespace], **left)
 
     def list_properties(self, context: RequestContext, namespace: str) -> list[Property]:
         return list(self.rows[namespace].properties)

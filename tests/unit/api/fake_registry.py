@@ -5,6 +5,7 @@ Who may see what and how states change is tested against the real registry, not 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -98,13 +99,13 @@ class FakeImages:
 
     def delete(
         self, context: RequestContext, image_id: str, attempt: str, *, delayed: bool, scrub_time: int
-    ) -> list[str]:
+    ) -> Sequence[str]:
         image = self.rows.pop(image_id)
         self.writes.append("delete")
         return [] if delayed else [location.id for location in image.locations]
 
     def set_status(
-        self, context: RequestContext, image_id: str, attempt: str, sources: list[ImageStatus], target: ImageStatus
+        self, context: RequestContext, image_id: str, attempt: str, sources: Sequence[ImageStatus], target: ImageStatus
     ) -> Image:
         image = self.rows[image_id]
         if image.status not in sources:
@@ -164,14 +165,14 @@ class FakeMembers:
 
     def share(
         self, context: RequestContext, image_id: str, members: dict[str, bool | None], *, only: bool, quota: int
-    ) -> list[Member]:
+    ) -> Sequence[Member]:
         for name, can_share in members.items():
             row = Member(image_id, name, "pending", TIME, TIME, bool(can_share))
             self._images.members[image_id, name] = row
         self._images.writes.append("share")
         return self.list(context, image_id)
 
-    def shared_with(self, context: RequestContext, member: str) -> list[Member]:
+    def shared_with(self, context: RequestContext, member: str) -> Sequence[Member]:
         return [row for (_, who), row in self._images.members.items() if who == member]
 
     def remove(self, context: RequestContext, image_id: str, member: str, attempt: str) -> None:
@@ -215,7 +216,7 @@ class FakeOperations:
             : query["limit"]
         ]
 
-    def of_image(self, context: RequestContext, image_id: str) -> list[Operation]:
+    def of_image(self, context: RequestContext, image_id: str) -> Sequence[Operation]:
         return [row for row in self.list(context, limit=1000) if row.image_id == image_id]
 
 

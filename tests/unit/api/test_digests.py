@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from glance_api.content.digests import Digests
 
-BEFORE = set()
+BEFORE: set[threading.Thread] = set()
 
 
 @pytest.fixture(autouse=True)

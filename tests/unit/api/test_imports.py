@@ -232,7 +232,7 @@ def test_tasks_of_an_image(api):
 
 
 class TestForwarding:
-    """Row 12: the node with the staged data has to be asked."""
+    """The node that holds the staged data is asked (API section 11.2)."""
 
     NODE = "http://node-2:9292"
     BODY = {"method": {"name": "glance-direct"}, "stores": ["slow"]}

@@ -1,6 +1,8 @@
 """Data are judged where they lie by their beginning and end as they would be by all of their bytes (S-34, S-36)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import pytest
 from tests.unit.api.test_formats_hostile import BROKEN, CD, UNSAFE, changed, made, polyglots
@@ -64,9 +66,9 @@ def whole(data: bytes, declared: str) -> str:
     return ""
 
 
-def in_part(data: bytes, declared: str, **habits: int) -> tuple[str, MemoryStore]:
+def in_part(data: bytes, declared: str, **habits: Any) -> tuple[str, MemoryStore]:
     """Return the same for data that stay in their store, and the store."""
-    store = MemoryStore(data, **habits)
+    store: Any = MemoryStore(data, **habits)
     try:
         in_place.inspect(store, "key", len(data), Inspection(declared, "bare", FormatRules()))
     except UnsupportedMediaType as error:
@@ -94,10 +96,10 @@ GOOD = {
     "zeros": ("raw", lambda: bytes(5 * MIB)), "text": ("raw", lambda: b"text" * MIB), "one byte": ("raw", lambda: b"x"),
 }
 
-BAD = {
+BAD: dict[str, tuple[str, Callable[[], bytes]]] = {
     **{f"{name} as {declared}": (declared, make) for name, make in UNSAFE.items() for declared in ("raw", "qcow2")},
     **{name: made_by for name, made_by in BROKEN.items() if "cut" not in name},
-    **{name: ("iso", lambda data=data: data) for name, data in polyglots().items()},
+    **{name: ("iso", partial(bytes, data)) for name, data in polyglots().items()},
     "zeros as qcow2": ("qcow2", lambda: bytes(5 * MIB)),
     "qcow2 as vmdk": ("vmdk", lambda: made("qcow2")),
 }

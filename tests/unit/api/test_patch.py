@@ -198,7 +198,7 @@ def test_conflicts_are_repeated_up_to_three_times(owned):
 
 
 names = st.sampled_from(["name", "tags", "os_hidden", "a", "b", "status", "locations", "owner", "", "x/y", "z~"])
-values = st.sampled_from(["text", True, None, ["t"], 5, {}])
+values: st.SearchStrategy[Any] = st.sampled_from(["text", True, None, ["t"], 5, {}])
 operations = st.lists(
     st.fixed_dictionaries(
         {"op": st.sampled_from(["add", "replace", "remove"])}, optional={"value": values}

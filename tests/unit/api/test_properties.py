@@ -147,7 +147,9 @@ def test_a_named_file_that_is_missing_stops_the_start():
 
 ENFORCER = Enforcer(make_conf())
 NAMES = ("free", "hidden", "fixed", "kept")
-MODEL = {"free": set(OPERATIONS), "hidden": {"create"}, "fixed": {"create", "read"}, "kept": {"read", "update"}}
+MODEL: dict[str, set[str]] = {
+    "free": set(OPERATIONS), "hidden": {"create"}, "fixed": {"create", "read"}, "kept": {"read", "update"},
+}
 TEXT = "".join(
     f"[^{name}$]\n" + "".join(f"{operation} = {'@' if operation in may else '!'}\n" for operation in OPERATIONS)
     for name, may in MODEL.items()

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.unit.api.conftest import FakeStore, FakeStores
+from tests.unit.api.conftest import FakeStores
 from tests.unit.api.fake_registry import TIME, make_image
 
 from glance_common.model.context import RequestContext
@@ -57,8 +57,8 @@ class GuardedStores(FakeStores):
     def __init__(self, taken: list[str]) -> None:
         self._taken = taken
 
-    def get(self, name: str) -> FakeStore:
-        store = super().get(name)
+    def get(self, name: str) -> Any:
+        store: Any = super().get(name)
         store.capabilities = SimpleNamespace(add=True)
         store.add = lambda *_: self._taken.append("add")
         store.open = lambda *_: self._taken.append("open")

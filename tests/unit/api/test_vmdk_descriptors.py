@@ -7,6 +7,7 @@ import json
 import struct
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,7 +88,7 @@ HOSTILE = {
 }
 
 
-def verdict(data: bytes, declared: str = "raw", piece: int = 1024 * KIB, **rules: bool) -> str:
+def verdict(data: bytes, declared: str = "raw", piece: int = 1024 * KIB, **rules: Any) -> str:
     """Return why the data are refused, or an empty text."""
     inspection = Inspection(declared, "bare", FormatRules(**rules))
     for start in range(0, len(data), piece):

@@ -12,6 +12,7 @@ from glance_common.config.loading import ConfigError
 from glance_common.delete_queue import DeletePublisher
 from glance_common.delete_queue.message import decode
 from glance_common.messaging import outbox
+from glance_common.messaging.connection import Backoff
 
 
 def ids(count):
@@ -111,7 +112,7 @@ def test_a_bad_url_stops_the_start():
         DeletePublisher("carrier-pigeon://loft")
 
 
-class QuickBackoff(outbox.Backoff):
+class QuickBackoff(Backoff):
     def __init__(self):
         super().__init__(first=0.02, most=0.05)
 

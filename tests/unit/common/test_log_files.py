@@ -100,7 +100,7 @@ def test_arc24_a_daemon_names_its_log_after_itself(tmp_path: Path, program: str)
         f"[registry]\ncontext_secret_file = {secret}\n[database]\nconnection = postgresql://nobody@127.0.0.1:1/none\n"
         f"[glance_store]\nstores = file\nfilesystem_store_datadir = {images}\n"
     )
-    command = [PROGRAMS / program, "--config-file", configuration, "--check-config"]
+    command: list[str | Path] = [PROGRAMS / program, "--config-file", configuration, "--check-config"]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert checked.returncode == 1, "an option that is not known"
     assert [path.name for path in logs.iterdir()] == [f"{program}.log"]

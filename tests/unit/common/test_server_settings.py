@@ -2,12 +2,15 @@
 
 import ssl
 import subprocess
+from types import SimpleNamespace
 
 import pytest
+from gunicorn.http import message
 from oslo_config import cfg
 
 from glance_common.config.loading import ConfigError, register
 from glance_common.server import ServerSettings, list_opts
+from glance_common.server.master import gunicorn_config
 from glance_common.server.settings import tls_context
 
 
@@ -48,6 +51,16 @@ def test_the_host_is_the_option_or_the_callers_default(conf):
     assert ServerSettings.from_conf(conf, default_host="0.0.0.0").host == "0.0.0.0"
     conf.set_override("bind_host", "::1")
     assert ServerSettings.from_conf(conf, default_host="0.0.0.0").host == "::1"
+
+
+def test_an_installed_parser_in_c_is_not_taken(conf, monkeypatch):
+    """The tests of smuggling hold for the parser that they ran with."""
+    monkeypatch.setattr(message, "_fast_parser_available", True)
+    monkeypatch.setattr(message, "_fast_parser_module", SimpleNamespace(LimitRequestLine=ValueError))
+    config = gunicorn_config(ServerSettings.from_conf(conf), "test")
+    assert message._check_fast_parser(config) is False
+    config.set("http_parser", "auto")
+    assert message._check_fast_parser(config) is True
 
 
 def test_zero_workers_are_one_and_no_timeout_is_none(conf):

@@ -6,7 +6,7 @@ Nothing is contacted: addresses are judged.
 import ast
 import inspect
 import ipaddress
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -166,7 +166,7 @@ def test_s22_no_judgement_of_the_interpreter_is_used(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("module", [special_addresses, url_filter])
-def test_s22_no_such_property_is_named(module: object):
+def test_s22_no_such_property_is_named(module: ModuleType):
     names = {node.attr for node in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(node, ast.Attribute)}
     ours = {"is_forbidden"}
     assert not {name for name in names if name.startswith("is_")} - ours

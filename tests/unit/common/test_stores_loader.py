@@ -136,13 +136,15 @@ def test_an_unknown_id(tmp_path: Path):
 
 def test_wrappers(tmp_path: Path):
     stores = load(tmp_path, TWO)
-    fast, web = stores.get("fast"), stores.get("web")
+    fast: Any = stores.get("fast")
+    web: Any = stores.get("web")
     assert isinstance(web, EncryptedKeys)
     for store in (fast, web.inner):
         assert isinstance(store, MeasuredStore)
         assert isinstance(store.inner, Logged)
     assert isinstance(fast.inner.inner, FileStore)
     assert isinstance(web.inner.inner.inner, Retrying)
+    assert isinstance(web, Sealed)
 
 
 # URLs

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.stores import FileCase, read
@@ -119,15 +120,21 @@ def test_of_several_directories_a_swapped_one_counts_as_down(case: FileCase):
 
 
 def test_a_proof_for_reading_is_one_call_of_the_system(case: FileCase, monkeypatch: pytest.MonkeyPatch):
-    store, place, reads = case.store(), case.folder / "a", []
+    store, place = case.store(), case.folder / "a"
+    reads: list[int] = []
     real = sentinels.read
-    monkeypatch.setattr(sentinels, "read", lambda directory: reads.append(1) or real(directory))
+
+    def counted(directory: int) -> Any:
+        reads.append(1)
+        return real(directory)
+
+    monkeypatch.setattr(sentinels, "read", counted)
     store.add(KEY, [b"x"], None)
     reads.clear()
     read(store, KEY)
     assert reads == [1], "a change in the same moment would leave no trace"
     later = time.time_ns() + 3_600_000_000_000
-    monkeypatch.setattr(sentinels.time, "time_ns", lambda: later)
+    monkeypatch.setattr(time, "time_ns", lambda: later)
     read(store, KEY)
     reads.clear()
     for _ in range(10):

@@ -19,6 +19,11 @@ from glance_common.stores.decorators.base import Logged, Retrying, shown
 SECRET_URL = "https://user:hunter2@example.org/image.raw?X-Amz-Signature=hunter2"
 
 
+def scripted(*answers: Any) -> Any:
+    """Return a Scripted store, which is none by its type."""
+    return Scripted(*answers)
+
+
 class Scripted:
     """A store whose answers are given: an exception is raised, anything else is returned."""
 
@@ -61,7 +66,7 @@ class Scripted:
 @pytest.mark.parametrize("wrapper", [Logged, Retrying])
 def test_a_wrapper_is_the_store(wrapper: Any):
     blob = object()
-    inner = Scripted(Stored(1, {}), blob, 5, None, "u", "k", None)
+    inner = scripted(Stored(1, {}), blob, 5, None, "u", "k", None)
     store = wrapper(inner)
     assert (store.id, store.kind, store.description, store.weight) == ("scripted", "test", "text", 3)
     assert store.capabilities is inner.capabilities
@@ -85,7 +90,7 @@ def test_a_wrapper_is_the_store(wrapper: Any):
 @pytest.mark.parametrize("operation", ["open", "size", "delete"])
 def test_unavailable_is_asked_again(operation: str):
     pauses: list[float] = []
-    inner = Scripted(StoreUnavailable("1"), StoreUnavailable("2"), 7)
+    inner = scripted(StoreUnavailable("1"), StoreUnavailable("2"), 7)
     store = Retrying(inner, pauses=(0.5, 2.0), sleep=pauses.append)
     assert getattr(store, operation)("k") in {7, None}
     assert pauses == [0.5, 2.0]
@@ -94,7 +99,7 @@ def test_unavailable_is_asked_again(operation: str):
 
 @pytest.mark.parametrize("operation", ["open", "size", "delete"])
 def test_the_last_error_comes_out(operation: str):
-    inner = Scripted(*(StoreUnavailable(str(number)) for number in range(3)))
+    inner = scripted(*(StoreUnavailable(str(number)) for number in range(3)))
     with pytest.raises(StoreUnavailable, match="2"):
         getattr(Retrying(inner, sleep=lambda seconds: None), operation)("k")
 
@@ -102,14 +107,14 @@ def test_the_last_error_comes_out(operation: str):
 @pytest.mark.parametrize("error", [BlobNotFound("x"), WriteDenied("x"), OSError("x"), KeyboardInterrupt()])
 @pytest.mark.parametrize("operation", ["open", "size", "delete"])
 def test_other_errors_are_not_asked_again(operation: str, error: BaseException):
-    inner = Scripted(error)
+    inner = scripted(error)
     with pytest.raises(type(error)):
         getattr(Retrying(inner), operation)("k")
     assert len(inner.calls) == 1
 
 
 def test_add_is_never_tried_again():
-    inner = Scripted(StoreUnavailable("x"))
+    inner = scripted(StoreUnavailable("x"))
     with pytest.raises(StoreUnavailable):
         Retrying(inner).add("k", [b"x"], None)
     assert len(inner.calls) == 1
@@ -121,7 +126,7 @@ def facts(record: logging.LogRecord) -> dict[str, Any]:
 
 def test_one_line_an_operation(caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.DEBUG, "glance_common.stores")
-    store = Logged(Scripted(Stored(42, {}), object(), 5, None))
+    store = Logged(scripted(Stored(42, {}), object(), 5, None))
     store.add("k", [b"x"], 1)
     store.open("k")
     store.size("k")
@@ -148,7 +153,7 @@ def test_one_line_an_operation(caplog: pytest.LogCaptureFixture):
 def test_errors_are_logged_and_come_out(caplog: pytest.LogCaptureFixture, error: Exception, level: str, text: str):
     caplog.set_level(logging.DEBUG, "glance_common.stores")
     with pytest.raises(type(error)) as caught:
-        Logged(Scripted(error)).size("k")
+        Logged(scripted(error)).size("k")
     assert caught.value is error
     assert caplog.records[0].levelname == level
     assert facts(caplog.records[0])["error"] == text
@@ -156,7 +161,7 @@ def test_errors_are_logged_and_come_out(caplog: pytest.LogCaptureFixture, error:
 
 def test_s06_s75_no_credentials_in_the_log(caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.DEBUG, "glance_common.stores")
-    store = Logged(Scripted(object(), 5, BlobNotFound("x")))
+    store = Logged(scripted(object(), 5, BlobNotFound("x")))
     store.open(SECRET_URL)
     store.size(SECRET_URL)
     with pytest.raises(BlobNotFound):
@@ -188,5 +193,5 @@ def test_a_source_that_fails_is_logged_without_its_text(caplog: pytest.LogCaptur
         raise ValueError("token hunter2")
 
     with pytest.raises(ValueError, match="hunter2"):
-        Logged(Scripted()).add("k", source(), None)
+        Logged(scripted()).add("k", source(), None)
     assert facts(caplog.records[0])["error"] == "ValueError"

@@ -147,7 +147,7 @@ def test_userinfo_needs_exactly_one_colon(url: str):
     ],
 )
 def test_s22_no_other_spelling_of_an_address_gets_through(host: str):
-    subject = UrlFilter(rules(), lambda name, port: [entry[4][0] for entry in socket.getaddrinfo(name, port)])
+    subject = UrlFilter(rules(), lambda name, port: [str(entry[4][0]) for entry in socket.getaddrinfo(name, port)])
     assert refused(f"http://{host}/", subject)
 
 

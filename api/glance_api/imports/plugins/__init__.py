@@ -1,1 +1,1 @@
-"""What may happen to a staged image before it goes to the stores (configuration 1.5)."""
+"""What may happen to a staged image before it goes to the stores (configuration section 1.5)."""

@@ -1,6 +1,7 @@
 """What v1 does in one call and v2 in several: create or change an image and give it its data (v1 API sections 3 and 5).
 
-The steps are those of v2. What differs is how they fail: an image whose data did not come is killed (lifecycle 3).
+The steps are those of v2. What differs is how they fail: an image whose data did not come is killed
+(lifecycle section 3).
 """
 
 import logging
@@ -95,7 +96,8 @@ def find(services: Services, context: RequestContext, image_id: str) -> Image:
 def readable(services: Services, context: RequestContext, image_id: str) -> Image:
     """Return an active image with its locations, whose data the caller may read.
 
-    Raises NotFound for one that is not active, Forbidden for a deactivated one, to administrators too (section 4).
+    Raises NotFound for one that is not active, Forbidden for a deactivated one, to administrators too
+    (v1 API section 4).
     """
     image = data.readable(services, context, image_id)
     if image is None:
@@ -165,7 +167,7 @@ def _take_back(services: Services, context: RequestContext, image: Image) -> Non
 def update(
     services: Services, context: RequestContext, image_id: str, change: images.Change, filling: Filling | None
 ) -> Image:
-    """Change an image and give it its data when they come with the request (section 5)."""
+    """Change an image and give it its data when they come with the request (v1 API section 5)."""
     image = find(services, context, image_id)
     if image.status in GONE:
         raise Forbidden("the image is deleted")
@@ -192,7 +194,7 @@ def update(
 
 
 def delete(services: Services, context: RequestContext, image_id: str, credentials: Credentials) -> None:
-    """Delete an image as v2 does (section 6). Raises Forbidden for one that waits for the scrubber."""
+    """Delete an image as v2 does (v1 API section 6). Raises Forbidden for one that waits for the scrubber."""
     try:
         images.delete(services, context, image_id, credentials)
     except NotFound:

@@ -1,4 +1,4 @@
-"""The documents of the catalogue as JSON schemas: served to clients (API section 10) and used to check requests."""
+"""The documents of the catalogue as JSON schemas, sent to clients and used to check requests (metadefs section 10)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -66,7 +66,7 @@ PROPERTY: Schema = {
     "uniqueItems": {"type": "boolean", "default": False},
     "additionalItems": {"type": "boolean"},
 }
-"""What a property may say about its values: the words of JSON schema, and a few of its own (API section 6)."""
+"""What a property may say about its values: the words of JSON schema, and a few of its own (metadefs section 6)."""
 
 DEFINITIONS: Schema = {
     "positiveInteger": {"type": "integer", "minimum": 0},

@@ -39,7 +39,7 @@ def namespace_path(name: str) -> str:
 
 
 def namespace_document(namespace: Namespace) -> dict[str, Any]:
-    """Return a namespace as clients see it, with the content that it holds (section 5.1); nothing is null or empty."""
+    """Return a namespace as clients see it (metadefs section 5.1), with what it holds; nothing is null or empty."""
     document = _present(
         namespace=namespace.namespace,
         display_name=namespace.display_name,
@@ -62,7 +62,7 @@ def namespace_document(namespace: Namespace) -> dict[str, Any]:
 
 
 def property_document(each: Property) -> dict[str, Any]:
-    """Return one property as clients see it (section 6)."""
+    """Return one property as clients see it (metadefs section 6)."""
     return {**each.definition, "name": each.name}
 
 
@@ -72,7 +72,7 @@ def property_map(properties: Iterable[Property]) -> dict[str, dict[str, Any]]:
 
 
 def object_document(namespace: str, group: Object) -> dict[str, Any]:
-    """Return an object as clients see it (section 7)."""
+    """Return an object as clients see it (metadefs section 7)."""
     return _present(
         name=group.name,
         description=group.description,
@@ -86,17 +86,17 @@ def object_document(namespace: str, group: Object) -> dict[str, Any]:
 
 
 def tag_document(tag: Tag) -> dict[str, Any]:
-    """Return one tag as clients see it (section 8)."""
+    """Return one tag as clients see it (metadefs section 8)."""
     return asdict(tag)
 
 
 def association_document(association: Association) -> dict[str, Any]:
-    """Return an association as clients see it (section 9)."""
+    """Return an association as clients see it (metadefs section 9)."""
     return _present(**asdict(association))
 
 
 def resource_type_document(kind: ResourceType) -> dict[str, Any]:
-    """Return a kind of resources as clients see it (section 9)."""
+    """Return a kind of resources as clients see it (metadefs section 9)."""
     return asdict(kind)
 
 

@@ -1,4 +1,4 @@
-"""The http store: images that stay on a web server; read-only (spec: stores 4; security: section 3, S-32, S-33).
+"""The http store: images that stay on a web server; read-only (stores section 4, security section 3, S-32, S-33).
 
 Its key is the URL. Every connection and every redirect passes the URL filter, also when the location was registered
 long ago. Ranges work when the server answers them.

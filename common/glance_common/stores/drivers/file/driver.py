@@ -1,4 +1,4 @@
-"""The file store (spec: stores 3)."""
+"""The file store (stores section 3)."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Options of the file driver, parsed and checked (spec: configuration 1.7, stores 3)."""
+"""Options of the file driver, parsed and checked (configuration section 1.7, stores section 3)."""
 
 import json
 import os

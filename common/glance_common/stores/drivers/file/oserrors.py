@@ -1,4 +1,4 @@
-"""What an error number of the operating system means for a store (spec: stores 3)."""
+"""What an error number of the operating system means for a store (stores section 3)."""
 
 import errno
 from collections.abc import Iterator
