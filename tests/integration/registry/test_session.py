@@ -416,7 +416,7 @@ def test_a_statement_is_prepared_once_a_connection_and_forgotten_when_unused(
         for _ in range(3):
             crud.get(connection, ADMIN, image_id)
         assert seen == ["PREPARE", "EXECUTE", "EXECUTE", "EXECUTE"]
-        others = [Prepared(sa.select(sa.literal_column(str(n)))) for n in range(MOST_READY)]
+        others: list[Prepared[Any]] = [Prepared(sa.select(sa.literal_column(str(n)))) for n in range(MOST_READY)]
         assert [other.run(connection, {}) for other in others] == [[(n,)] for n in range(MOST_READY)]
         count = connection.exec_driver_sql("SELECT count(*) FROM pg_prepared_statements").scalar_one()
         assert count == MOST_READY
@@ -459,7 +459,7 @@ def test_with_a_lost_connection_those_of_its_age_are_replaced(
 
 
 def test_the_values_of_a_prepared_statement_are_not_told(own: sa.Engine) -> None:
-    broken = PlannedForValues(sa.select(sa.cast(sa.bindparam("secret", type_=sa.Text), sa.LargeBinary)))
+    broken: PlannedForValues[Any] = PlannedForValues(sa.select(sa.cast(sa.bindparam("secret", type_=sa.Text), sa.LargeBinary)))
     with pytest.raises(exc.DataError) as caught:
         read(own, lambda connection: broken.run(connection, {"secret": "pass\\word"}))
     assert "word" not in str(caught.value).replace(str(caught.value.orig), "")

@@ -138,13 +138,12 @@ def test_wrappers(tmp_path: Path):
     stores = load(tmp_path, TWO)
     fast: Any = stores.get("fast")
     web: Any = stores.get("web")
-    assert isinstance(web, EncryptedKeys)
     for store in (fast, web.inner):
         assert isinstance(store, MeasuredStore)
         assert isinstance(store.inner, Logged)
     assert isinstance(fast.inner.inner, FileStore)
     assert isinstance(web.inner.inner.inner, Retrying)
-    assert isinstance(web, Sealed)
+    assert isinstance(web, EncryptedKeys)
 
 
 # URLs
