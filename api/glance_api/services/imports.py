@@ -1,12 +1,11 @@
 """Stage and import: what a request checks and writes down before workers do the rest (API section 11)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID, uuid4
 
 from glance_api.clients.key_manager import Credentials
 from glance_api.content.signatures import Verification
+from glance_api.imports.request import COPY, DIRECT, DOWNLOAD, WEB, ImportInput, ImportRequest
 from glance_api.imports.sources.glance_download import Remote, find_endpoint
 from glance_api.services import keys, staging
 from glance_api.services.collaborators import Services
@@ -14,15 +13,12 @@ from glance_api.services.events import images
 from glance_api.services.events import tasks as task_events
 from glance_api.services.images import check_image
 from glance_api.services.locations.check import check_source
-from glance_api.services.staging import DIRECT
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import BadRequest, Conflict, GlanceError, OutcomeUnknown
 from glance_common.model.image import Image
 from glance_common.model.operation import PATIENCE, STAGE_HOST_PROPERTY, OnFail, Operation, OperationKind
 from glance_common.model.status import ImageStatus
 from glance_common.stores.contract import UnknownStore
-
-WEB, COPY, DOWNLOAD = "web-download", "copy-image", "glance-download"
 
 SHORTEST_PATIENCE = 30
 """Seconds without a word from the process that alone can do it, after which others fail an import."""
@@ -51,24 +47,9 @@ class Proof:
     forwarded: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """An import as asked for.
-
-    ``stores`` are those of the body, ``header`` the one of X-Image-Meta-Store; ``document`` is what is known of the
-    body, which becomes the input of the task.
-    """
-
-    method: str
-    arguments: Mapping[str, Any]
-    document: Mapping[str, Any]
-    stores: tuple[str, ...] = ()
-    header: str | None = None
-    all_stores: bool = False
-    all_stores_must_succeed: bool = True
-
-
-def begin(services: Services, context: RequestContext, image_id: str, wanted: Wanted, proof: Proof) -> str | None:
+def begin(
+    services: Services, context: RequestContext, image_id: str, request: ImportRequest, proof: Proof
+) -> str | None:
     """Make the operation that imports the data of an image, or return the URL of the node that has to be asked.
 
     Nothing is made for a copy to stores that all have the image. The checks come in the order of API section 11.2;
@@ -78,25 +59,25 @@ def begin(services: Services, context: RequestContext, image_id: str, wanted: Wa
     """
     image = services.registry.images.get(context, image_id, locations=True)
     check_image(services, context, "get_image", image)
-    _check_state(image, wanted.method)
-    if wanted.method == DOWNLOAD:
-        _check_remote(wanted.arguments)
-    check_image(services, context, "copy_image" if wanted.method == COPY else "modify_image", image)
-    stores = _targets(services, image, wanted)
+    _check_state(image, request.method)
+    if request.method == DOWNLOAD:
+        _check_remote(request)
+    check_image(services, context, "copy_image" if request.method == COPY else "modify_image", image)
+    stores = _targets(services, image, request)
     if not stores:
         return None
     host = None
-    if wanted.method == DIRECT:
+    if request.method == DIRECT:
         host, url = staging.parse_place(image.properties.get(STAGE_HOST_PROPERTY))
         is_elsewhere = host != services.staging.id and url not in (None, services.settings.imports.self_url)
         if is_elsewhere and not proof.forwarded:
             return url
-    if wanted.method == WEB:
-        _check_uri(services, context, wanted.arguments)
-    remote = _remote(wanted.arguments, proof.credentials) if wanted.method == DOWNLOAD else None
+    if request.method == WEB:
+        _check_uri(services, context, request)
+    remote = _remote(request, proof.credentials) if request.method == DOWNLOAD else None
     # Copies are compared with data that were verified.
-    signed = None if wanted.method == COPY else keys.verification(services, proof.credentials, image.properties)
-    _create(services, context, image, wanted, stores, host, remote, signed)
+    signed = None if request.method == COPY else keys.verification(services, proof.credentials, image.properties)
+    _create(services, context, image, request, stores, host, remote, signed)
     return None
 
 
@@ -112,33 +93,34 @@ def _check_state(image: Image, method: str) -> None:
             raise Conflict(f"{name} needs to be set before import")
 
 
-def _check_remote(arguments: Mapping[str, Any]) -> None:
-    for name in ("glance_region", "glance_image_id"):
-        if not arguments.get(name):
+def _check_remote(request: ImportRequest) -> None:
+    required = {"glance_region": request.glance_region, "glance_image_id": request.glance_image_id}
+    for name, value in required.items():
+        if not value:
             raise BadRequest(f"method.{name} is required by {DOWNLOAD}")
     try:
-        UUID(arguments["glance_image_id"])
+        UUID(request.glance_image_id)
     except ValueError:
         raise BadRequest("method.glance_image_id must be a UUID") from None
 
 
-def _targets(services: Services, image: Image, wanted: Wanted) -> tuple[str, ...]:
+def _targets(services: Services, image: Image, request: ImportRequest) -> tuple[str, ...]:
     """Return the stores to fill; empty when a copy to all stores has nothing to do."""
-    if wanted.all_stores and (wanted.stores or wanted.header):
+    if request.all_stores and (request.stores or request.header_store):
         raise BadRequest("all_stores: cannot be given together with stores or X-Image-Meta-Store")
-    if wanted.stores and wanted.header:
+    if request.stores and request.header_store:
         raise BadRequest("stores: cannot be given together with X-Image-Meta-Store")
-    if wanted.all_stores:
+    if request.all_stores:
         named = tuple(store for store in services.stores.ids if services.stores.get(store).capabilities.add)
     else:
-        named = wanted.stores or ((wanted.header,) if wanted.header else (services.stores.default.id,))
+        named = request.stores or ((request.header_store,) if request.header_store else (services.stores.default.id,))
     for store in named:
         _check_store(services, store)
-    if wanted.method != COPY:
+    if request.method != COPY:
         return named
     present = {location.store for location in image.locations}
     double = [store for store in named if store in present]
-    if double and not wanted.all_stores:
+    if double and not request.all_stores:
         raise BadRequest(f"Image is already present at store {double[0]}")
     return tuple(store for store in named if store not in present)
 
@@ -152,15 +134,14 @@ def _check_store(services: Services, name: str) -> None:
         raise Conflict(f"stores: the store {name} takes no data")
 
 
-def _check_uri(services: Services, context: RequestContext, arguments: Mapping[str, Any]) -> None:
-    if not arguments.get("uri"):
+def _check_uri(services: Services, context: RequestContext, request: ImportRequest) -> None:
+    if not request.uri:
         raise BadRequest(f"method.uri is required by {WEB}")
-    check_source(services, context, "method.uri", arguments["uri"])
+    check_source(services, context, "method.uri", request.uri)
 
 
-def _remote(arguments: Mapping[str, Any], credentials: Credentials) -> Remote:
-    interface = arguments.get("glance_service_interface", "public")
-    endpoint = find_endpoint(credentials.catalog, arguments["glance_region"], interface)
+def _remote(request: ImportRequest, credentials: Credentials) -> Remote:
+    endpoint = find_endpoint(credentials.catalog, request.glance_region, request.glance_service_interface)
     return Remote(endpoint, credentials.token or "", credentials.catalog)
 
 
@@ -175,17 +156,17 @@ def copy_from(
         check_image(services, context, rule, image)
     _check_state(image, WEB)
     check_source(services, context, "x-glance-api-copy-from", url)
-    wanted = Wanted(WEB, {"uri": url}, {"method": {"name": WEB, "uri": url}}, header=store)
-    stores = _targets(services, image, wanted)
+    request = ImportRequest.from_document({"method": {"name": WEB, "uri": url}}, store)
+    stores = _targets(services, image, request)
     signed = keys.verification(services, credentials, image.properties)
-    _create(services, context, image, wanted, stores, None, None, signed, OnFail.KILLED)
+    _create(services, context, image, request, stores, None, None, signed, OnFail.KILLED)
 
 
 def _create(
     services: Services,
     context: RequestContext,
     image: Image,
-    wanted: Wanted,
+    request: ImportRequest,
     stores: tuple[str, ...],
     host: str | None,
     remote: Remote | None,
@@ -197,23 +178,20 @@ def _create(
         # Whoever works on it needs the caller's token, which never leaves this process.
         services.work.keep(operation, remote)
         host = services.work.process
-    is_copy = wanted.method == COPY
+    is_copy = request.method == COPY
     try:
         task = services.registry.operations.create(
             context,
             operation,
             kind=OperationKind.API_IMAGE_IMPORT,
             image_id=image.id,
-            input={
-                "image_id": image.id, "import_req": dict(wanted.document), "backend": list(stores),
-                "disk_format": image.disk_format, "container_format": image.container_format,
-            },
+            input=ImportInput(image.id, request, stores, image.disk_format, image.container_format).to_document(),
             ttl=services.settings.imports.task_time_to_live,
             host=host,
             patience=PATIENCE if remote is None else max(services.leases.seconds, SHORTEST_PATIENCE),
             stores=stores,
             on_fail=on_fail,
-            allowed=[_NEEDS[wanted.method]],
+            allowed=[_NEEDS[request.method]],
             image_status=None if is_copy else _ENTERED[on_fail],
             limits=services.limits.of(image.owner),
             signature=None if signed is None else signed.to_document(),

@@ -5,6 +5,7 @@ from uuid import uuid4
 
 from glance_api.content.formats import UNINSPECTED
 from glance_api.content.streams import Received
+from glance_api.imports.request import DIRECT
 from glance_api.services import attempts
 from glance_api.services.attempts import Data, Formats
 from glance_api.services.collaborators import Services
@@ -16,9 +17,6 @@ from glance_common.model.errors import NotFound, TooLarge
 from glance_common.model.image import Image
 from glance_common.model.limits import Limits
 from glance_common.stores.contract import Stored
-
-DIRECT = "glance-direct"
-"""The import method for staged data."""
 
 
 def stage(services: Services, context: RequestContext, image_id: str, source: Source) -> None:
