@@ -251,7 +251,7 @@ def _write(services: Services, context: RequestContext, image: Image, changes: I
         # Their data are inspected as what the image will be declared to be.
         formats = {name: changes.fields[name] for name in ("disk_format", "container_format") if name in changes.fields}
         edit = location_edits.plan(services, context, image._replace(**formats), changes.locations)
-        return location_edits.write(services, context, image, attempt, edit, document)
+        return location_edits.write(services, context, image, attempt, replace(edit, changes=document))
     if not document:
         return image
     changed = services.registry.images.update(

@@ -18,6 +18,7 @@ from glance_common.model.errors import BadRequest, Conflict, GlanceError, Outcom
 from glance_common.model.image import Image
 from glance_common.model.operation import PATIENCE, STAGE_HOST_PROPERTY, OnFail, Operation, OperationKind
 from glance_common.model.status import ImageStatus
+from glance_common.registry_client.operations import NewOperation
 from glance_common.stores.contract import UnknownStore
 
 SHORTEST_PATIENCE = 30
@@ -45,6 +46,21 @@ class Proof:
 
     credentials: Credentials
     forwarded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Import:
+    """An import whose checks have passed: the stores to fill, and what verifies the data of a signed image.
+
+    ``host`` is the only one that can do it, None for any. ``remote`` is where a glance-download comes from.
+    """
+
+    request: ImportRequest
+    stores: tuple[str, ...]
+    signed: Verification | None
+    host: str | None = None
+    remote: Remote | None = None
+    on_fail: OnFail = OnFail.QUEUED
 
 
 def begin(
@@ -77,7 +93,7 @@ def begin(
     remote = _remote(request, proof.credentials) if request.method == DOWNLOAD else None
     # Copies are compared with data that were verified.
     signed = None if request.method == COPY else keys.verification(services, proof.credentials, image.properties)
-    _create(services, context, image, request, stores, host, remote, signed)
+    _create(services, context, image, _Import(request, stores, signed, host, remote))
     return None
 
 
@@ -159,43 +175,17 @@ def copy_from(
     request = ImportRequest.from_document({"method": {"name": WEB, "uri": url}}, store)
     stores = _targets(services, image, request)
     signed = keys.verification(services, credentials, image.properties)
-    _create(services, context, image, request, stores, None, None, signed, OnFail.KILLED)
+    _create(services, context, image, _Import(request, stores, signed, on_fail=OnFail.KILLED))
 
 
-def _create(
-    services: Services,
-    context: RequestContext,
-    image: Image,
-    request: ImportRequest,
-    stores: tuple[str, ...],
-    host: str | None,
-    remote: Remote | None,
-    signed: Verification | None,
-    on_fail: OnFail = OnFail.QUEUED,
-) -> None:
+def _create(services: Services, context: RequestContext, image: Image, checked: _Import) -> None:
     operation = str(uuid4())
-    if remote is not None:
-        # Whoever works on it needs the caller's token, which never leaves this process.
-        services.work.keep(operation, remote)
-        host = services.work.process
-    is_copy = request.method == COPY
+    if checked.remote is not None:
+        # The work needs the caller's token, which never leaves this process.
+        services.work.keep(operation, checked.remote)
     try:
-        task = services.registry.operations.create(
-            context,
-            operation,
-            kind=OperationKind.API_IMAGE_IMPORT,
-            image_id=image.id,
-            input=ImportInput(image.id, request, stores, image.disk_format, image.container_format).to_document(),
-            ttl=services.settings.imports.task_time_to_live,
-            host=host,
-            patience=PATIENCE if remote is None else max(services.leases.seconds, SHORTEST_PATIENCE),
-            stores=stores,
-            on_fail=on_fail,
-            allowed=[_NEEDS[request.method]],
-            image_status=None if is_copy else _ENTERED[on_fail],
-            limits=services.limits.of(image.owner),
-            signature=None if signed is None else signed.to_document(),
-        )
+        new = _operation(services, image, checked)
+        task = services.registry.operations.create(context, operation, new, limits=services.limits.of(image.owner))
     except OutcomeUnknown:
         # It may have been made, and then waits for this process alone.
         services.work.wake()
@@ -206,6 +196,24 @@ def _create(
     services.work.wake()
     task_events.created(services, context, task)
     images.image_changed(services, context, image.id)
+
+
+def _operation(services: Services, image: Image, checked: _Import) -> NewOperation:
+    request, remote, signed = checked.request, checked.remote, checked.signed
+    kept = ImportInput(image.id, request, checked.stores, image.disk_format, image.container_format)
+    return NewOperation(
+        kind=OperationKind.API_IMAGE_IMPORT,
+        image_id=image.id,
+        input=kept.to_document(),
+        ttl=services.settings.imports.task_time_to_live,
+        host=checked.host if remote is None else services.work.process,
+        patience=PATIENCE if remote is None else max(services.leases.seconds, SHORTEST_PATIENCE),
+        stores=checked.stores,
+        on_fail=checked.on_fail,
+        allowed=[_NEEDS[request.method]],
+        image_status=None if request.method == COPY else _ENTERED[checked.on_fail],
+        signature=None if signed is None else signed.to_document(),
+    )
 
 
 def tasks(services: Services, context: RequestContext, image_id: str) -> list[Operation]:

@@ -16,6 +16,7 @@ from glance_common.model.context import RequestContext
 from glance_common.model.errors import NotFound, TooLarge
 from glance_common.model.image import Image
 from glance_common.model.limits import Limits
+from glance_common.registry_client.uploads import UploadResult, UploadStart
 from glance_common.stores.contract import Stored
 
 
@@ -35,10 +36,8 @@ def stage(services: Services, context: RequestContext, image_id: str, source: So
         raise TooLarge(f"the image is larger than image_size_cap, {cap} bytes")
     limits = services.limits.of(image.owner)
     attempt = str(uuid4())
-    begun = services.registry.uploads.start(
-        context, image_id, attempt, store=services.staging.id, size=source.announced, lease=services.leases.seconds,
-        staging=True, limits=limits,
-    )
+    start = UploadStart(services.staging.id, source.announced, services.leases.seconds, staging=True)
+    begun = services.registry.uploads.start(context, image_id, attempt, start, limits=limits)
     images.image_updated(services, context, begun.image)
     data = Data(source.pieces, source.announced, formats_of(image), (), source.credentials, limits)
     commit = partial(_commit, services, context, attempt, limits)
@@ -58,10 +57,8 @@ def formats_of(image: Image) -> Formats:
 def _commit(
     services: Services, context: RequestContext, attempt: str, limits: Limits | None, stored: Stored, received: Received
 ) -> None:
-    image = services.registry.uploads.commit(
-        context, attempt, size=received.size, checksum=None, os_hash_algo=None, os_hash_value=None, virtual_size=None,
-        metadata=stored.metadata, stage_host=place_of(services), limits=limits,
-    )
+    result = UploadResult(received.size, stored.metadata, stage_host=place_of(services))
+    image = services.registry.uploads.commit(context, attempt, result, limits=limits)
     images.image_updated(services, context, image)
 
 

@@ -109,4 +109,4 @@ def _delete_copy(services: Services, context: RequestContext, store: str, image_
     rest = [location.id for location in image.locations if location.store != store]
     if not rest:
         raise Forbidden("all copies of the image are in this store; delete the image")
-    edit.write(services, context, image, str(uuid4()), LocationEdit(order=rest, remove=copies), {})
+    edit.write(services, context, image, str(uuid4()), LocationEdit(order=rest, remove=copies))

@@ -54,9 +54,9 @@ def _through_staging(parts: ImportParts, job: Job, image: Image, asked: ImportIn
     staging = job.services.staging
     with work_room(job, staging, image) as room:
         data, image, formats = _staged(parts, job, image, asked)
-        path = path_of(staging, data.key)
+        file = staged.StagedFile(path_of(staging, data.key), data.size, formats)
         signed = _verification(job, image, asked.request)
-        ready = staged.prepare(job, image, formats, path, data.size, room, parts.plugins, signed)
+        ready = staged.prepare(job, image, file, room, parts.plugins, signed)
         source = partial(staged.open_file, staging, ready.path)
         parallel = job.services.settings.imports.max_parallel_stores
         return fill(job, ready.image, _plan(asked, ready.size, [source], parallel=parallel, signed=signed))

@@ -4,7 +4,7 @@ The operations are applied in order to the list that the caller sees; the outcom
 together with the rest of the request or not at all.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from glance_common.model.context import RequestContext
 from glance_common.model.errors import BadRequest, Conflict, Forbidden, TooLarge
 from glance_common.model.image import Image, NewLocation
 from glance_common.model.status import ImageStatus
-from glance_common.registry_client.locations import Hashing, LocationEdit
+from glance_common.registry_client.locations import LocationEdit
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,28 +238,15 @@ def as_new(found: Found, metadata: dict[str, Any]) -> NewLocation:
     return NewLocation(str(uuid4()), found.store.id, found.key, found.size, metadata, found.is_external)
 
 
-def write(
-    services: Services,
-    context: RequestContext,
-    image: Image,
-    attempt: str,
-    edit: LocationEdit,
-    changes: Mapping[str, Any],
-    *,
-    hashing: Hashing | None = None,
-) -> Image:
-    """Save an edit together with ``changes`` of the image's fields, and tell the scrubbers what it took away.
+def write(services: Services, context: RequestContext, image: Image, attempt: str, edit: LocationEdit) -> Image:
+    """Save an edit, and tell the scrubbers what it took away.
 
-    ``hashing`` is the operation that hashes the data of the first location.
-
-    Raises VersionConflict when somebody else wrote since the image was read, Duplicate when another one owns the data,
-    TooLarge when the owner may not have that much.
+    Raises VersionConflict when another request wrote since the image was read, Duplicate when another location owns
+    the data, TooLarge when the owner may not have that much.
     """
-    owner = changes.get("owner", image.owner)
+    owner = edit.changes.get("owner", image.owner)
     limits = services.limits.of(owner) if edit.add or owner != image.owner else None
-    edited = services.registry.locations.edit(
-        context, image.id, attempt, image.row_version, edit, changes, limits=limits, hashing=hashing
-    )
+    edited = services.registry.locations.edit(context, image.id, attempt, image.row_version, edit, limits=limits)
     if edit.remove:
         services.deletes.publish(edit.remove, context.request_id)
     if edited.status is not image.status and edited.status is ImageStatus.ACTIVE:

@@ -70,8 +70,8 @@ def _add(
         )
     else:
         data |= _document(validation)
-    edit = LocationEdit(order=[new.id], add=[new], data=data)
-    location_edits.write(services, context, image, str(uuid4()), edit, {}, hashing=hashing)
+    edit = LocationEdit(order=[new.id], add=[new], data=data, hashing=hashing)
+    location_edits.write(services, context, image, str(uuid4()), edit)
     if hashing is not None:
         tasks.look_up(services, context, hashing.id, tasks.created)
 
