@@ -111,7 +111,7 @@ def _store_pieces(
     verification = data.signed
     if isinstance(verification, Credentials):
         # Of the image as the attempt found it: its properties may have changed since the request looked at them.
-        verification = keys.verification(services, verification, begun.image.properties)
+        verification = keys.verification(services.keys, verification, begun.image.properties)
     digests = Digests((*data.algorithms, *([verification.algorithm] if verification else [])))
     limits = data.limits if data.announced is None else None
     intake = UploadStream(

@@ -12,7 +12,6 @@ from glance_api.services import attempts
 from glance_api.services.attempts import Data, Formats
 from glance_api.services.collaborators import Services
 from glance_api.services.events import images
-from glance_api.services.images import check_image
 from glance_api.services.locations.read import in_order
 from glance_api.services.store_errors import as_api_error
 from glance_common.failpoints import failpoint
@@ -23,6 +22,7 @@ from glance_common.model.limits import Limits
 from glance_common.model.status import ImageStatus
 from glance_common.registry_client.uploads import UploadStart
 from glance_common.stores.contract import Blob, Store, Stored, StoreError, UnknownStore
+from glance_common.stores.loader import Stores
 
 LOG = logging.getLogger(__name__)
 
@@ -75,9 +75,9 @@ def upload(
     ``on_fail``, or is in the hands of the reaper when the registry cannot be reached, and nothing of the data stays
     (lifecycle section 3).
     """
-    store = _store_for(services, source.store)
+    store = _store_for(services.stores, source.store)
     image = services.registry.images.get(context, image_id)
-    check_image(services, context, "upload_image", image)
+    services.policy.check_image(context, "upload_image", image)
     if not store.capabilities.add:
         raise Gone(f"the store {store.id} takes no data")
     if source.announced is not None and source.announced > services.settings.image_size_cap:
@@ -112,11 +112,11 @@ def _receive(
         raise
 
 
-def _store_for(services: Services, name: str | None) -> Store:
+def _store_for(stores: Stores, name: str | None) -> Store:
     if name is None:
-        return services.stores.default
+        return stores.default
     try:
-        return services.stores.get(name)
+        return stores.get(name)
     except UnknownStore:
         raise BadRequest(f"X-Image-Meta-Store: there is no store {name[:80]!r}") from None
 
@@ -127,7 +127,7 @@ def readable(services: Services, context: RequestContext, image_id: str) -> Imag
     Raises NotFound, PolicyDenied, and Forbidden for a deactivated image.
     """
     image = services.registry.images.get(context, image_id, locations=True)
-    check_image(services, context, DATA_POLICY, image)
+    services.policy.check_image(context, DATA_POLICY, image)
     if image.status is ImageStatus.DEACTIVATED and not context.is_admin:
         raise Forbidden("the image is deactivated")
     if image.status not in (ImageStatus.ACTIVE, ImageStatus.DEACTIVATED) or image.size is None:
@@ -145,7 +145,7 @@ def open_data(services: Services, image: Image, part: ByteRange | None, prefer: 
     failure: Exception | None = None
     for location in in_order(services, image.locations, prefer):
         try:
-            return _open(services, image, location, part)
+            return _open(services.stores, image, location, part)
         except (StoreError, GlanceError) as error:
             failure = error
             LOG.error("image %s cannot be read from store %s: %s", image.id, location.store, error)
@@ -174,8 +174,8 @@ class NoData:
         """Nothing is open."""
 
 
-def _open(services: Services, image: Image, location: ImageLocation, part: ByteRange | None) -> Download:
-    store = services.stores.get(location.store)
+def _open(stores: Stores, image: Image, location: ImageLocation, part: ByteRange | None) -> Download:
+    store = stores.get(location.store)
     blob = store.open(location.key, part.start, part.length) if part else store.open(location.key)
     if blob.size != image.size:
         blob.close()

@@ -11,7 +11,6 @@ from glance_api.services import keys, staging
 from glance_api.services.collaborators import Services
 from glance_api.services.events import images
 from glance_api.services.events import tasks as task_events
-from glance_api.services.images import check_image
 from glance_api.services.locations.check import check_source
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import BadRequest, Conflict, GlanceError, OutcomeUnknown
@@ -20,6 +19,7 @@ from glance_common.model.operation import PATIENCE, STAGE_HOST_PROPERTY, OnFail,
 from glance_common.model.status import ImageStatus
 from glance_common.registry_client.operations import NewOperation
 from glance_common.stores.contract import UnknownStore
+from glance_common.stores.loader import Stores
 
 SHORTEST_PATIENCE = 30
 """Seconds without a word from the process that alone can do it, after which others fail an import."""
@@ -49,7 +49,7 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
-class _Import:
+class CheckedImport:
     """An import whose checks have passed: the stores to fill, and what verifies the data of a signed image.
 
     ``host`` is the only one that can do it, None for any. ``remote`` is where a glance-download comes from.
@@ -74,12 +74,12 @@ def begin(
     Unavailable without the key manager.
     """
     image = services.registry.images.get(context, image_id, locations=True)
-    check_image(services, context, "get_image", image)
-    _check_state(image, request.method)
+    services.policy.check_image(context, "get_image", image)
+    check_state(image, request.method)
     if request.method == DOWNLOAD:
         _check_remote(request)
-    check_image(services, context, "copy_image" if request.method == COPY else "modify_image", image)
-    stores = _targets(services, image, request)
+    services.policy.check_image(context, "copy_image" if request.method == COPY else "modify_image", image)
+    stores = targets(services, image, request)
     if not stores:
         return None
     host = None
@@ -92,12 +92,13 @@ def begin(
         _check_uri(services, context, request)
     remote = _remote(request, proof.credentials) if request.method == DOWNLOAD else None
     # Copies are compared with data that were verified.
-    signed = None if request.method == COPY else keys.verification(services, proof.credentials, image.properties)
-    _create(services, context, image, _Import(request, stores, signed, host, remote))
+    signed = None if request.method == COPY else keys.verification(services.keys, proof.credentials, image.properties)
+    create(services, context, image, CheckedImport(request, stores, signed, host, remote))
     return None
 
 
-def _check_state(image: Image, method: str) -> None:
+def check_state(image: Image, method: str) -> None:
+    """Raise Conflict unless ``method`` can import the data of the image as it is."""
     needed = _NEEDS[method]
     if image.status is not needed:
         raise Conflict(f"{method} needs an image in status {needed}, this one is {image.status}")
@@ -120,8 +121,11 @@ def _check_remote(request: ImportRequest) -> None:
         raise BadRequest("method.glance_image_id must be a UUID") from None
 
 
-def _targets(services: Services, image: Image, request: ImportRequest) -> tuple[str, ...]:
-    """Return the stores to fill; empty when a copy to all stores has nothing to do."""
+def targets(services: Services, image: Image, request: ImportRequest) -> tuple[str, ...]:
+    """Return the stores to fill; empty when a copy to all stores has nothing to do.
+
+    Raises BadRequest for a contradictory choice, Conflict for a store that is unknown or takes no data.
+    """
     if request.all_stores and (request.stores or request.header_store):
         raise BadRequest("all_stores: cannot be given together with stores or X-Image-Meta-Store")
     if request.stores and request.header_store:
@@ -131,7 +135,7 @@ def _targets(services: Services, image: Image, request: ImportRequest) -> tuple[
     else:
         named = request.stores or ((request.header_store,) if request.header_store else (services.stores.default.id,))
     for store in named:
-        _check_store(services, store)
+        _check_store(services.stores, store)
     if request.method != COPY:
         return named
     present = {location.store for location in image.locations}
@@ -141,9 +145,9 @@ def _targets(services: Services, image: Image, request: ImportRequest) -> tuple[
     return tuple(store for store in named if store not in present)
 
 
-def _check_store(services: Services, name: str) -> None:
+def _check_store(stores: Stores, name: str) -> None:
     try:
-        store = services.stores.get(name)
+        store = stores.get(name)
     except UnknownStore:
         raise Conflict(f"stores: there is no store {name[:80]!r}") from None
     if not store.capabilities.add:
@@ -161,24 +165,11 @@ def _remote(request: ImportRequest, credentials: Credentials) -> Remote:
     return Remote(endpoint, credentials.token or "", credentials.catalog)
 
 
-def copy_from(
-    services: Services, context: RequestContext, image: Image, url: str, store: str | None, credentials: Credentials
-) -> None:
-    """Make the operation that fetches the data of a queued image from ``url`` (v1); a failure leaves it killed.
+def create(services: Services, context: RequestContext, image: Image, checked: CheckedImport) -> None:
+    """Make the operation that imports the data of the image, and tell the workers of this process.
 
-    Raises PolicyDenied, BadRequest, Conflict, TooLarge, Unavailable without the key manager.
+    Raises Conflict while another operation works on the image, TooLarge over a limit of its owner.
     """
-    for rule in ("copy_from", "upload_image"):
-        check_image(services, context, rule, image)
-    _check_state(image, WEB)
-    check_source(services, context, "x-glance-api-copy-from", url)
-    request = ImportRequest.from_document({"method": {"name": WEB, "uri": url}}, store)
-    stores = _targets(services, image, request)
-    signed = keys.verification(services, credentials, image.properties)
-    _create(services, context, image, _Import(request, stores, signed, on_fail=OnFail.KILLED))
-
-
-def _create(services: Services, context: RequestContext, image: Image, checked: _Import) -> None:
     operation = str(uuid4())
     if checked.remote is not None:
         # The work needs the caller's token, which never leaves this process.
@@ -198,7 +189,7 @@ def _create(services: Services, context: RequestContext, image: Image, checked: 
     images.image_changed(services, context, image.id)
 
 
-def _operation(services: Services, image: Image, checked: _Import) -> NewOperation:
+def _operation(services: Services, image: Image, checked: CheckedImport) -> NewOperation:
     request, remote, signed = checked.request, checked.remote, checked.signed
     kept = ImportInput(image.id, request, checked.stores, image.disk_format, image.container_format)
     return NewOperation(
@@ -219,5 +210,5 @@ def _operation(services: Services, image: Image, checked: _Import) -> NewOperati
 def tasks(services: Services, context: RequestContext, image_id: str) -> list[Operation]:
     """Return the caller's operations on an image, oldest first (API section 9). Raises NotFound."""
     image = services.registry.images.get(context, image_id)
-    check_image(services, context, "get_image", image)
+    services.policy.check_image(context, "get_image", image)
     return list(services.registry.operations.of_image(context, image_id))

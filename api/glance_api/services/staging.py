@@ -11,7 +11,6 @@ from glance_api.services.attempts import Data, Formats
 from glance_api.services.collaborators import Services
 from glance_api.services.data import Source
 from glance_api.services.events import images
-from glance_api.services.images import check_image
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import NotFound, TooLarge
 from glance_common.model.image import Image
@@ -30,7 +29,7 @@ def stage(services: Services, context: RequestContext, image_id: str, source: So
     if DIRECT not in services.settings.imports.methods:
         raise NotFound(f"{DIRECT} is not an enabled import method")
     image = services.registry.images.get(context, image_id)
-    check_image(services, context, "modify_image", image)
+    services.policy.check_image(context, "modify_image", image)
     cap = services.settings.image_size_cap
     if source.announced is not None and source.announced > cap:
         raise TooLarge(f"the image is larger than image_size_cap, {cap} bytes")

@@ -99,7 +99,8 @@ def _documents(images: list[Image]) -> list[dict[str, Any]]:
     documents = [wire.image_document(image, nullable) for image in images]
     settings = services().settings
     if read.are_shown(settings):
-        listable = read.may_list(services(), context(), images) if settings.show_multiple_locations else frozenset()
+        are_asked = settings.show_multiple_locations
+        listable = read.may_list(services().policy, context(), images) if are_asked else frozenset()
         for image, document in zip(images, documents, strict=True):
             wire.add_places(
                 document,

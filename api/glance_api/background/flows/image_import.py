@@ -69,7 +69,7 @@ def _verification(job: Job, image: Image, request: ImportRequest) -> Verificatio
     if signature is None or (kept is not None and kept.signature == signature):
         return kept
     remote = _known(job)
-    return keys.verification(job.services, Credentials(remote.token, remote.catalog), image.properties)
+    return keys.verification(job.services.keys, Credentials(remote.token, remote.catalog), image.properties)
 
 
 def _staged(parts: ImportParts, job: Job, image: Image, asked: ImportInput) -> tuple[StagedData, Image, Formats]:

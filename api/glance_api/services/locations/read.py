@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from glance_api.policy.enforcer import Enforcer
 from glance_api.services.collaborators import Services
 from glance_api.settings import Settings
 from glance_common.model.context import RequestContext
@@ -83,6 +84,6 @@ def visible(services: Services, context: RequestContext, image: Image) -> list[P
     return places
 
 
-def may_list(services: Services, context: RequestContext, images: list[Image]) -> frozenset[str]:
+def may_list(policy: Enforcer, context: RequestContext, images: list[Image]) -> frozenset[str]:
     """Return the ids of those images whose ``locations`` the caller may see (policy ``get_image_location``)."""
-    return frozenset(image.id for image in services.policy.allowed_images(context, "get_image_location", images))
+    return frozenset(image.id for image in policy.allowed_images(context, "get_image_location", images))

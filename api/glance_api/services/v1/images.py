@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from glance_api.clients.key_manager import Credentials
-from glance_api.services import data, images, imports
+from glance_api.services import data, images
 from glance_api.services.collaborators import Services
 from glance_api.services.data import Source
 from glance_api.services.events import images as events
 from glance_api.services.images import ImageChanges, NewImage
 from glance_api.services.locations import check as registration
 from glance_api.services.locations.edit import AddLocation, GivenLocation
+from glance_api.services.v1 import imports
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import (
     BadRequest,
@@ -88,8 +89,8 @@ def find(services: Services, context: RequestContext, image_id: str) -> Image:
         if not context.is_admin:
             raise
     image = services.registry.images.get(context, image_id, deleted=True)
-    images.check_image(services, context, "get_image", image)
-    return image if services.protections is None else services.protections.readable(context, image)
+    services.policy.check_image(context, "get_image", image)
+    return images.as_seen(services, context, image)
 
 
 def readable(services: Services, context: RequestContext, image_id: str) -> Image:
@@ -101,10 +102,10 @@ def readable(services: Services, context: RequestContext, image_id: str) -> Imag
     if image is None:
         raise NotFound(f"Image {image_id} has no data")
     # The answer shows the metadata as well.
-    images.check_image(services, context, "get_image", image)
+    services.policy.check_image(context, "get_image", image)
     if image.status is not ImageStatus.ACTIVE:
         raise Forbidden("the image is deactivated")
-    return image if services.protections is None else services.protections.readable(context, image)
+    return images.as_seen(services, context, image)
 
 
 def check_spelling(services: Services, context: RequestContext, names: Collection[str]) -> None:
@@ -120,7 +121,9 @@ def check_spelling(services: Services, context: RequestContext, names: Collectio
 def create(services: Services, context: RequestContext, new: NewImage, filling: Filling | None) -> Image:
     """Create an image and give it its data. Raises as the services of v2; what can be refused at once leaves no image.
     """
-    images.check_new(services, context, new, _RULES.get(type(filling), ()))
+    target = images.check_new(services, context, new)
+    for rule in _RULES.get(type(filling), ()):
+        services.policy.check(context, rule, target)
     if filling is not None:
         check(services, context, filling)
         if not isinstance(filling, Empty):
@@ -170,7 +173,7 @@ def update(
     if image.status in GONE:
         raise Forbidden("the image is deleted")
     for rule in ("modify_image", *_RULES.get(type(filling), ())):
-        images.check_image(services, context, rule, image)
+        services.policy.check_image(context, rule, image)
     if filling is not None:
         if image.status is not ImageStatus.QUEUED:
             refusal = BadRequest if isinstance(filling, Register) else Conflict

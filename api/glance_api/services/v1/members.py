@@ -6,7 +6,6 @@ from uuid import uuid4
 from glance_api.policy.targets import image_target, project_target
 from glance_api.services.collaborators import Services
 from glance_api.services.events import images
-from glance_api.services.images import check_image
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import Forbidden, NotAuthenticated, NotFound, TooLarge
 from glance_common.model.image import Image, Member
@@ -15,7 +14,7 @@ from glance_common.model.image import Image, Member
 def list_members(services: Services, context: RequestContext, image_id: str) -> list[Member]:
     """Return the members that the caller sees: of an image that is not shared none. Raises NotFound, PolicyDenied."""
     image = services.registry.images.get(context, image_id)
-    check_image(services, context, "get_members", image)
+    services.policy.check_image(context, "get_members", image)
     return services.registry.members.list(context, image_id) if image.visibility == "shared" else []
 
 
