@@ -9,6 +9,7 @@ from flask import Response, current_app, g, request
 from glance_api.clients.key_manager import Credentials
 from glance_api.http import documents
 from glance_api.http.access_log import BYTES_IN
+from glance_api.http.collaborators import HttpServices
 from glance_api.services.collaborators import Services
 from glance_common.body import announced_length, read_pieces
 from glance_common.model.context import RequestContext
@@ -20,6 +21,12 @@ View = TypeVar("View", bound=Callable[..., Any])
 def services() -> Services:
     """Return the collaborators of this process."""
     collaborators: Services = current_app.extensions["glance"]
+    return collaborators
+
+
+def http_services() -> HttpServices:
+    """Return the collaborators that only HTTP needs."""
+    collaborators: HttpServices = current_app.extensions["glance_http"]
     return collaborators
 
 

@@ -9,7 +9,7 @@ from flask import request
 
 from glance_api.content.streams import DamagedData, verified
 from glance_api.http.access_log import BYTES_IN
-from glance_api.http.request import context, services
+from glance_api.http.request import context, http_services, services
 from glance_api.services.data import Download
 from glance_api.services.events import images
 from glance_api.transfers import accel
@@ -64,7 +64,7 @@ def sendable(opened: Download, end: Callable[[], None]) -> Iterable[bytes]:
     if wrapper is not None and descriptor is not None:
         wrapped: Iterable[bytes] = wrapper(LocalFile(opened, descriptor, end, request.environ))
         return wrapped
-    return Pieces(opened, end, services().readers)
+    return Pieces(opened, end, http_services().readers)
 
 
 def handed_over(opened: Download, end: Callable[[], None]) -> tuple[str, Iterable[bytes]] | None:
@@ -72,7 +72,7 @@ def handed_over(opened: Download, end: Callable[[], None]) -> tuple[str, Iterabl
 
     None when the data do not lie where the proxy could send them from, or when nobody asks it to.
     """
-    address = services().accel.address(opened.blob.path())
+    address = http_services().accel.address(opened.blob.path())
     if address is None or not accel.is_asked(request.method, request.headers):
         return None
     return address, HandedOver(opened, end, request.environ)

@@ -5,7 +5,16 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from glance_api.http.request import answer, context, credentials, json_object, services, without_body, without_policy
+from glance_api.http.request import (
+    answer,
+    context,
+    credentials,
+    http_services,
+    json_object,
+    services,
+    without_body,
+    without_policy,
+)
 from glance_api.http.transfers import OCTETS, body
 from glance_api.imports.request import TEXTS, ImportRequest
 from glance_api.imports.sources.web_download import MAX_URI
@@ -78,7 +87,7 @@ def stage(image_id: str) -> Response:
     if request.headers.get("Content-Type", "") != OCTETS:
         raise UnsupportedMediaType(f"Content-Type must be {OCTETS}")
     announced = announced_size()
-    give_back = services().permits.take(context().project_id)
+    give_back = http_services().permits.take(context().project_id)
     try:
         staging.stage(services(), context(), image_id, Source(body(), announced, credentials=credentials()))
     finally:

@@ -14,6 +14,7 @@ from glance_api import config as api_config
 from glance_api import policy
 from glance_api.app import create_app
 from glance_api.clients.key_manager import KeyManager
+from glance_api.http.collaborators import HttpServices
 from glance_api.imports.signals import WorkSignal
 from glance_api.policy import properties
 from glance_api.policy.enforcer import Enforcer
@@ -66,9 +67,7 @@ def make_api() -> Callable[..., Api]:
             keys=KeyManager(conf),
             policy=enforcer,
             protections=properties.load(conf, enforcer),
-            permits=None,
             remote_checks=RemoteChecks(8, 15.0),
-            readers=None,
             leases=SimpleNamespace(seconds=60),
             limits=limits.source(conf),
             staging=FakeStore("here"),
@@ -76,7 +75,7 @@ def make_api() -> Callable[..., Api]:
             url_filter=UrlFilter.from_conf(conf, lambda _host, _port: ["93.184.216.34"]),
             work=WorkSignal(),
         )
-        app = create_app(services, lambda inner: inner)
+        app = create_app(services, HttpServices(permits=None, readers=None), lambda inner: inner)
         app.testing = True
         return Api(app, registry, published)
 
