@@ -37,7 +37,7 @@ def context() -> RequestContext:
 
 
 def credentials() -> Credentials:
-    """Return with what the caller proves itself to other services."""
+    """Return the proofs of identity that the caller sent for other services."""
     return Credentials(request.headers.get("X-Auth-Token"), request.headers.get("X-Service-Catalog"))
 
 
@@ -58,7 +58,7 @@ def without_policy(reason: str) -> Callable[[View], View]:
 
 
 def public(view: View) -> View:
-    """Mark a view that everybody may call, with or without a token."""
+    """Mark a view that every caller may use, with or without a token."""
     view.public = True  # type: ignore[attr-defined]  # a mark
     return view
 

@@ -47,7 +47,7 @@ class ImportSource:
     """An opened source. Iterate ``pieces`` once, within the ``with`` block of the function that opened it.
 
     ``pieces`` raises ImportFailed when the peer stops sending too early; ``announced`` is the number of bytes to come,
-    None when nobody told it, so the reader must cap what it takes (S-61). ``facts`` is what the source knows about the
+    None when it is unknown, so the reader must cap what it takes (S-61). ``facts`` is what the source knows about the
     image, for example the formats of the image that is copied.
     """
 

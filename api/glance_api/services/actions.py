@@ -39,7 +39,7 @@ def _switch(
     try:
         switched = services.registry.images.set_status(context, image_id, str(uuid4()), [source], target)
     except StatusConflict as conflict:
-        # Somebody else was faster; that is no error when they did the same.
+        # Another caller was faster; that is no error when both want the same.
         if conflict.details.get("status") != target:
             raise refused from None
         return

@@ -55,7 +55,7 @@ class ImageChanges:
     locations: tuple[location_edits.Operation, ...] = ()
 
     def document(self) -> dict[str, Any]:
-        """Return the changes as the registry takes them: without reserved properties that stand there by mistake."""
+        """Return the changes as the registry takes them: without reserved properties, which are there by mistake."""
         document = dict(self.fields)
         if self.properties is not None:
             document["properties"] = {
@@ -119,7 +119,7 @@ def check_new(
 def check_create(services: Services, context: RequestContext, owner: str | None) -> dict[str, Any]:
     """Raise PolicyDenied unless the caller may create an image for ``owner``; return what the rules saw.
 
-    Views ask this before they look at all that a document says, which takes time (S-59).
+    Views ask this before they check the whole document, which takes time (S-59).
     """
     target = project_target(context)
     if owner is not None:
@@ -178,7 +178,7 @@ def list_images(services: Services, context: RequestContext, query: ImageQuery) 
     if query.limit == 0:
         return ListedImages([], None)
     if _asks_hidden(services, context, query):
-        # No image has a property that the caller may not read; what is left to find is whether the marker is right.
+        # The caller sees no image with such a property; the registry only has to check the marker.
         query = replace(query, limit=0, properties={})
     asking = replace(context, is_admin=False) if query.as_user else context
     found = services.registry.images.list(asking, _registry_query(query, locations.are_shown(services.settings)))
@@ -217,9 +217,9 @@ def _registry_query(query: ImageQuery, with_locations: bool) -> dict[str, Any]:
 def update(services: Services, context: RequestContext, image_id: str, change: Change) -> Image:
     """Apply ``change`` to the image as it is now and save the result at once (API section 7).
 
-    ``change`` says what differs, or raises. When somebody else wrote in between, all is repeated up to three times.
+    ``change`` says what differs, or raises. When another request wrote in between, all is repeated up to three times.
     Raises NotFound, PolicyDenied, Forbidden, BadRequest for formats that do not fit each other, TooLarge over a quota,
-    Conflict when it never fits.
+    Conflict when every try meets another write.
     """
     return retry_conflicts(image_id, lambda: _update(services, context, image_id, change))
 
@@ -242,7 +242,7 @@ def _write(services: Services, context: RequestContext, image: Image, changes: I
     """Save the changes of ``image`` and return it as it is then. Raises VersionConflict."""
     attempt, document = str(uuid4()), changes.document()
     if changes.locations:
-        # Their data are inspected as what the image will be declared to be.
+        # Their data are inspected by the formats that the image gets.
         formats = {name: changes.fields[name] for name in ("disk_format", "container_format") if name in changes.fields}
         edit = location_edits.plan(services, context, image._replace(**formats), changes.locations)
         return location_edits.write(services, context, image, attempt, replace(edit, changes=document))
@@ -292,7 +292,7 @@ def _check_rights(services: Services, context: RequestContext, image: Image, cha
 
 
 def _check_quotas(services: Services, image: Image, changes: ImageChanges) -> None:
-    """Raise TooLarge over a quota; who only changes or removes properties may stay above a quota that was lowered."""
+    """Raise TooLarge over a quota; a change that adds nothing may stay above a quota that was lowered."""
     if changes.properties is not None and changes.properties.keys() - image.properties.keys():
         _check_property_quota(services.settings, changes.properties)
     if changes.tags is not None:

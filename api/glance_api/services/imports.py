@@ -1,4 +1,4 @@
-"""Stage and import: what a request checks and writes down before workers do the rest (API section 11)."""
+"""Imports: what a request checks and writes down before workers do the rest (API section 11)."""
 
 from dataclasses import dataclass
 from uuid import UUID, uuid4
@@ -22,7 +22,7 @@ from glance_common.stores.contract import UnknownStore
 from glance_common.stores.loader import Stores
 
 SHORTEST_PATIENCE = 30
-"""Seconds without a word from the process that alone can do it, after which others fail an import."""
+"""Seconds without a sign of life of the only process that can do an import, after which others fail it."""
 
 _NEEDS = {
     DIRECT: ImageStatus.UPLOADING,
@@ -33,15 +33,15 @@ _NEEDS = {
 """Status that an image must have for each method."""
 
 _ENTERED = {OnFail.QUEUED: ImageStatus.IMPORTING, OnFail.KILLED: ImageStatus.SAVING}
-"""Status that it gets: v1 knows no importing."""
+"""Status that the image gets; v1 does not know ``importing``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
     """What came with the request beside its body.
 
-    ``credentials`` say to the key manager and to another region who is calling; ``forwarded`` that another node handed
-    it on.
+    ``credentials`` prove the caller to the key manager and to another region; ``forwarded`` says that another node
+    handed the request on.
     """
 
     credentials: Credentials
@@ -178,7 +178,7 @@ def create(services: Services, context: RequestContext, image: Image, checked: C
         new = _operation(services, image, checked)
         task = services.registry.operations.create(context, operation, new, limits=services.limits.of(image.owner))
     except OutcomeUnknown:
-        # It may have been made, and then waits for this process alone.
+        # The operation may have been made; then it waits for this process alone.
         services.work.wake()
         raise
     except GlanceError:

@@ -36,7 +36,7 @@ def add(services: Services, context: RequestContext, image_id: str, member: str)
 
 
 def show(services: Services, context: RequestContext, image_id: str, member_id: str) -> Member:
-    """Return one member; every case in which the caller may not see it is NotFound."""
+    """Return one member; raise NotFound whenever the caller may not see it."""
     image = _visible(services, context, image_id)
     member = services.registry.members.get(context, image_id, member_id)
     if not services.policy.allows(context, "get_member", member_target(image, member)):

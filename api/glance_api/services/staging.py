@@ -23,8 +23,8 @@ def stage(services: Services, context: RequestContext, image_id: str, source: So
     """Keep the data of a queued image on this node; the image is ``uploading`` until it is imported or deleted.
 
     On any error the image is back in ``queued`` and nothing of the data stays. Raises NotFound also where staging is
-    not enabled, PolicyDenied, StatusConflict, TooLarge, UnsupportedMediaType for unsafe content, BadRequest for other
-    data than those that were signed (S-29).
+    not enabled, PolicyDenied, StatusConflict, TooLarge, UnsupportedMediaType for unsafe content, BadRequest for data
+    that do not match their signature (S-29).
     """
     if DIRECT not in services.settings.imports.methods:
         raise NotFound(f"{DIRECT} is not an enabled import method")
@@ -46,8 +46,8 @@ def stage(services: Services, context: RequestContext, image_id: str, source: So
 def formats_of(image: Image) -> Formats:
     """Return what staged data are inspected as.
 
-    Whether they are of the declared format is found out by the import, because its plugins may unpack or convert them;
-    data that no tool may touch are refused at once (S-34).
+    The import checks the declared format, because its plugins may unpack or convert the data. Data that no tool may
+    touch are refused at once (S-34).
     """
     disk = image.disk_format if image.disk_format in UNINSPECTED else "raw"
     return Formats(disk or "raw", image.container_format or "bare")

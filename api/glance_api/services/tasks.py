@@ -44,7 +44,7 @@ def create(
     """
     _check(services, context, "add_task")
     check_source(services, context, "input.import_from", task_input["import_from"])
-    # What the image may not have is told now; the input is kept as long as the task.
+    # An image that is too large is refused now; the input is kept as long as the task.
     images.check_document(services.settings, None, len(orjson.dumps(task_input["image_properties"])))
     signed = keys.verification(services.keys, credentials, task_input["image_properties"])
     new = NewOperation(

@@ -110,7 +110,7 @@ def update(image_id: str) -> Response:
     metadata = headers.parse(request.environ)
     v1_images.check_spelling(services(), context(), metadata.properties)
     filling = _filling(metadata, may_be_empty=False)
-    # Whoever sends data means these: a property that is not named stays.
+    # A request with data keeps the properties that it does not name.
     purge = headers.boolean(request.headers.get(PURGE, "true")) and not isinstance(filling, Body)
     change = wire.changes(metadata, services().settings, purge=purge, is_admin=context().is_admin)
     image = _with_permit(filling, lambda: v1_images.update(services(), context(), image_id, change, filling))

@@ -116,7 +116,7 @@ def _answer(opened: Download, tag: str, end: Callable[[], None]) -> Response:
         headers["X-Accel-Redirect"], nothing = handed
         headers["Content-Length"] = "0"
         if not part:
-            # Of the whole nginx says so by itself, of a part it does not.
+            # nginx adds the header for the whole data itself, but not for a part.
             del headers["Accept-Ranges"]
         return Response(nothing, status=206 if part else 200, headers=headers, direct_passthrough=True)
     # Passed through untouched, so that the server sees its own file wrapper and sends the file by the kernel.

@@ -79,7 +79,7 @@ def update(image_id: str) -> Response:
     schema = image_schema()
     dialect = patch.media_type(request.headers.get("Content-Type", ""))
     document, locations_too = json_array(), services().settings.show_multiple_locations
-    # Once, and not before the service has asked whether the caller may change the image: it takes time (S-59).
+    # Parsed once, and only after the caller's right was checked: it takes time (S-59).
     operations = cache(lambda: patch.parse(document, dialect, schema, locations=locations_too))
     image = service.update(services(), context(), image_id, lambda now: patch.apply(now, operations(), schema))
     return answer(_documents([image])[0])

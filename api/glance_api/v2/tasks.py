@@ -119,7 +119,7 @@ def parse_new(document: dict[str, Any]) -> dict[str, Any]:
     for name in ("disk_format", "container_format") if properties else ():
         if not properties.get(name):
             raise BadRequest(f"input.image_properties.{name}: must be set when there are any properties")
-    # The image is made later; what it may not have is told now.
+    # The image is made later; a wrong description is refused now.
     wire.new_image(properties, image_schema())
     return {**{name: task_input[name] for name in _INPUT_TEXTS}, "image_properties": properties}
 

@@ -76,7 +76,7 @@ def plan(services: Services, context: RequestContext, image: Image, operations: 
     _check_rights(services, context, image, operations)
     before = [_Entry(place.url, place.metadata, place=place) for place in visible(services, context, image)]
     asks = any(not isinstance(operation, RemoveLocation) for operation in operations)
-    # One permit and one time for all the servers that a request names.
+    # One permit and one deadline for all the servers that a request names.
     with services.remote_checks.permit(context.project_id) if asks else nullcontext():
         entries, given = _applied(services, context, image, before, operations)
     _check_quota(services, before, entries)
@@ -139,7 +139,7 @@ def _new(
     _require_digest(context, image, given)
     found = check.find(services, context, image, given.url)
     url = found.store.url(found.key)
-    # Again by what is shown of it: without the credentials that were given.
+    # Compared again in the form that is shown, which has no credentials.
     same = [other for other in others if other.url == url]
     if any(not found.is_external or _stored(services, other.metadata) == metadata for other in same):
         raise BadRequest("locations: this URL is there already")
@@ -147,7 +147,7 @@ def _new(
 
 
 def _require_digest(context: RequestContext, image: Image, given: GivenLocation) -> None:
-    """Raise Conflict when somebody adds data of which he does not say that they are the image's (S-24)."""
+    """Raise Conflict when a caller adds data without digests that say that they are the image's (S-24)."""
     if image.os_hash_value is not None and given.validation is None and not context.is_admin:
         raise Conflict("locations: the image has digests, so a new location needs validation_data with the same ones")
 
@@ -185,7 +185,7 @@ def _metadata(services: Services, given: GivenLocation) -> dict[str, Any]:
 
 
 def _stored(services: Services, metadata: dict[str, Any]) -> dict[str, Any]:
-    """Return the metadata to keep: with several stores the store's id is told by the location itself."""
+    """Return the metadata to keep: with several stores the location itself names its store."""
     if not services.settings.multi_store:
         return metadata
     return {name: value for name, value in metadata.items() if name != "store"}

@@ -27,7 +27,7 @@ class Place:
 
 
 def are_shown(settings: Settings) -> bool:
-    """Say whether options let anybody see something of the locations, so that they are read at all."""
+    """Say whether the options show anything of the locations, so that they must be read."""
     return settings.multi_store or settings.show_image_direct_url or settings.show_multiple_locations
 
 
@@ -37,7 +37,7 @@ def in_order(
     """Return the locations in the order in which they are to be read.
 
     The stores in ``prefer`` come first, then the kinds that ``location_strategy`` prefers, then the store with most
-    weight; what is equal in all of these stays in the order in which it was added.
+    weight; equal locations stay in the order in which they were added.
     """
     in_turn = list(locations)
     if len(in_turn) < 2:

@@ -45,7 +45,7 @@ def _add(
     services: Services, context: RequestContext, image_id: str, url: str, validation: ValidationData | None
 ) -> None:
     image = services.registry.images.get(context, image_id, locations=True)
-    # The right before the status, unlike in the original: strangers learn nothing.
+    # The right is checked before the status, unlike in the original: strangers learn nothing.
     services.policy.check_image(context, "add_image_location", image)
     if image.status is not ImageStatus.QUEUED:
         raise Conflict(f"the image is {image.status}, only a queued one can be given its location")

@@ -1,6 +1,6 @@
 """What v1 does in one call and v2 in several: create or change an image and give it its data (v1 API sections 3 and 5).
 
-The steps are those of v2. What differs is how they fail: an image whose data did not come is killed (lifecycle 3).
+The steps are those of v2, but they fail differently: an image whose data did not come is killed (lifecycle 3).
 """
 
 import logging
@@ -65,7 +65,7 @@ class Register:
 
 @dataclass(frozen=True, slots=True)
 class Empty:
-    """There will never be any data."""
+    """The image has no data and never gets any."""
 
 
 Filling = Body | CopyFrom | Register | Empty
@@ -78,11 +78,11 @@ _RULES: dict[type[object], tuple[str, ...]] = {
 """What a caller must be allowed beside creating or changing an image: asked before anything is written."""
 
 _NOT_OURS = (Conflict, NotFound, PolicyDenied)
-"""Errors of a caller who had no business with the data of this image: they stay as they are."""
+"""Errors that say that the caller may not fill this image: the image stays as it is."""
 
 
 def find(services: Services, context: RequestContext, image_id: str) -> Image:
-    """Return an image, to administrators also one that was deleted. Raises NotFound."""
+    """Return an image; administrators also get one that was deleted. Raises NotFound."""
     try:
         return images.show(services, context, image_id)
     except NotFound:
@@ -135,7 +135,7 @@ def create(services: Services, context: RequestContext, new: NewImage, filling: 
 def _permit(
     services: Services, context: RequestContext, filling: Filling | None
 ) -> AbstractContextManager[None]:
-    """Return the permit for all that a request asks the server of its location."""
+    """Return one permit for all questions to the server that the location names."""
     if not isinstance(filling, Register):
         return nullcontext()
     return services.remote_checks.permit(context.project_id)
@@ -152,13 +152,13 @@ def _create(services: Services, context: RequestContext, new: NewImage, filling:
         if isinstance(filling, Register):
             _take_back(services, context, image)
         elif isinstance(error, _NOT_OURS):
-            # Nobody else has any business with an image that was just made.
+            # No other caller works on an image that was just made.
             _kill(services, context, image.id)
         raise
 
 
 def _take_back(services: Services, context: RequestContext, image: Image) -> None:
-    """Remove an image that was just made, whose location is none."""
+    """Remove an image that was just made, whose location cannot be registered."""
     with suppress(GlanceError):
         if image.protected:
             images.update(services, context, image.id, lambda _: ImageChanges({"protected": False}))
@@ -226,7 +226,7 @@ def check(services: Services, context: RequestContext, filling: Filling) -> None
 
 
 def fill(services: Services, context: RequestContext, image: Image, filling: Filling) -> Image:
-    """Give a queued image its data, and return it as it is then; a copy is under way then. Raises as v2 does."""
+    """Give a queued image its data and return the changed image; a copy has only begun then. Raises as v2 does."""
     match filling:
         case Register():
             return images.update(services, context, image.id, lambda _: ImageChanges(locations=_added(filling)))
@@ -262,7 +262,7 @@ def _receive(services: Services, context: RequestContext, image: Image, body: Bo
 
 
 def _kill(services: Services, context: RequestContext, image_id: str) -> None:
-    """Make an image unusable whose data did not come; one whose transfer had begun is so already."""
+    """Kill an image whose data did not come; a failed transfer has killed its image already."""
     try:
         services.registry.images.set_status(
             context, image_id, str(uuid4()), [ImageStatus.QUEUED], ImageStatus.KILLED
@@ -272,7 +272,7 @@ def _kill(services: Services, context: RequestContext, image_id: str) -> None:
 
 
 def _check_size(services: Services, context: RequestContext, image: Image, filling: Filling) -> None:
-    """Raise Conflict when the data at a location have another size than the client says."""
+    """Raise Conflict when the data at a location do not have the size that the client says."""
     if isinstance(filling, Register) and filling.size:
         found = registration.locate(services, context, image._replace(size=None), filling.url)
         if found.size != filling.size:
