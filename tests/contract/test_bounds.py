@@ -21,7 +21,7 @@ from glance_common.model.operation import Held, OperationKind
 from glance_common.model.status import ImageStatus
 from glance_common.registry_client import RegistryClient, over
 from glance_common.registry_client.http import RegistryHttp, Timeouts
-from glance_common.registry_client.locations import Hashing, LocationEdit
+from glance_common.registry_client.locations import HashingOperation, LocationEdit
 from glance_common.registry_client.operations import NewOperation, OperationQuery
 from glance_registry.app import create_app
 from glance_registry.db.tables import operations as operation_rows
@@ -71,7 +71,7 @@ def test_s59_every_way_into_an_image_is_bounded(bounded: RegistryClient) -> None
     location = new_id()
     added = NewLocation(location, "web", location, 1, {"m": "x" * 300}, external=True)
     edit = LocationEdit([location], add=[added])
-    hashing = Hashing(new_id(), {}, 1, before_active=True)
+    hashing = HashingOperation(new_id(), {}, 1, before_active=True)
     ways = [
         lambda: create(bounded, properties={"p": "x" * LARGEST}),
         lambda: create(bounded, name="n" * 255, tags=[f"{number:0250}" for number in range(20)]),

@@ -14,7 +14,7 @@ from glance_common.model.image import Image, NewLocation
 from glance_common.model.operation import OperationKind
 from glance_common.model.status import ImageStatus
 from glance_common.registry_client import RegistryClient
-from glance_common.registry_client.locations import Hashing, LocationEdit
+from glance_common.registry_client.locations import HashingOperation, LocationEdit
 
 DATA = {"size": 5, "checksum": "c" * 32, "os_hash_algo": "sha512", "os_hash_value": "h" * 128}
 RAW = {"visibility": "private", "owner": "own", "disk_format": "raw", "container_format": "bare"}
@@ -82,7 +82,7 @@ def test_errors_keep_their_classes(client: RegistryClient) -> None:
 @pytest.mark.parametrize("before_active", [True, False])
 def test_a_location_with_its_hashing(client: RegistryClient, adapter: WsgiAdapter, before_active: bool) -> None:
     image, location = create(client), on_the_web()
-    hashing = Hashing(new_id(), {"loc_url": "https://host/image"}, 48, before_active=before_active)
+    hashing = HashingOperation(new_id(), {"loc_url": "https://host/image"}, 48, before_active=before_active)
     edit = LocationEdit(order=[location.id], add=[location], data={"size": 5}, hashing=hashing)
     adapter.faults = [LOST]
     begun = client.locations.edit(OWNER, image.id, new_id(), image.row_version, edit)

@@ -12,7 +12,7 @@ from glance_common.registry_client.usage import with_limits
 
 
 @dataclass(frozen=True, slots=True)
-class Hashing:
+class HashingOperation:
     """The operation that hashes the data of the first location: its id, the task's input (without credentials), and
     the hours to show it after its end. ``before_active``: the image becomes active only when it succeeds."""
 
@@ -36,7 +36,7 @@ class LocationEdit:
     remove: Sequence[str] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
     changes: Mapping[str, Any] = field(default_factory=dict)
-    hashing: Hashing | None = None
+    hashing: HashingOperation | None = None
 
 
 class LocationsClient:

@@ -14,7 +14,7 @@ from glance_api.services.retries import retry_conflicts
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import BadRequest, Conflict, Forbidden, TooLarge
 from glance_common.model.status import ImageStatus
-from glance_common.registry_client.locations import Hashing, LocationEdit
+from glance_common.registry_client.locations import HashingOperation, LocationEdit
 
 
 def fetch(services: Services, context: RequestContext, image_id: str) -> list[Place]:
@@ -65,7 +65,7 @@ def _add(
     if services.settings.do_secure_hash:
         # The task is shown to administrators: neither credentials nor the key get into it.
         shown = {"image_id": image.id, "loc_url": found.store.url(found.key), "validation_data": _document(validation)}
-        hashing = Hashing(
+        hashing = HashingOperation(
             str(uuid4()), shown, services.settings.imports.task_time_to_live, before_active=waits
         )
     else:
