@@ -5,6 +5,7 @@ from flask import Flask
 from glance_api.http import compression, health, hooks
 from glance_api.http.access_log import AccessLog
 from glance_api.http.auth.flavors import Layer
+from glance_api.http.collaborators import HttpServices
 from glance_api.http.versions import CURRENT, Versions
 from glance_api.services.collaborators import Services
 from glance_api.v1 import images as v1_images
@@ -56,8 +57,8 @@ BLUEPRINTS = (
 V1_BLUEPRINTS = (v1_images.blueprint, v1_members.blueprint)
 
 
-def create_app(services: Services, authenticate: Layer, outer: Layer = lambda app: app) -> Flask:
-    """Return the application that answers with the help of ``glance``; ``authenticate`` says who is calling.
+def create_app(services: Services, http: HttpServices, authenticate: Layer, outer: Layer = lambda app: app) -> Flask:
+    """Return the application that works with these services; ``authenticate`` says who is calling.
 
     A request passes the layers from the outside in: its id and log line, what ``outer`` adds, the version documents
     (which need no token), authentication, the routes.
@@ -66,6 +67,7 @@ def create_app(services: Services, authenticate: Layer, outer: Layer = lambda ap
     # No view or hook is a coroutine; Flask would look for one at each call.
     app.ensure_sync = lambda func: func  # type: ignore[method-assign]  # as Flask documents it
     app.extensions["glance"] = services
+    app.extensions["glance_http"] = http
     # An OPTIONS that answers by itself would be a route without a policy rule.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False

@@ -25,7 +25,7 @@ LOG = logging.getLogger(__name__)
 def application() -> WSGIApplication:
     """Return the application for the configuration in its usual places (``OS_GLANCE_CONFIG_DIR``, ``/etc/glance``).
 
-    Raises ConfigError as ``glance-api`` does. Where nobody is authenticated ``allow_insecure_bind`` must be set,
+    Raises ConfigError as ``glance-api`` does. Without authentication ``allow_insecure_bind`` must be set,
     because the address is the server's choice and cannot be checked here.
     """
     conf = load([])

@@ -12,6 +12,7 @@ from glance_api.background.bootstrap import build_pool
 from glance_api.clients.key_manager import KeyManager
 from glance_api.http.auth import choose
 from glance_api.http.bodies import is_transfer
+from glance_api.http.collaborators import HttpServices
 from glance_api.http.middleware import outer
 from glance_api.imports.signals import WorkSignal
 from glance_api.policy import properties
@@ -54,26 +55,26 @@ def application(conf: cfg.ConfigOpts) -> Application:
     """
     secrets = read_secrets(conf.registry.context_secret_file)
     layer = choose(conf).layer
-    services = build(conf, secrets, ServerState())
-    create_app(services, layer, outer(conf))
+    services = build(conf, secrets)
+    create_app(services, build_http(conf, ServerState()), layer, outer(conf))
     build_pool(conf, services, lambda: False)
     profiling.layer(conf, "api")
 
     def make(state: ServerState) -> Flask:
-        services = build(conf, secrets, state)
+        services, http = build(conf, secrets), build_http(conf, state)
         services.deletes.start()
         services.notifications.start()
-        TRANSFERS.labels("limit").set(services.permits.limit)
+        TRANSFERS.labels("limit").set(http.permits.limit)
         REMOTE_CHECKS.labels("limit").set(services.remote_checks.limit)
         state.at_stop(services.registry.close)
-        state.at_stop(services.readers.shutdown)
+        state.at_stop(http.readers.shutdown)
         state.at_stop(services.deletes.stop)
         state.at_stop(services.notifications.stop)
         workers = build_pool(conf, services, state.stopping.is_set)
         workers.start()
         state.at_stop(workers.stop)
         profiled = profiling.layer(conf, "api")
-        return create_app(services, lambda app: profiled(layer(app)), outer(conf))
+        return create_app(services, http, lambda app: profiled(layer(app)), outer(conf))
 
     def watch() -> Watched:
         registry = connect(conf, secrets)
@@ -83,12 +84,22 @@ def application(conf: cfg.ConfigOpts) -> Application:
     return Application(make, watch, is_transfer)
 
 
-def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes], state: ServerState) -> Services:
+def build_http(conf: cfg.ConfigOpts, state: ServerState) -> HttpServices:
+    """Return what only the HTTP side of one process works with; no thread runs yet. Raises ConfigError."""
+    permits = transfer_permits(conf, state.stopping.is_set)
+    return HttpServices(
+        permits=permits,
+        readers=ThreadPoolExecutor(permits.limit, thread_name_prefix="read-ahead"),
+        accel=accel.parse(conf, (place for place, _ in places(conf))),
+        is_down=state.is_down,
+    )
+
+
+def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes]) -> Services:
     """Return the collaborators of one process; nothing runs or is connected yet. Raises ConfigError."""
     registry = connect_registry(conf, secrets)
     policy = Enforcer(conf)
     staging = load_staging(conf, registry.stores)
-    permits = transfer_permits(conf, state.stopping.is_set)
     return Services(
         settings=Settings.from_conf(conf),
         registry=registry,
@@ -98,17 +109,13 @@ def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes], state: ServerState) ->
         keys=KeyManager(conf),
         policy=policy,
         protections=properties.load(conf, policy),
-        permits=permits,
         remote_checks=remote_checks(conf),
-        readers=ThreadPoolExecutor(permits.limit, thread_name_prefix="read-ahead"),
         leases=LeaseKeeper(registry.uploads, conf.upload.lease),
         limits=limits.source(conf),
         staging=staging,
         task_store=load_tasks(conf, registry.stores) or staging,
         url_filter=UrlFilter.from_conf(conf),
         work=WorkSignal(),
-        accel=accel.parse(conf, (place for place, _ in places(conf))),
-        is_down=state.is_down,
     )
 
 

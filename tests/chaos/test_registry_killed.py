@@ -16,6 +16,7 @@ from glance_common.model.context import system_context
 from glance_common.model.errors import OutcomeUnknown
 from glance_common.model.operation import Held, OperationKind
 from glance_common.model.status import ImageStatus, OperationStatus
+from glance_common.registry_client.operations import NewOperation
 
 DATA = b"registry" * 100_000
 
@@ -127,8 +128,10 @@ def test_background_work_ends_once_although_the_answer_was_lost(
     client = deployment.client(ledger)
     image, held = client.created(), Held(str(uuid4()), str(uuid4()))
     operations.create(
-        worker, held.operation, kind=OperationKind.API_IMAGE_IMPORT, image_id=image, input={}, ttl=1, host="test",
-        allowed=[ImageStatus.QUEUED], image_status=ImageStatus.IMPORTING,
+        worker, held.operation, NewOperation(
+            kind=OperationKind.API_IMAGE_IMPORT, image_id=image, input={}, ttl=1, host="test",
+            allowed=[ImageStatus.QUEUED], image_status=ImageStatus.IMPORTING,
+        ),
     )
     ledger.imported(image, Outcome.DONE, worker.request_id, WEB, None)
     assert operations.claim(worker, held.token, host="test", lease=60) is not None

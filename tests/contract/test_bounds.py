@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -20,7 +21,8 @@ from glance_common.model.operation import Held, OperationKind
 from glance_common.model.status import ImageStatus
 from glance_common.registry_client import RegistryClient, over
 from glance_common.registry_client.http import RegistryHttp, Timeouts
-from glance_common.registry_client.locations import Hashing, LocationEdit
+from glance_common.registry_client.locations import HashingOperation, LocationEdit
+from glance_common.registry_client.operations import NewOperation, OperationQuery
 from glance_registry.app import create_app
 from glance_registry.db.tables import operations as operation_rows
 from glance_registry.images import members
@@ -55,7 +57,7 @@ def begin(client: RegistryClient, image: str | None, **options: Any) -> None:
         "kind": OperationKind.API_IMAGE_IMPORT, "input": {}, "ttl": 1, "allowed": [ImageStatus.QUEUED],
         "image_status": ImageStatus.IMPORTING,
     }
-    client.operations.create(USER, new_id(), image_id=image, **{**wanted, **options})
+    client.operations.create(USER, new_id(), NewOperation(image_id=image, **{**wanted, **options}))
 
 
 def claim(client: RegistryClient) -> Held:
@@ -69,15 +71,15 @@ def test_s59_every_way_into_an_image_is_bounded(bounded: RegistryClient) -> None
     location = new_id()
     added = NewLocation(location, "web", location, 1, {"m": "x" * 300}, external=True)
     edit = LocationEdit([location], add=[added])
-    hashing = Hashing(new_id(), {}, 1, before_active=True)
+    hashing = HashingOperation(new_id(), {}, 1, before_active=True)
     ways = [
         lambda: create(bounded, properties={"p": "x" * LARGEST}),
         lambda: create(bounded, name="n" * 255, tags=[f"{number:0250}" for number in range(20)]),
         lambda: bounded.images.update(OWNER, image.id, new_id(), 1, {"tags": ["t" * 250]}),
         lambda: bounded.images.update(OWNER, image.id, new_id(), 1, {"name": "n" * 250}),
         lambda: bounded.images.add_tag(OWNER, image.id, "t" * 250, new_id()),
-        lambda: bounded.locations.edit(OWNER, image.id, new_id(), 1, edit, {}),
-        lambda: bounded.locations.edit(OWNER, image.id, new_id(), 1, edit, {}, hashing=hashing),
+        lambda: bounded.locations.edit(OWNER, image.id, new_id(), 1, edit),
+        lambda: bounded.locations.edit(OWNER, image.id, new_id(), 1, replace(edit, hashing=hashing)),
     ]
     for way in ways:
         with pytest.raises(TooLarge, match="max_image_document") as refused:
@@ -117,7 +119,7 @@ def test_a_full_page_may_be_followed_by_another(client: RegistryClient) -> None:
 def test_s59_a_list_of_tasks_carries_no_documents(bounded: RegistryClient) -> None:
     begin(bounded, create(bounded).id, input={"secret": "x" * 3000}, signature={"s": "x"})
     bounded.operations.finish(ADMIN, claim(bounded), success=False, message="why", result={"r": "x"})
-    [listed] = bounded.operations.list(USER, limit=5)
+    [listed] = bounded.operations.list(USER, OperationQuery(limit=5))
     assert (listed.input, listed.signature, listed.result, listed.message, listed.roles) == ({}, None, None, "", ())
     shown = bounded.operations.get(USER, listed.id)
     assert (shown.input, shown.message, shown.result) == ({"secret": "x" * 3000}, "why", {"r": "x"})

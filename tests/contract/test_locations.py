@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -13,7 +14,7 @@ from glance_common.model.image import Image, NewLocation
 from glance_common.model.operation import OperationKind
 from glance_common.model.status import ImageStatus
 from glance_common.registry_client import RegistryClient
-from glance_common.registry_client.locations import Hashing, LocationEdit
+from glance_common.registry_client.locations import HashingOperation, LocationEdit
 
 DATA = {"size": 5, "checksum": "c" * 32, "os_hash_algo": "sha512", "os_hash_value": "h" * 128}
 RAW = {"visibility": "private", "owner": "own", "disk_format": "raw", "container_format": "bare"}
@@ -41,15 +42,16 @@ def first(location: NewLocation) -> LocationEdit:
 
 def test_the_life_of_locations(client: RegistryClient) -> None:
     image, one, two = create(client), on_the_web(metadata={"rack": {"row": "4"}}), on_the_web(key="https://other/x")
-    active = client.locations.edit(OWNER, image.id, new_id(), image.row_version, first(one), {"name": "two"})
+    edit = replace(first(one), changes={"name": "two"})
+    active = client.locations.edit(OWNER, image.id, new_id(), image.row_version, edit)
     assert (active.status, active.name, active.size, active.os_hash_value) == (
         ImageStatus.ACTIVE, "two", 5, DATA["os_hash_value"],
     )
     edit = LocationEdit(order=[two.id, one.id], add=[two], metadata={one.id: {"a": "b"}})
-    both = client.locations.edit(OWNER, image.id, new_id(), active.row_version, edit, {})
+    both = client.locations.edit(OWNER, image.id, new_id(), active.row_version, edit)
     assert [(place.key, place.metadata) for place in both.locations] == [(two.key, {}), (one.key, {"a": "b"})]
     edit = LocationEdit(order=[one.id], remove=[two.id])
-    rest = client.locations.edit(OWNER, image.id, new_id(), both.row_version, edit, {})
+    rest = client.locations.edit(OWNER, image.id, new_id(), both.row_version, edit)
     assert [place.id for place in rest.locations] == [one.id]
     assert client.images.get(OWNER, image.id, locations=True) == rest
     assert client.deletions.due(ADMIN, limit=10).locations == (two.id,)
@@ -58,32 +60,32 @@ def test_the_life_of_locations(client: RegistryClient) -> None:
 def test_an_edit_whose_answer_was_lost_is_done_once(client: RegistryClient, adapter: WsgiAdapter) -> None:
     image, location = create(client), on_the_web()
     adapter.faults = [LOST]
-    active = client.locations.edit(OWNER, image.id, new_id(), image.row_version, first(location), {})
+    active = client.locations.edit(OWNER, image.id, new_id(), image.row_version, first(location))
     assert [place.id for place in active.locations] == [location.id]
 
 
 def test_errors_keep_their_classes(client: RegistryClient) -> None:
     image, location = create(client), on_the_web(store="disks", external=False, key="k")
-    active = client.locations.edit(OWNER, image.id, new_id(), image.row_version, first(location), {})
+    active = client.locations.edit(OWNER, image.id, new_id(), image.row_version, first(location))
     with pytest.raises(errors.VersionConflict):
-        client.locations.edit(OWNER, image.id, new_id(), image.row_version, LocationEdit(order=[location.id]), {})
+        client.locations.edit(OWNER, image.id, new_id(), image.row_version, LocationEdit(order=[location.id]))
     gone = LocationEdit(order=[], remove=[location.id])
     with pytest.raises(errors.Forbidden):
-        client.locations.edit(OWNER, image.id, new_id(), active.row_version, gone, {})
+        client.locations.edit(OWNER, image.id, new_id(), active.row_version, gone)
     other, stolen = create(client), on_the_web(store="disks", external=False, key="k")
     with pytest.raises(errors.Duplicate):
-        client.locations.edit(OWNER, other.id, new_id(), other.row_version, first(stolen), {})
+        client.locations.edit(OWNER, other.id, new_id(), other.row_version, first(stolen))
     with pytest.raises(errors.NotFound):
-        client.locations.edit(OWNER, new_id(), new_id(), 1, first(stolen), {})
+        client.locations.edit(OWNER, new_id(), new_id(), 1, first(stolen))
 
 
 @pytest.mark.parametrize("before_active", [True, False])
 def test_a_location_with_its_hashing(client: RegistryClient, adapter: WsgiAdapter, before_active: bool) -> None:
     image, location = create(client), on_the_web()
-    hashing = Hashing(new_id(), {"loc_url": "https://host/image"}, 48, before_active=before_active)
-    edit = LocationEdit(order=[location.id], add=[location], data={"size": 5})
+    hashing = HashingOperation(new_id(), {"loc_url": "https://host/image"}, 48, before_active=before_active)
+    edit = LocationEdit(order=[location.id], add=[location], data={"size": 5}, hashing=hashing)
     adapter.faults = [LOST]
-    begun = client.locations.edit(OWNER, image.id, new_id(), image.row_version, edit, {}, hashing=hashing)
+    begun = client.locations.edit(OWNER, image.id, new_id(), image.row_version, edit)
     assert begun.status is (ImageStatus.IMPORTING if before_active else ImageStatus.ACTIVE)
     assert [place.id for place in begun.locations] == [location.id]
     (operation,) = client.operations.of_image(OWNER, image.id)

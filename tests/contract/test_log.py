@@ -19,6 +19,8 @@ from glance_common.model.operation import OnFail, OperationKind
 from glance_common.model.status import ImageStatus
 from glance_common.observability.log import TextFormatter
 from glance_common.registry_client import RegistryClient
+from glance_common.registry_client.operations import NewOperation
+from glance_common.registry_client.uploads import UploadResult, UploadStart
 
 
 class Log:
@@ -87,8 +89,10 @@ def test_a_look_for_operations_that_finds_none_is_for_debugging(
     assert log.levels() == ["DEBUG", "DEBUG"]
     image_id = insert_image(engine, status="queued", disk_format="raw", container_format="bare")
     client.operations.create(
-        OWNER, str(uuid4()), image_id=image_id, kind=OperationKind.API_IMAGE_IMPORT, input={}, ttl=48,
-        host="a", on_fail=OnFail.QUEUED, allowed=[ImageStatus.QUEUED], image_status=ImageStatus.IMPORTING,
+        OWNER, str(uuid4()), NewOperation(
+            image_id=image_id, kind=OperationKind.API_IMAGE_IMPORT, input={}, ttl=48, host="a", on_fail=OnFail.QUEUED,
+            allowed=[ImageStatus.QUEUED], image_status=ImageStatus.IMPORTING,
+        ),
     )
     log.take()
     assert client.operations.alive(ADMIN, "a") != frozenset()
@@ -100,10 +104,10 @@ def test_a_sweep_that_finds_nothing_due_is_for_debugging(client: RegistryClient,
     assert client.deletions.due(ADMIN, limit=10).locations == ()
     assert log.levels() == ["DEBUG"]
     image_id = insert_image(engine, status="queued", disk_format="raw", container_format="bare")
-    upload = client.uploads.start(OWNER, image_id, str(uuid4()), store="fast", size=None, lease=60)
+    upload = client.uploads.start(OWNER, image_id, str(uuid4()), UploadStart("fast", None, 60))
     client.uploads.commit(
-        OWNER, upload.attempt, activate=True, size=1, checksum="c" * 32, os_hash_algo="sha512",
-        os_hash_value="h" * 128, virtual_size=None, metadata={},
+        OWNER, upload.attempt,
+        UploadResult(1, {}, checksum="c" * 32, os_hash_algo="sha512", os_hash_value="h" * 128), activate=True,
     )
     client.images.delete(OWNER, image_id, str(uuid4()), delayed=False, scrub_time=0)
     log.take()

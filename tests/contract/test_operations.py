@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
@@ -17,6 +18,8 @@ from glance_common.model.image import Image, Upload
 from glance_common.model.operation import Held, OnFail, Operation, OperationKind, StagedData
 from glance_common.model.status import ImageStatus, OperationStatus
 from glance_common.registry_client import RegistryClient
+from glance_common.registry_client.operations import NewOperation, OperationQuery
+from glance_common.registry_client.uploads import UploadResult, UploadStart
 from glance_registry.operations.tasks import SORT_KEYS
 
 DIRECTIONS: tuple[Literal["asc", "desc"], ...] = ("asc", "desc")
@@ -48,9 +51,8 @@ class Imports:
             "kind": OperationKind.API_IMAGE_IMPORT, "input": {"method": "web-download"}, "ttl": 48,
             "allowed": [ImageStatus.QUEUED, ImageStatus.UPLOADING], "image_status": ImageStatus.IMPORTING,
         }
-        return self.client.operations.create(
-            USER, operation_id or new_id(), image_id=image_id, **{**wanted, **options}
-        )
+        new = NewOperation(image_id=image_id, **{**wanted, **options})
+        return self.client.operations.create(USER, operation_id or new_id(), new)
 
     def claim(self, host: str = "a") -> Held:
         operation = self.client.operations.claim(ADMIN, token := new_id(), host=host, lease=60)
@@ -60,11 +62,11 @@ class Imports:
     def copy(self, image_id: str, held: Held, store: str = "fast", *, activate: bool = True, **content: Any) -> Image:
         begun = self.start(image_id, store, operation=held)
         return self.client.uploads.commit(
-            USER, begun.attempt, operation=held, activate=activate, **{**CONTENT, **content}
+            USER, begun.attempt, UploadResult(**{**CONTENT, **content}), operation=held, activate=activate
         )
 
     def start(self, image_id: str, store: str, **options: Any) -> Upload:
-        return self.client.uploads.start(USER, image_id, new_id(), store=store, size=None, lease=60, **options)
+        return self.client.uploads.start(USER, image_id, new_id(), UploadStart(store, None, 60, **options))
 
     def show(self, image_id: str) -> Image:
         return self.client.images.get(OWNER, image_id, locations=True)
@@ -115,7 +117,8 @@ def test_staged_data_travel_to_the_worker(imports: Imports) -> None:
     image = imports.image(disk_format=None)
     begun = imports.start(image, "staging", staging=True)
     assert begun.image.status is ImageStatus.UPLOADING
-    staged = imports.client.uploads.commit(USER, begun.attempt, **CONTENT, stage_host="http://a:9292")
+    result = UploadResult(**CONTENT, stage_host="http://a:9292")
+    staged = imports.client.uploads.commit(USER, begun.attempt, result)
     assert (staged.status, staged.size) == (ImageStatus.UPLOADING, 7)
     assert staged.properties == {"os_glance_stage_host": "http://a:9292"}
     assert imports.show(image).locations == ()
@@ -238,10 +241,10 @@ def test_a_lost_answer_is_answered_by_the_repetition(
 def test_tasks_are_seen_by_their_project_and_administrators(imports: Imports) -> None:
     operations, image = imports.client.operations, imports.image(visibility="public")
     mine = imports.create(image)
-    other = operations.create(STRANGER, new_id(), kind=OperationKind.IMPORT, image_id=None, input={}, ttl=1)
+    other = operations.create(STRANGER, new_id(), NewOperation(OperationKind.IMPORT, None, {}, ttl=1))
     assert operations.get(USER, mine.id) == mine
-    assert [task.id for task in operations.list(USER, limit=9)] == [mine.id]
-    assert [task.id for task in operations.list(ADMIN, limit=9)] == [other.id, mine.id]
+    assert [task.id for task in operations.list(USER, OperationQuery(limit=9))] == [mine.id]
+    assert [task.id for task in operations.list(ADMIN, OperationQuery(limit=9))] == [other.id, mine.id]
     assert [task.id for task in operations.of_image(USER, image)] == [mine.id]
     assert operations.of_image(STRANGER, image) == []
     assert [task.id for task in operations.of_image(ADMIN, image)] == [mine.id]
@@ -262,7 +265,7 @@ def test_expired_tasks_are_not_shown(imports: Imports) -> None:
     with imports.engine.begin() as connection:
         connection.execute(sa.text("UPDATE operations SET expires_at = expires_at - interval '61 minutes'"))
     assert operations.of_image(USER, image) == []
-    assert [task.id for task in operations.list(ADMIN, limit=9)] == [live.id]
+    assert [task.id for task in operations.list(ADMIN, OperationQuery(limit=9))] == [live.id]
     with pytest.raises(errors.NotFound):
         operations.get(ADMIN, ended.id)
 
@@ -273,12 +276,13 @@ def test_tasks_are_paged_in_every_order(imports: Imports) -> None:
         imports.create(imports.image())
     imports.finish(imports.claim(), success=False)
     for key in SORT_KEYS:
-        ways = {way: operations.list(USER, limit=9, sort_key=key, sort_dir=way) for way in DIRECTIONS}
+        asked = {way: OperationQuery(limit=9, sort_key=key, sort_dir=way) for way in DIRECTIONS}
+        ways = {way: operations.list(USER, query) for way, query in asked.items()}
         assert list(ways["asc"]) == list(reversed(ways["desc"]))
         for way, expected in ways.items():
             pages: list[Operation] = []
             marker = None
-            while page := operations.list(USER, limit=2, marker=marker, sort_key=key, sort_dir=way):
+            while page := operations.list(USER, replace(asked[way], limit=2, marker=marker)):
                 pages += page
                 marker = page[-1].id
             assert pages == list(expected)
@@ -289,11 +293,14 @@ def test_tasks_are_filtered(imports: Imports) -> None:
     first = imports.create(None, kind=OperationKind.IMPORT)
     second = imports.create(imports.image())
     imports.claim()
-    assert [task.id for task in operations.list(USER, limit=9, status=OperationStatus.PENDING)] == [second.id]
-    assert [task.id for task in operations.list(USER, limit=9, status=OperationStatus.PROCESSING)] == [first.id]
-    assert [task.id for task in operations.list(USER, limit=9, kind=OperationKind.IMPORT)] == [first.id]
+    for query, expected in (
+        (OperationQuery(limit=9, status=OperationStatus.PENDING), second.id),
+        (OperationQuery(limit=9, status=OperationStatus.PROCESSING), first.id),
+        (OperationQuery(limit=9, kind=OperationKind.IMPORT), first.id),
+    ):
+        assert [task.id for task in operations.list(USER, query)] == [expected]
     with pytest.raises(errors.NotFound):
-        operations.list(USER, limit=9, marker=new_id())
+        operations.list(USER, OperationQuery(limit=9, marker=new_id()))
 
 
 CREATE: dict[str, Any] = {
@@ -333,19 +340,15 @@ def test_wrong_fields_are_named(client: RegistryClient, path: str, body: dict[st
     with pytest.raises(errors.BadRequest, match=field) as caught:
         client.http.call(ADMIN, "POST", f"/v1/operations{path}".format(id=identifier), filled)
     assert caught.value.details == {"field": field}
-    assert client.operations.list(ADMIN, limit=1) == []
+    assert client.operations.list(ADMIN, OperationQuery(limit=1)) == []
 
 
 def test_a_claim_leaves_out_the_projects_that_it_names(imports: Imports) -> None:
     operations = imports.client.operations
     mine = imports.create(imports.image())
-    theirs = imports.client.operations.create(
-        RequestContext("req-2", project_id="another"), new_id(), kind=OperationKind.IMPORT, image_id=None, input={},
-        ttl=48,
-    )
-    nobodys = imports.client.operations.create(
-        RequestContext("req-3", is_admin=True), new_id(), kind=OperationKind.IMPORT, image_id=None, input={}, ttl=48
-    )
+    new = NewOperation(OperationKind.IMPORT, None, {}, ttl=48)
+    theirs = operations.create(RequestContext("req-2", project_id="another"), new_id(), new)
+    nobodys = operations.create(RequestContext("req-3", is_admin=True), new_id(), new)
     claimed = [operations.claim(ADMIN, new_id(), host="a", lease=60, without=["own", "third"]) for _ in range(3)]
     assert [operation and operation.id for operation in claimed] == [theirs.id, nobodys.id, None]
     assert imports.claim().operation == mine.id

@@ -1,6 +1,5 @@
 """Usage and limits on the wire: what every call that may increase an owner's usage brings along."""
 
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -9,10 +8,10 @@ from glance_common.model import errors
 from glance_common.model.context import RequestContext
 from glance_common.model.limits import Limits, Usage
 from glance_common.registry_client import RegistryClient
+from glance_common.registry_client.uploads import UploadResult, UploadStart
 
 OWNER = RequestContext(request_id="req-1", project_id="own", is_admin=True)
 BOUNDS = Limits("own", {"user_storage_quota": 10, "image_count_total": 2})
-STORE: dict[str, Any] = {"store": "fast", "lease": 60}
 
 
 def new() -> str:
@@ -25,18 +24,19 @@ def queued(client: RegistryClient, owner: str = "own", limits: Limits | None = N
 
 
 def commit(client: RegistryClient, attempt: str, size: int, limits: Limits | None) -> None:
-    client.uploads.commit(
-        OWNER, attempt, size=size, checksum=None, os_hash_algo=None, os_hash_value=None, virtual_size=None,
-        metadata={}, limits=limits,
-    )
+    client.uploads.commit(OWNER, attempt, UploadResult(size, {}), limits=limits)
+
+
+def start(client: RegistryClient, image: str, attempt: str, *, size: int | None, limits: Limits | None = None) -> None:
+    client.uploads.start(OWNER, image, attempt, UploadStart("fast", size, lease=60), limits=limits)
 
 
 def test_an_upload_of_announced_size(client: RegistryClient) -> None:
     image, attempt = queued(client, limits=BOUNDS), new()
     with pytest.raises(errors.TooLarge) as refused:
-        client.uploads.start(OWNER, image, new(), size=11, limits=BOUNDS, **STORE)
+        start(client, image, new(), size=11, limits=BOUNDS)
     assert refused.value.details == {"limit": "user_storage_quota"}
-    client.uploads.start(OWNER, image, attempt, size=10, limits=BOUNDS, **STORE)
+    start(client, image, attempt, size=10, limits=BOUNDS)
     assert client.usage.of_owner(OWNER, "own") == Usage(size=10, images=1, uploading=1)
     with pytest.raises(errors.TooLarge):
         commit(client, attempt, 11, BOUNDS)
@@ -45,7 +45,7 @@ def test_an_upload_of_announced_size(client: RegistryClient) -> None:
 
 def test_an_upload_of_unknown_size(client: RegistryClient) -> None:
     attempt = new()
-    client.uploads.start(OWNER, queued(client), attempt, size=None, limits=BOUNDS, **STORE)
+    start(client, queued(client), attempt, size=None, limits=BOUNDS)
     assert client.usage.reserve(OWNER, attempt, at_least=4, at_most=2**40, limits=BOUNDS) == 10
     with pytest.raises(errors.TooLarge):
         client.usage.reserve(OWNER, attempt, at_least=11, at_most=12, limits=BOUNDS)
@@ -60,7 +60,7 @@ def test_create_change_of_owner_and_restore(client: RegistryClient) -> None:
     foreign = queued(client, "other")
     with pytest.raises(errors.TooLarge, match="image_count_total"):
         client.images.update(OWNER, foreign, new(), 1, {"owner": "own"}, limits=BOUNDS)
-    client.uploads.start(OWNER, images[0], attempt := new(), size=10, **STORE)
+    start(client, images[0], attempt := new(), size=10)
     commit(client, attempt, 10, None)
     client.images.delete(OWNER, images[0], new(), delayed=True, scrub_time=60)
     with pytest.raises(errors.TooLarge, match="user_storage_quota"):
@@ -87,7 +87,7 @@ def test_an_owner_may_have_any_name(client: RegistryClient) -> None:
 
 def test_the_largest_numbers_do_not_overflow(client: RegistryClient) -> None:
     vast = Limits("own", {"image_size_total": 2**63 - 1, "user_storage_quota": 2**63 - 1})
-    client.uploads.start(OWNER, queued(client), new(), size=2**62, limits=vast, **STORE)
+    start(client, queued(client), new(), size=2**62, limits=vast)
     with pytest.raises(errors.TooLarge, match="user_storage_quota"):
-        client.uploads.start(OWNER, queued(client), new(), size=2**62, limits=vast, **STORE)
+        start(client, queued(client), new(), size=2**62, limits=vast)
     assert client.usage.of_owner(OWNER, "own").size == 2**62

@@ -10,6 +10,7 @@ from tests.unit.api.conftest import make_conf
 
 from glance_api import policy
 from glance_api.app import create_app
+from glance_api.http.collaborators import HttpServices
 from glance_api.policy.enforcer import Enforcer
 from glance_api.settings import Settings
 from glance_api.v2 import openapi
@@ -18,7 +19,8 @@ from glance_api.v2 import openapi
 @pytest.fixture(scope="module")
 def app():
     conf = make_conf()
-    return create_app(SimpleNamespace(settings=Settings.from_conf(conf), policy=Enforcer(conf)), lambda inner: inner)
+    services = SimpleNamespace(settings=Settings.from_conf(conf), policy=Enforcer(conf))
+    return create_app(services, HttpServices(permits=None, readers=None), lambda inner: inner)
 
 
 @pytest.fixture(scope="module")

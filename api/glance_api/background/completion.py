@@ -22,7 +22,7 @@ def finish(job: Job, *, success: bool, message: str, result: dict[str, Any] | No
         job.context, job.held, success=success, message=message, result=result
     )
     if ended.cancelled:
-        # Whoever deleted the image has told it.
+        # The request that deleted the image has told it.
         return
     tasks.ended(job.services, job.context, ended)
     if before is not None:
@@ -41,7 +41,7 @@ def _failed(*told: Any) -> None:
 
 
 def _image(job: Job) -> Image | None:
-    """Return the operation's image, None where nobody is told about it anyway."""
+    """Return the operation's image, None when no notification would be sent."""
     services = job.services
     if not any(services.notifications.wants(event) for event in images.ENDS):
         return None
@@ -50,7 +50,7 @@ def _image(job: Job) -> Image | None:
         image_id = job.operation.image_id or services.registry.operations.get(job.context, job.operation.id).image_id
         return None if image_id is None else services.registry.images.get(job.context, image_id)
     except GlanceError as error:
-        LOG.info("nobody is told about the end of operation %s: %s", job.operation.id, error.message)
+        LOG.info("no notification about the end of operation %s: %s", job.operation.id, error.message)
         return None
 
 
@@ -63,7 +63,7 @@ def _tell_image(job: Job, ended: Operation, before: Image) -> None:
             images.image_deleted(job.services, job.context, before, may_return=False)
         return
     except GlanceError as error:
-        LOG.info("nobody is told about the end of image %s's import: %s", before.id, error.message)
+        LOG.info("no notification about the end of image %s's import: %s", before.id, error.message)
         return
     if before.status in _WAITING and image.status is ImageStatus.ACTIVE:
         images.image_activated(job.services, job.context, image)

@@ -99,7 +99,7 @@ class Job:
     def is_failure(self, error: BaseException) -> bool:
         """Say whether ``error`` is a reason why the work cannot be done.
 
-        The others are that nobody wants it any more, that this process ends, that the registry is away, and defects.
+        The others: the work is no longer wanted, this process ends, the registry is away, or there is a defect.
         """
         if self.lease.lost is not None or not isinstance(error, ImportFailed | StoreError | GlanceError):
             return False

@@ -23,13 +23,24 @@ class Received:
     virtual_size: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class StreamChecks:
+    """What the caller checks while a stream passes; each of the functions raises to end the stream.
+
+    ``still_wanted`` is called for each piece, ``cover`` with the number of bytes so far before the last of them go on,
+    ``verify`` at the end with the digests by algorithm.
+    """
+
+    still_wanted: Callable[[], None]
+    verify: Callable[[Mapping[str, str]], None] | None = None
+    cover: Callable[[int], None] | None = None
+
+
 class UploadStream:
     """The pieces of one upload on their way to the store. Iterate it once, then ask for ``received``.
 
     Raises while iterating: TooLarge over ``cap`` bytes, BadRequest when more or less comes than ``announced``,
-    UnsupportedMediaType for unsafe or mismatching content, and whatever ``still_wanted`` (called each piece), ``cover``
-    (told how many bytes there are before the last of them go on) and ``verify`` (called at the end with the digests by
-    algorithm) raise.
+    UnsupportedMediaType for unsafe or mismatching content, and whatever the ``checks`` raise.
     """
 
     def __init__(
@@ -40,39 +51,35 @@ class UploadStream:
         cap: int,
         digests: Digests,
         inspection: Inspection,
-        still_wanted: Callable[[], None],
-        verify: Callable[[Mapping[str, str]], None] | None = None,
-        cover: Callable[[int], None] | None = None,
+        checks: StreamChecks,
     ) -> None:
         self._pieces = pieces
         self._announced = announced
         self._cap = cap
         self._digests = digests
         self._inspection = inspection
-        self._still_wanted = still_wanted
-        self._verify = verify
-        self._cover = cover
+        self._checks = checks
         self._size = 0
         self._received: Received | None = None
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the pieces; the store asks for the next one when it has written the last."""
         for piece in self._pieces:
-            self._still_wanted()
+            self._checks.still_wanted()
             self._size += len(piece)
             self._check_bounds()
-            if self._cover is not None:
-                self._cover(self._size)
+            if self._checks.cover is not None:
+                self._checks.cover(self._size)
             self._digests.update(piece)
             self._inspection.update(piece)
             yield piece
         if self._announced is not None and self._size < self._announced:
             raise BadRequest(f"the body has {self._size} bytes, but {self._announced} were announced")
         virtual_size = self._inspection.finish()
-        self._still_wanted()
+        self._checks.still_wanted()
         digests = self._digests.finish()
-        if self._verify is not None:
-            self._verify(digests)
+        if self._checks.verify is not None:
+            self._checks.verify(digests)
         self._received = Received(self._size, digests, virtual_size)
 
     def _check_bounds(self) -> None:

@@ -103,7 +103,7 @@ class _Record:
             return body
         wrapper = self._environ.get("wsgi.file_wrapper")
         if isinstance(wrapper, type) and isinstance(body, wrapper):
-            # Only this very class is sent by the kernel, so its own close is what tells of the end.
+            # The kernel sends only this very class, so its own close tells the end.
             _call_after(body, self.log)
             return body
         return _Counted(body, self)

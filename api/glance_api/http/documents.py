@@ -1,6 +1,6 @@
 """JSON documents of clients: parsed once, and refused when no field of ours could hold what is in them (S-54, S-59).
 
-All of it is linear in the bytes of the document, because it comes before any question whether the caller may.
+All of it is linear in the bytes of the document, because it runs before the policy is asked.
 """
 
 from typing import Any

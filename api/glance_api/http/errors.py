@@ -79,7 +79,7 @@ def _form(accept: str) -> str:
     """Return the media type of the error.
 
     ``*/*`` means HTML, as with the original: the ``openstack`` client sends it and shows the reason of HTML pages only.
-    A header that is too long asks for nothing that we have.
+    A header that is too long matches no type.
     """
     if len(accept) > LONGEST_ACCEPT:
         return "text/plain"

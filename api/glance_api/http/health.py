@@ -4,7 +4,7 @@ from pathlib import Path
 
 from flask import Blueprint, Response
 
-from glance_api.http.request import public, services, without_body, without_policy
+from glance_api.http.request import http_services, public, services, without_body, without_policy
 
 blueprint = Blueprint("health", __name__)
 
@@ -22,6 +22,6 @@ def healthcheck() -> Response:
     switch = services().settings.healthcheck_disable_file
     if switch and Path(switch).exists():
         return Response("DISABLED BY FILE\n", status=503, content_type="text/plain")
-    if services().is_down():
+    if http_services().is_down():
         return Response("DOWN\n", status=503, content_type="text/plain")
     return Response("OK\n", content_type="text/plain")

@@ -25,7 +25,7 @@ _V1_IMAGE = re.compile(r"/v1/images/[^/]+")
 
 
 class NoRuleAsked(AssertionError):
-    """A route did its work without asking a policy rule: a defect."""
+    """A route that did its work without asking a policy rule, which is a defect."""
 
 
 def install(app: Flask) -> None:
@@ -40,7 +40,7 @@ def install(app: Flask) -> None:
 
 
 def _begin() -> None:
-    """Know the caller before anything else, then refuse what no view should see."""
+    """Find out the caller first, then refuse requests that no view should see."""
     rules_asked.set(0)
     if request.url_rule is not None:
         request.environ[ROUTE] = request.url_rule.rule
@@ -96,7 +96,7 @@ def _without_type(response: Response) -> Response:
 
 def _glance_error(error: GlanceError) -> Response:
     if error.code >= 500:
-        # That something behind us is down is said in one line; the traceback of a defect is needed to find it.
+        # One line says that a service behind us is down; a defect needs its traceback to be found.
         trace = None if isinstance(error, Unavailable) else error
         LOG.error("%s %s: %s", request.method, request.path, error.message, exc_info=trace)
     return _response(errors.from_error(error, _accept()))
@@ -107,7 +107,7 @@ def _http_error(error: HTTPException) -> Response:
     code = error.code or 500
     headers = {}
     if isinstance(error, MethodNotAllowed):
-        # HEAD goes without saying where it is GET without its body; of an image in v1 it is a call of its own.
+        # HEAD is not listed where it is GET without a body; for an image in v1 it is a call of its own.
         is_own = _V1_IMAGE.fullmatch(request.path)
         methods = set(error.valid_methods or ()) - ({"OPTIONS"} if is_own else {"HEAD", "OPTIONS"})
         headers["Allow"] = ", ".join(sorted(methods))

@@ -1,6 +1,6 @@
 """Layers around the application that operators switch on: a proxy's headers, cross-origin requests.
 
-Each is there only when its option asks for it, so that nobody pays for what he does not use.
+Each is built only when its option asks for it, so that an unused one costs nothing.
 """
 
 from functools import reduce

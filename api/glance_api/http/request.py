@@ -9,6 +9,7 @@ from flask import Response, current_app, g, request
 from glance_api.clients.key_manager import Credentials
 from glance_api.http import documents
 from glance_api.http.access_log import BYTES_IN
+from glance_api.http.collaborators import HttpServices
 from glance_api.services.collaborators import Services
 from glance_common.body import announced_length, read_pieces
 from glance_common.model.context import RequestContext
@@ -23,6 +24,12 @@ def services() -> Services:
     return collaborators
 
 
+def http_services() -> HttpServices:
+    """Return the collaborators that only HTTP needs."""
+    collaborators: HttpServices = current_app.extensions["glance_http"]
+    return collaborators
+
+
 def context() -> RequestContext:
     """Return who is calling."""
     caller: RequestContext = g.context
@@ -30,7 +37,7 @@ def context() -> RequestContext:
 
 
 def credentials() -> Credentials:
-    """Return with what the caller proves itself to other services."""
+    """Return the proofs of identity that the caller sent for other services."""
     return Credentials(request.headers.get("X-Auth-Token"), request.headers.get("X-Service-Catalog"))
 
 
@@ -51,7 +58,7 @@ def without_policy(reason: str) -> Callable[[View], View]:
 
 
 def public(view: View) -> View:
-    """Mark a view that everybody may call, with or without a token."""
+    """Mark a view that every caller may use, with or without a token."""
     view.public = True  # type: ignore[attr-defined]  # a mark
     return view
 

@@ -9,7 +9,7 @@ from flask import request
 
 from glance_api.content.streams import DamagedData, verified
 from glance_api.http.access_log import BYTES_IN
-from glance_api.http.request import context, services
+from glance_api.http.request import context, http_services, services
 from glance_api.services.data import Download
 from glance_api.services.events import images
 from glance_api.transfers import accel
@@ -29,7 +29,7 @@ def body() -> Iterator[bytes]:
 
 
 def _pieces_of(environ: WSGIEnvironment) -> Iterator[bytes]:
-    """Yield the pieces. An iterator that is left half read is closed at any time, so it knows no Flask request."""
+    """Yield the pieces. A half-read iterator may be closed at any time, so it does not use the Flask request."""
     received = 0
     try:
         for piece in read_pieces(environ):
@@ -64,22 +64,22 @@ def sendable(opened: Download, end: Callable[[], None]) -> Iterable[bytes]:
     if wrapper is not None and descriptor is not None:
         wrapped: Iterable[bytes] = wrapper(LocalFile(opened, descriptor, end, request.environ))
         return wrapped
-    return Pieces(opened, end, services().readers)
+    return Pieces(opened, end, http_services().readers)
 
 
 def handed_over(opened: Download, end: Callable[[], None]) -> tuple[str, Iterable[bytes]] | None:
     """Return the proxy's internal address of the opened data, and the empty body of the answer that hands them over.
 
-    None when the data do not lie where the proxy could send them from, or when nobody asks it to.
+    None when the proxy cannot reach the data, or when the request does not ask for it.
     """
-    address = services().accel.address(opened.blob.path())
+    address = http_services().accel.address(opened.blob.path())
     if address is None or not accel.is_asked(request.method, request.headers):
         return None
     return address, HandedOver(opened, end, request.environ)
 
 
 class HandedOver:
-    """The empty body of an answer whose data the proxy sends. Counted is what it has been asked to send."""
+    """The empty body of an answer whose data the proxy sends. Counts the bytes that the proxy was asked to send."""
 
     def __init__(self, opened: Download, end: Callable[[], None], environ: WSGIEnvironment) -> None:
         self._opened = opened

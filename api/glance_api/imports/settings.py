@@ -5,10 +5,10 @@ from typing import Any, Self
 
 from oslo_config import cfg, types
 
+from glance_api.imports.request import METHODS
 from glance_common.config.loading import OptionTable
 from glance_common.fetch.url_filter import BracketedList
 
-METHODS = ("glance-direct", "web-download", "copy-image", "glance-download")
 PLUGINS = ("no_op", "inject_image_metadata", "image_conversion", "image_decompression")
 CONVERSIONS = ("raw", "qcow2", "vmdk")
 

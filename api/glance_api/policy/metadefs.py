@@ -1,5 +1,5 @@
-"""Default rules of the catalogue of metadata definitions (configuration section 10): everybody of a project reads what
-is his own or public, administrators write (S-30)."""
+"""Default rules of the catalogue of metadata definitions (configuration section 10): a project reads what
+is its own or public, administrators write (S-30)."""
 
 from oslo_policy import policy
 

@@ -71,7 +71,7 @@ class PropertyProtections:
         return next((section for section in self._sections if section.is_about(header)), None)
 
     def allows(self, context: RequestContext, operation: Operation, name: str) -> bool:
-        """Say whether the caller may do this; the first section that fits decides, without one nobody may."""
+        """Say whether the caller may do this; the first section that fits decides; without one no caller may."""
         section = self._section(name)
         return section is not None and section.checks[operation](context)
 
@@ -228,5 +228,5 @@ class _MeetsRule:
         try:
             return self.enforcer.allows(context, self.rule, {})
         except LookupError:
-            # It was taken out of the policy file since the start: a rule that nobody defines is met by nobody.
+            # It was taken out of the policy file since the start: a rule without definition allows no caller.
             return False

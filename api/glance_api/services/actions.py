@@ -4,7 +4,6 @@ from uuid import uuid4
 
 from glance_api.services.collaborators import Services
 from glance_api.services.events import images
-from glance_api.services.images import check_image
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import Forbidden, StatusConflict
 from glance_common.model.operation import REFUSED_PROPERTY
@@ -28,7 +27,7 @@ def _switch(
     services: Services, context: RequestContext, image_id: str, rule: str, source: ImageStatus, target: ImageStatus
 ) -> None:
     image = services.registry.images.get(context, image_id)
-    check_image(services, context, rule, image)
+    services.policy.check_image(context, rule, image)
     if image.status is target:
         return
     refused = Forbidden(f"{rule}: the status of the image is {image.status}, only {source} images can be")
@@ -40,7 +39,7 @@ def _switch(
     try:
         switched = services.registry.images.set_status(context, image_id, str(uuid4()), [source], target)
     except StatusConflict as conflict:
-        # Somebody else was faster; that is no error when they did the same.
+        # Another caller was faster; that is no error when both want the same.
         if conflict.details.get("status") != target:
             raise refused from None
         return

@@ -8,13 +8,12 @@ remove what it wrote, because until then a commit may still be under way.
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from glance_api.clients.key_manager import Credentials
 from glance_api.content.digests import CHECKSUM, Digests
 from glance_api.content.formats import Inspection
 from glance_api.content.signatures import Verification
-from glance_api.content.streams import Received, UploadStream
+from glance_api.content.streams import Received, StreamChecks, UploadStream
 from glance_api.services import keys
 from glance_api.services.collaborators import Services
 from glance_api.services.quotas import Reservation
@@ -26,6 +25,7 @@ from glance_common.model.context import RequestContext
 from glance_common.model.errors import GlanceError, OutcomeUnknown, Unavailable
 from glance_common.model.image import Upload
 from glance_common.model.limits import Limits
+from glance_common.registry_client.uploads import UploadResult
 from glance_common.stores.contract import BlobExists, BlobNotFound, Store, Stored, StoreError
 
 LOG = logging.getLogger(__name__)
@@ -42,16 +42,16 @@ def algorithms(settings: Settings, algorithm: str, checksum: str | None) -> tupl
     return (CHECKSUM, algorithm) if settings.compute_checksum or checksum is not None else (algorithm,)
 
 
-def content(stored: Stored, received: Received, algorithm: str) -> dict[str, Any]:
+def content(stored: Stored, received: Received, algorithm: str) -> UploadResult:
     """Return what the registry is told of the data at the commit; ``algorithm`` is the one of ``os_hash_value``."""
-    return {
-        "size": received.size,
-        "checksum": received.digests.get(CHECKSUM),
-        "os_hash_algo": algorithm,
-        "os_hash_value": received.digests[algorithm],
-        "virtual_size": received.virtual_size,
-        "metadata": stored.metadata,
-    }
+    return UploadResult(
+        received.size,
+        stored.metadata,
+        checksum=received.digests.get(CHECKSUM),
+        os_hash_algo=algorithm,
+        os_hash_value=received.digests[algorithm],
+        virtual_size=received.virtual_size,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def _store_pieces(
     verification = data.signed
     if isinstance(verification, Credentials):
         # Of the image as the attempt found it: its properties may have changed since the request looked at them.
-        verification = keys.verification(services, verification, begun.image.properties)
+        verification = keys.verification(services.keys, verification, begun.image.properties)
     digests = Digests((*data.algorithms, *([verification.algorithm] if verification else [])))
     limits = data.limits if data.announced is None else None
     intake = UploadStream(
@@ -120,9 +120,11 @@ def _store_pieces(
         cap=settings.image_size_cap,
         digests=digests,
         inspection=Inspection(data.formats.disk, data.formats.container, settings.format_rules),
-        still_wanted=lease.check,
-        verify=verification.verify if verification else None,
-        cover=None if limits is None else Reservation(services, context, begun, limits).cover,
+        checks=StreamChecks(
+            still_wanted=lease.check,
+            verify=verification.verify if verification else None,
+            cover=None if limits is None else Reservation(services, context, begun, limits).cover,
+        ),
     )
     try:
         stored = store.add(begun.location.key, intake, data.announced)

@@ -1,8 +1,6 @@
 """What the service functions work with: built once in each worker process, handed to them by argument."""
 
-from collections.abc import Callable
-from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -12,9 +10,8 @@ from glance_api.policy.enforcer import Enforcer
 from glance_api.policy.properties import PropertyProtections
 from glance_api.services.limits import LimitSource
 from glance_api.settings import Settings
-from glance_api.transfers.accel import InternalLocations
 from glance_api.transfers.leases import LeaseKeeper
-from glance_api.transfers.permits import RemoteChecks, TransferPermits
+from glance_api.transfers.permits import RemoteChecks
 from glance_common.delete_queue import DeletePublisher
 from glance_common.fetch.url_filter import UrlFilter
 from glance_common.notifications import Notifications
@@ -38,13 +35,10 @@ class Services:
 
     ``registry`` keeps the records, ``stores`` the bytes; ``deletes`` tells the scrubbers what is due and
     ``notifications`` other services what happened; ``keys`` is the key manager; ``policy`` says who may do what,
-    ``protections`` with which properties (None: every caller with all); ``permits`` bounds the transfers and
-    ``remote_checks`` the requests that wait for servers which callers name; ``readers`` are threads that read ahead
-    for downloads, one for each permit at most; ``leases`` keeps transfers that run alive;
-    ``limits`` says how much each owner may have. ``staging`` is where data wait on this node for their import,
-    ``task_store`` where tasks work (often the same); ``url_filter`` says what may be fetched for users, ``work``
-    reaches the workers of this process. ``accel`` says which files a proxy sends. ``is_down`` tells whether the
-    registry was found to be unusable.
+    ``protections`` with which properties (None: every caller with all); ``remote_checks`` bounds the requests that
+    wait for servers which callers name; ``leases`` keeps transfers that run alive; ``limits`` says how much each owner
+    may have. ``staging`` is where data wait on this node for their import, ``task_store`` where tasks work (often the
+    same); ``url_filter`` says what may be fetched for users, ``work`` reaches the workers of this process.
     """
 
     settings: Settings
@@ -55,14 +49,10 @@ class Services:
     keys: KeyManager
     policy: Enforcer
     protections: PropertyProtections | None
-    permits: TransferPermits
     remote_checks: RemoteChecks
-    readers: Executor
     leases: LeaseKeeper
     limits: LimitSource
     staging: Staging
     task_store: Staging
     url_filter: UrlFilter
     work: WorkSignal
-    accel: InternalLocations = field(default_factory=InternalLocations)
-    is_down: Callable[[], bool] = lambda: False

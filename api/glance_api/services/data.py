@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from uuid import uuid4
 
 from glance_api.clients.key_manager import Credentials
@@ -13,16 +12,17 @@ from glance_api.services import attempts
 from glance_api.services.attempts import Data, Formats
 from glance_api.services.collaborators import Services
 from glance_api.services.events import images
-from glance_api.services.images import check_image
 from glance_api.services.locations.read import in_order
 from glance_api.services.store_errors import as_api_error
 from glance_common.failpoints import failpoint
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import BadRequest, Forbidden, GlanceError, Gone, TooLarge, Unavailable
-from glance_common.model.image import Image, ImageLocation
+from glance_common.model.image import Image, ImageLocation, Upload
 from glance_common.model.limits import Limits
 from glance_common.model.status import ImageStatus
+from glance_common.registry_client.uploads import UploadStart
 from glance_common.stores.contract import Blob, Store, Stored, StoreError, UnknownStore
+from glance_common.stores.loader import Stores
 
 LOG = logging.getLogger(__name__)
 
@@ -75,54 +75,50 @@ def upload(
     ``on_fail``, or is in the hands of the reaper when the registry cannot be reached, and nothing of the data stays
     (lifecycle section 3).
     """
-    store = _store_for(services, source.store)
+    store = _store_for(services.stores, source.store)
     image = services.registry.images.get(context, image_id)
-    check_image(services, context, "upload_image", image)
+    services.policy.check_image(context, "upload_image", image)
     if not store.capabilities.add:
         raise Gone(f"the store {store.id} takes no data")
     if source.announced is not None and source.announced > services.settings.image_size_cap:
         raise TooLarge(f"the image is larger than image_size_cap, {services.settings.image_size_cap} bytes")
     limits = services.limits.of(image.owner)
-    attempt = str(uuid4())
-    begun = services.registry.uploads.start(
-        context, image_id, attempt, store=store.id, size=source.announced, lease=services.leases.seconds,
-        on_fail=on_fail, limits=limits,
-    )
+    start = UploadStart(store.id, source.announced, services.leases.seconds, on_fail)
+    begun = services.registry.uploads.start(context, image_id, str(uuid4()), start, limits=limits)
     failpoint("api.upload.started")
+    _receive(services, context, begun, store, source, limits)
+    failpoint("api.upload.after-commit")
+
+
+def _receive(
+    services: Services, context: RequestContext, begun: Upload, store: Store, source: Source, limits: Limits | None
+) -> None:
+    """Write what the client sends into ``store`` as the attempt ``begun``, and commit it."""
+
+    def commit(stored: Stored, received: Received) -> None:
+        source.check(received)
+        result = attempts.content(stored, received, services.settings.hashing_algorithm)
+        image = services.registry.uploads.commit(context, begun.attempt, result, limits=limits)
+        images.upload_finished(services, context, image, store.id)
+
     formats = Formats(begun.image.disk_format or "", begun.image.container_format or "")
     algorithms = attempts.algorithms(services.settings, services.settings.hashing_algorithm, source.checksum)
     data = Data(source.pieces, source.announced, formats, algorithms, source.credentials, limits)
     images.upload_begun(services, context, begun.image, store.id)
     try:
-        commit = partial(_commit, services, context, attempt, store, source, limits)
         attempts.write(services, context, begun, store, data, commit)
     except BaseException as error:
-        images.upload_failed(services, context, image_id, error)
+        images.upload_failed(services, context, begun.image.id, error)
         raise
-    failpoint("api.upload.after-commit")
 
 
-def _store_for(services: Services, name: str | None) -> Store:
+def _store_for(stores: Stores, name: str | None) -> Store:
     if name is None:
-        return services.stores.default
+        return stores.default
     try:
-        return services.stores.get(name)
+        return stores.get(name)
     except UnknownStore:
         raise BadRequest(f"X-Image-Meta-Store: there is no store {name[:80]!r}") from None
-
-
-def _commit(
-    services: Services, context: RequestContext, attempt: str, store: Store, source: Source, limits: Limits | None,
-    stored: Stored, received: Received,
-) -> None:
-    source.check(received)
-    image = services.registry.uploads.commit(
-        context,
-        attempt,
-        **attempts.content(stored, received, services.settings.hashing_algorithm),
-        limits=limits,
-    )
-    images.upload_finished(services, context, image, store.id)
 
 
 def readable(services: Services, context: RequestContext, image_id: str) -> Image | None:
@@ -131,7 +127,7 @@ def readable(services: Services, context: RequestContext, image_id: str) -> Imag
     Raises NotFound, PolicyDenied, and Forbidden for a deactivated image.
     """
     image = services.registry.images.get(context, image_id, locations=True)
-    check_image(services, context, DATA_POLICY, image)
+    services.policy.check_image(context, DATA_POLICY, image)
     if image.status is ImageStatus.DEACTIVATED and not context.is_admin:
         raise Forbidden("the image is deactivated")
     if image.status not in (ImageStatus.ACTIVE, ImageStatus.DEACTIVATED) or image.size is None:
@@ -149,7 +145,7 @@ def open_data(services: Services, image: Image, part: ByteRange | None, prefer: 
     failure: Exception | None = None
     for location in in_order(services, image.locations, prefer):
         try:
-            return _open(services, image, location, part)
+            return _open(services.stores, image, location, part)
         except (StoreError, GlanceError) as error:
             failure = error
             LOG.error("image %s cannot be read from store %s: %s", image.id, location.store, error)
@@ -178,8 +174,8 @@ class NoData:
         """Nothing is open."""
 
 
-def _open(services: Services, image: Image, location: ImageLocation, part: ByteRange | None) -> Download:
-    store = services.stores.get(location.store)
+def _open(stores: Stores, image: Image, location: ImageLocation, part: ByteRange | None) -> Download:
+    store = stores.get(location.store)
     blob = store.open(location.key, part.start, part.length) if part else store.open(location.key)
     if blob.size != image.size:
         blob.close()

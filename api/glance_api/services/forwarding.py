@@ -17,11 +17,11 @@ LIMITS = ExchangeLimits(answer=60.0)
 """The other node has a minute for its whole answer."""
 
 FORWARDED = "X-Glance-Forwarded"
-"""Header of a request that a node has handed on; it is handed on once only, whatever nodes believe of each other."""
+"""Header of a request that a node has handed on; it is handed on once only, also when two nodes name each other."""
 
 _SENT = (
     "X-Auth-Token", "X-Service-Token", "X-Openstack-Request-Id", "X-Image-Meta-Store",
-    # Believed only where a proxy in front has set them, under trusted-auth; stripped by the other node otherwise.
+    # The other node believes them only under trusted-auth, where a proxy has set them, and strips them otherwise.
     "X-Identity-Status", "X-User-Id", "X-Project-Id", "X-Roles",
 )
 

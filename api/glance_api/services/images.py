@@ -17,6 +17,7 @@ from glance_api.services.events import tasks
 from glance_api.services.locations import edit as location_edits
 from glance_api.services.locations import read as locations
 from glance_api.services.retries import retry_conflicts
+from glance_api.settings import Settings
 from glance_common.model import document_size, property_names
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import BadRequest, Forbidden, TooLarge
@@ -54,7 +55,7 @@ class ImageChanges:
     locations: tuple[location_edits.Operation, ...] = ()
 
     def document(self) -> dict[str, Any]:
-        """Return the changes as the registry takes them: without reserved properties that stand there by mistake."""
+        """Return the changes as the registry takes them: without reserved properties, which are there by mistake."""
         document = dict(self.fields)
         if self.properties is not None:
             document["properties"] = {
@@ -97,19 +98,12 @@ class ListedImages:
     next_marker: str | None
 
 
-def check_image(services: Services, context: RequestContext, rule: str, image: Image) -> None:
-    """Ask ``rule`` about an image. Raises PolicyDenied, or NotFound for a caller whom ``get_image`` hides it from."""
-    services.policy.check_image(context, rule, image)
-
-
 def check_new(
-    services: Services, context: RequestContext, new: NewImage, also: Collection[str] = (),
-    asked: dict[str, Any] | None = None,
-) -> None:
-    """Raise PolicyDenied or Forbidden unless the caller may create this image.
+    services: Services, context: RequestContext, new: NewImage, asked: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Raise PolicyDenied or Forbidden unless the caller may create this image; return what the rules saw.
 
-    ``also`` are further policy rules about what the caller goes on to do with it; ``asked`` is what ``check_create``
-    returned, if it was asked already.
+    ``asked`` is what ``check_create`` returned, if it was asked already.
     """
     owner = new.fields.get("owner", context.project_id)
     target = check_create(services, context, owner) if asked is None else asked
@@ -119,14 +113,13 @@ def check_new(
     if visible is not None:
         owned = {} if owner is None else {"project_id": owner, "owner": owner}
         services.policy.check(context, visible, {**owned, "visibility": new.fields["visibility"]})
-    for rule in also:
-        services.policy.check(context, rule, target)
+    return target
 
 
 def check_create(services: Services, context: RequestContext, owner: str | None) -> dict[str, Any]:
     """Raise PolicyDenied unless the caller may create an image for ``owner``; return what the rules saw.
 
-    Views ask this before they look at all that a document says, which takes time (S-59).
+    Views ask this before they check the whole document, which takes time (S-59).
     """
     target = project_target(context)
     if owner is not None:
@@ -142,14 +135,15 @@ def create(
 
     ``asked`` is what ``check_create`` returned, if it was asked already.
     """
-    check_new(services, context, new, asked=asked)
+    check_new(services, context, new, asked)
     owner = new.fields.get("owner", context.project_id)
     _check_formats(new.fields.get("disk_format"), new.fields.get("container_format"))
     if services.protections is not None:
         services.protections.check_new(context, new.properties)
-    _check_tag_quota(services, new.tags)
-    _check_property_quota(services, new.properties)
-    check_document(services, None, document_size.document_size(new.fields.get("name"), new.properties, new.tags))
+    _check_tag_quota(services.settings, new.tags)
+    _check_property_quota(services.settings, new.properties)
+    size = document_size.document_size(new.fields.get("name"), new.properties, new.tags)
+    check_document(services.settings, None, size)
     document = {
         "id": str(uuid4()),
         "visibility": "shared",
@@ -160,10 +154,10 @@ def create(
     }
     created = services.registry.images.create(context, str(uuid4()), document, limits=services.limits.of(owner))
     events.image_created(services, context, created)
-    return _readable(services, context, created)
+    return as_seen(services, context, created)
 
 
-def _readable(services: Services, context: RequestContext, image: Image) -> Image:
+def as_seen(services: Services, context: RequestContext, image: Image) -> Image:
     """Return the image as the caller may see it: without protected properties (S-47)."""
     return image if services.protections is None else services.protections.readable(context, image)
 
@@ -171,8 +165,8 @@ def _readable(services: Services, context: RequestContext, image: Image) -> Imag
 def show(services: Services, context: RequestContext, image_id: str) -> Image:
     """Return one image (API section 5); NotFound when it is absent, deleted or not visible, or policy hides it."""
     image = services.registry.images.get(context, image_id, locations=locations.are_shown(services.settings))
-    check_image(services, context, "get_image", image)
-    return _readable(services, context, image)
+    services.policy.check_image(context, "get_image", image)
+    return as_seen(services, context, image)
 
 
 def list_images(services: Services, context: RequestContext, query: ImageQuery) -> ListedImages:
@@ -184,12 +178,12 @@ def list_images(services: Services, context: RequestContext, query: ImageQuery) 
     if query.limit == 0:
         return ListedImages([], None)
     if _asks_hidden(services, context, query):
-        # No image has a property that the caller may not read; what is left to find is whether the marker is right.
+        # The caller sees no image with such a property; the registry only has to check the marker.
         query = replace(query, limit=0, properties={})
     asking = replace(context, is_admin=False) if query.as_user else context
     found = services.registry.images.list(asking, _registry_query(query, locations.are_shown(services.settings)))
     shown = services.policy.allowed_images(context, "get_image", found.images)
-    readable = shown if services.protections is None else [_readable(services, context, image) for image in shown]
+    readable = shown if services.protections is None else [as_seen(services, context, image) for image in shown]
     return ListedImages(readable, shown[-1].id if found.has_more and shown else None)
 
 
@@ -223,17 +217,17 @@ def _registry_query(query: ImageQuery, with_locations: bool) -> dict[str, Any]:
 def update(services: Services, context: RequestContext, image_id: str, change: Change) -> Image:
     """Apply ``change`` to the image as it is now and save the result at once (API section 7).
 
-    ``change`` says what differs, or raises. When somebody else wrote in between, all is repeated up to three times.
+    ``change`` says what differs, or raises. When another request wrote in between, all is repeated up to three times.
     Raises NotFound, PolicyDenied, Forbidden, BadRequest for formats that do not fit each other, TooLarge over a quota,
-    Conflict when it never fits.
+    Conflict when every try meets another write.
     """
     return retry_conflicts(image_id, lambda: _update(services, context, image_id, change))
 
 
 def _update(services: Services, context: RequestContext, image_id: str, change: Change) -> Image:
     image = services.registry.images.get(context, image_id, locations=locations.are_shown(services.settings))
-    check_image(services, context, "modify_image", image)
-    changes = _protected(services, context, image, change(_readable(services, context, image)))
+    services.policy.check_image(context, "modify_image", image)
+    changes = _protected(services, context, image, change(as_seen(services, context, image)))
     _check_rights(services, context, image, changes)
     if changes.fields.keys() & {"disk_format", "container_format"}:
         _check_formats(
@@ -241,17 +235,17 @@ def _update(services: Services, context: RequestContext, image_id: str, change: 
             changes.fields.get("container_format", image.container_format),
         )
     _check_quotas(services, image, changes)
-    return _readable(services, context, _write(services, context, image, changes))
+    return as_seen(services, context, _write(services, context, image, changes))
 
 
 def _write(services: Services, context: RequestContext, image: Image, changes: ImageChanges) -> Image:
     """Save the changes of ``image`` and return it as it is then. Raises VersionConflict."""
     attempt, document = str(uuid4()), changes.document()
     if changes.locations:
-        # Their data are inspected as what the image will be declared to be.
+        # Their data are inspected by the formats that the image gets.
         formats = {name: changes.fields[name] for name in ("disk_format", "container_format") if name in changes.fields}
         edit = location_edits.plan(services, context, image._replace(**formats), changes.locations)
-        return location_edits.write(services, context, image, attempt, edit, document)
+        return location_edits.write(services, context, image, attempt, replace(edit, changes=document))
     if not document:
         return image
     changed = services.registry.images.update(
@@ -265,7 +259,7 @@ def _protected(services: Services, context: RequestContext, image: Image, change
     """Return the changes of what the caller sees as changes of the image; Forbidden for a protected property (S-47)."""
     if services.protections is None or (changes.properties is None and not changes.named):
         return changes
-    readable = _readable(services, context, image).properties
+    readable = as_seen(services, context, image).properties
     wanted = readable if changes.properties is None else changes.properties
     whole = services.protections.checked(context, image.properties, wanted, changes.named)
     return replace(changes, properties=whole if whole != image.properties else None)
@@ -298,15 +292,15 @@ def _check_rights(services: Services, context: RequestContext, image: Image, cha
 
 
 def _check_quotas(services: Services, image: Image, changes: ImageChanges) -> None:
-    """Raise TooLarge over a quota; who only changes or removes properties may stay above a quota that was lowered."""
+    """Raise TooLarge over a quota; a change that adds nothing may stay above a quota that was lowered."""
     if changes.properties is not None and changes.properties.keys() - image.properties.keys():
-        _check_property_quota(services, changes.properties)
+        _check_property_quota(services.settings, changes.properties)
     if changes.tags is not None:
-        _check_tag_quota(services, changes.tags)
+        _check_tag_quota(services.settings, changes.tags)
     if changes.properties is None and changes.tags is None and "name" not in changes.fields:
         return
     check_document(
-        services,
+        services.settings,
         document_size.document_size(image.name, image.properties, image.tags),
         document_size.document_size(
             changes.fields.get("name", image.name),
@@ -316,25 +310,25 @@ def _check_quotas(services: Services, image: Image, changes: ImageChanges) -> No
     )
 
 
-def check_document(services: Services, before: int | None, size: int) -> None:
+def check_document(settings: Settings, before: int | None, size: int) -> None:
     """Raise TooLarge for an image document that grew beyond its bound from ``before`` bytes, None for a new image.
 
     The registry checks the same where the row is written, so that what is written at the same time counts too (S-59).
     """
-    largest = services.settings.max_image_document
+    largest = settings.max_image_document
     if size > max(largest, before or 0):
         raise document_size.too_large(size, largest)
 
 
-def _check_property_quota(services: Services, properties: Mapping[str, Any]) -> None:
-    quota = services.settings.image_property_quota
+def _check_property_quota(settings: Settings, properties: Mapping[str, Any]) -> None:
+    quota = settings.image_property_quota
     count = len(properties.keys() - property_names.OWN)
     if 0 <= quota < count:
         raise TooLarge(f"The limit has been exceeded on the number of allowed image properties: {count} of {quota}")
 
 
-def _check_tag_quota(services: Services, tags: Collection[str]) -> None:
-    quota = services.settings.image_tag_quota
+def _check_tag_quota(settings: Settings, tags: Collection[str]) -> None:
+    quota = settings.image_tag_quota
     if 0 <= quota < len(tags):
         raise TooLarge(f"The limit has been exceeded on the number of allowed image tags: {len(tags)} of {quota}")
 
@@ -347,7 +341,7 @@ def delete(services: Services, context: RequestContext, image_id: str, credentia
     Forbidden for a protected image.
     """
     image = services.registry.images.get(context, image_id)
-    check_image(services, context, "delete_image", image)
+    services.policy.check_image(context, "delete_image", image)
     if image.protected:
         raise Forbidden(f"Image {image_id} is protected and cannot be deleted.")
     settings = services.settings
@@ -359,4 +353,4 @@ def delete(services: Services, context: RequestContext, image_id: str, credentia
     events.image_deleted(services, context, image)
     if task := image.properties.get(TASK_PROPERTY):
         tasks.look_up(services, context, task, tasks.ended)
-    keys.delete_with_image(services, context, credentials, image)
+    keys.delete_with_image(services.keys, context, credentials, image)

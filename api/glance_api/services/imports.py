@@ -1,31 +1,28 @@
-"""Stage and import: what a request checks and writes down before workers do the rest (API section 11)."""
+"""Imports: what a request checks and writes down before workers do the rest (API section 11)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID, uuid4
 
 from glance_api.clients.key_manager import Credentials
 from glance_api.content.signatures import Verification
+from glance_api.imports.request import COPY, DIRECT, DOWNLOAD, WEB, ImportInput, ImportRequest
 from glance_api.imports.sources.glance_download import Remote, find_endpoint
 from glance_api.services import keys, staging
 from glance_api.services.collaborators import Services
 from glance_api.services.events import images
 from glance_api.services.events import tasks as task_events
-from glance_api.services.images import check_image
 from glance_api.services.locations.check import check_source
-from glance_api.services.staging import DIRECT
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import BadRequest, Conflict, GlanceError, OutcomeUnknown
 from glance_common.model.image import Image
 from glance_common.model.operation import PATIENCE, STAGE_HOST_PROPERTY, OnFail, Operation, OperationKind
 from glance_common.model.status import ImageStatus
+from glance_common.registry_client.operations import NewOperation
 from glance_common.stores.contract import UnknownStore
-
-WEB, COPY, DOWNLOAD = "web-download", "copy-image", "glance-download"
+from glance_common.stores.loader import Stores
 
 SHORTEST_PATIENCE = 30
-"""Seconds without a word from the process that alone can do it, after which others fail an import."""
+"""Seconds without a sign of life of the only process that can do an import, after which others fail it."""
 
 _NEEDS = {
     DIRECT: ImageStatus.UPLOADING,
@@ -36,15 +33,15 @@ _NEEDS = {
 """Status that an image must have for each method."""
 
 _ENTERED = {OnFail.QUEUED: ImageStatus.IMPORTING, OnFail.KILLED: ImageStatus.SAVING}
-"""Status that it gets: v1 knows no importing."""
+"""Status that the image gets; v1 does not know ``importing``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
     """What came with the request beside its body.
 
-    ``credentials`` say to the key manager and to another region who is calling; ``forwarded`` that another node handed
-    it on.
+    ``credentials`` prove the caller to the key manager and to another region; ``forwarded`` says that another node
+    handed the request on.
     """
 
     credentials: Credentials
@@ -52,23 +49,23 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """An import as asked for.
+class CheckedImport:
+    """An import whose checks have passed: the stores to fill, and what verifies the data of a signed image.
 
-    ``stores`` are those of the body, ``header`` the one of X-Image-Meta-Store; ``document`` is what is known of the
-    body, which becomes the input of the task.
+    ``host`` is the only one that can do it, None for any. ``remote`` is where a glance-download comes from.
     """
 
-    method: str
-    arguments: Mapping[str, Any]
-    document: Mapping[str, Any]
-    stores: tuple[str, ...] = ()
-    header: str | None = None
-    all_stores: bool = False
-    all_stores_must_succeed: bool = True
+    request: ImportRequest
+    stores: tuple[str, ...]
+    signed: Verification | None
+    host: str | None = None
+    remote: Remote | None = None
+    on_fail: OnFail = OnFail.QUEUED
 
 
-def begin(services: Services, context: RequestContext, image_id: str, wanted: Wanted, proof: Proof) -> str | None:
+def begin(
+    services: Services, context: RequestContext, image_id: str, request: ImportRequest, proof: Proof
+) -> str | None:
     """Make the operation that imports the data of an image, or return the URL of the node that has to be asked.
 
     Nothing is made for a copy to stores that all have the image. The checks come in the order of API section 11.2;
@@ -77,30 +74,31 @@ def begin(services: Services, context: RequestContext, image_id: str, wanted: Wa
     Unavailable without the key manager.
     """
     image = services.registry.images.get(context, image_id, locations=True)
-    check_image(services, context, "get_image", image)
-    _check_state(image, wanted.method)
-    if wanted.method == DOWNLOAD:
-        _check_remote(wanted.arguments)
-    check_image(services, context, "copy_image" if wanted.method == COPY else "modify_image", image)
-    stores = _targets(services, image, wanted)
+    services.policy.check_image(context, "get_image", image)
+    check_state(image, request.method)
+    if request.method == DOWNLOAD:
+        _check_remote(request)
+    services.policy.check_image(context, "copy_image" if request.method == COPY else "modify_image", image)
+    stores = targets(services, image, request)
     if not stores:
         return None
     host = None
-    if wanted.method == DIRECT:
+    if request.method == DIRECT:
         host, url = staging.parse_place(image.properties.get(STAGE_HOST_PROPERTY))
         is_elsewhere = host != services.staging.id and url not in (None, services.settings.imports.self_url)
         if is_elsewhere and not proof.forwarded:
             return url
-    if wanted.method == WEB:
-        _check_uri(services, context, wanted.arguments)
-    remote = _remote(wanted.arguments, proof.credentials) if wanted.method == DOWNLOAD else None
+    if request.method == WEB:
+        _check_uri(services, context, request)
+    remote = _remote(request, proof.credentials) if request.method == DOWNLOAD else None
     # Copies are compared with data that were verified.
-    signed = None if wanted.method == COPY else keys.verification(services, proof.credentials, image.properties)
-    _create(services, context, image, wanted, stores, host, remote, signed)
+    signed = None if request.method == COPY else keys.verification(services.keys, proof.credentials, image.properties)
+    create(services, context, image, CheckedImport(request, stores, signed, host, remote))
     return None
 
 
-def _check_state(image: Image, method: str) -> None:
+def check_state(image: Image, method: str) -> None:
+    """Raise Conflict unless ``method`` can import the data of the image as it is."""
     needed = _NEEDS[method]
     if image.status is not needed:
         raise Conflict(f"{method} needs an image in status {needed}, this one is {image.status}")
@@ -112,114 +110,75 @@ def _check_state(image: Image, method: str) -> None:
             raise Conflict(f"{name} needs to be set before import")
 
 
-def _check_remote(arguments: Mapping[str, Any]) -> None:
-    for name in ("glance_region", "glance_image_id"):
-        if not arguments.get(name):
+def _check_remote(request: ImportRequest) -> None:
+    required = {"glance_region": request.glance_region, "glance_image_id": request.glance_image_id}
+    for name, value in required.items():
+        if not value:
             raise BadRequest(f"method.{name} is required by {DOWNLOAD}")
     try:
-        UUID(arguments["glance_image_id"])
+        UUID(request.glance_image_id)
     except ValueError:
         raise BadRequest("method.glance_image_id must be a UUID") from None
 
 
-def _targets(services: Services, image: Image, wanted: Wanted) -> tuple[str, ...]:
-    """Return the stores to fill; empty when a copy to all stores has nothing to do."""
-    if wanted.all_stores and (wanted.stores or wanted.header):
+def targets(services: Services, image: Image, request: ImportRequest) -> tuple[str, ...]:
+    """Return the stores to fill; empty when a copy to all stores has nothing to do.
+
+    Raises BadRequest for a contradictory choice, Conflict for a store that is unknown or takes no data.
+    """
+    if request.all_stores and (request.stores or request.header_store):
         raise BadRequest("all_stores: cannot be given together with stores or X-Image-Meta-Store")
-    if wanted.stores and wanted.header:
+    if request.stores and request.header_store:
         raise BadRequest("stores: cannot be given together with X-Image-Meta-Store")
-    if wanted.all_stores:
+    if request.all_stores:
         named = tuple(store for store in services.stores.ids if services.stores.get(store).capabilities.add)
     else:
-        named = wanted.stores or ((wanted.header,) if wanted.header else (services.stores.default.id,))
+        named = request.stores or ((request.header_store,) if request.header_store else (services.stores.default.id,))
     for store in named:
-        _check_store(services, store)
-    if wanted.method != COPY:
+        _check_store(services.stores, store)
+    if request.method != COPY:
         return named
     present = {location.store for location in image.locations}
     double = [store for store in named if store in present]
-    if double and not wanted.all_stores:
+    if double and not request.all_stores:
         raise BadRequest(f"Image is already present at store {double[0]}")
     return tuple(store for store in named if store not in present)
 
 
-def _check_store(services: Services, name: str) -> None:
+def _check_store(stores: Stores, name: str) -> None:
     try:
-        store = services.stores.get(name)
+        store = stores.get(name)
     except UnknownStore:
         raise Conflict(f"stores: there is no store {name[:80]!r}") from None
     if not store.capabilities.add:
         raise Conflict(f"stores: the store {name} takes no data")
 
 
-def _check_uri(services: Services, context: RequestContext, arguments: Mapping[str, Any]) -> None:
-    if not arguments.get("uri"):
+def _check_uri(services: Services, context: RequestContext, request: ImportRequest) -> None:
+    if not request.uri:
         raise BadRequest(f"method.uri is required by {WEB}")
-    check_source(services, context, "method.uri", arguments["uri"])
+    check_source(services, context, "method.uri", request.uri)
 
 
-def _remote(arguments: Mapping[str, Any], credentials: Credentials) -> Remote:
-    interface = arguments.get("glance_service_interface", "public")
-    endpoint = find_endpoint(credentials.catalog, arguments["glance_region"], interface)
+def _remote(request: ImportRequest, credentials: Credentials) -> Remote:
+    endpoint = find_endpoint(credentials.catalog, request.glance_region, request.glance_service_interface)
     return Remote(endpoint, credentials.token or "", credentials.catalog)
 
 
-def copy_from(
-    services: Services, context: RequestContext, image: Image, url: str, store: str | None, credentials: Credentials
-) -> None:
-    """Make the operation that fetches the data of a queued image from ``url`` (v1); a failure leaves it killed.
+def create(services: Services, context: RequestContext, image: Image, checked: CheckedImport) -> None:
+    """Make the operation that imports the data of the image, and tell the workers of this process.
 
-    Raises PolicyDenied, BadRequest, Conflict, TooLarge, Unavailable without the key manager.
+    Raises Conflict while another operation works on the image, TooLarge over a limit of its owner.
     """
-    for rule in ("copy_from", "upload_image"):
-        check_image(services, context, rule, image)
-    _check_state(image, WEB)
-    check_source(services, context, "x-glance-api-copy-from", url)
-    wanted = Wanted(WEB, {"uri": url}, {"method": {"name": WEB, "uri": url}}, header=store)
-    stores = _targets(services, image, wanted)
-    signed = keys.verification(services, credentials, image.properties)
-    _create(services, context, image, wanted, stores, None, None, signed, OnFail.KILLED)
-
-
-def _create(
-    services: Services,
-    context: RequestContext,
-    image: Image,
-    wanted: Wanted,
-    stores: tuple[str, ...],
-    host: str | None,
-    remote: Remote | None,
-    signed: Verification | None,
-    on_fail: OnFail = OnFail.QUEUED,
-) -> None:
     operation = str(uuid4())
-    if remote is not None:
-        # Whoever works on it needs the caller's token, which never leaves this process.
-        services.work.keep(operation, remote)
-        host = services.work.process
-    is_copy = wanted.method == COPY
+    if checked.remote is not None:
+        # The work needs the caller's token, which never leaves this process.
+        services.work.keep(operation, checked.remote)
     try:
-        task = services.registry.operations.create(
-            context,
-            operation,
-            kind=OperationKind.API_IMAGE_IMPORT,
-            image_id=image.id,
-            input={
-                "image_id": image.id, "import_req": dict(wanted.document), "backend": list(stores),
-                "disk_format": image.disk_format, "container_format": image.container_format,
-            },
-            ttl=services.settings.imports.task_time_to_live,
-            host=host,
-            patience=PATIENCE if remote is None else max(services.leases.seconds, SHORTEST_PATIENCE),
-            stores=stores,
-            on_fail=on_fail,
-            allowed=[_NEEDS[wanted.method]],
-            image_status=None if is_copy else _ENTERED[on_fail],
-            limits=services.limits.of(image.owner),
-            signature=None if signed is None else signed.to_document(),
-        )
+        new = _operation(services, image, checked)
+        task = services.registry.operations.create(context, operation, new, limits=services.limits.of(image.owner))
     except OutcomeUnknown:
-        # It may have been made, and then waits for this process alone.
+        # The operation may have been made; then it waits for this process alone.
         services.work.wake()
         raise
     except GlanceError:
@@ -230,8 +189,26 @@ def _create(
     images.image_changed(services, context, image.id)
 
 
+def _operation(services: Services, image: Image, checked: CheckedImport) -> NewOperation:
+    request, remote, signed = checked.request, checked.remote, checked.signed
+    kept = ImportInput(image.id, request, checked.stores, image.disk_format, image.container_format)
+    return NewOperation(
+        kind=OperationKind.API_IMAGE_IMPORT,
+        image_id=image.id,
+        input=kept.to_document(),
+        ttl=services.settings.imports.task_time_to_live,
+        host=checked.host if remote is None else services.work.process,
+        patience=PATIENCE if remote is None else max(services.leases.seconds, SHORTEST_PATIENCE),
+        stores=checked.stores,
+        on_fail=checked.on_fail,
+        allowed=[_NEEDS[request.method]],
+        image_status=None if request.method == COPY else _ENTERED[checked.on_fail],
+        signature=None if signed is None else signed.to_document(),
+    )
+
+
 def tasks(services: Services, context: RequestContext, image_id: str) -> list[Operation]:
     """Return the caller's operations on an image, oldest first (API section 9). Raises NotFound."""
     image = services.registry.images.get(context, image_id)
-    check_image(services, context, "get_image", image)
+    services.policy.check_image(context, "get_image", image)
     return list(services.registry.operations.of_image(context, image_id))

@@ -4,9 +4,8 @@ import logging
 from collections.abc import Mapping
 from uuid import UUID
 
-from glance_api.clients.key_manager import Credentials
+from glance_api.clients.key_manager import Credentials, KeyManager
 from glance_api.content.signatures import Signature, Verification
-from glance_api.services.collaborators import Services
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import GlanceError
 from glance_common.model.image import Image
@@ -19,7 +18,7 @@ WITH_IMAGE = "on_image_deletion"
 
 
 def verification(
-    services: Services, credentials: Credentials, properties: Mapping[str, str | None]
+    keys: KeyManager, credentials: Credentials, properties: Mapping[str, str | None]
 ) -> Verification | None:
     """Return what verifies the data of an image with these properties; None for an image that is not signed.
 
@@ -29,13 +28,13 @@ def verification(
     signature = Signature.of(properties)
     if signature is None:
         return None
-    return signature.verification(services.keys.certificate(credentials, signature.certificate))
+    return signature.verification(keys.certificate(credentials, signature.certificate))
 
 
-def delete_with_image(services: Services, context: RequestContext, credentials: Credentials, image: Image) -> None:
+def delete_with_image(keys: KeyManager, context: RequestContext, credentials: Credentials, image: Image) -> None:
     """Delete the key of an image that is gone, when its properties say so; a failure is only logged (S-77).
 
-    Whoever owns an image may write any key id into it: so nobody else's rights are lent to that, not even those of an
+    The owner of an image may write any key id into it. Therefore only the owner's rights are used, never those of an
     administrator who deletes the image of another project.
     """
     key = image.properties.get(KEY_ID)
@@ -45,6 +44,6 @@ def delete_with_image(services: Services, context: RequestContext, credentials: 
         if context.project_id is None or context.project_id != image.owner:
             LOG.warning("the encryption key of image %s stays: it was deleted by another project", image.id)
             return
-        services.keys.delete(credentials, str(UUID(key)))
+        keys.delete(credentials, str(UUID(key)))
     except (GlanceError, ValueError) as error:
         LOG.warning("the encryption key of image %s could not be deleted: %s", image.id, error)

@@ -1,4 +1,4 @@
-"""Where the limits of an owner come from: an option that holds for everybody, Keystone, or nowhere."""
+"""Where the limits of an owner come from: an option for all projects, Keystone, or nowhere."""
 
 import re
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ class LimitSource(Protocol):
     """Knows the limits of each owner."""
 
     def of(self, owner: str | None) -> Limits | None:
-        """Return the limits of ``owner``; None without any, as for images that belong to nobody.
+        """Return the limits of ``owner``; None without any, as for images without owner.
 
-        Raises Unavailable when whoever knows them does not answer.
+        Raises Unavailable when the source of the limits does not answer.
         """
 
 

@@ -5,7 +5,6 @@ from uuid import uuid4
 from glance_api.policy.targets import member_target
 from glance_api.services.collaborators import Services
 from glance_api.services.events import images
-from glance_api.services.images import check_image
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import BadRequest, Forbidden, NotFound
 from glance_common.model.image import MEMBER_STATUSES, Image, Member
@@ -16,7 +15,7 @@ MAX_MEMBER = 255
 def list_members(services: Services, context: RequestContext, image_id: str) -> list[Member]:
     """Return the members that the caller sees: owner and admin all of them, a member itself (S-44)."""
     image = services.registry.images.get(context, image_id)
-    check_image(services, context, "get_members", image)
+    services.policy.check_image(context, "get_members", image)
     _require_shared(image)
     return services.registry.members.list(context, image_id)
 
@@ -28,7 +27,7 @@ def add(services: Services, context: RequestContext, image_id: str, member: str)
     if len(member) > MAX_MEMBER:
         raise BadRequest(f"member has at most {MAX_MEMBER} characters, this one has {len(member)}")
     image = services.registry.images.get(context, image_id)
-    check_image(services, context, "add_member", image)
+    services.policy.check_image(context, "add_member", image)
     _require_shared(image)
     quota = services.settings.image_member_quota
     added = services.registry.members.add(context, image_id, member, str(uuid4()), quota=quota)
@@ -37,7 +36,7 @@ def add(services: Services, context: RequestContext, image_id: str, member: str)
 
 
 def show(services: Services, context: RequestContext, image_id: str, member_id: str) -> Member:
-    """Return one member; every case in which the caller may not see it is NotFound."""
+    """Return one member; raise NotFound whenever the caller may not see it."""
     image = _visible(services, context, image_id)
     member = services.registry.members.get(context, image_id, member_id)
     if not services.policy.allows(context, "get_member", member_target(image, member)):
@@ -60,7 +59,7 @@ def set_status(services: Services, context: RequestContext, image_id: str, membe
 def remove(services: Services, context: RequestContext, image_id: str, member_id: str) -> None:
     """Stop sharing an image with a project. Raises NotFound, PolicyDenied, Forbidden."""
     image = services.registry.images.get(context, image_id)
-    check_image(services, context, "delete_member", image)
+    services.policy.check_image(context, "delete_member", image)
     _require_shared(image)
     told = services.notifications.wants(images.MEMBER_DELETE)
     member = services.registry.members.get(context, image_id, member_id) if told else None
@@ -72,7 +71,7 @@ def remove(services: Services, context: RequestContext, image_id: str, member_id
 def _visible(services: Services, context: RequestContext, image_id: str) -> Image:
     """Return an image that policy shows to the caller too: what its members are called would tell of it (S-43)."""
     image = services.registry.images.get(context, image_id)
-    check_image(services, context, "get_image", image)
+    services.policy.check_image(context, "get_image", image)
     return image
 
 

@@ -40,7 +40,7 @@ class Reservation:
         return self._reserved
 
     def cover(self, size: int, *, wait: bool = True) -> None:
-        """See to it that ``size`` bytes in all may be written. Raises TooLarge, Gone, Conflict, Unavailable.
+        """Reserve room for ``size`` bytes in all. Raises TooLarge, Gone, Conflict, Unavailable.
 
         Without ``wait`` a step that a limit refuses is not asked for again.
         """
@@ -65,7 +65,7 @@ class Reservation:
                 self._context, self._attempt, at_least=at_least, at_most=at_most, limits=self._limits
             )
         except OutcomeUnknown as error:
-            # Nothing is lost whether it happened or not: the upload is aborted as after any other failure.
+            # Whether the room was reserved does not matter: the upload is aborted as after any failure.
             raise Unavailable(error.message) from error
 
 

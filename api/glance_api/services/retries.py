@@ -12,7 +12,7 @@ UPDATE_TRIES = 4
 
 
 def retry_conflicts(image_id: str, update: Callable[[], T]) -> T:
-    """Return what ``update`` does, which reads the image anew each time. Raises Conflict when it never fits."""
+    """Return the result of ``update``, which reads the image anew each time. Raises Conflict after the last try."""
     for _ in range(UPDATE_TRIES):
         try:
             return update()

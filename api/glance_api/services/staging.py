@@ -5,42 +5,38 @@ from uuid import uuid4
 
 from glance_api.content.formats import UNINSPECTED
 from glance_api.content.streams import Received
+from glance_api.imports.request import DIRECT
 from glance_api.services import attempts
 from glance_api.services.attempts import Data, Formats
 from glance_api.services.collaborators import Services
 from glance_api.services.data import Source
 from glance_api.services.events import images
-from glance_api.services.images import check_image
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import NotFound, TooLarge
 from glance_common.model.image import Image
 from glance_common.model.limits import Limits
+from glance_common.registry_client.uploads import UploadResult, UploadStart
 from glance_common.stores.contract import Stored
-
-DIRECT = "glance-direct"
-"""The import method for staged data."""
 
 
 def stage(services: Services, context: RequestContext, image_id: str, source: Source) -> None:
     """Keep the data of a queued image on this node; the image is ``uploading`` until it is imported or deleted.
 
     On any error the image is back in ``queued`` and nothing of the data stays. Raises NotFound also where staging is
-    not enabled, PolicyDenied, StatusConflict, TooLarge, UnsupportedMediaType for unsafe content, BadRequest for other
-    data than those that were signed (S-29).
+    not enabled, PolicyDenied, StatusConflict, TooLarge, UnsupportedMediaType for unsafe content, BadRequest for data
+    that do not match their signature (S-29).
     """
     if DIRECT not in services.settings.imports.methods:
         raise NotFound(f"{DIRECT} is not an enabled import method")
     image = services.registry.images.get(context, image_id)
-    check_image(services, context, "modify_image", image)
+    services.policy.check_image(context, "modify_image", image)
     cap = services.settings.image_size_cap
     if source.announced is not None and source.announced > cap:
         raise TooLarge(f"the image is larger than image_size_cap, {cap} bytes")
     limits = services.limits.of(image.owner)
     attempt = str(uuid4())
-    begun = services.registry.uploads.start(
-        context, image_id, attempt, store=services.staging.id, size=source.announced, lease=services.leases.seconds,
-        staging=True, limits=limits,
-    )
+    start = UploadStart(services.staging.id, source.announced, services.leases.seconds, staging=True)
+    begun = services.registry.uploads.start(context, image_id, attempt, start, limits=limits)
     images.image_updated(services, context, begun.image)
     data = Data(source.pieces, source.announced, formats_of(image), (), source.credentials, limits)
     commit = partial(_commit, services, context, attempt, limits)
@@ -50,8 +46,8 @@ def stage(services: Services, context: RequestContext, image_id: str, source: So
 def formats_of(image: Image) -> Formats:
     """Return what staged data are inspected as.
 
-    Whether they are of the declared format is found out by the import, because its plugins may unpack or convert them;
-    data that no tool may touch are refused at once (S-34).
+    The import checks the declared format, because its plugins may unpack or convert the data. Data that no tool may
+    touch are refused at once (S-34).
     """
     disk = image.disk_format if image.disk_format in UNINSPECTED else "raw"
     return Formats(disk or "raw", image.container_format or "bare")
@@ -60,10 +56,8 @@ def formats_of(image: Image) -> Formats:
 def _commit(
     services: Services, context: RequestContext, attempt: str, limits: Limits | None, stored: Stored, received: Received
 ) -> None:
-    image = services.registry.uploads.commit(
-        context, attempt, size=received.size, checksum=None, os_hash_algo=None, os_hash_value=None, virtual_size=None,
-        metadata=stored.metadata, stage_host=place_of(services), limits=limits,
-    )
+    result = UploadResult(received.size, stored.metadata, stage_host=place_of(services))
+    image = services.registry.uploads.commit(context, attempt, result, limits=limits)
     images.image_updated(services, context, image)
 
 

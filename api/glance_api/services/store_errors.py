@@ -11,7 +11,7 @@ _MEANING: tuple[tuple[type[contract.StoreError], type[GlanceError], str], ...] =
     (contract.InUse, Conflict, "{store}: the data are in use"),
     (contract.StoreForbidden, Forbidden, "{store}: the store refuses it"),
     (contract.RangeUnsupported, BadRequest, "Range: {store} can only send the whole image"),
-    # The data of an active image have to be there; that they are not is trouble of ours, never an empty success.
+    # The data of an active image must be there: their absence is a fault of the service, never an empty success.
     (contract.BlobNotFound, Unavailable, "{store}: not found in the store"),
     (contract.StoreUnavailable, Unavailable, "{store}: the store does not answer or cannot be used now"),
 )

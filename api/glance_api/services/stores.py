@@ -25,7 +25,7 @@ class StoreInfo:
 
 
 def info(services: Services) -> list[StoreInfo]:
-    """Return the stores as configured. Raises NotFound with a single store, about which there is nothing to choose."""
+    """Return the stores as configured. Raises NotFound with a single store: there is nothing to choose."""
     if not services.settings.multi_store:
         raise NotFound("There is only one store; several are set up with enabled_backends.")
     return list(_listed(services))
@@ -81,7 +81,7 @@ def preferred(services: Services, context: RequestContext, image: Image, prefer:
 
 
 def delete_copy(services: Services, context: RequestContext, store: str, image_id: str) -> None:
-    """Take the copy in one store away from an active image that has others; its data are removed soon.
+    """Remove the copy in one store from an active image that has others; its data are removed soon.
 
     Raises NotFound with a single store, without the image and without a copy there, Conflict for an unknown store and
     for an image that is not active, PolicyDenied, Forbidden for the last copy.
@@ -109,4 +109,4 @@ def _delete_copy(services: Services, context: RequestContext, store: str, image_
     rest = [location.id for location in image.locations if location.store != store]
     if not rest:
         raise Forbidden("all copies of the image are in this store; delete the image")
-    edit.write(services, context, image, str(uuid4()), LocationEdit(order=rest, remove=copies), {})
+    edit.write(services, context, image, str(uuid4()), LocationEdit(order=rest, remove=copies))

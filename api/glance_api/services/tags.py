@@ -4,7 +4,6 @@ from uuid import uuid4
 
 from glance_api.services.collaborators import Services
 from glance_api.services.events import images
-from glance_api.services.images import check_image
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import BadRequest
 
@@ -16,7 +15,7 @@ def add(services: Services, context: RequestContext, image_id: str, tag: str) ->
     if len(tag) > MAX_TAG:
         raise BadRequest(f"a tag has at most {MAX_TAG} characters, this one has {len(tag)}")
     image = services.registry.images.get(context, image_id)
-    check_image(services, context, "modify_image", image)
+    services.policy.check_image(context, "modify_image", image)
     quota = services.settings.image_tag_quota
     tagged = services.registry.images.add_tag(context, image_id, tag, str(uuid4()), quota=quota)
     images.image_updated(services, context, tagged)
@@ -25,6 +24,6 @@ def add(services: Services, context: RequestContext, image_id: str, tag: str) ->
 def remove(services: Services, context: RequestContext, image_id: str, tag: str) -> None:
     """Take a tag off an image. Raises NotFound also when the image does not have it, PolicyDenied."""
     image = services.registry.images.get(context, image_id)
-    check_image(services, context, "modify_image", image)
+    services.policy.check_image(context, "modify_image", image)
     untagged = services.registry.images.remove_tag(context, image_id, tag, str(uuid4()))
     images.image_updated(services, context, untagged)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 import orjson
@@ -15,21 +15,9 @@ from glance_api.services.events import tasks as task_events
 from glance_api.services.locations.check import check_source
 from glance_common.model.context import RequestContext
 from glance_common.model.operation import OnFail, Operation, OperationKind
-from glance_common.model.status import OperationStatus
+from glance_common.registry_client.operations import NewOperation, OperationQuery
 
 ACCESS = "tasks_api_access"
-
-
-@dataclass(frozen=True, slots=True)
-class TaskQuery:
-    """A list request in the words of the registry protocol."""
-
-    limit: int
-    marker: str | None = None
-    sort_key: str = "created_at"
-    sort_dir: Literal["asc", "desc"] = "desc"
-    kind: OperationKind | None = None
-    status: OperationStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +44,10 @@ def create(
     """
     _check(services, context, "add_task")
     check_source(services, context, "input.import_from", task_input["import_from"])
-    # What the image may not have is told now; the input is kept as long as the task.
-    images.check_document(services, None, len(orjson.dumps(task_input["image_properties"])))
-    signed = keys.verification(services, credentials, task_input["image_properties"])
-    task = services.registry.operations.create(
-        context,
-        str(uuid4()),
+    # An image that is too large is refused now; the input is kept as long as the task.
+    images.check_document(services.settings, None, len(orjson.dumps(task_input["image_properties"])))
+    signed = keys.verification(services.keys, credentials, task_input["image_properties"])
+    new = NewOperation(
         kind=OperationKind.IMPORT,
         image_id=None,
         input=dict(task_input),
@@ -69,6 +55,7 @@ def create(
         on_fail=OnFail.DELETE,
         signature=None if signed is None else signed.to_document(),
     )
+    task = services.registry.operations.create(context, str(uuid4()), new)
     services.work.wake()
     task_events.created(services, context, task)
     return task
@@ -80,15 +67,12 @@ def show(services: Services, context: RequestContext, task_id: str) -> Operation
     return services.registry.operations.get(context, task_id)
 
 
-def list_tasks(services: Services, context: RequestContext, query: TaskQuery) -> TaskPage:
+def list_tasks(services: Services, context: RequestContext, query: OperationQuery) -> TaskPage:
     """Return a page of tasks. Raises PolicyDenied, NotFound for an unknown marker."""
     _check(services, context, "get_tasks")
     if query.limit == 0:
         return TaskPage([], None)
-    found = list(services.registry.operations.list(
-        context, limit=query.limit, marker=query.marker, sort_key=query.sort_key, sort_dir=query.sort_dir,
-        kind=query.kind, status=query.status,
-    ))
+    found = list(services.registry.operations.list(context, query))
     return TaskPage(found, found[-1].id if len(found) == query.limit else None)
 
 

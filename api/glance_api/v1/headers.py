@@ -71,7 +71,7 @@ def text(raw: str, name: str) -> str | None:
 
 
 def boolean(text: str | None) -> bool:
-    """Return what a text says: everything but a word for yes is no."""
+    """Return the truth value of a text: every text but a word for yes is false."""
     return text is not None and text.strip().lower() in TRUE
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import MethodNotAllowed
 
-from glance_api.http.request import answer, context, credentials, has_body, services
+from glance_api.http.request import answer, context, credentials, has_body, http_services, services
 from glance_api.http.transfers import OCTETS, at_end, body, sendable
 from glance_api.services import data, images, stores
 from glance_api.services.data import Source
@@ -67,7 +67,7 @@ def show(image_id: str) -> Response:
     if request.method == "HEAD":
         return _described(Response(), v1_images.find(services(), context(), image_id))
     image = v1_images.readable(services(), context(), image_id)
-    give_back = services().permits.take(context().project_id)
+    give_back = http_services().permits.take(context().project_id)
     try:
         opened = data.open_data(services(), image, None)
         # Passed through untouched, so that the server sees its own file wrapper and sends the file by the kernel.
@@ -110,7 +110,7 @@ def update(image_id: str) -> Response:
     metadata = headers.parse(request.environ)
     v1_images.check_spelling(services(), context(), metadata.properties)
     filling = _filling(metadata, may_be_empty=False)
-    # Whoever sends data means these: a property that is not named stays.
+    # A request with data keeps the properties that it does not name.
     purge = headers.boolean(request.headers.get(PURGE, "true")) and not isinstance(filling, Body)
     change = wire.changes(metadata, services().settings, purge=purge, is_admin=context().is_admin)
     image = _with_permit(filling, lambda: v1_images.update(services(), context(), image_id, change, filling))
@@ -132,7 +132,7 @@ def _with_permit(filling: Filling | None, work: Callable[[], Image]) -> Image:
     """Do the work; with a transfer permit, taken before the first byte of the body is read."""
     if not isinstance(filling, Body):
         return work()
-    give_back = services().permits.take(context().project_id)
+    give_back = http_services().permits.take(context().project_id)
     try:
         return work()
     finally:

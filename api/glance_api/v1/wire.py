@@ -57,7 +57,7 @@ def image_headers(image: Image) -> list[tuple[str, str]]:
     document = image_document(image)
     properties = document.pop("properties")
     headers = [(f"x-image-meta-{name}", _header(value)) for name, value in document.items()]
-    # Names that are one in headers are sent once, the capital spelling: whoever reads two takes whichever comes.
+    # Names that are equal in headers are sent once, in capitals: a client would take either of two.
     spelled = {name.lower().replace("_", "-"): name for name in sorted(properties, reverse=True)}
     return headers + [
         (f"x-image-meta-property-{quote(name.lower(), safe=_TOKEN)}", _header(properties[name]))

@@ -6,7 +6,7 @@ from flask import Blueprint, Response, request
 
 from glance_api.content.streams import ByteRange, decimal, parse_content_range, parse_range
 from glance_api.http import conditional
-from glance_api.http.request import context, credentials, services, without_body
+from glance_api.http.request import context, credentials, http_services, services, without_body
 from glance_api.http.transfers import OCTETS, at_end, body, handed_over, sendable
 from glance_api.services import data as service
 from glance_api.services import stores
@@ -43,7 +43,7 @@ def upload(image_id: str) -> Response:
     announced = announced_size()
     store = request.headers.get(STORE_HEADER) if services().settings.multi_store else None
     # Taken before the first byte of the body is read: a client that gets no permit has lost nothing.
-    give_back = services().permits.take(context().project_id)
+    give_back = http_services().permits.take(context().project_id)
     try:
         service.upload(services(), context(), image_id, Source(body(), announced, store, credentials()))
     finally:
@@ -80,7 +80,7 @@ def download(image_id: str) -> Response:
     if conditional.has_data(tag):
         return Response(status=304, headers={"ETag": f'"{tag}"'})
     part = _wanted_part(image.size or 0, tag)
-    give_back = services().permits.take(context().project_id)
+    give_back = http_services().permits.take(context().project_id)
     try:
         opened = service.open_data(services(), image, part, prefer)
         return _answer(opened, tag, at_end(opened, give_back))
@@ -116,7 +116,7 @@ def _answer(opened: Download, tag: str, end: Callable[[], None]) -> Response:
         headers["X-Accel-Redirect"], nothing = handed
         headers["Content-Length"] = "0"
         if not part:
-            # Of the whole nginx says so by itself, of a part it does not.
+            # nginx adds the header for the whole data itself, but not for a part.
             del headers["Accept-Ranges"]
         return Response(nothing, status=206 if part else 200, headers=headers, direct_passthrough=True)
     # Passed through untouched, so that the server sees its own file wrapper and sends the file by the kernel.

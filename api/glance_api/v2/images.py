@@ -79,7 +79,7 @@ def update(image_id: str) -> Response:
     schema = image_schema()
     dialect = patch.media_type(request.headers.get("Content-Type", ""))
     document, locations_too = json_array(), services().settings.show_multiple_locations
-    # Once, and not before the service has asked whether the caller may change the image: it takes time (S-59).
+    # Parsed once, and only after the caller's right was checked: it takes time (S-59).
     operations = cache(lambda: patch.parse(document, dialect, schema, locations=locations_too))
     image = service.update(services(), context(), image_id, lambda now: patch.apply(now, operations(), schema))
     return answer(_documents([image])[0])
@@ -99,7 +99,8 @@ def _documents(images: list[Image]) -> list[dict[str, Any]]:
     documents = [wire.image_document(image, nullable) for image in images]
     settings = services().settings
     if read.are_shown(settings):
-        listable = read.may_list(services(), context(), images) if settings.show_multiple_locations else frozenset()
+        are_asked = settings.show_multiple_locations
+        listable = read.may_list(services().policy, context(), images) if are_asked else frozenset()
         for image, document in zip(images, documents, strict=True):
             wire.add_places(
                 document,

@@ -1,17 +1,28 @@
 """Views of staging and imports, and of the tasks of an image (API sections 9, 11 and 14.1)."""
 
+from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, Response, request
 
-from glance_api.http.request import answer, context, credentials, json_object, services, without_body, without_policy
+from glance_api.http.request import (
+    answer,
+    context,
+    credentials,
+    http_services,
+    json_object,
+    services,
+    without_body,
+    without_policy,
+)
 from glance_api.http.transfers import OCTETS, body
+from glance_api.imports.request import TEXTS, ImportRequest
 from glance_api.imports.sources.web_download import MAX_URI
 from glance_api.services import forwarding, staging
 from glance_api.services import imports as service
 from glance_api.services.data import Source
 from glance_api.services.forwarding import FORWARDED
-from glance_api.services.imports import Proof, Wanted
+from glance_api.services.imports import Proof
 from glance_api.v2 import wire
 from glance_api.v2.data import SIZE_PARAMETER, STORE_HEADER, STORE_PARAMETER, announced_size
 from glance_api.v2.operations import BINARY, Schema, json_of, operation
@@ -54,9 +65,6 @@ _IMPORT: Schema = {
 }
 _TASKS: Schema = {"type": "object", "properties": {"tasks": {"type": "array", "items": {"type": "object"}}}}
 
-_TEXTS = {"uri": MAX_URI, "glance_region": 255, "glance_image_id": 255, "glance_service_interface": 255}
-"""Members of ``method`` that are text, and how many characters they have at most (S-59)."""
-
 
 @blueprint.get("/v2/info/import")
 @without_policy("the methods are a fact of the service and tell nothing about any image")
@@ -79,7 +87,7 @@ def stage(image_id: str) -> Response:
     if request.headers.get("Content-Type", "") != OCTETS:
         raise UnsupportedMediaType(f"Content-Type must be {OCTETS}")
     announced = announced_size()
-    give_back = services().permits.take(context().project_id)
+    give_back = http_services().permits.take(context().project_id)
     try:
         staging.stage(services(), context(), image_id, Source(body(), announced, credentials=credentials()))
     finally:
@@ -93,7 +101,7 @@ def stage(image_id: str) -> Response:
 )
 def begin(image_id: str) -> Response:
     """Import the data of the image in the background."""
-    wanted = parse(
+    asked = parse(
         json_object(),
         methods=services().settings.imports.methods,
         multi_store=services().settings.multi_store,
@@ -101,9 +109,9 @@ def begin(image_id: str) -> Response:
     )
     headers = request.headers
     proof = Proof(credentials(), FORWARDED in headers)
-    node = service.begin(services(), context(), image_id, wanted, proof)
+    node = service.begin(services(), context(), image_id, asked, proof)
     if node is not None:
-        forwarding.forward(node, request.path, dict(headers), wanted.document)
+        forwarding.forward(node, request.path, dict(headers), asked.document)
     return Response(status=202)
 
 
@@ -116,47 +124,33 @@ def tasks(image_id: str) -> Response:
     return answer({"tasks": [wire.image_task_document(task) for task in found]})
 
 
-def parse(document: dict[str, Any], *, methods: tuple[str, ...], multi_store: bool, header: str | None) -> Wanted:
+def parse(
+    document: dict[str, Any], *, methods: tuple[str, ...], multi_store: bool, header: str | None
+) -> ImportRequest:
     """Return the import that a body describes (API section 11.2). Raises BadRequest naming the field.
 
     Without ``multi_store`` the members and the header that name stores are ignored, as there is one only. Members that
-    are not known are ignored too, and no part of what is kept (S-59).
+    are not known are ignored too.
     """
     method = document.get("method")
     if not isinstance(method, dict) or not isinstance(method.get("name"), str):
         raise BadRequest("method: must be an object with the name of an import method")
     if method["name"] not in methods:
         raise BadRequest(f"method.name: {method['name'][:80]!r} is not one of {', '.join(methods)}")
-    for name, longest in _TEXTS.items():
+    for name, longest in TEXTS.items():
         value = method.get(name, "")
         if not isinstance(value, str):
             raise BadRequest(f"method.{name}: must be a string")
         if len(value) > longest:
             raise BadRequest(f"method.{name}: has at most {longest} characters, these are {len(value)}")
-    all_stores = _flag(document, "all_stores", default=False)
-    must_succeed = _flag(document, "all_stores_must_succeed", default=True)
-    stores = _stores(document)
-    if not multi_store:
-        if not must_succeed:
-            raise BadRequest("all_stores_must_succeed: can be false only where several stores are configured")
-        stores, header, all_stores = (), None, False
-    known = {name: method[name] for name in ("name", *_TEXTS) if name in method}
-    kept: dict[str, Any] = {"method": known}
-    if stores:
-        kept["stores"] = list(stores)
-    kept |= {name: document[name] for name in ("all_stores", "all_stores_must_succeed") if name in document}
-    return Wanted(method["name"], known, kept, stores, header, all_stores, must_succeed)
-
-
-def _flag(document: dict[str, Any], name: str, *, default: bool) -> bool:
-    value = document.get(name, default)
-    if not isinstance(value, bool):
-        raise BadRequest(f"{name}: must be true or false")
-    return value
-
-
-def _stores(document: dict[str, Any]) -> tuple[str, ...]:
+    for name in ("all_stores", "all_stores_must_succeed"):
+        if not isinstance(document.get(name, False), bool):
+            raise BadRequest(f"{name}: must be true or false")
     stores = document.get("stores", [])
     if not isinstance(stores, list) or not all(isinstance(store, str) for store in stores):
         raise BadRequest("stores: must be a list of store ids")
-    return tuple(dict.fromkeys(stores))
+    if multi_store:
+        return ImportRequest.from_document(document, header)
+    if not document.get("all_stores_must_succeed", True):
+        raise BadRequest("all_stores_must_succeed: can be false only where several stores are configured")
+    return replace(ImportRequest.from_document({**document, "stores": []}), all_stores=False)

@@ -9,13 +9,13 @@ from glance_api.http.query_string import page_limit, pairs_of
 from glance_api.http.request import answer, context, credentials, json_object, services, without_body
 from glance_api.imports.sources.web_download import MAX_URI
 from glance_api.services import tasks as service
-from glance_api.services.tasks import TaskQuery
 from glance_api.v2 import fields, wire
 from glance_api.v2.operations import Parameter, json_of, operation
 from glance_api.v2.schemas import image_schema
 from glance_common.model.errors import BadRequest
 from glance_common.model.operation import OperationKind
 from glance_common.model.status import OperationStatus
+from glance_common.registry_client.operations import OperationQuery
 
 blueprint = Blueprint("v2_tasks", __name__)
 
@@ -119,12 +119,12 @@ def parse_new(document: dict[str, Any]) -> dict[str, Any]:
     for name in ("disk_format", "container_format") if properties else ():
         if not properties.get(name):
             raise BadRequest(f"input.image_properties.{name}: must be set when there are any properties")
-    # The image is made later; what it may not have is told now.
+    # The image is made later; a wrong description is refused now.
     wire.new_image(properties, image_schema())
     return {**{name: task_input[name] for name in _INPUT_TEXTS}, "image_properties": properties}
 
 
-def parse_list(parameters: dict[str, str], default_limit: int, max_limit: int) -> TaskQuery:
+def parse_list(parameters: dict[str, str], default_limit: int, max_limit: int) -> OperationQuery:
     """Return the list that the parameters ask for. Raises BadRequest naming the parameter."""
     marker = parameters.get("marker")
     if marker is not None and _UUID.fullmatch(marker) is None:
@@ -139,7 +139,7 @@ def parse_list(parameters: dict[str, str], default_limit: int, max_limit: int) -
         raise BadRequest(f"type: must be {OperationKind.IMPORT}")
     if status is not None and status not in set(OperationStatus):
         raise BadRequest(f"status: must be one of {', '.join(OperationStatus)}")
-    return TaskQuery(
+    return OperationQuery(
         limit=page_limit(parameters.get("limit"), default_limit, max_limit),
         marker=marker,
         sort_key=SORT_KEYS[sort_key],

@@ -19,7 +19,7 @@ _USAGE = {
 
 
 @blueprint.get("/v2/info/usage")
-@without_policy("everybody may know what the own project uses, and of no other one")
+@without_policy("a caller may know what its own project uses, and of no other one")
 @without_body
 @operation(answers={200: json_of(_USAGE)})
 def show() -> Response:

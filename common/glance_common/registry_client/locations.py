@@ -12,21 +12,7 @@ from glance_common.registry_client.usage import with_limits
 
 
 @dataclass(frozen=True, slots=True)
-class LocationEdit:
-    """What changes: ``metadata`` and ``remove`` name locations by id, ``order`` has the ids of all that are there then.
-
-    ``data`` is size and digests of the image, given only with its first location.
-    """
-
-    order: Sequence[str]
-    add: Sequence[NewLocation] = ()
-    metadata: Mapping[str, dict[str, Any]] = field(default_factory=dict)
-    remove: Sequence[str] = ()
-    data: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Hashing:
+class HashingOperation:
     """The operation that hashes the data of the first location: its id, the task's input (without credentials), and
     the hours to show it after its end. ``before_active``: the image becomes active only when it succeeds."""
 
@@ -34,6 +20,23 @@ class Hashing:
     input: dict[str, Any]
     ttl: int
     before_active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LocationEdit:
+    """What changes: ``metadata`` and ``remove`` name locations by id, ``order`` has the ids of all that are there then.
+
+    ``data`` is size and digests of the image, given only with its first location; ``hashing`` is the operation that
+    hashes the data. ``changes`` are columns of the image that are written in the same step.
+    """
+
+    order: Sequence[str]
+    add: Sequence[NewLocation] = ()
+    metadata: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    remove: Sequence[str] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    hashing: HashingOperation | None = None
 
 
 class LocationsClient:
@@ -49,14 +52,12 @@ class LocationsClient:
         attempt: str,
         row_version: int,
         edit: LocationEdit,
-        changes: Mapping[str, Any],
         *,
         limits: Limits | None = None,
-        hashing: Hashing | None = None,
     ) -> Image:
-        """Do the edit and write ``changes`` (columns of the image as it was read) in one step; return the image.
+        """Do the edit of the image as it was read, in one step; return the image.
 
-        A queued image becomes active with its first location, or importing until ``hashing`` succeeds. What is removed
+        A queued image becomes active with its first location, or importing until its hashing succeeds. What is removed
         is due at once. Raises NotFound, VersionConflict, StatusConflict, Forbidden for the last location, Duplicate
         when another row owns the bytes, Conflict when another operation works on the image, TooLarge when the image
         then exceeds the ``limits`` of its owner.
@@ -64,14 +65,14 @@ class LocationsClient:
         body = {
             "attempt": attempt,
             "row_version": row_version,
-            "changes": dict(changes),
+            "changes": dict(edit.changes),
             "data": dict(edit.data),
             "add": [asdict(location) for location in edit.add],
             "metadata": dict(edit.metadata),
             "remove": list(edit.remove),
             "order": list(edit.order),
             **with_limits(limits),
-            "hashing": None if hashing is None else asdict(hashing),
+            "hashing": None if edit.hashing is None else asdict(edit.hashing),
         }
         answer = self._http.call(context, "POST", f"/v1/images/{segment(image_id)}/locations", body)
         return Image.from_document(answer["image"])

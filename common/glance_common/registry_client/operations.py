@@ -1,6 +1,7 @@
 """Operations in the registry: work on images that goes on after the request that asked for it, and its import lock."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import orjson
@@ -17,6 +18,42 @@ MAX_MESSAGE = 1000
 """Characters of a message that the registry keeps."""
 
 
+@dataclass(frozen=True, slots=True)
+class NewOperation:
+    """An operation to be made.
+
+    ``allowed`` are the statuses that the image may have, ``image_status`` the one that it gets (None leaves it),
+    ``stores`` the ids that it is to be put in, ``host`` the only one that can do it and ``patience`` the seconds for
+    which others wait for a sign of its life, ``ttl`` the hours to show it after its end, ``signature`` what the data
+    are verified with. ``input`` and ``signature`` must not hold credentials.
+    """
+
+    kind: OperationKind
+    image_id: str | None
+    input: dict[str, Any]
+    ttl: int
+    host: str | None = None
+    patience: float = PATIENCE
+    stores: Sequence[str] = ()
+    on_fail: OnFail = OnFail.QUEUED
+    allowed: Sequence[ImageStatus] = ()
+    image_status: ImageStatus | None = None
+    message: str = ""
+    signature: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OperationQuery:
+    """A page of a list of operations: at most ``limit`` after the one with the id ``marker``."""
+
+    limit: int
+    marker: str | None = None
+    sort_key: str = "created_at"
+    sort_dir: Literal["asc", "desc"] = "desc"
+    kind: OperationKind | None = None
+    status: OperationStatus | None = None
+
+
 class OperationsClient:
     """Makes, claims and ends operations. Every call may be repeated with the same ids."""
 
@@ -24,38 +61,19 @@ class OperationsClient:
         self._http = http
 
     def create(
-        self,
-        context: RequestContext,
-        operation_id: str,
-        *,
-        kind: OperationKind,
-        image_id: str | None,
-        input: dict[str, Any],  # noqa: A002 - the task's field of the API has this name
-        ttl: int,
-        host: str | None = None,
-        patience: float = PATIENCE,
-        stores: Sequence[str] = (),
-        on_fail: OnFail = OnFail.QUEUED,
-        allowed: Sequence[ImageStatus] = (),
-        image_status: ImageStatus | None = None,
-        message: str = "",
-        limits: Limits | None = None,
-        signature: dict[str, str] | None = None,
+        self, context: RequestContext, operation_id: str, new: NewOperation, *, limits: Limits | None = None
     ) -> Operation:
         """Make a pending operation in the name of ``context`` and take the import lock of its image.
 
-        ``allowed`` are the statuses that the image may have, ``image_status`` the one that it gets (None leaves it),
-        ``stores`` the ids that it is to be put in, ``host`` the only one that can do it and ``patience`` the seconds
-        for which others wait for a sign of its life, ``ttl`` the hours to show it after its end, ``signature`` what the
-        data are verified with. ``input`` and ``signature`` must not hold credentials. Raises NotFound, StatusConflict,
-        Conflict with the ``reason``: ``locked`` by the task ``operation``, or ``staging`` while the data of the image
-        are not complete, and TooLarge when one more transfer exceeds the ``limits`` of the image's owner.
+        Raises NotFound, StatusConflict, Conflict with the ``reason``: ``locked`` by the task ``operation``, or
+        ``staging`` while the data of the image are not complete, and TooLarge when one more transfer exceeds the
+        ``limits`` of the image's owner.
         """
         body = {
-            "id": operation_id, "kind": kind, "image_id": image_id, "input": input, "ttl": ttl, "host": host,
-            "patience": patience,
-            "stores": list(stores), "on_fail": on_fail, "allowed": list(allowed), "image_status": image_status,
-            "message": message[:MAX_MESSAGE], "signature": signature,
+            "id": operation_id, "kind": new.kind, "image_id": new.image_id, "input": new.input, "ttl": new.ttl,
+            "host": new.host, "patience": new.patience, "stores": list(new.stores), "on_fail": new.on_fail,
+            "allowed": list(new.allowed), "image_status": new.image_status, "message": new.message[:MAX_MESSAGE],
+            "signature": new.signature,
             **with_limits(limits),
         }
         return self._operation(context, "POST", "/v1/operations", body)
@@ -138,25 +156,11 @@ class OperationsClient:
         """Return an operation of the caller's project, or any to an administrator; NotFound also when expired."""
         return self._operation(context, "GET", _path(operation_id))
 
-    def list(
-        self,
-        context: RequestContext,
-        *,
-        limit: int,
-        marker: str | None = None,
-        sort_key: str = "created_at",
-        sort_dir: Literal["asc", "desc"] = "desc",
-        kind: OperationKind | None = None,
-        status: OperationStatus | None = None,
-    ) -> Sequence[Operation]:
+    def list(self, context: RequestContext, query: OperationQuery) -> Sequence[Operation]:
         """Return a page of the operations that ``get`` would return, their input, signature, roles, result and message
         left empty. Raises NotFound for an unknown marker.
         """
-        query = {
-            "limit": limit, "marker": marker, "sort_key": sort_key, "sort_dir": sort_dir, "kind": kind,
-            "status": status,
-        }
-        return self._operations(context, "/v1/operations", {"q": orjson.dumps(query).decode()})
+        return self._operations(context, "/v1/operations", {"q": orjson.dumps(asdict(query)).decode()})
 
     def of_image(self, context: RequestContext, image_id: str) -> Sequence[Operation]:
         """Return the caller's operations on a visible image, oldest first; raise NotFound for any other image.

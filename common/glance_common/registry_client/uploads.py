@@ -1,5 +1,6 @@
 """Uploads in the registry: the attempts that own bytes while these are written."""
 
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from glance_common.model.context import RequestContext
@@ -17,6 +18,38 @@ MAX_ERROR = 1000
 """Characters of an error text that the registry keeps."""
 
 
+@dataclass(frozen=True, slots=True)
+class UploadStart:
+    """The attempt to make: bytes for ``store``, announced with ``size`` bytes (None: unknown), for ``lease`` seconds.
+
+    With ``staging`` the store is a staging store. ``on_fail`` is the image's status after a failure. An attempt of an
+    ``operation`` leaves the status of the image to the operation.
+    """
+
+    store: str
+    size: int | None
+    lease: int
+    on_fail: ImageStatus = ImageStatus.QUEUED
+    staging: bool = False
+    operation: Held | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UploadResult:
+    """The stored bytes: ``size`` and ``virtual_size`` in bytes, their digests, and the store's ``metadata``.
+
+    ``stage_host`` is shown as os_glance_stage_host of an image whose bytes were staged.
+    """
+
+    size: int
+    metadata: dict[str, Any]
+    checksum: str | None = None
+    os_hash_algo: str | None = None
+    os_hash_value: str | None = None
+    virtual_size: int | None = None
+    stage_host: str | None = None
+
+
 class UploadsClient:
     """Starts and ends attempts. Every call may be repeated with the same attempt id."""
 
@@ -28,26 +61,19 @@ class UploadsClient:
         context: RequestContext,
         image_id: str,
         attempt: str,
+        start: UploadStart,
         *,
-        store: str,
-        size: int | None,
-        lease: int,
-        on_fail: ImageStatus = ImageStatus.QUEUED,
-        staging: bool = False,
-        operation: Held | None = None,
         limits: Limits | None = None,
     ) -> Upload:
         """Take the image from ``queued`` to ``saving`` and return what to write where.
 
-        With ``staging``, to ``uploading``: ``store`` is a staging store. For an ``operation`` the image keeps its
-        status, and after a failure too: the end of the operation decides.
-        ``size`` is the announced number of bytes, ``lease`` seconds, ``on_fail`` the image's status after a failure.
-        ``limits`` are those of the image's owner. Raises NotFound, StatusConflict, BadRequest for an image without
-        formats, Gone for an attempt that is over, TooLarge over a limit.
+        With ``staging``, to ``uploading``. For an operation the image keeps its status, and after a failure too: the
+        end of the operation decides. ``limits`` are those of the image's owner. Raises NotFound, StatusConflict,
+        BadRequest for an image without formats, Gone for an attempt that is over, TooLarge over a limit.
         """
         body = {
-            "attempt": attempt, "store": store, "size": size, "lease": lease, "on_fail": on_fail, "staging": staging,
-            "operation": _held(operation),
+            "attempt": attempt, "store": start.store, "size": start.size, "lease": start.lease,
+            "on_fail": start.on_fail, "staging": start.staging, "operation": _held(start.operation),
             **with_limits(limits),
         }
         answer = self._http.call(context, "POST", f"/v1/images/{segment(image_id)}/uploads", body)
@@ -66,36 +92,24 @@ class UploadsClient:
         self,
         context: RequestContext,
         attempt: str,
+        result: UploadResult,
         *,
-        size: int,
-        checksum: str | None,
-        os_hash_algo: str | None,
-        os_hash_value: str | None,
-        virtual_size: int | None,
-        metadata: dict[str, Any],
         operation: Held | None = None,
         activate: bool = True,
-        stage_host: str | None = None,
         limits: Limits | None = None,
     ) -> Image:
-        """Make the stored bytes the data of the image, which becomes active; sizes are bytes.
+        """Make the stored bytes the data of the image, which becomes active.
 
-        Staged bytes become ``staged``, and the image stays; ``stage_host`` is shown as os_glance_stage_host. A copy of
-        an ``operation`` without ``activate`` is taken back unless the operation succeeds, and the image does not become
-        active by it. Raises Gone when the image was deleted, the attempt aborted or reaped, or the operation lost,
-        Conflict with the reason ``differs`` when the image has other data, TooLarge when more than was reserved exceeds
-        one of the owner's ``limits``, OutcomeUnknown without a clear answer.
+        Staged bytes become ``staged``, and the image stays. A copy of an ``operation`` without ``activate`` is taken
+        back unless the operation succeeds, and the image does not become active by it. Raises Gone when the image was
+        deleted, the attempt aborted or reaped, or the operation lost, Conflict with the reason ``differs`` when the
+        image has other data, TooLarge when more than was reserved exceeds one of the owner's ``limits``,
+        OutcomeUnknown without a clear answer.
         """
         body = {
-            "size": size,
-            "checksum": checksum,
-            "os_hash_algo": os_hash_algo,
-            "os_hash_value": os_hash_value,
-            "virtual_size": virtual_size,
-            "metadata": metadata,
+            **asdict(result),
             "operation": _held(operation),
             "activate": activate,
-            "stage_host": stage_host,
             **with_limits(limits),
         }
         return Image.from_document(self._http.call(context, "POST", f"{_path(attempt)}/commit", body)["image"])

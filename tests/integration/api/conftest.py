@@ -90,9 +90,9 @@ def make_api(engine: sa.Engine, registry_port: int, tmp_path: Path) -> Iterator[
         path = tmp_path / f"glance-api-{len(built)}.conf"
         path.write_text(_ini({**defaults, **options}))
         conf = cli.load(["--config-file", str(path)])
-        services = wsgi.build(conf, [SECRET], ServerState())
+        services = wsgi.build(conf, [SECRET])
         built.append(services)
-        app = create_app(services, choose(conf).layer)
+        app = create_app(services, wsgi.build_http(conf, ServerState()), choose(conf).layer)
         app.testing = True
         return Api(app, services, conf)
 

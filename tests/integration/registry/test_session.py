@@ -459,7 +459,8 @@ def test_with_a_lost_connection_those_of_its_age_are_replaced(
 
 
 def test_the_values_of_a_prepared_statement_are_not_told(own: sa.Engine) -> None:
-    broken: PlannedForValues[Any] = PlannedForValues(sa.select(sa.cast(sa.bindparam("secret", type_=sa.Text), sa.LargeBinary)))
+    statement = sa.select(sa.cast(sa.bindparam("secret", type_=sa.Text), sa.LargeBinary))
+    broken: PlannedForValues[Any] = PlannedForValues(statement)
     with pytest.raises(exc.DataError) as caught:
         read(own, lambda connection: broken.run(connection, {"secret": "pass\\word"}))
     assert "word" not in str(caught.value).replace(str(caught.value.orig), "")

@@ -18,13 +18,13 @@ from glance_common.model.image import Deletion, Image
 from glance_common.model.status import ImageStatus, LocationStatus
 from glance_common.registry_client import RegistryClient, over
 from glance_common.registry_client.http import Timeouts, connect_to
+from glance_common.registry_client.uploads import UploadResult, UploadStart
 from glance_registry.app import create_app
 
 SIGNER = ContextSigner([b"s" * 64])
-CONTENT: dict[str, Any] = {
-    "size": 7, "checksum": "c" * 32, "os_hash_algo": "sha512", "os_hash_value": "h" * 128, "virtual_size": None,
-    "metadata": {"place": "/a"},
-}
+CONTENT = UploadResult(
+    7, {"place": "/a"}, checksum="c" * 32, os_hash_algo="sha512", os_hash_value="h" * 128
+)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def break_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callab
 
 
 def start(registry: RegistryClient, image: str, attempt: str, context: RequestContext = OWNER) -> Any:
-    return registry.uploads.start(context, image, attempt, store="fast", size=7, lease=LEASE)
+    return registry.uploads.start(context, image, attempt, UploadStart("fast", 7, LEASE))
 
 
 def test_an_upload_from_start_to_removal(registry: RegistryClient, owners: Owners) -> None:
@@ -72,7 +72,7 @@ def test_an_upload_from_start_to_removal(registry: RegistryClient, owners: Owner
     assert (begun.attempt, begun.location.store, begun.location.key) == (attempt, "fast", image)
     assert (begun.image.id, begun.image.status, begun.image.disk_format) == (image, ImageStatus.SAVING, "raw")
     assert registry.uploads.renew(OWNER, attempt, lease=LEASE) == LEASE
-    active = registry.uploads.commit(OWNER, attempt, **CONTENT)
+    active = registry.uploads.commit(OWNER, attempt, CONTENT)
     assert isinstance(active, Image)
     assert (active.status, active.size, active.os_hash_value) == (ImageStatus.ACTIVE, 7, "h" * 128)
     assert registry.images.get(OWNER, image, locations=True).locations[0].metadata == {"place": "/a"}
@@ -101,7 +101,7 @@ def test_an_aborted_upload(registry: RegistryClient, owners: Owners) -> None:
         registry.uploads.renew(OWNER, attempt, lease=LEASE)
     assert caught.value.details == {"reason": "aborted"}
     with pytest.raises(errors.Gone):
-        registry.uploads.commit(OWNER, attempt, **CONTENT)
+        registry.uploads.commit(OWNER, attempt, CONTENT)
 
 
 def test_errors_arrive_as_what_they_are(registry: RegistryClient, owners: Owners) -> None:
@@ -218,7 +218,7 @@ def test_a_lost_answer_is_answered_by_the_repetition(
         case "upload":
             assert start(registry, image, attempt).location.key == image
         case "commit":
-            assert registry.uploads.commit(OWNER, attempt, **CONTENT).status is ImageStatus.ACTIVE
+            assert registry.uploads.commit(OWNER, attempt, CONTENT).status is ImageStatus.ACTIVE
         case "abort":
             assert registry.uploads.abort(OWNER, attempt) is not None
         case "delete":

@@ -14,6 +14,7 @@ from glance_api import config as api_config
 from glance_api import policy
 from glance_api.app import create_app
 from glance_api.clients.key_manager import KeyManager
+from glance_api.http.collaborators import HttpServices
 from glance_api.imports.signals import WorkSignal
 from glance_api.policy import properties
 from glance_api.policy.enforcer import Enforcer
@@ -57,7 +58,7 @@ def make_api() -> Callable[..., Api]:
         registry: Any = FakeRegistry()
         published: list[str] = []
         fakes: dict[str, Any] = {
-            "registry": registry, "stores": FakeStores(), "permits": None, "readers": None,
+            "registry": registry, "stores": FakeStores(),
             "deletes": SimpleNamespace(publish=lambda ids, _request_id: published.extend(ids)),
             "leases": SimpleNamespace(seconds=60), "staging": FakeStore("here"), "task_store": FakeStore("here"),
         }
@@ -74,7 +75,8 @@ def make_api() -> Callable[..., Api]:
             work=WorkSignal(),
             **fakes,
         )
-        app = create_app(services, lambda inner: inner)
+        unused: dict[str, Any] = {"permits": None, "readers": None}
+        app = create_app(services, HttpServices(**unused), lambda inner: inner)
         app.testing = True
         return Api(app, registry, published)
 

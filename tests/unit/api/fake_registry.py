@@ -6,7 +6,7 @@ Who may see what and how states change is tested against the real registry, not 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,6 +26,7 @@ from glance_common.model.image import Image, ImagePage, Member
 from glance_common.model.limits import Limits
 from glance_common.model.operation import Operation
 from glance_common.model.status import ImageStatus, OperationStatus
+from glance_common.registry_client.operations import NewOperation, OperationQuery
 
 TIME = "2026-11-21T10:00:00Z"
 MICROSECONDS = "2026-11-21T10:00:00.123456"
@@ -189,7 +190,10 @@ class FakeOperations:
         self.rows: dict[str, Operation] = {}
         self.made: list[dict[str, Any]] = []
 
-    def create(self, context: RequestContext, operation_id: str, **values: Any) -> Operation:
+    def create(
+        self, context: RequestContext, operation_id: str, new: NewOperation, *, limits: Limits | None = None
+    ) -> Operation:
+        values = {**asdict(new), "limits": limits}
         if any(row.image_id == values["image_id"] is not None for row in self.rows.values()):
             raise Conflict("the image is being worked on")
         self.made.append(values)
@@ -197,8 +201,8 @@ class FakeOperations:
         row = Operation(
             id=operation_id, kind=values["kind"], image_id=values["image_id"], owner=context.project_id,
             user_id=context.user_id, request_id=context.request_id, roles=context.roles, is_admin=context.is_admin,
-            status=OperationStatus.PENDING, input=values["input"], signature=values.get("signature"),
-            result=None, message="", host=values.get("host"), attempts=0, cancelled=False, created_at=MICROSECONDS,
+            status=OperationStatus.PENDING, input=values["input"], signature=values["signature"],
+            result=None, message="", host=values["host"], attempts=0, cancelled=False, created_at=MICROSECONDS,
             updated_at=MICROSECONDS, expires_at=None,
         )
         self.rows[operation_id] = row
@@ -210,14 +214,14 @@ class FakeOperations:
             raise NotFound(f"No task found with ID {operation_id}")
         return row
 
-    def list(self, context: RequestContext, **query: Any) -> list[Operation]:
-        self._images.queries.append(query)
+    def list(self, context: RequestContext, query: OperationQuery) -> list[Operation]:
+        self._images.queries.append(asdict(query))
         return [row for row in self.rows.values() if context.is_admin or row.owner == context.project_id][
-            : query["limit"]
+            : query.limit
         ]
 
     def of_image(self, context: RequestContext, image_id: str) -> Sequence[Operation]:
-        return [row for row in self.list(context, limit=1000) if row.image_id == image_id]
+        return [row for row in self.list(context, OperationQuery(limit=1000)) if row.image_id == image_id]
 
 
 class FakeRegistry(SimpleNamespace):

@@ -289,7 +289,7 @@ def test_stage_needs_its_method_and_its_type(make_api):
     path = f"/v2/images/{ID}/stage"
     closed = make_api(enabled_import_methods=["web-download"])
     closed.registry.images.rows[ID] = make_image()
-    object.__setattr__(closed.app.extensions["glance"], "permits", TransferPermits(1))
+    object.__setattr__(closed.app.extensions["glance_http"], "permits", TransferPermits(1))
     assert closed.call("PUT", path, data=b"x", headers={"Content-Type": "application/octet-stream"}).status_code == 404
     assert closed.call("PUT", path, data=b"x", headers={"Content-Type": "text/plain"}).status_code == 415
 

@@ -70,9 +70,9 @@ def guarded(request, make_api):
     """An API with one active image of project ``own``, whose permits and stores count what is taken from them."""
     api = make_api(enabled_backends=["fast:file", "slow:file"])
     taken: list[str] = []
-    glance = api.app.extensions["glance"]
-    object.__setattr__(glance, "permits", SimpleNamespace(take=lambda _project: lambda: None))
-    object.__setattr__(glance, "stores", GuardedStores(taken))
+    services, http = api.app.extensions["glance"], api.app.extensions["glance_http"]
+    object.__setattr__(http, "permits", SimpleNamespace(take=lambda _project: lambda: None))
+    object.__setattr__(services, "stores", GuardedStores(taken))
     api.registry.images.rows[ID] = make_image(
         visibility=request.param, status=ImageStatus.ACTIVE, size=4, locations=(ImageLocation("l", "fast", ID, {}),),
         tags=["t"], disk_format="raw", container_format="bare",

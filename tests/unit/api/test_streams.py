@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from glance_api.content.digests import Digests
 from glance_api.content.formats import FormatRules, Inspection
-from glance_api.content.streams import ByteRange, DamagedData, UploadStream, parse_content_range, parse_range, verified
+from glance_api.content.streams import (
+    ByteRange,
+    DamagedData,
+    StreamChecks,
+    UploadStream,
+    parse_content_range,
+    parse_range,
+    verified,
+)
 from glance_common.model.errors import BadRequest, Gone, RangeNotSatisfiable, TooLarge
 
 
@@ -20,7 +28,7 @@ def intake(pieces, *, announced=None, cap=1000, disk_format="raw", still_wanted=
         cap=cap,
         digests=Digests(("md5", "sha512")),
         inspection=Inspection(disk_format, "bare", FormatRules()),
-        still_wanted=still_wanted,
+        checks=StreamChecks(still_wanted),
     )
 
 

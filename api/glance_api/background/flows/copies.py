@@ -22,6 +22,7 @@ from glance_api.services.events import images
 from glance_common.failpoints import failpoint
 from glance_common.model.image import Image
 from glance_common.model.status import ImageStatus
+from glance_common.registry_client.uploads import UploadStart
 from glance_common.stores.contract import Store, Stored
 
 LOG = logging.getLogger(__name__)
@@ -127,10 +128,8 @@ class _Copies:
         algorithm = _algorithm(image, services.settings.hashing_algorithm)
         with source() as pieces:
             attempt = str(uuid4())
-            begun = services.registry.uploads.start(
-                job.context, image.id, attempt, store=store_id, size=self._plan.size, lease=services.leases.seconds,
-                operation=job.held, limits=self._limits,
-            )
+            start = UploadStart(store_id, self._plan.size, services.leases.seconds, operation=job.held)
+            begun = services.registry.uploads.start(job.context, image.id, attempt, start, limits=self._limits)
             failpoint("api.import.store-started")
             images.copy_begun(services, job.context, begun.image, store_id)
             formats, signed = _formats(begun.image), self._plan.signed
@@ -151,7 +150,7 @@ class _Copies:
         image = self._job.services.registry.uploads.commit(
             self._job.context,
             attempt,
-            **attempts.content(stored, received, algorithm),
+            attempts.content(stored, received, algorithm),
             operation=self._job.held,
             activate=not self._plan.all_must_succeed,
             limits=self._limits,

@@ -15,7 +15,7 @@ from uuid import uuid4
 from glance_api.background.job import Job
 from glance_api.content.digests import CHECKSUM, Digests
 from glance_api.content.formats import Inspection
-from glance_api.content.streams import Received, UploadStream
+from glance_api.content.streams import Received, StreamChecks, UploadStream
 from glance_api.imports.contract import ImportFailed
 from glance_api.services.attempts import algorithms
 from glance_api.services.events import images
@@ -125,7 +125,7 @@ def _read_once(job: Job, image: Image, location: ImageLocation, algorithm: str) 
             cap=settings.image_size_cap,
             digests=digests,
             inspection=Inspection(image.disk_format or "", image.container_format or "", settings.format_rules),
-            still_wanted=job.check,
+            checks=StreamChecks(job.check),
         )
         deque(intake, maxlen=0)
     finally:

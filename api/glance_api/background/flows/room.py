@@ -22,6 +22,7 @@ from glance_api.services.quotas import Reservation
 from glance_common.model.errors import GlanceError, TooLarge
 from glance_common.model.image import Image, Upload
 from glance_common.model.limits import KINDS
+from glance_common.registry_client.uploads import UploadStart
 
 LOG = logging.getLogger(__name__)
 
@@ -125,9 +126,11 @@ class _Charge:
         if limits is not None and self._measure == SIZE:
             limits = limits.about(SIZE)
         if limits is not None:
+            start = UploadStart(
+                self._store.id, None, services.leases.seconds, staging=self._measure == STAGE, operation=job.held
+            )
             upload = services.registry.uploads.start(
-                job.context, self._image.id, str(uuid4()), store=self._store.id, size=None,
-                lease=services.leases.seconds, staging=self._measure == STAGE, operation=job.held, limits=limits,
+                job.context, self._image.id, str(uuid4()), start, limits=limits
             )
             self._kept_alive.enter_context(services.leases.keep(job.context, upload.attempt))
             self._upload = upload

@@ -25,9 +25,19 @@ from glance_common.failpoints import failpoint
 from glance_common.model.image import Image
 from glance_common.model.limits import Limits
 from glance_common.model.operation import StagedData
+from glance_common.registry_client.uploads import UploadResult, UploadStart
 from glance_common.stores.contract import Stored
 
 PIECE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFile:
+    """Staged data in a local file: ``size`` bytes that are declared to be of ``formats``."""
+
+    path: Path
+    size: int
+    formats: Formats
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +77,8 @@ def download(
 
 def _stage(job: Job, store: Staging, image: Image, source: ImportSource) -> StagedData:
     services, attempt, limits = job.services, str(uuid4()), job.services.limits.of(image.owner)
-    begun = services.registry.uploads.start(
-        job.context, image.id, attempt, store=store.id, size=source.announced, lease=services.leases.seconds,
-        staging=True, operation=job.held, limits=limits,
-    )
+    start = UploadStart(store.id, source.announced, services.leases.seconds, staging=True, operation=job.held)
+    begun = services.registry.uploads.start(job.context, image.id, attempt, start, limits=limits)
     data = Data(job.counted(source.pieces), source.announced, formats_of(image), (), limits=limits)
     received = attempts.write(services, job.context, begun, store, data, partial(_commit, job, attempt, limits))
     failpoint("api.import.staged")
@@ -78,29 +86,20 @@ def _stage(job: Job, store: Staging, image: Image, source: ImportSource) -> Stag
 
 
 def _commit(job: Job, attempt: str, limits: Limits | None, stored: Stored, received: Received) -> None:
-    job.services.registry.uploads.commit(
-        job.context, attempt, size=received.size, checksum=None, os_hash_algo=None, os_hash_value=None,
-        virtual_size=None, metadata=stored.metadata, operation=job.held, limits=limits,
-    )
+    result = UploadResult(received.size, stored.metadata)
+    job.services.registry.uploads.commit(job.context, attempt, result, operation=job.held, limits=limits)
 
 
 def prepare(
-    job: Job,
-    image: Image,
-    formats: Formats,
-    path: Path,
-    size: int,
-    room: WorkRoom,
-    plugins: Sequence[Plugin],
-    signed: Verification | None,
+    job: Job, image: Image, file: StagedFile, room: WorkRoom, plugins: Sequence[Plugin], signed: Verification | None
 ) -> Ready:
     """Let the plugins work on staged data, and write down what they changed.
 
-    ``path`` holds the ``size`` bytes, which are declared to be of ``formats``; the plugins may write in ``room``.
-    What was ``signed`` stays as it is: whoever boots it verifies it again. Raises ImportFailed, TooLarge,
-    UnsupportedMediaType.
+    The plugins may write in ``room``. Data of a signed image are not changed: its users verify them again. Raises
+    ImportFailed, TooLarge, UnsupportedMediaType.
     """
-    if _size(path) != size:
+    path, formats = file.path, file.formats
+    if _size(path) != file.size:
         raise ImportFailed("the staged data are not complete any more; they have to be staged again")
     facts = ImageFacts(image.id, formats.disk, formats.container, image.properties, job.context.roles)
     all_changes = ImportChanges()

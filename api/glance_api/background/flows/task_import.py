@@ -36,9 +36,9 @@ def import_task(parts: ImportParts, job: Job) -> tuple[str, dict[str, Any] | Non
     with work_room(job, store, image) as room:
         asked = _new_image(job)
         formats = Formats(str(asked.fields["disk_format"]), str(asked.fields["container_format"]))
-        path = path_of(store, data.key)
+        file = staged.StagedFile(path_of(store, data.key), data.size, formats)
         steps = parts.tools.steps(is_admin=job.context.is_admin)
-        ready = staged.prepare(job, image, formats, path, data.size, room, steps, job.verification)
+        ready = staged.prepare(job, image, file, room, steps, job.verification)
         sources = [partial(staged.open_file, store, ready.path)]
         fill(job, ready.image, Plan((job.services.stores.default.id,), True, 1, ready.size, sources, job.verification))
     return "", {"image_id": image.id}

@@ -1,6 +1,6 @@
 """The flavors: which layer authenticates, and which addresses are safe to listen on with it.
 
-A service that believes everybody is reachable from its own machine only, unless the operator insists.
+A service that does not check its callers is reachable from its own machine only, unless the operator insists.
 """
 
 import logging
@@ -39,7 +39,7 @@ class Flavor:
         return _ALL_ADDRESSES if self.authenticates else LOOPBACK
 
     def check_bind(self, host: str, *, allow_insecure: bool) -> None:
-        """Raise ConfigError when other machines would reach a service that believes everybody."""
+        """Raise ConfigError when other machines would reach a service that does not check its callers."""
         if self.authenticates or allow_insecure or _is_loopback(host):
             return
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Keystone's own middleware, with one answer changed: a token that nobody could check is not called invalid."""
+"""Keystone's own middleware, with one answer changed: a token that could not be checked is not called invalid."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ _UNANSWERED = (
 
 
 SECONDS = 30.0
-"""That each question to Keystone may take, unless ``http_connect_timeout`` allows more."""
+"""Time that each question to Keystone may take, unless ``http_connect_timeout`` allows more."""
 
 _SILENT = "Keystone, which has to check the token, does not answer"
 

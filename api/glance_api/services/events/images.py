@@ -39,14 +39,14 @@ def image_changed(services: Services, context: RequestContext, image_id: str) ->
         try:
             image_updated(services, context, services.registry.images.get(context, image_id))
         except GlanceError as error:
-            LOG.info("nobody is told that image %s changed: %s", image_id, error.message)
+            LOG.info("no notification of the change of image %s: %s", image_id, error.message)
 
 
 def image_deleted(services: Services, context: RequestContext, image: Image, *, may_return: bool = True) -> None:
     """Tell that an image is gone; ``image`` is as it was before.
 
     Its status is ``pending_delete`` only while its data are kept for a restore: consumers take that for a delete which
-    can be undone (``may_return``), and the wait for a scrubber is nothing of theirs.
+    can be undone (``may_return``). They do not see the wait for a scrubber.
     """
     if services.notifications.wants("image.delete"):
         is_kept = may_return and services.settings.delayed_delete and image.size is not None
@@ -82,7 +82,7 @@ def image_activated(services: Services, context: RequestContext, image: Image) -
 
 
 def upload_failed(services: Services, context: RequestContext, image_id: str, error: BaseException | str) -> None:
-    """Tell that data could not be stored; of errors that are not made for users only the kind is told."""
+    """Tell that data could not be stored. Of an internal error only its kind is told."""
     if services.notifications.wants("image.upload"):
         reason = error if isinstance(error, str) else type(error).__name__
         reason = error.message if isinstance(error, GlanceError) else reason

@@ -49,7 +49,7 @@ def look_up(
     try:
         tell(services, context, services.registry.operations.get(context, task_id))
     except GlanceError as error:
-        LOG.info("nobody is told about the task %s: %s", task_id, error.message)
+        LOG.info("no notification about the task %s: %s", task_id, error.message)
 
 
 def _tell(services: Services, context: RequestContext, event_type: str, task: Operation) -> None:

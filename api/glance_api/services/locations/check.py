@@ -47,7 +47,7 @@ class Found:
 
     @property
     def is_external(self) -> bool:
-        """Whether nobody ever deletes the data through us, so that several images may point at them."""
+        """Whether the service never deletes the data, so that several images may point at them."""
         return not self.store.capabilities.delete
 
 
@@ -110,7 +110,7 @@ def _look(services: Services, image: Image, store: Store, key: str) -> Found:
 def _check_owner(context: RequestContext, image: Image, store: Store, key: str) -> None:
     """Raise Forbidden unless the data may be deleted together with this image.
 
-    That nobody's bytes get a second owner is the registry's unique key. It cannot know of data that never were ours,
+    The registry's unique key keeps bytes from getting a second owner. It cannot know of data that never were ours,
     so other callers than services and administrators can name only data that were made for this image.
     """
     if not store.capabilities.delete or context.is_admin or SERVICE_ROLE in context.roles:
@@ -121,7 +121,7 @@ def _check_owner(context: RequestContext, image: Image, store: Store, key: str) 
 
 @contextmanager
 def _asking(store: Store) -> Iterator[None]:
-    """Let a store of ours that is down be 503; every other error of the block is one and the same 400 (S-27)."""
+    """Answer 503 when an own store is down, and the same 400 for every other error of the block (S-27)."""
     refused = BadRequest(f"url: the store {store.id} finds no data that it may read there")
     try:
         yield

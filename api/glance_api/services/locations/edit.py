@@ -4,7 +4,7 @@ The operations are applied in order to the list that the caller sees; the outcom
 together with the rest of the request or not at all.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from glance_common.model.context import RequestContext
 from glance_common.model.errors import BadRequest, Conflict, Forbidden, TooLarge
 from glance_common.model.image import Image, NewLocation
 from glance_common.model.status import ImageStatus
-from glance_common.registry_client.locations import Hashing, LocationEdit
+from glance_common.registry_client.locations import LocationEdit
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def plan(services: Services, context: RequestContext, image: Image, operations: 
     _check_rights(services, context, image, operations)
     before = [_Entry(place.url, place.metadata, place=place) for place in visible(services, context, image)]
     asks = any(not isinstance(operation, RemoveLocation) for operation in operations)
-    # One permit and one time for all the servers that a request names.
+    # One permit and one deadline for all the servers that a request names.
     with services.remote_checks.permit(context.project_id) if asks else nullcontext():
         entries, given = _applied(services, context, image, before, operations)
     _check_quota(services, before, entries)
@@ -139,7 +139,7 @@ def _new(
     _require_digest(context, image, given)
     found = check.find(services, context, image, given.url)
     url = found.store.url(found.key)
-    # Again by what is shown of it: without the credentials that were given.
+    # Compared again in the form that is shown, which has no credentials.
     same = [other for other in others if other.url == url]
     if any(not found.is_external or _stored(services, other.metadata) == metadata for other in same):
         raise BadRequest("locations: this URL is there already")
@@ -147,7 +147,7 @@ def _new(
 
 
 def _require_digest(context: RequestContext, image: Image, given: GivenLocation) -> None:
-    """Raise Conflict when somebody adds data of which he does not say that they are the image's (S-24)."""
+    """Raise Conflict when a caller adds data without digests that say that they are the image's (S-24)."""
     if image.os_hash_value is not None and given.validation is None and not context.is_admin:
         raise Conflict("locations: the image has digests, so a new location needs validation_data with the same ones")
 
@@ -185,7 +185,7 @@ def _metadata(services: Services, given: GivenLocation) -> dict[str, Any]:
 
 
 def _stored(services: Services, metadata: dict[str, Any]) -> dict[str, Any]:
-    """Return the metadata to keep: with several stores the store's id is told by the location itself."""
+    """Return the metadata to keep: with several stores the location itself names its store."""
     if not services.settings.multi_store:
         return metadata
     return {name: value for name, value in metadata.items() if name != "store"}
@@ -238,28 +238,15 @@ def as_new(found: Found, metadata: dict[str, Any]) -> NewLocation:
     return NewLocation(str(uuid4()), found.store.id, found.key, found.size, metadata, found.is_external)
 
 
-def write(
-    services: Services,
-    context: RequestContext,
-    image: Image,
-    attempt: str,
-    edit: LocationEdit,
-    changes: Mapping[str, Any],
-    *,
-    hashing: Hashing | None = None,
-) -> Image:
-    """Save an edit together with ``changes`` of the image's fields, and tell the scrubbers what it took away.
+def write(services: Services, context: RequestContext, image: Image, attempt: str, edit: LocationEdit) -> Image:
+    """Save an edit, and tell the scrubbers what it took away.
 
-    ``hashing`` is the operation that hashes the data of the first location.
-
-    Raises VersionConflict when somebody else wrote since the image was read, Duplicate when another one owns the data,
-    TooLarge when the owner may not have that much.
+    Raises VersionConflict when another request wrote since the image was read, Duplicate when another location owns
+    the data, TooLarge when the owner may not have that much.
     """
-    owner = changes.get("owner", image.owner)
+    owner = edit.changes.get("owner", image.owner)
     limits = services.limits.of(owner) if edit.add or owner != image.owner else None
-    edited = services.registry.locations.edit(
-        context, image.id, attempt, image.row_version, edit, changes, limits=limits, hashing=hashing
-    )
+    edited = services.registry.locations.edit(context, image.id, attempt, image.row_version, edit, limits=limits)
     if edit.remove:
         services.deletes.publish(edit.remove, context.request_id)
     if edited.status is not image.status and edited.status is ImageStatus.ACTIVE:

@@ -1,7 +1,7 @@
 """The inspection of data that stay where they are: by their beginning, and their end where the format has one.
 
 A registration must not make data active that an upload would be refused for (S-34, S-36).
-What only the whole shows is found by the worker that hashes the data.
+The worker that hashes the data finds what only the whole of them shows.
 """
 
 from contextlib import closing

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from glance_api.policy.enforcer import Enforcer
 from glance_api.services.collaborators import Services
 from glance_api.settings import Settings
 from glance_common.model.context import RequestContext
@@ -26,7 +27,7 @@ class Place:
 
 
 def are_shown(settings: Settings) -> bool:
-    """Say whether options let anybody see something of the locations, so that they are read at all."""
+    """Say whether the options show anything of the locations, so that they must be read."""
     return settings.multi_store or settings.show_image_direct_url or settings.show_multiple_locations
 
 
@@ -36,7 +37,7 @@ def in_order(
     """Return the locations in the order in which they are to be read.
 
     The stores in ``prefer`` come first, then the kinds that ``location_strategy`` prefers, then the store with most
-    weight; what is equal in all of these stays in the order in which it was added.
+    weight; equal locations stay in the order in which they were added.
     """
     in_turn = list(locations)
     if len(in_turn) < 2:
@@ -83,6 +84,6 @@ def visible(services: Services, context: RequestContext, image: Image) -> list[P
     return places
 
 
-def may_list(services: Services, context: RequestContext, images: list[Image]) -> frozenset[str]:
+def may_list(policy: Enforcer, context: RequestContext, images: list[Image]) -> frozenset[str]:
     """Return the ids of those images whose ``locations`` the caller may see (policy ``get_image_location``)."""
-    return frozenset(image.id for image in services.policy.allowed_images(context, "get_image_location", images))
+    return frozenset(image.id for image in policy.allowed_images(context, "get_image_location", images))

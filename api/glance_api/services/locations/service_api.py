@@ -14,7 +14,7 @@ from glance_api.services.retries import retry_conflicts
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import BadRequest, Conflict, Forbidden, TooLarge
 from glance_common.model.status import ImageStatus
-from glance_common.registry_client.locations import Hashing, LocationEdit
+from glance_common.registry_client.locations import HashingOperation, LocationEdit
 
 
 def fetch(services: Services, context: RequestContext, image_id: str) -> list[Place]:
@@ -45,7 +45,7 @@ def _add(
     services: Services, context: RequestContext, image_id: str, url: str, validation: ValidationData | None
 ) -> None:
     image = services.registry.images.get(context, image_id, locations=True)
-    # The right before the status, unlike in the original: strangers learn nothing.
+    # The right is checked before the status, unlike in the original: strangers learn nothing.
     services.policy.check_image(context, "add_image_location", image)
     if image.status is not ImageStatus.QUEUED:
         raise Conflict(f"the image is {image.status}, only a queued one can be given its location")
@@ -65,13 +65,13 @@ def _add(
     if services.settings.do_secure_hash:
         # The task is shown to administrators: neither credentials nor the key get into it.
         shown = {"image_id": image.id, "loc_url": found.store.url(found.key), "validation_data": _document(validation)}
-        hashing = Hashing(
+        hashing = HashingOperation(
             str(uuid4()), shown, services.settings.imports.task_time_to_live, before_active=waits
         )
     else:
         data |= _document(validation)
-    edit = LocationEdit(order=[new.id], add=[new], data=data)
-    location_edits.write(services, context, image, str(uuid4()), edit, {}, hashing=hashing)
+    edit = LocationEdit(order=[new.id], add=[new], data=data, hashing=hashing)
+    location_edits.write(services, context, image, str(uuid4()), edit)
     if hashing is not None:
         tasks.look_up(services, context, hashing.id, tasks.created)
 

@@ -10,11 +10,11 @@ from glance_common.model.metadef import Namespace
 
 T = TypeVar("T")
 Read = Callable[[], T]
-"""Reads what a request describes. It takes time, so it is called after the caller's right was asked (S-59)."""
+"""Reads what a request describes. It takes time, so the caller's right is checked first (S-59)."""
 
 
 def target(namespace: Namespace) -> dict[str, Any]:
-    """Return what rules see of a namespace; what is unset is left out, so that it equals nothing."""
+    """Return what rules see of a namespace; unset values are left out, so that they equal nothing."""
     return _described(
         namespace.namespace, namespace.owner, namespace.visibility, protected=namespace.protected
     )
@@ -62,6 +62,6 @@ def writable(services: Services, context: RequestContext, name: str, rule: str) 
 
 
 def check_owner(context: RequestContext, owner: str | None) -> None:
-    """Raise Forbidden unless the caller writes for his own project, or is an administrator."""
+    """Raise Forbidden unless the caller writes for its own project or is an administrator."""
     if not context.is_admin and (owner is None or owner != context.project_id):
         raise Forbidden("a namespace of another project is changed by that project or an administrator")

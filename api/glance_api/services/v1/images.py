@@ -1,7 +1,6 @@
 """What v1 does in one call and v2 in several: create or change an image and give it its data (v1 API sections 3 and 5).
 
-The steps are those of v2. What differs is how they fail: an image whose data did not come is killed
-(lifecycle section 3).
+The steps are those of v2, but they fail differently: an image whose data did not come is killed (lifecycle section 3).
 """
 
 import logging
@@ -11,13 +10,14 @@ from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from glance_api.clients.key_manager import Credentials
-from glance_api.services import data, images, imports
+from glance_api.services import data, images
 from glance_api.services.collaborators import Services
 from glance_api.services.data import Source
 from glance_api.services.events import images as events
 from glance_api.services.images import ImageChanges, NewImage
 from glance_api.services.locations import check as registration
 from glance_api.services.locations.edit import AddLocation, GivenLocation
+from glance_api.services.v1 import imports
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import (
     BadRequest,
@@ -65,7 +65,7 @@ class Register:
 
 @dataclass(frozen=True, slots=True)
 class Empty:
-    """There will never be any data."""
+    """The image has no data and never gets any."""
 
 
 Filling = Body | CopyFrom | Register | Empty
@@ -78,19 +78,19 @@ _RULES: dict[type[object], tuple[str, ...]] = {
 """What a caller must be allowed beside creating or changing an image: asked before anything is written."""
 
 _NOT_OURS = (Conflict, NotFound, PolicyDenied)
-"""Errors of a caller who had no business with the data of this image: they stay as they are."""
+"""Errors that say that the caller may not fill this image: the image stays as it is."""
 
 
 def find(services: Services, context: RequestContext, image_id: str) -> Image:
-    """Return an image, to administrators also one that was deleted. Raises NotFound."""
+    """Return an image; administrators also get one that was deleted. Raises NotFound."""
     try:
         return images.show(services, context, image_id)
     except NotFound:
         if not context.is_admin:
             raise
     image = services.registry.images.get(context, image_id, deleted=True)
-    images.check_image(services, context, "get_image", image)
-    return image if services.protections is None else services.protections.readable(context, image)
+    services.policy.check_image(context, "get_image", image)
+    return images.as_seen(services, context, image)
 
 
 def readable(services: Services, context: RequestContext, image_id: str) -> Image:
@@ -103,10 +103,10 @@ def readable(services: Services, context: RequestContext, image_id: str) -> Imag
     if image is None:
         raise NotFound(f"Image {image_id} has no data")
     # The answer shows the metadata as well.
-    images.check_image(services, context, "get_image", image)
+    services.policy.check_image(context, "get_image", image)
     if image.status is not ImageStatus.ACTIVE:
         raise Forbidden("the image is deactivated")
-    return image if services.protections is None else services.protections.readable(context, image)
+    return images.as_seen(services, context, image)
 
 
 def check_spelling(services: Services, context: RequestContext, names: Collection[str]) -> None:
@@ -122,7 +122,9 @@ def check_spelling(services: Services, context: RequestContext, names: Collectio
 def create(services: Services, context: RequestContext, new: NewImage, filling: Filling | None) -> Image:
     """Create an image and give it its data. Raises as the services of v2; what can be refused at once leaves no image.
     """
-    images.check_new(services, context, new, _RULES.get(type(filling), ()))
+    target = images.check_new(services, context, new)
+    for rule in _RULES.get(type(filling), ()):
+        services.policy.check(context, rule, target)
     if filling is not None:
         check(services, context, filling)
         if not isinstance(filling, Empty):
@@ -134,7 +136,7 @@ def create(services: Services, context: RequestContext, new: NewImage, filling: 
 def _permit(
     services: Services, context: RequestContext, filling: Filling | None
 ) -> AbstractContextManager[None]:
-    """Return the permit for all that a request asks the server of its location."""
+    """Return one permit for all questions to the server that the location names."""
     if not isinstance(filling, Register):
         return nullcontext()
     return services.remote_checks.permit(context.project_id)
@@ -151,13 +153,13 @@ def _create(services: Services, context: RequestContext, new: NewImage, filling:
         if isinstance(filling, Register):
             _take_back(services, context, image)
         elif isinstance(error, _NOT_OURS):
-            # Nobody else has any business with an image that was just made.
+            # No other caller works on an image that was just made.
             _kill(services, context, image.id)
         raise
 
 
 def _take_back(services: Services, context: RequestContext, image: Image) -> None:
-    """Remove an image that was just made, whose location is none."""
+    """Remove an image that was just made, whose location cannot be registered."""
     with suppress(GlanceError):
         if image.protected:
             images.update(services, context, image.id, lambda _: ImageChanges({"protected": False}))
@@ -172,7 +174,7 @@ def update(
     if image.status in GONE:
         raise Forbidden("the image is deleted")
     for rule in ("modify_image", *_RULES.get(type(filling), ())):
-        images.check_image(services, context, rule, image)
+        services.policy.check_image(context, rule, image)
     if filling is not None:
         if image.status is not ImageStatus.QUEUED:
             refusal = BadRequest if isinstance(filling, Register) else Conflict
@@ -225,7 +227,7 @@ def check(services: Services, context: RequestContext, filling: Filling) -> None
 
 
 def fill(services: Services, context: RequestContext, image: Image, filling: Filling) -> Image:
-    """Give a queued image its data, and return it as it is then; a copy is under way then. Raises as v2 does."""
+    """Give a queued image its data and return the changed image; a copy has only begun then. Raises as v2 does."""
     match filling:
         case Register():
             return images.update(services, context, image.id, lambda _: ImageChanges(locations=_added(filling)))
@@ -261,7 +263,7 @@ def _receive(services: Services, context: RequestContext, image: Image, body: Bo
 
 
 def _kill(services: Services, context: RequestContext, image_id: str) -> None:
-    """Make an image unusable whose data did not come; one whose transfer had begun is so already."""
+    """Kill an image whose data did not come; a failed transfer has killed its image already."""
     try:
         services.registry.images.set_status(
             context, image_id, str(uuid4()), [ImageStatus.QUEUED], ImageStatus.KILLED
@@ -271,7 +273,7 @@ def _kill(services: Services, context: RequestContext, image_id: str) -> None:
 
 
 def _check_size(services: Services, context: RequestContext, image: Image, filling: Filling) -> None:
-    """Raise Conflict when the data at a location have another size than the client says."""
+    """Raise Conflict when the data at a location do not have the size that the client says."""
     if isinstance(filling, Register) and filling.size:
         found = registration.locate(services, context, image._replace(size=None), filling.url)
         if found.size != filling.size:

@@ -6,16 +6,15 @@ from uuid import uuid4
 from glance_api.policy.targets import image_target, project_target
 from glance_api.services.collaborators import Services
 from glance_api.services.events import images
-from glance_api.services.images import check_image
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import Forbidden, NotAuthenticated, NotFound, TooLarge
 from glance_common.model.image import Image, Member
 
 
 def list_members(services: Services, context: RequestContext, image_id: str) -> list[Member]:
-    """Return the members that the caller sees: of an image that is not shared none. Raises NotFound, PolicyDenied."""
+    """Return the members that the caller sees: none of an image that is not shared. Raises NotFound, PolicyDenied."""
     image = services.registry.images.get(context, image_id)
-    check_image(services, context, "get_members", image)
+    services.policy.check_image(context, "get_members", image)
     return services.registry.members.list(context, image_id) if image.visibility == "shared" else []
 
 
@@ -30,7 +29,7 @@ def share(
     _require_right(services, context, image_id, "add_member", *(["delete_member"] if only else []))
     quota = services.settings.image_member_quota
     if 0 <= quota < len(members):
-        # Said here too, before anything is sent: a request may name very many (S-59).
+        # Checked here too, before anything is sent: a request may name very many (S-59).
         raise TooLarge(f"The limit has been exceeded on the number of allowed image members: {len(members)} of {quota}")
     before = {member.member: member for member in services.registry.members.list(context, image_id)}
     after = services.registry.members.share(context, image_id, members, only=only, quota=quota)
@@ -59,9 +58,9 @@ def shared_with(services: Services, context: RequestContext, member: str) -> Seq
 
 
 def _require_right(services: Services, context: RequestContext, image_id: str, *rules: str) -> Image:
-    """Return the image. Raises NotFound unless the caller may change its members: that it is there is no news of ours.
+    """Return the image. Raises NotFound unless the caller may change its members: the image stays hidden.
 
-    A member that may share acts with the owner's right, so the same rules are asked as if the image were its own.
+    A member that may share acts with the owner's right. The policy is asked as if the image belonged to the member.
     """
     if context.project_id is None and not context.is_admin:
         raise NotAuthenticated("members can be changed for a project only")

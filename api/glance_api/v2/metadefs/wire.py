@@ -28,8 +28,8 @@ def _differ(_validator: Any, wanted: bool, items: Any, _schema: Any) -> Iterator
 
 
 _Validator = extend(Draft4Validator, {"uniqueItems": _differ})  # type: ignore[no-untyped-call]  # as the stubs say
-# Formats are not checked here but by the registry: to compile regular expressions takes long, and who may not write has
-# been refused before.
+# The registry checks formats: compiling regular expressions takes long, and it comes after the check of the caller's
+# right.
 _CHECKS = {name: _Validator(schema) for name, schema in fields.NEW.items()}
 
 

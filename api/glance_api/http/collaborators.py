@@ -1,0 +1,22 @@
+"""What only the HTTP side of a process works with: built once in each worker process, as ``Services`` is."""
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+from glance_api.transfers.accel import InternalLocations
+from glance_api.transfers.permits import TransferPermits
+
+
+@dataclass(frozen=True, slots=True)
+class HttpServices:
+    """The collaborators of views and hooks.
+
+    ``permits`` bounds the transfers; ``readers`` are threads that read ahead for downloads, one for each permit at
+    most; ``accel`` says which files a proxy sends; ``is_down`` tells whether the registry was found to be unusable.
+    """
+
+    permits: TransferPermits
+    readers: Executor
+    accel: InternalLocations = field(default_factory=InternalLocations)
+    is_down: Callable[[], bool] = lambda: False
