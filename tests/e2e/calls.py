@@ -98,7 +98,7 @@ class Caller:
     def begin(
         self, method: str, path: str, headers: Mapping[str, str] = _NONE, receive_buffer: int | None = None
     ) -> Wire:
-        """Send the head of a request; the kernel takes in ``receive_buffer`` bytes that nobody has read."""
+        """Send the head of a request; the kernel takes in ``receive_buffer`` bytes before they are read."""
         address = urlsplit(self.url)
         sock = socket.socket()
         if receive_buffer is not None:

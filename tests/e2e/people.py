@@ -23,7 +23,7 @@ class People:
 
 
 def limit_options(keystone: Keystone) -> dict[str, dict[str, object]]:
-    """Return the options of an API that takes limits from Keystone, where the admin may read everybody's."""
+    """Return the options of an API that takes limits from Keystone, where the admin may read those of all projects."""
     account = {**keystone.middleware_options(), "username": ADMIN.name, "password": ADMIN.name, "system_scope": "all"}
     del account["www_authenticate_uri"], account["project_name"], account["project_domain_name"]
     place = {"endpoint_service_type": "image", "endpoint_region_name": REGION}

@@ -29,7 +29,7 @@ def services(deploy: Callable[..., Services], tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="module")
 def caller(services: Services) -> Caller:
-    """Anybody."""
+    """A caller without a token."""
     return Caller(services.api.url, {"Accept-Encoding": "identity"})
 
 

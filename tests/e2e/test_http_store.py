@@ -31,7 +31,7 @@ def services(deploy: Callable[..., Services], disks: Path) -> Services:
 
 @pytest.fixture(scope="module")
 def caller(services: Services) -> Caller:
-    """Anybody."""
+    """A caller without a token."""
     return Caller(services.api.url, {"Accept": "application/json"})
 
 

@@ -48,7 +48,7 @@ def services(deploy: Callable[..., Services], web: WebServer, tmp_path_factory: 
 
 @pytest.fixture(scope="module")
 def caller(services: Services) -> Caller:
-    """Anybody: every caller administers the one project."""
+    """A caller without a token: every caller administers the one project."""
     return Caller(services.api.url)
 
 

@@ -54,7 +54,7 @@ def services(deploy: Callable[..., Services], disks: Path, mirror: WebServer) ->
 
 @pytest.fixture(scope="module")
 def caller(services: Services) -> Caller:
-    """Anybody: without Keystone everybody is an administrator."""
+    """A caller without a token: without Keystone every caller is an administrator."""
     return Caller(services.api.url)
 
 

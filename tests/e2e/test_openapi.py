@@ -10,7 +10,7 @@ from tests.e2e.calls import Caller
 SUPPORT = Path(__file__).parents[1] / "support"
 SECONDS = 45
 EXCLUDED = (
-    # Nobody needs a token in this deployment.
+    # No caller needs a token in this deployment.
     "ignored_auth",
     "missing_required_header",
     # Rules that a schema cannot express, such as the quoting of filters, refuse requests that fit their schema.

@@ -1,4 +1,4 @@
-"""Quotas as users meet them: one option for everybody, and unified limits from a real Keystone (QUO-01 to QUO-03)."""
+"""Quotas as users meet them: one option for all, and unified limits from a real Keystone (QUO-01 to QUO-03)."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -45,7 +45,7 @@ def cloud(deploy: Callable[..., Services], keystone: Keystone) -> People:
 
 @pytest.fixture
 def people(cloud: People, keystone: Keystone) -> Iterator[People]:
-    """They, without any image and with the limits that hold for everybody."""
+    """The people of the cloud, without any image and with the limits that hold for all projects."""
     yield cloud
     keystone.set_project_limits("demo")
     for image in cloud.admin.call("GET", "/v2/images?limit=1000", 200).json()["images"]:

@@ -24,7 +24,7 @@ QUICK = 5
 """Seconds within which an outage behind the API is told; a write waits a little for an answer to come after all."""
 
 LEASE = 5
-"""Seconds after which an upload to a hasty API that nobody renews counts as dead."""
+"""Seconds after which an upload to a hasty API counts as dead when its lease is not renewed."""
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def services(server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def caller(services: Services) -> Caller:
-    """Anybody."""
+    """A caller without a token."""
     return Caller(services.api.url, {"Accept": "application/json"})
 
 

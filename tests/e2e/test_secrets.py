@@ -94,7 +94,7 @@ def services(
 
 @pytest.fixture(scope="module")
 def caller(services: Services) -> Heard:
-    """Somebody who sends secrets in every header that can carry one."""
+    """A caller that sends secrets in every header that can carry one."""
     catalog = [{"type": "image", "name": PLANTED["catalog"], "endpoints": []}]
     return Heard(services.api.url, {
         "X-Auth-Token": PLANTED["token"], "X-Service-Token": PLANTED["service-token"],
@@ -154,7 +154,7 @@ def live_in_v1(caller: Heard, web: WebServer) -> None:
 
 
 def refuse(caller: Heard, web: WebServer) -> None:
-    """Name URLs that nobody may register or fetch."""
+    """Name URLs that no caller may register or fetch."""
     image = caller.create()["id"]
     for url in (
         "swift://tenant%3Auser:{}@auth/container/object", "swift+config://{}/c/o", "s3://key:{}@s3.host/bucket/key",

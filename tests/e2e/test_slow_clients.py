@@ -28,7 +28,7 @@ def services(deploy: Callable[..., Services]) -> Services:
 
 @pytest.fixture(scope="module")
 def caller(services: Services) -> Caller:
-    """Anybody."""
+    """A caller without a token."""
     return Caller(services.api.url, {"Accept": "application/json"})
 
 

@@ -1,4 +1,4 @@
-"""TLS on both services: everybody checks whom they talk to, and who is asked for a certificate shows one."""
+"""TLS on both services: each side checks its peer, and shows a certificate when it is asked for one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ HOST = "localhost"
 
 @dataclass(frozen=True)
 class Trust:
-    """Certificate and key of the servers, of the API as the registry's client, and of nobody that anybody trusts."""
+    """Certificate and key of the servers, of the API as the registry's client, and of a stranger without trust."""
 
     server: Path
     client: Path

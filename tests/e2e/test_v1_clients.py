@@ -29,7 +29,7 @@ def source() -> Iterator[WebServer]:
 
 @pytest.fixture(scope="module")
 def services(deploy: Callable[..., Services], source: WebServer) -> Services:
-    """A file store and the web, nobody authenticated."""
+    """A file store and the http store, without authentication."""
     return deploy(shared=as_source(source))
 
 

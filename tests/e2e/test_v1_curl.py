@@ -62,7 +62,7 @@ def source() -> Iterator[WebServer]:
 
 @pytest.fixture(scope="module")
 def services(deploy: Callable[..., Services], source: WebServer) -> Services:
-    """A file store and the web, nobody authenticated."""
+    """A file store and the http store, without authentication."""
     return deploy(shared=as_source(source))
 
 
@@ -116,7 +116,7 @@ def test_metadata_go_both_ways_and_properties_are_purged(replay: Replay):
     assert (emptied["name"], emptied["properties"]) == (None, {})
     assert not replay("upload-again", 409).invited
     assert replay("delete", 200).body == b""
-    replay("head", 200)  # without Keystone everybody is an administrator
+    replay("head", 200)  # without Keystone every caller is an administrator
     replay("used-id", 409)
 
 

@@ -75,8 +75,8 @@ class Clients:
     ) -> Result:
         """Run a program of the environment and return what it printed.
 
-        Without ``stdin`` its input is a terminal at which nobody types: from an empty input that is no terminal both
-        clients upload an image of zero bytes. Raises TimeoutExpired after ``seconds``.
+        Without ``stdin`` its input is a silent terminal: from an empty input that is no terminal both clients upload an
+        image of zero bytes. Raises TimeoutExpired after ``seconds``.
         """
         command = [str(self.programs / program), *map(str, arguments)]
         with _idle_terminal() as terminal:

@@ -245,7 +245,7 @@ class WebDaemon(Daemon):
         return super().ready() and self.status() == self._health_status
 
     def status(self) -> int | None:
-        """Return the HTTP status of the health address, or None when nobody answers."""
+        """Return the HTTP status of the health address, or None when there is no answer."""
         connection = self._connection()
         try:
             connection.request("GET", self._health_path)

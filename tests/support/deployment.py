@@ -285,8 +285,8 @@ class Deployment:
         """Let the deployment run undisturbed until nothing is left to do for it, also no late pass.
 
         Pauses between two tries, hours in production, are cut short in the rows; leases and everything else the
-        daemons do themselves. Raises AssertionError for rows that nobody would ever look at again, and StartError when
-        the end does not come.
+        daemons do themselves. Raises AssertionError for rows that no daemon would ever look at again, and StartError
+        when the end does not come.
         """
         self._calm()
         rest.check_deadlines(self.query)

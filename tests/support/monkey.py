@@ -59,7 +59,7 @@ class Monkey:
         self._choice = random.Random(seed)
         self._broken: Future[None] | None = None
         self.deeds: list[str] = []
-        """What was done, for whoever wants to know after a failure."""
+        """What was done; the message of a failure shows it."""
 
     def run(self, seconds: float, is_enough: Callable[[], bool]) -> None:
         """Go on for ``seconds``, and for twice as long again until it is enough; everything runs at the end."""

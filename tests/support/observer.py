@@ -43,7 +43,7 @@ class Seen:
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    """Wait for the condition, also while nobody answers what it asks; fail when it takes too long."""
+    """Wait for the condition, also while the services that it asks do not answer; fail when it takes too long."""
     wait_for(lambda: _holds(condition), what, seconds)
 
 

@@ -45,7 +45,7 @@ class Imports:
         return self.claimed()
 
     def claim(self, token: str | None = None, *, host: str = HOST, lease: float = LEASE) -> dict[str, Any] | None:
-        """Give up what nobody will end, then claim, as the view does."""
+        """Give up what no worker will end, then claim, as the view does."""
         for operation in read(self.owners.engine, lifecycle.hopeless, host):
             self.owners.run(lifecycle.give_up, operation, host)
         for location in read(self.owners.engine, purge.abandoned):

@@ -24,7 +24,7 @@ STAGING = "staging"
 
 @dataclass
 class Worker:
-    """Somebody who claimed an operation, and may have lost it since."""
+    """A worker that claimed an operation, and may have lost it since."""
 
     held: Held
     image: str

@@ -43,7 +43,7 @@ class Writer:
 
 @dataclass
 class Remover:
-    """Somebody who was given a claim."""
+    """A process that was given a claim."""
 
     location: str
     token: str
@@ -53,7 +53,7 @@ class Remover:
 
 
 class Lives:
-    """Every action is one thing that somebody does; the registry may refuse it, but must stay right."""
+    """Every action is one call of a client or a worker; the registry may refuse it, but must stay right."""
 
     def __init__(self, owners: Owners, chance: random.Random) -> None:
         self.owners = owners
@@ -228,7 +228,7 @@ class Lives:
         assert set(self.bytes) == {(row.store, row.key) for row in self.rows if row.status != "deleted"}
 
     def end_background_work(self) -> None:
-        """Nobody works in the background here."""
+        """Do nothing: there is no background work here."""
 
     def _look(self) -> None:
         self.statuses, self.rows = self.owners.everything()
@@ -262,7 +262,7 @@ class Lives:
 
     def _remember(self, claim: dict[str, Any]) -> None:
         if any(remover.token == claim["token"] for remover in self.removers):
-            # An abort that is repeated is answered again; whoever aborted is still one and the same remover.
+            # An abort that is repeated gets the same answer: its caller is still the same remover.
             return
         self.removers.append(
             Remover(claim["location"], claim["token"], claim["store"], claim["key"], self.clock)

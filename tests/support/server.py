@@ -88,7 +88,7 @@ class Server:
         wait_for(lambda: any(word in self.log()[len(seen):] for word in words), what="the reload")
 
     def refuses(self):
-        """Tell whether nobody listens any more: the master and all workers have heard that they shall stop."""
+        """Tell whether no process listens any more: the master and all workers know that they must stop."""
         try:
             self.connect().sock.close()
         except ConnectionRefusedError:

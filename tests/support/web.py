@@ -181,7 +181,7 @@ def silent(connection: socket.socket) -> None:
 
 
 def dripping(start: bytes, drop: bytes = b"a", pause: float = 0.02) -> Callable[[socket.socket], None]:
-    """Return a script that answers ``start`` and then a drop now and then, for as long as anybody listens."""
+    """Return a script that answers ``start`` and then a drop now and then, as long as the client reads."""
 
     def drip(connection: socket.socket) -> None:
         connection.recv(65536)

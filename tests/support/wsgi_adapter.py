@@ -17,7 +17,7 @@ LOST = "lost"
 """The application did the work, and the answer never came."""
 
 REFUSED = "refused"
-"""Nobody listened."""
+"""No server listened."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -319,10 +319,10 @@ from pathlib import Path
 from glance_api.imports.confinement import landlock
 from glance_api.imports.confinement.bubblewrap import Bubblewrap
 from glance_api.imports.confinement.contract import Access
-from glance_api.imports.sandbox import Limits, Sandbox
+from glance_api.imports.sandbox import Sandbox, ToolLimits
 kind, folder, code = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 confinement = landlock.Landlock(landlock.version()) if kind == "landlock" else Bubblewrap(Path(sys.argv[4]))
-sandbox = Sandbox(Limits(cpu=10, memory=512 << 20, file_size=1 << 20, timeout=120.0), confinement)
+sandbox = Sandbox(ToolLimits(cpu=10, memory=512 << 20, file_size=1 << 20, timeout=120.0), confinement)
 command = [sys.executable, "-I", "-S", "-c", code, str(folder)]
 outcome = sandbox.run(command, Access(write=folder / "work"), folder / "work", lambda: None)
 print(outcome.code, outcome.stdout, outcome.stderr)

@@ -93,8 +93,8 @@ GROUPS = """
 import os, sys
 from pathlib import Path
 from glance_api.imports.confinement.contract import Access
-from glance_api.imports.sandbox import Limits, Sandbox
-sandbox = Sandbox(Limits(cpu=10, memory=512 << 20, file_size=1 << 20, timeout=120.0))
+from glance_api.imports.sandbox import Sandbox, ToolLimits
+sandbox = Sandbox(ToolLimits(cpu=10, memory=512 << 20, file_size=1 << 20, timeout=120.0))
 command = [sys.executable, "-I", "-S", "-c", "import os; print(os.getgroups())"]
 inside = sandbox.run(command, Access(), Path(sys.argv[1]), lambda: None).stdout
 print(os.getgroups(), inside, end="")
@@ -188,8 +188,8 @@ WORKER = """
 import sys
 from pathlib import Path
 from glance_api.imports.confinement.contract import Access
-from glance_api.imports.sandbox import Limits, Sandbox
-sandbox = Sandbox(Limits(cpu=10, memory=512 << 20, file_size=1 << 20, timeout=120.0))
+from glance_api.imports.sandbox import Sandbox, ToolLimits
+sandbox = Sandbox(ToolLimits(cpu=10, memory=512 << 20, file_size=1 << 20, timeout=120.0))
 sandbox.run([sys.executable, "-I", "-S", "-c", sys.argv[2]], Access(), Path(sys.argv[1]), lambda: None)
 """
 
