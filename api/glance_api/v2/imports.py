@@ -4,7 +4,16 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from glance_api.http.request import answer, context, credentials, json_object, services, without_body, without_policy
+from glance_api.http.request import (
+    answer,
+    context,
+    credentials,
+    json_object,
+    media_type,
+    services,
+    without_body,
+    without_policy,
+)
 from glance_api.http.transfers import OCTETS, body
 from glance_api.imports.sources.web_download import MAX_URI
 from glance_api.services import forwarding, staging
@@ -76,7 +85,7 @@ def info() -> Response:
 @operation(body=BINARY, parameters=(SIZE_PARAMETER,), answers={204: None}, errors=(408, 409, 410, 413, 415))
 def stage(image_id: str) -> Response:
     """Keep the body for an import."""
-    if request.headers.get("Content-Type", "") != OCTETS:
+    if media_type() != OCTETS:
         raise UnsupportedMediaType(f"Content-Type must be {OCTETS}")
     announced = announced_size()
     give_back = services().permits.take(context().project_id)
