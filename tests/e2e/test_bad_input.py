@@ -48,7 +48,7 @@ def refused(caller: Caller, status: int, word: str, method: str, path: str, **ho
     """Make a call and check that it is refused with this status and that its error text holds ``word``."""
     answer = caller.call(method, path, status, **how)
     document = answer.json()
-    assert document["code"] == status
+    assert document["code"].startswith(f"{status} ")
     assert word.lower() in document["message"].lower(), document
 
 

@@ -1,23 +1,30 @@
 """What is inside the bytes: format inspection while an image streams by.
 
-The inspectors are those of oslo.utils; this module holds the rules of what is accepted (security S-34 to S-38, API
-section 10.2). They see every piece and keep only the headers they need.
+This module holds the rules of what is accepted (S-34 to S-38). A reference to other data is refused; a disk that is
+only unusual is not. The inspectors see every piece and keep only the headers they need.
 """
 
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import IO, cast
 
 from oslo_utils.imageutils import format_inspector
 
-from glance_api.content import vmdk
+from glance_api.content import parallels, vhd, vmdk
+from glance_api.content.inspectors import Inspectors, Luks
 from glance_common.model.errors import UnsupportedMediaType
 
 LOG = logging.getLogger(__name__)
 
 PLAIN_CONTAINERS = frozenset({"bare", "ovf", "ami", "aki", "ari"})
-"""Container formats whose data is the disk itself (S-37); archives (ova, docker, compressed) are not looked into."""
+"""Container formats whose data can be a disk (S-37). Those of the others are archives: a disk in there is looked into
+when it is taken out."""
+
+_WRAPPERS = frozenset({"ova", "docker", "compressed", "ovf", "ami"})
+"""Container formats in which a plain disk of its own is a mismatch."""
+
+_DISKS = frozenset({"qcow2", "qed", "vdi", "vmdk", "vhd", "vhdx", "luks"})
+"""What is no archive, whatever an archive may look like."""
 
 UNINSPECTED = frozenset({"ami", "aki", "ari", "ploop"})
 """Disk formats without a signature that could be checked; plain data is what they look like."""
@@ -28,8 +35,11 @@ MAY_BE_EMPTY = frozenset({"raw", "ami", "aki", "ari"})
 _BOOT_RECORD = "gpt"
 """The inspector's name for any partition table. A partitioned disk is a raw disk (S-35)."""
 
-_PLAIN = frozenset({"raw", _BOOT_RECORD, "luks"})
+_PLAIN = frozenset({_BOOT_RECORD, "luks"})
 """The inspector's names for what a hypervisor reads as a plain disk."""
+
+_SHOWN = {_BOOT_RECORD: "raw (a disk with a partition table)", "luks": "raw (an encrypted disk)"}
+"""How messages call what is no disk format of the API."""
 
 _SIZED = frozenset({"vhd", "vhdx", "vdi", "luks"})
 """Formats whose header always tells the size; one without it is damaged (S-36)."""
@@ -52,7 +62,10 @@ _DIFFERENCES = {"vhd": (60, b"\0\0\0\4"), "vdi": (0x4C, b"\4\0\0\0")}
 _PARENT_LOCATOR = bytes.fromhex("2d5fd3a80bb34d45abf7d3d84834ab0c")
 """The entry that the metadata table of a VHDX has when the disk has a parent."""
 
-_LARGEST = 2**63 - 1
+_LARGEST = {"vhd": 2**41, "vhdx": 2**46, "vmdk": 2**46, "vdi": 2**50}
+"""Bytes; the largest disks that the formats know, each a little generously."""
+
+_LARGEST_OF_ANY = 2**63 - 1
 """Bytes; the largest size that can be recorded (S-56)."""
 
 
@@ -65,41 +78,27 @@ class FormatRules:
     nonfatal_checks: tuple[str, ...] = ()
 
 
-class _Feed:
-    """The file-like source that the inspectors' wrapper reads from: always the piece at hand."""
-
-    piece = b""
-
-    def read(self, _size: int) -> bytes:
-        return self.piece
-
-    def close(self) -> None:
-        pass
-
-
 class Inspection:
     """Inspects one stream that is declared to be ``disk_format`` in ``container_format``."""
 
     def __init__(self, disk_format: str, container_format: str, rules: FormatRules) -> None:
         self._declared = disk_format
+        self._container = container_format
         self._rules = rules
-        self._feed = _Feed()
-        self._inspector = None
-        if container_format in PLAIN_CONTAINERS:
-            self._inspector = format_inspector.InspectWrapper(cast(IO[bytes], self._feed))
+        self._inspectors = Inspectors()
         self._size = 0
         self._head = bytearray()
+        self._tail = b""
         self._is_text = True
 
     def update(self, piece: bytes) -> None:
         """Look at the next piece."""
         self._size += len(piece)
         self._keep(piece)
-        if self._inspector is not None:
-            # The inspector of VHDX misses what it looks for when it gets all of its tables at once.
-            for start in range(0, len(piece), _PIECE):
-                self._feed.piece = piece[start : start + _PIECE] if len(piece) > _PIECE else piece
-                self._inspector.read(len(self._feed.piece))
+        self._tail = (self._tail + piece[-vhd.FOOTER :])[-vhd.FOOTER :]
+        # The inspector of VHDX misses what it looks for when it gets all of its tables at once.
+        for start in range(0, len(piece), _PIECE):
+            self._inspectors.feed(piece[start : start + _PIECE] if len(piece) > _PIECE else piece)
 
     def _keep(self, piece: bytes) -> None:
         """Keep the header, and text as far as programs read it."""
@@ -113,8 +112,6 @@ class Inspection:
 
     def has_enough(self, size: int) -> bool:
         """Say whether what came shows as much as all ``size`` bytes would, apart from their end."""
-        if self._inspector is None:
-            return True
         if self._head.startswith(_VHDX):
             needed = MOST_OF_HEAD
         elif vmdk.is_sparse(bytes(self._head[:8])):
@@ -125,9 +122,11 @@ class Inspection:
 
     def end_needed(self, size: int) -> int:
         """Return how many of the last bytes of ``size`` the verdict needs as well; 0 when it needs none."""
-        if self._inspector is None or self._size >= size or not vmdk.has_footer(bytes(self._head[:64])):
+        if self._size >= size:
             return 0
-        return min(vmdk.FOOTER, size)
+        if vmdk.has_footer(bytes(self._head[:64])):
+            return min(vmdk.FOOTER, size)
+        return min(vhd.FOOTER, size) if self._declared == "vhd" else 0
 
     def skip_to_end(self, size: int, end: bytes) -> None:
         """Take ``end``, of the length that ``end_needed`` said, as the last bytes of ``size`` in all."""
@@ -140,17 +139,24 @@ class Inspection:
 
         Raises UnsupportedMediaType when the content is unsafe or is not what ``disk_format`` says.
         """
-        if self._inspector is None:
-            return None
         found = self._safe_formats()
+        if self._container in _WRAPPERS:
+            self._refuse_disk(found)
+        is_package = self._container == "ovf" and not found and self._declared != "raw"
+        if is_package or self._container not in PLAIN_CONTAINERS:
+            return None
         if self._size == 0:
             return self._empty()
         declared = self._matching(set(found))
         if declared is None:
             self._refuse_mismatch(found)
             return None
+        if declared == "ploop":
+            return parallels.virtual_size(bytes(self._head[:64]))
         if declared in UNINSPECTED or declared == "raw":
             return self._size
+        if declared == "vhd" and "vhd" not in found:
+            return vhd.fixed_size(self._tail, self._size)
         return _virtual_size(found[declared])
 
     def identify(self) -> tuple[str, int | None]:
@@ -166,10 +172,9 @@ class Inspection:
         return name, _virtual_size(found[name])
 
     def _safe_formats(self) -> dict[str, format_inspector.FileInspector]:
-        if self._inspector is None or self._size == 0:
-            return {}
-        self._inspector.close()
-        found = {str(inspector): inspector for inspector in self._inspector.formats or ()}
+        found = self._inspectors.found()
+        if self._container not in PLAIN_CONTAINERS:
+            found = {name: inspector for name, inspector in found.items() if name in _DISKS}
         self._check_safety(found)
         return found
 
@@ -185,15 +190,25 @@ class Inspection:
         if found == {"iso", _BOOT_RECORD}:
             # A bootable CD that may also be written to a stick has both structures.
             return "iso" if self._declared == "iso" else None
-        if found <= {"raw", _BOOT_RECORD} and self._declared in UNINSPECTED:
+        if found <= {_BOOT_RECORD} and self._declared in UNINSPECTED:
             return self._declared
+        if found <= _PLAIN and self._declared == "vhd" and vhd.is_fixed(self._tail):
+            return "vhd"
         return self._declared if found == {self._declared} else None
 
+    def _refuse_disk(self, found: Collection[str]) -> None:
+        """Raise UnsupportedMediaType for a plain disk in a container format whose data is something else."""
+        disks = _DISKS.intersection(found)
+        if disks:
+            self._refuse(f"container_format is {self._container}, but the content of the image is a plain {min(disks)}")
+
     def _refuse_mismatch(self, found: Collection[str]) -> None:
-        names = " and ".join(sorted(found))
-        text = f"disk_format is {self._declared}, but the content of the image is {names}"
+        names = " and ".join(sorted(_SHOWN.get(name, name) for name in found)) or "raw (of no known format)"
+        self._refuse(f"disk_format is {self._declared}, but the content of the image is {names}")
+
+    def _refuse(self, text: str) -> None:
         if self._rules.require_match:
-            raise UnsupportedMediaType(text)
+            raise UnsupportedMediaType(f"{text}; only require_image_format_match = false lets it through")
         LOG.warning("%s; accepted because require_image_format_match is off", text)
 
     def _check_safety(self, found: dict[str, format_inspector.FileInspector]) -> None:
@@ -206,6 +221,9 @@ class Inspection:
             if name == _BOOT_RECORD and (self._declared in ("aki", "ari") or "iso" in found):
                 # Kernels carry a boot signature without a table, and so do hybrid CDs.
                 continue
+            if isinstance(inspector, Luks) and inspector.is_version_2 and self._declared == "raw":
+                # For the host it is a disk like any other.
+                continue
             self._run_checks(name, inspector)
 
     def _run_checks(self, name: str, inspector: format_inspector.FileInspector) -> None:
@@ -215,10 +233,13 @@ class Inspection:
             fatal = {check: str(why) for check, why in failed.failures.items() if not self._tolerated(name, check, why)}
             if fatal:
                 reasons = "; ".join(f"{check}: {why}" for check, why in sorted(fatal.items()))
-                raise UnsupportedMediaType(f"the {name} image is not safe to use ({reasons})") from None
+                advice = "; gpt_safety_checks_nonfatal = mbr lets it through" if name == _BOOT_RECORD else ""
+                raise UnsupportedMediaType(
+                    f"the {_SHOWN.get(name, name)} image is not safe to use ({reasons}){advice}"
+                ) from None
             LOG.warning("tolerated findings in a %s image: %s", name, failed)
-        except format_inspector.ImageFormatError as error:
-            raise UnsupportedMediaType(f"the {name} image cannot be checked: {error}") from None
+        except Exception as error:  # a parser of foreign bytes may fail in any way
+            raise UnsupportedMediaType(f"the {name} image is damaged and cannot be checked: {error}") from None
         if self._has_parent(name, inspector):
             raise UnsupportedMediaType(f"the {name} image is not safe to use: it holds only the difference to a parent")
         if isinstance(inspector, format_inspector.VMDKInspector):
@@ -234,9 +255,9 @@ class Inspection:
     def _tolerated(self, name: str, check: str, why: object) -> bool:
         if name != _BOOT_RECORD or check != "mbr":
             return False
-        # The inspector knows one check; its findings about a protective GPT record say so.
-        kind = "gptmbr" if str(why).startswith("GPT MBR") else "mbr"
-        return kind in self._rules.nonfatal_checks
+        # The inspector has one check, ``mbr``. ``gptmbr`` tolerates only its findings about a protective record.
+        kinds = {"mbr", "gptmbr"} if str(why).startswith("the GPT MBR") else {"mbr"}
+        return not kinds.isdisjoint(self._rules.nonfatal_checks)
 
     def _check_vmdk(self, inspector: format_inspector.VMDKInspector) -> None:
         allowed = {name.lower() for name in self._rules.vmdk_types}
@@ -250,11 +271,11 @@ class Inspection:
 def _virtual_size(inspector: format_inspector.FileInspector) -> int | None:
     """Return the size that the header tells. Raises UnsupportedMediaType when it is impossible, or none in a format
     whose header always has it (S-36)."""
+    name = str(inspector)
     try:
         size = inspector.virtual_size
-    except Exception as error:  # a parser of foreign bytes may fail in any way
-        LOG.info("the virtual size of a %s image cannot be told: %s", inspector, error)
-        size = 0
-    if not 0 <= size <= _LARGEST or (size == 0 and str(inspector) in _SIZED):
-        raise UnsupportedMediaType(f"the header of the {inspector} image is damaged: it tells no possible size")
+    except Exception as error:  # as above
+        raise UnsupportedMediaType(f"the header of the {name} image is damaged: {error}") from None
+    if not 0 <= size <= _LARGEST.get(name, _LARGEST_OF_ANY) or (size == 0 and name in _SIZED):
+        raise UnsupportedMediaType(f"the header of the {name} image is damaged: it tells no possible size")
     return size or None

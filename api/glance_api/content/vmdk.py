@@ -22,7 +22,7 @@ FOOTER = 3 * 512
 _SPARSE = b"KDMV"
 _DESCRIPTOR = 512
 _SIGNATURE = b"# disk descriptorfile"
-_PROBED = re.compile(rb"(?:#[^\n]*+\n|[ \t]*+\r?\n)*+version=\d{1,9}\s", re.IGNORECASE)
+_PROBED = re.compile(rb"(?:#[^\n]*+\n|[ \t]*+\r?\n)*+version=\d{1,9}[ \t]*+\r?\n", re.IGNORECASE)
 """Text that qemu takes for a VMDK when it guesses the format, and a little more. It never goes back, so that hostile
 text costs no more than other text."""
 

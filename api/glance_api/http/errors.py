@@ -61,7 +61,7 @@ def render(code: int, message: str, accept: str, headers: Mapping[str, str] | No
     title = HTTPStatus(code).phrase
     form = _form(accept)
     if form == "application/json":
-        body = orjson.dumps({"code": code, "title": title, "message": message})
+        body = orjson.dumps({"code": f"{code} {title}", "title": title, "message": message})
     elif form == "text/html":
         name = f"{code} {escape(title)}"
         page = (

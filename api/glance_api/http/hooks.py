@@ -12,7 +12,7 @@ from werkzeug.exceptions import NotFound as NoSuchPath
 from glance_api.http import errors
 from glance_api.http.access_log import CONTEXT, REQUEST_ID, ROUTE
 from glance_api.http.auth import identity
-from glance_api.http.request import refuse_body, services
+from glance_api.http.request import refuse_body, refuse_coding, services
 from glance_api.policy.enforcer import rules_asked
 from glance_common.body import ClientGone, ClientTooSlow
 from glance_common.model.errors import BadRequest, Forbidden, GlanceError, InternalError, RequestTimeout, Unavailable
@@ -47,6 +47,7 @@ def _begin() -> None:
     if not hasattr(_view(), "public"):
         _identify()
     _check_url()
+    refuse_coding()
     if hasattr(_view(), "without_body"):
         refuse_body()
 

@@ -13,7 +13,7 @@ from glance_api.http.collaborators import HttpServices
 from glance_api.services.collaborators import Services
 from glance_common.body import announced_length, read_pieces
 from glance_common.model.context import RequestContext
-from glance_common.model.errors import BadRequest, TooLarge
+from glance_common.model.errors import BadRequest, TooLarge, UnsupportedCoding
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -47,6 +47,18 @@ def without_body(view: View) -> View:
     return view
 
 
+def refuse_coding() -> None:
+    """Raise UnsupportedCoding for a body in another transfer coding than chunked: it would be stored as it came."""
+    coding = request.headers.get("Transfer-Encoding", "").strip().lower()
+    if coding not in ("", "chunked"):
+        raise UnsupportedCoding("Transfer-Encoding: only chunked is supported")
+
+
+def media_type() -> str:
+    """Return the media type of the body, in lower case and without parameters (RFC 9110, 8.3.1)."""
+    return request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
 def without_policy(reason: str) -> Callable[[View], View]:
     """Mark a view that asks no policy rule, and say why none guards it."""
 
@@ -69,8 +81,9 @@ def has_body() -> bool:
 
 
 def refuse_body() -> None:
-    """Raise BadRequest when the request has a body."""
-    if has_body():
+    """Raise BadRequest when the request has a body. Some clients send an empty one in chunks, which is none."""
+    is_chunked = request.content_length is None and has_body()
+    if request.content_length or (is_chunked and next(read_pieces(request.environ, piece=1), None) is not None):
         raise BadRequest(f"{request.method} {request.path} takes no body")
 
 

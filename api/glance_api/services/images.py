@@ -20,13 +20,10 @@ from glance_api.services.retries import retry_conflicts
 from glance_api.settings import Settings
 from glance_common.model import document_size, property_names
 from glance_common.model.context import RequestContext
-from glance_common.model.errors import BadRequest, Forbidden, TooLarge
+from glance_common.model.errors import Forbidden, TooLarge
 from glance_common.model.image import Image
 from glance_common.model.limits import Limits
 from glance_common.model.operation import HIDDEN_PROPERTIES, TASK_PROPERTY
-
-_MACHINE_FORMATS = frozenset({"ami", "aki", "ari"})
-"""Formats of a machine image, its kernel and its RAM disk: each is disk and container in one."""
 
 _VISIBILITY_RULES = {"public": "publicize_image", "community": "communitize_image"}
 
@@ -137,7 +134,6 @@ def create(
     """
     check_new(services, context, new, asked)
     owner = new.fields.get("owner", context.project_id)
-    _check_formats(new.fields.get("disk_format"), new.fields.get("container_format"))
     if services.protections is not None:
         services.protections.check_new(context, new.properties)
     _check_tag_quota(services.settings, new.tags)
@@ -229,11 +225,6 @@ def _update(services: Services, context: RequestContext, image_id: str, change: 
     services.policy.check_image(context, "modify_image", image)
     changes = _protected(services, context, image, change(as_seen(services, context, image)))
     _check_rights(services, context, image, changes)
-    if changes.fields.keys() & {"disk_format", "container_format"}:
-        _check_formats(
-            changes.fields.get("disk_format", image.disk_format),
-            changes.fields.get("container_format", image.container_format),
-        )
     _check_quotas(services, image, changes)
     return as_seen(services, context, _write(services, context, image, changes))
 
@@ -263,17 +254,6 @@ def _protected(services: Services, context: RequestContext, image: Image, change
     wanted = readable if changes.properties is None else changes.properties
     whole = services.protections.checked(context, image.properties, wanted, changes.named)
     return replace(changes, properties=whole if whole != image.properties else None)
-
-
-def _check_formats(disk_format: str | None, container_format: str | None) -> None:
-    """Raise BadRequest unless the two formats fit each other (feature IMG-29); what is not set yet fits."""
-    both = {disk_format, container_format}
-    if None not in both and len(both) > 1 and both & _MACHINE_FORMATS:
-        names = ", ".join(sorted(_MACHINE_FORMATS))
-        raise BadRequest(
-            f"Invalid mix of disk and container formats: {names} as disk_format or container_format need the same in "
-            f"the other; given are disk_format {disk_format} and container_format {container_format}"
-        )
 
 
 def _limits(services: Services, image: Image, changes: ImageChanges) -> Limits | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import MethodNotAllowed
 
-from glance_api.http.request import answer, context, credentials, has_body, http_services, services
+from glance_api.http.request import answer, context, credentials, has_body, http_services, media_type, services
 from glance_api.http.transfers import OCTETS, at_end, body, sendable
 from glance_api.services import data, images, stores
 from glance_api.services.data import Source
@@ -156,6 +156,6 @@ def _filling(metadata: Metadata, *, may_be_empty: bool) -> Filling | None:
     if has_body():
         announced = request.content_length if request.content_length is not None else size
         source = Source(body(), announced, store, credentials(), size, metadata.fields.get("checksum"))
-        is_right = request.headers.get("Content-Type", "") == OCTETS
+        is_right = media_type() == OCTETS
         return Body(source, None if is_right else f"Content-Type must be {OCTETS}")
     return Empty() if may_be_empty and size == 0 else None

@@ -15,7 +15,8 @@ from glance_common.model.status import ImageStatus
 
 BRIEF = ("id", "name", "size", "disk_format", "container_format", "checksum")
 
-_MACHINE_FORMATS = ("ami", "aki", "ari")
+_MACHINE_FORMATS = frozenset({"ami", "aki", "ari"})
+_FORMATS = frozenset({"disk_format", "container_format"})
 _PLAIN = ("name", "disk_format", "container_format", "owner", "min_ram", "min_disk", "protected")
 _FIXED = (ImageStatus.ACTIVE, ImageStatus.DEACTIVATED)
 _TOKEN = "!#$&'*+^`|"  # noqa: S105 - what a header's name may hold beside letters and digits
@@ -87,7 +88,9 @@ def new_image(metadata: Metadata, settings: Settings, *, is_admin: bool) -> NewI
     if metadata.fields.get("id"):
         fields["id"] = metadata.fields["id"]
     fields["visibility"] = "public" if metadata.fields.get("is_public") else "shared"
-    return NewImage(_with_both_formats(fields), metadata.properties, ())
+    fields = _with_both_formats(fields)
+    _check_formats(fields)
+    return NewImage(fields, metadata.properties, ())
 
 
 def changes(metadata: Metadata, settings: Settings, *, purge: bool, is_admin: bool) -> Callable[[Image], ImageChanges]:
@@ -104,6 +107,8 @@ def changes(metadata: Metadata, settings: Settings, *, purge: bool, is_admin: bo
             wanted["visibility"] = "public" if metadata.fields["is_public"] else "shared"
         formats = {name: getattr(image, name) for name in ("disk_format", "container_format")}
         wanted = _with_both_formats({**formats, **wanted})
+        if _FORMATS & fields.keys():
+            _check_formats(wanted)
         # Purging is about what clients have set.
         kept = {n: v for n, v in image.properties.items() if not purge or n in OWN}
         properties = {**kept, **metadata.properties}
@@ -143,3 +148,14 @@ def _with_both_formats(fields: dict[str, Any]) -> dict[str, Any]:
         if fields.get(name) in _MACHINE_FORMATS and fields.get(other) is None:
             return {**fields, other: fields[name]}
     return fields
+
+
+def _check_formats(fields: dict[str, Any]) -> None:
+    """Raise BadRequest for a machine image, kernel or RAM disk in another container (IMG-29); v2 takes any mix."""
+    both = {fields.get("disk_format"), fields.get("container_format")}
+    if None not in both and len(both) > 1 and both & _MACHINE_FORMATS:
+        names = ", ".join(sorted(_MACHINE_FORMATS))
+        raise BadRequest(
+            f"Invalid mix of disk and container formats: {names} as disk_format or container_format need the same in "
+            f"the other; given are {fields['disk_format']} and {fields['container_format']}"
+        )

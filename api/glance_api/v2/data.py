@@ -6,7 +6,7 @@ from flask import Blueprint, Response, request
 
 from glance_api.content.streams import ByteRange, decimal, parse_content_range, parse_range
 from glance_api.http import conditional
-from glance_api.http.request import context, credentials, http_services, services, without_body
+from glance_api.http.request import context, credentials, http_services, media_type, services, without_body
 from glance_api.http.transfers import OCTETS, at_end, body, handed_over, sendable
 from glance_api.services import data as service
 from glance_api.services import stores
@@ -38,7 +38,7 @@ blueprint = Blueprint("v2_data", __name__)
 )
 def upload(image_id: str) -> Response:
     """Store the body as the data of a queued image."""
-    if request.headers.get("Content-Type", "") != OCTETS:
+    if media_type() != OCTETS:
         raise UnsupportedMediaType(f"Content-Type must be {OCTETS}")
     announced = announced_size()
     store = request.headers.get(STORE_HEADER) if services().settings.multi_store else None

@@ -6,7 +6,16 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from glance_api.http import conditional
-from glance_api.http.request import answer, context, credentials, json_array, json_object, services, without_body
+from glance_api.http.request import (
+    answer,
+    context,
+    credentials,
+    json_array,
+    json_object,
+    media_type,
+    services,
+    without_body,
+)
 from glance_api.services import images as service
 from glance_api.services.locations import read
 from glance_api.v2 import fields, patch, queries, wire
@@ -77,7 +86,7 @@ def show(image_id: str) -> Response:
 def update(image_id: str) -> Response:
     """Change an image."""
     schema = image_schema()
-    dialect = patch.media_type(request.headers.get("Content-Type", ""))
+    dialect = patch.dialect_of(media_type())
     document, locations_too = json_array(), services().settings.show_multiple_locations
     # Parsed once, and only after the caller's right was checked: it takes time (S-59).
     operations = cache(lambda: patch.parse(document, dialect, schema, locations=locations_too))

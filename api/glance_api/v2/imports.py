@@ -11,6 +11,7 @@ from glance_api.http.request import (
     credentials,
     http_services,
     json_object,
+    media_type,
     services,
     without_body,
     without_policy,
@@ -84,7 +85,7 @@ def info() -> Response:
 @operation(body=BINARY, parameters=(SIZE_PARAMETER,), answers={204: None}, errors=(408, 409, 410, 413, 415))
 def stage(image_id: str) -> Response:
     """Keep the body for an import."""
-    if request.headers.get("Content-Type", "") != OCTETS:
+    if media_type() != OCTETS:
         raise UnsupportedMediaType(f"Content-Type must be {OCTETS}")
     announced = announced_size()
     give_back = http_services().permits.take(context().project_id)

@@ -43,9 +43,8 @@ class PatchOperation:
     strict: bool = False
 
 
-def media_type(content_type: str) -> str:
-    """Return the dialect that the Content-Type names; raise UnsupportedMediaType, which lists both."""
-    kind = content_type.partition(";")[0].strip().lower()
+def dialect_of(kind: str) -> str:
+    """Return the dialect that the media type names; raise UnsupportedMediaType, which lists both."""
     if kind not in (V20, V21):
         accepted = ", ".join(sorted((V20, V21)))
         raise UnsupportedMediaType(f"Content-Type must be one of: {accepted}", accept_patch=accepted)

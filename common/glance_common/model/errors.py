@@ -150,6 +150,12 @@ class Unavailable(GlanceError):
     code, title = 503, "Unavailable"
 
 
+class UnsupportedCoding(GlanceError):
+    """The body comes in a form that the server cannot decode."""
+
+    code, title = 501, "UnsupportedCoding"
+
+
 class BadGateway(GlanceError):
     """Another node of ours, which has to do the work, cannot be asked."""
 

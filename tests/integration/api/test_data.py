@@ -52,6 +52,17 @@ def test_dat03_parts_that_are_none(api, path, header, value):
     assert (answer.status_code, answer.headers["Content-Range"]) == (416, f"bytes */{len(DATA)}")
 
 
+@pytest.mark.parametrize(
+    "kind", ["Application/Octet-Stream", "application/octet-stream; charset=binary", "APPLICATION/OCTET-STREAM ;x"]
+)
+def test_a_media_type_has_no_case_and_may_have_parameters(api, kind):
+    image = f"/v2/images/{api.create(**RAW)['id']}/file"
+    assert api.call("PUT", image, data=DATA, headers={"Content-Type": f"x-{kind}"}).status_code == 415
+    assert api.call("PUT", image, data=DATA, headers={"Content-Type": kind}).status_code == 204
+    headers = {"Content-Type": kind, **{f"x-image-meta-{name}": value for name, value in RAW.items()}}
+    assert api.call("POST", "/v1/images", data=DATA, headers=headers).json["image"]["status"] == "active"
+
+
 def test_dat04_none(api):
     answer = api.call("GET", f"/v2/images/{api.create(**RAW)['id']}/file")
     assert (answer.status_code, answer.data) == (204, b"")

@@ -410,6 +410,17 @@ def test_v1_06_to_08_lists(api):
     assert api.call("GET", "/v1/").json == api.call("GET", "/v1/images").json
 
 
+def test_machine_images_have_one_format_in_v1(api):
+    """IMG-29: v2 takes any mix, which v1 then shows and leaves alone."""
+    mixed = {"x-image-meta-disk_format": "ami", "x-image-meta-container_format": "bare"}
+    assert "Invalid mix" in create(api, 400, headers=mixed).text
+    image = create(api)
+    assert "Invalid mix" in put(api, image["id"], 400, fields={"container_format": "aki"}).text
+    document = {"disk_format": "aki", "container_format": "bare"}
+    kernel = api.call("POST", "/v2/images", json=document).json["id"]
+    assert put(api, kernel, fields={"name": "kernel"}).json["image"]["container_format"] == "bare"
+
+
 def test_refused_fields(api):
     for fields in (
         {"id": "x"}, {"size": "-1"}, {"min_ram": "x"}, {"min_disk": str(2**31)}, {"checksum": "0" * 33},
@@ -417,7 +428,6 @@ def test_refused_fields(api):
     ):
         create(api, 400, fields=fields)
     create(api, 400, headers={"x-image-meta-disk_format": "x"})
-    create(api, 400, headers={"x-image-meta-disk_format": "ami", "x-image-meta-container_format": "bare"})
     create(api, 400, data=DATA, headers={"x-image-meta-disk_format": ""})
     kernel = api.call("POST", "/v1/images", headers=meta(disk_format="aki")).json["image"]
     assert kernel["container_format"] == "aki"

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glance_api.content.formats import PLAIN_CONTAINERS, FormatRules, Inspection
+from glance_api.content.formats import FormatRules, Inspection
 from glance_common.model.errors import UnsupportedMediaType
 
-CONTAINERS = sorted(PLAIN_CONTAINERS)
+CONTAINERS = ["aki", "ami", "ari", "bare", "compressed", "docker", "ova", "ovf"]
 CD = Path("/usr/lib/grub-rescue/grub-rescue-cdrom.iso")
 
 
@@ -119,6 +119,9 @@ def test_s36_s37_unsafe_images_are_refused_in_every_container_of_a_plain_disk(ca
 BROKEN: dict[str, tuple[str, Callable[[], bytes]]] = {
     "vhd without a size": ("vhd", lambda: changed(made("vpc"), 40, b"\0" * 8)),
     "vhd of an impossible size": ("vhd", lambda: changed(made("vpc"), 40, b"\xff" * 8)),
+    "vmdk of an absurd size": ("vmdk", lambda: vmdk(capacity=1 << 48)),
+    "qcow2 whose table is too small": ("qcow2", lambda: changed(made("qcow2"), 24, struct.pack(">Q", 1 << 50))),
+    "vhd beyond its format": ("vhd", lambda: changed(made("vpc"), 40, struct.pack(">Q", 1 << 50))),
     "vdi without a size": ("vdi", lambda: changed(made("vdi"), 0x170, b"\0" * 8)),
     "vdi of an impossible size": ("vdi", lambda: changed(made("vdi"), 0x170, b"\xff" * 8)),
     "vdi cut within its header": ("vdi", lambda: made("vdi")[:400]),
@@ -153,8 +156,7 @@ def test_s34_memory_does_not_grow_with_the_image():
     piece = bytes(1 << 20)
     for _ in range(256):
         inspection.update(piece)
-    held = [region for each in inspection._inspector._inspectors for region in each._capture_regions.values()]
-    assert sum(len(region.data) for region in held) + len(inspection._head) < 4 << 20
+    assert inspection._inspectors.held + len(inspection._head) < 4 << 20
     assert inspection.finish() == 256 << 20
 
 
@@ -187,9 +189,8 @@ def test_s36_good_images_of_the_same_makers_pass():
         ("qcow2", made("qcow2")), ("qcow2", made("qcow2", "-o", "compat=0.10")), ("vmdk", vmdk()), ("vhd", made("vpc")),
         ("vmdk", made("vmdk", "-o", "subformat=streamOptimized")), ("vdi", made("vdi")), ("vhdx", made("vhdx")),
     ):
-        for container in ("bare", "ovf"):
-            assert 4 << 20 <= (inspect(data, disk_format, container) or 0) < 5 << 20
-            assert inspect(data, "raw", container) == len(data)
+        assert 4 << 20 <= (inspect(data, disk_format) or 0) < 5 << 20
+        assert inspect(data, "raw") == len(data)
 
 
 SEEDS = {

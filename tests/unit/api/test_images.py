@@ -43,8 +43,6 @@ def test_create_with_defaults(api):
         ({"id": f"{ID}\n"}, 400, "id"),
         ({"visibility": "secret"}, 400, "visibility"),
         ({"disk_format": "floppy"}, 400, "disk_format"),
-        ({"disk_format": "ami", "container_format": "bare"}, 400, "Invalid mix"),
-        ({"disk_format": "raw", "container_format": "ari"}, 400, "Invalid mix"),
         ({"protected": "true"}, 400, "protected"),
         ({"tags": "a"}, 400, "tags"),
         ({"tags": ["t" * 256]}, 400, "tags.0"),
