@@ -9,6 +9,7 @@ from glance_registry import hooks
 from glance_registry.housekeeping import Housekeeping
 from glance_registry.records.bounds import Bounds
 from glance_registry.views import (
+    delete,
     deletions,
     health,
     images,
@@ -17,7 +18,6 @@ from glance_registry.views import (
     metadefs,
     operations,
     parsing,
-    removal,
     steps,
     stores,
     tags,
@@ -39,7 +39,7 @@ BLUEPRINTS = (
     steps.blueprint,
     tasks.blueprint,
     locations.blueprint,
-    removal.blueprint,
+    delete.blueprint,
     deletions.blueprint,
     stores.blueprint,
     usage.blueprint,

@@ -1,4 +1,4 @@
-"""What the monitor of the registry watches: the database, and how the removal of data gets on."""
+"""What the monitor of the registry watches: the database, and how the purge of data gets on."""
 
 from collections.abc import Iterator
 

@@ -24,7 +24,7 @@ from fill import BIG, PARTNER, STRANGER
 from glance_common.model.context import RequestContext
 from glance_registry.db.session import EngineSettings, make_engine, read
 from glance_registry.images.filters import Filter
-from glance_registry.images.listing import MAX_LIMIT, Query, list_images
+from glance_registry.images.listing import MAX_LIMIT, ListingQuery, list_images
 from glance_registry.records.documents import row_fields
 
 DEPTHS = (0, 1_000, 100_000)
@@ -47,16 +47,16 @@ class Case:
     """One kind of list."""
 
     name: str
-    query: Query
+    query: ListingQuery
 
 
 def cases(large: sa.Engine) -> Iterator[Case]:
     """Give every list to measure; values are those of one image, or such that many or few images have."""
-    yield Case("default", Query(25))
+    yield Case("default", ListingQuery(25))
     for key in SORT_KEYS:
         for direction in ("desc", "asc"):
             order = tuple((name, direction) for name in dict.fromkeys([key, "created_at", "id"]))
-            yield Case(f"sort={key}:{direction}", Query(25, sort=order))
+            yield Case(f"sort={key}:{direction}", ListingQuery(25, sort=order))
     with large.connect() as connection:
         connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
         one = connection.execute(sa.text(f"SELECT * FROM images WHERE id = md5('image {ROW}')::uuid")).mappings().one()
@@ -67,20 +67,20 @@ def cases(large: sa.Engine) -> Iterator[Case]:
         )).mappings().one()
     yield from _filters(one, edges)
     for visibility in ("public", "private", "shared", "community", "all"):
-        yield Case(f"visibility={visibility}", Query(25, visibility=visibility))
+        yield Case(f"visibility={visibility}", ListingQuery(25, visibility=visibility))
     for status in ("accepted", "pending", "rejected", "all"):
-        yield Case(f"shared, member_status={status}", Query(25, visibility="shared", member_status=status))
-    yield Case("os_hidden=true", Query(25, os_hidden=True))
+        yield Case(f"shared, member_status={status}", ListingQuery(25, visibility="shared", member_status=status))
+    yield Case("os_hidden=true", ListingQuery(25, os_hidden=True))
     for tags in (["daily"], [f"batch-{ROW // 100}"], ["daily", f"batch-{ROW // 100}"], ["no such tag"]):
-        yield Case(f"tag={'+'.join(tags)}", Query(25, tags=tags))
+        yield Case(f"tag={'+'.join(tags)}", ListingQuery(25, tags=tags))
     build = {"build": str(ROW)}
     for properties in ({"os_distro": "debian"}, {"hw_disk_bus": "scsi"}, {"batch": "5"}, build, {"none": "such"}):
-        yield Case(f"property {orjson.dumps(properties).decode()}", Query(25, properties=properties))
+        yield Case(f"property {orjson.dumps(properties).decode()}", ListingQuery(25, properties=properties))
     few = {"batch": "5", "os_distro": "debian"}
-    yield Case("two properties, a tag, a status", Query(
+    yield Case("two properties, a tag, a status", ListingQuery(
         25, properties=few, tags=["daily"], filters=(Filter("status", "eq", "active"),)
     ))
-    yield Case("v1 changes-since", Query(
+    yield Case("v1 changes-since", ListingQuery(
         25, deleted="too", filters=(Filter("updated_at", "gte", edges["updated_at"][2].isoformat()),)
     ))
 
@@ -109,12 +109,12 @@ def _filters(one: Any, edges: Any) -> Iterator[Case]:
         wanted += [("size", operator, size) for size in edges["size"]]
     for name, operator, value in wanted:
         text = str(value)
-        yield Case(f"{name} {operator} {text if len(text) < 40 else text[:12] + '…'}", Query(
+        yield Case(f"{name} {operator} {text if len(text) < 40 else text[:12] + '…'}", ListingQuery(
             25, filters=(Filter(name, operator, value),)
         ))
 
 
-def marker_at(engine: sa.Engine, caller: RequestContext, query: Query, depth: int) -> str | None:
+def marker_at(engine: sa.Engine, caller: RequestContext, query: ListingQuery, depth: int) -> str | None:
     """Return the id of the image that has ``depth`` images up to itself in the list; None when it is shorter."""
     marker: str | None = None
     while depth > 0:
@@ -126,7 +126,7 @@ def marker_at(engine: sa.Engine, caller: RequestContext, query: Query, depth: in
     return marker
 
 
-def timed(engine: sa.Engine, caller: RequestContext, query: Query) -> tuple[float, int]:
+def timed(engine: sa.Engine, caller: RequestContext, query: ListingQuery) -> tuple[float, int]:
     """Return the processor milliseconds of one page, here and in the database's process, and its number of rows."""
     session = Path(f"/proc/{_session(engine)}/schedstat")
     began = time.process_time_ns() + int(session.read_text().split()[0])
@@ -155,7 +155,7 @@ def measure(
     """Return the figures of the first page and of one behind a marker of the small database, then of the large one's
     page at each depth; None where the list is shorter.
     """
-    pages: list[tuple[sa.Engine, Query] | None] = []
+    pages: list[tuple[sa.Engine, ListingQuery] | None] = []
     for engine, depth in [(small, 0), (small, 25), *((large, depth) for depth in depths)]:
         marker = marker_at(engine, caller, case.query, depth)
         pages.append((engine, replace(case.query, marker=marker)) if depth == 0 or marker is not None else None)

@@ -108,7 +108,7 @@ class Owners:
         self, location: str, token: str | None = None, *, lease: float = LEASE, stores: list[str] | None = None,
         scrub_time: float = 0,
     ) -> dict[str, Any]:
-        wanted = deletions.Claim(token or new_id(), lease, stores, scrub_time)
+        wanted = deletions.PurgeClaim(token or new_id(), lease, stores, scrub_time)
         return use_cases.claim(self.engine, location, wanted)
 
     def renew_claim(self, location: str, token: str, lease: float = LEASE) -> None:

@@ -43,7 +43,7 @@ class Imports:
         return self.claimed()
 
     def claim(self, token: str | None = None, *, host: str = HOST, lease: float = LEASE) -> dict[str, Any] | None:
-        return use_cases.claim(self.owners.engine, lifecycle.Claim(token or new_id(), host, lease), lambda: None)
+        return use_cases.claim(self.owners.engine, lifecycle.OperationClaim(token or new_id(), host, lease), lambda: None)
 
     def claimed(self, **options: Any) -> Held:
         token = new_id()

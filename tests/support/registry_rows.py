@@ -14,7 +14,7 @@ from deploy.local.embedded_postgres import PostgresServer
 from glance_common.model.context import RequestContext
 from glance_registry.db.session import EngineSettings, make_engine, read
 from glance_registry.db.tables import images, members, metadata
-from glance_registry.images.listing import Query, list_images
+from glance_registry.images.listing import ListingQuery, list_images
 from glance_registry.records.documents import row_fields
 
 OWNER = RequestContext("req-owner", project_id="own")
@@ -63,7 +63,7 @@ def insert_members(engine: sa.Engine, image_id: str, statuses: Mapping[str, str]
             )
 
 
-def page(engine: sa.Engine, caller: RequestContext, query: Query) -> list[dict[str, Any]]:
+def page(engine: sa.Engine, caller: RequestContext, query: ListingQuery) -> list[dict[str, Any]]:
     """Return the images of a list by the names of their fields."""
     names = row_fields(query.locations)
     return [dict(zip(names, orjson.loads(row), strict=True)) for row in read(engine, list_images, caller, query).rows]

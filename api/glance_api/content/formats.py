@@ -1,7 +1,7 @@
 """What is inside the bytes: format inspection while an image streams by.
 
-This module holds the rules of what is accepted (S-34 to S-38). A reference to other data is refused; a disk that is
-only unusual is not. The inspectors see every piece and keep only the headers they need.
+This module holds the rules of what is accepted (S-34 to S-38, API section 10.2). A reference to other data is refused;
+a disk that is only unusual is not. The inspectors see every piece and keep only the headers they need.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """Image rows: create, show, change. Documents go out as the JSON text that the database writes.
 
 Status, sizes and digests are no columns of a change (S-15, S-64): they move only with the transitions in ``uploads``,
-``removal`` and ``set_status`` here.
+``purge`` and ``set_status`` here.
 """
 
 from collections.abc import Mapping

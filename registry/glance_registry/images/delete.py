@@ -46,7 +46,7 @@ class Delete:
 def delete(connection: sa.Connection, context: RequestContext, image_id: str, asked: Delete) -> list[str]:
     """Hide the image, whatever its status, and return the ids of its locations that are due now.
 
-    With rows that may own bytes the image waits in ``pending_delete`` for their removal, otherwise it is ``deleted`` at
+    With rows that may own bytes the image waits in ``pending_delete`` for their purge, otherwise it is ``deleted`` at
     once. A running upload keeps its lease: its bytes can be claimed when it aborts or when the lease ran out (S-11).
     Raises NotFound for an image that ``context`` does not see, Forbidden for a protected one (S-01).
     """
@@ -112,7 +112,7 @@ def _delete_empty(kind: RequestContext) -> tuple[Prepared[tuple[str]], Prepared[
 def hide(connection: sa.Connection, context: RequestContext, image: ImageRow, asked: Delete) -> ImageStatus:
     """Hide a locked image, end what works on it, and return its new status.
 
-    What was staged or only lent to an operation goes to removal at once: no restore brings it back. Nor does one bring
+    What was staged or only lent to an operation goes to purge at once: no restore brings it back. Nor does one bring
     back what an upload wrote that never committed, so that waits for its lease alone.
     """
     _cancel_operation(connection, image)
@@ -174,8 +174,8 @@ def restore(
     """Bring an image back to the status before its delete, with locations, properties, tags and members (S-74).
 
     An image that was staged or being imported comes back queued, without what there was of its data.
-    All or nothing: raises Conflict when it is not waiting for removal, when its data were never complete, or when the
-    removal of any of its data has begun. Raises NotFound for an unknown image, Forbidden unless ``context`` is an
+    All or nothing: raises Conflict when it is not waiting for purge, when its data were never complete, or when the
+    purge of any of its data has begun. Raises NotFound for an unknown image, Forbidden unless ``context`` is an
     administrator, TooLarge when the owner's ``limits`` have no room for it any more.
     """
     held = usage.hold(connection, limits, *usage.MEASURES)

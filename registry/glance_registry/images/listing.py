@@ -61,7 +61,7 @@ _MEMBER_KEYS = {"id": members.c.image_id, "created_at": members.c.image_created_
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class ListingQuery:
     """What a list asks for. ``sort`` are pairs of a key and ``asc`` or ``desc``, complete with tie breakers."""
 
     limit: int
@@ -106,7 +106,7 @@ class Shape:
     deleted: str
 
     @classmethod
-    def of(cls, query: Query) -> Self:
+    def of(cls, query: ListingQuery) -> Self:
         """Return the shape of ``query``."""
         return cls(
             limit=query.limit,
@@ -123,7 +123,7 @@ class Shape:
         )
 
 
-def _sort(query: Query) -> tuple[tuple[str, str], ...]:
+def _sort(query: ListingQuery) -> tuple[tuple[str, str], ...]:
     """Return what is left to order by: images of one name, say, are not ordered by names.
 
     The image of a marker need not have that name: then all keys decide what is behind it.
@@ -142,7 +142,7 @@ class Page:
     has_more: bool
 
 
-def list_images(connection: AnyConnection, context: RequestContext, query: Query, largest: int = MAX_PAGE) -> Page:
+def list_images(connection: AnyConnection, context: RequestContext, query: ListingQuery, largest: int = MAX_PAGE) -> Page:
     """Return one page of at most ``largest`` bytes, or of one image.
 
     Raises BadRequest for a marker that does not exist and Forbidden for one that the caller may not see.
@@ -166,7 +166,7 @@ def list_images(connection: AnyConnection, context: RequestContext, query: Query
 
 
 def _bounded(
-    connection: AnyConnection, context: RequestContext, query: Query, found: Sequence[str], largest: int
+    connection: AnyConnection, context: RequestContext, query: ListingQuery, found: Sequence[str], largest: int
 ) -> Page:
     """Return the rows that fit, each large image in its place; one that went away meanwhile is left out."""
     has_more = len(found) == query.limit
@@ -290,7 +290,7 @@ def _conditions(arm: Arm, shape: Shape) -> list[Clause]:
     return clauses
 
 
-def _marker_values(connection: AnyConnection, context: RequestContext, query: Query) -> Sequence[Any]:
+def _marker_values(connection: AnyConnection, context: RequestContext, query: ListingQuery) -> Sequence[Any]:
     keys = tuple(name for name, _ in query.sort)
     values = {"project": context.project_id, "marker": query.marker}
     rows = _marker(kind_of(context), keys, query.deleted != "no").run(connection, values)

@@ -11,11 +11,11 @@ from glance_common.model.limits import Limits
 from glance_common.model.status import ImageStatus
 from glance_registry.db.session import read, read_prepared, run_alone, run_transaction
 from glance_registry.images import crud, listing, members, tags
-from glance_registry.images import delete as removal
+from glance_registry.images import delete as hiding
 from glance_registry.records import rows, sizes
 
 
-def search(engine: sa.Engine, context: RequestContext, query: listing.Query, largest: int) -> listing.Page:
+def search(engine: sa.Engine, context: RequestContext, query: listing.ListingQuery, largest: int) -> listing.Page:
     """Return a page of images of at most ``largest`` bytes; raises as ``listing.list_images``."""
     return read_prepared(engine, listing.list_images, context, query, largest)
 
@@ -60,17 +60,17 @@ def set_status(
     return document
 
 
-def delete(engine: sa.Engine, context: RequestContext, image_id: str, asked: removal.Delete) -> list[str]:
-    """Hide an image; return the locations that are due for removal now. Raises as ``delete.delete``."""
-    due = run_alone(engine, _delete_empty, removal.delete, context, image_id, asked)
+def delete(engine: sa.Engine, context: RequestContext, image_id: str, asked: hiding.Delete) -> list[str]:
+    """Hide an image; return the locations that are due for purge now. Raises as ``delete.delete``."""
+    due = run_alone(engine, _delete_empty, hiding.delete, context, image_id, asked)
     failpoint("registry.delete.after-commit")
     return due
 
 
 def _delete_empty(
-    connection: sa.Connection, context: RequestContext, image_id: str, asked: removal.Delete
+    connection: sa.Connection, context: RequestContext, image_id: str, asked: hiding.Delete
 ) -> list[str] | None:
-    return [] if removal.delete_empty(connection, context, image_id, asked) else None
+    return [] if hiding.delete_empty(connection, context, image_id, asked) else None
 
 
 def restore(engine: sa.Engine, context: RequestContext, image_id: str, attempt: str, limits: Limits | None) -> str:
@@ -83,7 +83,7 @@ def restore(engine: sa.Engine, context: RequestContext, image_id: str, attempt: 
 def _restore(
     connection: sa.Connection, context: RequestContext, image_id: str, attempt: str, limits: Limits | None
 ) -> str:
-    removal.restore(connection, context, image_id, attempt, limits)
+    hiding.restore(connection, context, image_id, attempt, limits)
     return rows.document(connection, context, image_id)
 
 

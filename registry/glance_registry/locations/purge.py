@@ -1,4 +1,4 @@
-"""The removal of bytes: what is due, who has claimed it, and how it ended (lifecycle section 4).
+"""The purge of bytes: what is due, who has claimed it, and how it ended (lifecycle section 4).
 
 A claim is a token with a lease. Only its holder may remove the bytes and say ``done`` or ``retry``; after the lease
 another may claim the row. Every call may be repeated with the same token.
@@ -29,7 +29,7 @@ _CLAIMED = (LocationStatus.DELETING, LocationStatus.REAPING)
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class PurgeClaim:
     """A scrubber's wish: ``lease`` and its own ``scrub_time`` in seconds, ``stores`` that it works (None = all)."""
 
     token: str
@@ -40,7 +40,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A removal that failed: text without credentials, seconds to wait, and how many failures are allowed."""
+    """A purge that failed: text without credentials, seconds to wait, and how many failures are allowed."""
 
     error: str
     delay: float
@@ -62,7 +62,7 @@ def due(
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How the removals get on: rows due now, seconds since the first of them is due, rows given up."""
+    """How the purges get on: rows due now, seconds since the first of them is due, rows given up."""
 
     due: int
     oldest: float
@@ -88,7 +88,7 @@ def backlog(connection: sa.Connection) -> Backlog:
     return Backlog(count, float(oldest or 0), connection.execute(failed_rows).scalar_one())
 
 
-def claim(connection: sa.Connection, location_id: str, wanted: Claim) -> tuple[dict[str, Any], bool]:
+def claim(connection: sa.Connection, location_id: str, wanted: PurgeClaim) -> tuple[dict[str, Any], bool]:
     """Give the bytes of a location to ``wanted.token``: the point of no return for restore.
 
     Returns the claim, and whether it ended an upload whose lease had run out. Raises NotFound without such a row,
@@ -239,7 +239,7 @@ def _finish_image(connection: sa.Connection, image: ImageRow) -> bool:
 
 
 def retry(connection: sa.Connection, location_id: str, token: str, failure: Failure) -> tuple[str, int]:
-    """Give the claim back after a failed removal; return the row's status and how many removals failed.
+    """Give the claim back after a failed purge; return the row's status and how many purges failed.
 
     The next claim is possible ``delay`` seconds from now. After ``max_attempts`` failures the row is ``failed`` until
     an operator replays it; a late pass is given up instead, because the key was deleted once already. Raises Gone when
@@ -284,7 +284,7 @@ def write_off(connection: sa.Connection, location_id: str) -> bool:
     token = str(uuid4())
     if found[1].status == LocationStatus.FAILED:
         replay(connection, location_id, token)
-    claim(connection, location_id, Claim(token, lease=60, stores=None, scrub_time=0))
+    claim(connection, location_id, PurgeClaim(token, lease=60, stores=None, scrub_time=0))
     done(connection, location_id, token)
     # Nobody will write there again either.
     connection.execute(
@@ -294,7 +294,7 @@ def write_off(connection: sa.Connection, location_id: str) -> bool:
 
 
 def failed(connection: sa.Connection, limit: int, marker: str | None) -> list[dict[str, Any]]:
-    """Return at most ``limit`` rows whose removal failed too often, by id, after ``marker``."""
+    """Return at most ``limit`` rows whose purge failed too often, by id, after ``marker``."""
     select = sa.select(locations).where(locations.c.status == LocationStatus.FAILED)
     if marker is not None:
         select = select.where(locations.c.id > marker)

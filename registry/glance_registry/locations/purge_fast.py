@@ -1,4 +1,4 @@
-"""Claim and done of the usual removal in one round trip each, and usual refusals after one read without a lock.
+"""Claim and done of the usual purge in one round trip each, and usual refusals after one read without a lock.
 
 Usual is what waits in ``pending_delete`` since its image was deleted and was never held by anybody, and later the claim
 on it. For all else the functions here change nothing and return None: ``deletions`` knows those cases and repeated
@@ -17,14 +17,14 @@ from glance_registry.db.prepared import Prepared
 from glance_registry.db.row_types import ClaimedRow, StandingRow
 from glance_registry.db.tables import images, locations
 from glance_registry.locations import purge
-from glance_registry.locations.purge import Claim
+from glance_registry.locations.purge import PurgeClaim
 from glance_registry.records import rows as owners
 
 # Parts of the statements, which have a parameter for every other value.
 _ZERO: sa.ColumnElement[int] = sa.literal_column("0", sa.Integer())
 
 
-def claim(connection: sa.Connection, location_id: str, wanted: Claim) -> dict[str, Any] | None:
+def claim(connection: sa.Connection, location_id: str, wanted: PurgeClaim) -> dict[str, Any] | None:
     """Give the bytes of a location that is due to ``wanted.token`` and return the claim; None when it is not usual.
 
     Raises Conflict as ``deletions.claim`` when another holds the claim or the bytes are gone.

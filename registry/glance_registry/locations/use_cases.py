@@ -1,4 +1,4 @@
-"""What a caller can ask about bytes: uploads, removals and the identities of stores.
+"""What a caller can ask about bytes: uploads, purges and the identities of stores.
 
 Each function is one request, in transactions of its own.
 """
@@ -74,7 +74,7 @@ def due(
     return read(engine, purge.due, limit, stores, scrub_time)
 
 
-def claim(engine: sa.Engine, location_id: str, wanted: purge.Claim) -> dict[str, Any]:
+def claim(engine: sa.Engine, location_id: str, wanted: purge.PurgeClaim) -> dict[str, Any]:
     """Give the bytes of a location to one scrubber and return the claim; raises as ``purge.claim``."""
     document, is_reaped = run_alone(engine, _usual_claim, purge.claim, location_id, wanted)
     if is_reaped:
@@ -84,7 +84,7 @@ def claim(engine: sa.Engine, location_id: str, wanted: purge.Claim) -> dict[str,
 
 
 def _usual_claim(
-    connection: sa.Connection, location_id: str, wanted: purge.Claim
+    connection: sa.Connection, location_id: str, wanted: purge.PurgeClaim
 ) -> tuple[dict[str, Any], bool] | None:
     document = purge_fast.claim(connection, location_id, wanted)
     return None if document is None else (document, False)

@@ -47,7 +47,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class OperationClaim:
     """A worker's wish: ``host`` is its own, ``lease`` seconds, ``without`` the projects that it works enough for."""
 
     token: str
@@ -160,7 +160,7 @@ def _worker() -> RequestContext:
     return RequestContext(request_id="-", is_admin=True)
 
 
-def claim(connection: sa.Connection, wanted: Claim) -> dict[str, Any] | None:
+def claim(connection: sa.Connection, wanted: OperationClaim) -> dict[str, Any] | None:
     """Give the oldest operation that the worker can do to its token, and return it with what is staged of its image.
 
     None without one. Repeating the call with the same token answers the same operation while it is held.

@@ -27,7 +27,7 @@ def store_failed(connection: sa.Connection, held: Held, store: str) -> str:
 
 
 def unstage(connection: sa.Connection, held: Held) -> str:
-    """Give what is staged of the image to removal."""
+    """Give what is staged of the image to purge."""
     image = _lock(connection, held)
     rows.discard_staged(connection, image.id)
     properties = {name: value for name, value in image.properties.items() if name != STAGE_HOST_PROPERTY}

@@ -36,7 +36,7 @@ _SIZE = sum(
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class TaskQuery:
     """A page of tasks: ``limit`` rows after the task ``marker``, of one kind and one status when these are given."""
 
     limit: int
@@ -71,7 +71,7 @@ def _one(connection: sa.Connection, context: RequestContext, operation_id: str) 
     return row
 
 
-def list_tasks(connection: sa.Connection, context: RequestContext, query: Query) -> list[dict[str, Any]]:
+def list_tasks(connection: sa.Connection, context: RequestContext, query: TaskQuery) -> list[dict[str, Any]]:
     """Return a page of tasks, ties in the order of their ids; raise NotFound for an unknown marker.
 
     Input, result and message are left out, so that a page is bounded by its rows.

@@ -45,7 +45,7 @@ def create(engine: sa.Engine, context: RequestContext, wanted: lifecycle.Wanted)
 
 
 def claim(
-    engine: sa.Engine, wanted: lifecycle.Claim, keep_house: Callable[[], None]
+    engine: sa.Engine, wanted: lifecycle.OperationClaim, keep_house: Callable[[], None]
 ) -> dict[str, Any] | None:
     """Return the operation that the worker got, None without one.
 
@@ -119,7 +119,7 @@ def store_failed(engine: sa.Engine, context: RequestContext, held: Held, store: 
 
 
 def unstage(engine: sa.Engine, context: RequestContext, held: Held) -> str:
-    """Give what is staged to removal; return the image's document. Raises as ``steps.unstage``."""
+    """Give what is staged to purge; return the image's document. Raises as ``steps.unstage``."""
     return _step(engine, context, steps.unstage, held)
 
 
@@ -148,7 +148,7 @@ def _step(
     return document
 
 
-def list_tasks(engine: sa.Engine, context: RequestContext, query: tasks.Query) -> list[dict[str, Any]]:
+def list_tasks(engine: sa.Engine, context: RequestContext, query: tasks.TaskQuery) -> list[dict[str, Any]]:
     """Return a page of tasks; raises as ``tasks.list_tasks``."""
     return read(engine, tasks.list_tasks, context, query)
 

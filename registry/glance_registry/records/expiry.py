@@ -1,6 +1,6 @@
 """Finished operations leave the table: when their time is over, and the oldest of an image that has very many (S-59).
 
-No row goes while bytes of its operation are under way still, or wait for their removal.
+No row goes while bytes of its operation are under way still, or wait for their purge.
 """
 
 import sqlalchemy as sa

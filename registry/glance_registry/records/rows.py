@@ -118,12 +118,12 @@ def fail_image(connection: sa.Connection, image: ImageRow, location: LocationRow
 
 
 def discard_staged(connection: sa.Connection, image_id: str) -> None:
-    """Give what is staged of a locked image to removal."""
+    """Give what is staged of a locked image to purge."""
     _discard(connection, locations.c.image_id == image_id, locations.c.status == LocationStatus.STAGED)
 
 
 def discard_copies(connection: sa.Connection, operation_id: str) -> None:
-    """Give the copies that an operation made and did not keep to removal; its image is locked.
+    """Give the copies that an operation made and did not keep to purge; its image is locked.
 
     What it is still writing keeps its lease: it can never be committed, and the reaper finds it.
     """

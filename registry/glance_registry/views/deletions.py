@@ -28,7 +28,7 @@ def claim(location: str) -> Response:
     """Give the bytes to one scrubber."""
     body = parsing.body()
     body.only("token", "lease", "stores", "scrub_time")
-    wanted = purge.Claim(
+    wanted = purge.PurgeClaim(
         token=body.uuid("token"),
         lease=body.number("lease", maximum=MAX_LEASE),
         stores=body.optional_texts("stores"),

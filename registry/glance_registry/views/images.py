@@ -90,7 +90,7 @@ def set_status(image_id: str) -> Response:
     return _image(document)
 
 
-def _query(q: Fields) -> listing.Query:
+def _query(q: Fields) -> listing.ListingQuery:
     """Return what the list asks for; a field of the wrong kind is a BadRequest."""
     q.only(
         "limit", "marker", "sort", "filters", "properties", "tags", "visibility", "member_status", "os_hidden",
@@ -108,7 +108,7 @@ def _query(q: Fields) -> listing.Query:
     words = ("visibility", "member_status", "deleted")
     given |= {name: q.text(name) for name in words if q.values.get(name) is not None}
     given |= {name: q.boolean(name) for name in ("os_hidden", "locations") if q.given(name)}
-    return listing.Query(properties=q.mapping("properties"), **given)
+    return listing.ListingQuery(properties=q.mapping("properties"), **given)
 
 
 def _rows(fields: Fields, name: str, width: int) -> list[tuple[Any, ...]]:

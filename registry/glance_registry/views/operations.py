@@ -81,7 +81,7 @@ def claim() -> Response:
     without = body.optional_texts("without") or []
     if len(without) > MAX_WITHOUT:
         raise errors.BadRequest(f"without must name at most {MAX_WITHOUT} projects", field="without")
-    wanted = lifecycle.Claim(
+    wanted = lifecycle.OperationClaim(
         token=body.uuid("token"),
         host=body.text("host"),
         lease=body.number("lease", maximum=MAX_LEASE),

@@ -39,7 +39,7 @@ def store_failed(operation: str) -> Response:
 
 @blueprint.post("/unstage")
 def unstage(operation: str) -> Response:
-    """Give what is staged to removal."""
+    """Give what is staged to purge."""
     body = parsing.body()
     body.only("token")
     return _image(use_cases.unstage(parsing.engine(), parsing.caller(), held_by(operation, body)))

@@ -20,7 +20,7 @@ def index() -> Response:
         for name, allowed in (("kind", tuple(OperationKind)), ("status", tuple(OperationStatus)))
         if q.values.get(name) is not None
     }
-    query = tasks.Query(
+    query = tasks.TaskQuery(
         limit=q.integer("limit", maximum=tasks.MAX_LIMIT),
         marker=None if q.values.get("marker") is None else q.uuid("marker"),
         sort_key=q.choice("sort_key", tasks.SORT_KEYS),

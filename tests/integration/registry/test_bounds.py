@@ -22,7 +22,7 @@ from glance_registry.db.session import read, read_prepared, run_transaction
 from glance_registry.db.tables import images as image_rows
 from glance_registry.db.tables import locations as location_rows
 from glance_registry.images import crud, listing, tags
-from glance_registry.images.listing import Page, Query, list_images
+from glance_registry.images.listing import ListingQuery, Page, list_images
 from glance_registry.images.tags import Room
 from glance_registry.locations import edit as locations
 from glance_registry.locations.edit import Edit
@@ -195,19 +195,19 @@ def test_s59_an_update_that_was_overtaken_is_measured_against_the_row_as_it_is_t
         change(engine, image, 2, {"tags": [f"{number:0250}" for number in range(17)]})
 
 
-def walk(engine: sa.Engine, query: Query, largest: int) -> list[Page]:
+def walk(engine: sa.Engine, query: ListingQuery, largest: int) -> list[Page]:
     """Return the pages of a list, each after the last image of the one before."""
     pages, position = [], row_fields(query.locations).index("id")
     marker: str | None = None
     while True:
-        asked = Query(query.limit, marker=marker, locations=query.locations, deleted=query.deleted)
+        asked = ListingQuery(query.limit, marker=marker, locations=query.locations, deleted=query.deleted)
         pages.append(read_prepared(engine, list_images, OWNER, asked, largest))
         if not pages[-1].has_more:
             return pages
         marker = orjson.loads(pages[-1].rows[-1])[position]
 
 
-def ids_of(pages: list[Page], query: Query) -> list[str]:
+def ids_of(pages: list[Page], query: ListingQuery) -> list[str]:
     position = row_fields(query.locations).index("id")
     return [orjson.loads(row)[position] for page in pages for row in page.rows]
 
@@ -227,7 +227,7 @@ KINDS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("deleted", ["no", "too"])
 def test_s59_a_page_ends_before_it_is_too_large(engine: sa.Engine, with_locations: bool, deleted: str) -> None:
     made = [insert_image(engine, **KINDS[number % len(KINDS)]) for number in range(40)]
-    query = Query(25, locations=with_locations, deleted=deleted)
+    query = ListingQuery(25, locations=with_locations, deleted=deleted)
     pages = walk(engine, query, LARGEST_PAGE)
     assert ids_of(pages, query) == made[::-1]
     assert all(sum(len(row.encode()) for row in page.rows) < LARGEST_PAGE + 25 * 1000 for page in pages)
@@ -240,16 +240,16 @@ def test_s59_metadata_of_locations_count_for_the_page(engine: sa.Engine) -> None
     for image in made:
         for number in range(2):
             edit(engine, image, number + 1, {"m": "x" * 20_000}, largest=MAX_IMAGE_DOCUMENT)
-    query = Query(10, locations=True)
+    query = ListingQuery(10, locations=True)
     pages = walk(engine, query, 100_000)
     assert ids_of(pages, query) == made[::-1]
     assert [len(page.rows) for page in pages] == [2] * 6
-    assert len(walk(engine, Query(10), 100_000)) == 2
+    assert len(walk(engine, ListingQuery(10), 100_000)) == 2
 
 
 def test_s59_an_image_that_is_larger_than_a_page_is_one_of_its_own(engine: sa.Engine) -> None:
     made = [insert_image(engine, properties={"p": "x" * 500_000}) for _ in range(3)]
-    query = Query(10)
+    query = ListingQuery(10)
     pages = walk(engine, query, LARGEST_PAGE)
     assert [len(page.rows) for page in pages] == [1, 1, 1]
     assert ids_of(pages, query) == made[::-1]
@@ -258,7 +258,7 @@ def test_s59_an_image_that_is_larger_than_a_page_is_one_of_its_own(engine: sa.En
 def test_s59_the_database_writes_no_large_image_that_is_not_on_the_page(engine: sa.Engine) -> None:
     for _ in range(50):
         insert_image(engine, properties={"p": "x" * MAX_IMAGE_DOCUMENT})
-    statement = listing.select_page(ADMIN, listing.Shape.of(Query(50)), LARGEST_PAGE // 50)
+    statement = listing.select_page(ADMIN, listing.Shape.of(ListingQuery(50)), LARGEST_PAGE // 50)
     with engine.connect() as connection:
         written = connection.execute(statement).scalars().all()
     assert sum(map(len, written)) < 50 * 60
@@ -278,12 +278,12 @@ def test_s59_a_large_image_that_goes_away_meanwhile_does_not_end_the_list(
         return real(*kind)
 
     monkeypatch.setattr(listing, "_large", large)
-    query = Query(10)
+    query = ListingQuery(10)
     assert ids_of(walk(engine, query, LARGEST_PAGE), query) == made[::-1][1:]
 
 
 def test_s59_a_page_that_is_full_says_so(engine: sa.Engine) -> None:
     for _ in range(4):
         insert_image(engine)
-    has_more = {limit: read_prepared(engine, list_images, OWNER, Query(limit)).has_more for limit in (0, 3, 4, 5)}
+    has_more = {limit: read_prepared(engine, list_images, OWNER, ListingQuery(limit)).has_more for limit in (0, 3, 4, 5)}
     assert has_more == {0: False, 3: True, 4: True, 5: False}

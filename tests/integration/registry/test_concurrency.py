@@ -171,7 +171,7 @@ def test_process_that_dies_before_its_commit_changes_nothing(owners: Owners) -> 
     image, location = owners.active()
     with owners.engine.connect() as connection:
         delete.delete(connection, OWNER, image, delete.Delete(new_id(), delayed=False, scrub_time=0))
-        purge.claim(connection, location, purge.Claim(new_id(), LEASE, None, 0))
+        purge.claim(connection, location, purge.PurgeClaim(new_id(), LEASE, None, 0))
         connection.rollback()
     assert owners.statuses(image) == ("active", ["active"])
 

@@ -19,7 +19,7 @@ from glance_common.model import errors
 from glance_common.model.context import RequestContext
 from glance_registry.db.tables import images as image_rows
 from glance_registry.images.filters import Filter
-from glance_registry.images.listing import Query
+from glance_registry.images.listing import ListingQuery
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 KEYS = ("name", "status", "container_format", "disk_format", "size", "id", "created_at", "updated_at")
@@ -52,7 +52,7 @@ def write(engine: sa.Engine, world: list[dict[str, Any]]) -> list[dict[str, Any]
     return rows
 
 
-def listed(engine: sa.Engine, caller: RequestContext, query: Query) -> list[str]:
+def listed(engine: sa.Engine, caller: RequestContext, query: ListingQuery) -> list[str]:
     return [str(image["id"]) for image in page(engine, caller, query)]
 
 
@@ -82,7 +82,7 @@ def test_pages_put_together_are_the_whole_list_in_order(
     visible = [row for row in rows if row["owner"] == "own" or row["visibility"] in ("public", "shared") or (
         everything and row["visibility"] == "community"
     )]
-    query = Query(limit, sort=sort, visibility="all" if everything else None)
+    query = ListingQuery(limit, sort=sort, visibility="all" if everything else None)
     found: list[str] = []
     while page := listed(engine, OWNER, query):
         found += page
@@ -122,7 +122,7 @@ def test_filters_are_all_met_and_what_they_find_is_in_order(
     sort: tuple[tuple[str, str], ...], limit: int,
 ) -> None:
     rows = write(engine, world)
-    query = Query(limit, sort=sort, visibility="all", filters=tuple(Filter(*one) for one in wanted))
+    query = ListingQuery(limit, sort=sort, visibility="all", filters=tuple(Filter(*one) for one in wanted))
     expected = in_order([
         row for row in rows if all(COMPARE[op](row.get(field, 0), value) for field, op, value in wanted)
     ], sort)
@@ -135,7 +135,7 @@ def test_filters_are_all_met_and_what_they_find_is_in_order(
 def test_a_marker_of_another_name_starts_where_its_name_stands(engine: sa.Engine) -> None:
     first, second = insert_image(engine, name="b"), insert_image(engine, name="b")
     before, behind = insert_image(engine, name="a"), insert_image(engine, name="c")
-    query = Query(
+    query = ListingQuery(
         9, sort=(("name", "asc"), ("created_at", "asc"), ("id", "asc")), filters=(Filter("name", "eq", "b"),)
     )
     assert listed(engine, OWNER, query) == [first, second]
@@ -152,7 +152,7 @@ def test_a_time_in_whole_seconds_stands_for_that_second(engine: sa.Engine, op: s
     for name, offset in (("a", -0.5), ("b", 0.25), ("c", 1.0), ("d", 2.0)):
         insert_image(engine, name=name, created_at=START + timedelta(seconds=offset))
     for written in ("2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00", "2026-01-01 00:00:00"):
-        found = page(engine, OWNER, Query(9, filters=(Filter("created_at", op, written),)))
+        found = page(engine, OWNER, ListingQuery(9, filters=(Filter("created_at", op, written),)))
         assert "".join(sorted(image["name"] for image in found)) == expected
 
 
@@ -160,43 +160,43 @@ def test_what_is_not_set_differs_from_every_value(engine: sa.Engine) -> None:
     unset, other = insert_image(engine, name=None, size=None), insert_image(engine, name="b", size=2)
     insert_image(engine, name="a", size=1)
     for condition in (Filter("name", "neq", "a"), Filter("size", "neq", 1)):
-        assert set(listed(engine, OWNER, Query(9, filters=(condition,)))) == {unset, other}
-    assert listed(engine, OWNER, Query(9, filters=(Filter("name", "eq", ""),))) == []
+        assert set(listed(engine, OWNER, ListingQuery(9, filters=(condition,)))) == {unset, other}
+    assert listed(engine, OWNER, ListingQuery(9, filters=(Filter("name", "eq", ""),))) == []
 
 
 def test_properties_and_tags_must_all_be_there(engine: sa.Engine) -> None:
     both = insert_image(engine, properties={"a": "1", "b": "2"}, tags=["x", "y,z"])
     one = insert_image(engine, properties={"a": "1"}, tags=["x"])
     insert_image(engine, properties={"b": "1"}, tags=["y"])
-    assert set(listed(engine, OWNER, Query(9, properties={"a": "1"}))) == {both, one}
-    assert listed(engine, OWNER, Query(9, properties={"a": "1", "b": "2"})) == [both]
-    assert listed(engine, OWNER, Query(9, properties={"a": "2"})) == []
-    assert set(listed(engine, OWNER, Query(9, tags=["x"]))) == {both, one}
-    assert listed(engine, OWNER, Query(9, tags=["x", "y,z"], properties={"a": "1"})) == [both]
+    assert set(listed(engine, OWNER, ListingQuery(9, properties={"a": "1"}))) == {both, one}
+    assert listed(engine, OWNER, ListingQuery(9, properties={"a": "1", "b": "2"})) == [both]
+    assert listed(engine, OWNER, ListingQuery(9, properties={"a": "2"})) == []
+    assert set(listed(engine, OWNER, ListingQuery(9, tags=["x"]))) == {both, one}
+    assert listed(engine, OWNER, ListingQuery(9, tags=["x", "y,z"], properties={"a": "1"})) == [both]
 
 
 def test_ids_are_compared_whatever_their_case_and_what_is_none_equals_none(engine: sa.Engine) -> None:
     image_id = insert_image(engine)
-    assert listed(engine, OWNER, Query(9, filters=(Filter("id", "eq", image_id.upper()),))) == [image_id]
-    assert listed(engine, OWNER, Query(9, filters=(Filter("id", "in", ["no id", image_id]),))) == [image_id]
-    assert listed(engine, OWNER, Query(9, filters=(Filter("id", "eq", "no id"),))) == []
+    assert listed(engine, OWNER, ListingQuery(9, filters=(Filter("id", "eq", image_id.upper()),))) == [image_id]
+    assert listed(engine, OWNER, ListingQuery(9, filters=(Filter("id", "in", ["no id", image_id]),))) == [image_id]
+    assert listed(engine, OWNER, ListingQuery(9, filters=(Filter("id", "eq", "no id"),))) == []
 
 
 def test_a_marker_must_exist_and_be_visible(engine: sa.Engine) -> None:
     deleted, foreign = insert_image(engine, status="deleted"), insert_image(engine, owner="other")
     for marker in (str(uuid4()), deleted):
         with pytest.raises(errors.BadRequest, match="marker"):
-            listed(engine, OWNER, Query(9, marker=marker))
+            listed(engine, OWNER, ListingQuery(9, marker=marker))
     with pytest.raises(errors.Forbidden, match="marker"):
-        listed(engine, OWNER, Query(9, marker=foreign))
+        listed(engine, OWNER, ListingQuery(9, marker=foreign))
     with pytest.raises(errors.Forbidden, match="marker"):
-        listed(engine, OWNER, Query(0, marker=foreign))
-    assert listed(engine, ADMIN, Query(9, marker=foreign)) == []
+        listed(engine, OWNER, ListingQuery(0, marker=foreign))
+    assert listed(engine, ADMIN, ListingQuery(9, marker=foreign)) == []
 
 
 def test_a_limit_of_zero_is_an_empty_page(engine: sa.Engine) -> None:
     insert_image(engine)
-    assert listed(engine, OWNER, Query(0)) == []
+    assert listed(engine, OWNER, ListingQuery(0)) == []
 
 
 def test_the_document_is_whole(engine: sa.Engine) -> None:
@@ -204,7 +204,7 @@ def test_the_document_is_whole(engine: sa.Engine) -> None:
         engine, name='quote " and \\ and \U0001f600', properties={"k": "v", "empty": ""}, tags=["t"], min_ram=5,
         created_at=START, updated_at=START, size=2**60,
     )
-    [document] = page(engine, OWNER, Query(1, locations=True))
+    [document] = page(engine, OWNER, ListingQuery(1, locations=True))
     assert document == {
         "id": image_id, "name": 'quote " and \\ and \U0001f600', "status": "active", "visibility": "private",
         "owner": "own", "disk_format": None, "container_format": None, "size": 2**60, "virtual_size": None,
@@ -245,9 +245,9 @@ def test_values_of_the_wrong_kind_are_refused(field: str, op: str, value: Any) -
 )
 def test_s63_only_known_sort_keys_and_a_complete_order(sort: Any) -> None:
     with pytest.raises(errors.BadRequest, match="sort"):
-        Query(1, sort=sort)
+        ListingQuery(1, sort=sort)
 
 
 def test_numbers_out_of_range_are_refused(engine: sa.Engine) -> None:
     with pytest.raises(errors.BadRequest, match="range"):
-        listed(engine, OWNER, Query(1, filters=(Filter("min_ram", "eq", 2**70),)))
+        listed(engine, OWNER, ListingQuery(1, filters=(Filter("min_ram", "eq", 2**70),)))

@@ -197,7 +197,7 @@ def begin(owners: Owners, image: str, location: NewLocation, *, before_active: b
 
 def claim_hashing(owners: Owners, operation: str) -> Held:
     token = new_id()
-    claimed = owners.run(lifecycle.claim, lifecycle.Claim(token, "host", 60))
+    claimed = owners.run(lifecycle.claim, lifecycle.OperationClaim(token, "host", 60))
     assert (claimed["id"], claimed["kind"]) == (operation, "location_import")
     return Held(operation, token)
 
@@ -250,7 +250,7 @@ def test_a_refused_location_leaves_no_operation(owners: Owners):
         with pytest.raises(errors.Duplicate):
             begin(owners, image, new(store="fast", key=victim, external=False), before_active=before_active)
         assert owners.statuses(image) == ("queued", [])
-        assert owners.run(lifecycle.claim, lifecycle.Claim(new_id(), "host", 60)) is None
+        assert owners.run(lifecycle.claim, lifecycle.OperationClaim(new_id(), "host", 60)) is None
     active, _ = owners.active()
     with pytest.raises(errors.StatusConflict):
         begin(owners, active, new(), before_active=True)

@@ -18,7 +18,7 @@ from glance_registry.db.prepared import Prepared
 from glance_registry.db.session import make_engine
 from glance_registry.images import listing
 from glance_registry.images.filters import Filter, property_values
-from glance_registry.images.listing import MAX_LIMIT, Query, Shape
+from glance_registry.images.listing import MAX_LIMIT, ListingQuery, Shape
 from glance_registry.locations import purge
 from glance_registry.operations import lifecycle
 from glance_registry.quota import usage
@@ -44,7 +44,7 @@ def many(postgres: PostgresServer, migrated_template: str) -> Iterator[sa.Engine
     engine.dispose()
 
 
-def page_plan(engine: sa.Engine, caller: RequestContext, query: Query) -> dict[str, Any]:
+def page_plan(engine: sa.Engine, caller: RequestContext, query: ListingQuery) -> dict[str, Any]:
     """Return how PostgreSQL made a page, once it has settled on a plan."""
     page = listing._page(kind_of(caller), Shape.of(query))
     with reading(engine) as connection:
@@ -78,8 +78,8 @@ def scanned_whole(plan: dict[str, Any]) -> set[str]:
     return {node["Relation Name"] for node in nodes(plan) if node["Node Type"] == "Seq Scan" and node["Actual Loops"]}
 
 
-def sorted_by(key: str, direction: str = "desc") -> Query:
-    return Query(25, sort=tuple((name, direction) for name in dict.fromkeys([key, "created_at", "id"])))
+def sorted_by(key: str, direction: str = "desc") -> ListingQuery:
+    return ListingQuery(25, sort=tuple((name, direction) for name in dict.fromkeys([key, "created_at", "id"])))
 
 
 @pytest.mark.parametrize("caller", CALLERS)
@@ -141,26 +141,26 @@ FILTERS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("caller", CALLERS)
 @pytest.mark.parametrize("name", FILTERS)
 def test_a_filter_reads_little_more_than_it_finds(many: sa.Engine, caller: str, name: str) -> None:
-    plan = page_plan(many, CALLERS[caller], Query(25, **FILTERS[name]))
+    plan = page_plan(many, CALLERS[caller], ListingQuery(25, **FILTERS[name]))
     assert scanned_whole(plan) == set()
     # Of what is shared with a project all may be read, to find what few images have.
     assert rows_read(plan) <= (1000 if caller != "member" else 6000)
 
 
 def test_a_plan_of_all_values_is_used_only_where_values_do_not_matter() -> None:
-    default, filtered = Query(25), Query(25, filters=(Filter("status", "eq", "saving"),))
+    default, filtered = ListingQuery(25), ListingQuery(25, filters=(Filter("status", "eq", "saving"),))
     for caller in CALLERS.values():
         assert isinstance(listing._page(kind_of(caller), Shape.of(default)), Prepared)
         assert not isinstance(listing._page(kind_of(caller), Shape.of(filtered)), Prepared)
-    named = Query(25, sort=NAME_FIRST, filters=(Filter("name", "eq", "image-507"),))
+    named = ListingQuery(25, sort=NAME_FIRST, filters=(Filter("name", "eq", "image-507"),))
     assert isinstance(listing._page(kind_of(ADMIN), Shape.of(named)), Prepared), "creation orders what has one name"
     for visibility in ("private", "shared"):
-        assert not isinstance(listing._page(kind_of(OWNER), Shape.of(Query(25, visibility=visibility))), Prepared)
+        assert not isinstance(listing._page(kind_of(OWNER), Shape.of(ListingQuery(25, visibility=visibility))), Prepared)
 
 
 @pytest.mark.parametrize("limit", [1, 32, 33, 1024, 1025, MAX_LIMIT])
 def test_every_page_size_is_met_exactly(many: sa.Engine, limit: int) -> None:
-    assert len(page(many, ADMIN, Query(limit, visibility="all"))) == limit
+    assert len(page(many, ADMIN, ListingQuery(limit, visibility="all"))) == limit
 
 
 WORK = {
@@ -169,7 +169,7 @@ WORK = {
     "abandoned": purge.abandoned,
     "failed": lambda connection: purge.failed(connection, 100, None),
     "usage": lambda connection: usage.of_owner(connection, "project-299"),
-    "claim": lambda connection: lifecycle.claim(connection, lifecycle.Claim(
+    "claim": lambda connection: lifecycle.claim(connection, lifecycle.OperationClaim(
         token="00000000-0000-0000-0000-000000000001", host="here", lease=60.0
     )),
     "hopeless": lambda connection: lifecycle.hopeless(connection, "here"),

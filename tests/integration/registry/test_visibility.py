@@ -20,7 +20,7 @@ from glance_registry.db.session import read
 from glance_registry.db.tables import images as image_rows
 from glance_registry.db.tables import members as member_rows
 from glance_registry.images import crud
-from glance_registry.images.listing import Query
+from glance_registry.images.listing import ListingQuery
 
 CALLERS = (
     OWNER, MEMBER, STRANGER, ADMIN, ANONYMOUS,
@@ -120,7 +120,7 @@ def gets(engine: sa.Engine, caller: RequestContext, image_id: str) -> bool:
     return bool(document["id"] == image_id)
 
 
-def listed(engine: sa.Engine, caller: RequestContext, query: Query) -> list[str]:
+def listed(engine: sa.Engine, caller: RequestContext, query: ListingQuery) -> list[str]:
     return [str(image["id"]) for image in page(engine, caller, query)]
 
 
@@ -132,7 +132,7 @@ def test_get_and_list_follow_the_rules(engine: sa.Engine, world: list[Row]) -> N
         assert {i for i in ids if gets(engine, caller, i)} == {i for i, row in ids.items() if sees(caller, row)}
         options = itertools.product((None, "all", *VISIBILITIES), ("accepted", "pending", "all"), (False, True))
         for visibility, member_status, os_hidden in options:
-            query = Query(100, visibility=visibility, member_status=member_status, os_hidden=os_hidden)
+            query = ListingQuery(100, visibility=visibility, member_status=member_status, os_hidden=os_hidden)
             found = listed(engine, caller, query)
             expected = [i for i, row in ids.items() if lists(caller, row, visibility, member_status, os_hidden)]
             # No image twice, the newest first.

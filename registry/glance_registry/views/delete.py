@@ -2,20 +2,20 @@
 
 from flask import Blueprint, Response
 
-from glance_registry.images import delete as removal
+from glance_registry.images import delete as hiding
 from glance_registry.images import use_cases
 from glance_registry.views import parsing
 from glance_registry.views.usage import limits
 
-blueprint = Blueprint("removal", __name__, url_prefix="/v1/images")
+blueprint = Blueprint("delete", __name__, url_prefix="/v1/images")
 
 
 @blueprint.delete("/<image_id>")
 def delete(image_id: str) -> Response:
-    """Hide the image; the answer names the locations that are due for removal now."""
+    """Hide the image; the answer names the locations that are due for a purge now."""
     body = parsing.body()
     body.only("attempt", "delayed", "scrub_time")
-    asked = removal.Delete(
+    asked = hiding.Delete(
         attempt=body.uuid("attempt"), delayed=body.boolean("delayed"), scrub_time=body.number("scrub_time")
     )
     due = use_cases.delete(parsing.engine(), parsing.caller(), parsing.path_id(image_id), asked)
