@@ -10,9 +10,11 @@ import threading
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 from uuid import uuid4
 
 from glance_common.failpoints import failpoint
+from glance_common.leases import LeaseKeeper
 from glance_common.model.context import RequestContext, system_context
 from glance_common.model.errors import GlanceError, Gone
 from glance_common.model.image import Deletion
@@ -22,7 +24,6 @@ from glance_common.observability.metrics.catalog import REMOVALS
 from glance_common.registry_client.deletions import DeletionsClient
 from glance_common.stores.loader import Stores
 from glance_scrubber import outcomes
-from glance_scrubber.lease import renewed
 from glance_scrubber.outcomes import Outcome, Verdict
 
 LOG = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Scrubber:
         self.stores = stores
         self._stop = stop
         self._deletions = deletions
+        self._leases = LeaseKeeper(settings.lease)
         self._slots = threading.BoundedSemaphore(settings.pool_size)
 
     def scrub(
@@ -90,8 +92,14 @@ class Scrubber:
 
     def _purge(self, context: RequestContext, deletion: Deletion) -> Result:
         started = time.monotonic()
-        with renewed(self._deletions, context, deletion, self.settings.lease):
+        renew = partial(
+            self._deletions.renew, context, deletion.location, deletion.token, lease=self.settings.lease
+        )
+        with self._leases.keep(context, renew, f"the claim on location {deletion.location}") as lease:
             error = self._delete(deletion)
+        if lease.lost is not None:
+            # No reason to stop: the scrubber that has taken it over removes the same bytes.
+            LOG.warning("the claim on location %s ran out before the removal ended", deletion.location)
         failpoint("scrubber.delete.after")
         verdict = outcomes.judge(error, deletion.attempts, self.settings.max_attempts)
         outcome = self._record(context, deletion, verdict)

@@ -7,7 +7,9 @@ remove what it wrote, because until then a commit may still be under way.
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from glance_api.clients.key_manager import Credentials
@@ -20,8 +22,8 @@ from glance_api.services.collaborators import Services
 from glance_api.services.quotas import Reservation
 from glance_api.services.store_errors import as_api_error
 from glance_api.settings import Settings
-from glance_api.transfers.leases import Lease
 from glance_common.failpoints import failpoint
+from glance_common.leases import Lease
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import GlanceError, OutcomeUnknown, Unavailable
 from glance_common.model.image import Upload
@@ -89,7 +91,7 @@ def write(
     meanwhile, what a store's error means to a client, and whatever the pieces raise.
     """
     try:
-        with services.leases.keep(context, begun.attempt) as lease:
+        with kept_alive(services, context, begun) as lease:
             stored, received = _store_pieces(services, context, store, begun, data, lease)
             failpoint("api.upload.before-commit")
             commit(stored, received)
@@ -102,6 +104,12 @@ def write(
             raise as_api_error(error, store.id) from error
         raise
     return received
+
+
+def kept_alive(services: Services, context: RequestContext, begun: Upload) -> AbstractContextManager[Lease]:
+    """Return a block that keeps the lease of an attempt alive. Entering it raises Unavailable without a thread."""
+    renew = partial(services.registry.uploads.renew, context, begun.attempt, lease=services.leases.seconds)
+    return services.leases.keep(context, renew, f"upload {begun.attempt}")
 
 
 def _store_pieces(

@@ -57,7 +57,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
         try:
             return real_ask(self, at_least, at_most)
         finally:
-            seen.used.append(self._glance.registry.usage.of_owner(self._context, self._limits.owner))
+            seen.used.append(self._services.registry.usage.of_owner(self._context, self._limits.owner))
 
     monkeypatch.setattr(room, "work_folder", folder)
     for module in (room, attempts):

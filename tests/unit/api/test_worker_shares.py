@@ -10,7 +10,7 @@ from glance_api.background import inquiry
 from glance_api.background.inquiry import Inquiry
 from glance_api.background.shares import Shares
 from glance_api.imports.settings import ImportSettings
-from glance_api.transfers.leases import Lease
+from glance_common.leases import Lease
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import GlanceError, Gone, NotFound, Unavailable
 from glance_common.model.status import OperationStatus
@@ -77,7 +77,7 @@ def clock(monkeypatch):
 
 
 def made(registry: Any) -> tuple[Inquiry, Lease]:
-    lease = Lease(RequestContext("req-1", project_id="own"), "token")
+    lease = Lease(RequestContext("req-1", project_id="own"), "operation")
     return Inquiry(registry, "operation", lease), lease
 
 
