@@ -17,8 +17,8 @@ from glance_common.model.errors import GlanceError
 from glance_common.model.image import Due
 from glance_common.observability.log import working_for
 from glance_common.observability.metrics.catalog import LAST_SWEEP, SWEEPS
+from glance_common.purge import Outcome
 from glance_common.registry_client.deletions import DeletionsClient
-from glance_scrubber.outcomes import Outcome
 from glance_scrubber.scrub import Scrubber
 
 LOG = logging.getLogger(__name__)

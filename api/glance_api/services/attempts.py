@@ -28,9 +28,12 @@ from glance_common.model.context import RequestContext
 from glance_common.model.errors import GlanceError, OutcomeUnknown, Unavailable
 from glance_common.model.image import Upload
 from glance_common.model.limits import Limits
-from glance_common.stores.contract import BlobExists, BlobNotFound, Store, Stored, StoreError
+from glance_common.purge import Outcome, Purger, Verdict, error_text
+from glance_common.stores.contract import BlobExists, Store, Stored, StoreError
 
 LOG = logging.getLogger(__name__)
+
+_LEFT_BEHIND = "what upload %s left is removed later by the scrubber: %s"
 
 Commit = Callable[[Stored, Received], object]
 """Tells the registry that the bytes are durable."""
@@ -149,20 +152,20 @@ def _give_up(services: Services, context: RequestContext, begun: Upload, store: 
         if aborted is None:
             return
         failpoint("api.upload.aborted")
-        _remove(store, begun.location.key, cause)
-        services.registry.deletions.done(context, aborted.location, aborted.token)
-    except (GlanceError, StoreError) as error:
-        LOG.warning("what upload %s left is removed later by the scrubber: %s", begun.attempt, error)
+        if isinstance(cause, BlobExists):
+            # A store that refused the key as taken holds nothing of this attempt.
+            services.registry.deletions.done(context, aborted.location, aborted.token)
+            return
+        purger = Purger(services.registry.deletions, lambda _: store, _leave, services.leases)
+        purged = purger.finish(context, aborted)
+        if purged.outcome is Outcome.LEFT:
+            LOG.warning(_LEFT_BEHIND, begun.attempt, purged.verdict.error)
+    except GlanceError as error:
+        LOG.warning(_LEFT_BEHIND, begun.attempt, error)
 
 
-def _remove(store: Store, key: str, cause: BaseException) -> None:
-    """Remove the attempt's own data. A store that refused the key as taken holds nothing of this attempt."""
-    if isinstance(cause, BlobExists):
-        return
-    try:
-        store.delete(key)
-    except BlobNotFound:
-        return
+def _leave(error: Exception, _attempts: int) -> Verdict:
+    return Verdict(Outcome.LEFT, error_text(error))
 
 
 def reason(error: BaseException) -> str:
