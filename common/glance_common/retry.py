@@ -40,15 +40,15 @@ class Backoff:
 
 def retried(
     act: Callable[[], T],
-    pauses: Iterable[float],
+    waits: Iterable[float],
     may_help: Callable[[Exception], bool],
     sleep: Callable[[float], None] = time.sleep,
 ) -> T:
-    """Return what ``act`` returns; after an error that another try ``may_help`` wait for the next of ``pauses``.
+    """Return what ``act`` returns. After an error that another try ``may_help`` sleep for the next of ``waits``.
 
-    Raises the error when it does not help, and the one of the last try, which comes after the last pause.
+    Raises any other error at once, and every error of the try after the last wait.
     """
-    for seconds in pauses:
+    for seconds in waits:
         try:
             return act()
         except Exception as error:
