@@ -50,7 +50,7 @@ class Operations:
     def claim(self) -> Claimed | None:
         """Claim the oldest operation that this process can do, of projects that have not used up their share.
 
-        None without one. The caller has to ``run`` what it gets. Raises GlanceError.
+        None without one. The caller has to ``run`` or to ``leave`` what it gets. Raises GlanceError.
         """
         hosts = [self._services.staging.id]
         if self._services.work.keeps:
@@ -73,6 +73,12 @@ class Operations:
             self._run(operation, held)
         finally:
             self._shares.end(operation.owner)
+
+    def leave(self, claimed: Claimed) -> None:
+        """Leave a claimed operation that cannot be run here to its lease; another claim takes it over then."""
+        operation, _ = claimed
+        self._shares.end(operation.owner)
+        LOG.warning("operation %s is left to its lease: it cannot be run here now", operation.id)
 
     def _run(self, operation: Operation, held: Held) -> None:
         with working_for(operation.request_id):
