@@ -15,7 +15,7 @@ from tests.support.clients import Clients
 from tests.support.daemons import Services
 from tests.support.keystone import Keystone
 from tests.support.notifications import Listener
-from tests.support.postgres import running_postgres
+from tests.support.postgres import drop_database, running_postgres
 from tests.support.rabbitmq import RabbitMQ
 
 _TEMPLATE = "migrated"
@@ -65,7 +65,7 @@ def database(postgres: PostgresServer, migrated_template: str) -> Iterator[str]:
     name = f"test_{next(_numbers)}"
     postgres.create_database(name, template=migrated_template)
     yield postgres.url(name)
-    postgres.drop_database(name)
+    drop_database(postgres, name)
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def empty_database(postgres: PostgresServer) -> Iterator[str]:
     name = f"test_{next(_numbers)}"
     postgres.create_database(name)
     yield postgres.url(name)
-    postgres.drop_database(name)
+    drop_database(postgres, name)
 
 
 @pytest.fixture(scope="session")
