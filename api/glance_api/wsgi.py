@@ -21,12 +21,12 @@ from glance_api.services import limits
 from glance_api.services.collaborators import Services
 from glance_api.settings import Settings
 from glance_api.transfers import accel
-from glance_api.transfers.leases import LeaseKeeper
 from glance_api.transfers.permits import RemoteChecks, TransferPermits
 from glance_common.config.loading import read_secrets
 from glance_common.delete_queue import DeletePublisher
 from glance_common.delete_queue.depth import QueueDepth
 from glance_common.fetch.url_filter import UrlFilter
+from glance_common.leases import LeaseKeeper
 from glance_common.messaging.connection import parse_broker
 from glance_common.monitor import dependencies
 from glance_common.monitor.monitor import Watched
@@ -110,7 +110,7 @@ def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes]) -> Services:
         policy=policy,
         protections=properties.load(conf, policy),
         remote_checks=remote_checks(conf),
-        leases=LeaseKeeper(registry.uploads, conf.upload.lease),
+        leases=LeaseKeeper(conf.upload.lease),
         limits=limits.source(conf),
         staging=staging,
         task_store=load_tasks(conf, registry.stores) or staging,

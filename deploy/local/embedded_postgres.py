@@ -135,10 +135,6 @@ class PostgresServer:
             statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
         self._execute(statement)
 
-    def drop_database(self, name: str) -> None:
-        """Drop a database, ending the sessions that use it; nothing happens when there is none of that name."""
-        self._execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-
     def has_database(self, name: str) -> bool:
         """Return whether a database of this name exists."""
         query = sql.SQL("SELECT 1 FROM pg_database WHERE datname = {}").format(sql.Literal(name))

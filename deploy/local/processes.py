@@ -222,10 +222,3 @@ def port_is_free(port: int) -> bool:
                 return False
             raise
     return True
-
-
-def accepts_connections(port: int) -> bool:
-    """Return whether something listens on this TCP port of the loopback address."""
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((LOOPBACK, port)) == 0

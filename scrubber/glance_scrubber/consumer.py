@@ -14,9 +14,10 @@ from kombu.messaging import Consumer, Producer
 
 from glance_common.delete_queue.broker import DEAD_QUEUE, DELETE_QUEUE, EXCHANGE, connected
 from glance_common.delete_queue.message import BadMessage, Nudge, decode
-from glance_common.messaging.connection import BROKER_ERRORS, Backoff, Broker, describe
+from glance_common.messaging.connection import BROKER_ERRORS, Broker, describe
 from glance_common.model.errors import GlanceError
-from glance_scrubber.outcomes import Outcome
+from glance_common.purge import Outcome
+from glance_common.retry import Backoff
 from glance_scrubber.scrub import Scrubber
 
 LOG = logging.getLogger(__name__)

@@ -71,9 +71,9 @@ class Parts:
 
 def connect_registry(conf: cfg.ConfigOpts) -> RegistryClient:
     """Return the client of the registry. Raises ConfigError."""
-    # Removals, their leases and the sweep may all ask at the same time.
+    # Each removal, the keeper of their leases and the sweep may all ask at the same time.
     secrets = loading.read_secrets(conf.registry.context_secret_file)
-    return connect(conf, secrets, pool_size=2 * conf.scrub_pool_size + 1)
+    return connect(conf, secrets, pool_size=conf.scrub_pool_size + 2)
 
 
 def build(conf: cfg.ConfigOpts, registry: RegistryClient) -> Parts:

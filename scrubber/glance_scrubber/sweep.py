@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
-from glance_common.messaging.connection import Backoff
 from glance_common.model.context import system_context
 from glance_common.model.errors import GlanceError
 from glance_common.model.image import Due
 from glance_common.observability.log import working_for
 from glance_common.observability.metrics.catalog import LAST_SWEEP, SWEEPS
+from glance_common.purge import Outcome
 from glance_common.registry_client.deletions import DeletionsClient
-from glance_scrubber.outcomes import Outcome
+from glance_common.retry import Backoff
 from glance_scrubber.scrub import Scrubber
 
 LOG = logging.getLogger(__name__)

@@ -9,6 +9,7 @@ from pathlib import Path
 from deploy.local import processes
 
 from tests.benchmarks import hashing
+from tests.support.waiting import accepts_connections
 
 HASHES = (
     ("md5 + sha512, in turn", hashing.in_series, ("md5", "sha512")),
@@ -75,7 +76,7 @@ class Nginx:
                 env={"PATH": os.defpath}, cwd=self._folder, death_signal=signal.SIGKILL,
             )
         processes.wait_until(
-            lambda: processes.accepts_connections(self.port), what="nginx", process=self._process, log=log
+            lambda: accepts_connections(self.port), what="nginx", process=self._process, log=log
         )
 
     def stop(self) -> None:

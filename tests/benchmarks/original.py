@@ -11,6 +11,7 @@ from pathlib import Path
 from deploy.local import configuration, processes
 
 from tests.support import environments
+from tests.support.waiting import accepts_connections
 
 NAME = "original"
 PROCESSES, THREADS = 2, 8
@@ -45,7 +46,7 @@ class Original:
                 self._command(), output=output, env=self._environment(), cwd=self._folder, death_signal=signal.SIGKILL
             )
         processes.wait_until(
-            lambda: processes.accepts_connections(self.port), what=f"the original under {self.server}",
+            lambda: accepts_connections(self.port), what=f"the original under {self.server}",
             process=self._process, log=self._folder / "output.log", seconds=60,
         )
 

@@ -10,6 +10,7 @@ from deploy.local import configuration, processes
 
 from glance_registry.db.schema import upgrade
 from tests.support.daemons import PROGRAMS
+from tests.support.waiting import accepts_connections
 
 WORKERS = 2
 
@@ -44,7 +45,7 @@ class Program:
                 cwd=self._folder, death_signal=signal.SIGKILL,
             )
         processes.wait_until(
-            lambda: processes.accepts_connections(self.port), what=self.name, process=self._process, log=output,
+            lambda: accepts_connections(self.port), what=self.name, process=self._process, log=output,
             seconds=60,
         )
 

@@ -15,7 +15,7 @@ import psycopg2
 import pytest
 from deploy.local.embedded_postgres import PostgresServer
 from deploy.local.processes import last_lines
-from tests.servers.postgres import running_postgres
+from tests.servers.postgres import drop_database, running_postgres
 from tests.support.deployment import Deployment
 from tests.support.ledger import Ledger
 
@@ -56,7 +56,7 @@ def _running(
         yield deployment
     finally:
         deployment.stop()
-        postgres.drop_database(name)
+        drop_database(postgres, name)
         shutil.rmtree(folder, ignore_errors=True)
 
 

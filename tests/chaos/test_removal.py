@@ -12,11 +12,11 @@ DATA = b"to be removed" * 100_000
 MIB = 1024 * 1024
 
 REMOVAL = [
-    "scrubber.claim.after",
+    "purge.claim.after",
     "file.delete.before-unlink",
     "file.delete.after-unlink",
-    "scrubber.delete.after",
-    "scrubber.done.after",
+    "purge.delete.after",
+    "purge.record.after",
 ]
 
 
@@ -54,9 +54,9 @@ def test_delete_during_an_upload_that_never_ends(deployment: Deployment, ledger:
 def test_restore_loses_against_a_claim(deployment: Deployment, ledger: Ledger):
     client = deployment.client(ledger)
     image = client.created(DATA)
-    deployment.scrubber.arm("scrubber.claim.after", "stop")
+    deployment.scrubber.arm("purge.claim.after", "stop")
     assert client.delete(image).status == 204
-    stopped = deployment.scrubber.wait_fired("scrubber.claim.after")
+    stopped = deployment.scrubber.wait_fired("purge.claim.after")
     assert deployment.restore(ledger, image) is Outcome.REFUSED
     wake(stopped)
     deployment.wait_status(image, "deleted")
@@ -101,9 +101,9 @@ def test_exactly_one_of_restore_and_claim_wins(deployment: Deployment, ledger: L
 def test_two_scrubbers_on_one_location(deployment: Deployment, ledger: Ledger):
     client = deployment.client(ledger)
     image = client.created(DATA)
-    deployment.scrubber.arm("scrubber.claim.after", "stop")
+    deployment.scrubber.arm("purge.claim.after", "stop")
     assert client.delete(image).status == 204
-    stopped = deployment.scrubber.wait_fired("scrubber.claim.after")
+    stopped = deployment.scrubber.wait_fired("purge.claim.after")
     second = deployment.add_scrubber()
     deployment.wait_status(image, "deleted")
     # It is said after it was done.

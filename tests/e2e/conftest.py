@@ -12,6 +12,7 @@ import pytest
 from deploy.local.embedded_postgres import PostgresServer
 from tests.e2e.people import People
 from tests.servers.keystone import Keystone
+from tests.servers.postgres import drop_database
 from tests.support.daemons import Services
 from tests.support.run_local import RunLocal
 
@@ -48,7 +49,7 @@ def module_database(postgres: PostgresServer, migrated_template: str) -> Iterato
 
     yield make
     for name in names:
-        postgres.drop_database(name)
+        drop_database(postgres, name)
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,13 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import psycopg2
 from deploy.local import accounts
 from deploy.local.embedded_postgres import PostgresServer
+from psycopg2 import sql
 
 # synchronous_commit stays on: without it a killed server loses what it has just acknowledged.
 _FAST = {"fsync": "off", "full_page_writes": "off"}
@@ -34,3 +36,11 @@ def running_postgres(*, durable: bool = False) -> Iterator[PostgresServer]:
     finally:
         server.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def drop_database(server: PostgresServer, name: str) -> None:
+    """Drop a database, ending the sessions that use it; nothing happens when there is none of that name."""
+    with closing(psycopg2.connect(server.url("postgres").replace("+psycopg2", ""))) as connection:
+        connection.autocommit = True  # databases are not dropped inside a transaction
+        with connection.cursor() as cursor:
+            cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))

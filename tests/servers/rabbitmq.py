@@ -11,6 +11,8 @@ from pathlib import Path
 import amqp
 from deploy.local import processes
 
+from tests.support.waiting import accepts_connections
+
 PROGRAMS = Path("/usr/lib/rabbitmq/bin")
 PACKAGE = "rabbitmq-server"
 
@@ -54,7 +56,7 @@ class RabbitMQ:
                 mapper = ["epmd", "-address", processes.LOOPBACK, "-port", str(self._mapper_port)]
                 self._mapper = processes.spawn(mapper, output=output, env=self._environment)
                 processes.wait_until(
-                    lambda: processes.accepts_connections(self._mapper_port),
+                    lambda: accepts_connections(self._mapper_port),
                     what="Erlang's port mapper",
                     process=self._mapper,
                     log=self._output,

@@ -13,7 +13,7 @@ from deploy.local.embedded_postgres import PostgresServer
 from glance_common.delete_queue.broker import connected
 from glance_common.messaging.connection import parse_broker
 from tests.servers.keystone import Keystone
-from tests.servers.postgres import running_postgres
+from tests.servers.postgres import drop_database, running_postgres
 from tests.servers.rabbitmq import RabbitMQ
 from tests.support import environments
 from tests.support.clients import Clients
@@ -67,7 +67,7 @@ def database(postgres: PostgresServer, migrated_template: str) -> Iterator[str]:
     name = f"test_{next(_numbers)}"
     postgres.create_database(name, template=migrated_template)
     yield postgres.url(name)
-    postgres.drop_database(name)
+    drop_database(postgres, name)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def empty_database(postgres: PostgresServer) -> Iterator[str]:
     name = f"test_{next(_numbers)}"
     postgres.create_database(name)
     yield postgres.url(name)
-    postgres.drop_database(name)
+    drop_database(postgres, name)
 
 
 @pytest.fixture(scope="session")

@@ -32,8 +32,8 @@ FAILPOINTS: dict[str, tuple[str, ...]] = {
         "api.operation.before-finish", "file.delete.before-unlink", "file.delete.after-unlink",
     ),
     "glance-scrubber": (
-        "scrubber.claim.after", "file.delete.before-unlink", "file.delete.after-unlink", "scrubber.delete.after",
-        "scrubber.done.after",
+        "purge.claim.after", "file.delete.before-unlink", "file.delete.after-unlink", "purge.delete.after",
+        "purge.record.after",
     ),
 }
 # The scrubber has no parent of its own that could die with it. An error raised in the API would be an honest 500, and

@@ -43,7 +43,8 @@ class Imports:
         return self.claimed()
 
     def claim(self, token: str | None = None, *, host: str = HOST, lease: float = LEASE) -> dict[str, Any] | None:
-        return use_cases.claim(self.owners.engine, lifecycle.OperationClaim(token or new_id(), host, lease), lambda: None)
+        asked = lifecycle.OperationClaim(token or new_id(), host, lease)
+        return use_cases.claim(self.owners.engine, asked, lambda: None)
 
     def claimed(self, **options: Any) -> Held:
         token = new_id()

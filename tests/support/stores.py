@@ -7,6 +7,7 @@ from typing import Any
 
 from oslo_config import cfg
 
+from glance_common.config import loading
 from glance_common.stores import loader
 from glance_common.stores.contract import Store
 from glance_common.stores.decorators.base import Wrapper
@@ -36,7 +37,7 @@ def configuration(folder: Path, groups: Mapping[str, Mapping[str, Any]]) -> cfg.
     path = folder / "stores.conf"
     path.write_text("\n".join(lines) + "\n")
     conf = cfg.ConfigOpts()
-    loader.register_opts(conf)
+    loading.register(conf, loader.list_opts())
     conf(["--config-file", str(path)], project="glance", default_config_dirs=[])
     return conf
 

@@ -1,5 +1,6 @@
 """Waiting for what happens somewhere else."""
 
+import socket
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -19,3 +20,10 @@ def wait_for(condition: Callable[[], T | None], what: str = "the condition", sec
         time.sleep(0.02)
         is_late = time.monotonic() > limit
     return value
+
+
+def accepts_connections(port: int) -> bool:
+    """Return whether something listens on this TCP port of the loopback address."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

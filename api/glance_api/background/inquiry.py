@@ -4,7 +4,7 @@ import logging
 import threading
 from time import monotonic
 
-from glance_api.transfers.leases import Lease
+from glance_common.leases import Lease
 from glance_common.model.context import system_context
 from glance_common.model.errors import GlanceError, Gone, NotFound
 from glance_common.model.status import OperationStatus

@@ -8,11 +8,12 @@ from uuid import uuid4
 
 from glance_api.imports.work import sweep_work
 from glance_api.services.collaborators import Services
+from glance_common.leases import LeaseKeeper
 from glance_common.model.context import RequestContext, system_context
-from glance_common.model.errors import Gone, NotFound
-from glance_common.model.image import Deletion
+from glance_common.model.errors import NotFound
 from glance_common.observability.log import working_for
-from glance_common.stores.contract import BlobNotFound, StoreError
+from glance_common.purge import NEVER, Outcome, Purger, Verdict, error_text
+from glance_common.stores.contract import StoreError
 
 LOG = logging.getLogger(__name__)
 
@@ -23,8 +24,7 @@ LEASE = 60
 """Seconds that a claim on staged bytes lasts: their removal is one unlink."""
 
 RETRY_AFTER = 60.0
-MAX_ATTEMPTS = 1_000_000
-"""A removal here is never given up: the directory comes back, or the operator is told every time."""
+"""Seconds until what failed is tried again."""
 
 _UUID = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 _RESIDUE = re.compile(rf"({_UUID})(\.[^/]+)?")
@@ -37,6 +37,9 @@ class Janitor:
         self._services = services
         self._stopping = stopping
         self._stores = {store.id: store for store in (services.staging, services.task_store)}
+        self._purger = Purger(
+            services.registry.deletions, self._stores.__getitem__, _later, LeaseKeeper(LEASE)
+        )
         self._sweep_at = dict.fromkeys(self._stores, float("-inf"))
 
     def __call__(self) -> None:
@@ -55,29 +58,16 @@ class Janitor:
             self._purge(context, location)
 
     def _purge(self, context: RequestContext, location: str) -> None:
-        deletions = self._services.registry.deletions
-        claimed = deletions.claim(context, location, str(uuid4()), lease=LEASE, stores=list(self._stores))
-        if claimed is None:
+        purged = self._purger.purge(context, location, str(uuid4()), stores=list(self._stores))
+        if purged is None:
             return
-        with working_for(claimed.request_id or context.request_id):
-            try:
-                self._stores[claimed.store].delete(claimed.key)
-            except BlobNotFound:
-                pass
-            except StoreError as error:
-                self._later(context, claimed, error)
-                return
-            try:
-                deletions.done(context, claimed.location, claimed.token)
-            except Gone:
-                LOG.debug("another process has removed the staged data %s as well", claimed.key)
-
-    def _later(self, context: RequestContext, claimed: Deletion, error: StoreError) -> None:
-        LOG.error("staged data of image %s cannot be removed now: %s", claimed.image_id, error)
-        self._services.registry.deletions.retry(
-            context, claimed.location, claimed.token,
-            error=f"{type(error).__name__}: {error}", delay=RETRY_AFTER, max_attempts=MAX_ATTEMPTS,
-        )
+        with working_for(purged.deletion.request_id or context.request_id):
+            if purged.outcome is Outcome.RETRY:
+                LOG.error(
+                    "staged data of image %s cannot be removed now: %s", purged.deletion.image_id, purged.verdict.error
+                )
+            elif purged.outcome is Outcome.NOT_OURS:
+                LOG.debug("another process has removed the staged data %s as well", purged.deletion.key)
 
     def _sweep(self, store: str) -> bool:
         """Remove work folders of dead processes, and files named after images that are gone; False when it was not
@@ -109,3 +99,8 @@ class Janitor:
         except NotFound:
             return True
         return False
+
+
+def _later(error: Exception, _attempts: int) -> Verdict:
+    """Never give up: the directory comes back, or the operator is told every time."""
+    return Verdict(Outcome.RETRY, error_text(error), RETRY_AFTER, NEVER)

@@ -10,7 +10,7 @@ from glance_api.content.signatures import Verification
 from glance_api.imports.contract import ImportFailed
 from glance_api.services.collaborators import Services
 from glance_api.services.store_errors import as_api_error
-from glance_api.transfers.leases import Lease
+from glance_common.leases import Lease
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import GlanceError, Gone, Unavailable
 from glance_common.model.operation import Held, Operation

@@ -7,6 +7,7 @@ thread of its own. Threads are started after the fork, by ``start``.
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from glance_api.imports.signals import WorkSignal
@@ -39,27 +40,31 @@ class StopSign:
         self._set.set()
 
 
-class WorkerPool(Generic[Job]):
-    """Runs what ``claim`` returns, at most ``size`` at the same time.
+@dataclass(frozen=True, slots=True)
+class Work(Generic[Job]):
+    """What a pool does.
 
-    ``claim`` returns None when there is nothing to do. ``run`` handles its own errors, and ends soon once ``stop`` is
-    set. ``housekeeping`` are called before each look.
+    ``claim`` returns None when there is nothing to do. Each job that it returned goes to ``run``, which handles its own
+    errors and ends soon once the pool stops, or to ``leave`` when no thread can be started for it. ``housekeeping`` is
+    called before each look.
+    """
+
+    claim: Callable[[], Job | None]
+    run: Callable[[Job], None]
+    leave: Callable[[Job], None]
+    housekeeping: Callable[[], None] = lambda: None
+
+
+class WorkerPool(Generic[Job]):
+    """Runs the jobs of ``work``, at most ``size`` at the same time, until ``stop`` is set.
+
+    Looks for work when ``signal`` says that there is some, and every ``poll`` seconds.
     """
 
     def __init__(
-        self,
-        claim: Callable[[], Job | None],
-        run: Callable[[Job], None],
-        *,
-        size: int,
-        signal: WorkSignal,
-        stop: StopSign,
-        housekeeping: Callable[[], None] = lambda: None,
-        poll: float = POLL,
+        self, work: Work[Job], *, size: int, signal: WorkSignal, stop: StopSign, poll: float = POLL
     ) -> None:
-        self._claim = claim
-        self._run = run
-        self._housekeeping = housekeeping
+        self._work = work
         self._size = size
         self._signal = signal
         self._poll = poll
@@ -103,9 +108,9 @@ class WorkerPool(Generic[Job]):
         return False
 
     def _do_housekeeping(self) -> None:
-        """Do them; when they fail, that keeps nobody from his operations. Raises Unavailable."""
+        """Do it; a failure of it does not keep operations from their workers. Raises Unavailable."""
         try:
-            self._housekeeping()
+            self._work.housekeeping()
         except Unavailable:
             raise
         except Exception:
@@ -114,18 +119,25 @@ class WorkerPool(Generic[Job]):
     def _begin_claimed(self) -> bool:
         is_begun = False
         try:
-            job = None if self._stop() else self._claim()
+            job = None if self._stop() else self._work.claim()
             if job is not None:
-                threading.Thread(target=self._work, args=(job,), name="operation", daemon=True).start()
+                self._start_thread(job)
                 is_begun = True
         finally:
             if not is_begun:
                 self._free.release()
         return is_begun
 
-    def _work(self, job: Job) -> None:
+    def _start_thread(self, job: Job) -> None:
         try:
-            self._run(job)
+            threading.Thread(target=self._run, args=(job,), name="operation", daemon=True).start()
+        except BaseException:
+            self._work.leave(job)
+            raise
+
+    def _run(self, job: Job) -> None:
+        try:
+            self._work.run(job)
         except Exception:
             LOG.exception("an operation ended with a defect; it is tried again when its lease is over")
         finally:

@@ -1,10 +1,10 @@
 """Claims operations and runs them to an end that the registry knows: done, failed with a reason, or given back."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -14,9 +14,9 @@ from glance_api.background.job import DEFECT, Job, Progress, Stopped, explain
 from glance_api.background.shares import Shares
 from glance_api.services.collaborators import Services
 from glance_api.services.events import tasks
-from glance_api.transfers.leases import LeaseKeeper
 from glance_common.failpoints import failpoint
 from glance_common.fetch import deadlines
+from glance_common.leases import LeaseKeeper
 from glance_common.model.context import RequestContext, system_context
 from glance_common.model.errors import GlanceError, Gone, Unavailable
 from glance_common.model.operation import Held, Operation, OperationKind
@@ -35,37 +35,6 @@ Raises ImportFailed, GlanceError or StoreError with a reason for users, and what
 Claimed = tuple[Operation, Held]
 
 
-class Renewals:
-    """The renewals of all operations that this process holds, in the form that a lease keeper asks for."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self._held: dict[str, tuple[Held, Progress]] = {}
-        self._lock = threading.Lock()
-
-    def add(self, held: Held, progress: Progress) -> None:
-        """Begin to answer for an operation that was claimed."""
-        # By token: after a lost lease the same process may claim the same operation again.
-        with self._lock:
-            self._held[held.token] = (held, progress)
-
-    def remove(self, held: Held) -> None:
-        """Answer for it no more."""
-        with self._lock:
-            self._held.pop(held.token, None)
-
-    def renew(self, context: RequestContext, attempt: str, *, lease: int) -> int:
-        """Renew the operation that the token ``attempt`` holds and tell its progress; raise Gone when it is over."""
-        with self._lock:
-            known = self._held.get(attempt)
-        if known is None:
-            raise Gone("the operation was left")
-        held, progress = known
-        if not self._services.registry.operations.renew(context, held, lease=lease, message=progress.message()):
-            raise Gone("the image was deleted, or the task was ended by others")
-        return lease
-
-
 class Operations:
     """Everything that one process does with operations; ``flows`` do the work of each kind."""
 
@@ -75,14 +44,13 @@ class Operations:
         self._services = services
         self._flows = flows
         self._stopping = stopping
-        self._claimed = Renewals(services)
-        self._leases = LeaseKeeper(self._claimed, lease)
+        self._leases = LeaseKeeper(lease)
         self._shares = Shares(services.settings.imports.workers_per_project)
 
     def claim(self) -> Claimed | None:
         """Claim the oldest operation that this process can do, of projects that have not used up their share.
 
-        None without one. The caller has to ``run`` what it gets. Raises GlanceError.
+        None without one. The caller has to ``run`` or to ``leave`` what it gets. Raises GlanceError.
         """
         hosts = [self._services.staging.id]
         if self._services.work.keeps:
@@ -106,17 +74,23 @@ class Operations:
         finally:
             self._shares.end(operation.owner)
 
+    def leave(self, claimed: Claimed) -> None:
+        """Leave a claimed operation that cannot be run here to its lease; another claim takes it over then."""
+        operation, _ = claimed
+        self._shares.end(operation.owner)
+        LOG.warning("operation %s is left to its lease: it cannot be run here now", operation.id)
+
     def _run(self, operation: Operation, held: Held) -> None:
         with working_for(operation.request_id):
             LOG.info("operation %s (%s) begins, attempt %d", operation.id, operation.kind, operation.attempts)
             progress, outcome, started = Progress(), "left", time.monotonic()
             OPERATIONS_RUNNING.labels(operation.kind.value).inc()
-            self._claimed.add(held, progress)
             context = operation.context()
             if operation.attempts == 1:
                 tasks.begun(self._services, context, operation)
             try:
-                with self._leases.keep(context, held.token) as lease:
+                renew = partial(self._renew, context, held, progress)
+                with self._leases.keep(context, renew, f"operation {operation.id}") as lease:
                     failpoint("api.operation.claimed")
                     inquiry = Inquiry(self._services.registry.operations, operation.id, lease)
                     outcome = self._work(
@@ -125,9 +99,14 @@ class Operations:
             except GlanceError as error:
                 self._leave(context, held, error)
             finally:
-                self._claimed.remove(held)
                 OPERATIONS_RUNNING.labels(operation.kind.value).dec()
                 OPERATIONS.labels(operation.kind.value, outcome).observe(time.monotonic() - started)
+
+    def _renew(self, context: RequestContext, held: Held, progress: Progress) -> None:
+        """Hold the operation for another lease and tell its progress. Raises Gone when it is over."""
+        message = progress.message()
+        if not self._services.registry.operations.renew(context, held, lease=self._leases.seconds, message=message):
+            raise Gone("the image was deleted, or the task was ended by others")
 
     def _leave(self, context: RequestContext, held: Held, error: GlanceError) -> None:
         """Leave the operation to its lease: whoever claims it then begins where the registry says it is.

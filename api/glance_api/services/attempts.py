@@ -7,7 +7,9 @@ remove what it wrote, because until then a commit may still be under way.
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 
 from glance_api.clients.key_manager import Credentials
 from glance_api.content.digests import CHECKSUM, Digests
@@ -19,16 +21,19 @@ from glance_api.services.collaborators import Services
 from glance_api.services.quotas import Reservation
 from glance_api.services.store_errors import as_api_error
 from glance_api.settings import Settings
-from glance_api.transfers.leases import Lease
 from glance_common.failpoints import failpoint
+from glance_common.leases import Lease
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import GlanceError, OutcomeUnknown, Unavailable
 from glance_common.model.image import Upload
 from glance_common.model.limits import Limits
+from glance_common.purge import Outcome, Purger, Verdict, error_text
 from glance_common.registry_client.uploads import UploadResult
-from glance_common.stores.contract import BlobExists, BlobNotFound, Store, Stored, StoreError
+from glance_common.stores.contract import BlobExists, Store, Stored, StoreError
 
 LOG = logging.getLogger(__name__)
+
+_LEFT_BEHIND = "what upload %s left is removed later by the scrubber: %s"
 
 Commit = Callable[[Stored, Received], object]
 """Tells the registry that the bytes are durable."""
@@ -89,7 +94,7 @@ def write(
     meanwhile, what a store's error means to a client, and whatever the pieces raise.
     """
     try:
-        with services.leases.keep(context, begun.attempt) as lease:
+        with kept_alive(services, context, begun) as lease:
             stored, received = _store_pieces(services, context, store, begun, data, lease)
             failpoint("api.upload.before-commit")
             commit(stored, received)
@@ -102,6 +107,12 @@ def write(
             raise as_api_error(error, store.id) from error
         raise
     return received
+
+
+def kept_alive(services: Services, context: RequestContext, begun: Upload) -> AbstractContextManager[Lease]:
+    """Return a block that keeps the lease of an attempt alive. Entering it raises Unavailable without a thread."""
+    renew = partial(services.registry.uploads.renew, context, begun.attempt, lease=services.leases.seconds)
+    return services.leases.keep(context, renew, f"upload {begun.attempt}")
 
 
 def _store_pieces(
@@ -143,20 +154,20 @@ def _give_up(services: Services, context: RequestContext, begun: Upload, store: 
         if aborted is None:
             return
         failpoint("api.upload.aborted")
-        _remove(store, begun.location.key, cause)
-        services.registry.deletions.done(context, aborted.location, aborted.token)
-    except (GlanceError, StoreError) as error:
-        LOG.warning("what upload %s left is removed later by the scrubber: %s", begun.attempt, error)
+        if isinstance(cause, BlobExists):
+            # A store that refused the key as taken holds nothing of this attempt.
+            services.registry.deletions.done(context, aborted.location, aborted.token)
+            return
+        purger = Purger(services.registry.deletions, lambda _: store, _leave, services.leases)
+        purged = purger.finish(context, aborted)
+        if purged.outcome is Outcome.LEFT:
+            LOG.warning(_LEFT_BEHIND, begun.attempt, purged.verdict.error)
+    except GlanceError as error:
+        LOG.warning(_LEFT_BEHIND, begun.attempt, error)
 
 
-def _remove(store: Store, key: str, cause: BaseException) -> None:
-    """Remove the attempt's own data. A store that refused the key as taken holds nothing of this attempt."""
-    if isinstance(cause, BlobExists):
-        return
-    try:
-        store.delete(key)
-    except BlobNotFound:
-        return
+def _leave(error: Exception, _attempts: int) -> Verdict:
+    return Verdict(Outcome.LEFT, error_text(error))
 
 
 def reason(error: BaseException) -> str:

@@ -10,10 +10,10 @@ from glance_api.policy.enforcer import Enforcer
 from glance_api.policy.properties import PropertyProtections
 from glance_api.services.limits import LimitSource
 from glance_api.settings import Settings
-from glance_api.transfers.leases import LeaseKeeper
 from glance_api.transfers.permits import RemoteChecks
 from glance_common.delete_queue import DeletePublisher
 from glance_common.fetch.url_filter import UrlFilter
+from glance_common.leases import LeaseKeeper
 from glance_common.notifications import Notifications
 from glance_common.registry_client import RegistryClient
 from glance_common.stores.contract import Store

@@ -8,13 +8,15 @@ from glance_common.model.context import RequestContext
 from glance_common.model.errors import OutcomeUnknown, TooLarge, Unavailable
 from glance_common.model.image import Upload
 from glance_common.model.limits import KINDS, Limits, Usage
+from glance_common.retry import pauses, retried
 
 LEAST_STEP = 16 * 1024 * 1024
 MOST_STEP = 1024 * 1024 * 1024
 PATIENCE = 10.0
 """Seconds that an upload waits for others to give room back."""
 
-_PAUSES = (0.1, 0.2, 0.4, 0.8)
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 0.8
+"""Seconds between two questions for the same room."""
 
 
 class Reservation:
@@ -48,16 +50,13 @@ class Reservation:
             return
         at_most = size + min(max(size, LEAST_STEP), MOST_STEP)
         until = time.monotonic() + self._patience
-        pauses = iter(_PAUSES)
-        while True:
-            try:
-                self._reserved = self._ask(size, at_most)
-                return
-            except (TooLarge, Unavailable) as error:
-                is_refused = isinstance(error, TooLarge) and not wait
-                if is_refused or time.monotonic() >= until:
-                    raise
-            time.sleep(next(pauses, _PAUSES[-1]))
+
+        def may_help(error: Exception) -> bool:
+            is_refused = isinstance(error, TooLarge) and not wait
+            return isinstance(error, TooLarge | Unavailable) and not is_refused and time.monotonic() < until
+
+        waits = pauses(_FIRST_PAUSE, _LONGEST_PAUSE)
+        self._reserved = retried(lambda: self._ask(size, at_most), waits, may_help, time.sleep)
 
     def _ask(self, at_least: int, at_most: int) -> int:
         try:

@@ -8,7 +8,7 @@ nearest known one.
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -171,21 +171,17 @@ def read_files(conf: cfg.ConfigOpts) -> Iterator[tuple[str, dict[str, dict[str, 
         yield path, sections
 
 
-def unknown_names(conf: cfg.ConfigOpts, table: OptionTable, others: Iterable[str] = ()) -> list[str]:
-    """Return one sentence for each name in the files that no option has, with the nearest match or why it is ignored.
-
-    ``others`` are groups that are known although their options are registered elsewhere (one group a store).
-    """
+def unknown_names(conf: cfg.ConfigOpts, table: OptionTable) -> list[str]:
+    """Return a sentence for each name in the files that no option has, with the nearest match or why it is ignored."""
     known: dict[str, set[str]] = {}
     for group, options in table:
         names = known.setdefault(group, set())
         for opt in options:
             names |= {opt.name, opt.dest, *(str(old.name) for old in opt.deprecated_opts)}
-    skipped = FOREIGN_GROUPS | set(others)
     sentences = []
     for path, sections in read_files(conf):
         for group, entries in sections.items():
-            if group in skipped:
+            if group in FOREIGN_GROUPS:
                 continue
             unknown = (name for name in entries if name not in known.get(group, set()))
             sentences += [f"{path}: {_sentence(group, name, known)}" for name in unknown]

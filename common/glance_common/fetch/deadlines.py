@@ -24,10 +24,6 @@ class Scope:
     ends_at: float = NEVER
     checks: tuple[Check, ...] = ()
 
-    def remaining(self) -> float:
-        """Return the seconds that are left, below 0 when the time is over."""
-        return self.ends_at - monotonic()
-
 
 _UNBOUNDED = Scope()
 _current: ContextVar[Scope] = ContextVar("scope", default=_UNBOUNDED)

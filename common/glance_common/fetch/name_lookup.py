@@ -1,13 +1,10 @@
 """Looking up names without waiting for ever: the system's resolver has no timeout that a caller could set."""
 
-import logging
 import socket
 import threading
 from collections.abc import Callable, Sequence
 
 from glance_common.fetch.guards import Guard
-
-LOG = logging.getLogger(__name__)
 
 MOST_LOOKUPS = 64
 """Look-ups of one process at the same time. One that was given up holds its place until the resolver gives up too."""

@@ -1,6 +1,5 @@
 """Connections to the message broker, and what can go wrong with them."""
 
-import random
 import socket
 import ssl
 from collections.abc import Iterator
@@ -143,21 +142,3 @@ def describe(error: Exception) -> str:
     if isinstance(error, TimeoutError) and error.errno is None:
         return f"no answer within {ANSWER_TIMEOUT:g} s: it hangs, or an alarm for memory or disk blocks publishers"
     return str(error) or type(error).__name__
-
-
-class Backoff:
-    """Growing pauses between tries, with jitter so that many processes do not come back at the same moment."""
-
-    def __init__(self, first: float = 0.5, most: float = 30.0) -> None:
-        self._first, self._most = first, most
-        self._tries = 0
-
-    def reset(self) -> None:
-        """Begin again with the shortest pause."""
-        self._tries = 0
-
-    def next(self) -> float:
-        """Return the seconds to wait before the next try."""
-        pause = min(self._most, self._first * 2.0 ** min(self._tries, 20))
-        self._tries += 1
-        return pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from kombu.connection import Connection
 from kombu.messaging import Producer
 
-from glance_common.messaging.connection import BROKER_ERRORS, Backoff, describe
+from glance_common.messaging.connection import BROKER_ERRORS, describe
 from glance_common.observability.log import working_for
 from glance_common.observability.metrics.catalog import OUTBOX, OUTBOX_DROPPED
+from glance_common.retry import Backoff
 
 LOG = logging.getLogger(__name__)
 

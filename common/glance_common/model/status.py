@@ -88,11 +88,6 @@ OPERATION_TRANSITIONS: dict[OperationStatus, frozenset[OperationStatus]] = {
 }
 
 
-def sources(target: ImageStatus) -> frozenset[ImageStatus]:
-    """Return every image status from which ``target`` may be reached."""
-    return frozenset(old for old, new in IMAGE_TRANSITIONS.items() if target in new)
-
-
 def may_become(old: ImageStatus, new: ImageStatus) -> bool:
     """Tell whether an image may go from ``old`` to ``new``."""
     return new in IMAGE_TRANSITIONS[old]

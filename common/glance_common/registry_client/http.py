@@ -9,6 +9,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -18,12 +19,13 @@ from glance_common.model import errors
 from glance_common.model.context import HEADER, ContextSigner, RequestContext
 from glance_common.observability.metrics.catalog import REGISTRY_CALLS
 from glance_common.registry_client.connections import Answer, KeptConnections, NoAnswer, NotSent, Transport
+from glance_common.retry import pauses
 
 LOG = logging.getLogger(__name__)
 
 REQUEST_ID = "X-Openstack-Request-ID"
 _NO_ANSWER = "the registry does not answer"
-_PAUSES = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
+_PAUSES = (0.0, *islice(pauses(0.1, 1.6), 5))
 """Seconds before each repetition. The first is at once: mostly a kept connection that the other side just closed."""
 
 MAX_TARGET = 8000

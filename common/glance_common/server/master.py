@@ -21,6 +21,7 @@ from gunicorn.sock import TCP6Socket, TCPSocket
 from glance_common.monitor.monitor import Watched
 from glance_common.notify import Notifier
 from glance_common.observability.metrics.shared import SharedNumbers
+from glance_common.retry import Backoff
 from glance_common.server.intake import RequestHead
 from glance_common.server.monitor_process import MonitorProcess, SharedVerdict
 from glance_common.server.settings import UMASK, ServerSettings
@@ -104,7 +105,7 @@ class Master(Arbiter):
         self._interrupts = 0
         self._halting = False
         self._respawn_at = 0.0
-        self._respawn_delay = 1.0
+        self._respawns = Backoff(first=1.0, most=RESPAWN_LIMIT, has_jitter=False)
 
     # --- workers ---
 
@@ -123,7 +124,7 @@ class Master(Arbiter):
         for worker in sorted(current, key=lambda worker: worker.age)[: max(len(current) - self.num_workers, 0)]:
             self._retire(worker)
         if all(worker.report.is_ready for worker in current) and len(current) >= self.num_workers:
-            self._respawn_delay = 1.0
+            self._respawns.reset()
             if self._serving != self._generation:
                 self._take_over()
         for worker in tuple(self.WORKERS.values()):
@@ -174,9 +175,9 @@ class Master(Arbiter):
             self.log.error("Reload failed: %s; the running configuration stays", reason)
             self._roll_back()
             return
-        self.log.error("A worker cannot start: %s; next try in %.0f s", reason, self._respawn_delay)
-        self._respawn_at = time.monotonic() + self._respawn_delay
-        self._respawn_delay = min(self._respawn_delay * 2, RESPAWN_LIMIT)
+        pause = self._respawns.next()
+        self.log.error("A worker cannot start: %s; next try in %.0f s", reason, pause)
+        self._respawn_at = time.monotonic() + pause
 
     # --- reload ---
 

@@ -88,12 +88,10 @@ _ENABLED = cfg.ListOpt(
 class Stores:
     """The configured stores. Iterating yields them in the order to read copies: by weight, then as written."""
 
-    def __init__(self, stores: Sequence[Store], default: str, multi: bool) -> None:
-        """``multi`` says whether clients may see and choose stores."""
+    def __init__(self, stores: Sequence[Store], default: str) -> None:
         self._stores = {store.id: store for store in stores}
         self._ordered = sorted(stores, key=lambda store: -store.weight)
         self.default = self._stores[default]
-        self.multi = multi
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -146,11 +144,6 @@ def list_opts() -> loading.OptionTable:
     ]
 
 
-def register_opts(conf: cfg.ConfigOpts) -> None:
-    """Register ``list_opts``."""
-    loading.register(conf, list_opts())
-
-
 def store_opts(conf: cfg.ConfigOpts) -> loading.OptionTable:
     """Return the groups of the enabled stores with their options; they are known only when the files are read.
 
@@ -165,7 +158,7 @@ def load_stores(conf: cfg.ConfigOpts, identities: Identities) -> Stores:
     _refuse_shared_places(chosen)
     cipher = _cipher(conf)
     stores = [_wrapped(kind, kind.load().build(settings, identities), cipher) for settings, kind in chosen]
-    return Stores(stores, _default(conf, [store.id for store in stores]), multi=bool(conf.enabled_backends))
+    return Stores(stores, _default(conf, [store.id for store in stores]))
 
 
 def init_directories(conf: cfg.ConfigOpts) -> list[tuple[str, str]]:

@@ -142,7 +142,9 @@ class Page:
     has_more: bool
 
 
-def list_images(connection: AnyConnection, context: RequestContext, query: ListingQuery, largest: int = MAX_PAGE) -> Page:
+def list_images(
+    connection: AnyConnection, context: RequestContext, query: ListingQuery, largest: int = MAX_PAGE
+) -> Page:
     """Return one page of at most ``largest`` bytes, or of one image.
 
     Raises BadRequest for a marker that does not exist and Forbidden for one that the caller may not see.

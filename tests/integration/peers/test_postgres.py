@@ -14,7 +14,7 @@ from deploy.local import accounts, processes
 from deploy.local.embedded_postgres import DatabaseError, PostgresServer
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
-from tests.servers.postgres import running_postgres
+from tests.servers.postgres import drop_database, running_postgres
 from tests.support.run_local import running_below
 
 
@@ -40,10 +40,10 @@ def test_databases_are_made_copied_and_dropped_in_use(own_postgres):
     own_postgres.create_database("two", template="one")
     assert query(own_postgres.url("two"), "SELECT n FROM t") == 7
     with closing(connect(own_postgres.url("two"))):
-        own_postgres.drop_database("two")
+        drop_database(own_postgres, "two")
     assert own_postgres.has_database("one")
     assert not own_postgres.has_database("two")
-    own_postgres.drop_database("two")
+    drop_database(own_postgres, "two")
 
 
 def test_text_is_utf8_compared_by_bytes_and_time_is_utc(postgres):

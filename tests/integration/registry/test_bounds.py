@@ -285,5 +285,6 @@ def test_s59_a_large_image_that_goes_away_meanwhile_does_not_end_the_list(
 def test_s59_a_page_that_is_full_says_so(engine: sa.Engine) -> None:
     for _ in range(4):
         insert_image(engine)
-    has_more = {limit: read_prepared(engine, list_images, OWNER, ListingQuery(limit)).has_more for limit in (0, 3, 4, 5)}
+    pages = {limit: read_prepared(engine, list_images, OWNER, ListingQuery(limit)) for limit in (0, 3, 4, 5)}
+    has_more = {limit: page.has_more for limit, page in pages.items()}
     assert has_more == {0: False, 3: True, 4: True, 5: False}

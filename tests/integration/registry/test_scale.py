@@ -155,7 +155,8 @@ def test_a_plan_of_all_values_is_used_only_where_values_do_not_matter() -> None:
     named = ListingQuery(25, sort=NAME_FIRST, filters=(Filter("name", "eq", "image-507"),))
     assert isinstance(listing._page(kind_of(ADMIN), Shape.of(named)), Prepared), "creation orders what has one name"
     for visibility in ("private", "shared"):
-        assert not isinstance(listing._page(kind_of(OWNER), Shape.of(ListingQuery(25, visibility=visibility))), Prepared)
+        shape = Shape.of(ListingQuery(25, visibility=visibility))
+        assert not isinstance(listing._page(kind_of(OWNER), shape), Prepared)
 
 
 @pytest.mark.parametrize("limit", [1, 32, 33, 1024, 1025, MAX_LIMIT])

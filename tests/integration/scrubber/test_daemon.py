@@ -27,10 +27,10 @@ def test_deleted_data_are_purged_under_the_request_id_of_the_delete(make_cloud):
 def test_term_finishes_the_image_in_hand_and_leaves_the_others(make_cloud):
     cloud = make_cloud()
     scrubber = cloud.services.scrubber
-    scrubber.arm("scrubber.claim.after", "wait")
+    scrubber.arm("purge.claim.after", "wait")
     first = cloud.image()
     cloud.delete(first)
-    scrubber.wait_fired("scrubber.claim.after")
+    scrubber.wait_fired("purge.claim.after")
     others = [cloud.image(), cloud.image()]
     for image in others:
         cloud.delete(image)
@@ -38,7 +38,7 @@ def test_term_finishes_the_image_in_hand_and_leaves_the_others(make_cloud):
     time.sleep(1.5)
     scrubber.ask_to_stop()
     assert scrubber.running
-    scrubber.release("scrubber.claim.after")
+    scrubber.release("purge.claim.after")
     assert scrubber.wait_dead() == 0
     assert cloud.is_purged(first)
     assert [cloud.states(image) for image in others] == [("pending_delete", "pending_delete")] * 2
@@ -48,9 +48,9 @@ def test_term_finishes_the_image_in_hand_and_leaves_the_others(make_cloud):
 def test_a_second_term_ends_it_at_once(make_cloud):
     cloud = make_cloud()
     scrubber = cloud.services.scrubber
-    scrubber.arm("scrubber.claim.after", "wait")
+    scrubber.arm("purge.claim.after", "wait")
     cloud.delete(cloud.image())
-    scrubber.wait_fired("scrubber.claim.after")
+    scrubber.wait_fired("purge.claim.after")
     scrubber.ask_to_stop()
     time.sleep(0.5)
     assert scrubber.running
@@ -59,7 +59,7 @@ def test_a_second_term_ends_it_at_once(make_cloud):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["scrubber.claim.after", "scrubber.delete.after", "scrubber.done.after"])
+@pytest.mark.parametrize("moment", ["purge.claim.after", "purge.delete.after", "purge.record.after"])
 def test_i6_killed_at_any_moment_another_finishes_after_the_lease(make_cloud, moment):
     cloud = make_cloud()
     first, second = cloud.services.scrubber, cloud.services.new_scrubber("second")
@@ -68,11 +68,11 @@ def test_i6_killed_at_any_moment_another_finishes_after_the_lease(make_cloud, mo
     began = time.monotonic()
     cloud.delete(image)
     assert first.wait_dead() == -signal.SIGKILL
-    gone = moment != "scrubber.claim.after"
+    gone = moment != "purge.claim.after"
     assert (image not in cloud.services.files()) is gone
     cloud.services.start(second)
     cloud.wait_purged(image)
-    if moment != "scrubber.done.after":
+    if moment != "purge.record.after":
         assert time.monotonic() - began > LEASE - 0.1, "nobody may take a claim before its lease is over"
         wait_for(lambda: ("already gone" if gone else "purged") in second.said())
 
@@ -81,9 +81,9 @@ def test_frozen_past_its_lease_and_woken_after_another_finished(make_cloud):
     cloud = make_cloud()
     first, second = cloud.services.scrubber, cloud.services.new_scrubber("second")
     image, other = cloud.image(), cloud.image()
-    first.arm("scrubber.claim.after", "stop")
+    first.arm("purge.claim.after", "stop")
     cloud.delete(image)
-    first.wait_fired("scrubber.claim.after")
+    first.wait_fired("purge.claim.after")
     cloud.services.start(second)
     cloud.wait_purged(image)
     first.thaw()

@@ -89,13 +89,13 @@ def test_restore_of_what_is_not_waiting_is_refused(make_cloud):
 def test_s_74_restore_after_the_claim_is_refused_and_the_purge_ends(make_cloud):
     cloud = make_cloud()
     image = cloud.image()
-    cloud.services.scrubber.arm("scrubber.claim.after", "wait")
+    cloud.services.scrubber.arm("purge.claim.after", "wait")
     cloud.delete(image)
-    cloud.services.scrubber.wait_fired("scrubber.claim.after")
+    cloud.services.scrubber.wait_fired("purge.claim.after")
     done = cloud.services.scrub_once("--restore", image)
     assert done.returncode == 1
     assert done.stderr.startswith("ERROR: ")
-    cloud.services.scrubber.release("scrubber.claim.after")
+    cloud.services.scrubber.release("purge.claim.after")
     cloud.wait_purged(image)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from glance_api.background import pool as pools
-from glance_api.background.pool import StopSign, WorkerPool
+from glance_api.background.pool import StopSign, Work, WorkerPool
 from glance_api.imports.signals import WorkSignal
 from glance_api.imports.sources.glance_download import Remote
 from glance_common.model.errors import Unavailable
@@ -22,6 +22,7 @@ class Jobs:
         self.running = 0
         self.most = 0
         self.done: list[int] = []
+        self.left: list[int] = []
         self.release = threading.Event()
         self.changed = threading.Condition()
 
@@ -58,7 +59,8 @@ def jobs() -> Iterator[Jobs]:
 
 def make(jobs: Jobs, size: int = 2, poll: float = LONG, **more) -> tuple[WorkerPool, WorkSignal, StopSign]:
     signal, stop = WorkSignal(), StopSign()
-    return WorkerPool(jobs.claim, jobs.run, size=size, signal=signal, stop=stop, poll=poll, **more), signal, stop
+    work = Work(jobs.claim, jobs.run, jobs.left.append, **more)
+    return WorkerPool(work, size=size, signal=signal, stop=stop, poll=poll), signal, stop
 
 
 def test_a_request_wakes_it(jobs):
@@ -140,7 +142,7 @@ def test_what_is_kept_has_an_end(monkeypatch):
     assert not work.keeps
 
 
-def test_housekeeping_that_fail_keep_nobody_from_work(jobs, caplog):
+def test_housekeeping_that_fails_keeps_no_job_from_its_worker(jobs, caplog):
     def fail() -> None:
         raise RuntimeError("a defect")
 
@@ -164,7 +166,7 @@ def test_what_others_ended_is_forgotten_once_it_is_old(monkeypatch):
     assert (work.kept("ended"), work.kept("live")) == (None, remote)
 
 
-def test_a_thread_that_cannot_be_started_costs_no_place(jobs, monkeypatch):
+def test_a_thread_that_cannot_be_started_costs_no_place_and_leaves_its_job(jobs, monkeypatch):
     start, failed = threading.Thread.start, []
 
     def fail_once(thread: threading.Thread) -> None:
@@ -180,3 +182,4 @@ def test_a_thread_that_cannot_be_started_costs_no_place(jobs, monkeypatch):
     pool.start()
     jobs.expect(lambda: jobs.done == [2])
     pool.stop()
+    assert jobs.left == [1]

@@ -1,5 +1,6 @@
 """How many workers one project may have, and how a worker learns that its operation has ended."""
 
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,9 +9,12 @@ from tests.unit.api.conftest import make_conf
 
 from glance_api.background import inquiry
 from glance_api.background.inquiry import Inquiry
+from glance_api.background.pool import StopSign, Work, WorkerPool
+from glance_api.background.runner import Operations
 from glance_api.background.shares import Shares
 from glance_api.imports.settings import ImportSettings
-from glance_api.transfers.leases import Lease
+from glance_api.imports.signals import WorkSignal
+from glance_common.leases import Lease
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import GlanceError, Gone, NotFound, Unavailable
 from glance_common.model.status import OperationStatus
@@ -53,6 +57,34 @@ def test_the_share_is_half_of_the_workers_unless_an_option_says_otherwise(option
     assert (settings.workers, settings.workers_per_project) == (workers, share)
 
 
+def test_an_operation_that_no_thread_can_be_started_for_gives_its_place_back(monkeypatch, caplog):
+    """Otherwise its project would have one worker less until the process ends."""
+    asked_without = []
+    waiting = [SimpleNamespace(id="operation", owner="a"), SimpleNamespace(id="another", owner="a")]
+
+    def claim(context, token, *, host, lease, without):
+        asked_without.append(without)
+        return waiting.pop(0) if waiting else None
+
+    services = SimpleNamespace(
+        registry=SimpleNamespace(operations=SimpleNamespace(claim=claim)), staging=SimpleNamespace(id="here"),
+        settings=SimpleNamespace(imports=SimpleNamespace(workers_per_project=1)), work=WorkSignal(),
+    )
+    operations = Operations(services, {}, lease=60, stopping=lambda: False)
+    pool = WorkerPool(
+        Work(operations.claim, operations.run, operations.leave), size=2, signal=services.work, stop=StopSign()
+    )
+
+    def fail(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    assert not pool._begin_one()
+    assert not pool._begin_one()
+    assert asked_without == [[], []]
+    assert "operation operation is left to its lease" in caplog.text
+
+
 class Registry:
     """Answers what it is told about an operation, and counts the questions."""
 
@@ -77,7 +109,7 @@ def clock(monkeypatch):
 
 
 def made(registry: Any) -> tuple[Inquiry, Lease]:
-    lease = Lease(RequestContext("req-1", project_id="own"), "token")
+    lease = Lease(RequestContext("req-1", project_id="own"), "operation")
     return Inquiry(registry, "operation", lease), lease
 
 

@@ -69,7 +69,7 @@ def test_a_missing_file_is_named():
 
 def test_unknown_names_warn_with_the_nearest_match(load):
     conf = load("[DEFAULT]\nregistry_prot = 1\n[image_formats]\ndisk_formats = raw\n[fast]\nx = 1\n")
-    sentences = "\n".join(loading.unknown_names(conf, TABLE, others=["fast"]))
+    sentences = "\n".join(loading.unknown_names(conf, [*TABLE, ("fast", [cfg.StrOpt("x")])]))
     assert "[DEFAULT] registry_prot is not a known option; did you mean registry_port?" in sentences
     assert "[image_formats] is not a known group; did you mean [image_format]?" in sentences
     assert "fast" not in sentences

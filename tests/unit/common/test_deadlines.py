@@ -14,7 +14,7 @@ def test_an_inner_scope_never_prolongs_the_outer_one():
         with deadlines.within(1):
             assert deadlines.current().ends_at < outer.ends_at
         assert deadlines.current() == outer
-    assert deadlines.current().remaining() == deadlines.NEVER
+    assert deadlines.current().ends_at == deadlines.NEVER
 
 
 def test_the_checks_of_all_scopes_are_kept_and_follow_into_threads():

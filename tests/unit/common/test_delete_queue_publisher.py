@@ -12,7 +12,7 @@ from glance_common.config.loading import ConfigError
 from glance_common.delete_queue import DeletePublisher
 from glance_common.delete_queue.message import decode
 from glance_common.messaging import outbox
-from glance_common.messaging.connection import Backoff
+from glance_common.retry import Backoff
 
 
 def ids(count):

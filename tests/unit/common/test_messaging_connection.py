@@ -1,11 +1,11 @@
-"""The option transport_url, pauses, and what is logged about a broker."""
+"""The option transport_url, and what is logged about a broker."""
 
 from pathlib import Path
 
 import pytest
 
 from glance_common.config.loading import ConfigError
-from glance_common.messaging.connection import Backoff, Broker, describe, parse_broker
+from glance_common.messaging.connection import Broker, describe, parse_broker
 
 
 @pytest.mark.parametrize(
@@ -47,17 +47,6 @@ def test_s_02_the_name_for_logs_has_no_credentials():
     assert "user" not in name
     assert "a/v" in name
     assert "b/v" in name
-
-
-def test_pauses_grow_up_to_a_bound_and_begin_again():
-    backoff = Backoff(first=1.0, most=8.0)
-    pauses = [backoff.next() for _ in range(200)]
-    assert 0.5 <= pauses[0] <= 1.0
-    assert 1.0 <= pauses[1] <= 2.0
-    assert all(4.0 <= pause <= 8.0 for pause in pauses[3:])
-    assert len(set(pauses[3:])) > 100, "without jitter all processes would come back at once"
-    backoff.reset()
-    assert backoff.next() <= 1.0
 
 
 def test_our_own_time_limit_is_explained():

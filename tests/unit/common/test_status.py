@@ -20,16 +20,20 @@ def test_s17_what_was_active_never_takes_data_again():
     assert reached == {ImageStatus.ACTIVE, ImageStatus.DEACTIVATED, ImageStatus.DELETED}
 
 
+def sources(target: ImageStatus) -> set[ImageStatus]:
+    return {old for old in ImageStatus if status.may_become(old, target)}
+
+
 def test_deleted_is_the_end_and_can_be_reached_from_everywhere():
     assert status.IMAGE_TRANSITIONS[ImageStatus.DELETED] == frozenset()
     assert status.LOCATION_TRANSITIONS[LocationStatus.DELETED] == frozenset()
     others = set(ImageStatus) - {ImageStatus.DELETED}
-    assert status.sources(ImageStatus.PENDING_DELETE) == others - {ImageStatus.PENDING_DELETE}
-    assert status.sources(ImageStatus.DELETED) == others
+    assert sources(ImageStatus.PENDING_DELETE) == others - {ImageStatus.PENDING_DELETE}
+    assert sources(ImageStatus.DELETED) == others
 
 
 def test_only_live_attempts_become_active():
-    assert status.sources(ImageStatus.SAVING) == {ImageStatus.QUEUED}
+    assert sources(ImageStatus.SAVING) == {ImageStatus.QUEUED}
     assert not status.may_become(ImageStatus.KILLED, ImageStatus.ACTIVE)
     assert {old for old in LocationStatus if status.location_may_become(old, LocationStatus.ACTIVE)} == {
         LocationStatus.WRITING, LocationStatus.PENDING_DELETE,

@@ -41,7 +41,6 @@ TWO: dict[str, dict[str, Any]] = {
 
 def test_several_stores(tmp_path: Path):
     stores = load(tmp_path, TWO)
-    assert stores.multi
     assert stores.ids == ("fast", "slow", "web")
     assert stores.default is stores.get("fast")
     assert [store.id for store in stores] == ["slow", "fast", "web"]
@@ -73,7 +72,6 @@ def test_loading_touches_nothing(tmp_path: Path):
 
 def test_older_files_make_one_store_a_kind(tmp_path: Path):
     stores = load(tmp_path, {})
-    assert not stores.multi
     assert stores.ids == ("file", "http")
     assert stores.default.id == "file"
     assert directories(stores.default) == [("/var/lib/glance/images", 0)]
@@ -379,5 +377,5 @@ def test_every_option_has_a_help_text():
 
 def test_no_option_is_registered_twice_with_different_meanings():
     conf = cfg.ConfigOpts()
-    loader.register_opts(conf)
-    loader.register_opts(conf)
+    loading.register(conf, loader.list_opts())
+    loading.register(conf, loader.list_opts())

@@ -10,8 +10,8 @@ from deploy.local.processes import wait_until
 from tests.unit.scrubber.fakes import FakeDeletions, FakeStore, make_scrubber
 
 from glance_common.model.errors import NotAuthenticated, OutcomeUnknown, Unavailable
+from glance_common.purge import Outcome
 from glance_common.stores.contract import DeleteUnsupported, InUse, StoreUnavailable
-from glance_scrubber.outcomes import Outcome
 
 TOKEN = "11111111-1111-4111-8111-111111111111"
 

@@ -8,8 +8,8 @@ from deploy.local.processes import wait_until
 from tests.unit.scrubber.fakes import FakeDeletions, FakeStore, make_scrubber
 
 from glance_common.model.errors import Unavailable
+from glance_common.purge import Outcome
 from glance_common.stores.contract import InUse, StoreUnavailable
-from glance_scrubber.outcomes import Outcome
 from glance_scrubber.sweep import BATCH, PAGE, Sweep
 
 

@@ -17,6 +17,7 @@ from glance_api.background.flows.places import directory_of
 from glance_api.background.job import Job
 from glance_api.imports.output import NO_SPACE
 from glance_api.imports.work import work_folder
+from glance_api.services import attempts
 from glance_api.services.collaborators import Staging
 from glance_api.services.quotas import Reservation
 from glance_common.model.errors import GlanceError, TooLarge
@@ -132,7 +133,7 @@ class _Charge:
             upload = services.registry.uploads.start(
                 job.context, self._image.id, str(uuid4()), start, limits=limits
             )
-            self._kept_alive.enter_context(services.leases.keep(job.context, upload.attempt))
+            self._kept_alive.enter_context(attempts.kept_alive(services, job.context, upload))
             self._upload = upload
             self._reservation = Reservation(services, job.context, upload, limits)
         self._is_begun = True

@@ -3,7 +3,6 @@
 A service that does not check its callers is reachable from its own machine only, unless the operator insists.
 """
 
-import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -15,8 +14,6 @@ from glance_api.http import errors
 from glance_api.http.auth import identity
 from glance_common.config.loading import ConfigError
 from glance_common.model.errors import Unavailable
-
-LOG = logging.getLogger(__name__)
 
 Layer = Callable[[WSGIApplication], WSGIApplication]
 LOOPBACK = "127.0.0.1"

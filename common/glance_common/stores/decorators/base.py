@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from glance_common.retry import retried
 from glance_common.stores.contract import Blob, Capabilities, Store, Stored, StoreError, StoreUnavailable, WriteDenied
 
 log = logging.getLogger(__name__)
@@ -90,14 +91,11 @@ class Retrying(Wrapper):
         self._insist(lambda: self.inner.delete(key))
 
     def _insist(self, act: Callable[[], T]) -> T:
-        for pause in self._pauses:
-            try:
-                return act()
-            except WriteDenied:
-                raise
-            except StoreUnavailable:
-                self._sleep(pause)
-        return act()
+        return retried(act, self._pauses, _may_come_back, self._sleep)
+
+
+def _may_come_back(error: Exception) -> bool:
+    return isinstance(error, StoreUnavailable) and not isinstance(error, WriteDenied)
 
 
 class Logged(Wrapper):

@@ -1,0 +1,80 @@
+"""The janitor purges what is due in the staging stores of its node, and never gives up."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tests.unit.scrubber.fakes import FakeDeletions, FakeStore
+
+from glance_api.background.janitor import RETRY_AFTER, Janitor
+from glance_api.imports.signals import WorkSignal
+from glance_common.model.errors import Gone, Unavailable
+from glance_common.stores.contract import StoreUnavailable
+
+
+@pytest.fixture
+def deletions():
+    return FakeDeletions()
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    made: Any = FakeStore("staging")
+    made.directory, made.check = tmp_path, lambda: None
+    return made
+
+
+@pytest.fixture
+def janitor(deletions, store):
+    services = SimpleNamespace(
+        registry=SimpleNamespace(deletions=deletions), staging=store, task_store=store, work=WorkSignal()
+    )
+    return Janitor(services, lambda: False)
+
+
+def due(deletions, store, **values):
+    location = deletions.add("staging", **values)
+    store.keys.add(deletions.rows[location].key)
+    return deletions.rows[location]
+
+
+def test_what_is_due_is_purged(deletions, store, janitor):
+    row = due(deletions, store, request_id="req-of-the-delete")
+    other = deletions.add("fast")
+    janitor()
+    assert store.keys == set()
+    assert (row.status, deletions.rows[other].status) == ("deleted", "pending_delete")
+    assert ("done", "req-of-the-delete") in deletions.asked
+
+
+def test_what_is_gone_already_counts_as_purged(deletions, store, janitor):
+    row = due(deletions, store)
+    store.keys.clear()
+    janitor()
+    assert row.status == "deleted"
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("no sentinel"), OSError("disk")])
+def test_what_fails_is_tried_again_however_often_it_failed(deletions, store, janitor, error, caplog):
+    failing, next_one = due(deletions, store, attempts=5000), due(deletions, store)
+    store.error = error
+    janitor()
+    for row in (failing, next_one):
+        assert (row.status, row.delay) == ("deleting", RETRY_AFTER)
+    assert "staged data of image image cannot be removed now" in caplog.text
+
+
+def test_what_another_process_has_purged_is_no_failure(deletions, store, janitor, caplog):
+    due(deletions, store)
+    deletions.broken["done"] = Gone("another's")
+    janitor()
+    assert not caplog.records
+
+
+def test_a_registry_that_is_away_ends_the_round(deletions, store, janitor):
+    due(deletions, store)
+    deletions.broken["claim"] = Unavailable("the registry does not answer")
+    with pytest.raises(Unavailable):
+        janitor()
+    assert store.deleted == []
