@@ -50,7 +50,7 @@ class BackgroundSink:
 
     def _run(self) -> None:
         while (piece := self._pieces.get()) is not None:
-            # After the end or an error the queue is only emptied, so that nobody waits for room in it.
+            # After the end or an error the queue is only emptied, so that ``put`` never waits for room in it.
             if not self._is_over and self._error is None:
                 try:
                     self._act(piece)

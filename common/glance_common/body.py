@@ -22,7 +22,7 @@ BYTES_SENT = "glance.bytes_sent"
 
 
 class ClientGone(Exception):
-    """The client's part of a transfer failed; nobody may be left to answer."""
+    """The client's part of a transfer failed; no client may be left to answer."""
 
 
 class ClientDisconnected(ClientGone):

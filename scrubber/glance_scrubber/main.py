@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 1 if problems else 0
         return run(parts, watching, conf.wakeup_time) if conf.daemon else one_pass(parts)
     except (loading.ConfigError, GlanceError) as error:
-        print(f"ERROR: {error}", file=sys.stderr)  # noqa: T201 - the tool's answer to whoever called it
+        print(f"ERROR: {error}", file=sys.stderr)  # noqa: T201 - the tool's answer to its caller
         LOG.debug("%s", error)
         return 1
 
@@ -131,5 +131,5 @@ def restore(registry: RegistryClient, image_id: str) -> int:
     """Bring a deleted image back with its data, properties, tags and members (S-74). Raises GlanceError."""
     image = registry.images.restore(system_context(f"req-{uuid4()}"), image_id, str(uuid4()))
     LOG.info("image %s is %s again", image.id, image.status)
-    print(f"Image {image.id} is {image.status} again.")  # noqa: T201 - the tool's answer to whoever called it
+    print(f"Image {image.id} is {image.status} again.")  # noqa: T201 - the tool's answer to its caller
     return 0

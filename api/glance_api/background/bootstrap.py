@@ -10,7 +10,7 @@ from glance_api.background.flows.location_hash import hash_location
 from glance_api.background.flows.task_import import import_task
 from glance_api.background.flows.task_steps import TaskTools
 from glance_api.background.janitor import Janitor
-from glance_api.background.pool import StopSign, Work, WorkerPool
+from glance_api.background.pool import PoolWork, StopSign, WorkerPool
 from glance_api.background.runner import Claimed, Flow, Operations
 from glance_api.imports import options
 from glance_api.imports.contract import Plugin
@@ -50,5 +50,5 @@ def build_pool(conf: cfg.ConfigOpts, services: Services, stopping: Callable[[], 
     }
     stop = StopSign(stopping)
     operations = Operations(services, flows, lease=conf.upload.lease, stopping=stop)
-    work = Work(operations.claim, operations.run, operations.leave, housekeeping=Janitor(services, stop))
+    work = PoolWork(operations.claim, operations.run, operations.leave, housekeeping=Janitor(services, stop))
     return WorkerPool(work, size=services.settings.imports.workers, signal=services.work, stop=stop)

@@ -41,7 +41,7 @@ class StopSign:
 
 
 @dataclass(frozen=True, slots=True)
-class Work(Generic[Job]):
+class PoolWork(Generic[Job]):
     """What a pool does.
 
     ``claim`` returns None when there is nothing to do. Each job that it returned goes to ``run``, which handles its own
@@ -62,7 +62,7 @@ class WorkerPool(Generic[Job]):
     """
 
     def __init__(
-        self, work: Work[Job], *, size: int, signal: WorkSignal, stop: StopSign, poll: float = POLL
+        self, work: PoolWork[Job], *, size: int, signal: WorkSignal, stop: StopSign, poll: float = POLL
     ) -> None:
         self._work = work
         self._size = size

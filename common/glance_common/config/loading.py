@@ -202,7 +202,7 @@ def _sentence(group: str, name: str, known: dict[str, set[str]]) -> str:
 def read_secrets(path: str) -> list[bytes]:
     """Return the secrets in the file ``[registry] context_secret_file``, the one that signs first.
 
-    Raises ConfigError when the file is missing, empty, too short, or readable by everybody.
+    Raises ConfigError when the file is missing, empty, too short, or readable by all users.
     """
     option = ("registry", "context_secret_file", path)
     try:

@@ -1,6 +1,6 @@
 """Options of the original's files that mean nothing here, each with the reason.
 
-They are accepted, so that an existing file starts, and named once at start, so that nobody believes in them.
+They are accepted, so that an existing file starts, and named once at start, so that no operator relies on them.
 """
 
 _DATABASE = "only glance-registry has a database connection; set it in glance-registry.conf"

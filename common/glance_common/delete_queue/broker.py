@@ -1,6 +1,6 @@
 """Exchange and queues of deletions, and a connection that has them.
 
-On RabbitMQ the queue is a quorum queue with a bound on its length: when nobody consumes, the oldest messages are
+On RabbitMQ the queue is a quorum queue with a bound on its length: without a consumer the oldest messages are
 dropped, because the sweep finds their rows. The queues have no dead-letter exchange of the broker's: it would also
 receive everything that the bound drops; the consumer itself parks what cannot be read.
 """
@@ -14,7 +14,7 @@ from kombu.entity import Exchange, Queue
 from glance_common.messaging.connection import Broker, held, open_amqp
 
 MAX_LENGTH = 100_000
-"""Messages kept while nobody consumes."""
+"""Messages kept without a consumer."""
 
 EXCHANGE = Exchange("glance.delete", type="direct", durable=True)
 """Not the exchange ``glance``, which is the notifications' and of another kind."""
@@ -28,7 +28,7 @@ DEAD_QUEUE = Queue(
 )
 """Messages that could not be read, for an operator to look at.
 
-Declared by whoever parks the first one: a quorum queue that was never used does not answer any more after its broker
+Declared when the first one is parked: a quorum queue that was never used does not answer any more after its broker
 was killed (seen with RabbitMQ 3.10.8)."""
 
 

@@ -63,7 +63,7 @@ class Channel(filesystem.Channel):
         return True
 
     def _get(self, queue: str, timeout: float | None = None) -> Any:  # noqa: ARG002 - files need no waiting
-        """Return the oldest message; whoever removes the file owns it. Raises Empty."""
+        """Return the oldest message; the process that removes the file owns it. Raises Empty."""
         while True:
             path = Path(self.data_folder_in) / self._next_name(queue)
             try:

@@ -156,7 +156,7 @@ class UrlSession:
         try:
             target = self._check(urljoin(current.url, location), guard, userinfo=False)
         except UrlRefused as error:
-            # Where a server leads is its own affair: a name of the inside is no news for whoever asked.
+            # Where a server leads is its own affair: a name of the inside is no news for the caller.
             log.info("redirect from %s: %s", _shown(current), error)
             raise UrlRefused("the URL leads to a redirect that is not allowed") from None
         if current.scheme == "https" and target.scheme == "http":

@@ -39,7 +39,7 @@ class RequestContext:
 
 
 def system_context(request_id: str) -> RequestContext:
-    """Return the context of a daemon that acts for nobody: an administrator without a project."""
+    """Return the context of a daemon that acts by itself: an administrator without a project."""
     return RequestContext(request_id=request_id, is_admin=True)
 
 

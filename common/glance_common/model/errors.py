@@ -97,7 +97,7 @@ class StatusConflict(Conflict):
 
 
 class VersionConflict(Conflict):
-    """Somebody else wrote the row between our read and our write."""
+    """Another caller wrote the row between our read and our write."""
 
     title = "VersionConflict"
 

@@ -16,7 +16,7 @@ REFUSED_PROPERTY = "os_glance_data_refused"
 """Why the service deactivated the image: what it found in data that were registered."""
 
 HIDDEN_PROPERTIES = frozenset({STAGE_HOST_PROPERTY, "os_glance_hash_op_host"})
-"""Properties that the services keep for themselves: addresses of the inside, which nobody reads, searches or hears."""
+"""Properties that the services keep for themselves: addresses of the inside, which no client reads or searches."""
 
 PATIENCE = 7200.0
 """Seconds without a sign of life of its worker or its host, after which an operation is given up: long enough for a
@@ -61,7 +61,7 @@ class StagedData:
 class Operation:
     """One operation. Times are text, ``YYYY-MM-DDThh:mm:ss.ffffff`` in UTC, ``expires_at`` None until it ended.
 
-    ``signature`` is what the data of a signed image are verified with: nobody is shown it, and it holds no secret.
+    ``signature`` is what the data of a signed image are verified with: it is never shown, and holds no secret.
     ``owner``, ``user_id``, ``roles`` and ``is_admin`` are who asked for it. ``staged`` is filled only for the worker
     that claimed it: what is staged of its image.
     """

@@ -1,6 +1,6 @@
 """The status machines of images, locations and operations: the only tables of what may follow what.
 
-Applied by the registry as compare-and-set; everybody else only names states.
+Applied by the registry as compare-and-set; all others only name states.
 """
 
 from enum import StrEnum
@@ -28,7 +28,7 @@ class LocationStatus(StrEnum):
     ACTIVE = "active"
     """The bytes are durable and belong to an image that can be read."""
     STAGED = "staged"
-    """The bytes wait in a staging store for an import; nobody downloads them."""
+    """The bytes wait in a staging store for an import; they are not downloaded."""
     PENDING_DELETE = "pending_delete"
     """The image was deleted; the bytes wait for a scrubber."""
     DELETING = "deleting"

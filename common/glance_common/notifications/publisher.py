@@ -75,7 +75,7 @@ class Notifications:
             self._outbox.stop(timeout)
 
     def wants(self, event_type: str) -> bool:
-        """Say whether an event is sent, so that nobody builds a payload for nothing."""
+        """Say whether an event is sent, so that no payload is built in vain."""
         return self._outbox is not None and not is_disabled(event_type, self._settings.disabled)
 
     def send(

@@ -25,7 +25,7 @@ class Topology:
     quorum_queue: bool = False
 
     def queue(self, routing_key: str) -> Queue:
-        """Return the queue in which messages wait until somebody consumes them: it is named like its routing key."""
+        """Return the queue in which messages wait for a consumer: it is named like its routing key."""
         durable = self.durable_queues or self.quorum_queue
         exchange = Exchange(EXCHANGE, type="topic", durable=durable, auto_delete=self.auto_delete)
         arguments = {"x-queue-type": "quorum"} if self.quorum_queue else {}

@@ -1,4 +1,4 @@
-"""Logs: one line an event, text or JSON, with the request id of whoever caused it.
+"""Logs: one line an event, text or JSON, with the id of the request that caused it.
 
 The request id lives in a context variable; each request or queue message sets it, so that one id can be followed from
 the API through the registry and the queue to the scrubber.

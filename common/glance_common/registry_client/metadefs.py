@@ -53,7 +53,7 @@ class MetadefsClient:
 
         ``document`` has the keys of metadefs section 5.1: ``namespace``, ``display_name``, ``description``,
         ``visibility``, ``protected``, ``owner``; ``resource_type_associations``, ``properties`` (name → definition),
-        ``objects``, ``tags``. What is absent has the defaults of that section; without ``owner`` it belongs to nobody.
+        ``objects``, ``tags``. What is absent has the defaults of that section; without ``owner`` it has no owner.
         """
         body = {"attempt": attempt, "namespace": dict(document)}
         return Namespace.from_document(self._http.call(context, "POST", _NAMESPACES, body)["namespace"])

@@ -1,7 +1,7 @@
 """The process beside the workers: watches what the service depends on and serves its metrics.
 
 It is a process of its own so that it answers when all threads of the workers are busy or hang, and so that a directory
-that hangs hangs nobody else.
+that hangs stops no other process.
 """
 
 import logging

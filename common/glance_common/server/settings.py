@@ -14,7 +14,7 @@ from glance_common.monitor.exporter import Address, metrics_opt, parse_address
 READ_BEYOND = 64 * 1024
 """Bytes that an application may read beyond its limit before it sees that a document of unknown length is too large."""
 UMASK = 0o027
-"""Files of the services are not for everybody (the original sets the same)."""
+"""Files of the services are not for all users (the original sets the same)."""
 
 
 def list_opts(

@@ -140,7 +140,7 @@ class TransferWorker(ThreadWorker):
             self.set_accept_enabled(self._make_room())
             self._tick()
             if self.alive and not self.is_parent_alive():
-                # Nobody is left to stop this worker, and a new master needs the address.
+                # No master is left to stop this worker, and a new master needs the address.
                 self.handle_exit(signal.SIGTERM, None)
         self._stop_accepting()
         self._finish_requests()

@@ -23,7 +23,8 @@ class Cloud:
 
     def __init__(self, error: Exception) -> None:
         self.deletions = FakeDeletions()
-        self.store: Any = FakeStore()
+        store: Any = FakeStore()
+        self.store = store
         self.aborted: list[Any] = []
         self.location = self.deletions.add(is_due=False, token=ATTEMPT, status="deleting")
         self.row = self.deletions.rows[self.location]

@@ -155,9 +155,12 @@ def test_s36_a_header_at_the_end_that_cannot_be_read_is_refused():
 
 
 def test_an_archive_is_not_looked_into():
-    store = MemoryStore(made("qcow2", "-b", "/etc/passwd", "-F", "raw"))
+    """What is visibly a disk of its own is no archive."""
+    store = MemoryStore(b"disk.qcow2".ljust(1 << 20, b"\0"))
     in_place.inspect(store, "key", len(store.data), Inspection("qcow2", "ova", FormatRules()))
-    assert store.opened == 0
+    disk = MemoryStore(made("qcow2", "-b", "/etc/passwd", "-F", "raw"))
+    with pytest.raises(UnsupportedMediaType, match="backing_file"):
+        in_place.inspect(disk, "key", len(disk.data), Inspection("qcow2", "ova", FormatRules()))
 
 
 def test_fewer_bytes_than_announced():

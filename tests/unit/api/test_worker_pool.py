@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from glance_api.background import pool as pools
-from glance_api.background.pool import StopSign, Work, WorkerPool
+from glance_api.background.pool import PoolWork, StopSign, WorkerPool
 from glance_api.imports.signals import WorkSignal
 from glance_api.imports.sources.glance_download import Remote
 from glance_common.model.errors import Unavailable
@@ -59,7 +59,7 @@ def jobs() -> Iterator[Jobs]:
 
 def make(jobs: Jobs, size: int = 2, poll: float = LONG, **more) -> tuple[WorkerPool, WorkSignal, StopSign]:
     signal, stop = WorkSignal(), StopSign()
-    work = Work(jobs.claim, jobs.run, jobs.left.append, **more)
+    work = PoolWork(jobs.claim, jobs.run, jobs.left.append, **more)
     return WorkerPool(work, size=size, signal=signal, stop=stop, poll=poll), signal, stop
 
 

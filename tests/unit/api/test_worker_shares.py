@@ -9,7 +9,7 @@ from tests.unit.api.conftest import make_conf
 
 from glance_api.background import inquiry
 from glance_api.background.inquiry import Inquiry
-from glance_api.background.pool import StopSign, Work, WorkerPool
+from glance_api.background.pool import PoolWork, StopSign, WorkerPool
 from glance_api.background.runner import Operations
 from glance_api.background.shares import Shares
 from glance_api.imports.settings import ImportSettings
@@ -72,7 +72,7 @@ def test_an_operation_that_no_thread_can_be_started_for_gives_its_place_back(mon
     )
     operations = Operations(services, {}, lease=60, stopping=lambda: False)
     pool = WorkerPool(
-        Work(operations.claim, operations.run, operations.leave), size=2, signal=services.work, stop=StopSign()
+        PoolWork(operations.claim, operations.run, operations.leave), size=2, signal=services.work, stop=StopSign()
     )
 
     def fail(thread):

@@ -1,6 +1,6 @@
 """Keys that are URLs, encrypted as long as they lie in the database (``metadata_encryption_key``, S-76).
 
-The driver needs the URL, nobody else does: registry, queue and scrubber hand a sealed key on as they hand on any key.
+Only the driver needs the URL: registry, queue and scrubber hand a sealed key on as they hand on any key.
 So it is sealed where a URL becomes a key and opened where the driver gets one. Keys of our own data are image ids and
 stay readable. What was registered without encryption is still read; what cannot be opened is a BadLocation, never
 another object: nothing is read or deleted in its place.
@@ -54,7 +54,7 @@ class KeyCipher:
 
 
 class EncryptedKeys(Wrapper):
-    """A store whose keys are sealed for everybody but the driver."""
+    """A store whose keys only the driver can open."""
 
     def __init__(self, inner: Store, cipher: KeyCipher | None) -> None:
         """Without ``cipher`` new keys stay readable, and sealed ones are told apart from damaged ones."""

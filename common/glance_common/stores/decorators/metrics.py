@@ -26,7 +26,7 @@ class MeasuredStore(Wrapper):
 
 
 class MeasuredBlob:
-    """Counts the pieces of ``inner``; whoever sends its file instead counts that himself."""
+    """Counts the pieces of ``inner``; code that sends its file instead counts that itself."""
 
     def __init__(self, inner: Blob, store: str) -> None:
         self.size = inner.size

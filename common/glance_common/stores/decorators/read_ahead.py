@@ -47,7 +47,7 @@ class ReadAhead:
             return piece
 
     def close(self) -> None:
-        """Forget what waits, and return when nobody reads from the blob any more, which can be closed then."""
+        """Forget what waits, and return when no thread reads from the blob any more, which can be closed then."""
         with self._changed:
             self._closed = True
             self._end = StopIteration()

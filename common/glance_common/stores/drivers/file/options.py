@@ -96,7 +96,7 @@ def parse(settings: StoreSettings) -> FileOptions:
 
 
 def directory_mode(file_mode: int | None) -> int:
-    """Return the search bits that a directory needs so that whoever may read its files can reach them."""
+    """Return the search bits that a directory needs so that users who may read its files can reach them."""
     bits = 0
     if file_mode is not None and file_mode & stat.S_IRGRP:
         bits |= stat.S_IXGRP

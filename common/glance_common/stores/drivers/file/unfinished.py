@@ -31,7 +31,7 @@ class Unfinished:
         self._published = False
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with oserrors.writing(self._what):
-            # Image data are not for everybody on the host, however lax the umask is.
+            # Image data are not for all users of the host, however lax the umask is.
             self._fd = os.open(self._name, flags, 0o640, dir_fd=incoming)
 
     def write(self, pieces: Iterable[bytes], thin: bool) -> int:
