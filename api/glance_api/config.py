@@ -64,7 +64,7 @@ API_OPTS: list[cfg.Opt] = [
     ),
     cfg.BoolOpt(
         "show_image_direct_url", default=False,
-        help="Show direct_url, the address of the data in the store. Whoever knows it may change the data on some "
+        help="Show direct_url, the address of the data in the store. A user who knows it may change the data on some "
         "stores: only for an internal endpoint.",
     ),
     cfg.BoolOpt(
@@ -85,12 +85,12 @@ API_OPTS: list[cfg.Opt] = [
         "property_protection_file",
         help="File that says who may create, read, update and delete which additional properties. Each section is a "
         "regular expression that is searched in the name of the property, the first that fits decides, and without "
-        "one nobody may; its keys are create, read, update and delete. Unset: no property is protected.",
+        "one no caller may; its keys are create, read, update and delete. Unset: no property is protected.",
     ),
     cfg.StrOpt(
         "property_protection_rule_format", default="roles", choices=["roles", "policies"],
         help="What the values in property_protection_file are: roles with commas between them, or one policy rule "
-        "each. @ allows everybody, ! and no value nobody.",
+        "each. @ allows all callers, ! and no value none.",
     ),
 ]
 
@@ -227,7 +227,7 @@ LIMIT_OPTS: list[cfg.Opt] = [
 PASTE_OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
         "flavor",
-        help="How callers are authenticated: unset = everybody is one fixed administrator; keystone = tokens are "
+        help="How callers are authenticated: unset = every caller is one fixed administrator; keystone = tokens are "
         "checked by Keystone; trusted-auth = a proxy in front sets the identity headers. '+caching' and "
         "'+cachemanagement' are accepted behind each.",
     ),

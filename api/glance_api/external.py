@@ -34,7 +34,7 @@ def application() -> WSGIApplication:
     if not (flavor.authenticates or conf.allow_insecure_bind):
         raise ConfigError(
             "DEFAULT", "allow_insecure_bind", False,
-            f"must be true under flavor {flavor.name or 'none'} and a foreign server, whose address nobody checks",
+            f"must be true under flavor {flavor.name or 'none'} and a foreign server, whose address is not checked",
         )
     for line in [*flavor.warnings(), *warnings(conf)]:
         LOG.warning("%s", line)

@@ -20,7 +20,7 @@ def server_account() -> pwd.struct_passwd | None:
     """Return the user to drop to, or None when this process is not root and keeps its own.
 
     PostgreSQL refuses to run as root. The user is made when it is missing: it is not shared with any other service,
-    so that nobody else can read the data. Raises AccountError when it cannot be made.
+    so that no other user can read the data. Raises AccountError when it cannot be made.
     """
     if os.geteuid() != 0:
         return None
@@ -70,7 +70,7 @@ def can_reach(folder: Path, account: pwd.struct_passwd | None) -> bool:
 
 
 def hand_over(folder: Path, account: pwd.struct_passwd | None) -> None:
-    """Make ``folder`` when it is missing, closed to everybody but ``account`` (or the caller)."""
+    """Make ``folder`` when it is missing, closed to all users but ``account`` (or the caller)."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     if account is not None:

@@ -40,7 +40,7 @@ class DatabaseError(Exception):
 class PostgresServer:
     """One server with all its files in ``folder``: data, log and (when its path is short enough) the socket.
 
-    Nobody but the owner of ``folder`` gets at the socket, which is why the server asks for no password. As root the
+    Only the owner of ``folder`` gets at the socket, which is why the server asks for no password. As root the
     server runs as a user of its own; ``folder`` then has to be a place that user can reach.
     """
 
@@ -129,7 +129,7 @@ class PostgresServer:
         return f"postgresql+psycopg2://{SUPERUSER}@/{quote(database)}?host={quote(str(self._sockets), safe='/')}"
 
     def create_database(self, name: str, template: str | None = None) -> None:
-        """Create a database, as a copy of ``template`` when one is named (nobody may be connected to that)."""
+        """Create a database, as a copy of ``template`` when one is named (no client may be connected to that)."""
         statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
         if template is not None:
             statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))

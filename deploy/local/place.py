@@ -75,7 +75,7 @@ class Place:
         """Make the folders that are missing.
 
         Raises PlaceError when they cannot be written, or when the folder holds something else: what belongs to
-        somebody else must not get our modes and owners.
+        another user must not get our modes and owners.
         """
         try:
             if self.root.exists() and any(self.root.iterdir()) and not self._marker.exists():
@@ -131,5 +131,5 @@ def choose(asked: Path | None, checkout: Path, account: pwd.struct_passwd | None
         return Place(asked.resolve())
     if accounts.can_reach(checkout, account):
         return Place(checkout / ".local")
-    # Typically a checkout below /root, which is closed to everybody else.
+    # Typically a checkout below /root, which is closed to other users.
     return Place(ROOTS_PLACE / hashlib.sha256(str(checkout).encode()).hexdigest()[:12])

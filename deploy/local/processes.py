@@ -27,7 +27,7 @@ _forker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="forker")
 _handed_out: set[int] = set()
 _claims: int | None = None
 
-# Not the generator that everybody shares: two test runs that seed it alike would choose the same ports.
+# Not the generator that all code shares: two test runs that seed it alike would choose the same ports.
 _chance = random.SystemRandom()
 
 
@@ -208,7 +208,7 @@ def _claim(port: int) -> bool:
 
 
 def port_is_free(port: int) -> bool:
-    """Return whether nobody listens on this TCP port of the loopback address.
+    """Return whether no process listens on this TCP port of the loopback address.
 
     Raises OSError when this process may not listen there in any case (ports below 1024 without root).
     """

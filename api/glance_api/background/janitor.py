@@ -1,4 +1,4 @@
-"""The staging stores of this node, kept clean: nobody else can reach them (lifecycle section 5, S-78)."""
+"""The staging stores of this node, kept clean: no other node can reach them (lifecycle section 5, S-78)."""
 
 import logging
 import re

@@ -109,7 +109,7 @@ class Operations:
             raise Gone("the image was deleted, or the task was ended by others")
 
     def _leave(self, context: RequestContext, held: Held, error: GlanceError) -> None:
-        """Leave the operation to its lease: whoever claims it then begins where the registry says it is.
+        """Leave the operation to its lease: the worker that claims it then begins where the registry says it is.
 
         Until then its task says why it does not get on, where the registry can be told.
         """

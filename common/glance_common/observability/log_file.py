@@ -50,7 +50,7 @@ class LogFile(logging.Handler):
         super().close()
 
     def _follow(self) -> None:
-        # Whoever comes while another one looks writes on; so may a signal handler that logs while its own thread does.
+        # A thread that comes while another one looks writes on, and so may a signal handler that logs meanwhile.
         if not self._following.acquire(blocking=False):
             return
         try:

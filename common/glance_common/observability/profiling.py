@@ -19,7 +19,7 @@ OPTS: list[cfg.Opt] = [
     cfg.BoolOpt("enabled", default=False, help="Trace requests that carry signed trace headers."),
     cfg.StrOpt(
         "hmac_keys", default="SECRET_KEY", secret=True,
-        help="Keys of trace headers, separated by commas; whoever has one may have requests traced.",
+        help="Keys of trace headers, separated by commas; a caller who has one may have requests traced.",
     ),
     cfg.StrOpt(
         "connection_string", default="messaging://", secret=True,

@@ -331,7 +331,7 @@ def gunicorn_config(settings: ServerSettings, name: str) -> Config:
         "limit_request_field_size": settings.max_header_line,
         # The worker drops them, but for the names that v1 clients write so.
         "header_map": "dangerous",
-        # Without a header to trust there is nobody to distrust: gunicorn would parse each client's address for it.
+        # Without a header to trust there is no peer to distrust: gunicorn would parse each client's address for it.
         "forwarded_allow_ips": "*",
         "secure_scheme_headers": {"X-FORWARDED-PROTO": "https"} if settings.trust_proxy_headers else {},
         "forwarder_headers": "",

@@ -135,7 +135,7 @@ class MonitorProcess:
 
 
 def _fork_named(name: str) -> int:
-    """Fork; the child has this name from its first moment on, so that nobody who lists processes counts it a worker."""
+    """Fork; the child has this name from its first moment on: a list of processes never shows it as a worker."""
     command = Path("/proc/self/comm")
     own = command.read_text()
     command.write_text(name)

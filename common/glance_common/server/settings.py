@@ -99,7 +99,7 @@ _PROXY_OPTS: list[cfg.Opt] = [
     cfg.BoolOpt(
         "enable_proxy_headers_parsing", default=False,
         help="Believe the X-Forwarded-Proto, -For, -Host and -Prefix headers of the one proxy in front (the registry: "
-        "-Proto). Only for a service that nobody reaches except through a proxy that sets them itself; otherwise "
+        "-Proto). Only for a service that clients reach only through a proxy that sets them itself; otherwise "
         "clients choose what stands in links and logs.",
     ),
 ]

@@ -161,7 +161,7 @@ class TransferWorker(ThreadWorker):
             self.state.stopping.set()
 
     def _make_room(self) -> bool:
-        """Keep a place free for the next connection: whoever sends nothing gives way; tell whether there is one."""
+        """Keep a place free for the next connection: one that sends nothing gives way. Tell whether a place is free."""
         while self.nr_conns >= self.worker_connections:
             if not (self._lingering.drop_oldest() or self._waiting.dismiss_oldest() or self._drop_idle()):
                 return False
@@ -255,7 +255,7 @@ class TransferWorker(ThreadWorker):
         conn.close()
 
     def _stop_accepting(self) -> None:
-        """Close the listening sockets now, so that a new connection is refused at once instead of waiting for nobody.
+        """Close the listening sockets now, so that a new connection is refused at once instead of waiting in vain.
 
         When the service stops, connections that the kernel has accepted already are taken over first and answered.
         """

@@ -4,7 +4,7 @@ Rules: stores section 13.
 
 Each is a file store with one directory. Its id names the host, ``os_glance_staging_store@<host>``, because the same
 path on two hosts is two places; hosts that share the directory set the same ``staging_host`` and are then one place.
-The sentinel of the directory keeps everybody from believing in the wrong one: a host with a disk of its own and the
+The sentinel of the directory keeps a process from using the wrong one: a host with a disk of its own and the
 name of another gets StoreUnavailable.
 """
 

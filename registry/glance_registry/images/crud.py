@@ -126,7 +126,7 @@ def _select_one(kind: RequestContext, locations: bool, deleted: bool) -> Prepare
 def update(connection: sa.Connection, context: RequestContext, image_id: str, wanted: Update) -> str:
     """Write the values of ``wanted`` and return the document of the image.
 
-    Raises NotFound, VersionConflict when somebody else wrote the row since, TooLarge when the new owner may not have
+    Raises NotFound, VersionConflict when another caller wrote the row since, TooLarge when the new owner may not have
     what the image uses, or the document would grow beyond its bound.
     """
     held = usage.hold(connection, wanted.limits, *usage.MEASURES)

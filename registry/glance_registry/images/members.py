@@ -1,7 +1,7 @@
 """Members: the projects that an image is shared with (lifecycle section 8, S-44).
 
 The owner, administrators and members that may share it further see all members of an image, another member sees only
-itself, and to everybody else there are none. Whether the image takes members at all is the API's question.
+itself, and other callers see none. Whether the image takes members at all is the API's question.
 """
 
 from collections.abc import Mapping, Sequence

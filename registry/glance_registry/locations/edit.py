@@ -55,7 +55,7 @@ class Edit:
 def edit(connection: sa.Connection, context: RequestContext, image_id: str, wanted: Edit) -> str:
     """Do all of ``wanted`` or nothing; return the image's document with its active locations.
 
-    Raises NotFound; VersionConflict when somebody else wrote the image or its locations since; StatusConflict unless
+    Raises NotFound; VersionConflict when another caller wrote the image or its locations since; StatusConflict unless
     it is active, or queued and gets its first location; BadRequest without formats; Forbidden for the purge of the
     last location (S-17); Duplicate when another row owns the bytes; TooLarge when the image then exceeds a limit or
     its document the bound.

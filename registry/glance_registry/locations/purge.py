@@ -20,10 +20,10 @@ LATE_PASS_DELAYS = {2: 3600.0, 1: 23 * 3600.0}
 """Seconds to the next late pass, by how many are left: one hour and one day after the key was first deleted."""
 
 LATE_PASSES = len(LATE_PASS_DELAYS)
-"""How often a key is deleted again when somebody who let his lease run out may still touch it."""
+"""How often a key is deleted again when a process whose lease ran out may still touch it."""
 
 ABANDONED = 7200.0
-"""Seconds after its lease that a dead upload holds its image when nobody reaps it."""
+"""Seconds after its lease that a dead upload holds its image when no scrubber reaps it."""
 
 _CLAIMED = (LocationStatus.DELETING, LocationStatus.REAPING)
 
@@ -111,8 +111,9 @@ def claim(connection: sa.Connection, location_id: str, wanted: PurgeClaim) -> tu
 
 def _take(connection: sa.Connection, image: ImageRow, location: LocationRow, held: dict[str, Any]) -> None:
     if location.lease_until is not None:
-        # It ran out under somebody who may still wake up: a writer that would leave bytes behind, or a remover that
-        # would take the bytes of the key's next owner. Until the late passes are over the key gets no next owner.
+        # It ran out while a process held it that may still wake up: a writer that would leave bytes behind, or a
+        # scrubber that would take the bytes of the key's next owner. Until the late passes are over the key gets no
+        # next owner.
         held = {**held, "late_passes": LATE_PASSES}
     match location.status:
         case LocationStatus.WRITING:
@@ -139,7 +140,7 @@ def _check_due(connection: sa.Connection, location: LocationRow, scrub_time: flo
 
 
 def refused(location: StandingRow, is_leased: bool) -> errors.Conflict:
-    """Return the error that says why nobody can claim ``location`` now."""
+    """Return the error that says why ``location`` cannot be claimed now."""
     reason = _refusal(location, is_leased)
     return errors.Conflict(f"location {location.id} cannot be claimed: {reason}", reason=reason)
 
@@ -158,7 +159,7 @@ def _refusal(location: StandingRow, is_leased: bool) -> str:
 
 
 def abandoned(connection: sa.Connection) -> list[str]:
-    """Return the locations of uploads that died long ago and that nobody reaps: nobody works their store any more."""
+    """Return the locations of uploads that died long ago and were not reaped: no scrubber works their store."""
     select = sa.select(locations.c.id).where(_is_abandoned())
     return list(connection.scalars(select.order_by(locations.c.position).limit(100)))
 
@@ -170,7 +171,7 @@ def _is_abandoned() -> sa.ColumnElement[bool]:
 
 
 def give_up(connection: sa.Connection, location_id: str) -> None:
-    """Free the image of an abandoned upload; what it left waits for somebody who works the store (promise I7)."""
+    """Free the image of an abandoned upload; what it left waits for a scrubber that works the store (promise I7)."""
     found = owners.lock_owner(connection, locations.c.id == location_id)
     still = sa.select(locations.c.id).where(locations.c.id == location_id, _is_abandoned())
     if found is None or connection.scalar(still) is None:
@@ -197,7 +198,7 @@ def done(connection: sa.Connection, location_id: str, token: str) -> bool:
     """Record that the store holds nothing under the key; return whether the image is deleted with it.
 
     The image goes with its last row that is not ``deleted``. The key of a writer that may still be alive gets its late
-    passes. Also accepted after the lease, as long as nobody else claimed the row. Raises Gone when somebody did.
+    passes. Also accepted after the lease, as long as no other process claimed the row. Raises Gone when one did.
     """
     image, location = _lock(connection, location_id, token)
     match location.status:
@@ -217,7 +218,7 @@ def done(connection: sa.Connection, location_id: str, token: str) -> bool:
 
 
 def _rest(late_passes: int) -> dict[str, Any]:
-    """Return what a row says when nobody holds it and ``late_passes`` are to come."""
+    """Return what a row says when no process holds it and ``late_passes`` are to come."""
     delay = LATE_PASS_DELAYS.get(late_passes)
     return {
         "lease_until": None,
@@ -272,7 +273,7 @@ def owed(connection: sa.Connection, store: str) -> list[str]:
 def write_off(connection: sa.Connection, location_id: str) -> bool:
     """Record an ``owed`` location as gone without asking its store, which is lost; return whether this was done now.
 
-    A claim that somebody holds is left alone: then the store is not lost.
+    A claim that a scrubber holds is left alone: then the store is not lost.
     """
     found = owners.lock_owner(connection, locations.c.id == location_id)
     still = sa.select(locations.c.id).join(images, images.c.id == locations.c.image_id).where(
@@ -286,7 +287,7 @@ def write_off(connection: sa.Connection, location_id: str) -> bool:
         replay(connection, location_id, token)
     claim(connection, location_id, PurgeClaim(token, lease=60, stores=None, scrub_time=0))
     done(connection, location_id, token)
-    # Nobody will write there again either.
+    # No upload will write there again either.
     connection.execute(
         sa.update(locations).where(locations.c.id == location_id).values(late_passes=0, not_before=None)
     )

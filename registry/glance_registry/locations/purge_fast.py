@@ -1,6 +1,6 @@
 """Claim and done of the usual purge in one round trip each, and usual refusals after one read without a lock.
 
-Usual is what waits in ``pending_delete`` since its image was deleted and was never held by anybody, and later the claim
+Usual is what waits in ``pending_delete`` since its image was deleted and was never claimed, and later the claim
 on it. For all else the functions here change nothing and return None: ``deletions`` knows those cases and repeated
 calls.
 """

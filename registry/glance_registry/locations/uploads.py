@@ -180,7 +180,7 @@ def commit(connection: sa.Connection, attempt: str, content: Content, terms: Ter
     """Make the location and its image active in one step; return the image's id.
 
     Staged data make the location ``staged`` and leave the image's status; so does a copy that is not to activate.
-    An expired lease is no obstacle as long as nobody reaped the attempt. Raises Gone when the image was deleted or the
+    An expired lease is no obstacle as long as the attempt was not reaped. Raises Gone when the image was deleted or the
     attempt was aborted or reaped, TooLarge when more bytes than were reserved exceed a limit; then the caller asks
     ``abort`` whether it may remove its bytes.
     """

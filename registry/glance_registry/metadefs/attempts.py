@@ -26,6 +26,6 @@ def once(connection: sa.Connection, attempt: str, work: Callable[[sa.Connection]
 
 
 def _forget_old(connection: sa.Connection) -> None:
-    # Rows that another transaction forgets at this moment are its business: nobody waits for anybody.
+    # Rows that another transaction forgets at this moment are its business: the two do not wait for each other.
     old = sa.select(writes.c.attempt).where(writes.c.made_at < sa.func.now() - KEPT).with_for_update(skip_locked=True)
     connection.execute(sa.delete(writes).where(writes.c.attempt.in_(old)))

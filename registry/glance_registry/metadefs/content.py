@@ -1,6 +1,6 @@
 """What is in a namespace: properties, objects, tags and associations with resource types.
 
-The four kinds have the same rules, so they share these functions. Whoever writes holds the lock of the namespace's row,
+The four kinds have the same rules, so they share these functions. A writer holds the lock of the namespace's row,
 so that looking for a taken name and writing are one step. Protection: what is in a protected namespace may be changed
 and added to, but not removed (metadefs section 4).
 """
@@ -143,7 +143,7 @@ def add(
     if taken is Taken.REFUSE:
         _refuse_taken(connection, holder, kind, [row["name"] for row in rows])
     if kind is ASSOCIATIONS:
-        # In one order for everybody, so that two transactions never wait for each other's.
+        # In one order for all transactions, so that two transactions never wait for each other's.
         types = [{"name": name} for name in sorted(row["name"] for row in rows)]
         connection.execute(insert(metadef_resource_types).on_conflict_do_nothing(), types)
     statement = insert(kind.table)

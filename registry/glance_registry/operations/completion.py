@@ -76,7 +76,7 @@ def _take_back(connection: sa.Connection, image: ImageRow, row: OperationRow) ->
     if is_unfinished or _has_data(connection, image, locations.c.operation.is_distinct_from(row.id)):
         owners.discard_copies(connection, row.id)
     else:
-        # Somebody took every other copy away meanwhile: an active image keeps its data.
+        # Every other copy was taken away meanwhile: an active image keeps its data.
         owners.keep_copies(connection, row.id)
     properties = import_properties.ended(image.properties)
     if not is_unfinished:

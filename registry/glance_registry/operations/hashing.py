@@ -1,6 +1,6 @@
 """A registered location whose data are hashed in the background: the location and its operation begin in one step.
 
-So there is never a location that waits for an operation which nobody made, nor the other way round. With validation
+So there is never a location that waits for an operation which does not exist, nor the other way round. With validation
 data the image is ``importing`` until the digests were found right, and its only location is the operation's to take
 back; without, the image is active at once and the operation only adds the digests (API section 16).
 """

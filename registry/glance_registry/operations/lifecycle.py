@@ -1,7 +1,8 @@
 """Operations: work on an image that goes on after the request that asked for it (lifecycle sections 6 and 7).
 
 A live operation of an image is its import lock. A worker claims one with a token and a lease, as a scrubber claims
-bytes; a worker that dies loses it to another one. What nobody will finish is failed, so that no image waits for ever.
+bytes; a worker that dies loses it to another one. An operation that no worker will finish is failed, so that no image
+waits for ever.
 """
 
 from dataclasses import dataclass
@@ -229,7 +230,7 @@ def _staged(connection: sa.Connection, image_id: str | None) -> list[dict[str, A
 
 
 def hopeless(connection: sa.Connection, host: str) -> list[str]:
-    """Return the operations that nobody will finish, as far as ``host`` can tell, oldest first."""
+    """Return the operations that no worker will finish, as far as ``host`` can tell, oldest first."""
     select = sa.select(operations.c.id).where(_is_hopeless(host)).order_by(operations.c.created_at).limit(100)
     return list(connection.scalars(select))
 
@@ -240,7 +241,7 @@ def _is_hopeless(host: str) -> sa.ColumnElement[bool]:
 
 
 def give_up(connection: sa.Connection, operation_id: str, host: str) -> None:
-    """Fail an operation of ``hopeless``, unless somebody took it up or ended it meanwhile."""
+    """Fail an operation of ``hopeless``, unless a worker took it up or ended it meanwhile."""
     found = operation_rows.lock(connection, operation_id)
     if found is None:
         return

@@ -53,7 +53,7 @@ def _visible_to(context: RequestContext) -> sa.ColumnElement[bool]:
     if context.is_admin:
         return unexpired
     if context.project_id is None:
-        # What belongs to nobody is no common property of all who come without a project.
+        # A task without an owner is not shared by all callers without a project.
         return sa.false()
     return sa.and_(unexpired, operations.c.owner == context.project_id)
 

@@ -42,7 +42,7 @@ _LOCK_SPACE = "glance usage"
 def hold(connection: sa.Connection, limits: Limits | None, *measures: str) -> Limits | None:
     """Take the owner's lock until the transaction ends, and return the limits of ``measures``; None without any.
 
-    To be called before the first row is locked: then nobody waits for the lock who holds a row.
+    To be called before the first row is locked: then no transaction that holds a row waits for the lock.
     """
     relevant = limits.about(*measures) if limits is not None else None
     if relevant is not None:

@@ -120,7 +120,7 @@ def row_fields(locations: bool) -> tuple[str, ...]:
 
 
 def new_document() -> sa.TextClause:
-    """Return the column that is the document of a row just made: nobody is its member."""
+    """Return the column that is the document of a row just made: it has no members."""
     return _DOCUMENTS[False, False]
 
 

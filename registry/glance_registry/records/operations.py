@@ -37,7 +37,7 @@ def is_live() -> sa.TextClause:
 
 
 def is_unheld() -> sa.ColumnElement[bool]:
-    """Return the condition that an operation is live and in nobody's hands."""
+    """Return the condition that an operation is live and not claimed."""
     return sa.and_(
         is_live(),
         sa.or_(operations.c.lease_until.is_(None), operations.c.lease_until <= sa.func.now()),
@@ -68,7 +68,7 @@ def _lock_row(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> O
 def lock_held(connection: sa.Connection, held: Held) -> tuple[ImageRow | None, OperationRow]:
     """Lock image and operation for a write by the worker that holds it; raise Gone for any other.
 
-    An expired lease is no obstacle as long as nobody else claimed the operation or ended it.
+    An expired lease is no obstacle as long as no other worker claimed the operation or ended it.
     """
     found = lock(connection, held.operation)
     if found is None or found[1].token != held.token:

@@ -11,7 +11,7 @@ What a row says beside its status:
 - ``operation`` is set while a background operation may still take the copy back, and stays on what it took back.
 - ``deleted_at`` is set as soon as the bytes are no data of the image any more, long before they are gone: what was
   taken from an image before its delete, or by it, is not brought back by a restore.
-- ``lease_until`` is set while somebody holds the row: a writer (status ``writing``, or ``pending_delete`` when the
+- ``lease_until`` is set while a process holds the row: a writer (status ``writing``, or ``pending_delete`` when the
   image was deleted under its hands), or the claim ``token``. Null together with a token means that the claim is over.
 """
 

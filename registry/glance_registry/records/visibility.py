@@ -6,11 +6,11 @@ most one of them, so that a list is the UNION ALL of arms and each arm is one wa
 | arm | images | by id | in lists |
 |---|---|---|---|
 | everyone | not community | admin | admin |
-| public | public | everybody | everybody |
+| public | public | all callers | all callers |
 | own | the caller's, not public; without a project: those without owner | the owner | the owner |
-| ownerless | without owner, not public | everybody | as "own" of callers without a project |
+| ownerless | without owner, not public | all callers | as "own" of callers without a project |
 | shared | shared by others with the caller as member | any member status | the asked member status |
-| community | community of others | everybody | when asked for |
+| community | community of others | all callers | when asked for |
 
 Rules: lifecycle section 9, API section 6.1; S-43, S-44 (a member status never reveals foreign rows), S-45
 (community images of others only on demand).
@@ -28,7 +28,7 @@ from glance_registry.db.tables import Text, images, members
 Clause = sa.ColumnElement[bool]
 
 EXISTING: Clause = images.c.status.not_in([sa.literal_column("'deleted'"), sa.literal_column("'pending_delete'")])
-"""What can be seen at all: a deleted image is gone for everybody, administrators included."""
+"""What can be seen at all: a deleted image is gone for all callers, administrators included."""
 
 DELETED: dict[str, Clause] = {
     "no": images.c.listed,
@@ -48,7 +48,7 @@ class Arm:
 
 
 def kind_of(context: RequestContext) -> RequestContext:
-    """Return the kind of caller: whoever is of the same kind gets the same statements, with another ``project``."""
+    """Return the kind of caller: callers of one kind get the same statements, with another ``project``."""
     return RequestContext("", project_id=None if context.project_id is None else "", is_admin=context.is_admin)
 
 

@@ -75,7 +75,7 @@ def largest_input() -> int:
 
 @blueprint.post("/v1/operations/claim")
 def claim() -> Response:
-    """Give one operation to a worker, after what nobody will finish any more was failed."""
+    """Give one operation to a worker, after the operations that no worker will finish were failed."""
     body = parsing.body()
     body.only("token", "host", "lease", "without")
     without = body.optional_texts("without") or []

@@ -12,7 +12,7 @@ blueprint = Blueprint("uploads", __name__)
 
 ON_FAIL = (ImageStatus.QUEUED, ImageStatus.KILLED)
 MAX_LEASE = 86400.0
-"""Seconds: a lease that nobody renews must end within a day (promise I7)."""
+"""Seconds: a lease that is not renewed must end within a day (promise I7)."""
 
 
 @blueprint.post("/v1/images/<image_id>/uploads")

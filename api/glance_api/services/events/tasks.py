@@ -1,7 +1,7 @@
 """What other services are told about tasks (configuration section 11). Input, result and message are never told.
 
 As with all events: after the commit, never waiting, never raising. There is no ``task.delete``: a task is not deleted
-by anybody, the registry removes it when its time is over.
+by a caller, the registry removes it when its time is over.
 """
 
 import logging

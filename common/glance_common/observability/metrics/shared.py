@@ -129,6 +129,6 @@ def _is_running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        # Somebody else's by now.
+        # It belongs to another user by now.
         return False
     return True
