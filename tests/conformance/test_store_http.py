@@ -145,6 +145,22 @@ def test_a_server_that_does_not_tell_the_size(server: WebServer, store: Store):
         assert store.size(server.url(path)) == 0
 
 
+@pytest.mark.parametrize("status", [400, 401, 403, 405, 501])
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("body", [DATA, b""], ids=["data", "empty"])
+def test_a_server_that_refuses_head_is_asked_for_one_byte(
+    server: WebServer, store: Store, status: int, ranges: bool, body: bytes
+):
+    server.pages["/a"] = Page(body, head=status, ranges=ranges)
+    assert store.size(server.url("/a")) == len(body)
+    assert [(method, headers.get("Range")) for method, _, headers in server.seen] == [
+        ("HEAD", None), ("GET", "bytes=0-0"),
+    ]
+    server.pages["/a"] = Page(status=403)
+    with pytest.raises(BadLocation, match="403"):
+        store.size(server.url("/a"))
+
+
 @pytest.mark.parametrize("page", [Page(DATA, cut=300_000), Page(DATA, cut=0), Page(DATA, chunked=True, cut=300_000)])
 def test_a_connection_that_ends_early_never_looks_complete(server: WebServer, store: Store, page: Page):
     server.pages["/a"] = page

@@ -21,6 +21,8 @@ class Page:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     ranges: bool = True
+    head: int | None = None
+    """The status of every HEAD; None: as of GET."""
     announce: bool = True
     """Send Content-Length; otherwise the end of the connection is the end of the body."""
     chunked: bool = False
@@ -47,6 +49,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.seen.append((self.command, self.path, dict(self.headers)))
         page = self.server.pages.get(self.path, Page(b"nothing here", 404))
         body, status, headers = page.body, page.status, dict(page.headers)
+        if self.command == "HEAD" and page.head is not None:
+            body, status = b"", page.head
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if wanted and page.ranges and status == 200:
             start, total = int(wanted[1]), len(body)

@@ -1,6 +1,7 @@
 """The fields of an image as JSON schema: the one table from which documents are served and requests are checked."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 from glance_api.settings import Settings
@@ -34,6 +35,11 @@ NAMES = frozenset({*WRITABLE, *READ_ONLY, *LINKS, "locations"})
 Schema = dict[str, Any]
 
 
+def _values(kinds: type[StrEnum]) -> list[str]:
+    """Return the values as plain text: messages show members of an enum with their class."""
+    return [kind.value for kind in kinds]
+
+
 def _read_only(kind: str | list[str], description: str, **rules: Any) -> Schema:
     return {"type": kind, "readOnly": True, "description": description, **rules}
 
@@ -56,7 +62,7 @@ def base(settings: Settings) -> dict[str, Schema]:
         # The length as well: "$" of a pattern lets a line end follow.
         "id": {"type": "string", "pattern": UUID_PATTERN, "maxLength": 36, "description": "Identifier of the image"},
         "name": _text("Descriptive name for the image", maxLength=255),
-        "status": _read_only("string", "Status of the image", enum=sorted(ImageStatus)),
+        "status": _read_only("string", "Status of the image", enum=sorted(_values(ImageStatus))),
         "visibility": {"type": "string", "enum": list(BASE_VISIBILITIES), "description": "Who may see the image"},
         "protected": {"type": "boolean", "description": "If true, image will not be deletable."},
         "os_hidden": {"type": "boolean", "description": "If true, image will not appear in a list unless asked for."},
@@ -156,8 +162,8 @@ def _fact(kind: str | list[str], description: str, **rules: Any) -> Schema:
 
 TASK_STUB: Mapping[str, Schema] = {
     "id": _fact("string", "An identifier for the task", pattern=UUID_PATTERN),
-    "type": _fact("string", "The type of task represented by this content", enum=list(OperationKind)),
-    "status": _fact("string", "The current status of this task", enum=list(OperationStatus)),
+    "type": _fact("string", "The type of task represented by this content", enum=_values(OperationKind)),
+    "status": _fact("string", "The current status of this task", enum=_values(OperationStatus)),
     "owner": _fact(["null", "string"], "An identifier for the owner of this task"),
     "image_id": _fact(["null", "string"], "Image associated with the task"),
     "request_id": _fact(["null", "string"], "Human-readable informative request-id"),

@@ -69,6 +69,15 @@ def test_s61_a_body_that_ends_early_fails(server: WebServer, page: Page):
         fetch(server.url("/x", MIRROR))
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "br, gzip", "X-Gzip"])
+def test_an_encoded_body_is_not_the_image(server: WebServer, encoding: str):
+    server.pages["/x"] = Page(b"data" * 10, headers={"Content-Encoding": encoding})
+    with pytest.raises(ImportFailed, match="only in an encoded form"):
+        fetch(server.url("/x", MIRROR))
+    server.pages["/x"] = Page(b"data" * 10, headers={"Content-Encoding": "Identity"})
+    assert fetch(server.url("/x", MIRROR)) == (b"data" * 10, 40)
+
+
 def test_s61_what_is_announced_larger_than_the_cap_is_not_read(server: WebServer):
     server.pages["/x"] = Page(b"data" * 1000)
     with pytest.raises(TooLarge, match="4000 bytes; image_size_cap is 3999"):

@@ -8,6 +8,13 @@ from glance_common.fetch.url_session import FetchFailed, Response
 PIECE = 1024 * 1024
 
 
+def refuse_encoded(response: Response) -> None:
+    """Raise ImportFailed when the body is not the image, but an encoded form of it that was not asked for."""
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        raise ImportFailed("the source sends the image only in an encoded form (Content-Encoding)")
+
+
 def announced_size(response: Response) -> int | None:
     """Return the Content-Length of the answer, None without a usable one."""
     text = response.headers.get("Content-Length", "").strip()

@@ -17,7 +17,7 @@ import orjson
 from glance_api.clients import catalog as catalogs
 from glance_api.content.streams import DamagedData, verified
 from glance_api.imports.contract import ImportChanges, ImportFailed, ImportSource
-from glance_api.imports.sources.body import announced_size, pieces_of
+from glance_api.imports.sources.body import announced_size, pieces_of, refuse_encoded
 from glance_common.fetch.guards import ExchangeLimits
 from glance_common.fetch.url_filter import UrlFilter, UrlRefused, parse
 from glance_common.fetch.url_session import FetchFailed, Response, UrlSession
@@ -74,6 +74,7 @@ def open_source(remote: Remote, image_id: str, rules: DownloadRules) -> Iterator
         image = _document(response)
     size = _checked_size(image, rules.cap)
     with service.get(f"/v2/images/{image_id}/file") as response:
+        refuse_encoded(response)
         announced = announced_size(response)
         if announced is not None and announced != size:
             raise ImportFailed(f"the remote image has {size} bytes, but its data have {announced}")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from glance_api.imports.contract import ImportFailed, ImportSource
-from glance_api.imports.sources.body import announced_size, pieces_of
+from glance_api.imports.sources.body import announced_size, pieces_of, refuse_encoded
 from glance_common.fetch.url_filter import UrlFilter, UrlRefused
 from glance_common.fetch.url_session import FetchFailed, UrlSession
 from glance_common.model.errors import BadRequest, TooLarge
@@ -49,6 +49,7 @@ def open_source(session: UrlSession, uri: str, *, cap: int) -> Iterator[ImportSo
     with response:
         if response.status_code != 200:
             raise ImportFailed(f"the source answered with status {response.status_code} instead of the image")
+        refuse_encoded(response)
         announced = announced_size(response)
         if announced is not None and announced > cap:
             raise TooLarge(f"the source announces {announced} bytes; image_size_cap is {cap} bytes")

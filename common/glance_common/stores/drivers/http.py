@@ -58,6 +58,8 @@ OPTIONS: list[cfg.Opt] = [
 _PIECE = 256 * 1024
 _REDIRECTS = (301, 302)
 _BUSY = frozenset({408, 425, 429})
+_NO_HEAD = frozenset({400, 401, 403, 405, 501})
+"""What servers answer that know no HEAD, or whose signed URLs are for GET."""
 
 
 class HttpStore:
@@ -145,13 +147,22 @@ class HttpStore:
     def size(self, key: str) -> int:
         """Return the Content-Length that HEAD answers, 0 without one. Raises as ``open``, but BadLocation also when no
         answer comes: a location whose size cannot be asked cannot be registered."""
-        try:
-            response = self._request("HEAD", key, {})
-        except FetchFailed as error:
-            raise BadLocation(str(error)) from error
-        with response:
+        with self._asked("HEAD", key, {}) as response:
+            if response.status_code not in _NO_HEAD:
+                _refuse_status(response)
+                return _content_length(response) or 0
+        # Signed URLs and some servers allow GET alone.
+        with self._asked("GET", key, {"Range": "bytes=0-0"}) as response:
+            if response.status_code in (206, 416):
+                return _content_range(response)[1] or 0
             _refuse_status(response)
             return _content_length(response) or 0
+
+    def _asked(self, method: str, key: str, headers: dict[str, str]) -> Response:
+        try:
+            return self._request(method, key, headers)
+        except FetchFailed as error:
+            raise BadLocation(str(error)) from error
 
     def delete(self, key: str) -> None:
         """Raise DeleteUnsupported."""
