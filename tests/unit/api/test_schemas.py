@@ -1,6 +1,7 @@
 """The schemas as they are served, and schema-image.json (API section 17, configuration section 7)."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from jsonschema import Draft4Validator
 from tests.unit.api.conftest import make_conf
 from tests.unit.api.fake_registry import make_image
 
+from glance_api.settings import Settings
+from glance_api.v2 import fields
 from glance_common.config.loading import ConfigError
 
 ID = "11111111-1111-4111-8111-111111111111"
@@ -116,3 +119,20 @@ def test_a_closed_schema_has_the_named_properties_only(with_schema):
     for name, created, changed in (("os_distro", 201, 200), ("colour", 400, 400)):
         assert api.call("POST", "/v2/images", json={name: "x"}).status_code == created
         assert change(name).status_code == changed
+
+
+def test_schemas_hold_plain_values():
+    """Messages of the validator repeat them, and a member of an enum would show its class to the client."""
+    def values(schema):
+        if isinstance(schema, Mapping):
+            for each in schema.values():
+                yield from values(each)
+        elif isinstance(schema, list | tuple):
+            for each in schema:
+                yield from values(each)
+        else:
+            yield schema
+
+    served = [fields.base(Settings.from_conf(make_conf({})))]
+    served += [value for name, value in vars(fields).items() if isinstance(value, Mapping) and not name.startswith("__")]
+    assert {type(value) for value in values(served)} <= {str, int, bool, float, type(None)}
