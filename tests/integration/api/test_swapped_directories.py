@@ -68,9 +68,9 @@ def test_residue_in_an_exchanged_staging_directory_is_left_alone(make_node, web)
         node.settled()
     again = type(node)(node.api, node.folder)
     with exchanged(node.folder / "staging", GONE) as other:
-        again.pool._housekeeping()
+        again.pool._work.housekeeping()
         assert [path.name for path in other.iterdir()] == [GONE]
     (node.folder / "staging" / GONE).write_bytes(b"x")
     # The next look of the same process comes a minute later; that of the next process at once.
-    type(node)(node.api, node.folder).pool._housekeeping()
+    type(node)(node.api, node.folder).pool._work.housekeeping()
     assert node.files("staging") == []
