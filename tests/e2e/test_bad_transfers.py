@@ -170,7 +170,7 @@ def test_exactly_the_cap_is_accepted(caller: Caller):
     assert caller.download(image) == data
 
 
-@pytest.mark.parametrize("kind", [None, "text/plain", "application/octet-stream; charset=x", "application/json"])
+@pytest.mark.parametrize("kind", [None, "text/plain", "application/json"])
 def test_a_body_of_another_type(caller: Caller, image: str, kind: str | None):
     headers = {} if kind is None else {"Content-Type": kind}
     answer = caller.call("PUT", f"/v2/images/{image}/file", 415, data=b"\x01x", headers=headers)

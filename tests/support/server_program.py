@@ -19,7 +19,7 @@ from glance_api.http.bodies import is_transfer
 from glance_common.body import ClientGone, read_pieces
 from glance_common.config.loading import ConfigError
 from glance_common.server import Application as Service
-from glance_common.server import RequestHead, ServerSettings, master, serve, waiting, worker
+from glance_common.server import RequestHead, ServerSettings, lingering, master, serve, waiting, worker
 from glance_common.server.settings import tls_context
 
 OWN_TRANSFERS = ("/upload", "/refuse")
@@ -46,6 +46,8 @@ class Application:
         query = dict(parse_qsl(environ["QUERY_STRING"]))
         is_upload = is_transfer(RequestHead(environ["REQUEST_METHOD"], environ["PATH_INFO"], {}))
         name = "upload" if is_upload else environ["PATH_INFO"].rpartition("/")[2]
+        if "refused" in query:
+            name = "refuse"
         return getattr(self, name)(environ, start_response, query)
 
     def answer(self, start_response, document, status="200 OK"):
@@ -140,6 +142,7 @@ def load():
     if "most_idle" in config["settings"]:
         master.IDLE_CONNECTIONS = config["settings"].pop("most_idle")
     waiting.MOST_HELD = config["settings"].pop("most_held", waiting.MOST_HELD)
+    lingering.LINGER_SECONDS = config["settings"].pop("linger_seconds", lingering.LINGER_SECONDS)
     settings = ServerSettings(**config["settings"])
     tls_context(settings)
     if config.get("refuse"):

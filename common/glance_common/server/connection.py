@@ -28,7 +28,7 @@ from glance_common.server.settings import ServerSettings
 SENDFILE_STEP = 8 * MIB
 DRAIN_BYTES = 64 * 1024
 """An unread rest of a body up to this size is discarded to keep the connection; a larger one closes it."""
-LINGER_BYTES = 4 * MIB
+DISCARD_READ = 256 * 1024
 TAKEN_SECONDS = 0.5
 """How long a thread waits for a client to take the rest of a document, while enough other threads are free."""
 
@@ -72,7 +72,6 @@ class Connection(ArrivingConnection):
         self._minimum_rate = MinimumRate(settings.min_transfer_rate, settings.rate_window)
         self._continue_due = False
         self._is_collected = False
-        self._linger_bytes = 0
 
     def begin(self) -> None:
         """Hand the collected request to the parser, in the thread that serves it."""
@@ -319,19 +318,16 @@ class Connection(ArrivingConnection):
             socket.socket.shutdown(self.sock, socket.SHUT_WR)
         except OSError:
             return False
-        self._linger_bytes = LINGER_BYTES
         return True
 
     def discard(self) -> bool:
-        """Throw away what the client still sends after the end; False when it has ended too or sends too much.
+        """Throw away what the client still sends after the end; False when it has ended too.
 
         Closing with unread bytes would reset the connection, and the client might lose the answer (RFC 9112, 9.6).
         """
         try:
-            count = len(socket.socket.recv(self.sock, HEADER_READ * 8))
+            return bool(socket.socket.recv(self.sock, DISCARD_READ))
         except BlockingIOError:
             return True
         except OSError:
             return False
-        self._linger_bytes -= count
-        return count > 0 and self._linger_bytes > 0

@@ -265,6 +265,7 @@ class TransferWorker(ThreadWorker):
             while self._stop and self.accept(listener):
                 pass
             listener.close()
+        self._lingering.hurry()
         for conn in (*self.keepalived_conns, *self.pending_conns):
             conn.timeout = min(conn.timeout, time.monotonic() + STOP_LINGER)
 

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 OCTETS = {"Content-Type": "application/octet-stream"}
-QCOW2 = {"disk_format": "qcow2", "container_format": "ovf"}
+QCOW2 = {"disk_format": "qcow2", "container_format": "aki"}
 RAW = {"disk_format": "raw", "container_format": "bare"}
 
 
@@ -51,7 +51,7 @@ def test_img13_img33_every_field_finds_its_image(images, qcow2):
     ("query", "names"),
     [
         ("status=active", ["disk", "other"]), ("status=in:queued,saving", ["empty"]),
-        ("container_format=in:ovf,ova", ["disk"]), ("disk_format=in:raw,qcow2", ["disk", "other"]),
+        ("container_format=in:aki,ova", ["disk"]), ("disk_format=in:raw,qcow2", ["disk", "other"]),
         ("size_min=7", ["disk"]), ("size_max=7", ["other"]), ("size_min=6&size_max=6", ["other"]),
         ("visibility=private", ["empty"]), ("visibility=shared", ["disk", "other"]), ("visibility=public", []),
     ],

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import psutil
 import pytest
+import requests
 from tests.servers import haproxy, nginx
 from tests.servers.haproxy import Haproxy
 from tests.servers.nginx import Nginx
@@ -90,6 +91,40 @@ def test_image_data_reach_the_service_while_they_come(connect, server, target):
     server.wait_event("upload")
     client.send(b"x" * (4800 * KIB))
     assert sum(json.loads(client.response()[2])["sizes"]) == 5000 * KIB
+
+
+@pytest.fixture(params=["none", "nginx", "haproxy"])
+def address(request, server, tmp_path):
+    """The address of the server itself, or of a proxy in front of it."""
+    if request.param == "none":
+        yield f"http://127.0.0.1:{server.port}"
+        return
+    folder = tmp_path / "proxy"
+    folder.mkdir()
+    proxy = Haproxy(folder, server.port) if request.param == "haproxy" else Nginx(folder, server.port, {})
+    try:
+        proxy.start()
+        yield f"http://127.0.0.1:{proxy.port}"
+    finally:
+        proxy.stop()
+
+
+@pytest.mark.parametrize("size", [32, 256])
+def test_a_refused_upload_of_any_size_is_answered(address, tmp_path, size):
+    """Clients send all of it before they read: requests always, curl when it need not ask first."""
+    url = f"{address}/v2/images/x/file?refused=1"
+    path = tmp_path / "image"
+    with path.open("wb") as file:
+        file.truncate(size * KIB * KIB)
+    for _ in range(3):
+        with path.open("rb") as file:
+            answer = requests.put(url, data=file, timeout=60)
+        assert (answer.status_code, answer.json()) == (503, {"error": "refused"})
+        done = subprocess.run(
+            ["curl", "-sS", "-H", "Expect:", "-T", path, "-w", " %{http_code}", url],
+            check=True, capture_output=True, text=True,
+        )
+        assert done.stdout == '{"error": "refused"} 503'
 
 
 def test_a_large_document_arrives_whole(connect):

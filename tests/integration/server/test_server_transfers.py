@@ -177,6 +177,29 @@ def test_a_refused_upload_is_answered_without_reading_it(server):
         client.sock.close()
 
 
+@pytest.mark.parametrize("size", [32, 256])
+def test_a_refused_upload_of_any_size_does_not_lose_its_answer(server, size):
+    """Many clients send all of a body before they read; a reset would take the answer from them."""
+    with server.connect() as client:
+        client.request("PUT", "/refuse", Content_Length=size * MIB)
+        for _ in range(size):
+            client.send(bytes(MIB))
+        assert client.response()[0] == 503
+
+
+def test_a_client_that_sends_for_ever_is_cut(make_server):
+    server = make_server(linger_seconds=1).start()
+    with server.connect() as client:
+        client.request("PUT", "/refuse", Content_Length=1 << 50)
+        with pytest.raises(OSError, match=r"reset|Broken pipe"):
+            send_for_ever(client)
+
+
+def send_for_ever(client):
+    while True:
+        client.send(bytes(MIB))
+
+
 def test_a_refused_chunked_upload_is_told_that_the_connection_ends(server):
     with server.connect() as client:
         client.request("PUT", "/refuse", Transfer_Encoding="chunked")
