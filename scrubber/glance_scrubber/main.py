@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         conf = loading.load(PROG, sys.argv[1:] if argv is None else argv, list_opts(), cli=COMMAND_OPTS)
         if conf.restore and conf.daemon:
             raise loading.ConfigError("DEFAULT", "restore", conf.restore, "cannot be used together with daemon")
-        log.setup(conf, PROG)
+        log.setup(conf, PROG, terminal=conf.check_config)
         registry = connect_registry(conf)
         if conf.restore:
             return restore(registry, conf.restore)

@@ -90,17 +90,21 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(event, default=str, ensure_ascii=False)
 
 
-def setup(conf: cfg.ConfigOpts, prog: str) -> None:
-    """Send the log of this process where the options say: ``log_file``, ``<log_dir>/<prog>.log``, or stderr."""
-    handler: logging.Handler
+def setup(conf: cfg.ConfigOpts, prog: str, *, terminal: bool = False) -> None:
+    """Send the log of this process where the options say: ``log_file``, ``<log_dir>/<prog>.log``, or stderr.
+
+    With ``terminal`` it goes to stderr as well: an operator who checks the configuration waits there for the answer.
+    """
+    handlers: list[logging.Handler] = []
     if conf.log_file or conf.log_dir:
         path = Path(conf.log_dir or "") / (conf.log_file or f"{prog}.log")
-        handler = LogFile(path)
-    else:
-        handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if conf.use_json else TextFormatter())
+        handlers.append(LogFile(path))
+    if not handlers or terminal:
+        handlers.append(logging.StreamHandler(sys.stderr))
+    for handler in handlers:
+        handler.setFormatter(JsonFormatter() if conf.use_json else TextFormatter())
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = handlers
     root.setLevel(logging.DEBUG if conf.debug else logging.INFO)
     # Libraries that repeat on level DEBUG what ours say, or print headers with tokens (S-53).
     for name in ("urllib3", "amqp", "kombu", "keystoneauth", "keystonemiddleware", "oslo_policy", "stevedore"):

@@ -33,7 +33,7 @@ class Command:
         given = sys.argv[1:] if arguments is None else arguments
         try:
             conf = self.load(given)
-            log.setup(conf, self.prog)
+            log.setup(conf, self.prog, terminal=conf.check_config)
             problems = self.warnings(conf)
             settings, service = self.prepare(conf)
         except ConfigError as error:

@@ -104,4 +104,5 @@ def test_arc24_a_daemon_names_its_log_after_itself(tmp_path: Path, program: str)
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert checked.returncode == 1, "an option that is not known"
     assert [path.name for path in logs.iterdir()] == [f"{program}.log"]
-    assert "no_such_option is not a known option" in (logs / f"{program}.log").read_text()
+    for told in ((logs / f"{program}.log").read_text(), checked.stderr):
+        assert "no_such_option is not a known option" in told
