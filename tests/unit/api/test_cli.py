@@ -11,7 +11,7 @@ def start(tmp_path, monkeypatch, capsys):
     """Return a function that starts glance-api with this configuration as far as serving, which is replaced."""
     served = []
     monkeypatch.setattr(command, "serve", lambda settings, factory, **_: served.append((settings, factory)))
-    monkeypatch.setattr(command.log, "setup", lambda *_: None)
+    monkeypatch.setattr(command.log, "setup", lambda *_, **__: None)
     secret = tmp_path / "secret"
     secret.write_text("x" * 64)
     secret.chmod(0o600)
