@@ -129,6 +129,12 @@ esac
 """
 
 
+def default_signals() -> None:
+    """Undo what a shell in the background or nohup ignores."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture
 def machine(bare_machine, tmp_path):
     """A function that starts a script on a machine with the fake Python, in a session of its own."""
@@ -143,7 +149,7 @@ def machine(bare_machine, tmp_path):
             [CHECKOUT / "deploy" / script, *arguments], cwd="/", env=env | more, start_new_session=True, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             # A shell that runs the tests in the background has Ctrl-C ignored, and no shell can undo that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=default_signals,
         )  # fmt: skip
         started.append(process)
         return process
