@@ -53,7 +53,7 @@ _HEAD = 64 * 1024
 
 _VHDX = b"vhdxfile"
 
-_PIECE = 1024 * 1024
+_PIECE = 512 * 1024
 """Bytes that the inspectors are given at once."""
 
 _DIFFERENCES = {"vhd": (60, b"\0\0\0\4"), "vdi": (0x4C, b"\4\0\0\0")}
@@ -126,7 +126,8 @@ class Inspection:
             return 0
         if vmdk.has_footer(bytes(self._head[:64])):
             return min(vmdk.FOOTER, size)
-        return min(vhd.FOOTER, size) if self._declared == "vhd" else 0
+        is_vhd = self._declared == "vhd" or self._head.startswith(vhd.COOKIE)
+        return min(vhd.FOOTER, size) if is_vhd else 0
 
     def skip_to_end(self, size: int, end: bytes) -> None:
         """Take ``end``, of the length that ``end_needed`` said, as the last bytes of ``size`` in all."""
@@ -215,6 +216,8 @@ class Inspection:
         refusal = vmdk.refused_as_anything(bytes(self._head))
         if refusal is not None:
             raise UnsupportedMediaType(refusal)
+        if vhd.has_parent(self._tail):
+            raise UnsupportedMediaType("the image ends as a vhd that is not safe to use: it may refer to a parent")
         if len(found) > 1 and set(found) != {"iso", _BOOT_RECORD}:
             raise UnsupportedMediaType(f"the image claims to be several formats at once: {', '.join(sorted(found))}")
         for name, inspector in found.items():
@@ -227,6 +230,8 @@ class Inspection:
             self._run_checks(name, inspector)
 
     def _run_checks(self, name: str, inspector: format_inspector.FileInspector) -> None:
+        if self._inspectors.has_failed(inspector):
+            raise UnsupportedMediaType(f"the {name} image is damaged and cannot be checked")
         try:
             inspector.safety_check()
         except format_inspector.SafetyCheckFailed as failed:

@@ -6,6 +6,7 @@ Python. Here a file is judged by its first bytes, whatever its length, and a ver
 
 import logging
 import struct
+import uuid
 from collections.abc import Iterator
 
 from oslo_utils.imageutils import format_inspector
@@ -14,6 +15,9 @@ from oslo_utils.imageutils.format_inspector import CaptureRegion, FileInspector,
 from glance_api.content import boot_record
 
 LOG = logging.getLogger(__name__)
+
+_METADATA = uuid.UUID("8B7CA206-4790-4B9A-B8FE-575F050F886E").bytes_le
+"""What names the metadata in the region table of a VHDX."""
 
 
 class Qcow(format_inspector.QcowInspector):
@@ -24,6 +28,11 @@ class Qcow(format_inspector.QcowInspector):
     @property
     def format_match(self) -> bool:
         return self.region("header").data.startswith(b"QFI\xfb")
+
+    def check_data_file(self) -> None:
+        """Look at the features; version 2 has other data in their place."""
+        if self.qemu_header_info.get("version") != 2:
+            super().check_data_file()
 
     @property
     def virtual_size(self) -> int:
@@ -56,6 +65,39 @@ class Vdi(format_inspector.VDIInspector):
     @property
     def format_match(self) -> bool:
         return self.region("header").data[0x40:0x44] == b"\x7f\x10\xda\xbe"
+
+    def _initialize(self) -> None:
+        self.new_region("header", CaptureRegion(0, 512))
+        self.add_safety_check(format_inspector.SafetyCheck("parent", self._check_parent))
+
+    def _check_parent(self) -> None:
+        header = self.region("header").data
+        if header[0x46:0x48] != b"\1\0":
+            raise SafetyViolation("only version 1 is known")
+        if any(header[0x1A8:0x1C8]):
+            raise SafetyViolation("it names a link or a parent")
+
+
+class Vhd(format_inspector.VHDInspector):
+    """The disks of Virtual PC and Hyper-V."""
+
+    @property
+    def virtual_size(self) -> int:
+        """The current size; it differs from the original one of a disk that was resized."""
+        return int(struct.unpack_from(">Q", self.region("header").data, 48)[0])
+
+
+class Vhdx(format_inspector.VHDXInspector):
+    """The newer disks of Hyper-V. Readers differ in which of several metadata they take."""
+
+    def _initialize(self) -> None:
+        super()._initialize()
+        self.add_safety_check(format_inspector.SafetyCheck("metadata", self._check_metadata))
+
+    def _check_metadata(self) -> None:
+        tables = bytes(self.region("header").data).count(_METADATA)
+        if not self.has_region("metadata") or tables != 1:
+            raise SafetyViolation("the region table must name one metadata region")
 
 
 class Vmdk(format_inspector.VMDKInspector):
@@ -153,7 +195,7 @@ class BootRecord(FileInspector):
 
 
 _KINDS: tuple[type[FileInspector], ...] = (
-    Qcow, Qed, Vdi, Vmdk, Iso, Luks, BootRecord, format_inspector.VHDInspector, format_inspector.VHDXInspector,
+    Qcow, Qed, Vdi, Vhd, Vhdx, Vmdk, Iso, Luks, BootRecord,
 )
 
 
@@ -178,6 +220,10 @@ class Inspectors:
         for inspector in self._all:
             inspector.finish()
         return {str(inspector): inspector for inspector in self._all if inspector.format_match}
+
+    def has_failed(self, inspector: FileInspector) -> bool:
+        """Say whether this one gave up, so that it has not seen all that it would judge."""
+        return inspector not in self._fed
 
     @property
     def held(self) -> int:

@@ -7,13 +7,23 @@ from glance_common.model.errors import UnsupportedMediaType
 FOOTER = 512
 """Bytes of the footer."""
 
-_FIXED = 2
-_COOKIE = b"conectix"
+_FIXED, _DYNAMIC = 2, 3
+COOKIE = b"conectix"
+_KIND = 60
 
 
 def is_fixed(end: bytes) -> bool:
     """Say whether a file that ends so is a fixed VHD; ``end`` is its last 512 bytes."""
-    return len(end) == FOOTER and end.startswith(_COOKIE) and struct.unpack_from(">I", end, 60) == (_FIXED,)
+    return len(end) == FOOTER and end.startswith(COOKIE) and _kind(end) == _FIXED
+
+
+def has_parent(end: bytes) -> bool:
+    """Say whether a file that ends so is a VHD that may refer to another one; some readers look here first."""
+    return len(end) == FOOTER and end.startswith(COOKIE) and _kind(end) not in (_FIXED, _DYNAMIC)
+
+
+def _kind(end: bytes) -> int:
+    return int(struct.unpack_from(">I", end, _KIND)[0])
 
 
 def fixed_size(end: bytes, size: int) -> int:

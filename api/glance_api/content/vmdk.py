@@ -26,6 +26,9 @@ _PROBED = re.compile(rb"(?:#[^\n]*+\n|[ \t]*+\r?\n)*+version=\d{1,9}[ \t]*+\r?\n
 """Text that qemu takes for a VMDK when it guesses the format, and a little more. It never goes back, so that hostile
 text costs no more than other text."""
 
+_OTHER_LISTS = (b"--iprt-iso-maker-file-marker", b'file "')
+"""How VISO and CUE begin: VirtualBox recognises both by their text and reads the files that they name."""
+
 _COW_DISK = b"COWD"
 """The sparse format of ESX, whose descriptor may name a parent: qemu opens it, the inspectors do not know it."""
 
@@ -43,6 +46,8 @@ def refused_as_anything(head: bytes) -> str | None:
         return "the image is a VMDK of the type COWD, which may name a parent"
     # Readers end at the first NUL.
     text = head.partition(b"\0")[0].lower()
+    if text.lstrip(b" \t\r\n").startswith(_OTHER_LISTS):
+        return "the image is a list of files for VirtualBox, which names files instead of holding data"
     if text.startswith(_SIGNATURE) or b"createtype" in text or _PROBED.match(head, 0, HEAD):
         return "the image is a VMDK descriptor, which names files instead of holding data"
     return None
@@ -72,7 +77,7 @@ def complaint(head: bytes) -> str | None:
         return "its header says that the data are elsewhere"
     if not end:
         return "its descriptor has no end"
-    if b"parentfilenamehint" in head.lower():
+    if b"parentfilenamehint" in head.lower() or b"nativeparenthint" in text:
         return "it names a parent"
     if text.count(b"createtype") != 1:
         return "its descriptor must have one createType"

@@ -73,6 +73,16 @@ def vhdx_with_parent() -> bytes:
     return changed(data, table + 32 + 32 * count, entry)
 
 
+def two_metadata(data: bytes) -> bytes:
+    """A real VHDX whose region table names the metadata twice."""
+    table = 196608
+    (count,) = struct.unpack_from("<I", data, table + 8)
+    entries = data[table + 16 : table + 16 + 32 * count]
+    at = entries.index(uuid.UUID("8B7CA206-4790-4B9A-B8FE-575F050F886E").bytes_le)
+    data = changed(data, table + 8, struct.pack("<I", count + 1))
+    return changed(data, table + 16 + 32 * count, entries[at : at + 32])
+
+
 UNSAFE: dict[str, Callable[[], bytes]] = {
     "qcow2 with a backing file": lambda: made("qcow2", "-b", "/etc/passwd", "-F", "raw"),
     "qcow2 with a backing file on the network": lambda: made("qcow2", "-b", "nbd://127.0.0.1/x", "-F", "raw"),
@@ -98,6 +108,14 @@ UNSAFE: dict[str, Callable[[], bytes]] = {
     "vhd that is a difference": lambda: changed(made("vpc"), 60, struct.pack(">I", 4)),
     "vdi that is a difference": lambda: changed(made("vdi"), 0x4C, struct.pack("<I", 4)),
     "vhdx with a parent": vhdx_with_parent,
+    "vdi with a link": lambda: changed(made("vdi"), 0x1A8, b"x" * 16),
+    "vdi with a parent": lambda: changed(made("vdi"), 0x1B8, b"x" * 16),
+    "vdi of an old version": lambda: changed(made("vdi"), 0x44, struct.pack("<II", 0, 4)),
+    "vhdx with a damaged region table": lambda: changed(vhdx_with_parent(), 196608, b"xxxx"),
+    "vhdx with two metadata regions": lambda: two_metadata(made("vhdx")),
+    "vmdk with a parent of macOS": lambda: vmdk(b"ddb.adapterType", b'ddb.nativeParentHint="x"\nddb.adapterType'),
+    "viso": lambda: b"--iprt-iso-maker-file-marker-bourne-sh 57c0ec7d-2112-4c24-a93f-32e6f08702b9 /x=/etc/passwd ",
+    "cue": lambda: b'\r\n FILE "/etc/passwd" BINARY\n  TRACK 01 MODE1/2352\n',
     "qed": lambda: made("qed"),
     "vhdx that ends early": lambda: made("vhdx")[: 200 << 10],
     "luks of an unknown version": lambda: b"LUKS\xba\xbe\0\x09".ljust(1 << 20, b"\0"),
@@ -117,11 +135,11 @@ def test_s36_s37_unsafe_images_are_refused_in_every_container_of_a_plain_disk(ca
 
 
 BROKEN: dict[str, tuple[str, Callable[[], bytes]]] = {
-    "vhd without a size": ("vhd", lambda: changed(made("vpc"), 40, b"\0" * 8)),
-    "vhd of an impossible size": ("vhd", lambda: changed(made("vpc"), 40, b"\xff" * 8)),
+    "vhd without a size": ("vhd", lambda: changed(made("vpc"), 48, b"\0" * 8)),
+    "vhd of an impossible size": ("vhd", lambda: changed(made("vpc"), 48, b"\xff" * 8)),
     "vmdk of an absurd size": ("vmdk", lambda: vmdk(capacity=1 << 48)),
     "qcow2 whose table is too small": ("qcow2", lambda: changed(made("qcow2"), 24, struct.pack(">Q", 1 << 50))),
-    "vhd beyond its format": ("vhd", lambda: changed(made("vpc"), 40, struct.pack(">Q", 1 << 50))),
+    "vhd beyond its format": ("vhd", lambda: changed(made("vpc"), 48, struct.pack(">Q", 1 << 50))),
     "vdi without a size": ("vdi", lambda: changed(made("vdi"), 0x170, b"\0" * 8)),
     "vdi of an impossible size": ("vdi", lambda: changed(made("vdi"), 0x170, b"\xff" * 8)),
     "vdi cut within its header": ("vdi", lambda: made("vdi")[:400]),

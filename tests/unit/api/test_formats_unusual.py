@@ -112,6 +112,41 @@ def test_a_fixed_vhd_at_a_location_is_known_by_its_end() -> None:
     assert inspection.finish() == inspect(data, "vhd")
 
 
+@pytest.mark.parametrize("declared", ["raw", "vhd", "iso"])
+@pytest.mark.parametrize("container", ["bare", "ova", "compressed"])
+def test_s36_the_end_of_a_difference_is_refused_whatever_comes_before(declared: str, container: str) -> None:
+    end = changed(made("vpc"), 60, struct.pack(">I", 4))[:SECTOR]
+    for before in (bytes(4096), made("vpc")[:-SECTOR]):
+        with pytest.raises(UnsupportedMediaType, match="may refer to a parent"):
+            inspect(before + end, declared, container, require_match=False)
+
+
+def test_s36_the_end_of_a_vhd_at_a_location_is_read_too() -> None:
+    data = made("vpc")[:-SECTOR] + changed(made("vpc"), 60, struct.pack(">I", 4))[:SECTOR]
+    for declared in ("raw", "vhd"):
+        inspection = Inspection(declared, "bare", FormatRules())
+        inspection.update(data[:4096])
+        inspection.skip_to_end(len(data), data[-inspection.end_needed(len(data)) :])
+        with pytest.raises(UnsupportedMediaType, match="may refer to a parent"):
+            inspection.finish()
+
+
+def test_the_size_of_a_vhd_is_the_current_one() -> None:
+    data = changed(made("vpc"), 40, struct.pack(">Q", 1 << 20))
+    assert 4 << 20 <= (inspect(data, "vhd") or 0) < 5 << 20
+
+
+def test_version_2_of_qcow2_has_no_features() -> None:
+    """A header extension may lie where version 3 has them."""
+    data = changed(made("qcow2", "-o", "compat=0.10"), 72, struct.pack(">II", 0x12345678, 4))
+    assert inspect(data, "qcow2") == 4 << 20
+
+
+@pytest.mark.parametrize("piece", [261_000, 64 * 1024, 1 << 20, 3 << 20])
+def test_a_vhdx_is_one_in_pieces_of_any_size(piece: int) -> None:
+    assert inspect(made("vhdx"), "vhdx", piece=piece) == 4 << 20
+
+
 def test_subclusters_of_qcow2_are_a_known_feature() -> None:
     assert inspect(made("qcow2", "-o", "extended_l2=on,cluster_size=128k"), "qcow2") == 4 << 20
 
