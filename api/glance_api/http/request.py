@@ -49,7 +49,7 @@ def without_body(view: View) -> View:
 
 def refuse_coding() -> None:
     """Raise UnsupportedCoding for a body in another transfer coding than chunked: it would be stored as it came."""
-    coding = request.headers.get("Transfer-Encoding", "").strip().lower()
+    coding = request.environ.get("HTTP_TRANSFER_ENCODING", "").strip().lower()
     if coding not in ("", "chunked"):
         raise UnsupportedCoding("Transfer-Encoding: only chunked is supported")
 
