@@ -94,9 +94,9 @@ def test_what_cannot_be_verified_is_400_and_the_image_stays_queued(
 
 
 def test_a_certificate_that_the_caller_may_not_read_is_none(api: Api, barbican: Barbican):
-    image, status, text = upload(api, signed(barbican, Signer()), DATA, **{"X-Auth-Token": "somebody else"})
+    image, status, text = upload(api, signed(barbican, Signer()), DATA, **{"X-Auth-Token": "another user"})
     assert (status, show(api, image)["status"]) == (400, "queued")
-    assert "somebody else" not in text
+    assert "another user" not in text
 
 
 def test_a_key_manager_that_is_down_is_503_and_is_not_named(api: Api, barbican: Barbican, make_api):
@@ -151,7 +151,7 @@ def test_s77_an_administrators_rights_are_not_lent_to_another_projects_image(api
 
 @pytest.mark.parametrize("trouble", ["broken", "foreign", "no uuid", "gone"])
 def test_s77_a_failure_is_logged_and_blocks_nothing(api: Api, barbican: Barbican, trouble: str, caplog):
-    key = barbican.add(b"key", "somebody else" if trouble == "foreign" else TOKEN["X-Auth-Token"])
+    key = barbican.add(b"key", "another user" if trouble == "foreign" else TOKEN["X-Auth-Token"])
     barbican.broken = trouble == "broken"
     named = {"no uuid": f"../secrets/{key}", "gone": "00000000-0000-4000-8000-000000000000"}.get(trouble, key)
     image = api.create(**{KEY: named, POLICY: "on_image_deletion"})["id"]

@@ -183,7 +183,7 @@ def test_s29_a_signature_that_comes_with_the_data_holds_too(make_node, web, barb
 def test_s29_without_the_certificate_no_import_begins(node, web, barbican, signed, trouble, method):
     barbican.broken = trouble == "broken"
     if trouble == "foreign":
-        signed = Signer().properties(DATA, barbican.add(Signer().certificate(), "somebody else"))
+        signed = Signer().properties(DATA, barbican.add(Signer().certificate(), "another user"))
     if trouble == "weak":
         signed = {**signed, "img_signature_hash_method": "MD5"}
     image = node.create(**signed)

@@ -338,7 +338,7 @@ def test_late_abort_does_not_disturb_the_next_upload(owners: Owners) -> None:
 
 def test_s16_commit_needs_nobodys_token(owners: Owners) -> None:
     """The attempt is all that a commit needs, so that a token that expires during the upload leaves nothing behind."""
-    image = owners.create(owner="somebody else")
+    image = owners.create(owner="another user")
     row = owners.start(image, context=ADMIN)
     owners.commit(row.attempt)
     assert owners.statuses(image) == ("active", ["active"])

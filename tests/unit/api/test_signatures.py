@@ -89,7 +89,7 @@ def test_the_key_has_to_be_of_the_kind_that_was_named():
 
 def test_somebody_elses_key_is_refused():
     with pytest.raises(BadRequest, match="not those that were signed"):
-        check(Signer("ECC_SECP384R1", owner="somebody else"), properties(Signer("ECC_SECP384R1")))
+        check(Signer("ECC_SECP384R1", owner="another user"), properties(Signer("ECC_SECP384R1")))
 
 
 @pytest.mark.parametrize("secret", [b"", b"\0" * 100, b"-----BEGIN CERTIFICATE-----\nnothing\n"])

@@ -112,7 +112,7 @@ def broken(monkeypatch):
     made = []
 
     def make(**limits):
-        made.append(Outbox("somebody", connect, OutboxLimits(**limits), queue="test"))
+        made.append(Outbox("a service", connect, OutboxLimits(**limits), queue="test"))
         return made[-1]
 
     yield make
