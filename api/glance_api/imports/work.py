@@ -24,6 +24,8 @@ def work_folder(staging: Path) -> Iterator[Path]:
     cannot be written."""
     name = uuid4().hex
     try:
+        with suppress(FileExistsError):
+            (staging / WORK).mkdir(mode=0o700)
         with _guard(staging) as base:
             lock = _lock(base / f"{name}{_LOCK_SUFFIX}", fcntl.LOCK_EX)
             folder = base / name
@@ -40,8 +42,11 @@ def work_folder(staging: Path) -> Iterator[Path]:
 def sweep_work(staging: Path) -> int:
     """Remove the folders whose process died and return how many they were; harmless beside running imports.
 
-    Raises OSError when the staging directory is missing.
+    Make nothing: the directory may be exchanged for another one after its proof. Raises OSError when it is missing.
     """
+    staging.stat()
+    if not (staging / WORK).is_dir():
+        return 0
     removed = 0
     with _guard(staging) as base:
         for folder in [path for path in base.iterdir() if path.is_dir()]:
@@ -65,8 +70,6 @@ def _remove(folder: Path) -> None:
 def _guard(staging: Path) -> Iterator[Path]:
     """Hold the lock under which folders are made and swept, so that none is swept between its making and its lock."""
     base = staging / WORK
-    with suppress(FileExistsError):
-        base.mkdir(mode=0o700)
     guard = _lock(base / _GUARD, fcntl.LOCK_EX)
     try:
         yield base

@@ -141,6 +141,13 @@ def test_imp13_folders_of_dead_processes_are_swept_and_no_others(tmp_path: Path)
     assert sweep_work(tmp_path) == 0
 
 
+def test_a_sweep_makes_nothing_in_a_directory_that_was_never_used(tmp_path: Path):
+    assert sweep_work(tmp_path) == 0
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(OSError, match="No such file"):
+        sweep_work(tmp_path / "missing")
+
+
 def test_sto18_without_a_staging_directory_there_is_no_work(tmp_path: Path):
     with pytest.raises(Unavailable, match="staging directory of this host"), work_folder(tmp_path / "missing"):
         pass
