@@ -31,7 +31,7 @@ from glance_api.v2.metadefs import properties as metadef_properties
 from glance_api.v2.metadefs import resource_types as metadef_resource_types
 from glance_api.v2.metadefs import schemas as metadef_schemas
 from glance_api.v2.metadefs import tags as metadef_tags
-from glance_common.routing import RestConverter
+from glance_common.routing import RestApplication
 
 BLUEPRINTS = (
     health.blueprint,
@@ -63,15 +63,11 @@ def create_app(services: Services, http: HttpServices, authenticate: Layer, oute
     A request passes the layers from the outside in: its id and log line, what ``outer`` adds, the version documents
     (which need no token), authentication, the routes.
     """
-    app = Flask("glance_api", static_folder=None)
-    # No view or hook is a coroutine; Flask would look for one at each call.
-    app.ensure_sync = lambda func: func  # type: ignore[method-assign]  # as Flask documents it
+    app = RestApplication("glance_api")
     app.extensions["glance"] = services
     app.extensions["glance_http"] = http
     # An OPTIONS that answers by itself would be a route without a policy rule.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    app.url_map.merge_slashes = False
-    app.url_map.converters["rest"] = RestConverter
     hooks.install(app)
     schemas.install(app, services.settings, metadef_fields.DOCUMENTS)
     if services.settings.compress_documents:

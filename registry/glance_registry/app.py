@@ -4,7 +4,7 @@ from flask import Flask
 from sqlalchemy import Engine
 
 from glance_common.model.context import ContextSigner
-from glance_common.routing import RestConverter
+from glance_common.routing import RestApplication
 from glance_registry import hooks
 from glance_registry.housekeeping import Housekeeping
 from glance_registry.records.bounds import Bounds
@@ -49,15 +49,11 @@ BLUEPRINTS = (
 
 def create_app(engine: Engine, signer: ContextSigner, bounds: Bounds | None = None) -> Flask:
     """Return the application on ``engine``, open to those who hold a secret of ``signer``; None: default bounds."""
-    app = Flask("glance_registry", static_folder=None)
-    # No view or hook is a coroutine; Flask would look for one at each call.
-    app.ensure_sync = lambda func: func  # type: ignore[method-assign]  # as Flask documents it
+    app = RestApplication("glance_registry")
     app.config[parsing.ENGINE] = engine
     app.config[parsing.BOUNDS] = bounds or Bounds()
     app.config[parsing.HOUSEKEEPING] = Housekeeping(engine)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
-    app.url_map.merge_slashes = False
-    app.url_map.converters["rest"] = RestConverter
     hooks.install(app, signer)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

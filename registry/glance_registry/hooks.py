@@ -4,7 +4,8 @@ import logging
 import time
 from urllib.parse import quote
 
-from flask import Flask, Response, g, request
+from flask import Flask, Request, Response, g, request
+from flask.globals import request_ctx
 from werkzeug.exceptions import HTTPException
 
 from glance_common.body import ClientGone, ClientTooSlow
@@ -30,16 +31,19 @@ def install(app: Flask, signer: ContextSigner) -> None:
 
     def verify() -> None:
         g.started = time.perf_counter()
-        g.statistics = Statistics()
-        statistics.set(g.statistics)
-        log.request_id.set(request_id())
-        if request.path not in UNSIGNED:
-            g.context = signer.verify(request.headers.get(HEADER), request.method, target(), request.get_data)
-            log.request_id.set(request_id())
-            reads = request.method == "GET" or (request.method, request.path) in READS
-            if g.context.read_only and not reads:
+        g.statistics = work = Statistics()
+        statistics.set(work)
+        # The request itself, not Flask's stand-in for it, which looks for it anew at each use.
+        asked = request_ctx.request
+        _work_for(asked.headers.get(REQUEST_ID, "-"))
+        if asked.path not in UNSIGNED:
+            context = signer.verify(asked.headers.get(HEADER), asked.method, target(asked), lambda: _body(asked))
+            g.context = context
+            _work_for(context.request_id)
+            reads = asked.method == "GET" or (asked.method, asked.path) in READS
+            if context.read_only and not reads:
                 raise errors.Forbidden("a caller without identity changes nothing")
-        refuse_nul(request.path, "the path")
+        refuse_nul(asked.path, "the path")
 
     app.before_request(verify)
     app.after_request(_log_request)
@@ -49,22 +53,27 @@ def install(app: Flask, signer: ContextSigner) -> None:
     app.register_error_handler(Exception, _defect)
 
 
-def target() -> str:
+def target(asked: Request) -> str:
     """Return path and query exactly as the client sent them: that is what it signed."""
-    environ = request.environ
+    environ = asked.environ
     sent = environ.get("RAW_URI") or environ.get("REQUEST_URI")
     if sent:
         return str(sent)
     query = f"?{environ['QUERY_STRING']}" if environ.get("QUERY_STRING") else ""
-    return quote(request.path) + query
+    return quote(asked.path) + query
 
 
-def request_id() -> str:
-    """Return the id of this request: the signed one, else what the header claims, made safe for a log line."""
-    context = g.get("context")
-    claimed = context.request_id if context is not None else request.headers.get(REQUEST_ID, "-")
+def _body(asked: Request) -> bytes:
+    environ = asked.environ
+    has_none = environ.get("CONTENT_LENGTH", "") in ("", "0") and "HTTP_TRANSFER_ENCODING" not in environ
+    return b"" if has_none else asked.get_data()
+
+
+def _work_for(claimed: str) -> None:
+    """Answer and log under the id that the client claims, made safe for a log line; the signed one replaces it."""
     short = claimed[:255]
-    return (short if short.isprintable() else "".join(filter(str.isprintable, short))) or "-"
+    g.request_id = (short if short.isprintable() else "".join(filter(str.isprintable, short))) or "-"
+    log.request_id.set(g.request_id)
 
 
 def _glance_error(error: errors.GlanceError) -> Response:
@@ -100,18 +109,19 @@ def _defect(error: Exception) -> Response:
 
 
 def _log_request(response: Response) -> Response:
-    response.headers[REQUEST_ID] = request_id()
+    response.headers[REQUEST_ID] = g.request_id
     seconds = time.perf_counter() - g.started
-    rule = request.url_rule
-    request_done(request.method, None if rule is None else rule.rule, str(response.status_code), seconds)
+    asked = request_ctx.request
+    method, rule, status = asked.method, asked.url_rule, response.status_code
+    request_done(method, None if rule is None else rule.rule, str(status), seconds)
     # Monitors ask for the health every other second, idle workers for work; that would be most of the log.
-    level = logging.DEBUG if request.path in UNSIGNED or parsing.is_idle_poll() else logging.INFO
+    level = logging.DEBUG if asked.path in UNSIGNED or parsing.is_idle_poll() else logging.INFO
     if REQUESTS.isEnabledFor(level):
         work: Statistics = g.statistics
         REQUESTS.log(
             level,
             "%s %s %d %.1f ms, %d statements %.1f ms",
-            request.method, request.path, response.status_code,
+            method, asked.path, status,
             seconds * 1000, work.statements, work.seconds * 1000,
         )
     return response

@@ -5,7 +5,8 @@ import re
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Request, Response, current_app, g, request
+from flask.globals import request_ctx
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.exceptions import NotFound as NoSuchPath
 
@@ -42,37 +43,40 @@ def install(app: Flask) -> None:
 def _begin() -> None:
     """Find out the caller first, then refuse requests that no view should see."""
     rules_asked.set(0)
-    if request.url_rule is not None:
-        request.environ[ROUTE] = request.url_rule.rule
-    if not hasattr(_view(), "public"):
-        _identify()
-    _check_url()
-    refuse_coding()
-    if hasattr(_view(), "without_body"):
-        refuse_body()
+    # The request itself, not Flask's stand-in for it, which looks for it anew at each use.
+    asked = request_ctx.request
+    view = _view(asked)
+    if asked.url_rule is not None:
+        asked.environ[ROUTE] = asked.url_rule.rule
+    if not hasattr(view, "public"):
+        _identify(asked)
+    _check_url(asked)
+    refuse_coding(asked)
+    if hasattr(view, "without_body"):
+        refuse_body(asked)
 
 
-def _view() -> Any:
-    return current_app.view_functions.get(request.endpoint or "")
+def _view(asked: Request) -> Any:
+    return current_app.view_functions.get(asked.endpoint or "")
 
 
-def _identify() -> None:
-    settings, policy = services().settings, services().policy
-    g.context = identity.caller(
-        request.environ,
-        request.environ[REQUEST_ID],
-        allow_anonymous=settings.allow_anonymous_access,
-        is_admin=policy.is_admin,
+def _identify(asked: Request) -> None:
+    environ, collaborators = asked.environ, services()
+    context = identity.caller(
+        environ,
+        environ[REQUEST_ID],
+        allow_anonymous=collaborators.settings.allow_anonymous_access,
+        is_admin=collaborators.policy.is_admin,
     )
-    request.environ[CONTEXT] = g.context
-    if g.context.read_only and request.method not in READ_METHODS:
+    g.context = environ[CONTEXT] = context
+    if context.read_only and asked.method not in READ_METHODS:
         raise Forbidden("Read-only access")
 
 
-def _check_url() -> None:
+def _check_url(asked: Request) -> None:
     """Refuse a path that is not UTF-8 or holds a NUL character, which no name of ours can hold."""
     try:
-        path = request.environ.get("PATH_INFO", "").encode("latin-1").decode()
+        path = asked.environ.get("PATH_INFO", "").encode("latin-1").decode()
     except UnicodeDecodeError:
         raise BadRequest("the path of the request is not UTF-8") from None
     if "\0" in path:
@@ -81,7 +85,7 @@ def _check_url() -> None:
 
 def _guard_policy(response: Response) -> Response:
     """Report a route that succeeded without asking who may do it; tests fail on it."""
-    if response.status_code < 400 and not rules_asked.get() and not hasattr(_view(), "without_policy"):
+    if response.status_code < 400 and not rules_asked.get() and not hasattr(_view(request), "without_policy"):
         LOG.error("%s %s asked no policy rule", request.method, request.url_rule)
         if current_app.testing:
             raise NoRuleAsked(f"{request.method} {request.url_rule}")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import orjson
-from flask import Response, current_app, g, request
+from flask import Request, Response, current_app, g, request
 
 from glance_api.clients.key_manager import Credentials
 from glance_api.http import documents
@@ -47,9 +47,9 @@ def without_body(view: View) -> View:
     return view
 
 
-def refuse_coding() -> None:
+def refuse_coding(asked: Request) -> None:
     """Raise UnsupportedCoding for a body in another transfer coding than chunked: it would be stored as it came."""
-    coding = request.environ.get("HTTP_TRANSFER_ENCODING", "").strip().lower()
+    coding = asked.environ.get("HTTP_TRANSFER_ENCODING", "").strip().lower()
     if coding not in ("", "chunked"):
         raise UnsupportedCoding("Transfer-Encoding: only chunked is supported")
 
@@ -75,16 +75,17 @@ def public(view: View) -> View:
     return view
 
 
-def has_body() -> bool:
+def has_body(asked: Request) -> bool:
     """Return whether a body comes with the request; a chunked one does even when it turns out to be empty."""
-    return bool(request.content_length) or "chunked" in request.headers.get("Transfer-Encoding", "").lower()
+    return bool(asked.content_length) or "chunked" in asked.environ.get("HTTP_TRANSFER_ENCODING", "").lower()
 
 
-def refuse_body() -> None:
+def refuse_body(asked: Request) -> None:
     """Raise BadRequest when the request has a body. Some clients send an empty one in chunks, which is none."""
-    is_chunked = request.content_length is None and has_body()
-    if request.content_length or (is_chunked and next(read_pieces(request.environ, piece=1), None) is not None):
-        raise BadRequest(f"{request.method} {request.path} takes no body")
+    if not has_body(asked):
+        return
+    if asked.content_length or next(read_pieces(asked.environ, piece=1), None) is not None:
+        raise BadRequest(f"{asked.method} {asked.path} takes no body")
 
 
 def answer(document: Any, status: int = 200) -> Response:

@@ -144,7 +144,7 @@ def _filling(metadata: Metadata, *, may_be_empty: bool) -> Filling | None:
     size, store = metadata.fields.get("size"), stores.named(services(), metadata.fields.get("store"))
     location = metadata.fields.get("location")
     has_copy = COPY_FROM in request.headers
-    if sum((has_body(), has_copy, location is not None)) > 1:
+    if sum((has_body(request), has_copy, location is not None)) > 1:
         raise BadRequest(f"only one of a body, {COPY_FROM} and x-image-meta-location can say where the data are")
     if has_copy:
         url = headers.text(request.headers[COPY_FROM], COPY_FROM)
@@ -153,7 +153,7 @@ def _filling(metadata: Metadata, *, may_be_empty: bool) -> Filling | None:
         return CopyFrom(url, store, credentials())
     if location is not None:
         return Register(location, size)
-    if has_body():
+    if has_body(request):
         announced = request.content_length if request.content_length is not None else size
         source = Source(body(), announced, store, credentials(), size, metadata.fields.get("checksum"))
         is_right = media_type() == OCTETS

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from glance_api.http.request import answer, context, has_body, json_object, services
 from glance_api.services.v1 import members as sharing
@@ -40,7 +40,7 @@ def replace(image_id: str) -> Response:
 def update(image_id: str, member: str) -> Response:
     """Share an image with a project."""
     can_share = None
-    if has_body():
+    if has_body(request):
         row = json_object().get("member")
         if not isinstance(row, dict):
             raise BadRequest("member must be an object")

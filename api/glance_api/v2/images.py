@@ -3,6 +3,7 @@
 from functools import cache
 from typing import Any
 
+import orjson
 from flask import Blueprint, Response, request
 
 from glance_api.http import conditional
@@ -76,7 +77,7 @@ def index() -> Response:
 @operation(parameters=(_KNOWN,), answers={200: json_of("image"), 304: None})
 def show(image_id: str) -> Response:
     """Show one image."""
-    return conditional.revalidated(answer(_documents([service.show(services(), context(), image_id)])[0]))
+    return conditional.revalidated(orjson.dumps(_documents([service.show(services(), context(), image_id)])[0]))
 
 
 @blueprint.patch("/v2/images/<image_id>")

@@ -57,7 +57,8 @@ def create() -> Response:
 @blueprint.get("/v1/images/<image_id>")
 def show(image_id: str) -> Response:
     """Answer one image."""
-    asked = {name: request.args.get(name) == "1" for name in ("locations", "deleted")}
+    args = request.args
+    asked = {name: name in args and args[name] == "1" for name in ("locations", "deleted")}
     return _image(use_cases.show(parsing.engine(), parsing.caller(), parsing.path_id(image_id), **asked))
 
 
