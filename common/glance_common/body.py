@@ -1,6 +1,6 @@
 """Request bodies as pieces of one size, with honest ends.
 
-A WSGI server may report a body that stopped too early as a normal end, so the bytes are counted here. Whoever reads an
+A WSGI server may report a body that stopped too early as a normal end, so the bytes are counted here. The reader of an
 upload gets either every announced byte or an exception.
 """
 

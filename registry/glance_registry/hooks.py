@@ -33,7 +33,7 @@ def install(app: Flask, signer: ContextSigner) -> None:
         g.started = time.perf_counter()
         g.statistics = work = Statistics()
         statistics.set(work)
-        # The request itself, not Flask's stand-in for it, which looks for it anew at each use.
+        # The request itself: Flask's proxy looks it up again at each use.
         asked = request_ctx.request
         _work_for(asked.headers.get(REQUEST_ID, "-"))
         if asked.path not in UNSIGNED:

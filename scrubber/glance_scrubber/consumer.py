@@ -67,7 +67,7 @@ class QueueConsumer:
                     connection.drain_events(timeout=1.0)
                 except TimeoutError as error:
                     if error.errno is not None:
-                        # Not our one second, but the kernel's verdict on the connection.
+                        # Not our own limit of one second: the kernel closed the connection.
                         raise
                 while received:
                     self._handle(connection, received.popleft())
@@ -124,10 +124,8 @@ def _messages(connection: Connection) -> Iterator[Message]:
 
 
 def _is_settled(scrubber: Scrubber, nudge: Nudge, token: str) -> bool:
-    """Remove what the message names and return whether the message has done its duty.
-
-    Raises GlanceError when the registry cannot be asked.
-    """
+    """Remove what the message names and return whether the message is finished. Raises GlanceError when the registry
+    cannot be asked."""
     try:
         return scrubber.scrub(nudge.location, token, request_id=nudge.request_id).outcome is not Outcome.STOPPED
     except GlanceError:

@@ -1,4 +1,5 @@
-"""Finds in the registry what is due, whether or not a message ever came: the queue may lose, the table does not.
+"""Finds in the registry what is due, whether or not a message came: the queue may lose messages, the table loses
+nothing.
 
 The same pass takes up dead uploads, claims of dead scrubbers and late passes: the registry calls all of them due.
 """
@@ -115,7 +116,7 @@ class _Pass:
         try:
             result = self._scrubber.scrub(location, str(uuid4()), stores=stores)
         except GlanceError:
-            # The others need not find out one by one, each with its own waiting.
+            # The other locations of the store need not wait for it one by one.
             self._has_no_registry.set()
             raise
         except Exception:

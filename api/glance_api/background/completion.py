@@ -30,7 +30,7 @@ def finish(job: Job, *, success: bool, message: str, result: dict[str, Any] | No
 
 
 def ended_by_others(job: Job) -> None:
-    """Tell that the task failed when others than the user ended it; nothing when another worker goes on."""
+    """Send ``task.failure`` when the service ended the task. Send nothing when another worker continues it."""
     tasks.look_up(job.services, job.context, job.operation.id, _failed)
 
 
@@ -46,7 +46,7 @@ def _image(job: Job) -> Image | None:
     if not any(services.notifications.wants(event) for event in images.ENDS):
         return None
     try:
-        # An operation that makes its image has got it after it was claimed.
+        # An operation that makes its image learns the image's id only after the claim.
         image_id = job.operation.image_id or services.registry.operations.get(job.context, job.operation.id).image_id
         return None if image_id is None else services.registry.images.get(job.context, image_id)
     except GlanceError as error:

@@ -1,4 +1,4 @@
-"""Whether an operation goes on, as the registry says: asked more often than a lease is renewed (I7)."""
+"""Asks the registry whether an operation is still wanted, more often than its lease is renewed (I7)."""
 
 import logging
 import threading
@@ -34,7 +34,7 @@ class Inquiry:
         self._asking = threading.Lock()
 
     def __call__(self) -> None:
-        """Ask when the last answer is old. A registry that does not answer says nothing against the operation."""
+        """Ask the registry when its last answer is old. The operation continues when the registry does not answer."""
         if monotonic() < self._due_at or not self._asking.acquire(blocking=False):
             return
         try:

@@ -66,7 +66,8 @@ class Job:
     def check(self) -> None:
         """Raise Gone when the operation was ended from outside or taken over, Stopped when this process ends.
 
-        Asks the registry about once a second: who deletes an image does not wait for the next renewal (I7).
+        Asks the registry about once a second, so that a delete of the image ends the work before the next renewal
+        (I7).
         """
         if self.stopping():
             raise Stopped
@@ -77,7 +78,7 @@ class Job:
     def verification(self) -> Verification | None:
         """What the data of a signed image are verified with; None for the others.
 
-        It was kept when the work was asked for: who changes the image's properties since then changes nothing here.
+        It was kept when the request was made; later changes of the image's properties have no effect.
         """
         kept = self.operation.signature
         return None if kept is None else Verification.from_document(kept)
@@ -97,13 +98,11 @@ class Job:
             yield piece
 
     def is_failure(self, error: BaseException) -> bool:
-        """Say whether ``error`` is a reason why the work cannot be done.
-
-        The others: the work is no longer wanted, this process ends, the registry is away, or there is a defect.
-        """
+        """Say whether ``error`` means that the work cannot be done. Other errors mean that the work is no longer
+        wanted, that this process ends, that the registry is down, or that there is a defect."""
         if self.lease.lost is not None or not isinstance(error, ImportFailed | StoreError | GlanceError):
             return False
-        # A store that does not answer has failed; without the registry nothing can be said.
+        # A store that does not answer has failed. A registry that does not answer decides nothing.
         return not isinstance(error, Unavailable) or isinstance(error.__cause__, StoreError)
 
 

@@ -108,7 +108,7 @@ class WorkerPool(Generic[Job]):
         return False
 
     def _do_housekeeping(self) -> None:
-        """Do it; a failure of it does not keep operations from their workers. Raises Unavailable."""
+        """Run the housekeeping. A failure of it is logged and does not stop the operations. Raises Unavailable."""
         try:
             self._work.housekeeping()
         except Unavailable:

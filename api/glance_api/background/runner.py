@@ -123,7 +123,7 @@ class Operations:
         Raises GlanceError when the registry does not answer.
         """
         try:
-            # What waits for other servers asks the job, too.
+            # Waits for other servers check the job too.
             with deadlines.within(still_wanted=job.check):
                 message, result = self._flows[job.operation.kind](job)
         except Stopped:
@@ -144,7 +144,7 @@ class Operations:
             completion.ended_by_others(job)
             return "lost"
         if isinstance(error, Unavailable) and not job.is_failure(error):
-            # The same can work later.
+            # A later try can succeed.
             raise error
         message = explain(error)
         if message == DEFECT:

@@ -5,7 +5,7 @@ from collections import Counter
 
 
 class Shares:
-    """Counts the operations of each project; what has no project has no limit either."""
+    """Counts the operations of each project. Operations without a project have no limit."""
 
     def __init__(self, limit: int) -> None:
         """``limit`` is the share of one project, 0 for none."""
@@ -27,6 +27,6 @@ class Shares:
                 self._running += Counter()
 
     def used_up(self) -> list[str]:
-        """Return the projects that have their share."""
+        """Return the projects that have used up their share."""
         with self._lock:
             return [project for project, count in self._running.items() if 0 < self._limit <= count]

@@ -43,7 +43,7 @@ BARBICAN_OPTS: list[cfg.Opt] = [
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """With what the caller of one request proves itself elsewhere; never logged, never stored."""
+    """The caller's proofs of identity for other services; never logged, never stored."""
 
     token: str | None = field(default=None, repr=False)
     catalog: str | None = field(default=None, repr=False)
@@ -63,7 +63,7 @@ class KeyManager:
         self._session.verify = (options.verify_ssl_path or True) if options.verify_ssl else False
 
     def certificate(self, credentials: Credentials, secret: str) -> bytes:
-        """Return the payload of a secret. Raises BadRequest when the caller has none such, Unavailable."""
+        """Return the payload of a secret. Raises BadRequest when the caller has no such secret, Unavailable."""
         facts = self._call(credentials, "GET", secret, accept="application/json")
         try:
             content_type = str(orjson.loads(facts)["content_types"]["default"])

@@ -24,7 +24,7 @@ LOG = logging.getLogger(__name__)
 GROUP = "oslo_limit"
 UNIFIED = tuple(name for name in KINDS if name != "user_storage_quota")
 DEFAULT_TIMEOUT = 10
-"""Seconds without which a hanging Keystone would hang our clients."""
+"""Seconds for one answer of Keystone. Without this bound a hanging Keystone would hang our clients."""
 
 
 class KeystoneLimits:

@@ -23,7 +23,8 @@ def public_key(certificate: bytes, key_type: str) -> bytes:
 
 
 def verifies(key: bytes, signature: bytes, digest: bytes, hash_method: str) -> bool:
-    """Tell whether who has this key (DER) signed the data with the digest. Raises ValueError for a key of no use."""
+    """Return whether the holder of this key (DER) signed the data with the digest. Raises ValueError for an unusable
+    key."""
     chosen = _HASHES[hash_method]
     prehashed = utils.Prehashed(chosen)
     try:

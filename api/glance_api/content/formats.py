@@ -39,14 +39,13 @@ _PLAIN = frozenset({_BOOT_RECORD, "luks"})
 """The inspector's names for what a hypervisor reads as a plain disk."""
 
 _SHOWN = {_BOOT_RECORD: "raw (a disk with a partition table)", "luks": "raw (an encrypted disk)"}
-"""How messages call what is no disk format of the API."""
+"""Names in messages for content that is no disk format of the API."""
 
 _SIZED = frozenset({"vhd", "vhdx", "vdi", "luks"})
 """Formats whose header always tells the size; one without it is damaged (S-36)."""
 
 MOST_OF_HEAD = 4 * 1024 * 1024
-"""Bytes at the beginning that show as much as the whole in every format; of a VHDX that has its table further behind
-they do not, and it is refused."""
+"""Bytes of the beginning that are enough to judge every format. A VHDX whose table lies behind them is refused."""
 
 _HEAD = 64 * 1024
 """The same for formats without a table of their own place."""
@@ -54,7 +53,7 @@ _HEAD = 64 * 1024
 _VHDX = b"vhdxfile"
 
 _PIECE = 512 * 1024
-"""Bytes that the inspectors are given at once."""
+"""Bytes that the inspectors get at a time."""
 
 _DIFFERENCES = {"vhd": (60, b"\0\0\0\4"), "vdi": (0x4C, b"\4\0\0\0")}
 """Where the header tells the kind of disk, and the kind that holds only the difference to a parent."""
@@ -63,7 +62,7 @@ _PARENT_LOCATOR = bytes.fromhex("2d5fd3a80bb34d45abf7d3d84834ab0c")
 """The entry that the metadata table of a VHDX has when the disk has a parent."""
 
 _LARGEST = {"vhd": 2**41, "vhdx": 2**46, "vmdk": 2**46, "vdi": 2**50}
-"""Bytes; the largest disks that the formats know, each a little generously."""
+"""Bytes; the largest disk of each format, rounded up."""
 
 _LARGEST_OF_ANY = 2**63 - 1
 """Bytes; the largest size that can be recorded (S-56)."""
@@ -225,7 +224,7 @@ class Inspection:
                 # Kernels carry a boot signature without a table, and so do hybrid CDs.
                 continue
             if isinstance(inspector, Luks) and inspector.is_version_2 and self._declared == "raw":
-                # For the host it is a disk like any other.
+                # The host treats it as a plain disk.
                 continue
             self._run_checks(name, inspector)
 

@@ -207,7 +207,8 @@ class Inspectors:
         self._fed = list(self._all)
 
     def feed(self, piece: bytes) -> None:
-        """Have all of them look at the next piece; what one of them fails at is not its format, or is damaged."""
+        """Give the next piece to all inspectors. An inspector that fails on it does not know the format, or the data
+        are damaged."""
         for inspector in tuple(self._fed):
             try:
                 inspector.eat_chunk(piece)
@@ -216,13 +217,13 @@ class Inspectors:
                 self._fed.remove(inspector)
 
     def found(self) -> dict[str, FileInspector]:
-        """Return those whose format the stream has, by name, after its end; empty for data without a format."""
+        """Return the inspectors that recognised the stream, by name, after its end; empty for data without a format."""
         for inspector in self._all:
             inspector.finish()
         return {str(inspector): inspector for inspector in self._all if inspector.format_match}
 
     def has_failed(self, inspector: FileInspector) -> bool:
-        """Say whether this one gave up, so that it has not seen all that it would judge."""
+        """Say whether this inspector gave up before it saw all that it judges."""
         return inspector not in self._fed
 
     @property

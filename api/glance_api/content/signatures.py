@@ -20,7 +20,7 @@ KEY_TYPE = "img_signature_key_type"
 CERTIFICATE = "img_signature_certificate_uuid"
 
 _HASHES = ("SHA-224", "SHA-256", "SHA-384", "SHA-512")
-"""MD5 and SHA-1 are not among them: who can forge the hash can forge the data (S-29)."""
+"""MD5 and SHA-1 are not among them: a forged hash would mean forged data (S-29)."""
 
 _CURVES = ("SECT571K1", "SECT409K1", "SECT571R1", "SECT409R1", "SECP521R1", "SECP384R1")
 _KEY_TYPES = ("RSA-PSS", "DSA", *(f"ECC_{curve}" for curve in _CURVES))

@@ -36,7 +36,7 @@ _EXTENT = re.compile(rb"^[ \t]*(?:rw|rdonly|noaccess)[ \t]+\d+[ \t]+(\w+)", re.M
 
 
 def refused_as_anything(head: bytes) -> str | None:
-    """Return why a file that begins so must not be an image of any declared format, None when it may.
+    """Return why a file with this beginning must not be an image of any declared format; None when it may.
 
     ``head`` is its text up to the first NUL, ``LONGEST_TEXT`` bytes of it at most, or the first ``HEAD`` bytes when
     these are more. Which beginnings are refused, and what programs make of them: see the decision on VMDK descriptors

@@ -103,7 +103,7 @@ class _Record:
             return body
         wrapper = self._environ.get("wsgi.file_wrapper")
         if isinstance(wrapper, type) and isinstance(body, wrapper):
-            # The kernel sends only this very class, so its own close tells the end.
+            # The server sends a file by the kernel only for this class, so its own ``close`` marks the end.
             _call_after(body, self.log)
             return body
         return _Counted(body, self)

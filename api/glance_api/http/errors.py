@@ -1,4 +1,4 @@
-"""What an error looks like to a client (API section 0): JSON, an HTML page or plain text, as it asked for.
+"""The form of an error answer (API section 0): JSON, an HTML page or plain text, as the client asked for.
 
 Clients rely on the status code only, and no form tells anything about the inside.
 """

@@ -41,9 +41,9 @@ def install(app: Flask) -> None:
 
 
 def _begin() -> None:
-    """Find out the caller first, then refuse requests that no view should see."""
+    """Identify the caller first, then refuse requests that no view should see."""
     rules_asked.set(0)
-    # The request itself, not Flask's stand-in for it, which looks for it anew at each use.
+    # The request itself: Flask's proxy looks it up again at each use.
     asked = request_ctx.request
     view = _view(asked)
     if asked.url_rule is not None:
@@ -112,7 +112,7 @@ def _http_error(error: HTTPException) -> Response:
     code = error.code or 500
     headers = {}
     if isinstance(error, MethodNotAllowed):
-        # HEAD is not listed where it is GET without a body; for an image in v1 it is a call of its own.
+        # HEAD is not listed where it only repeats GET; for an image in v1 it is a separate call.
         is_own = _V1_IMAGE.fullmatch(request.path)
         methods = set(error.valid_methods or ()) - ({"OPTIONS"} if is_own else {"HEAD", "OPTIONS"})
         headers["Allow"] = ", ".join(sorted(methods))

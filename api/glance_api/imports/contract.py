@@ -10,7 +10,7 @@ from typing import ClassVar, Protocol
 
 
 class ImportFailed(Exception):
-    """The import cannot go on; the text becomes the message of the task and holds nothing that its owner may not know.
+    """The import cannot continue; the text becomes the message of the task and holds only what its owner may know.
 
     Trying again needs another image, another source or an operator.
     """
@@ -18,7 +18,7 @@ class ImportFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What a plugin knows about the image and about who imports it."""
+    """What a plugin knows about the image and its importer."""
 
     id: str
     disk_format: str

@@ -1,4 +1,4 @@
-"""The file that becomes of an image, written piece by piece and never beyond what may lie there (S-40)."""
+"""The file that a plugin makes of an image, written piece by piece and never beyond its room (S-40)."""
 
 import errno
 from pathlib import Path

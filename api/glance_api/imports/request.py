@@ -33,7 +33,7 @@ class ImportRequest:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any], header_store: str | None = None) -> Self:
-        """Read a document whose types were checked; unknown members are ignored and no part of what is kept (S-59)."""
+        """Read a document whose types were checked; unknown members are ignored and not kept (S-59)."""
         method = document["method"]
         known: dict[str, Any] = {"method": {name: method[name] for name in ("name", *TEXTS) if name in method}}
         stores = tuple(dict.fromkeys(document.get("stores", ())))

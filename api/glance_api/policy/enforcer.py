@@ -196,7 +196,7 @@ def _credentials(context: RequestContext) -> dict[str, Any]:
 
 
 def _check_references(engine: policy.Enforcer) -> None:
-    """Raise ConfigError for a rule that refers to no rule (the library would ask ``default``) or to itself."""
+    """Raise ConfigError for a rule that refers to a missing rule (the library would use ``default``) or to itself."""
     for name, check in engine.rules.items():
         missing = [match for match in _references(check) if match not in engine.rules]
         if missing:

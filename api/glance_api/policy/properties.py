@@ -3,8 +3,8 @@ section 8, S-47).
 
 Only services ask here. Without ``property_protection_file`` there are no protections and nothing is looked at.
 
-The names of sections are regular expressions of the operator, and backtrack as he writes them. What keeps a caller from
-making use of that: a name of more than ``MAX_NAME`` characters is no name of a property and is matched with none.
+The operator writes the names of sections as regular expressions, which may backtrack. A caller cannot exploit that: a
+name of more than ``MAX_NAME`` characters is no property name and is not matched.
 """
 
 import re
@@ -113,7 +113,7 @@ class PropertyProtections:
             if name not in seen:
                 self._check(context, "create", name)
             if name in stored and name in wanted:
-                # That includes a property the caller does not see: who may only create must not overwrite.
+                # That includes a property that the caller does not see: the right to create is no right to overwrite.
                 self._check(context, "update", name)
             if name in seen and name not in wanted:
                 self._check(context, "delete", name)

@@ -18,7 +18,7 @@ def deactivate(services: Services, context: RequestContext, image_id: str) -> No
 def reactivate(services: Services, context: RequestContext, image_id: str) -> None:
     """Make a deactivated image active; one that is already stays. Raises NotFound, PolicyDenied, Forbidden.
 
-    What the service deactivated for its data, only an administrator makes active again.
+    Only an administrator may reactivate an image that the service deactivated because of its data.
     """
     _switch(services, context, image_id, "reactivate", ImageStatus.DEACTIVATED, ImageStatus.ACTIVE)
 
@@ -39,7 +39,7 @@ def _switch(
     try:
         switched = services.registry.images.set_status(context, image_id, str(uuid4()), [source], target)
     except StatusConflict as conflict:
-        # Another caller was faster; that is no error when both want the same.
+        # Another caller made the same change first, which is no error.
         if conflict.details.get("status") != target:
             raise refused from None
         return

@@ -69,7 +69,7 @@ def remove(services: Services, context: RequestContext, image_id: str, member_id
 
 
 def _visible(services: Services, context: RequestContext, image_id: str) -> Image:
-    """Return an image that policy shows to the caller too: what its members are called would tell of it (S-43)."""
+    """Return an image that policy shows to the caller too; the names of its members would reveal it (S-43)."""
     image = services.registry.images.get(context, image_id)
     services.policy.check_image(context, "get_image", image)
     return image

@@ -1,4 +1,4 @@
-"""Limits at work: room for uploads that do not say how much they bring, and what a project has used so far."""
+"""Limits in use: room for uploads of unknown size, and what a project has used so far."""
 
 import time
 from typing import Any
@@ -64,7 +64,7 @@ class Reservation:
                 self._context, self._attempt, at_least=at_least, at_most=at_most, limits=self._limits
             )
         except OutcomeUnknown as error:
-            # Whether the room was reserved does not matter: the upload is aborted as after any failure.
+            # It does not matter whether the room was reserved: the upload is aborted as after any failure.
             raise Unavailable(error.message) from error
 
 

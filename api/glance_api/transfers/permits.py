@@ -75,7 +75,7 @@ def _refused(reason: str, message: str) -> Unavailable:
 
 
 class _Once:
-    """Calls a function the first time it is called itself."""
+    """Calls a function once, at its own first call."""
 
     def __init__(self, function: Callable[[], None]) -> None:
         self._function: Callable[[], None] | None = function

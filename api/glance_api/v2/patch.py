@@ -55,7 +55,7 @@ def parse(document: Sequence[Any], dialect: str, schema: ImageSchema, *, locatio
     """Return the operations of a request body; ``locations`` says whether they may be edited at all.
 
     Raises BadRequest for what is malformed or not allowed by the schema, Forbidden for fields that are never changed
-    by clients. Which of them exist is not looked at yet.
+    by clients. Whether the properties exist is checked later.
     """
     if len(document) > MAX_OPERATIONS:
         raise BadRequest(f"a request has at most {MAX_OPERATIONS} operations, this one has {len(document)}")

@@ -54,7 +54,7 @@ def image_document(image: Image, nullable: frozenset[str]) -> dict[str, Any]:
 def add_places(
     document: dict[str, Any], places: list[Place], *, direct_url: bool, locations: bool, may_list: bool, stores: bool
 ) -> None:
-    """Add what the options show of the locations: each is shown as soon as its option is on and there is something."""
+    """Add the members about locations that the options turn on and that are not empty."""
     if locations:
         shown = places if may_list else []
         document["locations"] = [{"url": place.url, "metadata": place.metadata} for place in shown]

@@ -130,7 +130,7 @@ BROKER_ERRORS: tuple[type[Exception], ...] = (
     *Connection("amqp://").recoverable_connection_errors,
     KombuError,
     OSError,
-    # What py-amqp raises when the other thread of control, the broker, closed the socket in the middle of a call.
+    # What py-amqp raises when the broker closed the socket in the middle of a call.
     AttributeError,
 )
 """What a connection raises when the broker is away, blocks, refuses, or was restarted."""

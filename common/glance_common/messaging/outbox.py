@@ -40,7 +40,7 @@ class Message:
 class OutboxLimits:
     """How much may wait: messages, bytes of their bodies, seconds, and failed tries to send the first one.
 
-    What is beyond is dropped, the oldest first.
+    Messages beyond these limits are dropped, the oldest first.
     """
 
     messages: int = 10_000

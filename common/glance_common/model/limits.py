@@ -1,4 +1,4 @@
-"""What one owner may use, and what he uses: the words in which API and registry speak about quotas.
+"""What one owner may use, and what it uses: the terms in which API and registry speak about quotas.
 
 Limits have the names and units in which operators set them; usage is in bytes and counts. Usage is never stored, the
 registry computes it from the rows.

@@ -41,7 +41,7 @@ class OnFail(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """An operation in the hands of one worker: every write of it names both, and counts only while it holds."""
+    """An operation that one worker holds: every write names both, and counts only while the hold lasts."""
 
     operation: str
     token: str
@@ -99,7 +99,7 @@ class Operation:
         return cls(**values, staged=tuple(StagedData(**row) for row in document.get("staged", ())))
 
     def context(self) -> RequestContext:
-        """Return the caller in whose name the work is done, without any token of his."""
+        """Return the caller in whose name the work is done, without a token."""
         return RequestContext(
             request_id=self.request_id or "-",
             user_id=self.user_id,

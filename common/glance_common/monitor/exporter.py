@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})")
 
 CLIENT_SECONDS = 10
-"""How long one who asks may take."""
+"""Seconds for one request."""
 _FINISH_SECONDS = 2.0
 """How long answers that have begun may take when the service stops; a reload cuts none of them short."""
 _RETRY_SECONDS = 10.0
 _QUIET_SECONDS = 3.0
-"""An address is in use for a moment while the one who served it before a reload ends: no reason for a warning."""
+"""After a reload the address stays in use until the previous process has ended; that is no reason for a warning."""
 
 
 def metrics_opt(default: str) -> cfg.Opt:
@@ -93,7 +93,7 @@ class Exporter:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop listening, and let answers that have begun reach those who asked."""
+        """Stop listening, and finish the answers that have begun."""
         self._stop.set()
         self._thread.join(CLIENT_SECONDS)
 

@@ -113,7 +113,7 @@ def setup(conf: cfg.ConfigOpts, prog: str, *, terminal: bool = False) -> None:
 
 
 def _collect_less() -> None:
-    """Have the library leave out what no line of ours shows, as its "Optimization" chapter tells."""
+    """Turn off what the library collects and no line of ours shows, as its chapter "Optimization" describes."""
     logging._srcfile = None  # noqa: SLF001 - the documented switch for the caller's place
     for name in ("logThreads", "logMultiprocessing", "logAsyncioTasks"):  # the last one since Python 3.12
         setattr(logging, name, False)

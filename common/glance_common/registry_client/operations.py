@@ -87,8 +87,8 @@ class OperationsClient:
     ) -> Operation | None:
         """Give the oldest operation that ``host`` can do now to ``token`` for ``lease`` seconds; None without one.
 
-        Operations of the projects ``without`` are left to others. Take a new token for each claim. What nobody will
-        finish any more is failed by the same call.
+        Operations of the projects ``without`` are left to others. Take a new token for each claim. The same call fails
+        operations that no worker will finish.
         """
         body: dict[str, Any] = {"token": token, "host": host, "lease": lease}
         if without:

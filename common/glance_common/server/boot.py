@@ -1,4 +1,4 @@
-"""How a worker tells the master what became of its start."""
+"""How a worker tells the master whether its start succeeded."""
 
 import mmap
 

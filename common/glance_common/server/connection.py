@@ -94,7 +94,8 @@ class Connection(ArrivingConnection):
     # --- reading ---
 
     def expect_continue(self) -> None:
-        """Send ``100 Continue`` when, and only when, the body is first read; who sends a document heard it already."""
+        """Send ``100 Continue`` when the body is first read, and only then. A client that sends a document got it
+        before."""
         self._continue_due = not self._is_collected
 
     def receive(self, size: int) -> bytes:
@@ -277,7 +278,7 @@ class Connection(ArrivingConnection):
             idle += self._wait(wanted, idle)
 
     def _wait(self, event: int, idle: float) -> float:
-        """Wait for the client, who has done nothing for ``idle`` seconds already; return the seconds it took."""
+        """Wait for the client, which has done nothing for ``idle`` seconds already; return the seconds of the wait."""
         started = time.monotonic()
         limits = [
             None if self._timeout is None else self._timeout - idle,
@@ -298,7 +299,7 @@ class Connection(ArrivingConnection):
 
     def cut(self) -> None:
         """End the transfer under way from another thread: its next read or write fails."""
-        # The plain socket's shutdown: SSLSocket's would drop the TLS layer under the feet of the thread that uses it.
+        # The plain socket's shutdown: SSLSocket's would remove the TLS layer while another thread uses it.
         with suppress(OSError):
             socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 

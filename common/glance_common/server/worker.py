@@ -66,7 +66,7 @@ class TransferWorker(ThreadWorker):
         self._deadline = float("inf")
         self._stop = False
         self._most_patient = self.cfg.threads * 3 // 4
-        # gunicorn asks for 18 options at each request, and looks each up by two calls where none is an attribute.
+        # gunicorn reads 18 options at each request, by two calls each unless they are attributes.
         self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
 
     # --- start ---

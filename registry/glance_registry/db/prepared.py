@@ -45,7 +45,8 @@ MOST_READY = 64
 class Prepared(Generic[RowType]):
     """One kind of statement. Build it once and keep it; ``statement`` names all its values with ``bindparam``.
 
-    Its rows are tuples, with ``named`` such with names. ``RowType`` is what they hold, as the maker says.
+    Its rows are tuples, or named tuples with ``named``. ``RowType`` is their type; the author of the statement states
+    it.
     """
 
     def __init__(self, statement: sa.Select[Any] | sa.UpdateBase, *, named: bool = False) -> None:
@@ -123,7 +124,8 @@ def _pooled(connection: AnyConnection) -> sa.PoolProxiedConnection:
 
 
 def _give_up(connection: AnyConnection, error: Exception) -> None:
-    """Do what SQLAlchemy does at a loss: the connections of this age are as dead, and replaced at their next use."""
+    """Do what SQLAlchemy does after a lost connection: the older connections of the pool are replaced at their next
+    use."""
     pooled: Any = _pooled(connection)
     pooled._pool._invalidate(pooled, error)  # noqa: SLF001 - there is no public name for it
     if isinstance(connection, sa.Connection):

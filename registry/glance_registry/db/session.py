@@ -115,7 +115,7 @@ def run_transaction(
         except RetryTransaction:
             if not tries_left:
                 raise
-            # Never at once: the transaction that was let through has to wake up and take the row before we do.
+            # Not at once: the transaction that won must take the row before this one tries again.
             time.sleep(0.01 * (RETRIES + 1 - tries_left))
         except ConnectionLost:
             if reconnected or not tries_left:
@@ -224,7 +224,7 @@ def _alone(
 
 
 def _end_autocommit(connection: Any, _record: Any, _state: Any) -> None:
-    """Give the pool back what it gave out; whatever goes wrong here makes the pool connect anew."""
+    """Return a connection to the pool as it came. Any error here makes the pool connect anew."""
     if connection.autocommit:
         connection.autocommit = False
 
@@ -232,7 +232,8 @@ def _end_autocommit(connection: Any, _record: Any, _state: Any) -> None:
 def _refuse_dead_connection(connection: Any, _record: Any, _proxy: Any) -> None:
     """Make the pool connect anew when the server closed this connection while it lay idle.
 
-    An idle connection on which something can be read has been told good-bye; asking the socket costs no round trip.
+    The server sends nothing on an idle connection but its end, so readable means closed; asking the socket costs no
+    round trip.
     """
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)

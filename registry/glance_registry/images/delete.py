@@ -66,7 +66,7 @@ def delete(connection: sa.Connection, context: RequestContext, image_id: str, as
 def delete_empty(connection: sa.Connection, context: RequestContext, image_id: str, asked: Delete) -> bool:
     """Delete an image that never had anything to remove or to end, in one round trip; tell whether it was such a one.
 
-    Nothing happens to any other image, nor to one that is protected, hidden already, or that ``context`` does not see.
+    Any other image stays as it is, also one that is protected, hidden already, or not visible to ``context``.
     """
     lock, update = _delete_empty(kind_of(context))
     values = {
@@ -79,7 +79,8 @@ def delete_empty(connection: sa.Connection, context: RequestContext, image_id: s
 def _delete_empty(kind: RequestContext) -> tuple[Prepared[tuple[str]], Prepared[tuple[str]]]:
     """Return the lock of the image and its update.
 
-    The lock comes first, as everywhere: who gives an image bytes or an operation holds it until that can be seen.
+    The lock comes first, as everywhere: a transaction that gives an image bytes or an operation holds it until its
+    commit.
     """
     named = sa.and_(images.c.id == sa.bindparam("image_id", type_=images.c.id.type), visible_to(kind))
     lock = sa.select(images.c.id).where(named).with_for_update(key_share=True)

@@ -42,7 +42,7 @@ SMALL = 2048
 
 _FIRST = itemgetter(0)
 _TRIES = 3
-"""How often a page is read of which all images went away meanwhile."""
+"""How often a page is read again when all of its images were deleted meanwhile."""
 
 _KEYS: dict[str, sa.ColumnElement[Any]] = {
     "id": images.c.id,

@@ -142,7 +142,7 @@ def _share(connection: sa.Connection, image: ImageRow, names: list[str], can_sha
 def shared_with(connection: sa.Connection, context: RequestContext, member: str) -> list[dict[str, Any]]:
     """Return the memberships of ``member`` that the caller may see and that have an effect, the oldest first.
 
-    Others decide how many there are, so of more than ``MAX_SHARED`` it is only the newest (S-59).
+    Other projects decide their number, so only the newest ``MAX_SHARED`` are returned (S-59).
     """
     shared = sa.select(images.c.id).where(images.c.id == members.c.image_id, images.c.visibility == "shared").exists()
     select = sa.select(*_FIELDS.values()).where(members.c.member == member, shared, _seen_by(context))

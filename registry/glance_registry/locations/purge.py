@@ -30,7 +30,8 @@ _CLAIMED = (LocationStatus.DELETING, LocationStatus.REAPING)
 
 @dataclass(frozen=True, slots=True)
 class PurgeClaim:
-    """A scrubber's wish: ``lease`` and its own ``scrub_time`` in seconds, ``stores`` that it works (None = all)."""
+    """A scrubber's request: ``lease`` and its own ``scrub_time`` in seconds, and the ``stores`` that it works (None =
+    all)."""
 
     token: str
     lease: float
@@ -248,7 +249,7 @@ def retry(connection: sa.Connection, location_id: str, token: str, failure: Fail
     """
     _, location = _lock(connection, location_id, token)
     if location.lease_until is None:
-        # Said before: the claim was given back then.
+        # A repeated call: the claim was given back before.
         return str(location.status), int(location.attempts)
     attempts = location.attempts + 1
     failed = {"attempts": attempts, "last_error": failure.error, "lease_until": None}
@@ -313,8 +314,8 @@ def _failed_document(location: LocationRow) -> dict[str, Any]:
 def replay(connection: sa.Connection, location_id: str, attempt: str) -> dict[str, Any]:
     """Make a failed row claimable again, now and with no failures counted; return it.
 
-    A row that is being removed or is gone already is returned as it is: the wish is fulfilled, maybe by the same call
-    before. Raises NotFound without such a row, Conflict when its bytes are not to be removed.
+    A row that is being removed or is gone already is returned as it is: an earlier call may have done it. Raises
+    NotFound without such a row, Conflict when its bytes are not to be removed.
     """
     found = owners.lock_owner(connection, locations.c.id == location_id)
     if found is None:

@@ -42,7 +42,7 @@ class Begin:
     staging: bool = False
     """The store is a staging store: the bytes wait there for an import."""
     operation: Held | None = None
-    """In whose hands the image is, when a background operation writes."""
+    """The operation that holds the image, when one writes."""
     limits: Limits | None = None
 
 
@@ -81,10 +81,10 @@ class _OwnedRow(LocationRow):
 def start(connection: sa.Connection, context: RequestContext, image_id: str, begin: Begin) -> LocationRow:
     """Take the image ``queued -> saving`` and return the new location row, which owns the bytes to come.
 
-    With ``staging`` it is ``queued -> uploading``, without need of formats. An image in the hands of an operation
-    keeps its status; Gone when it is in the hands of another.
-    Raises NotFound for an image that ``context`` does not see, StatusConflict unless it is queued, BadRequest without
-    its formats (API section 10.1), Gone when this attempt is over already, TooLarge over a limit.
+    With ``staging`` it is ``queued -> uploading``, without need of formats. An image that an operation holds keeps its
+    status; raises Gone when another operation holds it. Raises NotFound for an image that ``context`` does not see,
+    StatusConflict unless it is queued, BadRequest without its formats (API section 10.1), Gone when this attempt is
+    over already, TooLarge over a limit.
     """
     limits = usage.hold(connection, begin.limits, *usage.WRITTEN, "uploading")
     image = rows.lock_image(connection, images.c.id == image_id, visible_to(context))

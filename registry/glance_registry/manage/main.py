@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _add_commands(parsers: Any) -> None:
     database = parsers.add_parser("db", help="the schema, and what is loaded into it")
     commands = database.add_subparsers(required=True, metavar="COMMAND")
-    # The old form with an underscore, as in scripts of many years.
+    # The old form with an underscore, which scripts still use.
     for prefix, group in (("", commands), ("db_", parsers)):
         _add(group, f"{prefix}sync", "bring the schema to the newest revision", sync).add_argument("--version")
         _add(group, f"{prefix}upgrade", "the same as sync", sync).add_argument("--version")

@@ -34,7 +34,7 @@ def add_commands(group: Any, prefix: str) -> None:
     ), strict=True):
         loading.add_argument(f"--{mode}", action="store_true", help=text)
     for mode in _MODES:
-        # As words behind the path, in this order: the form of many years.
+        # The old form: words behind the path, in this order.
         loading.add_argument(f"{mode}_word", nargs="?", type=_boolean, default=False, metavar=mode,
                              help=f"true is the same as --{mode}")
     _add(group, f"{prefix}unload_metadefs", "empty the catalogue of metadata definitions", unload)

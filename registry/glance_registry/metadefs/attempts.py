@@ -1,4 +1,4 @@
-"""Writes that may be repeated: what an attempt was answered is kept for a while and answered again.
+"""Writes that may be repeated: the answer to an attempt is kept for a while and given again.
 
 The row is written in the transaction of the write itself, so it is there exactly when the write happened.
 """
@@ -26,6 +26,6 @@ def once(connection: sa.Connection, attempt: str, work: Callable[[sa.Connection]
 
 
 def _forget_old(connection: sa.Connection) -> None:
-    # Rows that another transaction forgets at this moment are its business: the two do not wait for each other.
+    # Rows that another transaction is removing are skipped, so that the two do not wait for each other.
     old = sa.select(writes.c.attempt).where(writes.c.made_at < sa.func.now() - KEPT).with_for_update(skip_locked=True)
     connection.execute(sa.delete(writes).where(writes.c.attempt.in_(old)))

@@ -60,7 +60,7 @@ def fail(
     message: str,
     result: dict[str, Any] | None = None,
 ) -> OperationRow:
-    """End a locked live operation as failed, take back what it is not to leave, and return its row.
+    """End a locked live operation as failed, take back its copies that must not stay, and return its row.
 
     An image that waited for it gets the status ``on_fail``; an active one stays active with the copies that were kept.
     """

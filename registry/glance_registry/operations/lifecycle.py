@@ -49,7 +49,8 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class OperationClaim:
-    """A worker's wish: ``host`` is its own, ``lease`` seconds, ``without`` the projects that it works enough for."""
+    """A worker's request: its ``host``, a ``lease`` in seconds, and the projects whose operations it leaves out
+    (``without``)."""
 
     token: str
     host: str

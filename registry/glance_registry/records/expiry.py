@@ -43,6 +43,6 @@ def _is_removable() -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def _purge(connection: sa.Connection, chosen: sa.Select[str]) -> int:
-    # What another registry removes at this moment is its business: the two do not wait for each other.
+    # Rows that another registry is removing are skipped, so that the two do not wait for each other.
     some = chosen.limit(BATCH).with_for_update(of=operations, skip_locked=True)
     return connection.execute(sa.delete(operations).where(operations.c.id.in_(some))).rowcount

@@ -18,7 +18,7 @@ from glance_registry.records import expiry, rows
 LIVE = (OperationStatus.PENDING, OperationStatus.PROCESSING)
 
 MAX_ATTEMPTS = 5
-"""How often an operation is claimed: one that takes its worker's process down each time must come to an end."""
+"""How often an operation is claimed: one that kills its worker each time must end."""
 
 _PLAIN = (
     "id", "kind", "image_id", "owner", "user_id", "request_id", "roles", "is_admin", "status", "input", "signature",

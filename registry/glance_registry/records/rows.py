@@ -12,7 +12,7 @@ What a row says beside its status:
 - ``deleted_at`` is set as soon as the bytes are no data of the image any more, long before they are gone: what was
   taken from an image before its delete, or by it, is not brought back by a restore.
 - ``lease_until`` is set while a process holds the row: a writer (status ``writing``, or ``pending_delete`` when the
-  image was deleted under its hands), or the claim ``token``. Null together with a token means that the claim is over.
+image was deleted during the write), or the claim ``token``. Null together with a token means that the claim is over.
 """
 
 from collections.abc import Mapping
@@ -177,7 +177,7 @@ def is_due(scrub_time: float) -> sa.ColumnElement[bool]:
     """Return the condition, on locations joined with images, that a claim would be accepted now.
 
     ``scrub_time`` (seconds) is the asking scrubber's: the data of an image deleted with a delay wait for the longer of
-    this one and the one written into ``not_before``. A lease that runs keeps every other hand off, a writer's like a
+    this one and the one written into ``not_before``. A running lease excludes all others, a writer's as well as a
     claim's.
     """
     now = sa.func.now()

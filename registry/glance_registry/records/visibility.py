@@ -1,7 +1,7 @@
 """Who may see which image: the only place that says so, for one image and for lists.
 
-The images of the world are cut into arms. An image belongs to a caller's view when one of his arms holds it, and to at
-most one of them, so that a list is the UNION ALL of arms and each arm is one walk over one index (db/tables.py).
+All images are divided into arms. A caller sees an image when one of the caller's arms holds it, and at most one does.
+So a list is the UNION ALL of arms, and each arm is one walk over one index (db/tables.py).
 
 | arm | images | by id | in lists |
 |---|---|---|---|

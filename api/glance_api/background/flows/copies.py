@@ -1,4 +1,4 @@
-"""From one source into the stores of an import: one attempt a store, some of them at the same time."""
+"""Copy one source into the stores of an import: one attempt per store, several at the same time."""
 
 import hashlib
 import logging
@@ -32,11 +32,11 @@ Opener = Callable[[], AbstractContextManager[Iterable[bytes]]]
 
 
 class SourceFailed(ImportFailed):
-    """The bytes cannot be had from here; another source may have them."""
+    """This source cannot give the bytes; another source may have them."""
 
 
 class _Ended(Exception):
-    """Another copy of the same import failed and takes this one with it."""
+    """Another copy of the same import failed, so this one ends too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class _Copies:
         self._plan = plan
         self._limits = job.services.limits.of(image.owner)
         self._over = threading.Event()
-        # Of several copies that make the image active, one tells it.
+        # Several copies may make the image active; one of them sends the notification.
         self._activation = threading.Semaphore(0 if image.status is ImageStatus.ACTIVE else 1)
 
     def make(self, store: str) -> str | None:

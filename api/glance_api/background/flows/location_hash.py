@@ -30,7 +30,7 @@ from glance_common.stores.contract import StoreError
 LOG = logging.getLogger(__name__)
 
 LONGEST_REASON = 255
-"""Characters of the property that tells it; the task has the whole text."""
+"""Characters of the property that holds the reason; the task has the whole text."""
 
 
 class DataRefused(ImportFailed):
@@ -87,9 +87,9 @@ def _content(job: Job, image: Image, location: ImageLocation) -> dict[str, Any]:
 
 
 def _deactivate(job: Job, image: Image, store: str, reason: str) -> None:
-    """Close the data of an active image; its owner sees why. Raises GlanceError."""
+    """Deactivate the image and show its owner the reason. Raises GlanceError."""
     LOG.error("image %s is deactivated: %s", image.id, reason)
-    # First of all, so that there is no moment in which its owner could activate it again.
+    # The reason is written first: an owner cannot activate an image that has one.
     properties = {REFUSED_PROPERTY: reason[:LONGEST_REASON]}
     job.services.registry.operations.update(job.context, job.held, {"properties": properties})
     try:

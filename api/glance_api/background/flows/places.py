@@ -13,7 +13,7 @@ LOG = logging.getLogger(__name__)
 def directory_of(store: Staging) -> Path:
     """Return the directory of ``store`` after a proof that it is the right one: programs work in it by its path.
 
-    Raises Unavailable when it is down or exchanged; the same can work when it is back.
+    Raises Unavailable when it is down or exchanged; a later try can succeed.
     """
     try:
         store.check()

@@ -23,7 +23,7 @@ _CACHE_TOKENS = ("caching", "cachemanagement")
 
 @dataclass(frozen=True, slots=True)
 class Flavor:
-    """One way to authenticate: the layer around the application, and whether callers prove who they are."""
+    """One way to authenticate: the layer around the application, and whether callers prove their identity."""
 
     name: str
     layer: Layer

@@ -108,7 +108,7 @@ class ImageConversion:
         if outcome.code != 0:
             # The tool's words name files of this host; they are for the log only.
             LOG.warning("qemu-img ended with %d: %s", outcome.code, outcome.stderr)
-            # A write that ends in the middle at the limit is an error of another name to the tool.
+            # At the limit the tool may also report a short write as another error.
             if os.strerror(errno.EFBIG) in outcome.stderr or _size(target) >= bound:
                 raise self._too_large(bound, work)
             if os.strerror(errno.ENOSPC) in outcome.stderr:

@@ -31,7 +31,7 @@ INTERFACES = ("public", "internal", "admin")
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """The image service of another region, and the token that proves to it who asks, with that token's catalog."""
+    """The image service of another region, and the caller's token for it, with that token's catalog."""
 
     endpoint: str
     token: str = field(repr=False)

@@ -22,7 +22,7 @@ MAX_URI = 4096
 
 
 def check_uri(url_filter: UrlFilter, field: str, uri: str) -> None:
-    """Raise BadRequest, which names ``field``, for a URL that may not be fetched: a user has no business with it."""
+    """Raise BadRequest, which names ``field``, for a URL that users may not have fetched."""
     if len(uri) > MAX_URI:
         raise BadRequest(f"{field}: a URL has at most {MAX_URI} characters, this one has {len(uri)}")
     try:

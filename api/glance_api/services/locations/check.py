@@ -1,7 +1,7 @@
 """A URL that a caller wants to be the data of an image: whose it is, whether it can be read, and its digests.
 
-Only what an own store of the service would never delete by mistake, and what every request to the inside is kept away
-from, gets in: S-08, S-09, S-10, S-32; API sections 7.1 and 16.
+A location is refused when a store of ours would delete foreign data with it, or when it leads to the inner network:
+S-08, S-09, S-10, S-32; API sections 7.1 and 16.
 """
 
 import hashlib

@@ -75,7 +75,7 @@ _RULES: dict[type[object], tuple[str, ...]] = {
     CopyFrom: ("copy_from", "upload_image"),
     Register: ("set_image_location",),
 }
-"""What a caller must be allowed beside creating or changing an image: asked before anything is written."""
+"""Rights that the call needs besides creating or changing an image; checked before anything is written."""
 
 _NOT_OURS = (Conflict, NotFound, PolicyDenied)
 """Errors that say that the caller may not fill this image: the image stays as it is."""

@@ -54,7 +54,7 @@ class SharedNumbers:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if path.exists():
                 return path, lock
-            # Another daemon, starting at the same moment, took it for abandoned before it was locked.
+            # Another daemon started at the same moment and removed it as abandoned before it was locked.
             os.close(lock)
 
     def _remove_abandoned(self) -> None:

@@ -22,7 +22,8 @@ _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Handle:
-    """An open data directory. Whatever is mounted over its path meanwhile, all calls go to the directory opened."""
+    """An open data directory. All calls go to the directory that was opened, even when another one is mounted over its
+    path."""
 
     def __init__(self, path: str, fd: int) -> None:
         self.path = path

@@ -108,7 +108,8 @@ class Unfinished:
         failpoint("file.add.after-dirsync")
 
     def withdraw(self) -> None:
-        """Remove what this attempt made and nothing else. Raises nothing: a better error is on its way out."""
+        """Remove what this attempt made and nothing else. Raises nothing: the caller is already raising the error that
+        matters."""
         try:
             self._forget_name()
             if self._published and self._is_ours():
