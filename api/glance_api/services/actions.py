@@ -2,7 +2,7 @@
 
 from uuid import uuid4
 
-from glance_api.services.collaborators import Services
+from glance_api.services.collaborators import RecordServices
 from glance_api.services.events import images
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import Forbidden, StatusConflict
@@ -10,12 +10,12 @@ from glance_common.model.operation import REFUSED_PROPERTY
 from glance_common.model.status import ImageStatus
 
 
-def deactivate(services: Services, context: RequestContext, image_id: str) -> None:
+def deactivate(services: RecordServices, context: RequestContext, image_id: str) -> None:
     """Make an active image deactivated; one that is already stays. Raises NotFound, PolicyDenied, Forbidden."""
     _switch(services, context, image_id, "deactivate", ImageStatus.ACTIVE, ImageStatus.DEACTIVATED)
 
 
-def reactivate(services: Services, context: RequestContext, image_id: str) -> None:
+def reactivate(services: RecordServices, context: RequestContext, image_id: str) -> None:
     """Make a deactivated image active; one that is already stays. Raises NotFound, PolicyDenied, Forbidden.
 
     Only an administrator may reactivate an image that the service deactivated because of its data.
@@ -24,7 +24,8 @@ def reactivate(services: Services, context: RequestContext, image_id: str) -> No
 
 
 def _switch(
-    services: Services, context: RequestContext, image_id: str, rule: str, source: ImageStatus, target: ImageStatus
+    services: RecordServices, context: RequestContext, image_id: str, rule: str,
+    source: ImageStatus, target: ImageStatus,
 ) -> None:
     image = services.registry.images.get(context, image_id)
     services.policy.check_image(context, rule, image)

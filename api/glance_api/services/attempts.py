@@ -17,7 +17,7 @@ from glance_api.content.formats import Inspection
 from glance_api.content.signatures import Verification
 from glance_api.content.streams import Received, StreamChecks, UploadStream
 from glance_api.services import keys
-from glance_api.services.collaborators import Services
+from glance_api.services.collaborators import AttemptServices
 from glance_api.services.quotas import Reservation
 from glance_api.services.store_errors import as_api_error
 from glance_api.settings import Settings
@@ -85,7 +85,7 @@ class Data:
 
 
 def write(
-    services: Services, context: RequestContext, begun: Upload, store: Store, data: Data, commit: Commit
+    services: AttemptServices, context: RequestContext, begun: Upload, store: Store, data: Data, commit: Commit
 ) -> Received:
     """Write ``data`` into ``store`` as the attempt ``begun`` and commit it.
 
@@ -109,14 +109,14 @@ def write(
     return received
 
 
-def kept_alive(services: Services, context: RequestContext, begun: Upload) -> AbstractContextManager[Lease]:
+def kept_alive(services: AttemptServices, context: RequestContext, begun: Upload) -> AbstractContextManager[Lease]:
     """Return a block that keeps the lease of an attempt alive. Entering it raises Unavailable without a thread."""
     renew = partial(services.registry.uploads.renew, context, begun.attempt, lease=services.leases.seconds)
     return services.leases.keep(context, renew, f"upload {begun.attempt}")
 
 
 def _store_pieces(
-    services: Services, context: RequestContext, store: Store, begun: Upload, data: Data, lease: Lease
+    services: AttemptServices, context: RequestContext, store: Store, begun: Upload, data: Data, lease: Lease
 ) -> tuple[Stored, Received]:
     settings = services.settings
     verification = data.signed
@@ -146,7 +146,9 @@ def _store_pieces(
     return stored, intake.received
 
 
-def _give_up(services: Services, context: RequestContext, begun: Upload, store: Store, cause: BaseException) -> None:
+def _give_up(
+    services: AttemptServices, context: RequestContext, begun: Upload, store: Store, cause: BaseException
+) -> None:
     """Abort the attempt and remove what it wrote; what cannot be done now is left to the reaper."""
     LOG.info("upload %s of image %s failed: %s", begun.attempt, begun.image.id, reason(cause))
     try:

@@ -1,4 +1,7 @@
-"""What the service functions work with: built once in each worker process, handed to them by argument."""
+"""What the service functions work with: built once in each worker process, handed to them by argument.
+
+``Services`` has everything. A function that needs little of it asks for one of the protocols here.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +30,69 @@ class Staging(Store, Protocol):
 
     def path(self, key: str) -> Path:
         """Return the file of the key, whether it is there or not. Raises BadLocation."""
+
+
+class EventServices(Protocol):
+    """What it takes to tell other services what happened."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def registry(self) -> RegistryClient: ...
+
+    @property
+    def notifications(self) -> Notifications: ...
+
+
+class RecordServices(EventServices, Protocol):
+    """What it takes to read and change records: no data of images, no other servers."""
+
+    @property
+    def policy(self) -> Enforcer: ...
+
+
+class QuotaServices(Protocol):
+    """What it takes to reserve room and to report usage."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def registry(self) -> RegistryClient: ...
+
+    @property
+    def limits(self) -> LimitSource: ...
+
+
+class AttemptServices(QuotaServices, Protocol):
+    """What it takes to write data in one attempt, once its store is chosen."""
+
+    @property
+    def keys(self) -> KeyManager: ...
+
+    @property
+    def leases(self) -> LeaseKeeper: ...
+
+
+class LocationServices(Protocol):
+    """What it takes to show where the data of an image are."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def stores(self) -> Stores: ...
+
+
+class CheckServices(LocationServices, Protocol):
+    """What it takes to check data that are under a URL."""
+
+    @property
+    def remote_checks(self) -> RemoteChecks: ...
+
+    @property
+    def url_filter(self) -> UrlFilter: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from uuid import uuid4
 
 from glance_api.policy.targets import member_target
-from glance_api.services.collaborators import Services
+from glance_api.services.collaborators import RecordServices
 from glance_api.services.events import images
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import BadRequest, Forbidden, NotFound
@@ -12,7 +12,7 @@ from glance_common.model.image import MEMBER_STATUSES, Image, Member
 MAX_MEMBER = 255
 
 
-def list_members(services: Services, context: RequestContext, image_id: str) -> list[Member]:
+def list_members(services: RecordServices, context: RequestContext, image_id: str) -> list[Member]:
     """Return the members that the caller sees: owner and admin all of them, a member itself (S-44)."""
     image = services.registry.images.get(context, image_id)
     services.policy.check_image(context, "get_members", image)
@@ -20,7 +20,7 @@ def list_members(services: Services, context: RequestContext, image_id: str) -> 
     return services.registry.members.list(context, image_id)
 
 
-def add(services: Services, context: RequestContext, image_id: str, member: str) -> Member:
+def add(services: RecordServices, context: RequestContext, image_id: str, member: str) -> Member:
     """Share an image with a project; the membership is pending. Raises Duplicate, TooLarge, Forbidden, NotFound."""
     if not member:
         raise BadRequest("member must be the id of a project, not empty")
@@ -35,7 +35,7 @@ def add(services: Services, context: RequestContext, image_id: str, member: str)
     return added
 
 
-def show(services: Services, context: RequestContext, image_id: str, member_id: str) -> Member:
+def show(services: RecordServices, context: RequestContext, image_id: str, member_id: str) -> Member:
     """Return one member; raise NotFound whenever the caller may not see it."""
     image = _visible(services, context, image_id)
     member = services.registry.members.get(context, image_id, member_id)
@@ -44,7 +44,7 @@ def show(services: Services, context: RequestContext, image_id: str, member_id: 
     return member
 
 
-def set_status(services: Services, context: RequestContext, image_id: str, member_id: str, status: str) -> Member:
+def set_status(services: RecordServices, context: RequestContext, image_id: str, member_id: str, status: str) -> Member:
     """Accept, reject or suspend a shared image: the member itself or an admin may, the owner may not."""
     if status not in MEMBER_STATUSES:
         raise BadRequest(f"status must be one of {', '.join(MEMBER_STATUSES)}")
@@ -56,7 +56,7 @@ def set_status(services: Services, context: RequestContext, image_id: str, membe
     return changed
 
 
-def remove(services: Services, context: RequestContext, image_id: str, member_id: str) -> None:
+def remove(services: RecordServices, context: RequestContext, image_id: str, member_id: str) -> None:
     """Stop sharing an image with a project. Raises NotFound, PolicyDenied, Forbidden."""
     image = services.registry.images.get(context, image_id)
     services.policy.check_image(context, "delete_member", image)
@@ -68,7 +68,7 @@ def remove(services: Services, context: RequestContext, image_id: str, member_id
         images.member_deleted(services, context, member)
 
 
-def _visible(services: Services, context: RequestContext, image_id: str) -> Image:
+def _visible(services: RecordServices, context: RequestContext, image_id: str) -> Image:
     """Return an image that policy shows to the caller too; the names of its members would reveal it (S-43)."""
     image = services.registry.images.get(context, image_id)
     services.policy.check_image(context, "get_image", image)

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from glance_api.services.collaborators import Services
+from glance_api.services.collaborators import QuotaServices
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import OutcomeUnknown, TooLarge, Unavailable
 from glance_common.model.image import Upload
@@ -27,7 +27,8 @@ class Reservation:
     """
 
     def __init__(
-        self, services: Services, context: RequestContext, begun: Upload, limits: Limits, patience: float = PATIENCE
+        self, services: QuotaServices, context: RequestContext, begun: Upload, limits: Limits,
+        patience: float = PATIENCE,
     ) -> None:
         self._services = services
         self._context = context
@@ -68,7 +69,7 @@ class Reservation:
             raise Unavailable(error.message) from error
 
 
-def usage(services: Services, context: RequestContext) -> dict[str, Any]:
+def usage(services: QuotaServices, context: RequestContext) -> dict[str, Any]:
     """Return what the caller's project uses of each limit that Keystone knows, and the limit; -1 = unlimited.
 
     Sizes are MiB. Empty without a project, and when limits do not come from Keystone (API section 14.1).

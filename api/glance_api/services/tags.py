@@ -2,7 +2,7 @@
 
 from uuid import uuid4
 
-from glance_api.services.collaborators import Services
+from glance_api.services.collaborators import RecordServices
 from glance_api.services.events import images
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import BadRequest
@@ -10,7 +10,7 @@ from glance_common.model.errors import BadRequest
 MAX_TAG = 255
 
 
-def add(services: Services, context: RequestContext, image_id: str, tag: str) -> None:
+def add(services: RecordServices, context: RequestContext, image_id: str, tag: str) -> None:
     """Put a tag on an image; one that is there already stays. Raises BadRequest, NotFound, PolicyDenied, TooLarge."""
     if len(tag) > MAX_TAG:
         raise BadRequest(f"a tag has at most {MAX_TAG} characters, this one has {len(tag)}")
@@ -21,7 +21,7 @@ def add(services: Services, context: RequestContext, image_id: str, tag: str) ->
     images.image_updated(services, context, tagged)
 
 
-def remove(services: Services, context: RequestContext, image_id: str, tag: str) -> None:
+def remove(services: RecordServices, context: RequestContext, image_id: str, tag: str) -> None:
     """Take a tag off an image. Raises NotFound also when the image does not have it, PolicyDenied."""
     image = services.registry.images.get(context, image_id)
     services.policy.check_image(context, "modify_image", image)

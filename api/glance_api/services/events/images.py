@@ -8,7 +8,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
-from glance_api.services.collaborators import Services
+from glance_api.services.collaborators import EventServices
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import GlanceError
 from glance_common.model.image import Image, Member
@@ -23,17 +23,17 @@ ENDS = ("image.activate", "image.update", "image.delete")
 """What the end of an import can mean for its image."""
 
 
-def image_created(services: Services, context: RequestContext, image: Image) -> None:
+def image_created(services: EventServices, context: RequestContext, image: Image) -> None:
     """Tell that a record was made."""
     _tell_image(services, context, "image.create", image)
 
 
-def image_updated(services: Services, context: RequestContext, image: Image) -> None:
+def image_updated(services: EventServices, context: RequestContext, image: Image) -> None:
     """Tell that a record was saved."""
     _tell_image(services, context, "image.update", image)
 
 
-def image_changed(services: Services, context: RequestContext, image_id: str) -> None:
+def image_changed(services: EventServices, context: RequestContext, image_id: str) -> None:
     """Tell that a record was saved by a call to the registry that did not show it."""
     if services.notifications.wants("image.update"):
         try:
@@ -42,7 +42,7 @@ def image_changed(services: Services, context: RequestContext, image_id: str) ->
             LOG.info("no notification of the change of image %s: %s", image_id, error.message)
 
 
-def image_deleted(services: Services, context: RequestContext, image: Image, *, may_return: bool = True) -> None:
+def image_deleted(services: EventServices, context: RequestContext, image: Image, *, may_return: bool = True) -> None:
     """Tell that an image is gone; ``image`` is as it was before.
 
     Its status is ``pending_delete`` only while its data are kept for a restore: consumers take that for a delete which
@@ -55,19 +55,19 @@ def image_deleted(services: Services, context: RequestContext, image: Image, *, 
         services.notifications.send(context, "image.delete", {**image_payload(image), **gone})
 
 
-def upload_begun(services: Services, context: RequestContext, image: Image, store: str) -> None:
+def upload_begun(services: EventServices, context: RequestContext, image: Image, store: str) -> None:
     """Tell that data are about to be stored; ``image`` is already ``saving``."""
     image_updated(services, context, image)
     copy_begun(services, context, image, store)
 
 
-def copy_begun(services: Services, context: RequestContext, image: Image, store: str) -> None:
+def copy_begun(services: EventServices, context: RequestContext, image: Image, store: str) -> None:
     """Tell that an import is about to store data."""
     _tell_data(services, context, "image.prepare", image, store)
 
 
 def upload_finished(
-    services: Services, context: RequestContext, image: Image, store: str, *, activated: bool = True
+    services: EventServices, context: RequestContext, image: Image, store: str, *, activated: bool = True
 ) -> None:
     """Tell that data were stored, and whether they made the image active."""
     _tell_data(services, context, "image.upload", image, store)
@@ -76,12 +76,12 @@ def upload_finished(
     image_updated(services, context, image)
 
 
-def image_activated(services: Services, context: RequestContext, image: Image) -> None:
+def image_activated(services: EventServices, context: RequestContext, image: Image) -> None:
     """Tell that an image can be used from now on."""
     _tell_image(services, context, "image.activate", image)
 
 
-def upload_failed(services: Services, context: RequestContext, image_id: str, error: BaseException | str) -> None:
+def upload_failed(services: EventServices, context: RequestContext, image_id: str, error: BaseException | str) -> None:
     """Tell that data could not be stored. Of an internal error only its kind is told."""
     if services.notifications.wants("image.upload"):
         reason = error if isinstance(error, str) else type(error).__name__
@@ -91,7 +91,7 @@ def upload_failed(services: Services, context: RequestContext, image_id: str, er
         )
 
 
-def image_sent(services: Services, context: RequestContext, image: Image, sent: int, expected: int) -> None:
+def image_sent(services: EventServices, context: RequestContext, image: Image, sent: int, expected: int) -> None:
     """Tell how many bytes of how many a download has really sent; with fewer it is an error."""
     if services.notifications.wants("image.send"):
         payload = {
@@ -105,17 +105,17 @@ def image_sent(services: Services, context: RequestContext, image: Image, sent: 
         services.notifications.send(context, "image.send", payload, priority)
 
 
-def member_created(services: Services, context: RequestContext, member: Member) -> None:
+def member_created(services: EventServices, context: RequestContext, member: Member) -> None:
     """Tell that an image is shared with one more project."""
     _tell_member(services, context, "image.member.create", member)
 
 
-def member_updated(services: Services, context: RequestContext, member: Member) -> None:
+def member_updated(services: EventServices, context: RequestContext, member: Member) -> None:
     """Tell that a membership changed its status."""
     _tell_member(services, context, "image.member.update", member)
 
 
-def member_deleted(services: Services, context: RequestContext, member: Member) -> None:
+def member_deleted(services: EventServices, context: RequestContext, member: Member) -> None:
     """Tell that an image is no longer shared with a project; ``member`` is as it was before."""
     _tell_member(services, context, MEMBER_DELETE, member, deleted_at=_now())
 
@@ -146,12 +146,12 @@ def image_payload(image: Image) -> dict[str, Any]:
     }
 
 
-def _tell_image(services: Services, context: RequestContext, event_type: str, image: Image) -> None:
+def _tell_image(services: EventServices, context: RequestContext, event_type: str, image: Image) -> None:
     if services.notifications.wants(event_type):
         services.notifications.send(context, event_type, image_payload(image))
 
 
-def _tell_data(services: Services, context: RequestContext, event_type: str, image: Image, store: str) -> None:
+def _tell_data(services: EventServices, context: RequestContext, event_type: str, image: Image, store: str) -> None:
     if services.notifications.wants(event_type):
         lists = {name: _names(image.properties.get(name)) for name in (IMPORTING_PROPERTY, FAILED_PROPERTY)}
         services.notifications.send(context, event_type, {**image_payload(image), **lists, "backend": store})
@@ -162,7 +162,7 @@ def _names(text: str | None) -> list[str]:
 
 
 def _tell_member(
-    services: Services, context: RequestContext, event_type: str, member: Member, deleted_at: str | None = None
+    services: EventServices, context: RequestContext, event_type: str, member: Member, deleted_at: str | None = None
 ) -> None:
     if services.notifications.wants(event_type):
         payload = {

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from glance_api.services.collaborators import Services
+from glance_api.services.collaborators import EventServices
 from glance_common.model.context import RequestContext
 from glance_common.model.metadef import Association, Namespace, Object, Property, Tag
 
@@ -20,7 +20,7 @@ _DEFINITION = (
 """What consumers are told of a definition; each is there, without value as null."""
 
 
-def namespace_created(services: Services, context: RequestContext, namespace: Namespace) -> None:
+def namespace_created(services: EventServices, context: RequestContext, namespace: Namespace) -> None:
     """Tell that a namespace was made, and each thing that was made in it."""
     _tell(services, context, "metadef_namespace.create", _namespace(namespace))
     for association in namespace.associations:
@@ -33,75 +33,77 @@ def namespace_created(services: Services, context: RequestContext, namespace: Na
         tag_created(services, context, namespace.namespace, tag)
 
 
-def namespace_updated(services: Services, context: RequestContext, namespace: Namespace, old: str) -> None:
+def namespace_updated(services: EventServices, context: RequestContext, namespace: Namespace, old: str) -> None:
     """Tell that a namespace was saved, which had the name ``old``."""
     _tell(services, context, "metadef_namespace.update", {**_namespace(namespace), "namespace_old": old})
 
 
 def namespace_deleted(
-    services: Services, context: RequestContext, namespace: Namespace,
+    services: EventServices, context: RequestContext, namespace: Namespace,
     what: Literal["delete", "delete_objects", "delete_properties", "delete_tags"],
 ) -> None:
     """Tell that a namespace, or all of one kind in it, is gone; ``namespace`` is as it was before."""
     _tell(services, context, f"metadef_namespace.{what}", _gone(_namespace(namespace)))
 
 
-def property_created(services: Services, context: RequestContext, namespace: str, made: Property) -> None:
+def property_created(services: EventServices, context: RequestContext, namespace: str, made: Property) -> None:
     """Tell that a property was made."""
     _tell(services, context, "metadef_property.create", _property(namespace, made))
 
 
-def property_updated(services: Services, context: RequestContext, namespace: str, changed: Property, old: str) -> None:
+def property_updated(
+    services: EventServices, context: RequestContext, namespace: str, changed: Property, old: str
+) -> None:
     """Tell that a property was saved, which had the name ``old``."""
     _tell(services, context, "metadef_property.update", {**_property(namespace, changed), "name_old": old})
 
 
-def property_deleted(services: Services, context: RequestContext, namespace: str, gone: Property) -> None:
+def property_deleted(services: EventServices, context: RequestContext, namespace: str, gone: Property) -> None:
     """Tell that a property is gone."""
     _tell(services, context, PROPERTY_DELETE, _gone(_property(namespace, gone)))
 
 
-def object_created(services: Services, context: RequestContext, namespace: str, made: Object) -> None:
+def object_created(services: EventServices, context: RequestContext, namespace: str, made: Object) -> None:
     """Tell that an object was made."""
     _tell(services, context, "metadef_object.create", _object(namespace, made))
 
 
-def object_updated(services: Services, context: RequestContext, namespace: str, changed: Object, old: str) -> None:
+def object_updated(services: EventServices, context: RequestContext, namespace: str, changed: Object, old: str) -> None:
     """Tell that an object was saved, which had the name ``old``."""
     _tell(services, context, "metadef_object.update", {**_object(namespace, changed), "name_old": old})
 
 
-def object_deleted(services: Services, context: RequestContext, namespace: str, gone: Object) -> None:
+def object_deleted(services: EventServices, context: RequestContext, namespace: str, gone: Object) -> None:
     """Tell that an object is gone."""
     _tell(services, context, OBJECT_DELETE, _gone(_object(namespace, gone)))
 
 
-def tag_created(services: Services, context: RequestContext, namespace: str, made: Tag) -> None:
+def tag_created(services: EventServices, context: RequestContext, namespace: str, made: Tag) -> None:
     """Tell that a tag was made."""
     _tell(services, context, "metadef_tag.create", _named(namespace, made))
 
 
-def tag_updated(services: Services, context: RequestContext, namespace: str, changed: Tag, old: str) -> None:
+def tag_updated(services: EventServices, context: RequestContext, namespace: str, changed: Tag, old: str) -> None:
     """Tell that a tag was saved, which had the name ``old``."""
     _tell(services, context, "metadef_tag.update", {**_named(namespace, changed), "name_old": old})
 
 
-def tag_deleted(services: Services, context: RequestContext, namespace: str, gone: Tag) -> None:
+def tag_deleted(services: EventServices, context: RequestContext, namespace: str, gone: Tag) -> None:
     """Tell that a tag is gone."""
     _tell(services, context, TAG_DELETE, _gone(_named(namespace, gone)))
 
 
-def association_created(services: Services, context: RequestContext, namespace: str, made: Association) -> None:
+def association_created(services: EventServices, context: RequestContext, namespace: str, made: Association) -> None:
     """Tell that a namespace was associated with a kind of resources."""
     _tell(services, context, "metadef_resource_type.create", _association(namespace, made))
 
 
-def association_deleted(services: Services, context: RequestContext, namespace: str, gone: Association) -> None:
+def association_deleted(services: EventServices, context: RequestContext, namespace: str, gone: Association) -> None:
     """Tell that a namespace is no longer associated with a kind of resources."""
     _tell(services, context, "metadef_resource_type.delete", _gone(_association(namespace, gone)))
 
 
-def _tell(services: Services, context: RequestContext, event_type: str, payload: dict[str, Any]) -> None:
+def _tell(services: EventServices, context: RequestContext, event_type: str, payload: dict[str, Any]) -> None:
     if services.notifications.wants(event_type):
         services.notifications.send(context, event_type, payload)
 

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from glance_api.services.collaborators import Services
+from glance_api.services.collaborators import EventServices
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import GlanceError
 from glance_common.model.operation import Operation
@@ -20,28 +20,28 @@ CREATE, RUN, PROCESSING = "task.create", "task.run", "task.processing"
 _ENDS = {OperationStatus.SUCCESS: "task.success", OperationStatus.FAILURE: "task.failure"}
 
 
-def created(services: Services, context: RequestContext, task: Operation) -> None:
+def created(services: EventServices, context: RequestContext, task: Operation) -> None:
     """Tell that a task was made, and that it was handed to the workers."""
     _tell(services, context, CREATE, task)
     _tell(services, context, RUN, task)
 
 
-def begun(services: Services, context: RequestContext, task: Operation) -> None:
+def begun(services: EventServices, context: RequestContext, task: Operation) -> None:
     """Tell that a worker has taken the task up."""
     _tell(services, context, PROCESSING, task)
 
 
-def ended(services: Services, context: RequestContext, task: Operation) -> None:
+def ended(services: EventServices, context: RequestContext, task: Operation) -> None:
     """Tell how the task ended; nothing while it has not."""
     if task.status in _ENDS:
         _tell(services, context, _ENDS[task.status], task)
 
 
 def look_up(
-    services: Services,
+    services: EventServices,
     context: RequestContext,
     task_id: str,
-    tell: Callable[[Services, RequestContext, Operation], None],
+    tell: Callable[[EventServices, RequestContext, Operation], None],
 ) -> None:
     """Tell about a task that a call to the registry changed without showing it."""
     if not any(services.notifications.wants(event) for event in (CREATE, RUN, *_ENDS.values())):
@@ -52,7 +52,7 @@ def look_up(
         LOG.info("no notification about the task %s: %s", task_id, error.message)
 
 
-def _tell(services: Services, context: RequestContext, event_type: str, task: Operation) -> None:
+def _tell(services: EventServices, context: RequestContext, event_type: str, task: Operation) -> None:
     if services.notifications.wants(event_type):
         services.notifications.send(context, event_type, _payload(task))
 

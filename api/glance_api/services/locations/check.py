@@ -13,7 +13,7 @@ from typing import Any
 
 from glance_api.content.formats import Inspection
 from glance_api.imports.sources.web_download import check_uri
-from glance_api.services.collaborators import Services
+from glance_api.services.collaborators import CheckServices
 from glance_api.services.locations import in_place
 from glance_api.services.store_errors import as_api_error
 from glance_common.model.context import RequestContext
@@ -51,7 +51,7 @@ class Found:
         return not self.store.capabilities.delete
 
 
-def check_source(services: Services, context: RequestContext, field: str, url: str) -> None:
+def check_source(services: CheckServices, context: RequestContext, field: str, url: str) -> None:
     """Raise BadRequest, which names ``field``, for a URL from which nothing may be imported.
 
     The name of the host is looked up: Unavailable when too many requests wait for other servers.
@@ -60,7 +60,7 @@ def check_source(services: Services, context: RequestContext, field: str, url: s
         check_uri(services.url_filter, field, url)
 
 
-def find(services: Services, context: RequestContext, image: Image, url: str) -> Found:
+def find(services: CheckServices, context: RequestContext, image: Image, url: str) -> Found:
     """Return the data under ``url``, which may become those of ``image`` at once.
 
     Raises as ``locate``; BadRequest while the image has no formats, UnsupportedMediaType when the data are unsafe or
@@ -77,7 +77,7 @@ def find(services: Services, context: RequestContext, image: Image, url: str) ->
     return found
 
 
-def locate(services: Services, context: RequestContext, image: Image, url: str) -> Found:
+def locate(services: CheckServices, context: RequestContext, image: Image, url: str) -> Found:
     """Return the data under ``url``, of which nothing but the size is looked at.
 
     Raises BadRequest for a scheme or URL that users may not register, and for data that cannot be read, are empty or
@@ -94,7 +94,7 @@ def locate(services: Services, context: RequestContext, image: Image, url: str) 
         return _look(services, image, store, key)
 
 
-def _look(services: Services, image: Image, store: Store, key: str) -> Found:
+def _look(services: CheckServices, image: Image, store: Store, key: str) -> Found:
     """Ask the store how many bytes there are."""
     with _asking(store):
         size = store.size(key)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from glance_api.policy.enforcer import Enforcer
-from glance_api.services.collaborators import Services
+from glance_api.services.collaborators import LocationServices
 from glance_api.settings import Settings
 from glance_common.model.context import RequestContext
 from glance_common.model.image import Image, ImageLocation
@@ -32,7 +32,7 @@ def are_shown(settings: Settings) -> bool:
 
 
 def in_order(
-    services: Services, locations: Iterable[ImageLocation], prefer: Sequence[str] = ()
+    services: LocationServices, locations: Iterable[ImageLocation], prefer: Sequence[str] = ()
 ) -> list[ImageLocation]:
     """Return the locations in the order in which they are to be read.
 
@@ -61,7 +61,7 @@ def _rank_of_kind(store: Store | None, kinds: Sequence[str]) -> int:
     return len(kinds)
 
 
-def visible(services: Services, context: RequestContext, image: Image) -> list[Place]:
+def visible(services: LocationServices, context: RequestContext, image: Image) -> list[Place]:
     """Return the locations in the order in which they are read; none of a deactivated image to others than admins.
 
     A location in a store that is no longer configured, or that was encrypted with another key, has no URL and is left

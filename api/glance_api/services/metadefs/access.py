@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from glance_api.services.collaborators import Services
+from glance_api.services.collaborators import RecordServices
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import Forbidden, NotFound
 from glance_common.model.metadef import Namespace
@@ -36,7 +36,7 @@ def _described(name: str, owner: str | None, visibility: str, *, protected: bool
     return known if owner is None else known | {"project_id": owner, "owner": owner}
 
 
-def visible(services: Services, context: RequestContext, name: str, *, content: bool = False) -> Namespace:
+def visible(services: RecordServices, context: RequestContext, name: str, *, content: bool = False) -> Namespace:
     """Return a namespace that the registry and the rule ``get_metadef_namespace`` show; else raise NotFound (S-43)."""
     namespace = services.registry.metadefs.get_namespace(context, name, content=content)
     if not services.policy.allows(context, "get_metadef_namespace", target(namespace)):
@@ -44,14 +44,14 @@ def visible(services: Services, context: RequestContext, name: str, *, content: 
     return namespace
 
 
-def readable(services: Services, context: RequestContext, name: str, rule: str) -> Namespace:
+def readable(services: RecordServices, context: RequestContext, name: str, rule: str) -> Namespace:
     """Return a visible namespace in which ``rule`` lets the caller read. Raises NotFound, PolicyDenied."""
     namespace = visible(services, context, name)
     services.policy.check(context, rule, target(namespace))
     return namespace
 
 
-def writable(services: Services, context: RequestContext, name: str, rule: str) -> Namespace:
+def writable(services: RecordServices, context: RequestContext, name: str, rule: str) -> Namespace:
     """Return a visible namespace in which ``rule`` lets the caller write. Raises NotFound, PolicyDenied, Forbidden.
 
     Whatever the rules say, a project changes nothing in the namespaces of others (S-30).

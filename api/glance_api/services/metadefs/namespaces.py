@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from glance_api.policy.targets import project_target
-from glance_api.services.collaborators import Services
+from glance_api.services.collaborators import RecordServices
 from glance_api.services.events import metadefs
 from glance_api.services.metadefs.access import Read, check_owner, new_target, target, visible, writable
 from glance_common.model.context import RequestContext
@@ -32,7 +32,7 @@ class NamespacePage:
 
 
 def create(
-    services: Services, context: RequestContext, given: Mapping[str, Any], read: Read[Mapping[str, Any]]
+    services: RecordServices, context: RequestContext, given: Mapping[str, Any], read: Read[Mapping[str, Any]]
 ) -> Namespace:
     """Make a namespace with what is in it, all or nothing; ``read`` returns what is right in the ``given`` document.
 
@@ -50,7 +50,7 @@ def create(
     return made
 
 
-def list_namespaces(services: Services, context: RequestContext, query: NamespaceQuery) -> NamespacePage:
+def list_namespaces(services: RecordServices, context: RequestContext, query: NamespaceQuery) -> NamespacePage:
     """Return a page of the namespaces that the caller sees. Raises PolicyDenied, NotFound for an unknown marker."""
     services.policy.check(context, "get_metadef_namespaces", project_target(context))
     if query.limit == 0:
@@ -62,7 +62,7 @@ def list_namespaces(services: Services, context: RequestContext, query: Namespac
     return NamespacePage(shown, found.namespaces[-1].namespace if found.has_more and found.namespaces else None)
 
 
-def show(services: Services, context: RequestContext, name: str, resource_type: str | None = None) -> Namespace:
+def show(services: RecordServices, context: RequestContext, name: str, resource_type: str | None = None) -> Namespace:
     """Return a namespace with what the caller may see in it, named as resources of ``resource_type`` see it.
 
     Raises NotFound.
@@ -73,7 +73,7 @@ def show(services: Services, context: RequestContext, name: str, resource_type: 
     return _shown(services, context, namespace)
 
 
-def _shown(services: Services, context: RequestContext, namespace: Namespace) -> Namespace:
+def _shown(services: RecordServices, context: RequestContext, namespace: Namespace) -> Namespace:
     """Return the namespace with as much of its content as the rules let the caller see."""
     hidden = [
         part for part, (_, get) in _CONTENT_RULES.items() if not services.policy.allows(context, get, target(namespace))
@@ -83,7 +83,8 @@ def _shown(services: Services, context: RequestContext, namespace: Namespace) ->
 
 
 def update(
-    services: Services, context: RequestContext, name: str, read: Read[tuple[Mapping[str, Any], Mapping[str, Any]]]
+    services: RecordServices, context: RequestContext, name: str,
+    read: Read[tuple[Mapping[str, Any], Mapping[str, Any]]],
 ) -> Namespace:
     """Replace all that a namespace says of itself; what is in it stays.
 
@@ -100,7 +101,7 @@ def update(
     return _shown(services, context, changed)
 
 
-def delete(services: Services, context: RequestContext, name: str) -> None:
+def delete(services: RecordServices, context: RequestContext, name: str) -> None:
     """Remove a namespace with all that is in it. Raises NotFound, Forbidden."""
     namespace = writable(services, context, name, "delete_metadef_namespace")
     services.registry.metadefs.delete_namespace(context, name, str(uuid4()))

@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import Any, Literal
 from uuid import uuid4
 
-from glance_api.services.collaborators import Services
+from glance_api.services.collaborators import RecordServices
 from glance_api.services.events import metadefs
 from glance_api.services.metadefs.access import Read, readable, writable
 from glance_common.model.context import RequestContext
@@ -32,7 +32,7 @@ class ObjectPage:
     next_marker: str | None = None
 
 
-def create(services: Services, context: RequestContext, namespace: str, read: Read[Mapping[str, Any]]) -> Object:
+def create(services: RecordServices, context: RequestContext, namespace: str, read: Read[Mapping[str, Any]]) -> Object:
     """Make an object. Raises NotFound, Forbidden, Duplicate."""
     writable(services, context, namespace, "add_metadef_object")
     made = services.registry.metadefs.create_object(context, namespace, str(uuid4()), read())
@@ -40,7 +40,7 @@ def create(services: Services, context: RequestContext, namespace: str, read: Re
     return made
 
 
-def list_objects(services: Services, context: RequestContext, namespace: str, query: ObjectQuery) -> ObjectPage:
+def list_objects(services: RecordServices, context: RequestContext, namespace: str, query: ObjectQuery) -> ObjectPage:
     """Return a page of objects. Raises NotFound, also for an unknown marker, PolicyDenied."""
     readable(services, context, namespace, "get_metadef_objects")
     return page_of(services.registry.metadefs.list_objects(context, namespace), query)
@@ -65,14 +65,14 @@ def page_of(found: list[Object], query: ObjectQuery) -> ObjectPage:
     return ObjectPage(found[: query.limit], found[query.limit - 1].name)
 
 
-def show(services: Services, context: RequestContext, namespace: str, name: str) -> Object:
+def show(services: RecordServices, context: RequestContext, namespace: str, name: str) -> Object:
     """Return an object. Raises NotFound, PolicyDenied."""
     readable(services, context, namespace, "get_metadef_object")
     return services.registry.metadefs.get_object(context, namespace, name)
 
 
 def update(
-    services: Services, context: RequestContext, namespace: str, name: str, read: Read[Mapping[str, Any]]
+    services: RecordServices, context: RequestContext, namespace: str, name: str, read: Read[Mapping[str, Any]]
 ) -> Object:
     """Replace an object, its name too. Raises NotFound, Forbidden, Duplicate."""
     writable(services, context, namespace, "modify_metadef_object")
@@ -81,7 +81,7 @@ def update(
     return changed
 
 
-def delete(services: Services, context: RequestContext, namespace: str, name: str) -> None:
+def delete(services: RecordServices, context: RequestContext, namespace: str, name: str) -> None:
     """Remove an object. Raises NotFound, Forbidden."""
     writable(services, context, namespace, "delete_metadef_object")
     told = services.notifications.wants(metadefs.OBJECT_DELETE)
@@ -91,7 +91,7 @@ def delete(services: Services, context: RequestContext, namespace: str, name: st
         metadefs.object_deleted(services, context, namespace, gone)
 
 
-def delete_all(services: Services, context: RequestContext, namespace: str) -> None:
+def delete_all(services: RecordServices, context: RequestContext, namespace: str) -> None:
     """Remove all objects of a namespace. Raises NotFound, Forbidden."""
     about = writable(services, context, namespace, "delete_metadef_namespace")
     services.registry.metadefs.delete_objects(context, namespace, str(uuid4()))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-from glance_api.services.collaborators import Services
+from glance_api.services.collaborators import RecordServices
 from glance_api.services.events import metadefs
 from glance_api.services.metadefs.access import Read, readable, writable
 from glance_common.model.context import RequestContext
@@ -12,7 +12,7 @@ from glance_common.model.metadef import Property
 
 
 def create(
-    services: Services, context: RequestContext, namespace: str, read: Read[tuple[str, Mapping[str, Any]]]
+    services: RecordServices, context: RequestContext, namespace: str, read: Read[tuple[str, Mapping[str, Any]]]
 ) -> Property:
     """Make a property; ``read`` returns its name and definition. Raises NotFound, Forbidden, Duplicate."""
     writable(services, context, namespace, "add_metadef_property")
@@ -22,14 +22,14 @@ def create(
     return made
 
 
-def list_properties(services: Services, context: RequestContext, namespace: str) -> list[Property]:
+def list_properties(services: RecordServices, context: RequestContext, namespace: str) -> list[Property]:
     """Return all properties. Raises NotFound, PolicyDenied."""
     readable(services, context, namespace, "get_metadef_properties")
     return services.registry.metadefs.list_properties(context, namespace)
 
 
 def show(
-    services: Services, context: RequestContext, namespace: str, name: str, resource_type: str | None = None
+    services: RecordServices, context: RequestContext, namespace: str, name: str, resource_type: str | None = None
 ) -> Property:
     """Return a property; ``name`` is the one that resources of ``resource_type`` see. Raises NotFound, PolicyDenied."""
     readable(services, context, namespace, "get_metadef_property")
@@ -37,7 +37,8 @@ def show(
 
 
 def update(
-    services: Services, context: RequestContext, namespace: str, name: str, read: Read[tuple[str, Mapping[str, Any]]]
+    services: RecordServices, context: RequestContext, namespace: str, name: str,
+    read: Read[tuple[str, Mapping[str, Any]]],
 ) -> Property:
     """Replace a property, its name too; ``read`` returns the new ones. Raises NotFound, Forbidden, Duplicate."""
     writable(services, context, namespace, "modify_metadef_property")
@@ -47,7 +48,7 @@ def update(
     return changed
 
 
-def delete(services: Services, context: RequestContext, namespace: str, name: str) -> None:
+def delete(services: RecordServices, context: RequestContext, namespace: str, name: str) -> None:
     """Remove a property. Raises NotFound, Forbidden."""
     writable(services, context, namespace, "remove_metadef_property")
     told = services.notifications.wants(metadefs.PROPERTY_DELETE)
@@ -57,7 +58,7 @@ def delete(services: Services, context: RequestContext, namespace: str, name: st
         metadefs.property_deleted(services, context, namespace, gone)
 
 
-def delete_all(services: Services, context: RequestContext, namespace: str) -> None:
+def delete_all(services: RecordServices, context: RequestContext, namespace: str) -> None:
     """Remove all properties of a namespace. Raises NotFound, Forbidden."""
     about = writable(services, context, namespace, "delete_metadef_namespace")
     services.registry.metadefs.delete_properties(context, namespace, str(uuid4()))

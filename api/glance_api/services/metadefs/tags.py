@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from uuid import uuid4
 
-from glance_api.services.collaborators import Services
+from glance_api.services.collaborators import RecordServices
 from glance_api.services.events import metadefs
 from glance_api.services.metadefs.access import Read, readable, writable
 from glance_common.model.context import RequestContext
 from glance_common.model.metadef import Tag, TagQuery
 
 
-def create(services: Services, context: RequestContext, namespace: str, name: str) -> Tag:
+def create(services: RecordServices, context: RequestContext, namespace: str, name: str) -> Tag:
     """Make a tag. Raises NotFound, Forbidden, Duplicate."""
     writable(services, context, namespace, "add_metadef_tag")
     made = services.registry.metadefs.create_tag(context, namespace, str(uuid4()), name)
@@ -19,7 +19,7 @@ def create(services: Services, context: RequestContext, namespace: str, name: st
 
 
 def create_all(
-    services: Services, context: RequestContext, namespace: str, read: Read[Sequence[str]], *, append: bool
+    services: RecordServices, context: RequestContext, namespace: str, read: Read[Sequence[str]], *, append: bool
 ) -> list[Tag]:
     """Put the tags in the place of all that are there, or add them, all or none; return those that were made.
 
@@ -32,19 +32,19 @@ def create_all(
     return made
 
 
-def list_tags(services: Services, context: RequestContext, namespace: str, query: TagQuery) -> list[Tag]:
+def list_tags(services: RecordServices, context: RequestContext, namespace: str, query: TagQuery) -> list[Tag]:
     """Return a page of tags. Raises NotFound, also for an unknown marker, PolicyDenied."""
     readable(services, context, namespace, "get_metadef_tags")
     return [] if query.limit == 0 else services.registry.metadefs.list_tags(context, namespace, query)
 
 
-def show(services: Services, context: RequestContext, namespace: str, name: str) -> Tag:
+def show(services: RecordServices, context: RequestContext, namespace: str, name: str) -> Tag:
     """Return a tag. Raises NotFound, PolicyDenied."""
     readable(services, context, namespace, "get_metadef_tag")
     return services.registry.metadefs.get_tag(context, namespace, name)
 
 
-def rename(services: Services, context: RequestContext, namespace: str, name: str, read: Read[str]) -> Tag:
+def rename(services: RecordServices, context: RequestContext, namespace: str, name: str, read: Read[str]) -> Tag:
     """Give a tag another name. Raises NotFound, Forbidden, Duplicate."""
     writable(services, context, namespace, "modify_metadef_tag")
     changed = services.registry.metadefs.rename_tag(context, namespace, name, str(uuid4()), read())
@@ -52,7 +52,7 @@ def rename(services: Services, context: RequestContext, namespace: str, name: st
     return changed
 
 
-def delete(services: Services, context: RequestContext, namespace: str, name: str) -> None:
+def delete(services: RecordServices, context: RequestContext, namespace: str, name: str) -> None:
     """Remove a tag. Raises NotFound, Forbidden."""
     writable(services, context, namespace, "delete_metadef_tag")
     told = services.notifications.wants(metadefs.TAG_DELETE)
@@ -62,7 +62,7 @@ def delete(services: Services, context: RequestContext, namespace: str, name: st
         metadefs.tag_deleted(services, context, namespace, gone)
 
 
-def delete_all(services: Services, context: RequestContext, namespace: str) -> None:
+def delete_all(services: RecordServices, context: RequestContext, namespace: str) -> None:
     """Remove all tags of a namespace. Raises NotFound, Forbidden."""
     about = writable(services, context, namespace, "delete_metadef_tags")
     services.registry.metadefs.delete_tags(context, namespace, str(uuid4()))

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from uuid import uuid4
 
 from glance_api.policy.targets import image_target, project_target
-from glance_api.services.collaborators import Services
+from glance_api.services.collaborators import RecordServices
 from glance_api.services.events import images
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import Forbidden, NotAuthenticated, NotFound, TooLarge
 from glance_common.model.image import Image, Member
 
 
-def list_members(services: Services, context: RequestContext, image_id: str) -> list[Member]:
+def list_members(services: RecordServices, context: RequestContext, image_id: str) -> list[Member]:
     """Return the members that the caller sees: none of an image that is not shared. Raises NotFound, PolicyDenied."""
     image = services.registry.images.get(context, image_id)
     services.policy.check_image(context, "get_members", image)
@@ -19,7 +19,7 @@ def list_members(services: Services, context: RequestContext, image_id: str) -> 
 
 
 def share(
-    services: Services, context: RequestContext, image_id: str, members: Mapping[str, bool | None], *, only: bool
+    services: RecordServices, context: RequestContext, image_id: str, members: Mapping[str, bool | None], *, only: bool
 ) -> None:
     """Make these projects members, with their ``can_share`` (None: as it is); with ``only`` no others stay.
 
@@ -43,7 +43,7 @@ def share(
             images.member_deleted(services, context, before[gone])
 
 
-def remove(services: Services, context: RequestContext, image_id: str, member: str) -> None:
+def remove(services: RecordServices, context: RequestContext, image_id: str, member: str) -> None:
     """Stop sharing an image with a project. Raises as ``share``, NotFound for a project that is no member."""
     _require_right(services, context, image_id, "delete_member")
     known = services.registry.members.get(context, image_id, member)
@@ -51,13 +51,13 @@ def remove(services: Services, context: RequestContext, image_id: str, member: s
     images.member_deleted(services, context, known)
 
 
-def shared_with(services: Services, context: RequestContext, member: str) -> Sequence[Member]:
+def shared_with(services: RecordServices, context: RequestContext, member: str) -> Sequence[Member]:
     """Return the memberships of a project as far as the caller may see them. Raises PolicyDenied."""
     services.policy.check(context, "get_members", {**project_target(context), "member_id": member})
     return services.registry.members.shared_with(context, member)
 
 
-def _require_right(services: Services, context: RequestContext, image_id: str, *rules: str) -> Image:
+def _require_right(services: RecordServices, context: RequestContext, image_id: str, *rules: str) -> Image:
     """Return the image. Raises NotFound unless the caller may change its members: the image stays hidden.
 
     A member that may share acts with the owner's right. The policy is asked as if the image belonged to the member.
