@@ -54,6 +54,10 @@ class StoreFull(StoreError):
     """There is no room for the data (disk, quota or largest file size)."""
 
 
+class WalkUnsupported(StoreError):
+    """The store cannot list its objects."""
+
+
 class InUse(StoreError):
     """The object is in use now, for example cloned or attached, and cannot be deleted yet."""
 
@@ -98,20 +102,36 @@ class Blob(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What ``add`` did: bytes written, and metadata of the place for the location (JSON-like)."""
+    """What ``add`` did: bytes written, and metadata of the place for the location (JSON-like).
+
+    ``key`` is where the data are when the store did not take the key that it was given: a volume has an id of its own.
+    """
 
     size: int
     metadata: dict[str, Any]
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object that ``walk`` found: its bytes, and the time of its last change in seconds of the epoch."""
+
+    key: str
+    size: int
+    modified: float
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a store can do: URL schemes it owns, and whether it adds, deletes, and reads from an offset."""
+    """What a store can do: URL schemes it owns, and whether it adds, deletes, reads from an offset, lists its objects,
+    and makes addresses for reading that need no further credentials."""
 
     schemes: tuple[str, ...]
     add: bool
     delete: bool
     ranges: bool
+    walk: bool = False
+    presign: bool = False
 
 
 class Store(Protocol):
@@ -146,6 +166,8 @@ class Store(Protocol):
     def delete(self, key: str) -> None:
         """Remove the object and every trace of unfinished writes of the key.
 
+        Where ``add`` chooses keys of its own, ``key`` may also be the one that an unfinished ``add`` was given.
+
         Raises BlobNotFound only when it is proved in this call that this is the right store, otherwise
         StoreUnavailable; DeleteUnsupported, InUse, Forbidden.
         """
@@ -161,6 +183,28 @@ class Store(Protocol):
 
     def check(self) -> None:
         """Raise StoreUnavailable with the reason when the store could not be used now."""
+
+    def walk(self, after: str | None = None) -> Iterator[StoredObject]:
+        """Yield the finished objects with the keys of writable stores, in the order of the keys, behind ``after``.
+
+        Objects of others in the same place are left out. What is added or removed meanwhile may be missing or there.
+        Raises WalkUnsupported, StoreUnavailable.
+        """
+
+    def free(self) -> int | None:
+        """Return the bytes that can still be written, None when the store does not tell. Raises StoreUnavailable."""
+
+    def identity(self) -> str:
+        """Return what the registry knows this place by, after the proof that it is the right one.
+
+        Empty for a store that is no one place. Raises StoreUnavailable without the proof.
+        """
+
+    def presign(self, key: str, seconds: int) -> str | None:
+        """Return a URL that lets its holder read the object for ``seconds``; None where the store offers none.
+
+        It is a credential: never logged, never stored. The object is not looked for. Raises StoreUnavailable.
+        """
 
 
 _KEY = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(\.[1-9][0-9]{0,8})?", re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""From options to stores. The only module that knows the drivers by name.
+"""From options to stores.
 
 Rules: stores section 12, configuration section 1.6.
 
@@ -8,8 +8,6 @@ options of older files, all in ``[glance_store]``, make one store a kind, whose 
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from importlib import import_module
 from urllib.parse import urlsplit
 
 from oslo_config import cfg
@@ -20,6 +18,7 @@ from glance_common.stores.contract import BadLocation, Store, UnknownStore
 from glance_common.stores.decorators.base import Logged, Retrying
 from glance_common.stores.decorators.encryption import EncryptedKeys, KeyCipher
 from glance_common.stores.decorators.metrics import MeasuredStore
+from glance_common.stores.kinds import drivers
 from glance_common.stores.settings import Driver, Identities, StoreConfigError, StoreSettings
 
 GROUP = "glance_store"
@@ -28,27 +27,6 @@ RESERVED = "os_glance_"
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """Where a driver is, and whether a network is between us and it, so that asking again at once can help.
-
-    ``keys_are_urls``: its keys tell where others keep data, maybe with a password, and may be encrypted in rows.
-    """
-
-    driver: str
-    remote: bool
-    keys_are_urls: bool = False
-
-    def load(self) -> type[Driver]:
-        module, _, name = self.driver.partition(":")
-        found: type[Driver] = getattr(import_module(module), name)
-        return found
-
-
-_KINDS = {
-    "file": _Kind("glance_common.stores.drivers.file.driver:FileStore", remote=False),
-    "http": _Kind("glance_common.stores.drivers.http:HttpStore", remote=True, keys_are_urls=True),
-}
 _ALIASES = {"filesystem": "file", "https": "http"}
 
 USER_SCHEMES = frozenset({
@@ -135,11 +113,11 @@ class Stores:
 
 def list_opts() -> loading.OptionTable:
     """Return the options of all kinds of stores, for registration and for the sample files."""
-    drivers = [opt for kind in _KINDS.values() for opt in kind.load().options()]
+    options = [opt for driver in drivers().values() for opt in driver.options()]
     return [
         ("DEFAULT", [_ENABLED, *_SHARED_OPTS]),
-        (GROUP, [*_CHOICE_OPTS, *drivers]),
-        (DEFAULTS, [*_STORE_OPTS, *drivers]),
+        (GROUP, [*_CHOICE_OPTS, *options]),
+        (DEFAULTS, [*_STORE_OPTS, *options]),
         *url_filter.list_opts(),
     ]
 
@@ -149,7 +127,7 @@ def store_opts(conf: cfg.ConfigOpts) -> loading.OptionTable:
 
     Raises StoreConfigError for a bad ``enabled_backends``.
     """
-    return [(store, [*_STORE_OPTS, *_KINDS[kind].load().options()]) for store, kind in _enabled(conf).items()]
+    return [(store, [*_STORE_OPTS, *drivers()[kind].options()]) for store, kind in _enabled(conf).items()]
 
 
 def load_stores(conf: cfg.ConfigOpts, identities: Identities) -> Stores:
@@ -157,7 +135,7 @@ def load_stores(conf: cfg.ConfigOpts, identities: Identities) -> Stores:
     chosen = _chosen(conf)
     _refuse_shared_places(chosen)
     cipher = _cipher(conf)
-    stores = [_wrapped(kind, kind.load().build(settings, identities), cipher) for settings, kind in chosen]
+    stores = [_wrapped(driver, driver.build(settings, identities), cipher) for settings, driver in chosen]
     return Stores(stores, _default(conf, [store.id for store in stores]))
 
 
@@ -168,8 +146,8 @@ def init_directories(conf: cfg.ConfigOpts) -> list[tuple[str, str]]:
     """
     return [
         (settings.id, created)
-        for settings, kind in _chosen(conf)
-        for created in kind.load().create_places(settings)
+        for settings, driver in _chosen(conf)
+        for created in driver.create_places(settings)
     ]
 
 
@@ -178,7 +156,7 @@ def places(conf: cfg.ConfigOpts) -> list[tuple[str, str]]:
 
     Raises ConfigError.
     """
-    return [(place, settings.id) for settings, kind in _chosen(conf) for place in kind.load().places(settings)]
+    return [(place, settings.id) for settings, driver in _chosen(conf) for place in driver.places(settings)]
 
 
 def _cipher(conf: cfg.ConfigOpts) -> KeyCipher | None:
@@ -190,22 +168,22 @@ def _cipher(conf: cfg.ConfigOpts) -> KeyCipher | None:
     return KeyCipher(secret)
 
 
-def _wrapped(kind: _Kind, store: Store, cipher: KeyCipher | None) -> Store:
-    seen = MeasuredStore(Logged(Retrying(store) if kind.remote else store))
-    return EncryptedKeys(seen, cipher) if kind.keys_are_urls else seen
+def _wrapped(driver: type[Driver], store: Store, cipher: KeyCipher | None) -> Store:
+    seen = MeasuredStore(Logged(Retrying(store) if driver.traits.remote else store))
+    return EncryptedKeys(seen, cipher) if driver.traits.keys_are_urls else seen
 
 
-def _chosen(conf: cfg.ConfigOpts) -> list[tuple[StoreSettings, _Kind]]:
-    """Return the settings of each store with its kind, in the order of the configuration."""
+def _chosen(conf: cfg.ConfigOpts) -> list[tuple[StoreSettings, type[Driver]]]:
+    """Return the settings of each store with its driver, in the order of the configuration."""
     if not conf.enabled_backends:
-        return [(StoreSettings(kind, conf, GROUP, None, 0), _KINDS[kind]) for kind in _single(conf)]
+        return [(StoreSettings(kind, conf, GROUP, None, 0), drivers()[kind]) for kind in _single(conf)]
     table = store_opts(conf)
     loading.register(conf, table)
     for group, options in table:
         _inherit(conf, group, options)
     loading.check_values(conf, table)
     return [
-        (StoreSettings(store, conf, store, conf[store].store_description, conf[store].weight), _KINDS[kind])
+        (StoreSettings(store, conf, store, conf[store].store_description, conf[store].weight), drivers()[kind])
         for store, kind in _enabled(conf).items()
     ]
 
@@ -219,9 +197,9 @@ def _inherit(conf: cfg.ConfigOpts, group: str, options: Sequence[cfg.Opt]) -> No
 def _single(conf: cfg.ConfigOpts) -> list[str]:
     """Return the kinds of ``[glance_store] stores``, each once."""
     kinds = [_ALIASES.get(name, name) for name in conf[GROUP].stores]
-    unknown = [kind for kind in kinds if kind not in _KINDS]
+    unknown = [kind for kind in kinds if kind not in drivers()]
     if unknown or not kinds:
-        raise StoreConfigError(GROUP, "stores", ",".join(conf[GROUP].stores), f"must be out of {', '.join(_KINDS)}")
+        raise StoreConfigError(GROUP, "stores", ",".join(conf[GROUP].stores), f"must be out of {', '.join(drivers())}")
     return list(dict.fromkeys(kinds))
 
 
@@ -250,8 +228,8 @@ def _problem(store: str, kind: str) -> str | None:
         return f"the id {store} is not allowed: ids that begin with {RESERVED} are reserved"
     if store in {"DEFAULT", GROUP, DEFAULTS, url_filter.GROUP}:
         return f"the id {store} is not allowed: the group of that name has another meaning"
-    if _ALIASES.get(kind, kind) not in _KINDS:
-        return f"the kind of the store {store} must be one of {', '.join(_KINDS)}"
+    if _ALIASES.get(kind, kind) not in drivers():
+        return f"the kind of the store {store} must be one of {', '.join(drivers())}"
     return None
 
 
@@ -266,11 +244,11 @@ def _default(conf: cfg.ConfigOpts, ids: Sequence[str]) -> str:
     return chosen
 
 
-def _refuse_shared_places(chosen: Sequence[tuple[StoreSettings, _Kind]]) -> None:
+def _refuse_shared_places(chosen: Sequence[tuple[StoreSettings, type[Driver]]]) -> None:
     """Two stores in one directory would each delete the data of the other."""
     owners: dict[str, str] = {}
-    for settings, kind in chosen:
-        for place in kind.load().places(settings):
+    for settings, driver in chosen:
+        for place in driver.places(settings):
             owner = owners.setdefault(place, settings.id)
             if owner != settings.id:
                 raise StoreConfigError(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from oslo_config import cfg
 
@@ -53,8 +53,24 @@ class StoreSettings:
         return StoreConfigError(self.group, option, self.value(option), allowed)
 
 
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What callers do about every store of a kind.
+
+    ``remote``: a network is between us and the store, so that asking again at once can help. ``one_peer``: one service
+    has all of its objects, so that one call without an answer says something about the next one. ``keys_are_urls``: the
+    keys tell where others keep data, maybe with a password, and may be encrypted in rows.
+    """
+
+    remote: bool = False
+    one_peer: bool = False
+    keys_are_urls: bool = False
+
+
 class Driver(Protocol):
-    """What the loader needs from the class of a driver."""
+    """What the loader needs from the class of a driver, which the entry point of its kind names."""
+
+    traits: ClassVar[Traits]
 
     @classmethod
     def options(cls) -> Sequence[cfg.Opt]:

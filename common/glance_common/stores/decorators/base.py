@@ -8,7 +8,16 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from glance_common.retry import retried
-from glance_common.stores.contract import Blob, Capabilities, Store, Stored, StoreError, StoreUnavailable, WriteDenied
+from glance_common.stores.contract import (
+    Blob,
+    Capabilities,
+    Store,
+    Stored,
+    StoredObject,
+    StoreError,
+    StoreUnavailable,
+    WriteDenied,
+)
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +74,22 @@ class Wrapper:
     def check(self) -> None:
         """See the contract."""
         self.inner.check()
+
+    def walk(self, after: str | None = None) -> Iterator[StoredObject]:
+        """See the contract."""
+        return self.inner.walk(after)
+
+    def free(self) -> int | None:
+        """See the contract."""
+        return self.inner.free()
+
+    def identity(self) -> str:
+        """See the contract."""
+        return self.inner.identity()
+
+    def presign(self, key: str, seconds: int) -> str | None:
+        """See the contract."""
+        return self.inner.presign(key, seconds)
 
 
 class Retrying(Wrapper):

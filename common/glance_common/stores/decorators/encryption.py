@@ -81,6 +81,10 @@ class EncryptedKeys(Wrapper):
         """See the contract."""
         return self.inner.url(self._opened(key))
 
+    def presign(self, key: str, seconds: int) -> str | None:
+        """See the contract."""
+        return self.inner.presign(self._opened(key), seconds)
+
     def key_of(self, url: str) -> str | None:
         """Return the key that ``url`` names, sealed; another text at each call."""
         key = self.inner.key_of(url)

@@ -22,11 +22,13 @@ from glance_common.stores.contract import (
     DeleteUnsupported,
     RangeUnsupported,
     Stored,
+    StoredObject,
     StoreError,
     StoreUnavailable,
+    WalkUnsupported,
     require_range,
 )
-from glance_common.stores.settings import Identities, StoreSettings
+from glance_common.stores.settings import Identities, StoreSettings, Traits
 
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _CONTENT_RANGE = re.compile(r"bytes (?:([0-9]{1,18})-[0-9]{1,18}|\*)/(?:([0-9]{1,18})|\*)")
@@ -66,6 +68,7 @@ class HttpStore:
     """Objects behind http and https URLs; fulfils ``contract.Store`` and ``settings.Driver``."""
 
     kind = "http"
+    traits = Traits(remote=True, keys_are_urls=True)
     capabilities = Capabilities(schemes=("http", "https"), add=False, delete=False, ranges=True)
 
     def __init__(self, settings: StoreSettings, session: UrlSession) -> None:
@@ -187,6 +190,23 @@ class HttpStore:
 
     def check(self) -> None:
         """Do nothing: there is no one server that the store depends on."""
+
+    def walk(self, after: str | None = None) -> Iterator[StoredObject]:  # noqa: ARG002 - part of the protocol
+        """Raise WalkUnsupported."""
+        raise WalkUnsupported(f"store {self.id} cannot list what is on the servers of others")
+
+    def free(self) -> int | None:
+        """Return None: nothing is written."""
+        return None
+
+    def identity(self) -> str:
+        """Return the empty text: the store is no one place."""
+        return ""
+
+    def presign(self, key: str, seconds: int) -> str | None:  # noqa: ARG002 - part of the protocol
+        """Return None: addresses of users may hold their credentials."""
+        self._parsed(key)
+        return None
 
     def _parsed(self, key: str) -> str:
         try:

@@ -1,6 +1,7 @@
 """One data directory: the proof that it is the right one, and what is done inside it through its open descriptor."""
 
 import errno
+import heapq
 import logging
 import os
 import re
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from glance_common.failpoints import failpoint
-from glance_common.stores.contract import StoreForbidden, StoreUnavailable
+from glance_common.stores.contract import StoreForbidden, StoreUnavailable, is_key
 from glance_common.stores.drivers.file import oserrors, sentinel
 from glance_common.stores.settings import Identities
 
@@ -43,6 +44,21 @@ class Handle:
             except FileNotFoundError:
                 return False
         return True
+
+    def listed(self, after: str, most: int) -> list[tuple[str, int, float]]:
+        """Return key, bytes and time of the last change of at most ``most`` files behind ``after``, in their order.
+
+        Empty only when there are none. Raises StoreUnavailable.
+        """
+        with oserrors.asking(self.path):
+            keys = heapq.nsmallest(most, (name for name in os.listdir(self.fd) if name > after and is_key(name)))
+            found: list[tuple[str, int, float]] = []
+            for key in keys:
+                with suppress(FileNotFoundError):
+                    seen = os.stat(key, dir_fd=self.fd, follow_symlinks=False)
+                    if stat.S_ISREG(seen.st_mode):
+                        found.append((key, seen.st_size, seen.st_mtime))
+        return found if found or not keys else self.listed(keys[-1], most)
 
     def open_file(self, key: str) -> int | None:
         """Return a descriptor of the file, None when there is none.
@@ -135,6 +151,11 @@ class Directory:
         self._identities = identities
         self._identity: str | None = None
         self._mark: sentinel.Mark | None = None
+
+    @property
+    def identity(self) -> str | None:
+        """The uuid that the sentinel must hold; None before the first proof."""
+        return self._identity
 
     @contextmanager
     def opened(self) -> Iterator[Handle]:

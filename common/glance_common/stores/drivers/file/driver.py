@@ -1,5 +1,7 @@
 """The file store (stores section 3)."""
 
+import heapq
+import itertools
 import logging
 import os
 import threading
@@ -15,6 +17,7 @@ from glance_common.stores.contract import (
     BlobNotFound,
     Capabilities,
     Stored,
+    StoredObject,
     StoreFull,
     StoreUnavailable,
     is_key,
@@ -25,7 +28,7 @@ from glance_common.stores.drivers.file import options as file_options
 from glance_common.stores.drivers.file.blob import FileBlob
 from glance_common.stores.drivers.file.directory import Directory, Handle
 from glance_common.stores.drivers.file.unfinished import Unfinished
-from glance_common.stores.settings import Identities, StoreSettings
+from glance_common.stores.settings import Identities, StoreSettings, Traits
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +36,16 @@ T = TypeVar("T")
 
 _SCHEMES = ("file", "filesystem")
 
+_WALK_BATCH = 10_000
+"""Names that a walk holds at a time. A directory has no order, so each batch reads all of its names."""
+
 
 class FileStore:
     """Images as files ``<directory>/<key>``; fulfils ``contract.Store`` and ``settings.Driver``."""
 
     kind = "file"
-    capabilities = Capabilities(schemes=_SCHEMES, add=True, delete=True, ranges=True)
+    traits = Traits()
+    capabilities = Capabilities(schemes=_SCHEMES, add=True, delete=True, ranges=True, walk=True)
 
     def __init__(self, settings: StoreSettings, options: file_options.FileOptions, identities: Identities) -> None:
         self.id = settings.id
@@ -151,9 +158,40 @@ class FileStore:
 
     def check(self) -> None:
         """Raise StoreUnavailable unless every directory is there and is the right one."""
-        _, problems = self._each_proven(Handle.free)
+        self._all_proven(Handle.free)
+
+    def walk(self, after: str | None = None) -> Iterator[StoredObject]:
+        """See the contract. A directory that cannot be proved ends it: a part would look like the whole."""
+        last = after or ""
+        while batch := self._listed(last):
+            for entry in batch:
+                yield StoredObject(*entry)
+            last = batch[-1][0]
+
+    def _listed(self, after: str) -> list[tuple[str, int, float]]:
+        found = heapq.merge(*self._all_proven(lambda handle: handle.listed(after, _WALK_BATCH)))
+        return list(itertools.islice(found, _WALK_BATCH))
+
+    def free(self) -> int:
+        """Return the bytes that fit into the directory with most room: an image is one file."""
+        return max(self._all_proven(Handle.free))
+
+    def identity(self) -> str:
+        """Return the uuids of the directories, in their order."""
+        self._all_proven(Handle.free)
+        return ",".join(directory.identity or "" for directory in self._directories)
+
+    def presign(self, key: str, seconds: int) -> str | None:  # noqa: ARG002 - part of the protocol
+        """Return None: files have no address outside of this host."""
+        require_key(key)
+        return None
+
+    def _all_proven(self, act: Callable[[Handle], T]) -> list[T]:
+        """Act in every directory. Raises StoreUnavailable unless each can be proved."""
+        results, problems = self._each_proven(act)
         if problems:
             raise _unavailable(problems)
+        return results
 
     def _each_proven(self, act: Callable[[Handle], T]) -> tuple[list[T], list[StoreUnavailable]]:
         """Act in every directory that can be proved; return the results, and what kept us out of the others."""
