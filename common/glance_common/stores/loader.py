@@ -16,6 +16,7 @@ from glance_common.config import loading
 from glance_common.fetch import url_filter
 from glance_common.stores.contract import BadLocation, Store, UnknownStore
 from glance_common.stores.decorators.base import Logged, Retrying
+from glance_common.stores.decorators.circuit import Circuit, Guarded
 from glance_common.stores.decorators.encryption import EncryptedKeys, KeyCipher
 from glance_common.stores.decorators.metrics import MeasuredStore
 from glance_common.stores.kinds import drivers
@@ -37,6 +38,11 @@ USER_SCHEMES = frozenset({
 _CHOICE_OPTS: list[cfg.Opt] = [
     cfg.ListOpt("stores", default=["file", "http"], help="Kinds of stores; only without enabled_backends."),
     cfg.StrOpt("default_store", default="file", help="Kind that uploads go to; only without enabled_backends."),
+    cfg.IntOpt(
+        "store_max_waiting", default=16, min=1,
+        help="Calls of one process that may wait at the same time for the first answer of one store behind a network; "
+        "further ones are answered 503, so that a store that hangs does not take all threads.",
+    ),
     cfg.StrOpt("default_backend", help="Id of the store that uploads go to; required with enabled_backends."),
 ]
 
@@ -135,7 +141,10 @@ def load_stores(conf: cfg.ConfigOpts, identities: Identities) -> Stores:
     chosen = _chosen(conf)
     _refuse_shared_places(chosen)
     cipher = _cipher(conf)
-    stores = [_wrapped(driver, driver.build(settings, identities), cipher) for settings, driver in chosen]
+    most_waiting: int = conf[GROUP].store_max_waiting
+    stores = [
+        _wrapped(driver, driver.build(settings, identities), most_waiting, cipher) for settings, driver in chosen
+    ]
     return Stores(stores, _default(conf, [store.id for store in stores]))
 
 
@@ -168,7 +177,9 @@ def _cipher(conf: cfg.ConfigOpts) -> KeyCipher | None:
     return KeyCipher(secret)
 
 
-def _wrapped(driver: type[Driver], store: Store, cipher: KeyCipher | None) -> Store:
+def _wrapped(driver: type[Driver], store: Store, most_waiting: int, cipher: KeyCipher | None) -> Store:
+    if driver.traits.one_peer:
+        store = Guarded(store, Circuit(f"store {store.id}", most_waiting))
     seen = MeasuredStore(Logged(Retrying(store) if driver.traits.remote else store))
     return EncryptedKeys(seen, cipher) if driver.traits.keys_are_urls else seen
 

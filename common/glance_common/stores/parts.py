@@ -1,0 +1,74 @@
+"""Large objects in parts: how large a part is, and sending several at the same time with bounded memory."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
+from itertools import count
+from typing import TypeVar
+
+from glance_common.stores.contract import StoreUnavailable
+
+T = TypeVar("T")
+
+GROW_EVERY = 10
+"""Of an object of unknown size, parts double after a tenth of the allowed number: so the largest object fits."""
+
+
+def part_sizes(part: int, size: int | None, most: int) -> Iterator[int]:
+    """Yield the bytes of each part of an object of ``size`` bytes (None = unknown) in at most ``most`` parts.
+
+    ``part`` is the size to begin with. A known size decides about all parts at once.
+    """
+    if size is not None:
+        part = max(part, -(-size // most))
+    every = max(most // GROW_EVERY, 1)
+    for number in count(1):
+        yield part
+        if size is None and number % every == 0:
+            part *= 2
+
+
+def in_parts(pieces: Iterable[bytes], sizes: Iterator[int]) -> Iterator[bytearray]:
+    """Join and cut ``pieces`` into parts of these sizes; only the last one is shorter, and none is empty."""
+    wanted = next(sizes)
+    part = bytearray()
+    for piece in pieces:
+        view = memoryview(piece)
+        while view:
+            taken = view[: wanted - len(part)]
+            part += taken
+            view = view[len(taken) :]
+            if len(part) == wanted:
+                yield part
+                part, wanted = bytearray(), next(sizes)
+    if part:
+        yield part
+
+
+def send_parts(parts: Iterable[bytearray], send: Callable[[int, bytearray], T], at_once: int) -> list[T]:
+    """Return what ``send(number, part)`` returned of each part, numbered from 1, in order.
+
+    At most ``at_once`` parts are in memory besides the one that comes in. On any error, of a part or of ``parts``, no
+    further part begins, and the error comes out when those under way have ended.
+    """
+    results: list[T] = []
+    waiting: deque[Future[T]] = deque()
+    pool = ThreadPoolExecutor(at_once, thread_name_prefix="part")
+    try:
+        for number, part in enumerate(parts, 1):
+            if len(waiting) == at_once:
+                results.append(waiting.popleft().result())
+            try:
+                waiting.append(pool.submit(copy_context().run, send, number, part))
+            except RuntimeError as error:
+                raise StoreUnavailable("no thread is free to send a part of the data") from error
+            del part
+        while waiting:
+            results.append(waiting.popleft().result())
+    finally:
+        for future in waiting:
+            future.cancel()
+        wait(waiting)
+        pool.shutdown(wait=False)
+    return results

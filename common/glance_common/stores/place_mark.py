@@ -1,0 +1,79 @@
+"""The object that tells a bucket, container or database from another one: what ``.glance-store`` is to a directory.
+
+It holds a uuid that the registry knows too. Without it an empty bucket of the same name, made by mistake or by another
+cloud, would look as if all images were gone.
+"""
+
+import logging
+from collections.abc import Callable
+from uuid import UUID, uuid4
+
+from glance_common.stores.contract import StoreUnavailable
+from glance_common.stores.settings import Identities
+
+LOG = logging.getLogger(__name__)
+
+NAME = ".glance-store"
+
+
+class PlaceMark:
+    """Proves that ``place`` is the one that ``store`` has used before.
+
+    ``read`` returns the text of the mark, None when the place has none; ``write`` writes it. Both raise
+    StoreUnavailable when the server does not answer or the place is missing.
+    """
+
+    def __init__(
+        self, store: str, place: str, identities: Identities,
+        *, read: Callable[[], str | None], write: Callable[[str], None],
+    ) -> None:
+        self._store = store
+        self._place = place
+        self._identities = identities
+        self._read = read
+        self._write = write
+        self._identity: str | None = None
+
+    def prove(self) -> str:
+        """Return the uuid of the place. Raises StoreUnavailable unless the place has the mark that the registry knows.
+
+        A place that was never used gets its mark now.
+        """
+        if self._identity is None:
+            self._identity, seen = self._first_use()
+        else:
+            seen = self._seen()
+        if seen == self._identity:
+            return seen
+        if seen is None:
+            raise StoreUnavailable(f"{self._place} has no object {NAME}, which must hold {self._identity}")
+        raise StoreUnavailable(
+            f"{self._place} belongs to another store: its object {NAME} holds {seen} instead of {self._identity}"
+        )
+
+    def _first_use(self) -> tuple[str, str | None]:
+        known = self._identities.known(self._store, self._place)
+        seen = self._seen()
+        if known is not None:
+            return known, seen
+        if seen is None:
+            self._write(str(uuid4()))
+            seen = self._seen()
+        if seen is None:
+            raise StoreUnavailable(f"{self._place} does not keep the object {NAME}")
+        known = self._identities.register(self._store, self._place, seen)
+        if known != seen:
+            # Another process was the first at the same moment; its mark may have been replaced by ours.
+            self._write(known)
+            seen = self._seen()
+        LOG.info("store %s uses %s from now on, its mark is %s", self._store, self._place, known)
+        return known, seen
+
+    def _seen(self) -> str | None:
+        text = self._read()
+        if text is None:
+            return None
+        try:
+            return str(UUID(text.strip()))
+        except ValueError:
+            raise StoreUnavailable(f"the object {NAME} of {self._place} does not hold a uuid") from None

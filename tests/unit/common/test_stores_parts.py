@@ -1,0 +1,146 @@
+"""Objects in parts."""
+
+import threading
+from collections.abc import Iterator
+from itertools import islice
+
+import pytest
+from tests.support.stores import MemoryIdentities
+
+from glance_common.stores.contract import StoreUnavailable
+from glance_common.stores.parts import in_parts, part_sizes, send_parts
+from glance_common.stores.place_mark import PlaceMark
+
+MIB = 1024 * 1024
+
+
+@pytest.mark.parametrize("size", [0, 1, 8 * MIB, 8 * MIB * 10_000, 8 * MIB * 10_000 + 1, 5 * 1024**4])
+def test_an_object_of_known_size_has_few_enough_parts(size):
+    part = next(part_sizes(8 * MIB, size, 10_000))
+    assert part >= 8 * MIB
+    assert part * 10_000 >= size
+
+
+def test_parts_of_unknown_size_grow_until_the_largest_object_fits():
+    sizes = list(islice(part_sizes(8 * MIB, None, 10_000), 10_000))
+    assert sizes[:999] == [8 * MIB] * 999
+    assert sizes == sorted(sizes)
+    assert sum(sizes) > 5 * 1024**4
+
+
+@pytest.mark.parametrize("lengths", [[], [0], [1], [10], [11], [3, 3, 3, 1], [25], [0, 7, 0, 40, 2]])
+def test_pieces_become_parts(lengths):
+    data = bytes(index % 251 for index in range(sum(lengths)))
+    pieces, start = [], 0
+    for length in lengths:
+        pieces.append(data[start : start + length])
+        start += length
+    parts = list(in_parts(pieces, iter([10] * 100)))
+    assert b"".join(parts) == data
+    assert [len(part) for part in parts[:-1]] == [10] * (len(parts) - 1)
+    assert all(parts)
+
+
+def test_parts_are_sent_side_by_side_and_no_more_than_allowed():
+    barrier, now, most = threading.Barrier(3, timeout=60), [0], [0]
+    lock = threading.Lock()
+
+    def send(number: int, part: bytearray) -> tuple[int, bytes]:
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        barrier.wait()  # broken unless three are under way
+        with lock:
+            now[0] -= 1
+        return number, bytes(part)
+
+    parts = [bytearray([number]) for number in range(1, 10)]
+    assert send_parts(parts, send, 3) == [(number, bytes([number])) for number in range(1, 10)]
+    assert most == [3]
+
+
+def test_no_part_begins_after_an_error():
+    begun: list[int] = []
+
+    def send(number: int, part: bytearray) -> None:
+        begun.append(number)
+        if number == 2:
+            raise StoreUnavailable("the server is away")
+
+    with pytest.raises(StoreUnavailable, match="is away"):
+        send_parts((bytearray(1) for _ in range(100)), send, 2)
+    assert len(begun) <= 5
+
+
+def test_an_error_of_the_source_waits_for_what_is_under_way():
+    ended = threading.Event()
+    release = threading.Event()
+
+    def send(number: int, part: bytearray) -> None:
+        release.wait(60)
+        ended.set()
+
+    def parts() -> Iterator[bytearray]:
+        yield bytearray(1)
+        release.set()
+        raise KeyError("of the source")
+
+    with pytest.raises(KeyError):
+        send_parts(parts(), send, 2)
+    assert ended.is_set()
+
+
+class _Place:
+    def __init__(self) -> None:
+        self.text: str | None = None
+        self.writes: list[str] = []
+
+    def read(self) -> str | None:
+        return self.text
+
+    def write(self, text: str) -> None:
+        self.writes.append(text)
+        self.text = text
+
+    def mark(self, identities: MemoryIdentities) -> PlaceMark:
+        return PlaceMark("main", "bucket images", identities, read=self.read, write=self.write)
+
+
+def test_a_place_is_marked_once_and_known_by_that():
+    place, identities = _Place(), MemoryIdentities()
+    first = place.mark(identities)
+    identity = first.prove()
+    assert first.prove() == place.mark(identities).prove() == identity
+    assert place.writes == [identity]
+
+
+@pytest.mark.parametrize("text", [None, "11111111-1111-4111-8111-111111111111", "no uuid"])
+def test_a_place_without_its_mark_is_unavailable(text):
+    place, identities = _Place(), MemoryIdentities()
+    mark = place.mark(identities)
+    identity = mark.prove()
+    place.text = text
+    for proof in (mark, place.mark(identities)):
+        with pytest.raises(StoreUnavailable):
+            proof.prove()
+    place.text = f"{identity}\n"
+    assert mark.prove() == identity
+
+
+def test_of_two_first_users_one_mark_stays():
+    place, identities = _Place(), MemoryIdentities()
+    write = place.write
+
+    def overtaken(text: str) -> None:
+        write(text)
+        place.write = write  # type: ignore[method-assign]
+        other = place.mark(identities).prove()
+        write(text)  # ours comes last
+        assert other != text or identities.table
+
+    place.write = overtaken  # type: ignore[method-assign]
+    identity = PlaceMark(
+        "main", "bucket images", identities, read=place.read, write=lambda text: place.write(text)
+    ).prove()
+    assert identities.table == {("main", "bucket images"): identity}
+    assert place.text == identity
