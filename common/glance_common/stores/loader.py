@@ -38,11 +38,6 @@ USER_SCHEMES = frozenset({
 _CHOICE_OPTS: list[cfg.Opt] = [
     cfg.ListOpt("stores", default=["file", "http"], help="Kinds of stores; only without enabled_backends."),
     cfg.StrOpt("default_store", default="file", help="Kind that uploads go to; only without enabled_backends."),
-    cfg.IntOpt(
-        "store_max_waiting", default=16, min=1,
-        help="Calls of one process that may wait at the same time for the first answer of one store behind a network; "
-        "further ones are answered 503, so that a store that hangs does not take all threads.",
-    ),
     cfg.StrOpt("default_backend", help="Id of the store that uploads go to; required with enabled_backends."),
 ]
 
@@ -54,6 +49,11 @@ _STORE_OPTS: list[cfg.Opt] = [
 _KEY_LENGTHS = (16, 24, 32)
 
 _SHARED_OPTS: list[cfg.Opt] = [
+    cfg.IntOpt(
+        "store_max_waiting", default=16, min=1,
+        help="Calls of one process that may wait at the same time for the first answer of one store behind a network; "
+        "further ones are answered 503, so that a store that hangs does not take all threads.",
+    ),
     cfg.StrOpt(
         "metadata_encryption_key", secret=True,
         help="Secret of 16, 24 or 32 characters that the URLs of locations outside of the service's own stores are "
@@ -141,7 +141,7 @@ def load_stores(conf: cfg.ConfigOpts, identities: Identities) -> Stores:
     chosen = _chosen(conf)
     _refuse_shared_places(chosen)
     cipher = _cipher(conf)
-    most_waiting: int = conf[GROUP].store_max_waiting
+    most_waiting: int = conf.store_max_waiting
     stores = [
         _wrapped(driver, driver.build(settings, identities), most_waiting, cipher) for settings, driver in chosen
     ]
