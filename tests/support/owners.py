@@ -68,8 +68,8 @@ class Owners:
     def renew_upload(self, attempt: str, lease: float = LEASE) -> None:
         self.run(uploads.renew, attempt, lease)
 
-    def commit(self, attempt: str, size: int = 7, **terms: Any) -> str:
-        content = uploads.Content(size, "c" * 32, "sha512", "h" * 128, 2 * size, {"place": "/a"})
+    def commit(self, attempt: str, size: int = 7, key: str | None = None, **terms: Any) -> str:
+        content = uploads.Content(size, "c" * 32, "sha512", "h" * 128, 2 * size, {"place": "/a"}, key)
         image: str = self.run(uploads.commit, attempt, content, uploads.Terms(**terms))
         return image
 

@@ -56,6 +56,7 @@ def content(stored: Stored, received: Received, algorithm: str) -> UploadResult:
         os_hash_algo=algorithm,
         os_hash_value=received.digests[algorithm],
         virtual_size=received.virtual_size,
+        key=stored.key,
     )
 
 

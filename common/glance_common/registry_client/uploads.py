@@ -38,7 +38,8 @@ class UploadStart:
 class UploadResult:
     """The stored bytes: ``size`` and ``virtual_size`` in bytes, their digests, and the store's ``metadata``.
 
-    ``stage_host`` is shown as os_glance_stage_host of an image whose bytes were staged.
+    ``stage_host`` is shown as os_glance_stage_host of an image whose bytes were staged. ``key`` is where the bytes are
+    when the store did not take the key of the attempt.
     """
 
     size: int
@@ -48,6 +49,7 @@ class UploadResult:
     os_hash_value: str | None = None
     virtual_size: int | None = None
     stage_host: str | None = None
+    key: str | None = None
 
 
 class UploadsClient:

@@ -48,7 +48,10 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What was stored, as it is written into the rows: sizes in bytes, digests in hexadecimal."""
+    """What was stored, as it is written into the rows: sizes in bytes, digests in hexadecimal.
+
+    ``key``: where the bytes are, None for the key of the attempt.
+    """
 
     size: int
     checksum: str | None
@@ -56,6 +59,7 @@ class Content:
     os_hash_value: str | None
     virtual_size: int | None
     metadata: dict[str, Any]
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +185,8 @@ def commit(connection: sa.Connection, attempt: str, content: Content, terms: Ter
 
     Staged data make the location ``staged`` and leave the image's status; so does a copy that is not to activate.
     An expired lease is no obstacle as long as the attempt was not reaped. Raises Gone when the image was deleted or the
-    attempt was aborted or reaped, TooLarge when more bytes than were reserved exceed a limit; then the caller asks
-    ``abort`` whether it may remove its bytes.
+    attempt was aborted or reaped, Duplicate when another row owns the bytes under ``content.key``, TooLarge when more
+    bytes than were reserved exceed a limit; then the caller asks ``abort`` whether it may remove its bytes.
     """
     limits = usage.hold(connection, terms.limits, *usage.WRITTEN)
     image, location = _lock(connection, attempt)
@@ -202,6 +206,7 @@ def commit(connection: sa.Connection, attempt: str, content: Content, terms: Ter
     rows.set_location(
         connection, location, LocationStatus.STAGED if location.staging else LocationStatus.ACTIVE,
         size=content.size, metadata=content.metadata, lease_until=None, on_fail=None,
+        key=content.key or location.key,
         operation=None if terms.activate else location.operation,
     )
     usage.enforce(connection, limits, image.owner, usage.written(location, content.size - (location.size or 0)))

@@ -6,6 +6,7 @@ from glance_common.model.operation import Held
 from glance_common.model.status import ImageStatus
 from glance_registry.locations import uploads, use_cases
 from glance_registry.views import parsing
+from glance_registry.views.locations import MAX_KEY
 from glance_registry.views.usage import limits
 
 blueprint = Blueprint("uploads", __name__)
@@ -52,7 +53,7 @@ def commit(attempt: str) -> Response:
     body = parsing.body()
     body.only(
         "size", "checksum", "os_hash_algo", "os_hash_value", "virtual_size", "metadata", "operation", "activate",
-        "stage_host", "limits",
+        "stage_host", "key", "limits",
     )
     content = uploads.Content(
         size=body.integer("size"),
@@ -61,6 +62,7 @@ def commit(attempt: str) -> Response:
         os_hash_value=body.optional_text("os_hash_value"),
         virtual_size=body.optional_integer("virtual_size"),
         metadata=body.mapping("metadata"),
+        key=body.text("key", MAX_KEY) if body.values.get("key") is not None else None,
     )
     terms = uploads.Terms(
         operation=_held(body), activate=body.boolean("activate", default=True),

@@ -342,3 +342,20 @@ def test_s16_commit_needs_nobodys_token(owners: Owners) -> None:
     row = owners.start(image, context=ADMIN)
     owners.commit(row.attempt)
     assert owners.statuses(image) == ("active", ["active"])
+
+
+def test_a_store_may_choose_the_key(owners: Owners) -> None:
+    image = owners.create()
+    row = owners.start(image)
+    owners.commit(row.attempt, key="volume-1")
+    assert [(place.key, place.status) for place in owners.locations(image)] == [("volume-1", "active")]
+    owners.commit(row.attempt, key="volume-1")
+    other = owners.create()
+    second = owners.start(other)
+    with pytest.raises(errors.Duplicate):
+        owners.commit(second.attempt, key="volume-1")
+    claim = owners.abort(second.attempt)
+    assert claim is not None
+    assert claim["key"] == other, "what the attempt left is found by the key that it was given"
+    owners.delete(image)
+    assert owners.claim(row.id)["key"] == "volume-1"
