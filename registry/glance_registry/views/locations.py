@@ -17,9 +17,6 @@ from glance_registry.views.usage import limits
 
 blueprint = Blueprint("locations", __name__)
 
-MAX_KEY = 8192
-"""Characters: a key may be an encrypted URL."""
-
 DATA = ("size", "checksum", "os_hash_algo", "os_hash_value")
 
 
@@ -51,7 +48,7 @@ def _new(fields: Fields) -> NewLocation:
     return NewLocation(
         id=fields.uuid("id"),
         store=fields.text("store"),
-        key=fields.text("key", MAX_KEY),
+        key=fields.text("key", parsing.MAX_KEY),
         size=fields.integer("size"),
         metadata=fields.mapping("metadata"),
         external=fields.boolean("external"),

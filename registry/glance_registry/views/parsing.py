@@ -20,6 +20,8 @@ from glance_registry.records.bounds import Bounds
 
 UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
 MAX_BIGINT = 2**63 - 1
+MAX_KEY = 8192
+"""Characters of the key of a location, which may be an encrypted URL."""
 ENGINE = "GLANCE_ENGINE"
 BOUNDS = "GLANCE_BOUNDS"
 HOUSEKEEPING = "GLANCE_HOUSEKEEPING"

@@ -6,7 +6,6 @@ from glance_common.model.operation import Held
 from glance_common.model.status import ImageStatus
 from glance_registry.locations import uploads, use_cases
 from glance_registry.views import parsing
-from glance_registry.views.locations import MAX_KEY
 from glance_registry.views.usage import limits
 
 blueprint = Blueprint("uploads", __name__)
@@ -62,7 +61,7 @@ def commit(attempt: str) -> Response:
         os_hash_value=body.optional_text("os_hash_value"),
         virtual_size=body.optional_integer("virtual_size"),
         metadata=body.mapping("metadata"),
-        key=body.text("key", MAX_KEY) if body.values.get("key") is not None else None,
+        key=body.text("key", parsing.MAX_KEY) if body.values.get("key") is not None else None,
     )
     terms = uploads.Terms(
         operation=_held(body), activate=body.boolean("activate", default=True),
