@@ -154,6 +154,24 @@ def open_data(services: Services, image: Image, part: ByteRange | None, prefer: 
     raise failure or Unavailable("no store holds the data of this image")
 
 
+def elsewhere(services: Services, image: Image, prefer: Sequence[str], client: str) -> str | None:
+    """Return an address at which this client reads the data of a ``readable`` image at their store; mostly None.
+
+    Only the location that comes first counts. The address is a credential, and its store is not asked for it.
+    """
+    location = next(iter(in_order(services, image.locations, prefer)), None)
+    if location is None:
+        return None
+    try:
+        address = services.stores.direct_address(location.store, location.key, client)
+    except StoreError as error:
+        LOG.warning("image %s: no address in store %s: %s", image.id, location.store, error)
+        return None
+    if address is not None:
+        LOG.info("image %s is read by %s at store %s", image.id, client, location.store)
+    return address
+
+
 class NoData:
     """The data of an image that was made without any, which v1 allows (lifecycle section 2)."""
 

@@ -66,7 +66,7 @@ def announced_size() -> int | None:
 
 @blueprint.get("/v2/images/<image_id>/file")
 @without_body
-@operation(parameters=_PARTS, answers={200: BINARY, 204: None, 206: BINARY, 304: None}, errors=(416,))
+@operation(parameters=_PARTS, answers={200: BINARY, 204: None, 206: BINARY, 302: None, 304: None}, errors=(416,))
 def download(image_id: str) -> Response:
     """Send the data of an image, or the part that was asked for; 204 while there are none.
 
@@ -80,6 +80,9 @@ def download(image_id: str) -> Response:
     if conditional.has_data(tag):
         return Response(status=304, headers={"ETag": f'"{tag}"'})
     part = _wanted_part(image.size or 0, tag)
+    address = service.elsewhere(services(), image, prefer, request.remote_addr or "")
+    if address is not None and request.method == "GET":
+        return Response(status=302, headers={"Location": address, "Cache-Control": "no-store"})
     give_back = http_services().permits.take(context().project_id)
     try:
         opened = service.open_data(services(), image, part, prefer)

@@ -7,7 +7,8 @@ options of older files, all in ``[glance_store]``, make one store a kind, whose 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from oslo_config import cfg
@@ -19,6 +20,8 @@ from glance_common.stores.decorators.base import Logged, Retrying
 from glance_common.stores.decorators.circuit import Circuit, Guarded
 from glance_common.stores.decorators.encryption import EncryptedKeys, KeyCipher
 from glance_common.stores.decorators.metrics import MeasuredStore
+from glance_common.stores.direct_reads import OPTIONS as DIRECT_OPTIONS
+from glance_common.stores.direct_reads import DirectReads, direct_reads
 from glance_common.stores.kinds import drivers
 from glance_common.stores.settings import Driver, Identities, StoreConfigError, StoreSettings
 
@@ -43,6 +46,7 @@ _CHOICE_OPTS: list[cfg.Opt] = [
 
 _STORE_OPTS: list[cfg.Opt] = [
     cfg.StrOpt("store_description", help="Text for users in the list of stores."),
+    *DIRECT_OPTIONS,
     cfg.IntOpt("weight", default=0, help="Of the stores that hold an image the one with most weight is read first."),
 ]
 
@@ -72,10 +76,13 @@ _ENABLED = cfg.ListOpt(
 class Stores:
     """The configured stores. Iterating yields them in the order to read copies: by weight, then as written."""
 
-    def __init__(self, stores: Sequence[Store], default: str) -> None:
+    def __init__(
+        self, stores: Sequence[Store], default: str, direct: Mapping[str, DirectReads] = MappingProxyType({})
+    ) -> None:
         self._stores = {store.id: store for store in stores}
         self._ordered = sorted(stores, key=lambda store: -store.weight)
         self.default = self._stores[default]
+        self._direct = direct
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -91,6 +98,16 @@ class Stores:
             return self._stores[store]
         except KeyError:
             raise UnknownStore(f"no store {store!r} is configured") from None
+
+    def direct_address(self, store: str, key: str, client: str) -> str | None:
+        """Return a URL at which the client reads the object for some seconds; None for clients that read through us.
+
+        It is a credential. Raises UnknownStore, and as ``Store.presign``.
+        """
+        terms = self._direct.get(store)
+        if terms is None or not terms.allows(client):
+            return None
+        return self.get(store).presign(key, terms.seconds)
 
     def by_url(self, url: str) -> Store:
         """Return the store that a location URL belongs to. Raises UnknownStore."""
@@ -122,7 +139,7 @@ def list_opts() -> loading.OptionTable:
     options = [opt for driver in drivers().values() for opt in driver.options()]
     return [
         ("DEFAULT", [_ENABLED, *_SHARED_OPTS]),
-        (GROUP, [*_CHOICE_OPTS, *options]),
+        (GROUP, [*_CHOICE_OPTS, *DIRECT_OPTIONS, *options]),
         (DEFAULTS, [*_STORE_OPTS, *options]),
         *url_filter.list_opts(),
     ]
@@ -142,10 +159,15 @@ def load_stores(conf: cfg.ConfigOpts, identities: Identities) -> Stores:
     _refuse_shared_places(chosen)
     cipher = _cipher(conf)
     most_waiting: int = conf.store_max_waiting
-    stores = [
-        _wrapped(driver, driver.build(settings, identities), most_waiting, cipher) for settings, driver in chosen
-    ]
-    return Stores(stores, _default(conf, [store.id for store in stores]))
+    stores: list[Store] = []
+    direct: dict[str, DirectReads] = {}
+    for settings, driver in chosen:
+        store = driver.build(settings, identities)
+        terms = direct_reads(settings, store)
+        if terms is not None:
+            direct[store.id] = terms
+        stores.append(_wrapped(driver, store, most_waiting, cipher))
+    return Stores(stores, _default(conf, [store.id for store in stores]), direct)
 
 
 def init_directories(conf: cfg.ConfigOpts) -> list[tuple[str, str]]:

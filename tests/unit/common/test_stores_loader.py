@@ -346,6 +346,8 @@ def test_options_keep_the_names_and_defaults_of_the_original(tmp_path: Path):
         "stores": ["file", "http"],
         "default_store": "file",
         "default_backend": None,
+        "presigned_downloads_for": [],
+        "presigned_download_seconds": 30,
         "filesystem_store_datadir": "/var/lib/glance/images",
         "filesystem_store_datadirs": None,
         "filesystem_store_metadata_file": None,

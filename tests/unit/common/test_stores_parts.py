@@ -133,12 +133,12 @@ def test_of_two_first_users_one_mark_stays():
 
     def overtaken(text: str) -> None:
         write(text)
-        place.write = write  # type: ignore[method-assign]
+        place.write = write  # type: ignore[method-assign]  # the test's own
         other = place.mark(identities).prove()
         write(text)  # ours comes last
         assert other != text or identities.table
 
-    place.write = overtaken  # type: ignore[method-assign]
+    place.write = overtaken  # type: ignore[method-assign]  # the test's own
     identity = PlaceMark(
         "main", "bucket images", identities, read=place.read, write=lambda text: place.write(text)
     ).prove()
