@@ -1,4 +1,4 @@
-"""The console script glance-manage: schema, metadata definitions, directories of file stores, failed removals."""
+"""The console script glance-manage: schema, metadata definitions, stores, failed removals."""
 
 import argparse
 import sys
@@ -9,10 +9,9 @@ from oslo_config import cfg
 
 from glance_common.config import loading
 from glance_common.model.errors import GlanceError
-from glance_common.stores import loader, reserved
 from glance_registry.config import list_manage_opts
 from glance_registry.db import schema
-from glance_registry.manage import metadefs, purge
+from glance_registry.manage import metadefs, purge, stores
 from glance_registry.wsgi import database_url
 
 PROG = "glance-manage"
@@ -48,8 +47,7 @@ def _add_commands(parsers: Any) -> None:
         _add(group, f"{prefix}version", "print the revision of the schema", version)
         _add(group, f"{prefix}check", f"exit {OUT_OF_DATE} when the schema is not what this code needs", check)
         metadefs.add_commands(group, prefix)
-    store = parsers.add_parser("store", help="file stores").add_subparsers(required=True, metavar="COMMAND")
-    _add(store, "init", "create the directories of the file stores", store_init)
+    stores.add_commands(parsers)
     purge.add_commands(parsers)
 
 
@@ -83,16 +81,6 @@ def check(conf: cfg.ConfigOpts, _arguments: Any) -> int:
         return 0
     _say(f"Database is at revision {found or 'none'}, this code needs {needed}: run {PROG} db sync.")
     return OUT_OF_DATE
-
-
-def store_init(conf: cfg.ConfigOpts, _arguments: Any) -> int:
-    """Create the directories of the file stores; the services never do, so that no mount point is filled by mistake."""
-    created = [*loader.init_directories(conf), *reserved.init_directories(conf)]
-    for store, path in created:
-        _say(f"{store}: created {path}")
-    if not created:
-        _say("Every directory is there.")
-    return 0
 
 
 def _say(text: str) -> None:
