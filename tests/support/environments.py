@@ -20,7 +20,8 @@ CLIENTS = "clients"
 OLD_CLIENTS = "old-clients"
 SCHEMATHESIS = "schemathesis"
 MESSAGING = "messaging"
-ALL = (KEYSTONE, CLIENTS, OLD_CLIENTS, SCHEMATHESIS, MESSAGING)
+MONGOD = "mongod"
+ALL = (KEYSTONE, CLIENTS, OLD_CLIENTS, SCHEMATHESIS, MESSAGING, MONGOD)
 
 _HERE = Path(__file__).resolve().parent
 

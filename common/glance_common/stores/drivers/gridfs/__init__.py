@@ -1,0 +1,1 @@
+"""The gridfs driver: images in the GridFS of a MongoDB database."""

@@ -1,0 +1,117 @@
+"""The MongoDB database of one store: its connection, its time limits, and what its errors mean."""
+
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from oslo_config import cfg
+
+from glance_common.stores.contract import StoreError, StoreFull, StoreUnavailable
+from glance_common.stores.settings import StoreSettings
+
+if TYPE_CHECKING:
+    from pymongo.collection import Collection
+
+OPTIONS: Sequence[cfg.Opt] = [
+    cfg.StrOpt(
+        "mongodb_store_uri", secret=True,
+        help="Address of the MongoDB servers, mongodb://[user:password@]host[:port][,…]/[database]. Kind gridfs.",
+    ),
+    cfg.StrOpt("mongodb_store_db", help="Name of the database; by default the one in mongodb_store_uri."),
+    cfg.FloatOpt(
+        "mongodb_store_timeout", default=30.0, min=0.1,
+        help="Seconds for each call to the servers: to find one, to connect, to answer.",
+    ),
+]
+
+FILES, CHUNKS, MARK = "fs.files", "fs.chunks", "glance_store"
+"""Collections: those of GridFS by their usual names, and the one with the mark of the store."""
+
+_REFUSED = {13: "refuses this user", 18: "refuses the user or the password"}
+_FULL = frozenset({14031})
+"""MongoDB's codes of errors: unauthorized, authentication failed; out of disk space."""
+
+
+class Database:
+    """Reaches the database; connects at the first call, after the fork of a worker."""
+
+    def __init__(self, uri: str, name: str, timeout: float) -> None:
+        """``timeout``: seconds for each call."""
+        from pymongo import MongoClient
+        from pymongo.write_concern import WriteConcern
+
+        self._timeout = timeout
+        # Nothing is connected yet: the client does that by itself, in each process.
+        self._client: MongoClient[dict[str, Any]] = MongoClient(
+            uri, connect=False, timeoutMS=int(timeout * 1000), serverSelectionTimeoutMS=int(timeout * 1000),
+            connectTimeoutMS=int(timeout * 1000), retryWrites=False, appname="glance",
+        )
+        weakref.finalize(self, self._client.close)
+        self._database = self._client.get_database(name, write_concern=WriteConcern("majority", j=True))
+        hosts = ",".join(f"{host}:{port}" for host, port in self._client._topology_settings.seeds)  # noqa: SLF001 - no public name before a connection
+        self.place = f"mongodb://{hosts}/{name}"
+
+    def collection(self, name: str) -> "Collection[dict[str, Any]]":
+        """Return a collection of the database."""
+        return self._database[name]
+
+    def free(self) -> int | None:
+        """Return the free bytes on the server's disk; None when it does not tell this user."""
+        from pymongo.errors import OperationFailure
+
+        try:
+            facts = self._database.command("dbStats")
+        except OperationFailure:
+            return None
+        total, used = facts.get("fsTotalSize"), facts.get("fsUsedSize")
+        return None if total is None or used is None else max(int(total - used), 0)
+
+    @contextmanager
+    def asked(self, share: float = 1.0) -> Iterator[None]:
+        """Bound the calls of the block together, by that share of the timeout, and translate the library's errors."""
+        import pymongo
+        from pymongo.errors import PyMongoError
+
+        try:
+            with pymongo.timeout(self._timeout * share):
+                yield
+        except PyMongoError as error:
+            raise self._meaning(error) from error
+
+    def _meaning(self, error: Exception) -> StoreError:
+        code = getattr(error, "code", None)
+        if code in _FULL:
+            return StoreFull(f"{self.place}: the disk of the server is full")
+        if code in _REFUSED:
+            return StoreUnavailable(f"{self.place} {_REFUSED[code]}")
+        # The texts of the library show the state of every server, and may show documents.
+        told = f"error {code}" if code is not None else type(error).__name__
+        return StoreUnavailable(f"{self.place} does not answer or cannot do it: {told}")
+
+
+def open_database(settings: StoreSettings) -> Database:
+    """Return the database that the options name. Raises StoreConfigError."""
+    try:
+        from pymongo.errors import PyMongoError
+        from pymongo.uri_parser import parse_uri
+    except ImportError:
+        raise settings.refuse(
+            "mongodb_store_db", "needs the package pymongo: pip install 'glance-services[gridfs]'"
+        ) from None
+    uri: str = settings.value("mongodb_store_uri") or ""
+    try:
+        parsed = parse_uri(uri, validate=True)
+    except (PyMongoError, ValueError):
+        # The text of the error would repeat the address, which may hold a password.
+        raise _refused_uri(settings, "must be mongodb://[user:password@]host[:port]/[database]") from None
+    name: str | None = settings.value("mongodb_store_db") or parsed["database"]
+    if not name:
+        raise settings.refuse("mongodb_store_db", "must be set when mongodb_store_uri names no database")
+    return Database(uri, name, settings.value("mongodb_store_timeout"))
+
+
+def _refused_uri(settings: StoreSettings, allowed: str) -> Exception:
+    from glance_common.stores.settings import StoreConfigError
+
+    return StoreConfigError(settings.group, "mongodb_store_uri", "***", allowed)
