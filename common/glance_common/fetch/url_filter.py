@@ -212,6 +212,7 @@ _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::([0-9]{1,5}))?")
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_AUTHORITY = re.compile(r"([^/?#]+//)([^/?#]*)")
 
 
 def parse(url: str, *, userinfo: bool = False) -> CheckedUrl:
@@ -234,6 +235,14 @@ def parse(url: str, *, userinfo: bool = False) -> CheckedUrl:
     where = shown if port == DEFAULT_PORTS[parts.scheme] else f"{shown}:{port}"
     query = f"?{parts.query}" if parts.query else ""
     return CheckedUrl(f"{parts.scheme}://{where}{parts.path or '/'}{query}", parts.scheme, host, port, (), credentials)
+
+
+def without_credentials(url: str) -> str:
+    """Return the URL as it was given, but without user and password (S-02). Raises UrlRefused as ``parse``."""
+    parse(url, userinfo=True)
+    found = _AUTHORITY.match(url)
+    assert found is not None, "a URL that was parsed has a host"
+    return f"{found[1]}{found[2].rpartition('@')[2]}{url[found.end():]}"
 
 
 def _host_text(text: str) -> str:

@@ -151,7 +151,7 @@ class Store(Protocol):
         """
 
     def url(self, key: str) -> str:
-        """Return the location URL for privileged users; it never holds credentials (S-02)."""
+        """Return the location URL for privileged users, as it was registered; it never holds credentials (S-02)."""
 
     def key_of(self, url: str) -> str | None:
         """Return the key that ``url`` names, or None when the URL is not of this store."""
