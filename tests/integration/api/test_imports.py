@@ -171,6 +171,29 @@ def test_imp05_glance_download(node, web, make_api, tmp_path):
     wait_for(lambda: not node.api.services.work.keeps)
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"glance_region": "not a region"}, "glance_region: the service catalog has no public endpoint"),
+        ({"glance_service_interface": "admin"}, "glance_region: the service catalog has no admin endpoint"),
+        ({"glance_service_interface": "not an interface"}, "glance_service_interface must be one of public, internal"),
+    ],
+)
+def test_imp05_an_unknown_region_or_interface_fails_the_task(node, web, change, reason):
+    """As in the original; the image is queued again, with its properties and formats."""
+    catalog = json.dumps([{"type": "image", "endpoints": [{"region": "north", "publicURL": web.url("")}]}])
+    headers = {"X-Auth-Token": "user-token", "X-Service-Catalog": catalog}
+    arguments = {"glance_region": "north", "glance_image_id": "22222222-2222-4222-8222-222222222222", **change}
+    image = node.create(hw_cpu_cores="1", os_distro="windows")
+    before = node.show(image)
+    node.begin(image, "glance-download", arguments=arguments, headers=headers)
+    task = node.finished(image)
+    assert (task["status"], reason in task["message"]) == ("failure", True), task
+    shown = node.show(image)
+    assert {name: shown[name] for name in before} == {**before, "updated_at": shown["updated_at"]}
+    wait_for(lambda: not node.api.services.work.keeps)
+
+
 def page_of_document(image: str) -> Any:
     document = {
         "id": image, "status": "active", "disk_format": "raw", "container_format": "bare", "size": len(DATA),
