@@ -83,6 +83,15 @@ class UrlRefused(Exception):
     """The URL may not be fetched; the text names the rule, never the resolved addresses or credentials."""
 
 
+class RedirectRefused(UrlRefused):
+    """The server leads somewhere that may not be fetched."""
+
+
+def as_told(error: UrlRefused) -> str:
+    """Return what users are told of a URL that may not be fetched: the same for locations and for imports."""
+    return f"the URL does not pass filtering: {error}"
+
+
 @dataclass(frozen=True, slots=True)
 class CheckedUrl:
     """A URL that passed; ``url`` is rebuilt from its parts, so that every later parser reads it alike."""

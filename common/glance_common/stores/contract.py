@@ -30,6 +30,10 @@ class BadLocation(StoreError):
     """The key or URL is not one of this store, or leads where nothing can or may be fetched."""
 
 
+class LocationRefused(BadLocation):
+    """The rules forbid to fetch the URL. The text names the rule and may be told to users."""
+
+
 class UnknownStore(StoreError):
     """No store with this id, or none for this URL, is configured."""
 

@@ -9,6 +9,7 @@ from tests.integration.api.imports_kit import Node, options, working
 from tests.servers.web import Page, WebServer, web_server
 
 PATCH = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
+ADMIN = "admin,member,reader"
 DATA = b"\x01bytes on a mirror"
 DIGESTS = {"os_hash_algo": "sha512", "os_hash_value": sha512(DATA).hexdigest()}
 
@@ -120,6 +121,67 @@ def test_other_digests_of_a_url_that_is_there_are_a_conflict(node, mirror):
     add(node, image, url, 400, **DIGESTS)
     add(node, image, f"{url}#new", **DIGESTS)
     assert urls_of(node, image) == [url, f"{url}#new"]
+
+
+FORBIDDEN = {
+    "a port": "http://127.0.0.1:1/a",
+    "a host": "http://absent.example.org/a",
+    "a loopback address of another spelling": "http://2130706433/a",
+    "no host": "http:///a",
+    "a space": "http://127.0.0.1/a b",
+}
+
+
+def by_web_download(node: Node, url: str) -> Any:
+    body = {"method": {"name": "web-download", "uri": url}}
+    return node.api.call("POST", f"/v2/images/{node.create()}/import", json=body, roles=ADMIN)
+
+
+def by_task(node: Node, url: str) -> Any:
+    asked = {"import_from": url, "import_from_format": "raw", "image_properties": {}}
+    return node.api.call("POST", "/v2/tasks", json={"type": "import", "input": asked}, roles=ADMIN)
+
+
+def by_header(node: Node, name: str, url: str) -> Any:
+    formats = {"x-image-meta-disk_format": "raw", "x-image-meta-container_format": "bare"}
+    headers = {"x-image-meta-name": "one", **formats, name: url}
+    return node.api.call("POST", "/v1/images", headers=headers, roles=ADMIN)
+
+
+def asked_to_patch(node: Node, url: str) -> Any:
+    operation = {"op": "add", "path": "/locations/-", "value": {"url": url, "metadata": {}}}
+    return node.api.call("PATCH", f"/v2/images/{node.create()}", json=[operation], headers=PATCH, roles=ADMIN)
+
+
+def asked_for_location(node: Node, url: str) -> Any:
+    return node.api.call("POST", f"/v2/images/{node.create()}/locations", json={"url": url}, roles=ADMIN)
+
+
+FIELDS: dict[str, Callable[[Node, str], Any]] = {
+    "method.uri": by_web_download,
+    "input.import_from": by_task,
+    "x-glance-api-copy-from": lambda node, url: by_header(node, "x-glance-api-copy-from", url),
+    "x-image-meta-location": lambda node, url: by_header(node, "x-image-meta-location", url),
+    "url of PATCH": asked_to_patch,
+    "url": asked_for_location,
+}
+
+
+@pytest.mark.parametrize("url", FORBIDDEN.values(), ids=FORBIDDEN)
+@pytest.mark.parametrize("field", FIELDS)
+def test_s22_s32_one_text_says_that_a_url_is_filtered(node, mirror, field, url):
+    refused = FIELDS[field](node, url)
+    assert refused.status_code == 400
+    assert "the URL does not pass filtering: " in refused.text, refused.text
+    assert mirror.seen == []
+
+
+def test_s27_where_a_server_leads_is_not_told(node, mirror):
+    """A redirect that is not allowed looks like a server that has nothing."""
+    mirror.pages["/away"] = Page(status=302, headers={"Location": "http://absent.example.org/a"})
+    for way in (asked_to_patch, asked_for_location):
+        led, absent = way(node, mirror.url("/away")), way(node, mirror.url("/absent"))
+        assert (led.status_code, led.text) == (400, absent.text)
 
 
 def test_a_source_may_have_a_fragment(node, mirror):

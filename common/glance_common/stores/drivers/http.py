@@ -12,7 +12,14 @@ from typing import Any
 from oslo_config import cfg
 
 from glance_common.fetch.guards import ExchangeLimits
-from glance_common.fetch.url_filter import UrlFilter, UrlRefused, parse, without_credentials
+from glance_common.fetch.url_filter import (
+    RedirectRefused,
+    UrlFilter,
+    UrlRefused,
+    as_told,
+    parse,
+    without_credentials,
+)
 from glance_common.fetch.url_session import FetchFailed, Response, UrlSession
 from glance_common.stores.contract import (
     AddDisabled,
@@ -20,6 +27,7 @@ from glance_common.stores.contract import (
     BlobNotFound,
     Capabilities,
     DeleteUnsupported,
+    LocationRefused,
     RangeUnsupported,
     Stored,
     StoreError,
@@ -194,8 +202,11 @@ class HttpStore:
     def _request(self, method: str, key: str, headers: dict[str, str]) -> Response:
         try:
             return self._session.request(method, key, headers)
-        except UrlRefused as error:
+        except RedirectRefused as error:
+            # No news for users: it would tell that the server answered (S-27).
             raise BadLocation(f"{self.id}: {error}") from None
+        except UrlRefused as error:
+            raise LocationRefused(as_told(error)) from None
 
 
 class HttpBlob:
