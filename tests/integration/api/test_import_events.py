@@ -214,6 +214,13 @@ def test_not02_registered_locations_and_their_hashing(make_node, web):
     assert url not in json.dumps(told.events)
 
 
+def test_not02_a_location_that_is_not_hashed_has_a_task_that_ends_at_once(make_node, web):
+    node = make_node(enabled_backends="fast:file,slow:file,web:http", do_secure_hash=False)
+    told = Told(node)
+    node.call("POST", f"/v2/images/{node.create()}/locations", 202, json={"url": page(web, DATA)["uri"]})
+    assert told.kinds("image.activate", "task") == ["image.activate", "task.create", "task.run", "task.success"]
+
+
 def test_a_location_that_is_added_or_taken_away_is_an_update(make_node, web):
     node = make_node(enabled_backends="fast:file,slow:file,web:http", show_multiple_locations=True)
     told = Told(node)

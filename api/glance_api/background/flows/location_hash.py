@@ -64,7 +64,8 @@ def _first(job: Job, image: Image) -> ImageLocation:
 def _content(job: Job, image: Image, location: ImageLocation) -> dict[str, Any]:
     """Return what the registry is told of the data. Raises DataRefused, StoreError."""
     expected: dict[str, str] = job.operation.input.get("validation_data") or {}
-    algorithm = expected.get("os_hash_algo") or job.services.settings.hashing_algorithm
+    # The one that the image names since its registration, whatever this process is configured to.
+    algorithm = expected.get("os_hash_algo") or image.os_hash_algo or job.services.settings.hashing_algorithm
     try:
         received = _read(job, image, location, algorithm)
     except (UnsupportedMediaType, BadRequest, TooLarge) as error:
