@@ -19,7 +19,7 @@ NEVER = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """``ends_at``: when the time is over, by the monotonic clock; ``checks`` are called about once a second."""
+    """``ends_at``: when the time is over, by the monotonic clock; ``checks`` are called about twice a second."""
 
     ends_at: float = NEVER
     checks: tuple[Check, ...] = ()

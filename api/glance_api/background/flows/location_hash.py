@@ -107,6 +107,7 @@ def _deactivate(job: Job, image: Image, store: str, reason: str) -> None:
 def _read(job: Job, image: Image, location: ImageLocation, algorithm: str) -> Received:
     """Return what is known of the data after reading them; a read that fails is repeated ``http_retries`` times."""
     for attempt in range(1, job.services.settings.http_retries + 1):
+        job.check()
         try:
             return _read_once(job, image, location, algorithm)
         except StoreError as error:
