@@ -12,11 +12,9 @@ from time import monotonic
 from typing import TypeVar
 
 from glance_common.fetch import deadlines
+from glance_common.fetch.deadlines import SLICE
 
 T = TypeVar("T")
-
-SLICE = 0.5
-"""Seconds that one wait lasts at most, and between two calls of the checks of a scope."""
 
 SHORTEST = 0.001
 """Seconds; 0 would make a socket not wait at all."""
