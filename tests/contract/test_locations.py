@@ -12,7 +12,7 @@ from tests.support.wsgi_adapter import LOST, WsgiAdapter
 from glance_common.model import errors
 from glance_common.model.image import Image, NewLocation
 from glance_common.model.operation import OperationKind
-from glance_common.model.status import ImageStatus
+from glance_common.model.status import ImageStatus, OperationStatus
 from glance_common.registry_client import RegistryClient
 from glance_common.registry_client.locations import HashingOperation, LocationEdit
 
@@ -79,10 +79,12 @@ def test_errors_keep_their_classes(client: RegistryClient) -> None:
         client.locations.edit(OWNER, new_id(), new_id(), 1, first(stolen))
 
 
-@pytest.mark.parametrize("before_active", [True, False])
-def test_a_location_with_its_hashing(client: RegistryClient, adapter: WsgiAdapter, before_active: bool) -> None:
+@pytest.mark.parametrize(("before_active", "is_done"), [(True, False), (False, False), (False, True)])
+def test_a_location_with_its_hashing(
+    client: RegistryClient, adapter: WsgiAdapter, before_active: bool, is_done: bool
+) -> None:
     image, location = create(client), on_the_web()
-    hashing = HashingOperation(new_id(), {"loc_url": "https://host/image"}, 48, before_active=before_active)
+    hashing = HashingOperation(new_id(), {"loc_url": "https://host/image"}, 48, before_active, is_done)
     edit = LocationEdit(order=[location.id], add=[location], data={"size": 5}, hashing=hashing)
     adapter.faults = [LOST]
     begun = client.locations.edit(OWNER, image.id, new_id(), image.row_version, edit)
@@ -92,3 +94,12 @@ def test_a_location_with_its_hashing(client: RegistryClient, adapter: WsgiAdapte
     assert (operation.id, operation.kind, operation.input) == (
         hashing.id, OperationKind.LOCATION_IMPORT, hashing.input,
     )
+    assert operation.status is (OperationStatus.SUCCESS if is_done else OperationStatus.PENDING)
+
+
+def test_nothing_that_is_done_comes_before_the_image_is_active(client: RegistryClient) -> None:
+    image, location = create(client), on_the_web()
+    hashing = HashingOperation(new_id(), {}, 48, before_active=True, is_done=True)
+    edit = LocationEdit(order=[location.id], add=[location], data={"size": 5}, hashing=hashing)
+    with pytest.raises(errors.BadRequest, match="before_active"):
+        client.locations.edit(OWNER, image.id, new_id(), image.row_version, edit)

@@ -40,3 +40,9 @@ def test_every_escape_from_a_check_says_why():
             if match and path != Path(__file__) and " - " not in match["rest"] and "#" not in match["rest"]:
                 silent.append(f"{path.relative_to(ROOT)}:{number}")
     assert silent == []
+
+
+def test_no_merge_was_left_half_done():
+    marks = re.compile(r"^(<{7} |>{7} |={7}$)", re.MULTILINE)
+    files = tracked("*.py", "*.md", "*.cfg", "*.yaml", "*.conf")
+    assert [str(path) for path in files if marks.search(path.read_text())] == []

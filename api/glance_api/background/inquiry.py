@@ -12,8 +12,9 @@ from glance_common.registry_client.operations import OperationsClient
 
 LOG = logging.getLogger(__name__)
 
-PAUSE = 0.9
-"""Seconds between two questions: a little less than what waits sleep between two checks."""
+PAUSE = 0.45
+"""Seconds between two questions: a little less than what waits sleep between two checks. With the answer of the
+registry, work ends within a second after the delete of its image."""
 
 _LIVE = (OperationStatus.PENDING, OperationStatus.PROCESSING)
 

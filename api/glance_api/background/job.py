@@ -66,8 +66,7 @@ class Job:
     def check(self) -> None:
         """Raise Gone when the operation was ended from outside or taken over, Stopped when this process ends.
 
-        Asks the registry about once a second, so that a delete of the image ends the work before the next renewal
-        (I7).
+        Asks the registry about twice a second: a delete of the image does not wait for the next renewal (I7).
         """
         if self.stopping():
             raise Stopped

@@ -39,6 +39,7 @@ class StreamChecks:
 class UploadStream:
     """The pieces of one upload on their way to the store. Iterate it once, then ask for ``received``.
 
+    ``inspection`` is None for data that are inspected later, before anything but this service reads them.
     Raises while iterating: TooLarge over ``cap`` bytes, BadRequest when more or less comes than ``announced``,
     UnsupportedMediaType for unsafe or mismatching content, and whatever the ``checks`` raise.
     """
@@ -50,7 +51,7 @@ class UploadStream:
         announced: int | None,
         cap: int,
         digests: Digests,
-        inspection: Inspection,
+        inspection: Inspection | None,
         checks: StreamChecks,
     ) -> None:
         self._pieces = pieces
@@ -71,11 +72,12 @@ class UploadStream:
             if self._checks.cover is not None:
                 self._checks.cover(self._size)
             self._digests.update(piece)
-            self._inspection.update(piece)
+            if self._inspection is not None:
+                self._inspection.update(piece)
             yield piece
         if self._announced is not None and self._size < self._announced:
             raise BadRequest(f"the body has {self._size} bytes, but {self._announced} were announced")
-        virtual_size = self._inspection.finish()
+        virtual_size = None if self._inspection is None else self._inspection.finish()
         self._checks.still_wanted()
         digests = self._digests.finish()
         if self._checks.verify is not None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Collection
 from uuid import uuid4
 
-from glance_api.imports.sources.glance_download import Remote
+from glance_api.clients.key_manager import Credentials
 
 NEW = 60.0
 """Seconds within which the registry has surely heard of an operation or its request has failed."""
@@ -24,21 +24,21 @@ class WorkSignal:
     def __init__(self) -> None:
         self.process = f"process:{uuid4()}"
         self.event = threading.Event()
-        self._kept: dict[str, tuple[Remote, float]] = {}
+        self._kept: dict[str, tuple[Credentials, float]] = {}
         self._lock = threading.Lock()
 
     def wake(self) -> None:
         """Say that there is something to do now."""
         self.event.set()
 
-    def keep(self, operation_id: str, remote: Remote) -> None:
-        """Keep what proves to another cloud who asked for the operation; the oldest are lost beyond ``MAX_KEPT``."""
+    def keep(self, operation_id: str, credentials: Credentials) -> None:
+        """Keep what proves to another region who asked for the operation; the oldest are lost beyond ``MAX_KEPT``."""
         with self._lock:
             while len(self._kept) >= MAX_KEPT:
                 del self._kept[next(iter(self._kept))]
-            self._kept[operation_id] = (remote, time.monotonic())
+            self._kept[operation_id] = (credentials, time.monotonic())
 
-    def kept(self, operation_id: str) -> Remote | None:
+    def kept(self, operation_id: str) -> Credentials | None:
         """Return what was kept for the operation, None when this process knows nothing of it."""
         with self._lock:
             return self._kept[operation_id][0] if operation_id in self._kept else None

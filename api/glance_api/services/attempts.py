@@ -72,6 +72,7 @@ class Formats:
 class Data:
     """The bytes to write: their announced number (None = unknown), their formats, and the digests to compute.
 
+    ``formats`` are None for data that only wait on this node: the import inspects them before it uses them.
     ``signed`` says how the data of a signed image are verified: with the certificate that the caller's credentials
     open, or with what was kept when the work was asked for; None for copies of data that were verified.
     ``limits`` are those of the image's owner: room for bytes that were not announced is reserved as they come.
@@ -79,7 +80,7 @@ class Data:
 
     pieces: Iterable[bytes]
     announced: int | None
-    formats: Formats
+    formats: Formats | None
     algorithms: tuple[str, ...]
     signed: Credentials | Verification | None = None
     limits: Limits | None = None
@@ -125,13 +126,13 @@ def _store_pieces(
         # Of the image as the attempt found it: its properties may have changed since the request looked at them.
         verification = keys.verification(services.keys, verification, begun.image.properties)
     digests = Digests((*data.algorithms, *([verification.algorithm] if verification else [])))
-    limits = data.limits if data.announced is None else None
+    formats, limits = data.formats, data.limits if data.announced is None else None
     intake = UploadStream(
         data.pieces,
         announced=data.announced,
         cap=settings.image_size_cap,
         digests=digests,
-        inspection=Inspection(data.formats.disk, data.formats.container, settings.format_rules),
+        inspection=None if formats is None else Inspection(formats.disk, formats.container, settings.format_rules),
         checks=StreamChecks(
             still_wanted=lease.check,
             verify=verification.verify if verification else None,

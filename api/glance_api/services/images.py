@@ -320,11 +320,12 @@ def delete(services: Services, context: RequestContext, image_id: str, credentia
     the image says so, with the caller's ``credentials`` for the key manager (S-77). Raises NotFound, PolicyDenied,
     Forbidden for a protected image.
     """
-    image = services.registry.images.get(context, image_id)
+    settings = services.settings
+    # Its locations say what is kept for a restore.
+    image = services.registry.images.get(context, image_id, locations=settings.delayed_delete)
     services.policy.check_image(context, "delete_image", image)
     if image.protected:
         raise Forbidden(f"Image {image_id} is protected and cannot be deleted.")
-    settings = services.settings
     due = services.registry.images.delete(
         context, image_id, str(uuid4()), delayed=settings.delayed_delete, scrub_time=settings.scrub_time
     )

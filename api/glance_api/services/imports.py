@@ -6,7 +6,6 @@ from uuid import UUID, uuid4
 from glance_api.clients.key_manager import Credentials
 from glance_api.content.signatures import Verification
 from glance_api.imports.request import COPY, DIRECT, DOWNLOAD, WEB, ImportInput, ImportRequest
-from glance_api.imports.sources.glance_download import Remote, find_endpoint
 from glance_api.services import keys, staging
 from glance_api.services.collaborators import Services
 from glance_api.services.events import images
@@ -52,14 +51,15 @@ class Proof:
 class CheckedImport:
     """An import whose checks have passed: the stores to fill, and what verifies the data of a signed image.
 
-    ``host`` is the only one that can do it, None for any. ``remote`` is where a glance-download comes from.
+    ``host`` is the only one that can do it, None for any. ``credentials`` prove the caller of a glance-download to the
+    other region.
     """
 
     request: ImportRequest
     stores: tuple[str, ...]
     signed: Verification | None
     host: str | None = None
-    remote: Remote | None = None
+    credentials: Credentials | None = None
     on_fail: OnFail = OnFail.QUEUED
 
 
@@ -90,10 +90,11 @@ def begin(
             return url
     if request.method == WEB:
         _check_uri(services, context, request)
-    remote = _remote(request, proof.credentials) if request.method == DOWNLOAD else None
+    # Whether the other region can be reached is found out by the worker: the task says so.
+    credentials = proof.credentials if request.method == DOWNLOAD else None
     # Copies are compared with data that were verified.
     signed = None if request.method == COPY else keys.verification(services.keys, proof.credentials, image.properties)
-    create(services, context, image, CheckedImport(request, stores, signed, host, remote))
+    create(services, context, image, CheckedImport(request, stores, signed, host, credentials))
     return None
 
 
@@ -118,7 +119,7 @@ def _check_remote(request: ImportRequest) -> None:
     try:
         UUID(request.glance_image_id)
     except ValueError:
-        raise BadRequest("method.glance_image_id must be a UUID") from None
+        raise BadRequest("method.glance_image_id: the remote image id does not look like a UUID") from None
 
 
 def targets(services: Services, image: Image, request: ImportRequest) -> tuple[str, ...]:
@@ -160,20 +161,15 @@ def _check_uri(services: Services, context: RequestContext, request: ImportReque
     check_source(services, context, "method.uri", request.uri)
 
 
-def _remote(request: ImportRequest, credentials: Credentials) -> Remote:
-    endpoint = find_endpoint(credentials.catalog, request.glance_region, request.glance_service_interface)
-    return Remote(endpoint, credentials.token or "", credentials.catalog)
-
-
 def create(services: Services, context: RequestContext, image: Image, checked: CheckedImport) -> None:
     """Make the operation that imports the data of the image, and tell the workers of this process.
 
     Raises Conflict while another operation works on the image, TooLarge over a limit of its owner.
     """
     operation = str(uuid4())
-    if checked.remote is not None:
+    if checked.credentials is not None:
         # The work needs the caller's token, which never leaves this process.
-        services.work.keep(operation, checked.remote)
+        services.work.keep(operation, checked.credentials)
     try:
         new = _operation(services, image, checked)
         task = services.registry.operations.create(context, operation, new, limits=services.limits.of(image.owner))
@@ -190,15 +186,16 @@ def create(services: Services, context: RequestContext, image: Image, checked: C
 
 
 def _operation(services: Services, image: Image, checked: CheckedImport) -> NewOperation:
-    request, remote, signed = checked.request, checked.remote, checked.signed
+    request, signed = checked.request, checked.signed
+    is_ours_alone = checked.credentials is not None
     kept = ImportInput(image.id, request, checked.stores, image.disk_format, image.container_format)
     return NewOperation(
         kind=OperationKind.API_IMAGE_IMPORT,
         image_id=image.id,
         input=kept.to_document(),
         ttl=services.settings.imports.task_time_to_live,
-        host=checked.host if remote is None else services.work.process,
-        patience=PATIENCE if remote is None else max(services.leases.seconds, SHORTEST_PATIENCE),
+        host=services.work.process if is_ours_alone else checked.host,
+        patience=max(services.leases.seconds, SHORTEST_PATIENCE) if is_ours_alone else PATIENCE,
         stores=checked.stores,
         on_fail=checked.on_fail,
         allowed=[_NEEDS[request.method]],

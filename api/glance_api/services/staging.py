@@ -3,17 +3,15 @@
 from functools import partial
 from uuid import uuid4
 
-from glance_api.content.formats import UNINSPECTED
 from glance_api.content.streams import Received
 from glance_api.imports.request import DIRECT
 from glance_api.services import attempts
-from glance_api.services.attempts import Data, Formats
+from glance_api.services.attempts import Data
 from glance_api.services.collaborators import Services
 from glance_api.services.data import Source
 from glance_api.services.events import images
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import NotFound, TooLarge
-from glance_common.model.image import Image
 from glance_common.model.limits import Limits
 from glance_common.registry_client.uploads import UploadResult, UploadStart
 from glance_common.stores.contract import Stored
@@ -22,9 +20,9 @@ from glance_common.stores.contract import Stored
 def stage(services: Services, context: RequestContext, image_id: str, source: Source) -> None:
     """Keep the data of a queued image on this node; the image is ``uploading`` until it is imported or deleted.
 
-    On any error the image is back in ``queued`` and nothing of the data stays. Raises NotFound also where staging is
-    not enabled, PolicyDenied, StatusConflict, TooLarge, UnsupportedMediaType for unsafe content, BadRequest for data
-    that do not match their signature (S-29).
+    The data are inspected by the import, before anything uses them (S-34). On any error the image is back in ``queued``
+    and nothing of the data stays. Raises NotFound also where staging is not enabled, PolicyDenied, StatusConflict,
+    TooLarge, BadRequest for data that do not match their signature (S-29).
     """
     if DIRECT not in services.settings.imports.methods:
         raise NotFound(f"{DIRECT} is not an enabled import method")
@@ -38,19 +36,9 @@ def stage(services: Services, context: RequestContext, image_id: str, source: So
     start = UploadStart(services.staging.id, source.announced, services.leases.seconds, staging=True)
     begun = services.registry.uploads.start(context, image_id, attempt, start, limits=limits)
     images.image_updated(services, context, begun.image)
-    data = Data(source.pieces, source.announced, formats_of(image), (), source.credentials, limits)
+    data = Data(source.pieces, source.announced, None, (), source.credentials, limits)
     commit = partial(_commit, services, context, attempt, limits)
     attempts.write(services, context, begun, services.staging, data, commit)
-
-
-def formats_of(image: Image) -> Formats:
-    """Return what staged data are inspected as.
-
-    The import checks the declared format, because its plugins may unpack or convert the data. Data that no tool may
-    touch are refused at once (S-34).
-    """
-    disk = image.disk_format if image.disk_format in UNINSPECTED else "raw"
-    return Formats(disk or "raw", image.container_format or "bare")
 
 
 def _commit(

@@ -54,7 +54,7 @@ _IMPORT: Schema = {
                 "uri": {"type": "string", "maxLength": MAX_URI},
                 "glance_region": {"type": "string", "maxLength": 255},
                 "glance_image_id": {"type": "string", "format": "uuid"},
-                "glance_service_interface": {"type": "string", "enum": ["public", "internal", "admin"]},
+                "glance_service_interface": {"type": "string", "maxLength": 255},
             },
             "required": ["name"],
         },

@@ -9,17 +9,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from time import monotonic
+from time import monotonic, sleep
 
 Check = Callable[[], None]
 """Raises what the wait is to end with; returns soon."""
 
 NEVER = float("inf")
 
+SLICE = 0.5
+"""Seconds that one wait lasts at most, and between two calls of the checks of a scope."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """``ends_at``: when the time is over, by the monotonic clock; ``checks`` are called about once a second."""
+    """``ends_at``: when the time is over, by the monotonic clock; ``checks`` are called about twice a second."""
 
     ends_at: float = NEVER
     checks: tuple[Check, ...] = ()
@@ -48,3 +51,12 @@ def within(seconds: float = NEVER, still_wanted: Check | None = None) -> Iterato
         yield scope
     finally:
         _current.reset(token)
+
+
+def pause(seconds: float) -> None:
+    """Sleep, for less when the time of the scope is over. Raises what the checks of the scope raise."""
+    scope, ends_at = current(), monotonic() + seconds
+    while (left := min(ends_at, scope.ends_at) - monotonic()) > 0:
+        sleep(min(left, SLICE))
+        for check in scope.checks:
+            check()

@@ -1,8 +1,8 @@
 """The watch over one exchange with another server: its time, its size, its rate, and whether it is still wanted.
 
 The timeouts of sockets and of HTTP libraries bound one read or write, so a peer that sends a byte now and then resets
-them. A guard bounds the exchange: it is asked before every wait and lets none last longer than a second, so that the
-time is over when it is over, and so that what is not wanted any more ends about a second later.
+them. A guard bounds the exchange: it is asked before every wait and lets none last longer than half a second, so
+that the time is over when it is over, and so that what is not wanted any more ends within a second.
 """
 
 import socket
@@ -12,11 +12,9 @@ from time import monotonic
 from typing import TypeVar
 
 from glance_common.fetch import deadlines
+from glance_common.fetch.deadlines import SLICE
 
 T = TypeVar("T")
-
-SLICE = 1.0
-"""Seconds that one wait lasts at most, and between two calls of the checks of a scope."""
 
 SHORTEST = 0.001
 """Seconds; 0 would make a socket not wait at all."""
@@ -75,7 +73,7 @@ class Guard:
         self._is_data = not document
 
     def check(self) -> None:
-        """Raise TimeIsUp when a limit is reached, and what the checks of the scope raise, called once a second."""
+        """Raise TimeIsUp when a limit is reached, and what the checks of the scope raise, called twice a second."""
         now = monotonic()
         if now >= self._scope.ends_at or (now >= self._answer_until and not self._is_data):
             raise self.over(f"took more than {now - self._begun:.1f} seconds")

@@ -83,6 +83,15 @@ class UrlRefused(Exception):
     """The URL may not be fetched; the text names the rule, never the resolved addresses or credentials."""
 
 
+class RedirectRefused(UrlRefused):
+    """The server leads somewhere that may not be fetched."""
+
+
+def as_told(error: UrlRefused) -> str:
+    """Return what users are told of a URL that may not be fetched: the same for locations and for imports."""
+    return f"the URL does not pass filtering: {error}"
+
+
 @dataclass(frozen=True, slots=True)
 class CheckedUrl:
     """A URL that passed; ``url`` is rebuilt from its parts, so that every later parser reads it alike."""
@@ -212,6 +221,7 @@ _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::([0-9]{1,5}))?")
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_AUTHORITY = re.compile(r"([^/?#]+//)([^/?#]*)")
 
 
 def parse(url: str, *, userinfo: bool = False) -> CheckedUrl:
@@ -234,6 +244,14 @@ def parse(url: str, *, userinfo: bool = False) -> CheckedUrl:
     where = shown if port == DEFAULT_PORTS[parts.scheme] else f"{shown}:{port}"
     query = f"?{parts.query}" if parts.query else ""
     return CheckedUrl(f"{parts.scheme}://{where}{parts.path or '/'}{query}", parts.scheme, host, port, (), credentials)
+
+
+def without_credentials(url: str) -> str:
+    """Return the URL as it was given, but without user and password (S-02). Raises UrlRefused as ``parse``."""
+    parse(url, userinfo=True)
+    found = _AUTHORITY.match(url)
+    assert found is not None, "a URL that was parsed has a host"
+    return f"{found[1]}{found[2].rpartition('@')[2]}{url[found.end():]}"
 
 
 def _host_text(text: str) -> str:

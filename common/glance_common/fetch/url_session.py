@@ -15,7 +15,7 @@ from requests.adapters import HTTPAdapter
 
 from glance_common.fetch.guarded_http import GuardedAdapter
 from glance_common.fetch.guards import ExchangeLimits, Guard
-from glance_common.fetch.url_filter import CheckedUrl, UrlFilter, UrlRefused, parse
+from glance_common.fetch.url_filter import CheckedUrl, RedirectRefused, UrlFilter, UrlRefused, parse
 
 log = logging.getLogger(__name__)
 
@@ -128,8 +128,9 @@ class UrlSession:
     ) -> Response:
         """Return the answer, its body unread; the caller closes it. Credentials in ``url`` become a Basic header.
 
-        A ``document`` has to come whole in the time of the answer. Raises UrlRefused for a URL or redirect that the
-        rules forbid, FetchFailed when no answer comes in time, and what the checks of the open scope raise.
+        A ``document`` has to come whole in the time of the answer. Raises UrlRefused for a URL that the rules forbid,
+        RedirectRefused for where the server leads, FetchFailed when no answer comes in time, and what the checks of the
+        open scope raise.
         """
         guard = Guard(self._limits)
         current = self._check(url, guard, userinfo=True)
@@ -144,7 +145,7 @@ class UrlSession:
             if target.origin != current.origin:
                 sent = {name: value for name, value in sent.items() if name.lower() in _SAFE_HEADERS}
             current = target
-        raise UrlRefused(f"the URL leads to more than {MAX_REDIRECTS} redirects")
+        raise RedirectRefused(f"the URL leads to more than {MAX_REDIRECTS} redirects")
 
     def _check(self, url: str, guard: Guard, *, userinfo: bool) -> CheckedUrl:
         proxied = parse(url, userinfo=userinfo).scheme in self._proxies
@@ -152,15 +153,15 @@ class UrlSession:
 
     def _redirect(self, current: CheckedUrl, location: str | None, guard: Guard) -> CheckedUrl:
         if not location:
-            raise UrlRefused("the URL leads to a redirect without a target")
+            raise RedirectRefused("the URL leads to a redirect without a target")
         try:
             target = self._check(urljoin(current.url, location), guard, userinfo=False)
         except UrlRefused as error:
             # Where a server leads is its own affair: a name of the inside is no news for the caller.
             log.info("redirect from %s: %s", _shown(current), error)
-            raise UrlRefused("the URL leads to a redirect that is not allowed") from None
+            raise RedirectRefused("the URL leads to a redirect that is not allowed") from None
         if current.scheme == "https" and target.scheme == "http":
-            raise UrlRefused("the URL leads from https to http")
+            raise RedirectRefused("the URL leads from https to http")
         return target
 
     def _send(

@@ -14,12 +14,14 @@ from glance_common.registry_client.usage import with_limits
 @dataclass(frozen=True, slots=True)
 class HashingOperation:
     """The operation that hashes the data of the first location: its id, the task's input (without credentials), and
-    the hours to show it after its end. ``before_active``: the image becomes active only when it succeeds."""
+    the hours to show it after its end. ``before_active``: the image becomes active only when it succeeds; ``is_done``:
+    nothing is to be hashed, and it has succeeded."""
 
     id: str
     input: dict[str, Any]
     ttl: int
     before_active: bool
+    is_done: bool = False
 
 
 @dataclass(frozen=True, slots=True)

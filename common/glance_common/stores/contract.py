@@ -30,6 +30,10 @@ class BadLocation(StoreError):
     """The key or URL is not one of this store, or leads where nothing can or may be fetched."""
 
 
+class LocationRefused(BadLocation):
+    """The rules forbid to fetch the URL. The text names the rule and may be told to users."""
+
+
 class UnknownStore(StoreError):
     """No store with this id, or none for this URL, is configured."""
 
@@ -173,7 +177,7 @@ class Store(Protocol):
         """
 
     def url(self, key: str) -> str:
-        """Return the location URL for privileged users; it never holds credentials (S-02)."""
+        """Return the location URL for privileged users, as it was registered; it never holds credentials (S-02)."""
 
     def key_of(self, url: str) -> str | None:
         """Return the key that ``url`` names, or None when the URL is not of this store."""

@@ -15,7 +15,7 @@ from oslo_config import cfg
 
 from glance_common.config import loading
 from glance_common.fetch import url_filter
-from glance_common.stores.contract import BadLocation, Store, UnknownStore
+from glance_common.stores.contract import BadLocation, LocationRefused, Store, UnknownStore
 from glance_common.stores.decorators.base import Logged, Retrying
 from glance_common.stores.decorators.circuit import Circuit, Guarded
 from glance_common.stores.decorators.encryption import EncryptedKeys, KeyCipher
@@ -119,7 +119,8 @@ class Stores:
     def user_location(self, url: str) -> tuple[Store, str]:
         """Return store and key of a location URL that a user wants to register.
 
-        Raises BadLocation for a scheme that users may not name, whatever its spelling (S-09, S-10), and UnknownStore.
+        Raises BadLocation for a scheme that users may not name, whatever its spelling (S-09, S-10), LocationRefused for
+        a malformed http or https URL, and UnknownStore.
         The URL filter judges http and https URLs when the caller asks ``store.size`` (S-32).
         """
         try:
@@ -128,6 +129,11 @@ class Stores:
             raise BadLocation("the location is not a URL") from None
         if scheme not in USER_SCHEMES:
             raise BadLocation(f"locations with the scheme {scheme!r} cannot be registered")
+        if scheme in url_filter.DEFAULT_PORTS:
+            try:
+                url_filter.parse(url, userinfo=True)
+            except url_filter.UrlRefused as error:
+                raise LocationRefused(url_filter.as_told(error)) from None
         store = self.by_url(url)
         key = store.key_of(url)
         assert key is not None

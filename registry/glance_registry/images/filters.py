@@ -68,13 +68,18 @@ class Filter:
 
 
 def filter_clause(
-    field: str, op: str, number: int, created_at: sa.ColumnElement[Any] = images.c.created_at
+    field: str,
+    op: str,
+    number: int,
+    created_at: sa.ColumnElement[Any] = images.c.created_at,
+    status: sa.ColumnElement[str] = images.c.status,
 ) -> Clause:
     """Return the condition of every Filter of this field and operator; its values are parameters.
 
     ``created_at`` is where to look for the time of creation: a table that has a copy of it may have an index of it.
+    ``status`` is the status as it is shown.
     """
-    column: sa.ColumnElement[Any] = images.c[field]
+    column: sa.ColumnElement[Any] = status if field == "status" else images.c[field]
     value: sa.ColumnElement[Any] = sa.bindparam(_name(number))
     end: sa.BindParameter[Any] = sa.bindparam(_name(number, "end"))
     if field == "created_at":

@@ -31,7 +31,7 @@ from glance_registry.images.filters import (
     tag_clause,
 )
 from glance_registry.records.bounds import MAX_PAGE
-from glance_registry.records.documents import bounded_image_row, image_row, located
+from glance_registry.records.documents import SHOWN_STATUS, bounded_image_row, image_row, located
 from glance_registry.records.visibility import EXISTING, Arm, arms, kind_of, visible_to
 
 Clause = sa.ColumnElement[bool]
@@ -203,7 +203,7 @@ def _image_id(row: str) -> str:
 def _large(kind: RequestContext, locations: bool, deleted: bool) -> Prepared[tuple[str, str]]:
     """Return the statement for ids and rows of the images ``ids``, of those that the caller sees."""
     is_wanted = images.c.id == sa.any_(sa.cast(sa.cast(sa.bindparam("ids"), ARRAY(Text)), ARRAY(Id)))
-    columns: list[Any] = [sa.cast(images.c.id, Text), image_row(kind, locations)]
+    columns: list[Any] = [sa.cast(images.c.id, Text), image_row(kind, locations, deleted)]
     return Prepared(sa.select(*columns).select_from(images).where(is_wanted, visible_to(kind, deleted=deleted)))
 
 
@@ -240,11 +240,12 @@ def select_page(kind: RequestContext, shape: Shape, largest: int) -> sa.Select[A
     merged = rows.subquery("arms")
     columns = (merged, located(merged)) if shape.locations else (merged,)
     page = sa.select(*columns).order_by(*_order(merged, shape)).limit(_limit(shape)).subquery("images")
-    return sa.select(bounded_image_row(kind, shape.locations, largest)).select_from(page).order_by(*_order(page, shape))
+    row = bounded_image_row(kind, shape.locations, shape.deleted != "no", largest)
+    return sa.select(row).select_from(page).order_by(*_order(page, shape))
 
 
 def _select_arm(arm: Arm, shape: Shape) -> sa.Select[Any]:
-    keys = [_key(name, arm) for name, _ in shape.sort]
+    keys = [_key(name, arm, shape.deleted) for name, _ in shape.sort]
     directions = [direction for _, direction in shape.sort]
     statement = sa.select(images, *(key.label(f"key{number}") for number, key in enumerate(keys)))
     statement = statement.select_from(members, images) if arm.through_members else statement
@@ -283,8 +284,8 @@ def _compare(group: Sequence[tuple[Any, str, Any]], strictly: bool) -> Clause:
 
 def _conditions(arm: Arm, shape: Shape) -> list[Clause]:
     clauses: list[Clause] = [images.c.os_hidden.is_(shape.os_hidden)]
-    created_at = _key("created_at", arm)
-    clauses += [filter_clause(name, op, number, created_at) for number, (name, op) in enumerate(shape.filters)]
+    created_at, status = (_key(name, arm, shape.deleted) for name in ("created_at", "status"))
+    clauses += [filter_clause(name, op, number, created_at, status) for number, (name, op) in enumerate(shape.filters)]
     if shape.has_properties:
         clauses.append(property_clause())
     if shape.has_tags:
@@ -295,7 +296,7 @@ def _conditions(arm: Arm, shape: Shape) -> list[Clause]:
 def _marker_values(connection: AnyConnection, context: RequestContext, query: ListingQuery) -> Sequence[Any]:
     keys = tuple(name for name, _ in query.sort)
     values = {"project": context.project_id, "marker": query.marker}
-    rows = _marker(kind_of(context), keys, query.deleted != "no").run(connection, values)
+    rows = _marker(kind_of(context), keys, query.deleted).run(connection, values)
     if not rows:
         raise errors.BadRequest(f"marker: no image with ID {query.marker}")
     marker = rows[0]
@@ -305,16 +306,23 @@ def _marker_values(connection: AnyConnection, context: RequestContext, query: Li
 
 
 @lru_cache(maxsize=256)
-def _marker(kind: RequestContext, keys: tuple[str, ...], deleted: bool) -> Prepared[tuple[Any, ...]]:
-    columns = [_KEYS[name].label(f"key{number}") for number, name in enumerate(keys)]
+def _marker(kind: RequestContext, keys: tuple[str, ...], deleted: str) -> Prepared[tuple[Any, ...]]:
+    columns = [_column(name, deleted).label(f"key{number}") for number, name in enumerate(keys)]
+    shows_deleted = deleted != "no"
     return Prepared(
-        sa.select(visible_to(kind, deleted=deleted).label("visible"), *columns)
-        .where(images.c.id == sa.bindparam("marker"), sa.true() if deleted else EXISTING)
+        sa.select(visible_to(kind, deleted=shows_deleted).label("visible"), *columns)
+        .where(images.c.id == sa.bindparam("marker"), sa.true() if shows_deleted else EXISTING)
     )
 
 
-def _key(name: str, arm: Arm) -> sa.ColumnElement[Any]:
-    return _MEMBER_KEYS.get(name, _KEYS[name]) if arm.through_members else _KEYS[name]
+def _key(name: str, arm: Arm, deleted: str) -> sa.ColumnElement[Any]:
+    column = _column(name, deleted)
+    return _MEMBER_KEYS.get(name, column) if arm.through_members else column
+
+
+def _column(name: str, deleted: str) -> sa.ColumnElement[Any]:
+    """Return the key as it is shown in a list with ``deleted`` images or without."""
+    return SHOWN_STATUS if name == "status" and deleted != "no" else _KEYS[name]
 
 
 def _marker_name(number: int) -> str:

@@ -80,7 +80,9 @@ def _take_back(connection: sa.Connection, image: ImageRow, row: OperationRow) ->
         owners.keep_copies(connection, row.id)
     properties = import_properties.ended(image.properties)
     if not is_unfinished:
-        owners.change_image(connection, image, properties=properties)
+        # The algorithm of digests that nothing computes any more says nothing.
+        algorithm = {"os_hash_algo": None} if image.os_hash_value is None else {}
+        owners.change_image(connection, image, properties=properties, **algorithm)
     elif row.on_fail == OnFail.DELETE:
         asked = delete.Delete(attempt=row.id, delayed=False, scrub_time=0)
         delete.hide(connection, RequestContext(request_id=row.request_id or "-"), image, asked)

@@ -2,7 +2,8 @@
 
 So there is never a location that waits for an operation which does not exist, nor the other way round. With validation
 data the image is ``importing`` until the digests were found right, and its only location is the operation's to take
-back; without, the image is active at once and the operation only adds the digests (API section 16).
+back; without, the image is active at once and the operation only adds the digests (API section 16). The image names the
+algorithm from the beginning. Where nothing is to be hashed, the operation is finished when it begins.
 """
 
 from dataclasses import dataclass
@@ -28,13 +29,14 @@ from glance_registry.records.visibility import visible_to
 class Hashing:
     """The operation ``id``: ``input`` as the task shows it, ``ttl`` hours to show it after its end.
 
-    ``before_active``: the image becomes active only when the operation succeeds.
+    ``before_active``: the image becomes active only when the operation succeeds. ``is_done``: nothing is to be hashed.
     """
 
     id: str
     input: dict[str, Any]
     ttl: int
     before_active: bool
+    is_done: bool = False
 
 
 def begin(
@@ -48,7 +50,8 @@ def begin(
         _wait(connection, context, image_id, wanted, hashing)
         return edit.document(connection, context, image_id)
     document = edit.edit(connection, context, image_id, wanted)
-    lifecycle.create(connection, context, _operation(image_id, hashing, ImageStatus.ACTIVE, None))
+    write = lifecycle.record_done if hashing.is_done else lifecycle.create
+    write(connection, context, _operation(image_id, hashing, ImageStatus.ACTIVE, None))
     return document
 
 
@@ -72,7 +75,8 @@ def _wait(
     )
     edit.add(connection, image.id, wanted.add[0], operation=hashing.id)
     sizes.check_growth(connection, image_id, size_before, wanted.largest)
-    rows.change_image(connection, image, size=wanted.add[0].size, write_attempt=wanted.attempt)
+    algorithm = {name: value for name, value in wanted.data.items() if name == "os_hash_algo"}
+    rows.change_image(connection, image, size=wanted.add[0].size, write_attempt=wanted.attempt, **algorithm)
     usage.enforce_change(connection, limits, image_id, image.owner, used_before)
 
 

@@ -5,7 +5,7 @@ bytes; a worker that dies loses it to another one. An operation that no worker w
 waits for ever.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,7 +20,7 @@ from glance_registry.db.row_types import ImageRow, LocationRow, OperationRow, ev
 from glance_registry.db.tables import images, locations, operations
 from glance_registry.operations import completion
 from glance_registry.quota import usage
-from glance_registry.records import import_properties, rows
+from glance_registry.records import expiry, import_properties, rows
 from glance_registry.records import operations as operation_rows
 from glance_registry.records.documents import no_image
 from glance_registry.records.operations import MAX_ATTEMPTS, is_unheld
@@ -84,6 +84,18 @@ def create(connection: sa.Connection, context: RequestContext, wanted: Wanted) -
     _lock_for(connection, image, wanted.id, wanted.stores, wanted.image_status)
     usage.enforce_change(connection, limits, image.id, image.owner, used_before)
     return made
+
+
+def record_done(connection: sa.Connection, context: RequestContext, wanted: Wanted) -> None:
+    """Write down an operation on a locked image of which nothing is left to do; the image's lock is not taken."""
+    done = {
+        "status": OperationStatus.SUCCESS,
+        "result": {"image_id": wanted.image_id},
+        "expires_at": rows.after(wanted.values["ttl"] * 3600),
+    }
+    _insert(connection, context, replace(wanted, values={**wanted.values, **done}))
+    if wanted.image_id is not None:
+        expiry.purge_oldest(connection, wanted.image_id)
 
 
 def _insert(

@@ -59,12 +59,16 @@ def _hashing(body: Fields) -> location_imports.Hashing | None:
     if body.values.get("hashing") is None:
         return None
     fields = Fields(body.mapping("hashing"), "hashing")
-    fields.only("id", "input", "ttl", "before_active")
+    fields.only("id", "input", "ttl", "before_active", "is_done")
+    is_done = fields.given("is_done") and fields.boolean("is_done")
+    if is_done and fields.boolean("before_active"):
+        raise errors.BadRequest("hashing: nothing that is done can come before_active", field="hashing.is_done")
     return location_imports.Hashing(
         id=fields.uuid("id"),
         input=fields.mapping("input", largest_input()),
         ttl=fields.integer("ttl", maximum=MAX_TTL),
         before_active=fields.boolean("before_active"),
+        is_done=is_done,
     )
 
 

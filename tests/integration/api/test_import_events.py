@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.integration.api.imports_kit import Node, options, page, working
+from tests.integration.api.imports_kit import OCTETS, Node, options, page, working
 from tests.integration.api.test_imports import break_store
 from tests.servers.web import WebServer, web_server
 from tests.support.waiting import wait_for
@@ -198,6 +198,27 @@ def test_not02_a_delete_ends_the_task_once(node, web, is_running):
     assert told.kinds("task.success", "task.failure", "image.delete") == ["image.delete", "task.failure"]
 
 
+@pytest.mark.parametrize("delayed", [True, False])
+def test_not02_a_delete_can_be_undone_only_while_data_are_kept(make_node, delayed):
+    """The same status as v1 shows (lifecycle sections 2 and 4)."""
+    node = make_node(delayed_delete=delayed)
+    told = Told(node)
+    active, closed, staged, queued = (node.create() for _ in range(4))
+    for image in (active, closed):
+        node.call("PUT", f"/v2/images/{image}/file", 204, data=DATA, headers=OCTETS)
+    node.call("POST", f"/v2/images/{closed}/actions/deactivate", 204)
+    node.stage(staged, DATA)
+    headers = {"x-image-meta-name": "x", "x-image-meta-size": "0"}
+    empty = node.call("POST", "/v1/images", 201, headers=headers).json["image"]["id"]
+    for image in (active, closed, staged, queued, empty):
+        node.call("DELETE", f"/v2/images/{image}", 204)
+    kept = "pending_delete" if delayed else "deleted"
+    expected = {active: kept, closed: kept, staged: "deleted", queued: "deleted", empty: "deleted"}
+    assert {payload["id"]: payload["status"] for payload in told.payloads("image.delete")} == expected
+    for image, status in expected.items():
+        assert node.call("HEAD", f"/v1/images/{image}", 200).headers["x-image-meta-status"] == status
+
+
 def test_not02_registered_locations_and_their_hashing(make_node, web):
     node = make_node(enabled_backends="fast:file,slow:file,web:http", do_secure_hash=True)
     told = Told(node)
@@ -212,6 +233,13 @@ def test_not02_registered_locations_and_their_hashing(make_node, web):
     assert told.payloads("task.success")[0]["type"] == "location_import"
     assert told.kinds("image.activate") == ["image.activate"]
     assert url not in json.dumps(told.events)
+
+
+def test_not02_a_location_that_is_not_hashed_has_a_task_that_ends_at_once(make_node, web):
+    node = make_node(enabled_backends="fast:file,slow:file,web:http", do_secure_hash=False)
+    told = Told(node)
+    node.call("POST", f"/v2/images/{node.create()}/locations", 202, json={"url": page(web, DATA)["uri"]})
+    assert told.kinds("image.activate", "task") == ["image.activate", "task.create", "task.run", "task.success"]
 
 
 def test_a_location_that_is_added_or_taken_away_is_an_update(make_node, web):

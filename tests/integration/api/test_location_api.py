@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from hashlib import md5, sha512
+from hashlib import md5, sha256, sha512
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def test_loc04_with_validation_data_the_image_waits_for_its_digest(node, mirror)
     image = node.create()
     assert register(node, image, mirror.url("/a"), SHA512).data == b""
     waiting = node.show(image)
-    assert (waiting["status"], waiting["os_hash_value"]) == ("importing", None)
+    assert (waiting["status"], waiting["os_hash_algo"], waiting["os_hash_value"]) == ("importing", "sha512", None)
     assert node.call("GET", f"/v2/images/{image}/file", 204).data == b""
     task = node.task(image)
     assert (task["type"], task["status"]) == ("location_import", "pending")
@@ -82,7 +82,7 @@ def test_loc04_another_digest_is_refused(node, mirror, engine):
     assert task["status"] == "failure"
     assert "digest" in task["message"]
     shown = node.show(image)
-    assert (shown["status"], shown["size"], shown["os_hash_value"]) == ("queued", None, None)
+    assert (shown["status"], shown["size"], shown["os_hash_algo"], shown["os_hash_value"]) == ("queued", *[None] * 3)
     assert statuses(engine, image) == ["deleting"]
     register(node, image, mirror.url("/a"), SHA512)
 
@@ -94,6 +94,7 @@ def test_loc04_without_validation_data_the_digests_follow(make_node, mirror, opt
     register(node, image, mirror.url("/a"))
     shown = node.show(image)
     assert (shown["status"], shown["size"], shown["os_hash_value"]) == ("active", len(DATA), None)
+    assert (shown["os_hash_algo"], shown["checksum"]) == ("sha512", None)
     assert node.data(image) == DATA
     with working(node):
         assert node.finished(image)["status"] == "success"
@@ -120,6 +121,21 @@ def test_loc04_reads_are_tried_again(make_node, mirror, answers):
         assert node.finished(image)["status"] == ("success" if answers == 2 else "failure")
     shown = node.show(image)
     assert (shown["status"], shown["os_hash_value"]) == ("active", HASH if answers == 2 else None)
+    assert shown["os_hash_algo"] == ("sha512" if answers == 2 else None)
+
+
+def test_loc04_another_algorithm_than_the_configured_one(make_node, mirror):
+    """The algorithm is told at once, and is kept when the worker is configured otherwise."""
+    node = make_node(hashing_algorithm="sha256")
+    waiting, active = node.create(), node.create()
+    register(node, waiting, mirror.url("/a"), SHA512)
+    register(node, active, mirror.url("/a"))
+    assert [node.show(image)["os_hash_algo"] for image in (waiting, active)] == ["sha512", "sha256"]
+    other = make_node(hashing_algorithm="sha1")
+    with working(other):
+        assert [other.finished(image)["status"] for image in (waiting, active)] == ["success", "success"]
+    shown = [(node.show(image)["os_hash_algo"], node.show(image)["os_hash_value"]) for image in (waiting, active)]
+    assert shown == [("sha512", HASH), ("sha256", sha256(DATA).hexdigest())]
 
 
 def test_loc04_without_secure_hash_the_caller_is_believed(make_node, mirror):
@@ -129,7 +145,14 @@ def test_loc04_without_secure_hash_the_caller_is_believed(make_node, mirror):
         register(node, image, mirror.url("/a"), validation)
         shown = node.show(image)
         assert (shown["status"], shown["size"], shown["os_hash_value"]) == ("active", len(DATA), expected)
-        assert node.call("GET", f"/v2/images/{image}/tasks", 200).json["tasks"] == []
+        assert shown["os_hash_algo"] == ("sha512" if expected else None)
+        assert "os_glance_import_task" not in shown
+        (task,) = node.call("GET", f"/v2/images/{image}/tasks", 200).json["tasks"]
+        assert (task["type"], task["status"], task["message"]) == ("location_import", "success", "")
+        assert (task["result"], task["input"]["loc_url"]) == ({"image_id": image}, mirror.url("/a"))
+        assert task["expires_at"] > task["created_at"]
+        # Nothing keeps the image from further work.
+        node.call("DELETE", f"/v2/images/{image}", 204)
 
 
 def test_s13_a_delete_ends_the_hashing(node, mirror, engine):

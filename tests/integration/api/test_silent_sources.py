@@ -212,27 +212,39 @@ def test_s22_a_look_up_that_hangs_does_not_hold_the_request(make_api, tmp_path, 
         pass
 
 
-def test_s22_a_dripping_location_ends_when_its_image_is_deleted(make_api, tmp_path):
-    """The head comes at once and the data never end: the worker that hashes them is free soon after the delete."""
+@pytest.mark.parametrize("way", ["before it is active", "active already"])
+def test_s22_i7_hashing_ends_with_the_delete_of_the_image(make_api, tmp_path, way):
+    """The source would drip for ten minutes; it sees the connection end, and the worker is free."""
+    size, ended = 1_000_000, threading.Event()
 
     def script(connection: Any) -> None:
         asked = connection.recv(65536)
-        size = b"Content-Length: 1000000\r\nConnection: close\r\n\r\n"
-        connection.sendall(b"HTTP/1.1 200 OK\r\n" + size)
-        while asked.startswith(b"GET"):
-            threading.Event().wait(0.05)
-            connection.sendall(b"x")
+        length = b"Content-Length: %d\r\nConnection: close\r\n" % size
+        if b"\r\nrange:" in asked.lower():
+            connection.sendall(b"HTTP/1.1 206 Part\r\nContent-Range: bytes 0-%d/%d\r\n" % (size - 1, size))
+            connection.sendall(length + b"\r\n" + bytes(size))
+            return
+        connection.sendall(b"HTTP/1.1 200 OK\r\n" + length + b"\r\n")
+        if asked.startswith(b"GET"):
+            try:
+                for _ in range(10 * 60 * 20):
+                    threading.Event().wait(0.05)
+                    connection.sendall(bytes(1))
+            except OSError:
+                ended.set()
 
     with scripted_peer(script) as peer:
         node = Node(make_api(**registering(tmp_path, peer, taskflow_executor__engine_mode="serial")), tmp_path)
         with working(node):
             image = node.create()
-            # With validation data nothing but the worker reads them.
             validation = {"os_hash_algo": "sha512", "os_hash_value": "a" * 128}
-            body = {"url": peer.url(), "validation_data": validation}
+            body = {"url": peer.url(), "validation_data": validation if way == "before it is active" else {}}
             node.call("POST", f"/v2/images/{image}/locations", 202, json=body)
+            assert status(node, image) == ("importing" if way == "before it is active" else "active")
             wait_for(lambda: node.task(image)["status"] == "processing")
-            wait_for(lambda: peer.connections >= 2)
+            wait_for(lambda: peer.connections == (2 if way == "before it is active" else 3))
+            assert not ended.is_set()
             node.call("DELETE", f"/v2/images/{image}", 204)
+            wait_for(ended.is_set)
             wait_for(lambda: node.pool._free.acquire(blocking=False))
             node.pool._free.release()

@@ -254,10 +254,16 @@ def test_deleted_images_of_administrators(make_api, delayed):
     since = head(api, image)["created_at"]
     assert api.call("DELETE", f"/v1/images/{image}").status_code == 200
     shown = head(api, image, **ADMIN)
-    assert (shown["deleted"], shown["status"]) == ("True", "pending_delete")
+    status, other = ("pending_delete", "deleted") if delayed else ("deleted", "pending_delete")
+    assert (shown["deleted"], shown["status"]) == ("True", status)
     assert shown["deleted_at"]
     put(api, image, 403, fields={"name": "x"}, **ADMIN)
-    assert api.call("DELETE", f"/v1/images/{image}", **ADMIN).status_code == 403
+    assert api.call("DELETE", f"/v1/images/{image}", **ADMIN).status_code == (403 if delayed else 404)
+    for query, caller in (("deleted=true", ADMIN), (f"changes-since={since}", {})):
+        (told,) = api.call("GET", f"/v1/images/detail?{query}", **caller).json["images"]
+        assert (told["status"], told["deleted"]) == (status, True)
+        assert names(api, f"{query}&status={status}&sort_key=status", **caller) == ["one"]
+        assert names(api, f"{query}&status={other}", **caller) == []
     assert names(api, "deleted=true", **ADMIN) == ["one"]
     assert names(api, "deleted=true") == []
     assert names(api, f"changes-since={since}") == ["one"]

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
+import orjson
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +18,9 @@ from tests.support.registry_rows import ADMIN, OWNER, clear, insert_image, inser
 
 from glance_common.model import errors
 from glance_common.model.context import RequestContext
+from glance_registry.db.session import read
 from glance_registry.db.tables import images as image_rows
+from glance_registry.images import crud
 from glance_registry.images.filters import Filter
 from glance_registry.images.listing import ListingQuery
 
@@ -180,6 +183,46 @@ def test_ids_are_compared_whatever_their_case_and_what_is_none_equals_none(engin
     assert listed(engine, OWNER, ListingQuery(9, filters=(Filter("id", "eq", image_id.upper()),))) == [image_id]
     assert listed(engine, OWNER, ListingQuery(9, filters=(Filter("id", "in", ["no id", image_id]),))) == [image_id]
     assert listed(engine, OWNER, ListingQuery(9, filters=(Filter("id", "eq", "no id"),))) == []
+
+
+WAITING = [
+    # Deleted with a delay, the status before, and what is shown (lifecycle sections 2 and 4).
+    (True, "active", "pending_delete"), (True, "deactivated", "pending_delete"), (True, "saving", "deleted"),
+    (True, "uploading", "deleted"), (True, "importing", "deleted"), (True, "killed", "deleted"),
+    (False, "active", "deleted"), (False, "deactivated", "deleted"),
+]
+
+
+def test_only_data_that_are_kept_make_a_deleted_image_wait(engine: sa.Engine) -> None:
+    """What a scrubber has still to remove is no business of clients: in documents, filters, order and markers."""
+    shown = {
+        insert_image(
+            engine, status="pending_delete", delayed=delayed, status_before_delete=before, deleted_at=START,
+            properties={"x": "y" * size},
+        ): status
+        for delayed, before, status in WAITING for size in (1, 40_000)
+    }
+    shown[insert_image(engine, status="deleted", deleted_at=START)] = "deleted"
+    shown[insert_image(engine)] = "active"
+    everything = ListingQuery(99, sort=(("status", "asc"), ("id", "asc")), deleted="too")
+    rows = page(engine, ADMIN, everything)
+    assert {row["id"]: row["status"] for row in rows} == shown
+    assert [(row["status"], row["id"]) for row in rows] == sorted((status, each) for each, status in shown.items())
+    for status in ("deleted", "pending_delete", "active"):
+        wanted = [each for each in sorted(shown) if shown[each] == status]
+        found = replace(everything, filters=(Filter("status", "eq", status),))
+        assert listed(engine, ADMIN, found) == wanted
+        others = replace(everything, filters=(Filter("status", "neq", status),))
+        assert len(listed(engine, ADMIN, others)) == len(shown) - len(wanted)
+        inside = replace(everything, filters=(Filter("status", "in", [status]),))
+        assert listed(engine, ADMIN, inside) == wanted
+    paged, marker = list[str](), None
+    while part := listed(engine, ADMIN, replace(everything, limit=3, marker=marker)):
+        paged, marker = paged + part, part[-1]
+    assert paged == [row["id"] for row in rows]
+    for image_id, status in shown.items():
+        document = orjson.loads(read(engine, crud.get, ADMIN, image_id, deleted=True))
+        assert document["status"] == status
 
 
 def test_a_marker_must_exist_and_be_visible(engine: sa.Engine) -> None:

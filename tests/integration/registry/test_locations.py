@@ -14,7 +14,7 @@ from glance_common.model.image import NewLocation
 from glance_common.model.operation import Held
 from glance_registry.locations import edit as locations
 from glance_registry.locations.edit import Edit
-from glance_registry.operations import completion, lifecycle, steps
+from glance_registry.operations import completion, lifecycle, steps, tasks
 from glance_registry.operations import hashing as location_imports
 from glance_registry.operations.hashing import Hashing
 
@@ -184,12 +184,12 @@ def test_s43_strangers_see_no_image(owners: Owners):
 
 
 def begin(owners: Owners, image: str, location: NewLocation, *, before_active: bool, attempt: str | None = None,
-          operation: str | None = None, version: int | None = None) -> str:
+          operation: str | None = None, version: int | None = None, is_done: bool = False) -> str:
     """Register a location whose data are to be hashed; return the operation."""
-    hashing = Hashing(operation or new_id(), {"loc_url": WEB}, 48, before_active)
+    hashing = Hashing(operation or new_id(), {"loc_url": WEB}, 48, before_active, is_done)
     wanted = Edit(
         attempt=attempt or new_id(), row_version=version or owners.image(image).row_version, changes={},
-        data={"size": 7}, add=(location,), metadata={}, remove=(), order=(location.id,),
+        data={"size": 7, "os_hash_algo": "sha512"}, add=(location,), metadata={}, remove=(), order=(location.id,),
     )
     owners.run(location_imports.begin, OWNER, image, wanted, hashing)
     return hashing.id
@@ -209,6 +209,7 @@ def test_an_image_waits_for_its_digests(owners: Owners):
         begin(owners, image, location, before_active=True, attempt=attempt, operation=operation, version=version)
     assert owners.statuses(image) == ("importing", ["active"])
     assert owners.image(image).properties["os_glance_import_task"] == operation
+    assert owners.image(image).os_hash_algo == "sha512"
     held = claim_hashing(owners, operation)
     owners.run(steps.update, held, {"os_hash_algo": "sha512", "os_hash_value": "a" * 128}, {})
     owners.run(completion.finish, held, True, "", None)
@@ -222,7 +223,8 @@ def test_wrong_digests_take_the_location_back(owners: Owners):
     held = claim_hashing(owners, begin(owners, image, new(), before_active=True))
     owners.run(completion.finish, held, False, "another digest", None)
     assert owners.statuses(image) == ("queued", ["deleting"])
-    assert (owners.image(image).size, owners.image(image).properties) == (None, {})
+    row = owners.image(image)
+    assert (row.size, row.os_hash_algo, row.properties) == (None, None, {})
     begin(owners, image, new(), before_active=True)
     assert owners.statuses(image) == ("importing", ["deleting", "active"])
 
@@ -231,8 +233,24 @@ def test_an_active_image_stays_so_whatever_becomes_of_the_hashing(owners: Owners
     image = owners.create()
     held = claim_hashing(owners, begin(owners, image, new(), before_active=False))
     assert owners.statuses(image) == ("active", ["active"])
+    assert owners.image(image).os_hash_algo == "sha512"
     owners.run(completion.finish, held, False, "the server is away", None)
     assert owners.statuses(image) == ("active", ["active"])
+    assert owners.image(image).os_hash_algo is None, "an algorithm without digest says nothing"
+
+
+def test_an_operation_of_which_nothing_is_left_to_do(owners: Owners):
+    image, location, attempt, operation = owners.create(), new(), new_id(), new_id()
+    version = owners.image(image).row_version
+    for _ in range(2):
+        begin(owners, image, location, before_active=False, attempt=attempt, operation=operation, version=version,
+              is_done=True)
+    assert owners.statuses(image) == ("active", ["active"])
+    assert owners.image(image).properties == {}
+    (task,) = owners.run(tasks.of_image, OWNER, image, 10**6)
+    assert (task["id"], task["status"], task["result"]) == (operation, "success", {"image_id": image})
+    assert task["expires_at"] is not None
+    assert owners.run(lifecycle.claim, lifecycle.OperationClaim(new_id(), "host", 60)) is None
 
 
 def test_s13_a_delete_ends_the_hashing(owners: Owners):

@@ -134,13 +134,26 @@ def test_formats_must_be_set(api, field):
 
 
 @pytest.mark.parametrize(
-    "change", [{"glance_region": ""}, {"glance_image_id": "x"}, {"glance_service_interface": "secret"},
-               {"glance_region": "south"}]
+    ("change", "reason"),
+    [
+        ({"glance_region": ""}, "method.glance_region is required"),
+        ({"glance_image_id": ""}, "method.glance_image_id is required"),
+        ({"glance_image_id": "foo"}, "method.glance_image_id: the remote image id does not look like a UUID"),
+    ],
 )
-def test_arguments_of_glance_download(api, change):
+def test_arguments_of_glance_download(api, change, reason):
     headers = {"X-Service-Catalog": CATALOG, "X-Auth-Token": "t"}
-    assert ask(api, {"method": {**REMOTE, **change}}, image_for("glance-download"), headers).status_code == 400
+    refused = ask(api, {"method": {**REMOTE, **change}}, image_for("glance-download"), headers)
+    assert (refused.status_code, reason in refused.text) == (400, True)
     assert api.registry.operations.made == []
+
+
+@pytest.mark.parametrize("change", [{"glance_service_interface": "not one"}, {"glance_region": "not a region"}])
+@pytest.mark.parametrize("catalog", [CATALOG, ""])
+def test_where_the_other_region_is_the_worker_finds_out(api, change, catalog):
+    headers = {"X-Service-Catalog": catalog, "X-Auth-Token": "t"}
+    assert ask(api, {"method": {**REMOTE, **change}}, image_for("glance-download"), headers).status_code == 202
+    assert made(api)["input"]["import_req"]["method"] == {**REMOTE, **change}
 
 
 def test_who_may(api):

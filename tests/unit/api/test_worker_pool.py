@@ -7,8 +7,8 @@ import pytest
 
 from glance_api.background import pool as pools
 from glance_api.background.pool import PoolWork, StopSign, WorkerPool
+from glance_api.clients.key_manager import Credentials
 from glance_api.imports.signals import WorkSignal
-from glance_api.imports.sources.glance_download import Remote
 from glance_common.model.errors import Unavailable
 
 LONG = 60.0
@@ -134,7 +134,7 @@ def test_what_is_kept_has_an_end(monkeypatch):
     monkeypatch.setattr("glance_api.imports.signals.MAX_KEPT", 2)
     work = WorkSignal()
     for name in ("a", "b", "c"):
-        work.keep(name, Remote("http://north", "secret"))
+        work.keep(name, Credentials("secret"))
     assert work.kept("a") is None
     assert "secret" not in repr(work.kept("c"))
     work.forget("b")
@@ -156,14 +156,14 @@ def test_housekeeping_that_fails_keeps_no_job_from_its_worker(jobs, caplog):
 
 
 def test_what_others_ended_is_forgotten_once_it_is_old(monkeypatch):
-    work, remote = WorkSignal(), Remote("http://north", "secret")
+    work, credentials = WorkSignal(), Credentials("secret")
     for operation in ("ended", "live"):
-        work.keep(operation, remote)
+        work.keep(operation, credentials)
     work.forget_all_but({"live"})
-    assert work.kept("ended") is remote, "its request may still be on the way to the registry"
+    assert work.kept("ended") is credentials, "its request may still be on the way to the registry"
     monkeypatch.setattr("glance_api.imports.signals.NEW", -1.0)
     work.forget_all_but({"live"})
-    assert (work.kept("ended"), work.kept("live")) == (None, remote)
+    assert (work.kept("ended"), work.kept("live")) == (None, credentials)
 
 
 def test_a_thread_that_cannot_be_started_costs_no_place_and_leaves_its_job(jobs, monkeypatch):

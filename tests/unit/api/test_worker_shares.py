@@ -14,6 +14,8 @@ from glance_api.background.runner import Operations
 from glance_api.background.shares import Shares
 from glance_api.imports.settings import ImportSettings
 from glance_api.imports.signals import WorkSignal
+from glance_common.fetch import deadlines, guards
+from glance_common.fetch.guards import ExchangeLimits, Guard
 from glance_common.leases import Lease
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import GlanceError, Gone, NotFound, Unavailable
@@ -104,7 +106,8 @@ class Registry:
 @pytest.fixture
 def clock(monkeypatch):
     now = SimpleNamespace(seconds=0.0)
-    monkeypatch.setattr(inquiry, "monotonic", lambda: now.seconds)
+    for module in (inquiry, guards, deadlines):
+        monkeypatch.setattr(module, "monotonic", lambda: now.seconds)
     return now
 
 
@@ -113,14 +116,39 @@ def made(registry: Any) -> tuple[Inquiry, Lease]:
     return Inquiry(registry, "operation", lease), lease
 
 
-def test_the_registry_is_asked_about_once_a_second(clock):
+def test_the_registry_is_asked_about_twice_a_second(clock):
     registry = Registry()
     ask, lease = made(registry)
     for _ in range(40):
         ask()
         clock.seconds += 0.25
-    assert registry.asked == 9
+    assert registry.asked == 19
     lease.check()
+
+
+@pytest.mark.parametrize("pause", [0.01, 0.2, 60.0], ids=["a stream", "drops", "silence"])
+@pytest.mark.parametrize("deleted_at", [0.01, 0.44, 0.46, 0.51, 0.99, 7.77])
+def test_i7_a_wait_for_data_ends_soon_after_the_delete(clock, deleted_at, pause):
+    """The rest of the second is left for the answer of the registry and the end of the work."""
+    registry = Registry()
+    ask, lease = made(registry)
+
+    def check() -> None:
+        ask()
+        lease.check()
+
+    def wait(seconds: float) -> bool:
+        clock.seconds += min(seconds, pause)
+        if clock.seconds >= deleted_at:
+            registry.status = OperationStatus.FAILURE
+        return False
+
+    with deadlines.within(still_wanted=check):
+        guard = Guard(ExchangeLimits(answer=3600))
+    guard.begin_body(document=False)
+    with pytest.raises(Gone, match="the image was deleted"):
+        guard.until(wait, 3600, "is silent")
+    assert clock.seconds - deleted_at < 0.7
 
 
 @pytest.mark.parametrize("status", [OperationStatus.FAILURE, OperationStatus.SUCCESS, None])

@@ -72,15 +72,15 @@ def test_a_scope_around_bounds_data_too(clock: Clock):
     assert clock.now - begun == pytest.approx(5)
 
 
-def test_the_checks_of_the_scope_are_called_once_a_second(clock: Clock):
+def test_the_checks_of_the_scope_are_called_twice_a_second(clock: Clock):
     called: list[float] = []
     with deadlines.within(still_wanted=lambda: called.append(clock.now)):
         guard = Guard(ExchangeLimits(answer=3600))
     for _ in range(40):
         guard.check()
         clock.now += 0.25
-    assert len(called) == 9
-    assert all(later - earlier == pytest.approx(1) for earlier, later in pairwise(called))
+    assert len(called) == 19
+    assert all(later - earlier == pytest.approx(0.5) for earlier, later in pairwise(called))
 
 
 @pytest.mark.parametrize(("size", "is_enough"), [(1000, False), (1050, True)])

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from glance_common.fetch import deadlines
+from glance_common.model.errors import Gone
 from glance_common.stores.contract import (
     BlobNotFound,
     Capabilities,
@@ -111,6 +113,21 @@ def test_other_errors_are_not_asked_again(operation: str, error: BaseException):
     with pytest.raises(type(error)):
         getattr(Retrying(inner), operation)("k")
     assert len(inner.calls) == 1
+
+
+def test_i7_the_pause_between_tries_ends_with_the_work():
+    """An hour is the pause here: what ends it is the scope in which the store is asked."""
+
+    def over() -> None:
+        raise Gone("the image was deleted")
+
+    inner = scripted(StoreUnavailable("x"))
+    with deadlines.within(still_wanted=over), pytest.raises(Gone):
+        Retrying(inner, pauses=[3600]).open("k")
+    assert len(inner.calls) == 1
+    inner = scripted(StoreUnavailable("x"), 5)
+    with deadlines.within(0.05):
+        assert Retrying(inner, pauses=[3600]).size("k") == 5
 
 
 def test_add_is_never_tried_again():

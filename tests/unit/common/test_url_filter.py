@@ -11,7 +11,7 @@ from oslo_config import cfg
 from glance_common.config import loading
 from glance_common.config.loading import ConfigError
 from glance_common.fetch import url_filter
-from glance_common.fetch.url_filter import UrlFilter, UrlRefused
+from glance_common.fetch.url_filter import UrlFilter, UrlRefused, without_credentials
 
 PUBLIC = "93.184.216.34"
 
@@ -63,6 +63,25 @@ def test_good_urls_come_out_in_one_spelling(url: str, canonical: str, host: str,
     assert checked.addresses == ((host,) if host[:2] in {"93", "26"} else (PUBLIC,))
     assert checked.credentials is None
     assert make().check(canonical).url == canonical
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("HTTP://Example.ORG:80#a@b", "HTTP://Example.ORG:80#a@b"),
+        ("http://user:se@cret@example.org/", None),
+        ("https://user:secret@Example.org?@#", "https://Example.org?@#"),
+        ("http://user:secret@example.org/c//d@e?f=@g//h#i@j//k", "http://example.org/c//d@e?f=@g//h#i@j//k"),
+        ("http://user:p%40w@[::1]:8080/x", "http://[::1]:8080/x"),
+        ("ftp://example.org/", None),
+    ],
+)
+def test_s02_only_user_and_password_are_taken_off_a_url(url: str, shown: str | None):
+    if shown is None:
+        with pytest.raises(UrlRefused):
+            without_credentials(url)
+    else:
+        assert without_credentials(url) == shown
 
 
 def test_only_usable_addresses_remain_in_order():

@@ -20,7 +20,7 @@ from glance_api.content.signatures import Signature, Verification
 from glance_api.imports.contract import ImportFailed, ImportSource, Plugin
 from glance_api.imports.request import COPY, DIRECT, DOWNLOAD, ImportInput, ImportRequest
 from glance_api.imports.sources import glance_download, web_download
-from glance_api.imports.sources.glance_download import DownloadRules, Remote
+from glance_api.imports.sources.glance_download import DownloadRules, Remote, find_endpoint
 from glance_api.services import keys
 from glance_api.services.attempts import Formats
 from glance_api.services.collaborators import Services
@@ -68,8 +68,7 @@ def _verification(job: Job, image: Image, request: ImportRequest) -> Verificatio
     signature = Signature.of(image.properties) if request.method == DOWNLOAD else None
     if signature is None or (kept is not None and kept.signature == signature):
         return kept
-    remote = _known(job)
-    return keys.verification(job.services.keys, Credentials(remote.token, remote.catalog), image.properties)
+    return keys.verification(job.services.keys, _credentials(job), image.properties)
 
 
 def _staged(parts: ImportParts, job: Job, image: Image, asked: ImportInput) -> tuple[StagedData, Image, Formats]:
@@ -93,14 +92,18 @@ def _staged(parts: ImportParts, job: Job, image: Image, asked: ImportInput) -> t
 
 
 def _remote(parts: ImportParts, job: Job, request: ImportRequest) -> AbstractContextManager[ImportSource]:
-    return glance_download.open_source(_known(job), request.glance_image_id, parts.rules)
+    credentials = _credentials(job)
+    endpoint = find_endpoint(credentials.catalog, request.glance_region, request.glance_service_interface)
+    return glance_download.open_source(
+        Remote(endpoint, credentials.token or ""), request.glance_image_id, parts.rules
+    )
 
 
-def _known(job: Job) -> Remote:
-    remote = job.services.work.kept(job.operation.id)
-    if remote is None:
+def _credentials(job: Job) -> Credentials:
+    credentials = job.services.work.kept(job.operation.id)
+    if credentials is None:
         raise ImportFailed("the process that knew the caller's token has ended; the import has to be asked for again")
-    return remote
+    return credentials
 
 
 def _plan(

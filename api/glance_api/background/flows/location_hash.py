@@ -64,7 +64,8 @@ def _first(job: Job, image: Image) -> ImageLocation:
 def _content(job: Job, image: Image, location: ImageLocation) -> dict[str, Any]:
     """Return what the registry is told of the data. Raises DataRefused, StoreError."""
     expected: dict[str, str] = job.operation.input.get("validation_data") or {}
-    algorithm = expected.get("os_hash_algo") or job.services.settings.hashing_algorithm
+    # The one that the image names since its registration, whatever this process is configured to.
+    algorithm = expected.get("os_hash_algo") or image.os_hash_algo or job.services.settings.hashing_algorithm
     try:
         received = _read(job, image, location, algorithm)
     except (UnsupportedMediaType, BadRequest, TooLarge) as error:
@@ -106,6 +107,7 @@ def _deactivate(job: Job, image: Image, store: str, reason: str) -> None:
 def _read(job: Job, image: Image, location: ImageLocation, algorithm: str) -> Received:
     """Return what is known of the data after reading them; a read that fails is repeated ``http_retries`` times."""
     for attempt in range(1, job.services.settings.http_retries + 1):
+        job.check()
         try:
             return _read_once(job, image, location, algorithm)
         except StoreError as error:

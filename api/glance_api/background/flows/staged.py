@@ -13,14 +13,15 @@ from glance_api.background.flows.copies import SourceFailed
 from glance_api.background.flows.places import directory_of
 from glance_api.background.flows.room import WorkRoom
 from glance_api.background.job import Job
+from glance_api.content.formats import UNINSPECTED
 from glance_api.content.signatures import Verification
 from glance_api.content.streams import Received
 from glance_api.imports.contract import ImageFacts, ImportChanges, ImportFailed, ImportSource, Plugin, Work
+from glance_api.imports.inspection import inspect_file
 from glance_api.services import attempts
 from glance_api.services.attempts import Data, Formats
 from glance_api.services.collaborators import Staging
 from glance_api.services.events import images
-from glance_api.services.staging import formats_of
 from glance_common.failpoints import failpoint
 from glance_common.model.image import Image
 from glance_common.model.limits import Limits
@@ -60,7 +61,7 @@ def download(
 ) -> tuple[StagedData, Image]:
     """Stage what a source gives in ``store``; return it and ``image`` with what the source knows about it.
 
-    Raises ImportFailed, TooLarge, UnsupportedMediaType for unsafe content.
+    Raises ImportFailed, TooLarge.
     """
     operations = job.services.registry.operations
     with opened as source:
@@ -79,7 +80,7 @@ def _stage(job: Job, store: Staging, image: Image, source: ImportSource) -> Stag
     services, attempt, limits = job.services, str(uuid4()), job.services.limits.of(image.owner)
     start = UploadStart(store.id, source.announced, services.leases.seconds, staging=True, operation=job.held)
     begun = services.registry.uploads.start(job.context, image.id, attempt, start, limits=limits)
-    data = Data(job.counted(source.pieces), source.announced, formats_of(image), (), limits=limits)
+    data = Data(job.counted(source.pieces), source.announced, None, (), limits=limits)
     received = attempts.write(services, job.context, begun, store, data, partial(_commit, job, attempt, limits))
     failpoint("api.import.staged")
     return StagedData(begun.location.id, store.id, begun.location.key, received.size)
@@ -93,14 +94,16 @@ def _commit(job: Job, attempt: str, limits: Limits | None, stored: Stored, recei
 def prepare(
     job: Job, image: Image, file: StagedFile, room: WorkRoom, plugins: Sequence[Plugin], signed: Verification | None
 ) -> Ready:
-    """Let the plugins work on staged data, and write down what they changed.
+    """Inspect staged data, let the plugins work on them, and write down what these changed.
 
-    The plugins may write in ``room``. Data of a signed image are not changed: its users verify them again. Raises
-    ImportFailed, TooLarge, UnsupportedMediaType.
+    Nothing reads staged data before: neither a plugin, nor a tool, nor a store (S-34, S-39). The plugins may write in
+    ``room``. Data of a signed image are not changed: its users verify them again. Raises ImportFailed, TooLarge,
+    UnsupportedMediaType.
     """
     path, formats = file.path, file.formats
     if _size(path) != file.size:
         raise ImportFailed("the staged data are not complete any more; they have to be staged again")
+    _inspect(job, path, formats)
     facts = ImageFacts(image.id, formats.disk, formats.container, image.properties, job.context.roles)
     all_changes = ImportChanges()
     for plugin in plugins:
@@ -125,6 +128,17 @@ def prepare(
         images.image_updated(job.services, job.context, changed)
         image = changed._replace(locations=image.locations)
     return Ready(path, _size(path), image)
+
+
+def _inspect(job: Job, path: Path, formats: Formats) -> None:
+    """Raise UnsupportedMediaType for unsafe data.
+
+    Whether they are of the declared format is for plugins and stores to check: a plugin may unpack or convert them, a
+    task may find out what they are. Formats that cannot be inspected are checked now, as no plugin looks at those.
+    """
+    disk = formats.disk if formats.disk in UNINSPECTED else "raw"
+    container = formats.container or "bare"
+    inspect_file(path, disk, job.services.settings.format_rules, job.check, container)
 
 
 def _both(first: ImportChanges, second: ImportChanges) -> ImportChanges:

@@ -21,7 +21,7 @@ from glance_api.imports.sources.body import announced_size, pieces_of, refuse_en
 from glance_common.fetch.guards import ExchangeLimits
 from glance_common.fetch.url_filter import UrlFilter, UrlRefused, parse
 from glance_common.fetch.url_session import FetchFailed, Response, UrlSession
-from glance_common.model.errors import BadRequest, TooLarge
+from glance_common.model.errors import TooLarge
 from glance_common.model.property_names import is_allowed
 
 LOG = logging.getLogger(__name__)
@@ -31,11 +31,10 @@ INTERFACES = ("public", "internal", "admin")
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """The image service of another region, and the caller's token for it, with that token's catalog."""
+    """The image service of another region, and the caller's token for it."""
 
     endpoint: str
     token: str = field(repr=False)
-    catalog: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +51,13 @@ class DownloadRules:
 def find_endpoint(catalog: str | None, region: str, interface: str = "public") -> str:
     """Return the URL of the image service in ``region`` from an ``X-Service-Catalog`` header.
 
-    Raises BadRequest naming the field for an unknown interface, and for a region or interface that the catalog lacks.
+    Raises ImportFailed naming the field for an unknown interface, and for a region or interface that the catalog lacks.
     """
     if interface not in INTERFACES:
-        raise BadRequest(f"glance_service_interface must be one of {', '.join(INTERFACES)}")
+        raise ImportFailed(f"glance_service_interface must be one of {', '.join(INTERFACES)}")
     url = catalogs.find_endpoint(catalog, "image", interface, region)
     if url is None:
-        raise BadRequest(f"glance_region: the service catalog has no {interface} endpoint of an image service there")
+        raise ImportFailed(f"glance_region: the service catalog has no {interface} endpoint of an image service there")
     return url
 
 

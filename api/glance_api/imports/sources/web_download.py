@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from glance_api.imports.contract import ImportFailed, ImportSource
 from glance_api.imports.sources.body import announced_size, pieces_of, refuse_encoded
-from glance_common.fetch.url_filter import UrlFilter, UrlRefused
+from glance_common.fetch.url_filter import UrlFilter, UrlRefused, as_told
 from glance_common.fetch.url_session import FetchFailed, UrlSession
 from glance_common.model.errors import BadRequest, TooLarge
 
@@ -28,7 +28,7 @@ def check_uri(url_filter: UrlFilter, field: str, uri: str) -> None:
     try:
         url_filter.check(uri)
     except UrlRefused as error:
-        raise BadRequest(f"{field}: {error}") from None
+        raise BadRequest(f"{field}: {as_told(error)}") from None
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def open_source(session: UrlSession, uri: str, *, cap: int) -> Iterator[ImportSo
     try:
         response = session.request("GET", uri)
     except UrlRefused as error:
-        raise BadRequest(f"uri: {error}") from None
+        raise BadRequest(f"uri: {as_told(error)}") from None
     except FetchFailed as error:
         # The same text for a closed port, a time out and bad TLS: it must not map networks for a stranger (S-27).
         LOG.info("web-download: %s", error)

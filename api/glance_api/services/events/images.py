@@ -43,13 +43,14 @@ def image_changed(services: EventServices, context: RequestContext, image_id: st
 
 
 def image_deleted(services: EventServices, context: RequestContext, image: Image, *, may_return: bool = True) -> None:
-    """Tell that an image is gone; ``image`` is as it was before.
+    """Tell that an image is gone; ``image`` is as it was before, with its locations where deletes are delayed.
 
     Its status is ``pending_delete`` only while its data are kept for a restore: consumers take that for a delete which
-    can be undone (``may_return``). They do not see the wait for a scrubber.
+    can be undone (``may_return``). They do not see the wait for a scrubber. The registry shows it alike.
     """
     if services.notifications.wants("image.delete"):
-        is_kept = may_return and services.settings.delayed_delete and image.size is not None
+        had_data = image.status in (ImageStatus.ACTIVE, ImageStatus.DEACTIVATED) and bool(image.locations)
+        is_kept = may_return and services.settings.delayed_delete and had_data
         status = ImageStatus.PENDING_DELETE if is_kept else ImageStatus.DELETED
         gone = {"status": status, "deleted": True, "deleted_at": _now()}
         services.notifications.send(context, "image.delete", {**image_payload(image), **gone})

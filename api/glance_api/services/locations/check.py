@@ -20,7 +20,14 @@ from glance_common.model.context import RequestContext
 from glance_common.model.errors import BadRequest, Conflict, Forbidden, TooLarge
 from glance_common.model.image import Image
 from glance_common.model.status import ImageStatus
-from glance_common.stores.contract import BadLocation, Store, StoreError, StoreUnavailable, UnknownStore
+from glance_common.stores.contract import (
+    BadLocation,
+    LocationRefused,
+    Store,
+    StoreError,
+    StoreUnavailable,
+    UnknownStore,
+)
 
 SERVICE_ROLE = "service"
 
@@ -121,7 +128,10 @@ def _check_owner(context: RequestContext, image: Image, store: Store, key: str) 
 
 @contextmanager
 def _asking(store: Store) -> Iterator[None]:
-    """Answer 503 when an own store is down, and the same 400 for every other error of the block (S-27)."""
+    """Answer 503 when an own store is down, and the same 400 for every other error of the block (S-27).
+
+    What the rules forbid is known before any server is asked, so the answer may name the rule.
+    """
     refused = BadRequest(f"url: the store {store.id} finds no data that it may read there")
     try:
         yield
@@ -129,6 +139,8 @@ def _asking(store: Store) -> Iterator[None]:
         if store.capabilities.delete:
             raise as_api_error(error, store.id) from error
         raise refused from None
+    except LocationRefused as error:
+        raise BadRequest(f"url: {error}") from None
     except StoreError:
         raise refused from None
 

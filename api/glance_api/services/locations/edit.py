@@ -4,7 +4,7 @@ The operations are applied in order to the list that the caller sees; the outcom
 together with the rest of the request or not at all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -74,30 +74,42 @@ def plan(services: Services, context: RequestContext, image: Image, operations: 
     above ``image_location_quota``.
     """
     _check_rights(services, context, image, operations)
+    # First of all: a URL that is there already is no reason to overlook that its digests differ.
+    digests = check.digests(image, _validation(operations), services.settings.hashing_algorithm)
     before = [_Entry(place.url, place.metadata, place=place) for place in visible(services, context, image)]
     asks = any(not isinstance(operation, RemoveLocation) for operation in operations)
     # One permit and one deadline for all the servers that a request names.
     with services.remote_checks.permit(context.project_id) if asks else nullcontext():
-        entries, given = _applied(services, context, image, before, operations)
+        entries = _applied(services, context, image, before, operations)
     _check_quota(services, before, entries)
-    return _edit(services, image, before, entries, given)
+    return _edit(services, image, before, entries, digests)
+
+
+def _validation(operations: Sequence[Operation]) -> list[ValidationData]:
+    """Return what the operations say about the data."""
+    given = list[GivenLocation]()
+    for operation in operations:
+        match operation:
+            case AddLocation(location):
+                given.append(location)
+            case ReplaceLocations(locations):
+                given += locations
+    return [location.validation for location in given if location.validation is not None]
 
 
 def _applied(
     services: Services, context: RequestContext, image: Image, before: Sequence[_Entry], operations: Sequence[Operation]
-) -> tuple[list[_Entry], list[GivenLocation]]:
-    """Return the list after the operations, and the locations that these describe."""
-    entries, given = list(before), list[GivenLocation]()
+) -> list[_Entry]:
+    """Return the list after the operations."""
+    entries = list(before)
     for operation in operations:
         match operation:
             case AddLocation(location, position):
                 _require_status(image, ImageStatus.ACTIVE, ImageStatus.QUEUED)
                 entries.insert(_position(position, len(entries)), _new(services, context, image, location, entries))
-                given.append(location)
             case ReplaceLocations(locations):
                 _require_status(image, ImageStatus.ACTIVE, ImageStatus.QUEUED)
                 entries = _replaced(services, context, image, locations, entries)
-                given += locations
             case RemoveLocation(position):
                 _require_status(image, ImageStatus.ACTIVE)
                 if position >= len(entries):
@@ -105,7 +117,7 @@ def _applied(
                 if len(entries) == 1:
                     raise Forbidden("locations: the last location of an image cannot be removed")
                 del entries[position]
-    return entries, given
+    return entries
 
 
 def _check_rights(
@@ -202,10 +214,8 @@ def _edit(
     image: Image,
     before: Sequence[_Entry],
     after: Sequence[_Entry],
-    given: Sequence[GivenLocation],
+    digests: Mapping[str, Any],
 ) -> LocationEdit:
-    validation = [location.validation for location in given if location.validation is not None]
-    digests = check.digests(image, validation, services.settings.hashing_algorithm)
     added: list[NewLocation] = []
     order: list[str] = []
     for entry in after:

@@ -1,10 +1,9 @@
 """The location API for services of the cloud (API section 16): give a queued image its data, and see where data are."""
 
-from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from glance_api.services.collaborators import Services
+from glance_api.services.collaborators import EventServices, Services
 from glance_api.services.events import tasks
 from glance_api.services.locations import check
 from glance_api.services.locations import edit as location_edits
@@ -13,6 +12,7 @@ from glance_api.services.locations.read import Place, visible
 from glance_api.services.retries import retry_conflicts
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import BadRequest, Conflict, Forbidden, TooLarge
+from glance_common.model.operation import Operation
 from glance_common.model.status import ImageStatus
 from glance_common.registry_client.locations import HashingOperation, LocationEdit
 
@@ -33,8 +33,9 @@ def add(
     """Make the data at ``url`` those of a queued image.
 
     With ``do_secure_hash`` a worker hashes them: before the image becomes active when there are ``validation`` data to
-    compare with, otherwise afterwards. Without it ``validation`` is believed. Raises NotFound, PolicyDenied, Conflict
-    unless the image is queued, Forbidden, BadRequest, TooLarge, UnsupportedMediaType as ``registration.find``.
+    compare with, otherwise afterwards. Without it ``validation`` is believed, and the task has nothing to do. Raises
+    NotFound, PolicyDenied, Conflict unless the image is queued, Forbidden, BadRequest, TooLarge, UnsupportedMediaType
+    as ``check.find``.
     """
     retry_conflicts(image_id, lambda: _add(services, context, image_id, url, validation))
     if services.settings.do_secure_hash:
@@ -60,20 +61,29 @@ def _add(
     look = check.locate if waits else check.find
     found = look(services, context, image, url)
     new = location_edits.as_new(found, {})
-    hashing = None
-    data: dict[str, Any] = {"size": found.size}
-    if services.settings.do_secure_hash:
-        # The task is shown to administrators: neither credentials nor the key get into it.
-        shown = {"image_id": image.id, "loc_url": found.store.url(found.key), "validation_data": _document(validation)}
-        hashing = HashingOperation(
-            str(uuid4()), shown, services.settings.imports.task_time_to_live, before_active=waits
-        )
-    else:
-        data |= _document(validation)
+    # The task is shown to administrators: neither credentials nor the key get into it.
+    shown = {"image_id": image.id, "loc_url": found.store.url(found.key), "validation_data": _document(validation)}
+    hashing = HashingOperation(
+        str(uuid4()), shown, services.settings.imports.task_time_to_live,
+        before_active=waits, is_done=not services.settings.do_secure_hash,
+    )
+    data = {"size": found.size, **_known_digests(services, validation)}
     edit = LocationEdit(order=[new.id], add=[new], data=data, hashing=hashing)
     location_edits.write(services, context, image, str(uuid4()), edit)
-    if hashing is not None:
-        tasks.look_up(services, context, hashing.id, tasks.created)
+    tasks.look_up(services, context, hashing.id, _tell_task)
+
+
+def _known_digests(services: Services, validation: ValidationData | None) -> dict[str, str]:
+    """Return what the image says of its digests at once: the algorithm alone while they are computed."""
+    given = _document(validation)
+    if not services.settings.do_secure_hash:
+        return given
+    return {"os_hash_algo": given.get("os_hash_algo", services.settings.hashing_algorithm)}
+
+
+def _tell_task(services: EventServices, context: RequestContext, task: Operation) -> None:
+    tasks.created(services, context, task)
+    tasks.ended(services, context, task)
 
 
 def _check_scheme(services: Services, context: RequestContext, url: str) -> None:

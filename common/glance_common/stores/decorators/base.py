@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from glance_common.fetch import deadlines
 from glance_common.retry import retried
 from glance_common.stores.contract import (
     Blob,
@@ -96,9 +97,9 @@ class Retrying(Wrapper):
     """Asks a remote store again after StoreUnavailable; never for ``add``, whose pieces are gone by then."""
 
     def __init__(
-        self, inner: Store, pauses: Iterable[float] = (0.2, 1.0), sleep: Callable[[float], None] = time.sleep
+        self, inner: Store, pauses: Iterable[float] = (0.2, 1.0), sleep: Callable[[float], None] = deadlines.pause
     ) -> None:
-        """``pauses`` are the seconds before each further try."""
+        """``pauses`` are the seconds before each further try; work that is not wanted any more ends in them."""
         super().__init__(inner)
         self._pauses = tuple(pauses)
         self._sleep = sleep

@@ -12,7 +12,14 @@ from typing import Any
 from oslo_config import cfg
 
 from glance_common.fetch.guards import ExchangeLimits
-from glance_common.fetch.url_filter import UrlFilter, UrlRefused, parse
+from glance_common.fetch.url_filter import (
+    RedirectRefused,
+    UrlFilter,
+    UrlRefused,
+    as_told,
+    parse,
+    without_credentials,
+)
 from glance_common.fetch.url_session import FetchFailed, Response, UrlSession
 from glance_common.stores.contract import (
     AddDisabled,
@@ -20,6 +27,7 @@ from glance_common.stores.contract import (
     BlobNotFound,
     Capabilities,
     DeleteUnsupported,
+    LocationRefused,
     RangeUnsupported,
     Stored,
     StoredObject,
@@ -115,8 +123,8 @@ class HttpStore:
         return cls.places(settings)
 
     def add(self, key: str, pieces: Iterable[bytes], size: int | None) -> Stored:  # noqa: ARG002 - part of the protocol
-        """Raise AddDisabled."""
-        self._parsed(key)
+        """Raise AddDisabled, BadLocation for a key that is no URL of the store."""
+        self.url(key)
         raise AddDisabled(f"store {self.id} is read-only")
 
     def open(self, key: str, offset: int = 0, length: int | None = None) -> "HttpBlob":
@@ -168,13 +176,16 @@ class HttpStore:
             raise BadLocation(str(error)) from error
 
     def delete(self, key: str) -> None:
-        """Raise DeleteUnsupported."""
-        self._parsed(key)
+        """Raise DeleteUnsupported, BadLocation for a key that is no URL of the store."""
+        self.url(key)
         raise DeleteUnsupported(f"store {self.id} is read-only")
 
     def url(self, key: str) -> str:
-        """Return the URL without user and password (S-02)."""
-        return self._parsed(key)
+        """Return the URL as it was registered, its fragment too, without user and password (S-02)."""
+        try:
+            return without_credentials(key)
+        except UrlRefused as error:
+            raise BadLocation(str(error)) from None
 
     def key_of(self, url: str) -> str | None:
         """Return the URL itself when it is a well-formed http or https URL. Its host is judged when it is fetched."""
@@ -205,20 +216,17 @@ class HttpStore:
 
     def presign(self, key: str, seconds: int) -> str | None:  # noqa: ARG002 - part of the protocol
         """Return None: addresses of users may hold their credentials."""
-        self._parsed(key)
+        self.url(key)
         return None
-
-    def _parsed(self, key: str) -> str:
-        try:
-            return parse(key, userinfo=True).url
-        except UrlRefused as error:
-            raise BadLocation(str(error)) from None
 
     def _request(self, method: str, key: str, headers: dict[str, str]) -> Response:
         try:
             return self._session.request(method, key, headers)
-        except UrlRefused as error:
+        except RedirectRefused as error:
+            # No news for users: it would tell that the server answered (S-27).
             raise BadLocation(f"{self.id}: {error}") from None
+        except UrlRefused as error:
+            raise LocationRefused(as_told(error)) from None
 
 
 class HttpBlob:
