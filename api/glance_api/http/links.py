@@ -3,7 +3,7 @@
 - Links inside of documents (``self``, ``file``, ``schema``, ``first``, ``next``) always begin with ``/v2``: clients put
   them behind the endpoint, which has the prefix of a proxy already.
 - ``Location`` is a path on the client's host and has that prefix (API sections 4 and 15), for namespaces a whole URL
-  (metadefs section 5.2). Version documents hold whole URLs.
+  (metadefs section 5). Version documents hold whole URLs.
 
 ``public_endpoint`` wins over what the request says of its address.
 """
