@@ -5,6 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from glance_api.services import retries
+
 V21 = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
 
 
@@ -159,8 +161,10 @@ def test_a_rule_about_a_property_sees_what_others_write(make_api, tmp_path):
     assert "a" not in show(api, image)
 
 
-def test_two_calls_of_v1_lose_nothing(api):
+def test_calls_of_v1_lose_nothing(api, monkeypatch):
     """v1 writes properties as a whole: each call is repeated until it met no other."""
+    # A machine that stands still must not end the patience.
+    monkeypatch.setattr(retries, "PATIENCE", 60)
     image = api.create()
     keep = {"x-glance-registry-purge-props": "false"}
 
