@@ -24,8 +24,8 @@ MAX_IMAGE_SIZE = 2**63 - 1
 API_OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
         "public_endpoint",
-        help="URL under which clients reach this service, as it stands in the versions document. Unset: the URL of "
-        "the request.",
+        help="URL under which clients reach this service: it stands in the versions document, and its path in the "
+        "Location of what they create. Unset: the URL of the request.",
     ),
     cfg.BoolOpt("enable_v1_api", default=True, help="Serve the Images API v1, for clients that know nothing newer."),
     cfg.BoolOpt("allow_anonymous_access", default=False, help="Let callers without identity read what policy allows."),

@@ -95,4 +95,4 @@ def _read(read: Callable[[int], bytes], size: int) -> bytes:
     except Exception as error:
         # Servers raise classes of their own for a broken body (gunicorn: NoMoreData, InvalidChunkSize, …); whatever it
         # was, the rest of this body will not come.
-        raise ClientDisconnected(f"the body broke off: {error}") from error
+        raise ClientDisconnected("the body broke off, or its chunks are malformed") from error

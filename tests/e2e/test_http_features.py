@@ -92,10 +92,20 @@ def test_the_proxy_in_front_says_where_clients_are(caller: Caller, services: Ser
     document = caller.call("GET", "/versions", 200, headers=headers).json()
     assert document["versions"][0]["links"][0]["href"] == "https://images.example.com/image/v2/"
     wait_for(lambda: "192.0.2.7" in services.api.log.read_text(), "the line about it")
+    made = caller.call("POST", "/v2/images", 201, headers=headers, json={"name": "behind"})
+    assert made.headers["Location"] == f"/image/v2/images/{made.json()['id']}"
+    told = {"Forwarded": 'for="[2001:db8::7]:4711";proto=https;host=front.example.com', "X-Forwarded-Prefix": "/image"}
+    document = caller.call("GET", "/", 300, headers=told).json()
+    assert document["versions"][0]["links"][0]["href"] == "https://front.example.com/image/v2/"
+    wait_for(lambda: "2001:db8::7" in services.api.log.read_text(), "the line about it")
+    # Without a prefix the path is that of the service, whatever layers are around it.
+    plain = caller.call("POST", "/v2/images", 201, headers={"Origin": HORIZON}, json={"name": "plain"})
+    assert plain.headers["Location"] == plain.json()["self"]
 
 
 def test_s84_only_named_origins_are_answered(caller: Caller, image: str):
-    ask = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "X-Auth-Token, Content-Type"}
+    sent = "X-Auth-Token, Content-Type, X-OpenStack-Image-Size, X-Image-Meta-Store, Range"
+    ask = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": sent}
     allowed = caller.call("OPTIONS", f"/v2/images/{image}", 200, headers={**ask, "Origin": HORIZON}).headers
     assert allowed["Access-Control-Allow-Origin"] == HORIZON
     assert "PUT" in allowed["Access-Control-Allow-Methods"]

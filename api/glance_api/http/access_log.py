@@ -14,6 +14,7 @@ from uuid import uuid4
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from glance_api.http import errors
+from glance_api.http.links import LOCATION
 from glance_common.body import BYTES_SENT
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import BadRequest, GlanceError, RequestIdTooLong
@@ -85,12 +86,14 @@ class _Record:
         self.sent = 0
 
     def starting(self, start_response: StartResponse) -> StartResponse:
-        """Return ``start_response`` that also adds the request id and notes the status."""
+        """Return ``start_response`` that notes the status and adds the request id, and where what was made is found."""
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
             self._status = status.partition(" ")[0]
             headers = [(name, value) for name, value in headers if name.lower() != "x-openstack-request-id"]
             headers.append(("x-openstack-request-id", self._environ[REQUEST_ID]))
+            if self._status == "201" and LOCATION in self._environ:
+                headers.append(("Location", self._environ[LOCATION]))
             return start_response(status, headers, exc_info)
 
         return start

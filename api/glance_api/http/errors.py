@@ -25,6 +25,9 @@ werkzeug takes media types apart with a pattern that tries each run of spaces fr
 took 12 s, and an error needs no token (S-59).
 """
 
+_TITLES = {413: "Request Entity Too Large", 416: "Requested Range Not Satisfiable"}
+"""Titles as clients know them; what Python calls these statuses depends on its version."""
+
 _HEADERS = {"retry_after": "Retry-After", "accept_patch": "Accept-Patch", "allow": "Allow"}
 """Detail of an error → header of the answer."""
 
@@ -40,7 +43,7 @@ class ErrorAnswer:
     @property
     def status(self) -> str:
         """The status line without the protocol."""
-        return f"{self.code} {HTTPStatus(self.code).phrase}"
+        return f"{self.code} {title(self.code)}"
 
 
 def from_error(error: GlanceError, accept: str) -> ErrorAnswer:
@@ -56,21 +59,24 @@ def send(error: GlanceError, environ: WSGIEnvironment, start_response: StartResp
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [answer.body]
 
 
+def title(code: int) -> str:
+    """Return the name of a status."""
+    return _TITLES.get(code) or HTTPStatus(code).phrase
+
+
 def render(code: int, message: str, accept: str, headers: Mapping[str, str] | None = None) -> ErrorAnswer:
     """Return an error answer with this text."""
-    title = HTTPStatus(code).phrase
-    form = _form(accept)
+    form, name = _form(accept), f"{code} {title(code)}"
     if form == "application/json":
-        body = orjson.dumps({"code": f"{code} {title}", "title": title, "message": message})
+        body = orjson.dumps({"code": name, "title": title(code), "message": message})
     elif form == "text/html":
-        name = f"{code} {escape(title)}"
         page = (
             f"<html>\n <head>\n  <title>{name}</title>\n </head>\n <body>\n  <h1>{name}</h1>\n"
             f"  {escape(message)}<br /><br />\n </body>\n</html>\n"
         )
         body = page.encode()
     else:
-        body = f"{code} {title}\n\n{message}\n".encode()
+        body = f"{name}\n\n{message}\n".encode()
     kind = form if form == "application/json" else f"{form}; charset=UTF-8"
     return ErrorAnswer(code, {"Content-Type": kind, "Content-Length": str(len(body)), **(headers or {})}, body)
 
@@ -79,10 +85,12 @@ def _form(accept: str) -> str:
     """Return the media type of the error.
 
     ``*/*`` means HTML, as with the original: the ``openstack`` client sends it and shows the reason of HTML pages only.
-    A header that is too long matches no type.
+    A header that names no type at all (``*``) means the same. One that is too long matches no type.
     """
     if len(accept) > LONGEST_ACCEPT:
         return "text/plain"
+    if accept.strip() and "/" not in accept:
+        accept = "*/*"
     return parse_accept_header(accept, MIMEAccept).best_match(["text/html", "application/json"], "text/plain")
 
 

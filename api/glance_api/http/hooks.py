@@ -118,8 +118,18 @@ def _http_error(error: HTTPException) -> Response:
         headers["Allow"] = ", ".join(sorted(methods))
     if isinstance(error, NoSuchPath) and request.method not in KNOWN_METHODS:
         code = 501
-    text = "There is nothing at this path." if code == 404 else HTTPStatus(code).description
-    return _response(errors.render(code, text or HTTPStatus(code).phrase, _accept(), headers))
+    return _response(errors.render(code, _text(code), _accept(), headers))
+
+
+def _text(code: int) -> str:
+    match code:
+        case 404:
+            return "There is nothing at this path."
+        case 405:
+            return f"The method {request.method} is not allowed at this path; the header Allow names those that are."
+        case 501:
+            return f"There is nothing at this path, and the method {request.method} is not supported anywhere."
+    return HTTPStatus(code).description or errors.title(code)
 
 
 def _client_gone(error: ClientGone) -> Response:

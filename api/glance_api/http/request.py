@@ -7,7 +7,7 @@ import orjson
 from flask import Request, Response, current_app, g, request
 
 from glance_api.clients.key_manager import Credentials
-from glance_api.http import documents
+from glance_api.http import documents, links
 from glance_api.http.access_log import BYTES_IN
 from glance_api.http.collaborators import HttpServices
 from glance_api.services.collaborators import Services
@@ -91,6 +91,12 @@ def refuse_body(asked: Request) -> None:
 def answer(document: Any, status: int = 200) -> Response:
     """Return the response with a JSON document."""
     return Response(orjson.dumps(document), status=status, content_type="application/json")
+
+
+def made_at(path: str, *, as_url: bool = False) -> None:
+    """Send the ``Location`` of what the request created with its answer: a path, or a whole URL."""
+    locate = links.url if as_url else links.local_path
+    request.environ[links.LOCATION] = locate(request.environ, services().settings.public_endpoint, path)
 
 
 def json_object() -> dict[str, Any]:

@@ -7,9 +7,10 @@ the layers behind see ``/v1/…`` or ``/v2/…``. Minor versions only announce f
 import re
 from collections.abc import Iterable
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
-from wsgiref.util import application_uri
 
 import orjson
+
+from glance_api.http import links
 
 MEDIA_TYPE = "application/vnd.openstack.images-"
 UNVERSIONED = ("healthcheck",)
@@ -66,9 +67,9 @@ class Versions:
         return self._app(environ, start_response)
 
     def _document(self, environ: WSGIEnvironment, start_response: StartResponse, status: str) -> list[bytes]:
-        base = (self._public_endpoint or application_uri(environ)).rstrip("/")
+        base = links.url(environ, self._public_endpoint, "/v")
         versions = [
-            {"id": f"v{version}", "status": state, "links": [{"rel": "self", "href": f"{base}/v{version[0]}/"}]}
+            {"id": f"v{version}", "status": state, "links": [{"rel": "self", "href": f"{base}{version[0]}/"}]}
             for version, state in self._advertised
         ]
         body = orjson.dumps({"versions": versions})

@@ -118,6 +118,11 @@ class Enforcer:
         rules = self._current()
         return rules is not None and rule in rules.attributes
 
+    def attributes(self, rule: str) -> tuple[str, ...] | None:
+        """Return the attributes of a target that ``rule`` looks at, None when that cannot be known."""
+        rules = self._current()
+        return None if rules is None else rules.attributes.get(rule)
+
     def is_admin(self, context: RequestContext) -> bool:
         """Say whether the rule ``context_is_admin`` holds for the caller; this alone does not count as asking."""
         rules = self._current()

@@ -12,6 +12,9 @@ from glance_api.policy.rules import (
 
 _IMAGES, _IMAGE = "/v2/images", "/v2/images/{image_id}"
 
+VISIBILITY_RULES = {"public": "publicize_image", "community": "communitize_image"}
+"""Visibility → the rule that is asked beside the one for the call."""
+
 RULES = [
     rule("add_image", OWN_PROJECT_WRITES, "Create an image.", f"POST {_IMAGES}"),
     rule("get_image", VIEWER_READS, "See an image.", f"GET {_IMAGE}", f"GET {_IMAGES}"),

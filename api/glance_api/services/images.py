@@ -3,17 +3,19 @@
 Every function asks the policy before it changes anything. What the caller may not see, the registry does not return.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
 from glance_api.clients.key_manager import Credentials
+from glance_api.policy.images import VISIBILITY_RULES
 from glance_api.policy.targets import image_target, project_target
 from glance_api.services import keys
 from glance_api.services.collaborators import Services
 from glance_api.services.events import images as events
 from glance_api.services.events import tasks
+from glance_api.services.image_changes import Change, ImageChanges, can_merge, merge_of
 from glance_api.services.locations import edit as location_edits
 from glance_api.services.locations import read as locations
 from glance_api.services.retries import retry_conflicts
@@ -25,8 +27,6 @@ from glance_common.model.image import Image
 from glance_common.model.limits import Limits
 from glance_common.model.operation import HIDDEN_PROPERTIES, TASK_PROPERTY
 
-_VISIBILITY_RULES = {"public": "publicize_image", "community": "communitize_image"}
-
 
 @dataclass(frozen=True, slots=True)
 class NewImage:
@@ -35,37 +35,6 @@ class NewImage:
     fields: Mapping[str, Any]
     properties: Mapping[str, str | None]
     tags: Collection[str]
-
-
-@dataclass(frozen=True, slots=True)
-class ImageChanges:
-    """What an update writes: base fields by name, the whole of the properties or tags when they change, and what is
-    done to the locations, step by step.
-
-    ``named`` are the properties that the request sets or removes, also when that changes nothing.
-    """
-
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    properties: Mapping[str, str | None] | None = None
-    tags: Collection[str] | None = None
-    named: Collection[str] = ()
-    locations: tuple[location_edits.Operation, ...] = ()
-
-    def document(self) -> dict[str, Any]:
-        """Return the changes as the registry takes them: without reserved properties, which are there by mistake."""
-        document = dict(self.fields)
-        if self.properties is not None:
-            document["properties"] = {
-                name: value for name, value in self.properties.items()
-                if name in property_names.OWN or not property_names.is_reserved(name)
-            }
-        if self.tags is not None:
-            document["tags"] = list(self.tags)
-        return document
-
-
-Change = Callable[[Image], ImageChanges]
-"""Says what is to differ in the image as it is now, or raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +75,7 @@ def check_new(
     target = check_create(services, context, owner) if asked is None else asked
     if owner != context.project_id and not context.is_admin:
         raise Forbidden("owner: only an administrator may create an image for another project")
-    visible = _VISIBILITY_RULES.get(new.fields.get("visibility", ""))
+    visible = VISIBILITY_RULES.get(new.fields.get("visibility", ""))
     if visible is not None:
         owned = {} if owner is None else {"project_id": owner, "owner": owner}
         services.policy.check(context, visible, {**owned, "visibility": new.fields["visibility"]})
@@ -213,7 +182,8 @@ def _registry_query(query: ImageQuery, with_locations: bool) -> dict[str, Any]:
 def update(services: Services, context: RequestContext, image_id: str, change: Change) -> Image:
     """Apply ``change`` to the image as it is now and save the result at once (API section 7).
 
-    ``change`` says what differs, or raises. When another request wrote in between, all is repeated up to three times.
+    ``change`` says what differs, or raises. When another request wrote in between, both changes stay if they can be
+    merged; otherwise all is repeated for some seconds.
     Raises NotFound, PolicyDenied, Forbidden, BadRequest for formats that do not fit each other, TooLarge over a quota,
     Conflict when every try meets another write.
     """
@@ -239,9 +209,13 @@ def _write(services: Services, context: RequestContext, image: Image, changes: I
         return location_edits.write(services, context, image, attempt, replace(edit, changes=document))
     if not document:
         return image
-    changed = services.registry.images.update(
-        context, image.id, attempt, image.row_version, document, limits=_limits(services, image, changes)
-    )
+    if can_merge(services.policy, changes):
+        merge = merge_of(image, changes, services.settings.image_property_quota)
+        changed = services.registry.images.merge(context, image.id, attempt, merge)
+    else:
+        changed = services.registry.images.update(
+            context, image.id, attempt, image.row_version, document, limits=_limits(services, image, changes)
+        )
     events.image_updated(services, context, changed)
     return changed._replace(locations=image.locations)
 
@@ -266,9 +240,9 @@ def _check_rights(services: Services, context: RequestContext, image: Image, cha
     if "owner" in changes.fields and not context.is_admin:
         raise Forbidden("owner: only an administrator may change it")
     visibility = changes.fields.get("visibility", image.visibility)
-    if visibility != image.visibility and visibility in _VISIBILITY_RULES:
+    if visibility != image.visibility and visibility in VISIBILITY_RULES:
         target = {**image_target(image), "visibility": visibility}
-        services.policy.check_about(context, _VISIBILITY_RULES[visibility], target, image)
+        services.policy.check_about(context, VISIBILITY_RULES[visibility], target, image)
 
 
 def _check_quotas(services: Services, image: Image, changes: ImageChanges) -> None:

@@ -5,7 +5,16 @@ from collections.abc import Callable
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import MethodNotAllowed
 
-from glance_api.http.request import answer, context, credentials, has_body, http_services, media_type, services
+from glance_api.http.request import (
+    answer,
+    context,
+    credentials,
+    has_body,
+    http_services,
+    made_at,
+    media_type,
+    services,
+)
 from glance_api.http.transfers import OCTETS, at_end, body, sendable
 from glance_api.services import data, images, stores
 from glance_api.services.data import Source
@@ -99,9 +108,8 @@ def create() -> Response:
     new = wire.new_image(metadata, services().settings, is_admin=context().is_admin)
     filling = _filling(metadata, may_be_empty=True)
     image = _with_permit(filling, lambda: v1_images.create(services(), context(), new, filling))
-    response = _written(image, 201)
-    response.headers["Location"] = f"/v1/images/{image.id}"
-    return response
+    made_at(f"/v1/images/{image.id}")
+    return _written(image, 201)
 
 
 @blueprint.put("/v1/images/<image_id>")

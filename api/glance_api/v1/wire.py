@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from glance_api.services.images import ImageChanges, NewImage
+from glance_api.services.image_changes import ImageChanges
+from glance_api.services.images import NewImage
 from glance_api.settings import Settings
 from glance_api.v1.headers import Metadata
 from glance_common.model.errors import BadRequest, Forbidden

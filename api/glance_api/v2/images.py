@@ -13,6 +13,7 @@ from glance_api.http.request import (
     credentials,
     json_array,
     json_object,
+    made_at,
     media_type,
     services,
     without_body,
@@ -44,7 +45,7 @@ def create() -> Response:
     asked = service.check_create(services(), context(), owner if is_owner else context().project_id)
     image = service.create(services(), context(), wire.new_image(document, image_schema()), asked)
     response = answer(_documents([image])[0], 201)
-    response.headers["Location"] = f"/v2/images/{image.id}"
+    made_at(f"/v2/images/{image.id}")
     response.headers[METHODS] = ",".join(services().settings.imports.methods)
     if services().settings.multi_store:
         response.headers[STORE_IDS] = ",".join(services().stores.ids)

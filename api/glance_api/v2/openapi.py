@@ -12,10 +12,11 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
-from flask import Blueprint, Flask, Response, current_app
+from flask import Blueprint, Flask, Response, current_app, request
 from werkzeug.routing import Rule
 
-from glance_api.http.request import public, without_body, without_policy
+from glance_api.http import links
+from glance_api.http.request import public, services, without_body, without_policy
 from glance_api.settings import Settings
 from glance_api.v2.operations import PATH_PARAMETERS, ApiOperation, Content, Parameter, Schema, json_of, operation
 from glance_api.v2.schemas import all_schemas
@@ -31,7 +32,7 @@ _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _VARIABLE = re.compile(r"<(?:[^<>:]+:)?([^<>]+)>")
 _ERROR: Schema = {
     "type": "object",
-    "properties": {"code": {"type": "integer"}, "title": {"type": "string"}, "message": {"type": "string"}},
+    "properties": {"code": {"type": "string"}, "title": {"type": "string"}, "message": {"type": "string"}},
     "required": ["code", "title", "message"],
 }
 
@@ -43,7 +44,20 @@ _ERROR: Schema = {
 @operation(answers={200: json_of({"type": "object"})})
 def document() -> Response:
     """Describe this API in OpenAPI 3.1."""
-    return Response(current_app.extensions[_EXTENSION], content_type="application/json")
+    text: bytes = current_app.extensions[_EXTENSION]
+    prefix = links.local_path(request.environ, services().settings.public_endpoint, "")
+    if prefix:
+        # A path among the servers is one on the host that the document came from.
+        text = text.replace(_AT_THE_ROOT, _servers(prefix), 1)
+    return Response(text, content_type="application/json")
+
+
+def _servers(address: str) -> bytes:
+    return b'"servers":' + orjson.dumps([{"url": address}])
+
+
+_ROOT = "/"
+_AT_THE_ROOT = _servers(_ROOT)
 
 
 def install(app: Flask, settings: Settings, version: str) -> None:
@@ -65,7 +79,7 @@ def build(app: Flask, base_url: str | None, version: str) -> Schema:
     return {
         "openapi": "3.1.0",
         "info": {"title": "Image service", "version": version},
-        "servers": [{"url": (base_url or "").rstrip("/") or "/"}],
+        "servers": [{"url": (base_url or "").rstrip("/") or _ROOT}],
         "paths": paths,
         "components": {
             "schemas": {

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from glance_api.services.images import ImageChanges
+from glance_api.services.image_changes import ImageChanges
 from glance_api.v2 import fields, location_patch, wire
 from glance_api.v2.schemas import ImageSchema
 from glance_common.model import property_names
@@ -166,7 +166,8 @@ def apply(image: Image, operations: Sequence[PatchOperation], schema: ImageSchem
                 properties[name] = value
     tags = wire.unique(base.pop("tags")) if "tags" in base else None
     named = {operation.name for operation in operations if not schema.is_base(operation.name)}
-    return ImageChanges(base, properties if properties != image.properties else None, tags, named, edits)
+    changed = properties if properties != image.properties else None
+    return ImageChanges(base, changed, tags, named, edits, names_all=True)
 
 
 def _check_presence(operation: PatchOperation, properties: dict[str, str | None]) -> None:

@@ -19,6 +19,7 @@ from glance_api.v2.operations import View, json_of, operation
 from glance_common.config.loading import ConfigError
 from glance_common.model.errors import BadRequest
 from glance_common.model.property_names import MAX_NAME, is_allowed
+from glance_common.model.schema_errors import sentence, shortened
 
 blueprint = Blueprint("v2_schemas", __name__)
 
@@ -79,7 +80,7 @@ class ImageSchema:
             check(validator, value, name)
 
     def _check_additional(self, name: str, value: Any) -> None:
-        where = _shortened(name)
+        where = _shortened(name) or '""'
         if not self._is_open:
             raise BadRequest(f"{where}: additional properties are not allowed")
         if not isinstance(value, str):
@@ -116,18 +117,12 @@ def check(validator: Draft4Validator, value: Any, name: str) -> None:
 
 def _sentence(error: ValidationError, name: str) -> str:
     where = _shortened(".".join([*filter(None, [name]), *map(str, error.absolute_path)]))
-    rule: Any = error.validator_value
-    if error.validator == "maxLength":
-        return f"{where}: longer than {rule} characters"
-    if error.validator == "type":
-        return f"{where}: must be {rule if isinstance(rule, str) else ' or '.join(rule)}"
-    text = _shortened(error.message)
+    text = sentence(error)
     return f"{where}: {text}" if where else text
 
 
 def _shortened(text: str) -> str:
-    """Return what fits into a message: names and values of clients may be of any length."""
-    return text if len(text) < 300 else f"{text[:300]}…"
+    return shortened(text, 300)
 
 
 def _image_document(properties: Mapping[str, fields.Schema], is_open: bool, required: tuple[str, ...]) -> fields.Schema:

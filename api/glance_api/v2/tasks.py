@@ -6,7 +6,7 @@ from typing import Any, Literal, cast
 from flask import Blueprint, Response, request
 
 from glance_api.http.query_string import page_limit, pairs_of
-from glance_api.http.request import answer, context, credentials, json_object, services, without_body
+from glance_api.http.request import answer, context, credentials, json_object, made_at, services, without_body
 from glance_api.imports.sources.web_download import MAX_URI
 from glance_api.services import tasks as service
 from glance_api.v2 import fields, wire
@@ -66,9 +66,8 @@ def create() -> Response:
     document = json_object()
     service.check_create(services(), context())
     task = service.create(services(), context(), parse_new(document), credentials())
-    response = answer(wire.task_document(task), 201)
-    response.headers["Location"] = f"/v2/tasks/{task.id}"
-    return response
+    made_at(f"/v2/tasks/{task.id}")
+    return answer(wire.task_document(task), 201)
 
 
 @blueprint.get("/v2/tasks")

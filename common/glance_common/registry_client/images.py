@@ -1,10 +1,12 @@
 """Images in the registry: records, properties, tags, states."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from glance_common.model.context import RequestContext
 from glance_common.model.image import Image, ImagePage
+from glance_common.model.image_merge import ImageMerge
 from glance_common.model.limits import Limits
 from glance_common.model.status import ImageStatus
 from glance_common.registry_client.http import RegistryHttp, segment
@@ -59,6 +61,14 @@ class ImagesClient:
         """
         body = {"attempt": attempt, "row_version": row_version, "changes": changes, **with_limits(limits)}
         return self._write(context, "PATCH", _path(image_id), body)
+
+    def merge(self, context: RequestContext, image_id: str, attempt: str, wanted: ImageMerge) -> Image:
+        """Change the row as it is now; raise VersionConflict when something differs that the change rests on.
+
+        Raises NotFound, TooLarge for a document beyond its bound.
+        """
+        body = {"attempt": attempt, "merge": asdict(wanted)}
+        return self._write(context, "POST", f"{_path(image_id)}/merge", body)
 
     def set_status(
         self, context: RequestContext, image_id: str, attempt: str, sources: Sequence[ImageStatus], target: ImageStatus

@@ -98,9 +98,9 @@ _TLS_OPTS: list[cfg.Opt] = [
 _PROXY_OPTS: list[cfg.Opt] = [
     cfg.BoolOpt(
         "enable_proxy_headers_parsing", default=False,
-        help="Believe the X-Forwarded-Proto, -For, -Host and -Prefix headers of the one proxy in front (the registry: "
-        "-Proto). Only for a service that clients reach only through a proxy that sets them itself; otherwise "
-        "clients choose what stands in links and logs.",
+        help="Believe the headers Forwarded and X-Forwarded-Proto, -For, -Host, -Port and -Prefix of the one proxy in "
+        "front (the registry: X-Forwarded-Proto). Only for a service that clients reach only through a proxy that sets "
+        "or removes all of them; otherwise clients choose what stands in links and logs.",
     ),
 ]
 

@@ -31,6 +31,7 @@ from glance_common.server.boot import BootReport
 from glance_common.server.connection import Connection
 from glance_common.server.intake import IntakeLimits, RequestRefused
 from glance_common.server.lingering import Lingering
+from glance_common.server.malformed import refused
 from glance_common.server.response import TransferResponse
 from glance_common.server.settings import tls_context
 from glance_common.server.state import ServerState
@@ -329,7 +330,8 @@ class TransferWorker(ThreadWorker):
         except (ClientGone, NoMoreData, StopIteration) as error:
             self.log.debug("Connection of %s ended: %s", conn.client, error)
         except Exception as error:
-            self.handle_error(request, conn.sock, conn.client, error)
+            if request is not None or not refused(conn, error):
+                self.handle_error(request, conn.sock, conn.client, error)
         return False
 
     def handle_request(self, request: Any, conn: Connection) -> bool:

@@ -10,7 +10,7 @@ from glance_common.model.context import RequestContext
 from glance_common.model.limits import Limits
 from glance_common.model.status import ImageStatus
 from glance_registry.db.session import read, read_prepared, run_alone, run_transaction
-from glance_registry.images import crud, listing, members, tags
+from glance_registry.images import crud, listing, members, merging, tags
 from glance_registry.images import delete as hiding
 from glance_registry.records import rows, sizes
 
@@ -46,6 +46,13 @@ def show(engine: sa.Engine, context: RequestContext, image_id: str, *, locations
 def update(engine: sa.Engine, context: RequestContext, image_id: str, wanted: crud.Update) -> str:
     """Change columns of an image and return its document; raises as ``crud.update``."""
     document = run_transaction(engine, crud.update, context, image_id, wanted)
+    failpoint("registry.update.after-commit")
+    return document
+
+
+def merge(engine: sa.Engine, context: RequestContext, image_id: str, change: merging.Merge) -> str:
+    """Change an image as it is now and return its document; raises as ``merging.merge``."""
+    document = run_transaction(engine, merging.merge, context, image_id, change)
     failpoint("registry.update.after-commit")
     return document
 

@@ -21,13 +21,14 @@ from glance_common.model.metadef import (
     VISIBILITIES,
     is_pattern,
 )
+from glance_common.model.schema_errors import sentence, shortened
 from glance_registry.metadefs.content import ASSOCIATIONS, OBJECTS, PROPERTIES, TAGS, Kind, Row
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
 
-MAX_MESSAGE = 300
-"""Characters of what is said about a wrong value: it may quote the value, which may be of any length."""
+MAX_PLACE = 300
+"""Characters of the place of a wrong value that a message shows: names in it may be of any length."""
 
 Json = dict[str, Any]
 
@@ -156,8 +157,5 @@ def _check(schema: str, document: Any) -> None:
     if error is None:
         return
     place = error.json_path.removeprefix("$").removeprefix(".")
-    message, half = error.message, MAX_MESSAGE // 2
-    if len(message) > MAX_MESSAGE:
-        # The value comes first, what is wrong with it last.
-        message = f"{message[:half]}…{message[-half:]}"
-    raise errors.BadRequest(f"{place}: {message}" if place else message, field=place)
+    message = sentence(error)
+    raise errors.BadRequest(f"{shortened(place, MAX_PLACE)}: {message}" if place else message, field=place)

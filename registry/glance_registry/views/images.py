@@ -8,8 +8,9 @@ from flask import Blueprint, Response, request
 
 from glance_common.model import errors, property_names
 from glance_common.model.image import BASE_VISIBILITIES
+from glance_common.model.image_merge import ImageMerge
 from glance_common.model.status import ImageStatus
-from glance_registry.images import crud, listing, use_cases
+from glance_registry.images import crud, listing, merging, use_cases
 from glance_registry.images.filters import Filter
 from glance_registry.records.documents import join, row_fields
 from glance_registry.views import parsing
@@ -22,6 +23,8 @@ MAX_INT = 2**31 - 1
 TEXTS = ("name", "owner", "disk_format", "container_format")
 NUMBERS = ("min_disk", "min_ram")
 FLAGS = ("protected", "os_hidden")
+SEEN = ("owner", "status", "visibility", "disk_format", "container_format", *FLAGS)
+"""What a merged change may rest on."""
 COLUMNS = (*TEXTS, *NUMBERS, *FLAGS, "visibility", "properties", "tags")
 """What a client may write: never status, sizes or digests (S-15, S-64)."""
 _FIELDS = {locations: orjson.dumps(row_fields(locations)).decode() for locations in (True, False)}
@@ -73,6 +76,36 @@ def update(image_id: str) -> Response:
         parsing.bounds().image_document,
     )
     return _image(use_cases.update(parsing.engine(), parsing.caller(), parsing.path_id(image_id), wanted))
+
+
+@blueprint.post("/v1/images/<image_id>/merge")
+def merge(image_id: str) -> Response:
+    """Change what the request names, whatever else others change."""
+    body = parsing.body()
+    body.only("attempt", "merge")
+    wanted = _merge(Fields(body.mapping("merge"), "merge"))
+    change = merging.Merge(body.uuid("attempt"), wanted, parsing.bounds().image_document)
+    return _image(use_cases.merge(parsing.engine(), parsing.caller(), parsing.path_id(image_id), change))
+
+
+def _merge(fields: Fields) -> ImageMerge:
+    """Return the change; raises BadRequest, and Forbidden for a reserved property (S-47)."""
+    fields.only("fields", "seen", "set_properties", "remove_properties", "present", "most_properties")
+    changes = Fields(fields.mapping("fields"), "fields")
+    changes.only(*(column for column in COLUMNS if column not in ("owner", "properties")))
+    seen = Fields(fields.mapping("seen"), "seen")
+    seen.only(*SEEN)
+    removed = fields.texts("remove_properties")
+    for name in removed:
+        property_names.check(name)
+    return ImageMerge(
+        fields=_columns(changes),
+        seen=seen.values,
+        set_properties=_properties(fields, "set_properties"),
+        remove_properties=removed,
+        present=fields.texts("present"),
+        most_properties=fields.integer("most_properties", minimum=-1),
+    )
 
 
 @blueprint.post("/v1/images/<image_id>/status")
@@ -150,13 +183,19 @@ def properties_of(
     Raises BadRequest, Forbidden for a reserved name that is not ``allowed``: the API refuses it before, and this is the
     last guard (S-47).
     """
-    given = fields.mapping("properties")
+    return _properties(fields, "properties", ignored, allowed)
+
+
+def _properties(
+    fields: Fields, field: str, ignored: Collection[str] = (), allowed: Collection[str] = ()
+) -> dict[str, str | None]:
+    given = fields.mapping(field)
     properties = {name: value for name, value in given.items() if name not in ignored} if ignored else given
     for name, value in properties.items():
         if name not in allowed:
             property_names.check(name)
         if value is not None and not isinstance(value, str):
-            raise errors.BadRequest(f"properties: {name} must be a text or null", field="properties")
+            raise errors.BadRequest(f"{field}: {name} must be a text or null", field=field)
     return properties
 
 

@@ -9,6 +9,7 @@ import re
 import pytest
 
 ANSWER = re.compile(rb"^HTTP/1\.1 \d", re.MULTILINE)
+PYTHON = re.compile(rb"'|\\x|&#x27;|<html|\([0-9]+, ")
 SMUGGLED = b"GET /hello?smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
@@ -105,6 +106,26 @@ def test_s54_s58_heads_that_are_none(server):
         refused(server, what, request + SMUGGLED)
 
 
+@pytest.mark.parametrize(
+    ("request_", "status", "text"),
+    [
+        (HEADS["no version"], b"400 Bad Request", b"the first line of the request must be: METHOD TARGET HTTP/1.1\n"),
+        (HEADS["another version"], b"400 Bad Request", b"the version of HTTP must be 1.0 or 1.1\n"),
+        (HEADS["a method of signs"], b"400 Bad Request", b"the method of the request is not a token\n"),
+        (HEADS["space in a name"], b"400 Bad Request", b"the name of a header is malformed\n"),
+        (LENGTHS["a sign"], b"400 Bad Request", b"a header is malformed or contradicts another one: CONTENT-LENGTH\n"),
+        (CODINGS["unknown"], b"501 Not Implemented", b"Transfer-Encoding: only chunked is supported\n"),
+        (HEADS["too many"], b"431 Request Header Fields Too Large", b"the headers are too many or too long\n"),
+        (b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n", b"414 URI Too Long",
+         b"the first line of the request is too long\n"),
+    ],
+)
+def test_a_request_that_is_none_is_told_what_is_wrong(server, request_, status, text):
+    head, _, body = answers(server, request_).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 " + status + b"\r\n")
+    assert body == text
+
+
 def refused(server, what: str, request: bytes) -> None:
     heard = answers(server, request)
     status = heard[9:12]
@@ -112,6 +133,9 @@ def refused(server, what: str, request: bytes) -> None:
     assert len(ANSWER.findall(heard)) == 1, (what, heard)
     assert b"smuggled" not in heard
     assert b"Traceback" not in heard
+    assert b"\r\nContent-Type: text/plain; charset=UTF-8\r\n" in heard, (what, heard)
+    # Nothing in the form in which Python writes it.
+    assert not PYTHON.search(heard), (what, heard)
     assert not server.events("uploaded"), what
     assert "Traceback" not in server.log(), (what, server.log())
 

@@ -107,7 +107,7 @@ class FakeStore:
     def __init__(self, name: str) -> None:
         self.id = name
         self.weight = {"fast": 10}.get(name, 0)
-        self.capabilities = SimpleNamespace(add=name != "web")
+        self.capabilities = SimpleNamespace(add=name != "web", schemes=("http",) if name == "web" else ())
 
     def url(self, key: str) -> str:
         return f"{self.id}://{key}"

@@ -23,6 +23,7 @@ from glance_common.model.errors import (
     VersionConflict,
 )
 from glance_common.model.image import Image, ImagePage, Member
+from glance_common.model.image_merge import ImageMerge
 from glance_common.model.limits import Limits
 from glance_common.model.operation import Operation
 from glance_common.model.status import ImageStatus, OperationStatus
@@ -97,6 +98,11 @@ class FakeImages:
         self.rows[image_id] = image._replace(row_version=row_version + 1, member=None, **changes)
         self.writes.append("update")
         return self.rows[image_id]
+
+    def merge(self, context: RequestContext, image_id: str, attempt: str, wanted: ImageMerge) -> Image:
+        image = self.get(context, image_id)
+        changes = {**wanted.fields, "properties": wanted.applied(image.properties)}
+        return self.update(context, image_id, attempt, image.row_version, changes, limits=None)
 
     def delete(
         self, context: RequestContext, image_id: str, attempt: str, *, delayed: bool, scrub_time: int

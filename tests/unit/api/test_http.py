@@ -2,6 +2,7 @@
 
 import io
 import logging
+import re
 import time
 
 import pytest
@@ -16,6 +17,7 @@ from glance_common.model.errors import BadRequest, InternalError, RangeNotSatisf
 
 OCTETS = "application/octet-stream"
 IMAGE = "/v2/images/11111111-1111-4111-8111-111111111111"
+TAKEN = "22222222-2222-4222-8222-222222222222"
 
 
 def test_request_ids(api):
@@ -44,7 +46,16 @@ def test_s57_long_request_ids_are_refused(make_api):
         ("application/*;q=0.5", "application/json"),
         ("application/json, text/html;q=0.5", "application/json"), ("image/png", "text/plain; charset=UTF-8"),
         ("text/html,application/xhtml+xml,*/*;q=0.8", "text/html; charset=UTF-8"),
-        ("text/html;q=0, application/json;q=0.1", "application/json"), ("nonsense;;q=x", "text/plain; charset=UTF-8"),
+        ("text/html;q=0, application/json;q=0.1", "application/json"), ("text/html;q=0, */*", "application/json"),
+        ("text/*", "text/html; charset=UTF-8"), ("TEXT/HTML", "text/html; charset=UTF-8"),
+        ("Application/JSON;Q=0.3", "application/json"), ("application/json;q=0", "text/plain; charset=UTF-8"),
+        ("application/json, text/plain, */*", "application/json"), ("text/plain", "text/plain; charset=UTF-8"),
+        ("application/problem+json", "text/plain; charset=UTF-8"),
+        # These name no type: any is as good.
+        ("nonsense;;q=x", "text/html; charset=UTF-8"), ("*", "text/html; charset=UTF-8"),
+        (";", "text/html; charset=UTF-8"),
+        # Java's own client sends this.
+        ("text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2", "text/html; charset=UTF-8"),
     ],
 )
 def test_error_bodies(api, accept, kind):
@@ -58,6 +69,68 @@ def test_error_bodies(api, accept, kind):
         }
 
 
+OTHERS = {"Content-Type": "application/json"}
+REFUSED = [
+    (400, "Bad Request", "POST", "/v2/images", {"data": b'{"name', "headers": OTHERS}),
+    (400, "Bad Request", "GET", "/v2/images?limit=x", {}),
+    (400, "Bad Request", "GET", "/v1/images?limit=x", {}),
+    (400, "Bad Request", "POST", "/v2/metadefs/namespaces", {"json": {"x": 1}, "roles": "admin"}),
+    (401, "Unauthorized", "GET", "/v2/images", {"anonymous": True}),
+    (403, "Forbidden", "POST", "/v2/images", {"json": {"size": 3}}),
+    (403, "Forbidden", "POST", "/v2/images", {"json": {}, "roles": "reader"}),
+    (404, "Not Found", "GET", IMAGE, {}), (404, "Not Found", "GET", "/v2/nothing", {}),
+    (404, "Not Found", "GET", "/v2/metadefs/namespaces/x", {}),
+    (404, "Not Found", "GET", "/v2/tasks/x", {"roles": "admin"}),
+    (404, "Not Found", "HEAD", "/v1/images/x", {}), (404, "Not Found", "GET", "/v2", {}),
+    (405, "Method Not Allowed", "PUT", "/v2/images", {}),
+    (405, "Method Not Allowed", "PUT", "/v2/metadefs/namespaces", {}),
+    (409, "Conflict", "POST", "/v2/images", {"json": {"id": TAKEN}}),
+    (413, "Request Entity Too Large", "POST", "/v2/images", {"data": b" " * 2_000_000, "headers": OTHERS}),
+    (415, "Unsupported Media Type", "PATCH", IMAGE, {"json": []}),
+    (431, "Request Header Fields Too Large", "GET", "/", {"headers": {"X-Openstack-Request-ID": "x" * 65}}),
+    (501, "Not Implemented", "BREW", "/v2/nothing", {}),
+]
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/html", "*/*", None])
+@pytest.mark.parametrize(("code", "title", "method", "path", "how"), REFUSED)
+def test_every_error_has_the_form_that_the_client_asks_for(api, code, title, method, path, how, accept):
+    api.registry.images.rows[TAKEN] = make_image(id=TAKEN)
+    how = {**how, "headers": {**how.get("headers", {}), **({"Accept": accept} if accept else {})}}
+    call = api.app.test_client().open if how.pop("anonymous", False) else None
+    response = call(path, method=method, **how) if call else api.call(method, path, **how)
+    assert response.status_code == code
+    kinds = {"application/json": "application/json", None: "text/plain; charset=UTF-8"}
+    assert response.headers["Content-Type"] == kinds.get(accept, "text/html; charset=UTF-8")
+    name = f"{code} {title}"
+    if method == "HEAD":
+        assert response.data == b""
+    elif accept == "application/json":
+        assert response.json.keys() == {"code", "title", "message"}
+        assert (response.json["code"], response.json["title"]) == (name, title)
+        assert response.json["message"].strip()
+    elif accept:
+        # Clients take the reason from between the tags.
+        page = rf"<html>\n <head>\n  <title>{name}</title>\n </head>\n <body>\n  <h1>{name}</h1>\n  .+<br /><br />\n"
+        assert re.match(page, response.text)
+        assert response.text.endswith(" </body>\n</html>\n")
+    else:
+        assert re.fullmatch(rf"{name}\n\n.+\n", response.text)
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/html", "text/plain", "*/*", None])
+@pytest.mark.parametrize(
+    ("path", "status"), [("/", 300), ("/versions", 200), ("/versions/", 200), ("/v9/images", 300), ("/x", 300)]
+)
+def test_version_documents_are_always_json(api, path, status, accept):
+    response = api.call("GET", path, headers={"Accept": accept} if accept else {})
+    assert (response.status_code, response.headers["Content-Type"]) == (status, "application/json")
+    assert response.json["versions"]
+    head = api.call("HEAD", path, headers={"Accept": accept} if accept else {})
+    assert (head.status_code, head.data) == (status, b"")
+    assert head.headers["Content-Length"] == response.headers["Content-Length"]
+
+
 def test_s58_html_is_escaped():
     answer = errors.from_error(BadRequest("<script>alert(1)</script>"), "text/html")
     assert b"<script>" not in answer.body
@@ -66,7 +139,8 @@ def test_s58_html_is_escaped():
 
 def test_headers_of_errors():
     assert errors.from_error(Unavailable("busy", retry_after=5), "").headers["Retry-After"] == "5"
-    assert errors.from_error(RangeNotSatisfiable("range", size=9), "").headers["Content-Range"] == "bytes */9"
+    answer = errors.from_error(RangeNotSatisfiable("range", size=9), "")
+    assert (answer.headers["Content-Range"], answer.status) == ("bytes */9", "416 Requested Range Not Satisfiable")
 
 
 def test_500_says_nothing(api, caplog):

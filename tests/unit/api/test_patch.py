@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tests.unit.api.conftest import make_conf
 from tests.unit.api.fake_registry import make_image
 
-from glance_api.services.images import ImageChanges
+from glance_api.services import retries
+from glance_api.services.image_changes import ImageChanges
 from glance_api.settings import Settings
 from glance_api.v2 import fields, patch
 from glance_api.v2.schemas import CustomProperties, ImageSchema
@@ -185,7 +186,10 @@ def test_s59_number_of_operations(owned):
     assert change(owned, [op("replace", "/name", "x")] * 1001).status_code == 400
 
 
-def test_conflicts_are_repeated_up_to_three_times(owned):
+def test_conflicts_are_repeated_three_times_and_then_for_some_seconds(owned, monkeypatch):
+    owned.registry.images.conflicts = 30
+    assert change(owned, [op("replace", "/name", "early")]).status_code == 200
+    monkeypatch.setattr(retries, "PATIENCE", 0)
     owned.registry.images.conflicts = 3
     assert change(owned, [op("replace", "/name", "new")]).status_code == 200
     owned.registry.images.conflicts = 4

@@ -14,7 +14,8 @@ from glance_api.services import data, images
 from glance_api.services.collaborators import Services
 from glance_api.services.data import Source
 from glance_api.services.events import images as events
-from glance_api.services.images import ImageChanges, NewImage
+from glance_api.services.image_changes import Change, ImageChanges
+from glance_api.services.images import NewImage
 from glance_api.services.locations import check as registration
 from glance_api.services.locations.edit import AddLocation, GivenLocation
 from glance_api.services.v1 import imports
@@ -167,7 +168,7 @@ def _take_back(services: Services, context: RequestContext, image: Image) -> Non
 
 
 def update(
-    services: Services, context: RequestContext, image_id: str, change: images.Change, filling: Filling | None
+    services: Services, context: RequestContext, image_id: str, change: Change, filling: Filling | None
 ) -> Image:
     """Change an image and give it its data when they come with the request (v1 API section 5)."""
     image = find(services, context, image_id)

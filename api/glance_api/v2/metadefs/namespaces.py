@@ -5,7 +5,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from glance_api.http import query_string
-from glance_api.http.request import answer, context, json_object, services, without_body
+from glance_api.http.request import answer, context, json_object, made_at, services, without_body
 from glance_api.services.metadefs import namespaces as service
 from glance_api.v2.metadefs import queries, wire
 from glance_api.v2.operations import json_of, operation
@@ -23,10 +23,8 @@ def create() -> Response:
     """Make a namespace, with content or without."""
     given = json_object()
     namespace = service.create(services(), context(), given, lambda: wire.new_namespace(given))
-    response = answer(wire.namespace_document(namespace), 201)
-    base = services().settings.public_endpoint or request.host_url
-    response.headers["Location"] = base.rstrip("/") + wire.namespace_path(namespace.namespace)
-    return response
+    made_at(wire.namespace_path(namespace.namespace), as_url=True)
+    return answer(wire.namespace_document(namespace), 201)
 
 
 @blueprint.get("/v2/metadefs/namespaces")
