@@ -14,13 +14,17 @@ from tests.support.stores import MemoryIdentities, bare, load
 from glance_common.stores.conformance.harness import RemoteHarness
 from glance_common.stores.contract import Store
 
-TIMEOUT = 5.0
+PATIENT = 60.0
+"""Timeout in seconds of stores that are to work, on a machine with much other work."""
+
+SHORT = 1.0
+"""Timeout of stores that are to find out that their server does not answer."""
 
 
 class ConfiguredHarness(RemoteHarness):
     """A store of ``options`` under the id ``main``; others are made of it by changing some of these."""
 
-    timeout = TIMEOUT
+    timeout = SHORT
 
     def __init__(self, folder: Path, kind: str, options: Mapping[str, Any]) -> None:
         self._folder = folder

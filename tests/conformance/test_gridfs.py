@@ -7,16 +7,17 @@ from pathlib import Path
 
 import gridfs
 import pytest
-from tests.conformance.remote import TIMEOUT, ConfiguredHarness
+from tests.conformance.remote import PATIENT, SHORT, ConfiguredHarness
 from tests.servers import mongod
 from tests.servers.mongod import Mongod
+from tests.support.stores import MemoryIdentities
 
 from glance_common.stores.conformance.harness import DATA, Harness
 from glance_common.stores.conformance.network import *  # noqa: F403 - the tests of the suite
 from glance_common.stores.conformance.reading import *  # noqa: F403 - as above
 from glance_common.stores.conformance.writing import *  # noqa: F403 - as above
 from glance_common.stores.contract import BlobExists, StoreUnavailable
-from glance_common.stores.drivers.gridfs.driver import CHUNK
+from glance_common.stores.drivers.gridfs.driver import BATCH, CHUNK
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
 class GridfsHarness(ConfiguredHarness):
     """A database of its own on the server."""
 
-    part = CHUNK
+    part = BATCH * CHUNK
     in_flight = 24 * 1024 * 1024
 
     def __init__(self, folder: Path, server: Mongod) -> None:
@@ -36,7 +37,7 @@ class GridfsHarness(ConfiguredHarness):
         self.port = server.port
         self.name = mongod.new_database()
         super().__init__(folder, "gridfs", {
-            "mongodb_store_uri": server.uri(), "mongodb_store_db": self.name, "mongodb_store_timeout": TIMEOUT,
+            "mongodb_store_uri": server.uri(), "mongodb_store_db": self.name, "mongodb_store_timeout": PATIENT,
         })
         self.client = server.client()
         self.database = self.client[self.name]
@@ -50,7 +51,9 @@ class GridfsHarness(ConfiguredHarness):
 
     def at(self, port: int):
         place = f"mongodb://127.0.0.1:{port}/{self.name}"
-        return self.changed(self.move_identity(place), mongodb_store_uri=self.server.uri(port))
+        return self.changed(
+            self.move_identity(place), mongodb_store_uri=self.server.uri(port), mongodb_store_timeout=SHORT
+        )
 
     def without_place(self):
         name = mongod.new_database()
@@ -60,19 +63,20 @@ class GridfsHarness(ConfiguredHarness):
         return self.changed(mongodb_store_uri=self.server.uri(password="secret"))
 
     def exchanged(self):
-        other = GridfsHarness(self._folder, self.server)
-        other.store.identity()
-        place = f"mongodb://127.0.0.1:{self.port}/{other.name}"
-        return self.changed(self.move_identity(place), mongodb_store_db=other.name)
+        name = mongod.new_database()
+        self.changed(MemoryIdentities(), mongodb_store_db=name).identity()
+        return self.changed(self.move_identity(f"mongodb://127.0.0.1:{self.port}/{name}"), mongodb_store_db=name)
 
 
 @pytest.fixture
 def harness(server: Mongod, tmp_path: Path) -> Iterator[Harness]:
     """A store in a new database."""
     made = GridfsHarness(tmp_path, server)
-    yield from made.checked()
-    made.client.drop_database(made.name)
-    made.client.close()
+    try:
+        yield from made.checked()
+        made.client.drop_database(made.name)
+    finally:
+        made.client.close()
 
 
 @pytest.fixture
@@ -130,7 +134,7 @@ def test_a_server_that_comes_back_is_used_again(harness: GridfsHarness):
     harness.server.stop()
     try:
         with pytest.raises(StoreUnavailable):
-            harness.read(key)
+            harness.changed(mongodb_store_timeout=SHORT).open(key)
     finally:
         harness.server.start()
     assert harness.read(key) == DATA, "acknowledged data survive kill -9"

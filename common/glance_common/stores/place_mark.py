@@ -5,7 +5,9 @@ cloud, would look as if all images were gone.
 """
 
 import logging
+import threading
 from collections.abc import Callable
+from typing import Protocol
 from uuid import UUID, uuid4
 
 from glance_common.stores.contract import StoreUnavailable
@@ -16,16 +18,24 @@ LOG = logging.getLogger(__name__)
 NAME = ".glance-store"
 
 
+class WriteMark(Protocol):
+    """Writes the text of the mark."""
+
+    def __call__(self, identity: str, *, replace: bool) -> None:
+        """See ``PlaceMark``."""
+
+
 class PlaceMark:
     """Proves that ``place`` is the one that ``store`` has used before.
 
-    ``read`` returns the text of the mark, None when the place has none; ``write`` writes it. Both raise
-    StoreUnavailable when the server does not answer or the place is missing.
+    ``read`` returns the text of the mark, None when the place has none. ``write`` writes it; with ``replace`` False it
+    leaves one that is there, where the server can do that in one step. Both raise StoreUnavailable when the server does
+    not answer or the place is missing.
     """
 
     def __init__(
         self, store: str, place: str, identities: Identities,
-        *, read: Callable[[], str | None], write: Callable[[str], None],
+        *, read: Callable[[], str | None], write: WriteMark,
     ) -> None:
         self._store = store
         self._place = place
@@ -33,22 +43,26 @@ class PlaceMark:
         self._read = read
         self._write = write
         self._identity: str | None = None
+        self._lock = threading.Lock()
 
     def prove(self) -> str:
         """Return the uuid of the place. Raises StoreUnavailable unless the place has the mark that the registry knows.
 
         A place that was never used gets its mark now.
         """
-        if self._identity is None:
-            self._identity, seen = self._first_use()
-        else:
-            seen = self._seen()
-        if seen == self._identity:
+        with self._lock:
+            if self._identity is None:
+                self._identity, seen = self._first_use()
+                return self._compared(self._identity, seen)
+        return self._compared(self._identity, self._seen())
+
+    def _compared(self, identity: str, seen: str | None) -> str:
+        if seen == identity:
             return seen
         if seen is None:
-            raise StoreUnavailable(f"{self._place} has no object {NAME}, which must hold {self._identity}")
+            raise StoreUnavailable(f"{self._place} has no object {NAME}, which must hold {identity}")
         raise StoreUnavailable(
-            f"{self._place} belongs to another store: its object {NAME} holds {seen} instead of {self._identity}"
+            f"{self._place} belongs to another store: its object {NAME} holds {seen} instead of {identity}"
         )
 
     def _first_use(self) -> tuple[str, str | None]:
@@ -57,14 +71,14 @@ class PlaceMark:
         if known is not None:
             return known, seen
         if seen is None:
-            self._write(str(uuid4()))
+            self._write(str(uuid4()), replace=False)
             seen = self._seen()
         if seen is None:
             raise StoreUnavailable(f"{self._place} does not keep the object {NAME}")
         known = self._identities.register(self._store, self._place, seen)
         if known != seen:
-            # Another process was the first at the same moment; its mark may have been replaced by ours.
-            self._write(known)
+            # Another process was the first at the same moment, and the server let ours replace its mark.
+            self._write(known, replace=True)
             seen = self._seen()
         LOG.info("store %s uses %s from now on, its mark is %s", self._store, self._place, known)
         return known, seen

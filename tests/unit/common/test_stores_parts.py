@@ -98,9 +98,9 @@ class _Place:
     def read(self) -> str | None:
         return self.text
 
-    def write(self, text: str) -> None:
-        self.writes.append(text)
-        self.text = text
+    def write(self, identity: str, *, replace: bool) -> None:
+        self.writes.append(identity)
+        self.text = identity
 
     def mark(self, identities: MemoryIdentities) -> PlaceMark:
         return PlaceMark("main", "bucket images", identities, read=self.read, write=self.write)
@@ -131,16 +131,17 @@ def test_of_two_first_users_one_mark_stays():
     place, identities = _Place(), MemoryIdentities()
     write = place.write
 
-    def overtaken(text: str) -> None:
-        write(text)
+    def overtaken(text: str, *, replace: bool) -> None:
+        write(text, replace=replace)
         place.write = write  # type: ignore[method-assign]  # the test's own
         other = place.mark(identities).prove()
-        write(text)  # ours comes last
+        write(text, replace=replace)  # ours comes last
         assert other != text or identities.table
 
     place.write = overtaken  # type: ignore[method-assign]  # the test's own
     identity = PlaceMark(
-        "main", "bucket images", identities, read=place.read, write=lambda text: place.write(text)
+        "main", "bucket images", identities, read=place.read,
+        write=lambda identity, *, replace: place.write(identity, replace=replace),
     ).prove()
     assert identities.table == {("main", "bucket images"): identity}
     assert place.text == identity

@@ -64,8 +64,9 @@ class Database:
             facts = self._database.command("dbStats")
         except OperationFailure:
             return None
+        # Both are 0 for a database that has no collection yet.
         total, used = facts.get("fsTotalSize"), facts.get("fsUsedSize")
-        return None if total is None or used is None else max(int(total - used), 0)
+        return max(int(total - used), 0) if total and used else None
 
     @contextmanager
     def asked(self, share: float = 1.0) -> Iterator[None]:

@@ -34,10 +34,10 @@ from glance_common.stores.parts import in_parts
 from glance_common.stores.place_mark import PlaceMark
 from glance_common.stores.settings import Identities, StoreSettings, Traits
 
-CHUNK = 1024 * 1024
+CHUNK = 512 * 1024
 """Bytes of a chunk that is written; a document may have 16 MiB. Those of other writers may have any size."""
 
-BATCH = 4
+BATCH = 8
 """Chunks that one call writes or reads."""
 
 TRIES = 3
@@ -225,6 +225,7 @@ class GridfsStore(BaseStore):
 
     def walk(self, after: str | None = None) -> Iterator[StoredObject]:
         """See the contract."""
+        self._mark.prove()
         last = after or ""
         while True:
             with self._database.asked():
@@ -254,6 +255,7 @@ class GridfsStore(BaseStore):
             found = self._database.collection(MARK).find_one({"_id": "mark"})
         return None if found is None else str(found["identity"])
 
-    def _write_mark(self, identity: str) -> None:
+    def _write_mark(self, identity: str, *, replace: bool) -> None:
+        change = "$set" if replace else "$setOnInsert"
         with self._database.asked():
-            self._database.collection(MARK).replace_one({"_id": "mark"}, {"identity": identity}, upsert=True)
+            self._database.collection(MARK).update_one({"_id": "mark"}, {change: {"identity": identity}}, upsert=True)

@@ -1,0 +1,75 @@
+"""Options and errors of the gridfs store; its work is tested on a real server (tests/conformance)."""
+
+from pathlib import Path
+
+import pytest
+from pymongo import errors
+from tests.support.stores import MemoryIdentities, bare, load
+
+from glance_common.stores.contract import StoreFull, StoreUnavailable
+from glance_common.stores.drivers.gridfs.driver import GridfsStore
+from glance_common.stores.settings import StoreConfigError
+
+KEY = "11111111-1111-4111-8111-111111111111"
+
+
+def store(folder: Path, **options: object) -> GridfsStore:
+    groups = {
+        "DEFAULT": {"enabled_backends": "main:gridfs"}, "glance_store": {"default_backend": "main"}, "main": options,
+    }
+    made = bare(load(folder, groups, MemoryIdentities()).default)
+    assert isinstance(made, GridfsStore)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("uri", "name", "place"),
+    [
+        ("mongodb://u:s3cret@h/images", None, "mongodb://h:27017/images"),
+        ("mongodb://h:1234", "images", "mongodb://h:1234/images"),
+        ("mongodb://h/other", "images", "mongodb://h:27017/images"),
+    ],
+)
+def test_the_database_comes_from_either_option(tmp_path, uri, name, place):
+    options = {"mongodb_store_uri": uri, **({"mongodb_store_db": name} if name else {})}
+    assert store(tmp_path, **options).details() == {"database": place}
+
+
+@pytest.mark.parametrize("uri", ["", "h:27017/images", "http://u:s3cret@h/images", "mongodb://u:s3cr/et@h/images"])
+def test_an_address_that_is_none_stops_the_start_and_is_not_repeated(tmp_path, uri):
+    with pytest.raises(StoreConfigError) as caught:
+        store(tmp_path, mongodb_store_uri=uri, mongodb_store_db="images")
+    assert "mongodb_store_uri" in str(caught.value)
+    assert "s3cr" not in str(caught.value)
+
+
+def test_a_database_must_be_named(tmp_path):
+    with pytest.raises(StoreConfigError, match="mongodb_store_db"):
+        store(tmp_path, mongodb_store_uri="mongodb://h")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "text"),
+    [
+        (errors.ServerSelectionTimeoutError("u:s3cret"), StoreUnavailable, "ServerSelectionTimeoutError"),
+        (errors.NetworkTimeout("u:s3cret"), StoreUnavailable, "NetworkTimeout"),
+        (errors.OperationFailure("u:s3cret", 18), StoreUnavailable, "refuses the user or the password"),
+        (errors.OperationFailure("u:s3cret", 13), StoreUnavailable, "refuses this user"),
+        (errors.OperationFailure("u:s3cret", 14031), StoreFull, "disk of the server is full"),
+        (errors.WriteConcernError("u:s3cret", 64), StoreUnavailable, "error 64"),
+    ],
+)
+def test_errors_of_the_library(tmp_path, error, expected, text):
+    made = store(tmp_path, mongodb_store_uri="mongodb://h/images")
+    with pytest.raises(expected, match=text) as caught, made._database.asked():
+        raise error
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", [f"gridfs://{KEY}/", f"gridfs://{KEY}?x", f"gridfs://h/{KEY}", "gridfs://", f"gridfs:{KEY}", f"file://{KEY}"]
+)
+def test_other_urls_are_none_of_its_own(tmp_path, url):
+    made = store(tmp_path, mongodb_store_uri="mongodb://h/images")
+    assert made.key_of(f"gridfs://{KEY}") == KEY
+    assert made.key_of(url) is None
