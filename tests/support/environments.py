@@ -1,5 +1,5 @@
-"""Virtual environments of their own for programs that must not share ours: Keystone, the command line clients,
-Schemathesis, the library that consumes notifications.
+"""Virtual environments of their own for programs that must not share ours: services (Keystone, Barbican, the original
+image service), clients, Schemathesis, the library that consumes notifications.
 
 They are made once and kept in ``~/.cache/glance-services-tests`` (or ``$GLANCE_TEST_CACHE``), named after what is in
 them, so that a changed requirement makes a new one. ``python -m tests.support.environments`` makes all of them.
@@ -20,7 +20,12 @@ CLIENTS = "clients"
 OLD_CLIENTS = "old-clients"
 SCHEMATHESIS = "schemathesis"
 MESSAGING = "messaging"
-ALL = (KEYSTONE, CLIENTS, OLD_CLIENTS, SCHEMATHESIS, MESSAGING)
+BARBICAN = "barbican-service"
+ORIGINAL = "original"
+NOVA = "nova"
+ECOSYSTEM = "ecosystem"
+ANSIBLE = "ansible"
+ALL = (KEYSTONE, CLIENTS, OLD_CLIENTS, SCHEMATHESIS, MESSAGING, BARBICAN, ORIGINAL, NOVA, ECOSYSTEM, ANSIBLE)
 
 _HERE = Path(__file__).resolve().parent
 
