@@ -61,4 +61,4 @@ def delete_all(services: Services, context: RequestContext, namespace: str) -> N
     """Remove all properties of a namespace. Raises NotFound, Forbidden."""
     about = writable(services, context, namespace, "delete_metadef_namespace")
     services.registry.metadefs.delete_properties(context, namespace, str(uuid4()))
-    metadefs.namespace_deleted(services, context, about, "delete_properties")
+    metadefs.namespace_emptied(services, context, about, "delete_properties")
