@@ -181,7 +181,8 @@ def test_not02_imports_without_a_web_server(caller: Caller, messaging: Listener,
     stores = {"glance-direct": ["fast"], "copy-image": ["fast", "slow"]}[method]
 
     def filled() -> list[str]:
-        return sorted(one["payload"]["backend"] for one in messaging.about(image) if one["event_type"] == "image.upload")
+        uploads = [one["payload"] for one in messaging.about(image) if one["event_type"] == "image.upload"]
+        return sorted(one["backend"] for one in uploads)
 
     # The client's own upload may have been another process's, which tells it when it gets to it.
     wait_for(lambda: filled() == stores, f"image.upload for {stores}")

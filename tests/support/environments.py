@@ -13,6 +13,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 KEYSTONE = "keystone"
@@ -77,13 +79,19 @@ def _cache() -> Path:
     return Path(named) if named else Path.home() / ".cache" / "glance-services-tests"
 
 
+def make(names: Iterable[str]) -> None:
+    """Make those environments that do not exist yet, as many at once as there are cores. Raises CalledProcessError."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="environment") as pool:
+        list(pool.map(environment, names))  # a list, so that errors are raised
+
+
 def main() -> None:
     """Make every environment."""
     for name in ALL:
-        state = "is there" if is_ready(name) else "is being made, which takes a minute"
+        state = "is there" if is_ready(name) else "is being made, which takes up to a minute"
         sys.stdout.write(f"environment {name} {state}\n")
-        sys.stdout.flush()
-        environment(name)
+    sys.stdout.flush()
+    make(ALL)
 
 
 if __name__ == "__main__":

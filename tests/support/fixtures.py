@@ -31,11 +31,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if session.config.option.collectonly:
         return
-    for name in sorted(wanted & set(environments.ALL)):
-        if not environments.is_ready(name):
-            if reporter is not None:
-                reporter.write_line(f"installing the environment {name!r}, once; this takes a minute")
-            environments.environment(name)
+    missing = [name for name in sorted(wanted & set(environments.ALL)) if not environments.is_ready(name)]
+    if missing:
+        if reporter is not None:
+            reporter.write_line(f"installing environments, once; this takes a minute: {', '.join(missing)}")
+        environments.make(missing)
 
 
 @pytest.fixture(scope="session")
