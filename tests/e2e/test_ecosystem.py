@@ -1,7 +1,10 @@
-"""Clients of other ecosystems on one deployment with Keystone: apache-libcloud, osism's image manager, Ansible."""
+"""Clients of other ecosystems on one deployment with Keystone: libcloud, Ansible, osism's image manager, Ruby's fog."""
 
 import hashlib
 import json
+import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
@@ -240,3 +243,41 @@ def test_the_image_manager_shares_images(manage: Callable[..., str], users: Peop
     assert "shared by manager" in users.alt_demo.names(), "accepted as well"
     manage(definition(web, "1"), *share, "--share-action", "del")
     users.alt_demo.call("GET", f"/v2/images/{image}", 404)
+
+
+# fog-openstack
+
+
+@pytest.fixture(scope="module")
+def fog(users: People, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What fog found."""
+    ruby = shutil.which("ruby")
+    assert ruby, "ruby is missing: apt-get install ruby-fog-openstack"
+    file = tmp_path_factory.mktemp("fog") / "image"
+    file.write_bytes(DATA)
+    given = {
+        "auth_url": users.keystone.url.removesuffix("/v3"), "region": REGION, "data": str(file),
+        "project": users.project("alt_demo"),
+    }
+    done = subprocess.run(
+        [ruby, "-W0", PROGRAMS / "fog_images.rb", json.dumps(given)], capture_output=True, text=True, timeout=300,
+        env={"PATH": os.defpath, "HOME": str(file.parent), "LANG": "C.UTF-8"}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"fog (apt-get install ruby-fog-openstack): {done.stderr}"
+    return dict(json.loads(done.stdout))
+
+
+def test_fog_fills_changes_and_shares_images(fog: dict[str, Any], users: People):
+    assert (fog["created"], fog["data"], fog["streamed"], fog["destroyed"]) == ("queued", True, True, True)
+    updated = fog["updated"]
+    assert (updated["name"], updated["visibility"], updated["min_ram"]) == ("renamed by fog", "shared", 64)
+    assert (updated["hw_disk_bus"], updated["tags"], "os_distro" in updated) == ("scsi", ["two"], False)
+    assert (updated["size"], updated["checksum"]) == (len(DATA), md5(DATA))
+    assert fog["found"] == fog["listed"] == [updated["id"]]
+    assert fog["members"] == [[users.project("alt_demo"), "accepted"]]
+    assert fog["deactivated"] == "deactivated"
+
+
+def test_fog_knows_refusals_by_their_status(fog: dict[str, Any]):
+    refused = {"foreign": 404, "member_again": 409, "unshared": 404, "closed": 403, "upload_again": 409, "public": 403}
+    assert {name: fog[name] for name in refused} == refused
