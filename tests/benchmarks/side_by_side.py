@@ -24,7 +24,7 @@ from tests.benchmarks import hashing, machine, report
 from tests.benchmarks.endpoint import Endpoint, write_payload
 from tests.benchmarks.measures import MEASURES, Load, Measure
 from tests.benchmarks.original import NAME as ORIGINAL
-from tests.benchmarks.original import SERVERS, Original
+from tests.benchmarks.original import SERVERS, MeasuredOriginal
 from tests.benchmarks.ours import Ours
 from tests.support import environments
 
@@ -52,7 +52,7 @@ def start_originals(stack: ExitStack, folder: Path, database: PostgresServer) ->
     endpoints = []
     for server, column in zip(SERVERS, report.ORIGINALS, strict=True):
         database.create_database(server)
-        original = Original(folder / server, server, database.url(server))
+        original = MeasuredOriginal(folder / server, server, database.url(server))
         stack.callback(original.stop)
         original.start()
         endpoints.append(Endpoint(column, original.url, (original.pid, database.pid)))

@@ -31,12 +31,19 @@ class ConfiguredHarness(RemoteHarness):
         self._kind = kind
         self._options = dict(options)
         self.identities = MemoryIdentities()
+        self._made: list[Store] = []
         super().__init__(self.changed())
 
     def changed(self, identities: MemoryIdentities | None = None, **options: Any) -> Store:
         """Return the driver with these options changed, by default with what the registry knows of the places."""
         groups = self._groups({**self._options, **options})
-        return bare(load(self._folder, groups, identities or self.identities).default)
+        self._made.append(bare(load(self._folder, groups, identities or self.identities).default))
+        return self._made[-1]
+
+    def close(self) -> None:
+        """Close the connections of all stores that were made."""
+        for store in self._made:
+            store.close()  # type: ignore[attr-defined]  # drivers with connections have it
 
     def _groups(self, options: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
         return {

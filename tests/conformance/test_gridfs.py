@@ -74,8 +74,8 @@ def harness(server: Mongod, tmp_path: Path) -> Iterator[Harness]:
     made = GridfsHarness(tmp_path, server)
     try:
         yield from made.checked()
-        made.client.drop_database(made.name)
     finally:
+        made.close()
         made.client.close()
 
 

@@ -71,6 +71,19 @@ def deploy(
 
 
 @pytest.fixture(scope="module")
+def two_stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]]:
+    """Options of all daemons with the file stores ``fast`` (default) and ``slow``."""
+    folder = tmp_path_factory.mktemp("stores")
+    options: dict[str, dict[str, object]] = {
+        "DEFAULT": {"enabled_backends": "fast:file,slow:file"}, "glance_store": {"default_backend": "fast"},
+    }
+    for name in ("fast", "slow"):
+        (folder / name).mkdir()
+        options[name] = {"filesystem_store_datadir": folder / name}
+    return options
+
+
+@pytest.fixture(scope="module")
 def people(keystone: Keystone) -> Callable[[Services], People]:
     """A function that names a deployment to Keystone's catalog and returns its users."""
 

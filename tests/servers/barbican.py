@@ -13,7 +13,7 @@ class Barbican:
     """Secrets by id, each of one token. ``broken`` makes it answer 503 to everything."""
 
     def __init__(self) -> None:
-        self.secrets: dict[str, tuple[str, str, bytes]] = {}
+        self.secrets: dict[str, tuple[str, str, str, bytes]] = {}
         self.calls: list[tuple[str, str]] = []
         self.broken = False
         owner = self
@@ -26,10 +26,12 @@ class Barbican:
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
 
-    def add(self, payload: bytes, token: str, content_type: str = "application/octet-stream") -> str:
+    def add(
+        self, payload: bytes, token: str, content_type: str = "application/octet-stream", kind: str = "certificate"
+    ) -> str:
         """Store a secret and return its id."""
         secret = str(uuid4())
-        self.secrets[secret] = (token, content_type, payload)
+        self.secrets[secret] = (token, content_type, kind, payload)
         return secret
 
     def close(self) -> None:
@@ -50,9 +52,9 @@ class _Handler(BaseHTTPRequestHandler):
         found = self._found()
         if found is None:
             return
-        _token, content_type, payload = found
+        _token, content_type, kind, payload = found
         if not self.path.endswith("/payload"):
-            document = {"status": "ACTIVE", "secret_type": "certificate", "content_types": {"default": content_type}}
+            document = {"status": "ACTIVE", "secret_type": kind, "content_types": {"default": content_type}}
             self._send(200, json.dumps(document).encode(), "application/json")
         elif self.headers["Accept"] != content_type:
             self._send(406, b'{"code": 406}', "application/json")
@@ -65,7 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
             del self.barbican.secrets[self.path.split("/")[3]]
             self._send(204, b"", "application/json")
 
-    def _found(self) -> tuple[str, str, bytes] | None:
+    def _found(self) -> tuple[str, str, str, bytes] | None:
         self.barbican.calls.append((self.command, self.path))
         secret = self.barbican.secrets.get(self.path.split("/")[3])
         if self.barbican.broken:

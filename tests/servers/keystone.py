@@ -120,16 +120,27 @@ class Keystone:
         self.stop()
         self.start()
 
-    def set_image_endpoint(self, url: str) -> None:
+    def set_image_endpoint(self, url: str, region: str = REGION) -> None:
         """Make ``url`` the image service's address in the catalog."""
-        service = self._ensure("service", type="image", name="glance")
+        self.set_endpoint("image", "glance", url, region)
+
+    def set_endpoint(self, kind: str, name: str, url: str, region: str = REGION) -> None:
+        """Make ``url`` the address of the service of this kind in the catalog, in a region that is made if need be."""
+        service = self._ensure("service", type=kind, name=name)
+        if region not in {each["id"] for each in self._call("GET", "/regions")["regions"]}:
+            self._call("PUT", f"/regions/{region}", {"region": {}})
         for interface in ("public", "internal", "admin"):
-            endpoint = {"service_id": service, "interface": interface, "region_id": REGION}
-            known = self._find("endpoint", service_id=service, interface=interface)
+            endpoint = {"service_id": service, "interface": interface, "region_id": region}
+            known = self._find("endpoint", **endpoint)
             if known is None:
                 self._call("POST", "/endpoints", {"endpoint": {**endpoint, "url": url}})
             else:
                 self._call("PATCH", f"/endpoints/{known}", {"endpoint": {"url": url}})
+
+    def remove_endpoints(self, **which: str) -> None:
+        """Take the endpoints with these attributes out of the catalog."""
+        for endpoint in self._call("GET", "/endpoints", query=which)["endpoints"]:
+            self._call("DELETE", f"/endpoints/{endpoint['id']}")
 
     def set_registered_limits(self, **limits: int) -> None:
         """Register these limits for the image service's endpoint; its other limits are removed."""

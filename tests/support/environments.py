@@ -1,5 +1,5 @@
-"""Virtual environments of their own for programs that must not share ours: Keystone, the command line clients,
-Schemathesis, the library that consumes notifications.
+"""Virtual environments of their own for programs that must not share ours: services (Keystone, Barbican, the original
+image service), clients, Schemathesis, the library that consumes notifications.
 
 They are made once and kept in ``~/.cache/glance-services-tests`` (or ``$GLANCE_TEST_CACHE``), named after what is in
 them, so that a changed requirement makes a new one. ``python -m tests.support.environments`` makes all of them.
@@ -13,6 +13,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 KEYSTONE = "keystone"
@@ -21,7 +23,14 @@ OLD_CLIENTS = "old-clients"
 SCHEMATHESIS = "schemathesis"
 MESSAGING = "messaging"
 MONGOD = "mongod"
-ALL = (KEYSTONE, CLIENTS, OLD_CLIENTS, SCHEMATHESIS, MESSAGING, MONGOD)
+BARBICAN = "barbican-service"
+ORIGINAL = "original"
+NOVA = "nova"
+ECOSYSTEM = "ecosystem"
+ANSIBLE = "ansible"
+ALL = (
+    KEYSTONE, CLIENTS, OLD_CLIENTS, SCHEMATHESIS, MESSAGING, BARBICAN, ORIGINAL, NOVA, ECOSYSTEM, ANSIBLE, MONGOD,
+)
 
 _HERE = Path(__file__).resolve().parent
 
@@ -73,13 +82,19 @@ def _cache() -> Path:
     return Path(named) if named else Path.home() / ".cache" / "glance-services-tests"
 
 
+def make(names: Iterable[str]) -> None:
+    """Make those environments that do not exist yet, as many at once as there are cores. Raises CalledProcessError."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="environment") as pool:
+        list(pool.map(environment, names))  # a list, so that errors are raised
+
+
 def main() -> None:
     """Make every environment."""
     for name in ALL:
-        state = "is there" if is_ready(name) else "is being made, which takes a minute"
+        state = "is there" if is_ready(name) else "is being made, which takes up to a minute"
         sys.stdout.write(f"environment {name} {state}\n")
-        sys.stdout.flush()
-        environment(name)
+    sys.stdout.flush()
+    make(ALL)
 
 
 if __name__ == "__main__":

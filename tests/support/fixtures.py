@@ -12,6 +12,7 @@ from deploy.local.embedded_postgres import PostgresServer
 
 from glance_common.delete_queue.broker import connected
 from glance_common.messaging.connection import parse_broker
+from tests.servers.barbican_service import BarbicanService
 from tests.servers.keystone import Keystone
 from tests.servers.postgres import drop_database, running_postgres
 from tests.servers.rabbitmq import RabbitMQ
@@ -26,15 +27,15 @@ _numbers = itertools.count(1)
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Install what the collected tests need before the first one starts: pip takes longer than a test may."""
-    wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    wanted = {name.replace("_", "-") for item in session.items for name in getattr(item, "fixturenames", ())}
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if session.config.option.collectonly:
         return
-    for name in sorted(wanted & set(environments.ALL)):
-        if not environments.is_ready(name):
-            if reporter is not None:
-                reporter.write_line(f"installing the environment {name!r}, once; this takes a minute")
-            environments.environment(name)
+    missing = [name for name in sorted(wanted & set(environments.ALL)) if not environments.is_ready(name)]
+    if missing:
+        if reporter is not None:
+            reporter.write_line(f"installing environments, once; this takes a minute: {', '.join(missing)}")
+        environments.make(missing)
 
 
 @pytest.fixture(scope="session")
@@ -107,9 +108,39 @@ def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
 
 
 @pytest.fixture(scope="session")
+def barbican_service(keystone: Keystone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BarbicanService]:
+    """A Barbican for the whole session, which Keystone's catalog names; a test that stops it starts it again."""
+    service = BarbicanService(tmp_path_factory.mktemp("barbican"), keystone)
+    try:
+        service.start()
+        keystone.set_endpoint("key-manager", "barbican", service.url)
+        yield service
+    finally:
+        service.stop()
+
+
+@pytest.fixture(scope="session")
 def clients(tmp_path_factory: pytest.TempPathFactory) -> Clients:
     """The real command line clients."""
     return Clients(tmp_path_factory.mktemp("clients"))
+
+
+@pytest.fixture(scope="session")
+def nova(tmp_path_factory: pytest.TempPathFactory) -> Clients:
+    """Python with Nova."""
+    return Clients(tmp_path_factory.mktemp("nova-home"), environments.NOVA)
+
+
+@pytest.fixture(scope="session")
+def ecosystem(tmp_path_factory: pytest.TempPathFactory) -> Clients:
+    """Python with apache-libcloud, and osism's image manager."""
+    return Clients(tmp_path_factory.mktemp("ecosystem-home"), environments.ECOSYSTEM)
+
+
+@pytest.fixture(scope="session")
+def ansible(tmp_path_factory: pytest.TempPathFactory) -> Clients:
+    """Ansible with its collection openstack.cloud."""
+    return Clients(tmp_path_factory.mktemp("ansible-home"), environments.ANSIBLE)
 
 
 @pytest.fixture(scope="session")

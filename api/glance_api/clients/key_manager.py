@@ -63,12 +63,19 @@ class KeyManager:
         self._session.verify = (options.verify_ssl_path or True) if options.verify_ssl else False
 
     def certificate(self, credentials: Credentials, secret: str) -> bytes:
-        """Return the payload of a secret. Raises BadRequest when the caller has no such secret, Unavailable."""
+        """Return the payload of a secret that is a certificate.
+
+        Raises BadRequest when the caller has no such secret, or it is of another type: Nova, which verifies the data
+        again, would not take it. Raises Unavailable.
+        """
         facts = self._call(credentials, "GET", secret, accept="application/json")
         try:
-            content_type = str(orjson.loads(facts)["content_types"]["default"])
+            document = orjson.loads(facts)
+            content_type, kind = str(document["content_types"]["default"]), document["secret_type"]
         except (ValueError, KeyError, TypeError):
             raise BadRequest(f"the secret {secret} of the key manager has no content") from None
+        if kind != "certificate":
+            raise BadRequest(f"the secret {secret} of the key manager is no certificate: its type is another")
         return self._call(credentials, "GET", f"{secret}/payload", accept=content_type)
 
     def delete(self, credentials: Credentials, secret: str) -> None:

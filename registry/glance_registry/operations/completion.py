@@ -15,6 +15,8 @@ from glance_registry.records import import_properties, operations
 from glance_registry.records import rows as owners
 
 _UNFINISHED = (ImageStatus.IMPORTING, ImageStatus.SAVING)
+_FORMATS = ("disk_format", "container_format")
+"""Kept in the input of an import as they were when it was asked for."""
 
 
 def finish(
@@ -87,7 +89,10 @@ def _take_back(connection: sa.Connection, image: ImageRow, row: OperationRow) ->
         asked = delete.Delete(attempt=row.id, delayed=False, scrub_time=0)
         delete.hide(connection, RequestContext(request_id=row.request_id or "-"), image, asked)
     else:
-        owners.set_image(connection, image, ImageStatus(row.on_fail), properties=properties, **owners.NO_DATA)
+        # What the data were to bring with them, or plugins made of it, goes with the data.
+        formats = {name: row.input[name] for name in _FORMATS if name in row.input}
+        values = {"properties": properties, **formats, **owners.NO_DATA}
+        owners.set_image(connection, image, ImageStatus(row.on_fail), **values)
 
 
 def _has_data(connection: sa.Connection, image: ImageRow, *conditions: sa.ColumnElement[bool]) -> bool:

@@ -99,6 +99,15 @@ def test_a_certificate_that_the_caller_may_not_read_is_none(api: Api, barbican: 
     assert "another user" not in text
 
 
+def test_a_secret_that_is_no_certificate_is_none(api: Api, barbican: Barbican):
+    """Nova, which verifies the data when it starts a server, refuses it as well."""
+    signer = Signer()
+    secret = barbican.add(signer.certificate(), TOKEN["X-Auth-Token"], kind="opaque")
+    image, status, text = upload(api, signer.properties(DATA, secret))
+    assert (status, show(api, image)["status"]) == (400, "queued")
+    assert "is no certificate" in text
+
+
 def test_a_key_manager_that_is_down_is_503_and_is_not_named(api: Api, barbican: Barbican, make_api):
     barbican.broken = True
     image, status, text = upload(api, signed(barbican, Signer()))

@@ -14,7 +14,7 @@ KEY = "11111111-1111-4111-8111-111111111111"
 
 
 def store(folder: Path, **options: object) -> GridfsStore:
-    groups = {
+    groups: dict[str, dict[str, object]] = {
         "DEFAULT": {"enabled_backends": "main:gridfs"}, "glance_store": {"default_backend": "main"}, "main": options,
     }
     made = bare(load(folder, groups, MemoryIdentities()).default)

@@ -138,7 +138,7 @@ def default_signals() -> None:
 @pytest.fixture
 def machine(bare_machine, tmp_path):
     """A function that starts a script on a machine with the fake Python, in a session of its own."""
-    env = bare_machine(python3=PYTHON, ln='exec /bin/ln "$@"', qemu_img="exit 0")
+    env = bare_machine(python3=PYTHON, ln='exec /bin/ln "$@"', qemu_img="exit 0", systemd_analyze="exit 0")
     for name in ("LOCAL", "TEST"):
         env[f"GLANCE_{name}_VENV"] = str(tmp_path / "venv")
     started = []

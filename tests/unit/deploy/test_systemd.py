@@ -1,6 +1,7 @@
 """The systemd units: programs that exist, the promises about reload and stop, and systemd's own opinion."""
 
 import configparser
+import os
 import re
 import shutil
 import subprocess
@@ -15,6 +16,8 @@ UNITS = CHECKOUT / "deploy" / "systemd"
 PROGRAMS = "/opt/glance/bin/"
 SERVICES = sorted(UNITS.glob("*.service"))
 WEB_SERVICES = ["glance-api", "glance-registry"]
+EXPOSURE = {"glance-api": 25, "glance-registry": 22, "glance-scrubber": 22, "glance-scrubber-cron": 22}
+"""The most that systemd may find, in tenths."""
 HARDENING = {
     "User": "glance",
     "NoNewPrivileges": "yes",
@@ -106,18 +109,50 @@ def test_the_timer_starts_one_pass_and_never_two_at_once():
     assert timer["Install"]["WantedBy"] == "timers.target"
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed on this machine")
-def test_systemd_accepts_the_units(tmp_path):
+@pytest.fixture
+def analyze(tmp_path):
+    """A function that asks systemd-analyze about the units, which name programs that are there."""
+    assert shutil.which("systemd-analyze"), "systemd-analyze is missing: apt-get install systemd"
     programs = tmp_path / "bin"
     programs.mkdir()
     for name in console_scripts():
         (programs / name).symlink_to("/bin/true")
     for path in [*SERVICES, *UNITS.glob("*.timer")]:
         (tmp_path / path.name).write_text(path.read_text().replace(PROGRAMS, f"{programs}/"))
-    units = sorted(tmp_path.glob("glance-*"))
-    verified = subprocess.run(
-        ["systemd-analyze", "verify", *units], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+
+    def ask(*arguments):
+        return subprocess.run(
+            ["systemd-analyze", *arguments], cwd=tmp_path, env={**os.environ, "LC_ALL": "C.UTF-8"},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    return ask
+
+
+def test_systemd_accepts_the_units(analyze, tmp_path):
+    verified = analyze("verify", *sorted(tmp_path.glob("glance-*")))
     # Older units of the machine itself may be complained about too.
     complaints = [line for line in verified.stderr.splitlines() if "glance" in line]
     assert (verified.returncode, complaints) == (0, [])
+
+
+def test_systemd_complains_about_a_misspelled_option(analyze, tmp_path):
+    path = tmp_path / "glance-api.service"
+    path.write_text(path.read_text().replace("ProtectHome=", "ProtectHoem="))
+    assert "'ProtectHoem'" in analyze("verify", path).stderr
+
+
+@pytest.mark.parametrize("path", SERVICES, ids=lambda path: path.name)
+def test_a_service_is_exposed_little(path, analyze, tmp_path):
+    """Of at most 10.0; 10 has no protection at all. The API may make namespaces for the tools of imports."""
+    judged = analyze("security", "--offline=true", f"--threshold={EXPOSURE[path.stem]}", tmp_path / path.name)
+    assert judged.returncode == 0, judged.stdout
+    assert f"Overall exposure level for {path.name}" in judged.stdout
+
+
+def test_a_service_without_protection_is_found_out(analyze, tmp_path):
+    path = tmp_path / "glance-registry.service"
+    protections = ("SystemCall", "Protect", "Restrict")
+    path.write_text("\n".join(line for line in path.read_text().splitlines() if not line.startswith(protections)))
+    most = f"--threshold={EXPOSURE['glance-registry']}"
+    assert analyze("security", "--offline=true", most, path).returncode != 0

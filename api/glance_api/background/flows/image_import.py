@@ -17,7 +17,7 @@ from glance_api.background.flows.task_steps import TaskTools
 from glance_api.background.job import Job
 from glance_api.clients.key_manager import Credentials
 from glance_api.content.signatures import Signature, Verification
-from glance_api.imports.contract import ImportFailed, ImportSource, Plugin
+from glance_api.imports.contract import ImportChanges, ImportFailed, ImportSource, Plugin
 from glance_api.imports.request import COPY, DIRECT, DOWNLOAD, ImportInput, ImportRequest
 from glance_api.imports.sources import glance_download, web_download
 from glance_api.imports.sources.glance_download import DownloadRules, Remote, find_endpoint
@@ -26,7 +26,6 @@ from glance_api.services.attempts import Formats
 from glance_api.services.collaborators import Services
 from glance_common.fetch.url_session import UrlSession
 from glance_common.model.image import Image, ImageLocation
-from glance_common.model.operation import StagedData
 from glance_common.stores.contract import Blob, StoreError
 
 
@@ -51,15 +50,19 @@ def import_image(parts: ImportParts, job: Job) -> tuple[str, dict[str, Any] | No
 
 def _through_staging(parts: ImportParts, job: Job, image: Image, asked: ImportInput) -> dict[str, str]:
     # The plugins write beside the staged data, so that moving a result is no copy.
-    staging = job.services.staging
+    staging, before = job.services.staging, image
     with work_room(job, staging, image) as room:
-        data, image, formats = _staged(parts, job, image, asked)
-        file = staged.StagedFile(path_of(staging, data.key), data.size, formats)
+        file, image = _staged(parts, job, image, asked)
         signed = _verification(job, image, asked.request)
         ready = staged.prepare(job, image, file, room, parts.plugins, signed)
         source = partial(staged.open_file, staging, ready.path)
         parallel = job.services.settings.imports.max_parallel_stores
-        return fill(job, ready.image, _plan(asked, ready.size, [source], parallel=parallel, signed=signed))
+        try:
+            return fill(job, ready.image, _plan(asked, ready.size, [source], parallel=parallel, signed=signed))
+        except Exception as error:
+            if job.is_failure(error):
+                staged.take_back(job, before, ready.image)
+            raise
 
 
 def _verification(job: Job, image: Image, request: ImportRequest) -> Verification | None:
@@ -71,24 +74,23 @@ def _verification(job: Job, image: Image, request: ImportRequest) -> Verificatio
     return keys.verification(job.services.keys, _credentials(job), image.properties)
 
 
-def _staged(parts: ImportParts, job: Job, image: Image, asked: ImportInput) -> tuple[StagedData, Image, Formats]:
-    request = asked.request
+def _staged(parts: ImportParts, job: Job, image: Image, asked: ImportInput) -> tuple[staged.StagedFile, Image]:
+    """Return the staged data, and the image with what their source knows about it."""
+    request, staging, facts = asked.request, job.services.staging, ImportChanges()
     # As they were when the import was asked for: an earlier attempt may have changed the image since.
     formats = Formats(asked.disk_format or "", asked.container_format or "")
-    known = staged.staged_before(job, job.services.staging)
+    data = staged.staged_before(job, staging)
     if request.method == DIRECT:
-        if known is None:
+        if data is None:
             raise ImportFailed("there are no staged data of this image on this node")
-        return known, image, formats
-    if request.method == DOWNLOAD:
+    elif request.method == DOWNLOAD:
         # Formats and properties come with the data, so these are always fetched anew.
-        data, changed = staged.download(job, image, job.services.staging, _remote(parts, job, request))
-        return data, changed, Formats(changed.disk_format or "", changed.container_format or "")
-    if known is not None:
-        return known, image, formats
-    source = web_download.open_source(parts.session, request.uri, cap=job.services.settings.image_size_cap)
-    data, changed = staged.download(job, image, job.services.staging, source)
-    return data, changed, formats
+        data, image, facts = staged.download(job, image, staging, _remote(parts, job, request))
+        formats = Formats(image.disk_format or "", image.container_format or "")
+    elif data is None:
+        source = web_download.open_source(parts.session, request.uri, cap=job.services.settings.image_size_cap)
+        data, image, facts = staged.download(job, image, staging, source)
+    return staged.StagedFile(path_of(staging, data.key), data.size, formats, facts), image
 
 
 def _remote(parts: ImportParts, job: Job, request: ImportRequest) -> AbstractContextManager[ImportSource]:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,19 +26,25 @@ from glance_common.failpoints import failpoint
 from glance_common.model.image import Image
 from glance_common.model.limits import Limits
 from glance_common.model.operation import StagedData
+from glance_common.model.status import ImageStatus
 from glance_common.registry_client.uploads import UploadResult, UploadStart
 from glance_common.stores.contract import Stored
 
 PIECE = 1024 * 1024
+_UNFINISHED = (ImageStatus.IMPORTING, ImageStatus.SAVING)
 
 
 @dataclass(frozen=True, slots=True)
 class StagedFile:
-    """Staged data in a local file: ``size`` bytes that are declared to be of ``formats``."""
+    """Staged data in a local file: ``size`` bytes that are declared to be of ``formats``.
+
+    ``facts`` is what their source knows about the image; its properties are not written to the image yet.
+    """
 
     path: Path
     size: int
     formats: Formats
+    facts: ImportChanges = field(default_factory=ImportChanges)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +64,25 @@ def staged_before(job: Job, store: Staging) -> StagedData | None:
 
 def download(
     job: Job, image: Image, store: Staging, opened: AbstractContextManager[ImportSource]
-) -> tuple[StagedData, Image]:
-    """Stage what a source gives in ``store``; return it and ``image`` with what the source knows about it.
+) -> tuple[StagedData, Image, ImportChanges]:
+    """Stage what a source gives in ``store``; return it, ``image`` with what the source knows about it, and that.
 
-    Raises ImportFailed, TooLarge.
+    Of that only the formats are written now, without which no image has data, and which the registry takes back when
+    the import fails. The rest is written by ``prepare``: bad data leave nothing behind. Raises ImportFailed, TooLarge.
     """
     operations = job.services.registry.operations
     with opened as source:
         # Data of an earlier attempt, maybe of another node, make room for these.
         changed = operations.unstage(job.context, job.held) if job.operation.staged else None
-        changes = _document(source.facts)
-        if changes or changed is None:
-            changed = operations.update(job.context, job.held, changes)
+        formats = _document(replace(source.facts, properties={}))
+        if formats or changed is None:
+            changed = operations.update(job.context, job.held, formats)
             images.image_updated(job.services, job.context, changed)
         # An earlier attempt may have filled some of the stores.
-        image = changed._replace(locations=image.locations)
-        return _stage(job, store, image, source), image
+        image = changed._replace(
+            locations=image.locations, properties={**changed.properties, **source.facts.properties}
+        )
+        return _stage(job, store, image, source), image, source.facts
 
 
 def _stage(job: Job, store: Staging, image: Image, source: ImportSource) -> StagedData:
@@ -94,7 +103,7 @@ def _commit(job: Job, attempt: str, limits: Limits | None, stored: Stored, recei
 def prepare(
     job: Job, image: Image, file: StagedFile, room: WorkRoom, plugins: Sequence[Plugin], signed: Verification | None
 ) -> Ready:
-    """Inspect staged data, let the plugins work on them, and write down what these changed.
+    """Inspect staged data, let the plugins work on them; write down what these changed, and what the source knew.
 
     Nothing reads staged data before: neither a plugin, nor a tool, nor a store (S-34, S-39). The plugins may write in
     ``room``. Data of a signed image are not changed: its users verify them again. Raises ImportFailed, TooLarge,
@@ -105,7 +114,7 @@ def prepare(
         raise ImportFailed("the staged data are not complete any more; they have to be staged again")
     _inspect(job, path, formats)
     facts = ImageFacts(image.id, formats.disk, formats.container, image.properties, job.context.roles)
-    all_changes = ImportChanges()
+    all_changes = file.facts
     for plugin in plugins:
         job.check()
         changes = plugin.apply(facts, path, Work(room.folder, job.check, room))
@@ -139,6 +148,18 @@ def _inspect(job: Job, path: Path, formats: Formats) -> None:
     disk = formats.disk if formats.disk in UNINSPECTED else "raw"
     container = formats.container or "bare"
     inspect_file(path, disk, job.services.settings.format_rules, job.check, container)
+
+
+def take_back(job: Job, before: Image, written: Image) -> None:
+    """Give an image whose import fails the properties back that it had ``before``; ``written`` is what it has now.
+
+    The registry gives it its formats back when the operation ends.
+    """
+    had, has = before.properties, written.properties
+    changed = {name: had.get(name) for name in {*had, *has} if had.get(name) != has.get(name)}
+    if changed and job.services.registry.images.get(job.context, before.id).status in _UNFINISHED:
+        image = job.services.registry.operations.update(job.context, job.held, {"properties": changed})
+        images.image_updated(job.services, job.context, image)
 
 
 def _both(first: ImportChanges, second: ImportChanges) -> ImportChanges:

@@ -32,7 +32,7 @@ def import_task(parts: ImportParts, job: Job) -> tuple[str, dict[str, Any] | Non
         uri: str = job.operation.input["import_from"]
         cap = job.services.settings.image_size_cap
         source = web_download.open_source(parts.session, uri, cap=cap)
-        data, image = staged.download(job, image, store, source)
+        data, image, _ = staged.download(job, image, store, source)
     with work_room(job, store, image) as room:
         asked = _new_image(job)
         formats = Formats(str(asked.fields["disk_format"]), str(asked.fields["container_format"]))

@@ -104,10 +104,12 @@ def _noauth(conf: cfg.ConfigOpts) -> Layer:
 def _keystone(conf: cfg.ConfigOpts) -> Layer:
     """Tokens are checked by Keystone's own middleware, which keeps a cache of them."""
     try:
+        from glance_api.http.auth import token_cache
         from glance_api.http.auth.keystone import TokenCheck
     except ImportError:
         reason = "needs the package keystonemiddleware: install glance-services[keystone]"
         raise ConfigError("paste_deploy", "flavor", "keystone", reason) from None
+    token_cache.check(conf)
 
     def layer(app: WSGIApplication) -> WSGIApplication:
         # Whether a missing token is refused is decided behind it: anonymous callers may be allowed.

@@ -38,12 +38,17 @@ def namespace_updated(services: EventServices, context: RequestContext, namespac
     _tell(services, context, "metadef_namespace.update", {**_namespace(namespace), "namespace_old": old})
 
 
-def namespace_deleted(
+def namespace_deleted(services: EventServices, context: RequestContext, namespace: Namespace) -> None:
+    """Tell that a namespace is gone; ``namespace`` is as it was before."""
+    _tell(services, context, "metadef_namespace.delete", _gone(_namespace(namespace)))
+
+
+def namespace_emptied(
     services: EventServices, context: RequestContext, namespace: Namespace,
-    what: Literal["delete", "delete_objects", "delete_properties", "delete_tags"],
+    what: Literal["delete_objects", "delete_properties", "delete_tags"],
 ) -> None:
-    """Tell that a namespace, or all of one kind in it, is gone; ``namespace`` is as it was before."""
-    _tell(services, context, f"metadef_namespace.{what}", _gone(_namespace(namespace)))
+    """Tell that all of one kind in a namespace is gone; the namespace itself stays."""
+    _tell(services, context, f"metadef_namespace.{what}", _namespace(namespace))
 
 
 def property_created(services: EventServices, context: RequestContext, namespace: str, made: Property) -> None:

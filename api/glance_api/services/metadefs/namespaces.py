@@ -105,7 +105,7 @@ def delete(services: RecordServices, context: RequestContext, name: str) -> None
     """Remove a namespace with all that is in it. Raises NotFound, Forbidden."""
     namespace = writable(services, context, name, "delete_metadef_namespace")
     services.registry.metadefs.delete_namespace(context, name, str(uuid4()))
-    metadefs.namespace_deleted(services, context, namespace, "delete")
+    metadefs.namespace_deleted(services, context, namespace)
 
 
 def _check_patterns(content: Mapping[str, Any]) -> None:

@@ -95,4 +95,4 @@ def delete_all(services: RecordServices, context: RequestContext, namespace: str
     """Remove all objects of a namespace. Raises NotFound, Forbidden."""
     about = writable(services, context, namespace, "delete_metadef_namespace")
     services.registry.metadefs.delete_objects(context, namespace, str(uuid4()))
-    metadefs.namespace_deleted(services, context, about, "delete_objects")
+    metadefs.namespace_emptied(services, context, about, "delete_objects")

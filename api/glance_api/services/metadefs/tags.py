@@ -66,4 +66,4 @@ def delete_all(services: RecordServices, context: RequestContext, namespace: str
     """Remove all tags of a namespace. Raises NotFound, Forbidden."""
     about = writable(services, context, namespace, "delete_metadef_tags")
     services.registry.metadefs.delete_tags(context, namespace, str(uuid4()))
-    metadefs.namespace_deleted(services, context, about, "delete_tags")
+    metadefs.namespace_emptied(services, context, about, "delete_tags")

@@ -1,6 +1,5 @@
 """The MongoDB database of one store: its connection, its time limits, and what its errors mean."""
 
-import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -47,10 +46,13 @@ class Database:
             uri, connect=False, timeoutMS=int(timeout * 1000), serverSelectionTimeoutMS=int(timeout * 1000),
             connectTimeoutMS=int(timeout * 1000), retryWrites=False, appname="glance",
         )
-        weakref.finalize(self, self._client.close)
         self._database = self._client.get_database(name, write_concern=WriteConcern("majority", j=True))
         hosts = ",".join(f"{host}:{port}" for host, port in self._client._topology_settings.seeds)  # noqa: SLF001 - no public name before a connection
         self.place = f"mongodb://{hosts}/{name}"
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
 
     def collection(self, name: str) -> "Collection[dict[str, Any]]":
         """Return a collection of the database."""

@@ -250,6 +250,10 @@ class GridfsStore(BaseStore):
         """See the contract."""
         return self._mark.prove()
 
+    def close(self) -> None:
+        """Close the connections; the store is not used any more."""
+        self._database.close()
+
     def _read_mark(self) -> str | None:
         with self._database.asked():
             found = self._database.collection(MARK).find_one({"_id": "mark"})

@@ -1,0 +1,81 @@
+"""An import that fails leaves the image as it was when the import was asked for (lifecycle section 3)."""
+
+import json
+
+import pytest
+from tests.integration.api.imports_kit import Node, page, working
+from tests.servers.web import Page
+
+DATA = b"\x01" * 300_000
+REMOTE = "22222222-2222-4222-8222-222222222222"
+
+
+def shown(node: Node, image: str) -> dict:
+    """Return the document of an image without its time, and without what tells that an import failed."""
+    return {
+        name: value
+        for name, value in node.show(image).items()
+        if name != "updated_at" and not name.startswith("os_glance_")
+    }
+
+
+@pytest.mark.parametrize("formats", [{}, {"disk_format": None, "container_format": None}], ids=["formats", "none"])
+@pytest.mark.parametrize("digest", ["0" * 128, None], ids=["other digest", "cut"])
+def test_what_came_with_bad_data_goes_with_them(make_node, web, formats, digest):
+    document = {
+        "id": REMOTE, "status": "active", "disk_format": "iso", "container_format": "ova", "size": len(DATA),
+        "os_hash_algo": "sha512", "os_hash_value": digest, "os_distro": "theirs", "hw_disk_bus": "scsi",
+    }
+    web.pages[f"/v2/images/{REMOTE}"] = Page(json.dumps(document).encode())
+    web.pages[f"/v2/images/{REMOTE}/file"] = Page(DATA, cut=None if digest else 1000)
+    catalog = json.dumps([{"type": "image", "endpoints": [{"region": "north", "publicURL": web.url("")}]}])
+    headers = {"X-Auth-Token": "user-token", "X-Service-Catalog": catalog}
+    node = make_node()
+    with working(node):
+        image = node.create(os_distro="ours", **formats)
+        before = shown(node, image)
+        arguments = {"glance_region": "north", "glance_image_id": REMOTE}
+        node.begin(image, "glance-download", arguments=arguments, headers=headers)
+        assert node.finished(image)["status"] == "failure"
+        assert shown(node, image) == before
+
+
+@pytest.mark.parametrize("first", ["stores", "one"])
+def test_what_plugins_changed_is_taken_back_when_the_stores_fail(make_node, web, qcow2, tmp_path, first):
+    node = make_node(
+        image_import_opts__image_import_plugins="[inject_image_metadata,image_conversion]",
+        image_conversion__output_format="raw",
+        inject_metadata_properties__inject="origin:import,kept:theirs",
+        inject_metadata_properties__ignore_user_roles="none_has_it",
+    )
+    broken = ["fast", "slow"] if first == "stores" else ["slow"]
+    for name in broken:
+        (tmp_path / name).rename(tmp_path / f"{name}-away")
+    with working(node):
+        image = node.create(disk_format="qcow2", kept="ours")
+        before = shown(node, image)
+        node.begin(image, "web-download", arguments=page(web, qcow2), stores=["fast", "slow"])
+        assert node.finished(image)["status"] == "failure"
+        assert shown(node, image) == before
+        for name in broken:
+            (tmp_path / f"{name}-away").rename(tmp_path / name)
+        node.begin(image, "web-download", arguments=page(web, qcow2), stores=["fast", "slow"])
+        assert node.finished(image)["status"] == "success"
+        after = node.show(image)
+        assert (after["disk_format"], after["origin"], after["kept"]) == ("raw", "import", "theirs")
+
+
+def test_a_store_that_may_fail_takes_nothing_back(make_node, web, qcow2, tmp_path):
+    node = make_node(
+        image_import_opts__image_import_plugins="[inject_image_metadata]",
+        inject_metadata_properties__inject="origin:import",
+        inject_metadata_properties__ignore_user_roles="none_has_it",
+    )
+    (tmp_path / "slow").rename(tmp_path / "away")
+    with working(node):
+        image = node.create(disk_format="qcow2")
+        node.begin(image, "web-download", arguments=page(web, qcow2), stores=["fast", "slow"],
+                   all_stores_must_succeed=False)
+        assert node.finished(image)["status"] == "success"
+        after = node.show(image)
+        assert (after["status"], after["origin"], after["stores"]) == ("active", "import", "fast")
