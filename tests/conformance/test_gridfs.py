@@ -60,7 +60,7 @@ class GridfsHarness(ConfiguredHarness):
         return self.changed(self.move_identity(f"mongodb://127.0.0.1:{self.port}/{name}"), mongodb_store_db=name)
 
     def with_wrong_credentials(self):
-        return self.changed(mongodb_store_uri=self.server.uri(password="secret"))
+        return self.changed(mongodb_store_uri=self.server.uri(password="secret"), mongodb_store_timeout=SHORT)
 
     def exchanged(self):
         name = mongod.new_database()
