@@ -40,6 +40,9 @@ def verifies(key: bytes, signature: bytes, digest: bytes, hash_method: str) -> b
                 raise ValueError("the key in the certificate is of no known kind")
     except InvalidSignature:
         return False
+    except (ValueError, UnsupportedAlgorithm):
+        # The library's texts speak of its own objects.
+        raise ValueError("its key cannot verify a signature over this hash") from None
     return True
 
 

@@ -243,7 +243,8 @@ class Inspection:
                 ) from None
             LOG.warning("tolerated findings in a %s image: %s", name, failed)
         except Exception as error:  # a parser of foreign bytes may fail in any way
-            raise UnsupportedMediaType(f"the {name} image is damaged and cannot be checked: {error}") from None
+            LOG.info("a %s image cannot be checked: %s", name, type(error).__name__)
+            raise UnsupportedMediaType(f"the {name} image is damaged and cannot be checked") from None
         if self._has_parent(name, inspector):
             raise UnsupportedMediaType(f"the {name} image is not safe to use: it holds only the difference to a parent")
         if isinstance(inspector, format_inspector.VMDKInspector):
@@ -279,7 +280,8 @@ def _virtual_size(inspector: format_inspector.FileInspector) -> int | None:
     try:
         size = inspector.virtual_size
     except Exception as error:  # as above
-        raise UnsupportedMediaType(f"the header of the {name} image is damaged: {error}") from None
+        LOG.info("the header of a %s image cannot be read: %s", name, type(error).__name__)
+        raise UnsupportedMediaType(f"the header of the {name} image is damaged: it tells no size") from None
     if not 0 <= size <= _LARGEST.get(name, _LARGEST_OF_ANY) or (size == 0 and name in _SIZED):
         raise UnsupportedMediaType(f"the header of the {name} image is damaged: it tells no possible size")
     return size or None
