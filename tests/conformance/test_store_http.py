@@ -11,7 +11,7 @@ import pytest
 from oslo_config import cfg
 from tests.servers.web import Page, WebServer, dripping, scripted_peer, web_server
 from tests.support.certificates import server_certificate
-from tests.support.stores import load
+from tests.support.stores import MemoryIdentities, load
 
 from glance_common.fetch import url_filter
 from glance_common.fetch.guards import ExchangeLimits
@@ -174,7 +174,7 @@ def test_s61_a_download_that_drips_is_cut(drop: bytes):
     values = {opt.dest: opt.default for opt in url_filter.OPTIONS}
     the_filter = UrlFilter(SimpleNamespace(**{**values, "allowed_ports": [], "allowed_hosts": ["127.0.0.1"]}))
     session = UrlSession(the_filter, limits=ExchangeLimits(rate=99999, window=0.3))
-    store = HttpStore(StoreSettings("web", cfg.ConfigOpts(), "web", None, 0), session)
+    store = HttpStore(StoreSettings("web", cfg.ConfigOpts(), "web", None, 0), MemoryIdentities(), session)
     with (
         scripted_peer(dripping(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\n", drop)) as peer,
         closing(store.open(peer.url())) as blob,

@@ -199,7 +199,7 @@ def refused(folder: Path, groups: dict[str, dict[str, Any]]) -> str:
         ("a b:file", "must be id:kind"),
         ("fast:file,fast:http", "names the store fast twice"),
         ("os_glance_x:file", "ids that begin with os_glance_ are reserved"),
-        ("fast:swfit", "kind of the store fast must be one of file, http"),
+        ("fast:swfit", "kind of the store fast must be one of file, gridfs"),
         ("glance_store:file", "has another meaning"),
         ("DEFAULT:file", "has another meaning"),
         ("enabled_backends:file", "an option has that name"),
@@ -223,8 +223,8 @@ def test_bad_enabled_backends(tmp_path: Path, enabled: str, text: str):
             "default_backend = gold: must be one of the enabled stores",
         ),
         ({"glance_store": {"stores": "http"}}, "default_store = file: must be one of the enabled stores: http"),
-        ({"glance_store": {"stores": "file,swift"}}, "stores = file,swift: must be out of file, http"),
-        ({"glance_store": {"stores": ""}}, "must be out of file, http"),
+        ({"glance_store": {"stores": "file,swift"}}, "stores = file,swift: must be out of file, gridfs"),
+        ({"glance_store": {"stores": ""}}, "must be out of file, gridfs"),
         (
             {**TWO, "slow": {"filesystem_store_datadir": "/fast/"}},
             "[slow] filesystem_store_datadir = /fast: is already used by the store fast",
@@ -363,6 +363,9 @@ def test_options_keep_the_names_and_defaults_of_the_original(tmp_path: Path):
         "http_connect_timeout": 10.0,
         "http_read_timeout": 60.0,
         "http_answer_timeout": 30.0,
+        "mongodb_store_uri": None,
+        "mongodb_store_db": None,
+        "mongodb_store_timeout": 30.0,
     }
 
 

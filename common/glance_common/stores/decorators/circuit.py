@@ -19,7 +19,7 @@ from glance_common.stores.contract import (
     StoreUnavailable,
     WriteDenied,
 )
-from glance_common.stores.decorators.base import Wrapper
+from glance_common.stores.decorators.base import BlobWrapper, Wrapper
 
 FAILURES = 3
 """Calls in a row that end without an answer until the circuit opens: one alone may be a connection that was closed."""
@@ -220,16 +220,15 @@ class _SourceFailed(Exception):
         self.error = error
 
 
-class _GuardedBlob:
+class _GuardedBlob(BlobWrapper):
     """An opened read whose waits are known to the circuit."""
 
     def __init__(self, inner: Blob, circuit: Circuit) -> None:
-        self.size = inner.size
-        self._inner = inner
+        super().__init__(inner)
         self._circuit = circuit
 
     def __iter__(self) -> Iterator[bytes]:
-        pieces = iter(self._inner)
+        pieces = iter(self.inner)
         while True:
             self._circuit.begin_wait(self)
             try:
@@ -240,12 +239,3 @@ class _GuardedBlob:
             if piece is None:
                 return
             yield piece
-
-    def fileno(self) -> int | None:
-        return self._inner.fileno()
-
-    def path(self) -> str | None:
-        return self._inner.path()
-
-    def close(self) -> None:
-        self._inner.close()

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from glance_common.observability.metrics.catalog import STORE_BYTES
 from glance_common.stores.contract import Blob, Stored
-from glance_common.stores.decorators.base import Wrapper
+from glance_common.stores.decorators.base import BlobWrapper, Wrapper
 
 
 class MeasuredStore(Wrapper):
@@ -25,28 +25,15 @@ class MeasuredStore(Wrapper):
         return MeasuredBlob(self.inner.open(key, offset, length), self.id)
 
 
-class MeasuredBlob:
+class MeasuredBlob(BlobWrapper):
     """Counts the pieces of ``inner``; code that sends its file instead counts that itself."""
 
     def __init__(self, inner: Blob, store: str) -> None:
-        self.size = inner.size
-        self._inner = inner
+        super().__init__(inner)
         self._counter = STORE_BYTES.labels(store, "out")
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the pieces."""
-        for piece in self._inner:
+        for piece in self.inner:
             self._counter.inc(len(piece))
             yield piece
-
-    def fileno(self) -> int | None:
-        """See the contract."""
-        return self._inner.fileno()
-
-    def path(self) -> str | None:
-        """See the contract."""
-        return self._inner.path()
-
-    def close(self) -> None:
-        """See the contract."""
-        self._inner.close()

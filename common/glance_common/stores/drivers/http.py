@@ -7,7 +7,6 @@ long ago. Ranges work when the server answers them.
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from oslo_config import cfg
 
@@ -21,6 +20,7 @@ from glance_common.fetch.url_filter import (
     without_credentials,
 )
 from glance_common.fetch.url_session import FetchFailed, Response, UrlSession
+from glance_common.stores.base import BaseStore
 from glance_common.stores.contract import (
     AddDisabled,
     BadLocation,
@@ -30,10 +30,8 @@ from glance_common.stores.contract import (
     LocationRefused,
     RangeUnsupported,
     Stored,
-    StoredObject,
     StoreError,
     StoreUnavailable,
-    WalkUnsupported,
     require_range,
 )
 from glance_common.stores.settings import Identities, StoreSettings, Traits
@@ -72,17 +70,15 @@ _NO_HEAD = frozenset({400, 401, 403, 405, 501})
 """What servers answer that know no HEAD, or whose signed URLs are for GET."""
 
 
-class HttpStore:
+class HttpStore(BaseStore):
     """Objects behind http and https URLs; fulfils ``contract.Store`` and ``settings.Driver``."""
 
     kind = "http"
     traits = Traits(remote=True, keys_are_urls=True)
     capabilities = Capabilities(schemes=("http", "https"), add=False, delete=False, ranges=True)
 
-    def __init__(self, settings: StoreSettings, session: UrlSession) -> None:
-        self.id = settings.id
-        self.description = settings.description
-        self.weight = settings.weight
+    def __init__(self, settings: StoreSettings, identities: Identities, session: UrlSession) -> None:
+        super().__init__(settings, identities)
         self._session = session
 
     @classmethod
@@ -91,7 +87,7 @@ class HttpStore:
         return OPTIONS
 
     @classmethod
-    def build(cls, settings: StoreSettings, identities: Identities) -> "HttpStore":  # noqa: ARG003 - nothing to recognise
+    def build(cls, settings: StoreSettings, identities: Identities) -> "HttpStore":
         """Return the store. Raises StoreConfigError, and ConfigError for bad filter options."""
         ca_file: str | None = settings.value("https_ca_certificates_file") or None
         if ca_file is not None and not Path(ca_file).is_file():
@@ -110,17 +106,7 @@ class HttpStore:
             proxies=proxies,
             follow=_REDIRECTS,
         )
-        return cls(settings, session)
-
-    @classmethod
-    def places(cls, settings: StoreSettings) -> Sequence[str]:  # noqa: ARG003 - part of the protocol
-        """Return nothing: the servers belong to others."""
-        return []
-
-    @classmethod
-    def create_places(cls, settings: StoreSettings) -> Sequence[str]:
-        """Create nothing and return nothing."""
-        return cls.places(settings)
+        return cls(settings, identities, session)
 
     def add(self, key: str, pieces: Iterable[bytes], size: int | None) -> Stored:  # noqa: ARG002 - part of the protocol
         """Raise AddDisabled, BadLocation for a key that is no URL of the store."""
@@ -195,20 +181,8 @@ class HttpStore:
             return None
         return url
 
-    def details(self) -> dict[str, Any]:
-        """Return nothing: there is no place that the store has."""
-        return {}
-
     def check(self) -> None:
         """Do nothing: there is no one server that the store depends on."""
-
-    def walk(self, after: str | None = None) -> Iterator[StoredObject]:  # noqa: ARG002 - part of the protocol
-        """Raise WalkUnsupported."""
-        raise WalkUnsupported(f"store {self.id} cannot list what is on the servers of others")
-
-    def free(self) -> int | None:
-        """Return None: nothing is written."""
-        return None
 
     def identity(self) -> str:
         """Return the empty text: the store is no one place."""
