@@ -1,5 +1,7 @@
 """Options and errors of the gridfs store; its work is tested on a real server (tests/conformance)."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,21 @@ def test_an_address_that_is_none_stops_the_start_and_is_not_repeated(tmp_path, u
         store(tmp_path, mongodb_store_uri=uri, mongodb_store_db="images")
     assert "mongodb_store_uri" in str(caught.value)
     assert "s3cr" not in str(caught.value)
+
+
+def test_a_missing_library_stops_the_start_and_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pymongo.errors", None)
+    with pytest.raises(StoreConfigError, match=r"glance-services\[gridfs\]"):
+        store(tmp_path, mongodb_store_uri="mongodb://h/images")
+
+
+def test_the_driver_is_loaded_without_the_library():
+    program = (
+        "import sys; sys.modules['pymongo'] = None\n"
+        "from glance_common.stores.kinds import drivers\n"
+        "assert 'gridfs' in drivers()"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
 def test_a_database_must_be_named(tmp_path):
