@@ -29,7 +29,6 @@ LOCATIONS = "locations"
 _OPS: tuple[Op, ...] = ("add", "replace", "remove")
 _UNCHANGEABLE = frozenset({*fields.READ_ONLY, *fields.LINKS, "id"})
 _WHILE_QUEUED = ("disk_format", "container_format")
-_EARLY = (ImageStatus.QUEUED, ImageStatus.IMPORTING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,5 +179,5 @@ def _check_presence(operation: PatchOperation, properties: dict[str, str | None]
 
 
 def _check_format(image: Image, name: str, value: Any) -> None:
-    if name in _WHILE_QUEUED and image.status not in _EARLY and value != getattr(image, name):
+    if name in _WHILE_QUEUED and image.status is not ImageStatus.QUEUED and value != getattr(image, name):
         raise Forbidden(f"Attribute {name} can be only replaced for a queued image.")

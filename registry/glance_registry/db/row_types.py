@@ -118,6 +118,7 @@ class OperationRow(ListedOperationRow):
     patience: float
     on_fail: str
     ttl: int
+    written: dict[str, dict[str, list[Any]]]
 
 
 class NamespaceRow:

@@ -131,6 +131,8 @@ operations = sa.Table(
     sa.Column("created_at", Time, nullable=False, server_default=NOW),
     sa.Column("updated_at", Time, nullable=False, server_default=NOW),
     sa.Column("expires_at", Time, comment="set at its end"),
+    sa.Column("written", JSONB, nullable=False, server_default="{}",
+              comment="field or property of the image: value before, value that the worker wrote"),
 )
 
 store_identities = sa.Table(

@@ -11,12 +11,11 @@ from glance_common.model.status import ImageStatus, LocationStatus, OperationSta
 from glance_registry.db.row_types import ImageRow, OperationRow
 from glance_registry.db.tables import locations
 from glance_registry.images import delete
+from glance_registry.operations import written
 from glance_registry.records import import_properties, operations
 from glance_registry.records import rows as owners
 
 _UNFINISHED = (ImageStatus.IMPORTING, ImageStatus.SAVING)
-_FORMATS = ("disk_format", "container_format")
-"""Kept in the input of an import as they were when it was asked for."""
 
 
 def finish(
@@ -89,9 +88,7 @@ def _take_back(connection: sa.Connection, image: ImageRow, row: OperationRow) ->
         asked = delete.Delete(attempt=row.id, delayed=False, scrub_time=0)
         delete.hide(connection, RequestContext(request_id=row.request_id or "-"), image, asked)
     else:
-        # What the data were to bring with them, or plugins made of it, goes with the data.
-        formats = {name: row.input[name] for name in _FORMATS if name in row.input}
-        values = {"properties": properties, **formats, **owners.NO_DATA}
+        values = {**written.taken_back(row, image, properties), **owners.NO_DATA}
         owners.set_image(connection, image, ImageStatus(row.on_fail), **values)
 
 

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from glance_common.model import errors
 from glance_common.model.operation import STAGE_HOST_PROPERTY, Held
-from glance_registry.db.row_types import ImageRow
+from glance_registry.db.row_types import ImageRow, OperationRow
+from glance_registry.operations import written
 from glance_registry.records import import_properties, operations, rows, sizes
 from glance_registry.records.bounds import MAX_IMAGE_DOCUMENT
 
@@ -47,12 +48,13 @@ def update(
     Raises Conflict when ``changes`` name other data than the image has, TooLarge when its document would grow beyond
     ``largest`` bytes.
     """
-    image = _lock(connection, held)
+    image, row = _lock_both(connection, held)
     for name in ONCE:
         known = getattr(image, name)
         if name in changes and known is not None and changes[name] != known:
             raise errors.Conflict(f"{name} of image {image.id} is {known} and never changes", reason="differs")
     merged = {name: value for name, value in {**image.properties, **properties}.items() if value is not None}
+    written.note(connection, row, image, changes, properties)
     before = sizes.read(connection, image.id)
     rows.change_image(connection, image, **changes, properties=merged)
     sizes.check_growth(connection, image.id, before, largest)
@@ -60,7 +62,11 @@ def update(
 
 
 def _lock(connection: sa.Connection, held: Held) -> ImageRow:
+    return _lock_both(connection, held)[0]
+
+
+def _lock_both(connection: sa.Connection, held: Held) -> tuple[ImageRow, OperationRow]:
     image, row = operations.lock_held(connection, held)
     if image is None:
         raise errors.Conflict(f"the operation {row.id} has no image", reason="no_image")
-    return image
+    return image, row

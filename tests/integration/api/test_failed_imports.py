@@ -1,10 +1,14 @@
 """An import that fails leaves the image as it was when the import was asked for (lifecycle section 3)."""
 
 import json
+from uuid import uuid4
 
 import pytest
 from tests.integration.api.imports_kit import Node, page, working
 from tests.servers.web import Page
+
+from glance_common.model.context import system_context
+from glance_common.model.operation import Held
 
 DATA = b"\x01" * 300_000
 REMOTE = "22222222-2222-4222-8222-222222222222"
@@ -79,3 +83,31 @@ def test_a_store_that_may_fail_takes_nothing_back(make_node, web, qcow2, tmp_pat
         assert node.finished(image)["status"] == "success"
         after = node.show(image)
         assert (after["status"], after["origin"], after["stores"]) == ("active", "import", "fast")
+
+
+def test_what_the_owner_changed_meanwhile_stays(make_node, web, qcow2):
+    node = make_node(
+        image_import_opts__image_import_plugins="[inject_image_metadata]",
+        inject_metadata_properties__inject="origin:import,mine:theirs,removed:theirs",
+        inject_metadata_properties__ignore_user_roles="none_has_it",
+        upload__lease=3,
+    )
+    image = node.create(disk_format="qcow2", mine="old", removed="old")
+    registry, operations = node.api.services.registry, node.api.services.registry.operations
+    node.begin(image, "web-download", arguments=page(web, qcow2))
+    held = Held(node.task(image)["id"], str(uuid4()))
+    context = system_context("req-test")
+    operations.claim(context, held.token, host="vm", lease=600)
+    operations.update(context, held, {"disk_format": "raw", "properties": {"origin": "import", "mine": "theirs"}})
+    operations.update(context, held, {"properties": {"removed": "theirs", "mine": "again"}})
+    patch = [{"op": "add", "path": "/new", "value": "owner's"}, {"op": "replace", "path": "/removed", "value": "kept"}]
+    media = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
+    node.call("PATCH", f"/v2/images/{image}", 200, json=patch, headers=media)
+    wrong = [{"op": "replace", "path": "/disk_format", "value": "iso"}]
+    node.call("PATCH", f"/v2/images/{image}", 403, json=wrong, headers=media)
+    operations.finish(context, held, success=False, message="failed")
+    after = node.show(image)
+    assert (after["status"], after["disk_format"]) == ("queued", "qcow2")
+    assert (after["mine"], after["removed"], after["new"]) == ("old", "kept", "owner's")
+    assert "origin" not in after
+    assert registry.images.get(context, image).properties["mine"] == "old"

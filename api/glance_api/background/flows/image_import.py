@@ -50,19 +50,14 @@ def import_image(parts: ImportParts, job: Job) -> tuple[str, dict[str, Any] | No
 
 def _through_staging(parts: ImportParts, job: Job, image: Image, asked: ImportInput) -> dict[str, str]:
     # The plugins write beside the staged data, so that moving a result is no copy.
-    staging, before = job.services.staging, image
+    staging = job.services.staging
     with work_room(job, staging, image) as room:
         file, image = _staged(parts, job, image, asked)
         signed = _verification(job, image, asked.request)
         ready = staged.prepare(job, image, file, room, parts.plugins, signed)
         source = partial(staged.open_file, staging, ready.path)
         parallel = job.services.settings.imports.max_parallel_stores
-        try:
-            return fill(job, ready.image, _plan(asked, ready.size, [source], parallel=parallel, signed=signed))
-        except Exception as error:
-            if job.is_failure(error):
-                staged.take_back(job, before, ready.image)
-            raise
+        return fill(job, ready.image, _plan(asked, ready.size, [source], parallel=parallel, signed=signed))
 
 
 def _verification(job: Job, image: Image, request: ImportRequest) -> Verification | None:

@@ -26,12 +26,10 @@ from glance_common.failpoints import failpoint
 from glance_common.model.image import Image
 from glance_common.model.limits import Limits
 from glance_common.model.operation import StagedData
-from glance_common.model.status import ImageStatus
 from glance_common.registry_client.uploads import UploadResult, UploadStart
 from glance_common.stores.contract import Stored
 
 PIECE = 1024 * 1024
-_UNFINISHED = (ImageStatus.IMPORTING, ImageStatus.SAVING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +65,8 @@ def download(
 ) -> tuple[StagedData, Image, ImportChanges]:
     """Stage what a source gives in ``store``; return it, ``image`` with what the source knows about it, and that.
 
-    Of that only the formats are written now, without which no image has data, and which the registry takes back when
-    the import fails. The rest is written by ``prepare``: bad data leave nothing behind. Raises ImportFailed, TooLarge.
+    Of that only the formats are written now, without which no image has data. The rest is written by ``prepare``. The
+    registry takes both back when the import fails. Raises ImportFailed, TooLarge.
     """
     operations = job.services.registry.operations
     with opened as source:
@@ -148,18 +146,6 @@ def _inspect(job: Job, path: Path, formats: Formats) -> None:
     disk = formats.disk if formats.disk in UNINSPECTED else "raw"
     container = formats.container or "bare"
     inspect_file(path, disk, job.services.settings.format_rules, job.check, container)
-
-
-def take_back(job: Job, before: Image, written: Image) -> None:
-    """Give an image whose import fails the properties back that it had ``before``; ``written`` is what it has now.
-
-    The registry gives it its formats back when the operation ends.
-    """
-    had, has = before.properties, written.properties
-    changed = {name: had.get(name) for name in {*had, *has} if had.get(name) != has.get(name)}
-    if changed and job.services.registry.images.get(job.context, before.id).status in _UNFINISHED:
-        image = job.services.registry.operations.update(job.context, job.held, {"properties": changed})
-        images.image_updated(job.services, job.context, image)
 
 
 def _both(first: ImportChanges, second: ImportChanges) -> ImportChanges:
