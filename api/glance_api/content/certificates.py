@@ -37,7 +37,7 @@ def verifies(key: bytes, signature: bytes, digest: bytes, hash_method: str) -> b
             case ec.EllipticCurvePublicKey() as public:
                 public.verify(signature, digest, ec.ECDSA(prehashed))
             case _:
-                raise ValueError("the key in the certificate is of no known kind")
+                raise UnsupportedAlgorithm("a kind of key that is not known here")
     except InvalidSignature:
         return False
     except (ValueError, UnsupportedAlgorithm):

@@ -11,7 +11,7 @@ LONGEST_TAGS = 16 * 1024
 
 
 def revalidated(document: bytes) -> Response:
-    """Return a JSON document with its ETag; a client that names it in If-None-Match has the document already: 304.
+    """Return a JSON document with its ETag; a client that sends it in If-None-Match gets 304.
 
     The tag is made of the body, because what an image document shows differs from caller to caller. It is weak, because
     the document may be sent compressed.

@@ -26,6 +26,7 @@ CORS_DEFAULTS = {
 }
 """Those of the original, and then what else the API v2 reads and answers."""
 
+
 def cors_opts() -> list[cfg.Opt]:
     """Return the options of cross-origin requests with the defaults of an image service."""
     cors.set_defaults(**CORS_DEFAULTS)

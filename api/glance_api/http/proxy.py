@@ -2,8 +2,9 @@
 
 ``Forwarded`` (RFC 7239) says it, or the older ``X-Forwarded-For``, ``-Proto``, ``-Host`` and ``-Port``; what
 ``Forwarded`` does not tell is taken from these. ``X-Forwarded-Prefix`` has no counterpart there. Each proxy puts what
-it knows at the end, so the last value of each parameter is the one of the proxy in front. What is malformed is not
-believed: then the request itself says where it came to.
+it knows at the end, so the last element of ``Forwarded``, and the last value of the others, is that of the proxy in
+front: the client wrote what comes before. What is malformed is not believed: then the request itself says where it came
+to.
 
 The layer exists only with ``enable_proxy_headers_parsing``: otherwise no header is looked at (S-82).
 """
@@ -65,29 +66,36 @@ def _last(environ: WSGIEnvironment, name: str) -> str:
 
 
 def _forwarded(header: str) -> dict[str, str]:
-    """Return what ``Forwarded`` says, the last value of each parameter; nothing for a malformed header."""
+    """Return what the last element of ``Forwarded`` says that is not empty; nothing for a malformed header."""
     if len(header) > MAX_HEADER:
         return {}
+    last: dict[str, str] = {}
+    told_by = -1
     try:
-        return dict(_pairs(header))
+        for element, name, value in _pairs(header):
+            if element != told_by:
+                last, told_by = {}, element
+            last[name] = value
     except ValueError:
         return {}
+    return last
 
 
-def _pairs(header: str) -> Iterator[tuple[str, str]]:
-    """Yield name and value of each parameter of all elements. Raises ValueError for what is no such header."""
-    place = 0
+def _pairs(header: str) -> Iterator[tuple[int, str, str]]:
+    """Yield element, name and value of each parameter. Raises ValueError for what is no such header."""
+    place = element = 0
     while place < len(header):
         pair = _PAIR.match(header, place)
         if pair is not None:
             name, value = pair.groups()
             quoted = value.startswith('"')
-            yield name.lower(), _ESCAPED.sub(r"\1", value[1:-1]) if quoted else value
+            yield element, name.lower(), _ESCAPED.sub(r"\1", value[1:-1]) if quoted else value
             place = pair.end()
         # An element may be empty, and so may be the rest of one (RFC 9110 section 5.6.1).
         rest = header[place:].lstrip(" \t")
         if rest and rest[0] not in ",;":
             raise ValueError(header[place:])
+        element += rest.startswith(",")
         place = len(header) - len(rest) + 1
 
 

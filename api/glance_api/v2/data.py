@@ -80,8 +80,9 @@ def download(image_id: str) -> Response:
     if conditional.has_data(tag):
         return Response(status=304, headers={"ETag": f'"{tag}"'})
     part = _wanted_part(image.size or 0, tag)
-    address = service.elsewhere(services(), image, prefer, request.remote_addr or "")
-    if address is not None and request.method == "GET":
+    is_read = request.method == "GET"
+    address = service.elsewhere(services(), image, prefer, request.remote_addr or "") if is_read else None
+    if address is not None:
         return Response(status=302, headers={"Location": address, "Cache-Control": "no-store"})
     give_back = http_services().permits.take(context().project_id)
     try:

@@ -5,7 +5,6 @@ cloud, would look as if all images were gone.
 """
 
 import logging
-import threading
 from collections.abc import Callable
 from typing import Protocol
 from uuid import UUID, uuid4
@@ -43,18 +42,19 @@ class PlaceMark:
         self._read = read
         self._write = write
         self._identity: str | None = None
-        self._lock = threading.Lock()
 
     def prove(self) -> str:
         """Return the uuid of the place. Raises StoreUnavailable unless the place has the mark that the registry knows.
 
         A place that was never used gets its mark now.
         """
-        with self._lock:
-            if self._identity is None:
-                self._identity, seen = self._first_use()
-                return self._compared(self._identity, seen)
-        return self._compared(self._identity, self._seen())
+        # No lock: callers of a server that hangs would wait one after another. The registry lets one of them win.
+        if self._identity is None:
+            identity, seen = self._first_use()
+            self._identity = identity
+        else:
+            identity, seen = self._identity, self._seen()
+        return self._compared(identity, seen)
 
     def _compared(self, identity: str, seen: str | None) -> str:
         if seen == identity:

@@ -72,4 +72,3 @@ def _columns(image: ImageRow, wanted: ImageMerge) -> dict[str, Any]:
     if wanted.set_properties or wanted.remove_properties:
         columns["properties"] = wanted.applied(image.properties)
     return columns
-

@@ -21,6 +21,9 @@ PROBE = b"glance-manage store check\n" * 4096
 
 HEADINGS = ("store", "kind", "step", "ms", "result")
 
+Step = tuple[str, float, str | None]
+"""Name, seconds, and what went wrong."""
+
 
 class RegisteredPlaces:
     """The table of the places of stores; fulfils ``settings.Identities``."""
@@ -76,30 +79,40 @@ def check(conf: cfg.ConfigOpts, arguments: Any) -> int:
     return 1 if failed else 0
 
 
-def _steps(store: Store) -> Iterator[tuple[str, float, str | None]]:
+def _steps(store: Store) -> Iterator[Step]:
     """Yield name, seconds and problem of each step; what was written is deleted whatever fails before."""
-    key = str(uuid4())
     yield _timed("check", store.check)
-    if not store.capabilities.add:
-        return
-    written = _timed("write", lambda: store.add(key, [PROBE], len(PROBE)))
-    yield written
-    if written[2] is None:
-        yield _timed("read", lambda: _read(store, key, 0, None))
-        if store.capabilities.ranges:
-            yield _timed("range", lambda: _read(store, key, len(PROBE) // 2, 1000))
-        if store.capabilities.walk:
-            yield _timed("list", lambda: _find(store, key))
-    yield _timed("delete", lambda: _delete(store, key, was_written=written[2] is None))
+    if store.capabilities.add:
+        yield from _object_steps(store, str(uuid4()))
 
 
-def _timed(step: str, act: Callable[[], object]) -> tuple[str, float, str | None]:
+def _object_steps(store: Store, key: str) -> Iterator[Step]:
+    keys: list[str] = []
+    deleted: list[Step] = []
+    try:
+        yield _timed("write", _write, store, key, keys)
+        if keys:
+            yield _timed("read", _read, store, keys[0], 0, None)
+            if store.capabilities.ranges:
+                yield _timed("range", _read, store, keys[0], len(PROBE) // 2, 1000)
+            if store.capabilities.walk:
+                yield _timed("list", _find, store, keys[0])
+    finally:
+        deleted.append(_timed("delete", _delete, store, keys[0] if keys else key, bool(keys)))
+    yield from deleted
+
+
+def _timed(step: str, act: Callable[..., object], *args: Any) -> Step:
     began, problem = time.monotonic(), None
     try:
-        act()
+        act(*args)
     except (StoreError, GlanceError) as error:
         problem = f"{type(error).__name__}: {error}"
     return step, time.monotonic() - began, problem
+
+
+def _write(store: Store, key: str, keys: list[str]) -> None:
+    keys.append(store.add(key, [PROBE], len(PROBE)).key or key)
 
 
 def _read(store: Store, key: str, offset: int, length: int | None) -> None:
@@ -115,7 +128,7 @@ def _find(store: Store, key: str) -> None:
         raise StoreError("the list of the store does not hold what was written")
 
 
-def _delete(store: Store, key: str, *, was_written: bool) -> None:
+def _delete(store: Store, key: str, was_written: bool) -> None:
     try:
         store.delete(key)
     except BlobNotFound:

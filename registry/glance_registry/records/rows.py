@@ -12,7 +12,8 @@ What a row says beside its status:
 - ``deleted_at`` is set as soon as the bytes are no data of the image any more, long before they are gone: what was
   taken from an image before its delete, or by it, is not brought back by a restore.
 - ``lease_until`` is set while a process holds the row: a writer (status ``writing``, or ``pending_delete`` when the
-image was deleted during the write), or the claim ``token``. Null together with a token means that the claim is over.
+  image was deleted during the write), or the claim ``token``. Null together with a token means that the claim is
+  over.
 """
 
 from collections.abc import Mapping

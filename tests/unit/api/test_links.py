@@ -138,8 +138,9 @@ UNTOLD = ("10.0.0.1", "http://api1:9292", "")
         ("proto=https;host=a.example:443", "10.0.0.1", "https://a.example"),
         # Several hops: the last value of each parameter.
         ("for=198.51.100.9;host=evil.example, for=192.0.2.60;host=a.example", "192.0.2.60", "http://a.example"),
-        ("for=192.0.2.60;proto=https;host=a.example,for=10.0.0.7", "10.0.0.7", "https://a.example"),
-        (",, for=192.0.2.60 ;, ;proto=https,", "192.0.2.60", "https://api1:9292"),
+        ("for=192.0.2.60;proto=https;host=evil.example,for=10.0.0.7", "10.0.0.7", "http://api1:9292"),
+        ("host=evil.example, for=192.0.2.60;proto=https", "192.0.2.60", "https://api1:9292"),
+        (",, for=192.0.2.60 ;; ;proto=https,", "192.0.2.60", "https://api1:9292"),
         # An address that is kept secret, or is none.
         ("for=unknown;proto=https", "10.0.0.1", "https://api1:9292"), ("for=_hidden", "10.0.0.1", "http://api1:9292"),
         ("for=1.2.3", "10.0.0.1", "http://api1:9292"), ('for="[2001:db8"', "10.0.0.1", "http://api1:9292"),

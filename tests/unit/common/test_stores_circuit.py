@@ -155,8 +155,11 @@ def test_streams_that_do_not_come_on_count_too(store, clock, monkeypatch):
     guarded = Guarded(store, Circuit("store scripted", 2, clock))
     release = threading.Event()
 
+    inside = threading.Barrier(3, timeout=60)
+
     def hangs(key, pieces, size):
         for _ in pieces:
+            inside.wait()
             release.wait(60)
         return Stored(1, {})
 
@@ -164,7 +167,8 @@ def test_streams_that_do_not_come_on_count_too(store, clock, monkeypatch):
     threads = [threading.Thread(target=guarded.add, args=(KEY, [b"x"], 1)) for _ in range(2)]
     for thread in threads:
         thread.start()
-    wait_for(lambda: len(guarded._circuit._streams) == 2)
+    inside.wait()
+    assert len(guarded._circuit._streams) == 2
     assert b"".join(guarded.open(KEY)) == b"one", "they may only be slow"
     clock.now += circuit.STUCK + 1
     with pytest.raises(StoreUnavailable, match="wait for the store already"):

@@ -30,6 +30,7 @@ def store(folder: Path, **options: object) -> GridfsStore:
         ("mongodb://u:s3cret@h/images", None, "mongodb://h:27017/images"),
         ("mongodb://h:1234", "images", "mongodb://h:1234/images"),
         ("mongodb://h/other", "images", "mongodb://h:27017/images"),
+        ("mongodb://c,a:2,b/images?readPreference=secondary", None, "mongodb://a:2,b:27017,c:27017/images"),
     ],
 )
 def test_the_database_comes_from_either_option(tmp_path, uri, name, place):
@@ -37,7 +38,7 @@ def test_the_database_comes_from_either_option(tmp_path, uri, name, place):
     assert store(tmp_path, **options).details() == {"database": place}
 
 
-@pytest.mark.parametrize("uri", ["", "h:27017/images", "http://u:s3cret@h/images", "mongodb://u:s3cr/et@h/images"])
+@pytest.mark.parametrize("uri", ["", "h:27017/images", "http://u:s3cret@h/images", "mongodb://u:s3cr/et@h/images", "mongodb+srv://h/images"])
 def test_an_address_that_is_none_stops_the_start_and_is_not_repeated(tmp_path, uri):
     with pytest.raises(StoreConfigError) as caught:
         store(tmp_path, mongodb_store_uri=uri, mongodb_store_db="images")

@@ -46,7 +46,7 @@ def image_deleted(services: EventServices, context: RequestContext, image: Image
     """Tell that an image is gone; ``image`` is as it was before, with its locations where deletes are delayed.
 
     Its status is ``pending_delete`` only while its data are kept for a restore: consumers take that for a delete which
-    can be undone (``may_return``). They do not see the wait for a scrubber. The registry shows it alike.
+    can be undone (``may_return``). They do not see the wait for a scrubber. The registry shows the same status.
     """
     if services.notifications.wants("image.delete"):
         had_data = image.status in (ImageStatus.ACTIVE, ImageStatus.DEACTIVATED) and bool(image.locations)

@@ -15,6 +15,8 @@ from glance_common.model.errors import BadRequest, Conflict, Forbidden, TooLarge
 from glance_common.model.operation import Operation
 from glance_common.model.status import ImageStatus
 from glance_common.registry_client.locations import HashingOperation, LocationEdit
+from glance_common.stores.decorators.base import shown as shown_url
+from glance_common.stores.decorators.encryption import is_sealed
 
 
 def fetch(services: Services, context: RequestContext, image_id: str) -> list[Place]:
@@ -61,8 +63,11 @@ def _add(
     look = check.locate if waits else check.find
     found = look(services, context, image, url)
     new = location_edits.as_new(found, {})
-    # The task is shown to administrators: neither credentials nor the key get into it.
-    shown = {"image_id": image.id, "loc_url": found.store.url(found.key), "validation_data": _document(validation)}
+    # The task is shown to administrators, and its row is not encrypted: neither credentials nor the key get into it,
+    # nor a signature where the URLs of locations are secret.
+    location = found.store.url(found.key)
+    location = shown_url(location) if is_sealed(found.key) else location
+    shown = {"image_id": image.id, "loc_url": location, "validation_data": _document(validation)}
     hashing = HashingOperation(
         str(uuid4()), shown, services.settings.imports.task_time_to_live,
         before_active=waits, is_done=not services.settings.do_secure_hash,

@@ -193,6 +193,6 @@ def shown(key: str) -> str:
 
 
 def _described(error: BaseException) -> str:
-    """The text of a foreign error, for example of the source of an upload, may hold anything; its name does not."""
+    """Return only the type of other errors, for example of the source of an upload: their text may hold secrets."""
     name = type(error).__name__
     return f"{name}: {error}" if isinstance(error, StoreError) else name

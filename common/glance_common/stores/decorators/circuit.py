@@ -84,7 +84,7 @@ class Circuit:
             self._streams[id(stream)] = self._clock()
 
     def end_wait(self, stream: object) -> None:
-        """Note that it does not, or not any more."""
+        """Note that the transfer no longer waits."""
         with self._changed:
             self._streams.pop(id(stream), None)
 
@@ -189,7 +189,7 @@ class Guarded(Wrapper):
 
 
 class _Source:
-    """The pieces of an ``add``: between two of them the store has the word."""
+    """The pieces of an ``add``: between two pieces the store is at work."""
 
     def __init__(self, pieces: Iterable[bytes], circuit: Circuit) -> None:
         self._pieces = pieces

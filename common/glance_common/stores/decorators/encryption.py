@@ -22,6 +22,11 @@ _INFO = b"glance location key 1"
 _NONCE = 12
 
 
+def is_sealed(key: str) -> bool:
+    """Say whether a key is encrypted: what it names may be a secret."""
+    return key.startswith(_PREFIX)
+
+
 class KeyCipher:
     """Seals and opens keys with one secret."""
 
@@ -91,7 +96,7 @@ class EncryptedKeys(Wrapper):
         return key if key is None or self._cipher is None else self._cipher.seal(key)
 
     def _opened(self, key: str) -> str:
-        if not key.startswith(_PREFIX):
+        if not is_sealed(key):
             return key
         if self._cipher is None:
             raise BadLocation("the location is encrypted, and metadata_encryption_key is not set here")

@@ -35,9 +35,9 @@ _FULL = frozenset({14031})
 class Database:
     """Reaches the database; connects at the first call, after the fork of a worker."""
 
-    def __init__(self, uri: str, name: str, timeout: float) -> None:
-        """``timeout``: seconds for each call."""
-        from pymongo import MongoClient
+    def __init__(self, uri: str, name: str, place: str, timeout: float) -> None:
+        """``place``: servers and database, for people and the registry; ``timeout``: seconds for each call."""
+        from pymongo import MongoClient, ReadPreference
         from pymongo.write_concern import WriteConcern
 
         self._timeout = timeout
@@ -46,9 +46,11 @@ class Database:
             uri, connect=False, timeoutMS=int(timeout * 1000), serverSelectionTimeoutMS=int(timeout * 1000),
             connectTimeoutMS=int(timeout * 1000), retryWrites=False, appname="glance",
         )
-        self._database = self._client.get_database(name, write_concern=WriteConcern("majority", j=True))
-        hosts = ",".join(f"{host}:{port}" for host, port in self._client._topology_settings.seeds)  # noqa: SLF001 - no public name before a connection
-        self.place = f"mongodb://{hosts}/{name}"
+        # What was acknowledged must be found at once: a secondary may not have it yet, whatever the URI prefers.
+        self._database = self._client.get_database(
+            name, write_concern=WriteConcern("majority", j=True), read_preference=ReadPreference.PRIMARY
+        )
+        self.place = place
 
     def close(self) -> None:
         """Close the connections."""
@@ -103,6 +105,9 @@ def open_database(settings: StoreSettings) -> Database:
             "mongodb_store_db", "needs the package pymongo: pip install 'glance-services[gridfs]'"
         ) from None
     uri: str = settings.value("mongodb_store_uri") or ""
+    if uri.startswith("mongodb+srv:"):
+        # It would ask the DNS at the start, and name other servers, so another place, when the answer changes.
+        raise _refused_uri(settings, "must name the servers: mongodb+srv is not supported")
     try:
         parsed = parse_uri(uri, validate=True)
     except (PyMongoError, ValueError):
@@ -111,7 +116,9 @@ def open_database(settings: StoreSettings) -> Database:
     name: str | None = settings.value("mongodb_store_db") or parsed["database"]
     if not name:
         raise settings.refuse("mongodb_store_db", "must be set when mongodb_store_uri names no database")
-    return Database(uri, name, settings.value("mongodb_store_timeout"))
+    # In one order, however they are written: the registry knows the place by this name.
+    hosts = ",".join(sorted(f"{host}:{port}" for host, port in parsed["nodelist"]))
+    return Database(uri, name, f"mongodb://{hosts}/{name}", settings.value("mongodb_store_timeout"))
 
 
 def _refused_uri(settings: StoreSettings, allowed: str) -> Exception:
