@@ -1,5 +1,5 @@
 """Virtual environments of their own for programs that must not share ours: Keystone, the command line clients,
-Schemathesis, the library that consumes notifications.
+Schemathesis, the library that consumes notifications, SeaweedFS.
 
 They are made once and kept in ``~/.cache/glance-services-tests`` (or ``$GLANCE_TEST_CACHE``), named after what is in
 them, so that a changed requirement makes a new one. ``python -m tests.support.environments`` makes all of them.
@@ -20,7 +20,8 @@ CLIENTS = "clients"
 OLD_CLIENTS = "old-clients"
 SCHEMATHESIS = "schemathesis"
 MESSAGING = "messaging"
-ALL = (KEYSTONE, CLIENTS, OLD_CLIENTS, SCHEMATHESIS, MESSAGING)
+SEAWEEDFS = "seaweedfs"
+ALL = (KEYSTONE, CLIENTS, OLD_CLIENTS, SCHEMATHESIS, MESSAGING, SEAWEEDFS)
 
 _HERE = Path(__file__).resolve().parent
 

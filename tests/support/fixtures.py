@@ -15,6 +15,7 @@ from glance_common.messaging.connection import parse_broker
 from tests.servers.keystone import Keystone
 from tests.servers.postgres import drop_database, running_postgres
 from tests.servers.rabbitmq import RabbitMQ
+from tests.servers.seaweedfs import SeaweedFS
 from tests.support import environments
 from tests.support.clients import Clients
 from tests.support.daemons import Services
@@ -93,6 +94,17 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
         yield broker
     finally:
         broker.stop()
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
+    """An S3 server for the whole session; each test has a bucket of its own."""
+    server = SeaweedFS(tmp_path_factory.mktemp("seaweedfs"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -129,6 +129,7 @@ def _proxy(target: int, most: int, *, ends: bool) -> Iterator[int]:
     stop = threading.Event()
     broken = threading.Event()
     threads: list[threading.Thread] = []
+    sockets: list[socket.socket] = []
 
     def run(work: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=work, args=args, daemon=True)
@@ -154,7 +155,9 @@ def _proxy(target: int, most: int, *, ends: bool) -> Iterator[int]:
         with suppress(OSError):
             while True:
                 client, _ = listener.accept()
+                sockets.append(client)
                 server = socket.create_connection(("127.0.0.1", target))
+                sockets.append(server)
                 run(copy, client, server, False)
                 run(copy, server, client, True)
 
@@ -165,5 +168,12 @@ def _proxy(target: int, most: int, *, ends: bool) -> Iterator[int]:
         finally:
             stop.set()
             listener.shutdown(socket.SHUT_RDWR)
+            threads[0].join()
+            # Also those that a store keeps open for later calls.
+            for each in sockets:
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
     for thread in threads:
-        thread.join(10)
+        thread.join()
+    for each in sockets:
+        each.close()

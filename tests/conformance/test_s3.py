@@ -1,0 +1,34 @@
+"""The s3 driver passes the suite of all drivers, against a real S3 server."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.conformance.s3_kit import S3Harness
+from tests.servers.seaweedfs import SeaweedFS
+
+from glance_common.stores.conformance.network import *  # noqa: F403 - the tests of the suite
+from glance_common.stores.conformance.reading import *  # noqa: F403 - as above
+from glance_common.stores.conformance.writing import *  # noqa: F403 - as above
+from glance_common.stores.drivers.s3 import driver
+
+
+@pytest.fixture
+def harness(seaweedfs: SeaweedFS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Harness]:
+    """A store over a fresh bucket; its lists have several pages."""
+    monkeypatch.setattr(driver, "PAGE", 10)
+    with seaweedfs.bucket() as bucket:
+        options = {"s3_store_host": seaweedfs.url, "s3_store_bucket": bucket}
+        yield from S3Harness(tmp_path, seaweedfs.client(), seaweedfs.keys, options).checked()
+
+
+@pytest.fixture
+def writable(harness: S3Harness) -> S3Harness:
+    """The same: it takes data."""
+    return harness
+
+
+@pytest.fixture
+def remote(harness: S3Harness) -> S3Harness:
+    """The same: it is behind a network."""
+    return harness
