@@ -7,6 +7,7 @@ import pytest
 from tests.conformance.s3_kit import S3Harness
 from tests.servers.seaweedfs import SeaweedFS
 
+from glance_common.stores.conformance.harness import Harness
 from glance_common.stores.conformance.network import *  # noqa: F403 - the tests of the suite
 from glance_common.stores.conformance.reading import *  # noqa: F403 - as above
 from glance_common.stores.conformance.writing import *  # noqa: F403 - as above
@@ -14,7 +15,7 @@ from glance_common.stores.drivers.s3 import driver
 
 
 @pytest.fixture
-def harness(seaweedfs: SeaweedFS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Harness]:
+def harness(seaweedfs: SeaweedFS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
     """A store over a fresh bucket; its lists have several pages."""
     monkeypatch.setattr(driver, "PAGE", 10)
     with seaweedfs.bucket() as bucket:

@@ -182,10 +182,10 @@ class S3Store(BaseStore):
             yield from (upload["UploadId"] for upload in page.get("Uploads", ()) if upload["Key"] == key)
             if not page.get("IsTruncated"):
                 return
-            following = {"KeyMarker": page.get("NextKeyMarker", ""), "UploadIdMarker": page.get("NextUploadIdMarker", "")}
-            if following == markers:
+            begin = {name: page.get(f"Next{name}", "") for name in ("KeyMarker", "UploadIdMarker")}
+            if begin == markers:
                 raise StoreUnavailable(f"{self._place.name}: the list of uploads does not end")
-            markers = following
+            markers = begin
 
     def _prove_or_create(self) -> None:
         """Prove the bucket; create it where that is wanted, but never one that was used before."""

@@ -51,11 +51,10 @@ class _Stream:
         self._key = key
         self._sleep = sleep
         self._at = offset
-        self._end = None if length is None else offset + length
         self._etag: str | None = None
         self._breaks = 0
         self._body: Any = None
-        self.size, self._end = self._begin()
+        self.size, self._end = self._begin(None if length is None else offset + length)
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the bytes. Raises StoreUnavailable when fewer come than were promised."""
@@ -75,32 +74,29 @@ class _Stream:
         """Give the connection back, or end it when data are still to come."""
         self._body.close()
 
-    def _begin(self) -> tuple[int, int]:
-        """Ask for what is still to come; return the bytes of the object and the end of the range."""
-        answer = self._bucket.call("get_object", Key=self._key, **self._conditions())
+    def _begin(self, end: int | None) -> tuple[int, int]:
+        """Ask for the bytes from here to ``end`` (None = all); return those of the object, and where the range ends."""
+        conditions = {"IfMatch": self._etag} if self._etag else {}
+        if self._at or end is not None:
+            conditions["Range"] = f"bytes={self._at}-{'' if end is None else end - 1}"
+        answer = self._bucket.call("get_object", Key=self._key, **conditions)
         self._body = answer["Body"]
         try:
-            total, end = self._told(answer)
+            told = self._told(answer, end)
         except BaseException:
             self._body.close()
             raise
         self._etag = answer.get("ETag")
-        return total, end
+        return told
 
-    def _conditions(self) -> dict[str, str]:
-        conditions = {"IfMatch": self._etag} if self._etag else {}
-        if self._at or self._end is not None:
-            conditions["Range"] = f"bytes={self._at}-{'' if self._end is None else self._end - 1}"
-        return conditions
-
-    def _told(self, answer: dict[str, Any]) -> tuple[int, int]:
+    def _told(self, answer: dict[str, Any], end: int | None) -> tuple[int, int]:
         """Return bytes of the object and end of the range that comes, which must be what was asked for."""
         length = int(answer["ContentLength"])
-        if not self._at and self._end is None:
+        if not self._at and end is None:
             return length, length
         found = _CONTENT_RANGE.fullmatch(answer.get("ContentRange") or "")
         first, last, total = map(int, found.groups()) if found else (-1, -1, 0)
-        end = total if self._end is None else min(self._end, total)
+        end = total if end is None else min(end, total)
         if first != self._at or last + 1 != end or length != end - first:
             raise StoreUnavailable(f"{self._key}: the server sent another range than the one asked for")
         return total, end
@@ -114,7 +110,7 @@ class _Stream:
         for seconds in _PAUSES:
             self._sleep(seconds)
             try:
-                self._begin()
+                self._begin(self._end)
             except S3Failed as again:
                 if again.code in _CHANGED:
                     raise StoreUnavailable(f"{self._key} was deleted or changed while it was read") from None

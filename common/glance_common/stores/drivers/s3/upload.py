@@ -1,6 +1,7 @@
 """Writing an object: in one go when it is small, otherwise in parts, several at a time (stores section 5, S-62)."""
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -44,11 +45,11 @@ class S3Upload:
         sizes = self._sizes(size)
         most = next(sizes)
         parts = in_parts(pieces, chain([most], sizes))
-        first = next(parts, bytearray())
-        if len(first) < most:
-            self._in_one_go(first)
-            return len(first)
-        return self._in_parts(first, parts)
+        held = deque([next(parts, bytearray())])
+        if len(held[0]) < most:
+            self._in_one_go(held[0])
+            return len(held[0])
+        return self._in_parts(_joined(held, parts))
 
     def _sizes(self, size: int | None) -> Iterator[int]:
         """Yield the bytes of each part. An object that is smaller than the first one has no parts."""
@@ -63,18 +64,16 @@ class S3Upload:
             if not self._is_written(error):
                 raise
 
-    def _in_parts(self, first: bytearray, parts: Iterator[bytearray]) -> int:
+    def _in_parts(self, parts: Iterator[bytearray]) -> int:
         begun = self._bucket.call("create_multipart_upload", Key=self._key, Metadata={_MARK: self._mark})
         upload: str = begun["UploadId"]
         try:
-            queue = _joined(first, parts)
-            del first
             # What is in memory stays the same when parts grow: fewer of them are on their way then.
             room = self._options.part * self._options.at_once
-            sent = send_parts(queue, partial(self._send, upload), self._options.at_once, room)
+            sent = send_parts(parts, partial(self._send, upload), self._options.at_once, room)
             self._complete(upload, [part for part, _ in sent])
-        except BaseException as error:
-            self._abort(upload, error)
+        except BaseException:
+            self._abort(upload)
             raise
         return sum(size for _, size in sent)
 
@@ -133,13 +132,13 @@ class S3Upload:
         found = self._bucket.head(self._key)
         return found is not None and found.get("Metadata", {}).get(_MARK) == self._mark
 
-    def _abort(self, upload: str, error: BaseException) -> None:
-        """Remove the parts. Does not ask a server that did not answer twice: ``delete`` removes them later."""
+    def _abort(self, upload: str) -> None:
+        """Remove the parts. Where that fails too, ``delete`` removes them later."""
         try:
             self._bucket.call("abort_multipart_upload", Key=self._key, UploadId=upload)
         except StoreError as failed:
             if not (isinstance(failed, S3Failed) and failed.code == "NoSuchUpload"):
-                LOG.warning("parts of %s stay until its deletion: %s (after %s)", self._key, failed, type(error).__name__)
+                LOG.warning("parts of %s stay until its deletion: %s", self._key, failed)
 
 
 class PartBody:
@@ -181,8 +180,8 @@ class PartBody:
         return self._at
 
 
-def _joined(first: bytearray, rest: Iterator[bytearray]) -> Iterator[bytearray]:
-    """Yield the first part and the rest, and keep none of them."""
-    yield first
-    del first
+def _joined(held: deque[bytearray], rest: Iterator[bytearray]) -> Iterator[bytearray]:
+    """Yield the parts, those that are held first, and keep none of them."""
+    while held:
+        yield held.popleft()
     yield from rest
