@@ -12,9 +12,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 from deploy.local import processes
 
 from tests.support import environments
@@ -93,7 +90,11 @@ class SeaweedFS:
 
     def client(self) -> Any:
         """Return a boto3 client that may do everything."""
-        # The session of its own: making clients of the shared one is not safe in threads.
+        # Imported here, because this module is loaded by every test run. A session of its own: making clients of the
+        # shared one is not safe in threads.
+        import boto3
+        from botocore.config import Config
+
         return boto3.session.Session().client(
             "s3", endpoint_url=self.url, region_name="us-east-1", aws_access_key_id=self.keys.access,
             aws_secret_access_key=self.keys.secret,
@@ -112,6 +113,8 @@ class SeaweedFS:
 
     def _keeps_data(self) -> bool:
         """The S3 port answers some seconds before there is a place for data."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
         client = self.client()
         try:
             with suppress(client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):

@@ -104,7 +104,7 @@ class S3Options:
 def parse(settings: StoreSettings) -> S3Options:
     """Return the options of the store. Raises StoreConfigError."""
     place = parse_place(settings)
-    protected: bool = settings.value("s3_store_enable_data_integrity_protection")
+    request, response = _checksums(settings)
     return S3Options(
         place=place,
         region=settings.value("s3_store_region_name") or None,
@@ -115,8 +115,8 @@ def parse(settings: StoreSettings) -> S3Options:
         part=settings.value("s3_store_large_object_chunk_size") * MIB,
         at_once=settings.value("s3_store_thread_pools"),
         verify=_verify(settings, place),
-        request_checksums=settings.value("s3_store_request_checksum_calculation") if protected else _CHECKSUMS[0],
-        response_checksums=settings.value("s3_store_response_checksum_validation") if protected else _CHECKSUMS[0],
+        request_checksums=request,
+        response_checksums=response,
         connect_timeout=settings.value("s3_store_connect_timeout"),
         read_timeout=settings.value("s3_store_read_timeout"),
     )
@@ -144,6 +144,13 @@ def _credentials(settings: StoreSettings) -> S3Credentials | None:
         missing = "s3_store_secret_key" if access else "s3_store_access_key"
         raise settings.refuse_secret(missing, "must be set, as the other key is; or leave both to boto3")
     return S3Credentials(access, secret) if access else None
+
+
+def _checksums(settings: StoreSettings) -> tuple[str, str]:
+    request: str = settings.value("s3_store_request_checksum_calculation")
+    response: str = settings.value("s3_store_response_checksum_validation")
+    protected: bool = settings.value("s3_store_enable_data_integrity_protection")
+    return (request, response) if protected else (_CHECKSUMS[0], _CHECKSUMS[0])
 
 
 def _addressing(settings: StoreSettings) -> str:
