@@ -15,7 +15,9 @@ from tests.support.stores import MemoryIdentities
 
 from glance_common.stores.conformance.harness import DATA
 from glance_common.stores.contract import BlobExists, BlobNotFound, StoreUnavailable, WriteDenied
+from glance_common.stores.drivers.s3 import reading
 from glance_common.stores.drivers.s3.client import S3Bucket
+from glance_common.stores.drivers.s3.errors import S3Failed
 from glance_common.stores.place_mark import NAME
 
 Make = Callable[..., S3Harness]
@@ -87,9 +89,9 @@ def test_bad_certificates_are_told(make: Make, seaweedfs: SeaweedFS):
         (f"https://127.0.0.1:{seaweedfs.tls_port}", "doesn't match 'localhost'"),
         (f"https://localhost:{seaweedfs.port}", "does the server speak https"),
     ):
-        ca = {"s3_store_cacert": seaweedfs.authority} if "127.0.0.1" in host else {}
+        authority = seaweedfs.authority if "127.0.0.1" in host else ""
         with pytest.raises(StoreUnavailable, match=told):
-            harness.made(s3_store_host=host, **ca).check()
+            harness.made(s3_store_host=host, s3_store_cacert=authority).check()
 
 
 def test_a_small_object_is_one_put_whatever_is_known_of_it(make: Make, calls: list[str]):
@@ -367,18 +369,39 @@ def test_a_key_that_is_taken_in_the_meantime_keeps_its_data(make: Make, size: in
     assert harness.unfinished() == []
 
 
-def test_a_read_never_goes_on_with_other_data(make: Make):
+def test_a_read_never_goes_on_with_other_data(make: Make, monkeypatch: pytest.MonkeyPatch):
     """The object is replaced behind the store while a read is broken off: no byte of the other one comes."""
     harness = make()
     data = DATA * 8
     key = harness.put(data)
-    blob = harness.store.open(key)
-    pieces = iter(blob)
-    got = next(pieces)
-    harness.client.put_object(Bucket=harness.bucket, Key=key, Body=bytes(len(data)))
-    blob._pieces.gi_frame.f_locals["self"]._body.close()
-    with pytest.raises(StoreUnavailable, match="deleted or changed"):
-        for piece in pieces:
-            got += piece
+    read = S3Bucket.read
+
+    def breaking(self: S3Bucket, body: Any, size: int) -> bytes:
+        monkeypatch.setattr(S3Bucket, "read", read)
+        raise S3Failed("broken off by the test", "ConnectionClosedError", may_pass=True)
+
+    with closing(harness.store.open(key)) as blob:
+        pieces = iter(blob)
+        got = next(pieces)
+        harness.client.put_object(Bucket=harness.bucket, Key=key, Body=bytes(len(data)))
+        monkeypatch.setattr(S3Bucket, "read", breaking)
+        with pytest.raises(StoreUnavailable, match="deleted or changed"):
+            list(pieces)
     assert data.startswith(got)
-    blob.close()
+
+
+def test_a_read_that_breaks_again_and_again_without_a_byte_ends(make: Make, monkeypatch: pytest.MonkeyPatch):
+    harness = make()
+    key = harness.put(DATA)
+    reads: list[int] = []
+
+    def breaking(self: S3Bucket, body: Any, size: int) -> bytes:
+        reads.append(size)
+        raise S3Failed("broken off by the test", "ConnectionClosedError", may_pass=True)
+
+    with closing(harness.store.open(key)) as blob:
+        monkeypatch.setattr(S3Bucket, "read", breaking)
+        monkeypatch.setattr(reading, "_PAUSES", (0.0, 0.0, 0.0))
+        with pytest.raises(StoreUnavailable, match="broken off by the test"):
+            list(blob)
+    assert len(reads) == 4

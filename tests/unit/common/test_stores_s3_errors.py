@@ -58,8 +58,9 @@ def test_answers_of_servers(code: str, status: int, told: str):
 
 @pytest.mark.parametrize(
     ("code", "status", "may_pass"),
-    [("SlowDown", 503, True), ("InternalError", 500, True), ("TooManyRequests", 429, True), ("AccessDenied", 403, False),
-     ("NoSuchBucket", 404, False), ("RequestTimeTooSkewed", 403, False), ("NoSuchUpload", 404, False)],
+    [("SlowDown", 503, True), ("InternalError", 500, True), ("TooManyRequests", 429, True),
+     ("AccessDenied", 403, False), ("NoSuchBucket", 404, False), ("RequestTimeTooSkewed", 403, False),
+     ("NoSuchUpload", 404, False)],
 )
 def test_only_passing_faults_are_tried_again(code: str, status: int, may_pass: bool):
     error = answered(code, status)
