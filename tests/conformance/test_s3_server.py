@@ -1,6 +1,7 @@
 """What the s3 driver does beyond the suite, seen from the side of a real S3 server; and the suite's core over https."""
 
 import logging
+import re
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -9,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from tests.conformance.s3_kit import MIB, S3Harness
+from tests.conformance.s3_kit import MIB, S3Harness, writer
 from tests.servers.seaweedfs import SeaweedFS, remove_bucket
 from tests.support.stores import MemoryIdentities
 
@@ -405,3 +406,21 @@ def test_a_read_that_breaks_again_and_again_without_a_byte_ends(make: Make, monk
         with pytest.raises(StoreUnavailable, match="broken off by the test"):
             list(blob)
     assert len(reads) == 4
+
+
+def test_the_configuration_of_the_page_works(seaweedfs: SeaweedFS, tmp_path: Path):
+    page = (Path(__file__).parents[2] / "docs" / "stores" / "s3.md").read_text()
+    (sample,) = re.findall(r"```ini\n(.*?)```", page, re.DOTALL)
+    with seaweedfs.bucket() as bucket:
+        for old, new in (
+            ("https://s3.example.org", seaweedfs.url), ("AKEXAMPLE", seaweedfs.keys.access),
+            ("= ...", f"= {seaweedfs.keys.secret}"), ("= images", f"= {bucket}"),
+        ):
+            assert old in sample
+            sample = sample.replace(old, new)
+        (tmp_path / "stores.conf").write_text(sample)
+        store = writer(tmp_path)
+        key = str(uuid4())
+        store.add(key, [DATA], None)
+        with closing(store.open(key)) as blob:
+            assert b"".join(blob) == DATA
