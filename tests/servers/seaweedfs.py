@@ -32,7 +32,8 @@ class S3Keys:
     secret: str = field(repr=False)
 
 
-def _new_keys() -> S3Keys:
+def new_keys() -> S3Keys:
+    """Return credentials that no other user has."""
     return S3Keys(f"AK{uuid4().hex[:18].upper()}", uuid4().hex)
 
 
@@ -46,7 +47,7 @@ class SeaweedFS:
         self.tls_port = self._ports["s3.port.https"]
         self.url = f"http://{processes.LOOPBACK}:{self.port}"
         self.tls_url = f"https://localhost:{self.tls_port}"
-        self.keys, self.other_keys, self.reader_keys = _new_keys(), _new_keys(), _new_keys()
+        self.keys, self.other_keys, self.reader_keys = new_keys(), new_keys(), new_keys()
         """Two users who may do everything, and one who may read."""
         self._log = folder / "seaweedfs.log"
         (folder / "data").mkdir()
@@ -90,26 +91,13 @@ class SeaweedFS:
 
     def client(self) -> Any:
         """Return a boto3 client that may do everything."""
-        # Imported here, because this module is loaded by every test run. A session of its own: making clients of the
-        # shared one is not safe in threads.
-        import boto3
-        from botocore.config import Config
-
-        return boto3.session.Session().client(
-            "s3", endpoint_url=self.url, region_name="us-east-1", aws_access_key_id=self.keys.access,
-            aws_secret_access_key=self.keys.secret,
-            config=Config(s3={"addressing_style": "path"}, proxies={}, retries={"total_max_attempts": 3}),
-        )
+        return s3_client(self.url, self.keys)
 
     @contextmanager
     def bucket(self) -> Iterator[str]:
         """Give the name of a fresh bucket, which ends with the block."""
-        client, name = self.client(), f"images-{uuid4().hex[:12]}"
-        client.create_bucket(Bucket=name)
-        try:
+        with fresh_bucket(self.client()) as name:
             yield name
-        finally:
-            remove_bucket(client, name)
 
     def _keeps_data(self) -> bool:
         """The S3 port answers some seconds before there is a place for data."""
@@ -123,6 +111,31 @@ class SeaweedFS:
             return bool(client.get_object(Bucket="start-probe", Key="probe")["Body"].read() == b"data")
         except (BotoCoreError, ClientError):
             return False
+
+
+def s3_client(url: str, keys: S3Keys) -> Any:
+    """Return a boto3 client of a server."""
+    # Imported here, because this module is loaded by every test run. A session of its own: making clients of the
+    # shared one is not safe in threads.
+    import boto3
+    from botocore.config import Config
+
+    return boto3.session.Session().client(
+        "s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id=keys.access,
+        aws_secret_access_key=keys.secret,
+        config=Config(s3={"addressing_style": "path"}, proxies={}, retries={"total_max_attempts": 3}),
+    )
+
+
+@contextmanager
+def fresh_bucket(client: Any) -> Iterator[str]:
+    """Give the name of a fresh bucket, which ends with the block."""
+    name = f"images-{uuid4().hex[:12]}"
+    client.create_bucket(Bucket=name)
+    try:
+        yield name
+    finally:
+        remove_bucket(client, name)
 
 
 def remove_bucket(client: Any, name: str) -> None:

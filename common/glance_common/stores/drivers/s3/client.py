@@ -10,12 +10,23 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
+from glance_common.fetch.guards import ExchangeLimits, Guard
 from glance_common.stores.drivers.s3.errors import MISSING_KEY, S3Failed, translated
+from glance_common.stores.drivers.s3.guarding import Watched, guard_client
 from glance_common.stores.drivers.s3.options import S3Options
 
 _FAILURES = (BotoCoreError, ClientError, ResponseParserError, HTTPError, OSError)
 _CONNECTIONS = 128
 """Kept open for the next calls; more than that may be open."""
+
+_LARGEST_DOCUMENT = 16 * 1024 * 1024
+"""Bytes of the largest answer but data: some servers list 10 000 uploads at a time."""
+
+_SLOWEST = 64 * 1024
+"""Bytes a second that a server takes in at least."""
+
+_WINDOW = 60.0
+"""Seconds of waiting over which the rate of incoming data is averaged."""
 
 T = TypeVar("T")
 
@@ -27,14 +38,25 @@ class S3Bucket:
         self._options = options
         self._place = options.place
         self._made: tuple[int, Any] | None = None
+        self._watched = Watched()
         self.knows_conditions = True
         """Whether the server takes If-None-Match; set to False when it says so."""
 
     def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        """Return the answer to an operation, named as boto3 names it."""
+        """Return the answer to an operation, named as boto3 names it. It has to come whole in the time of a read, with
+        more for the data that are sent."""
         method = getattr(self._client(), operation)
+        self._watched.begin(self._limits(parameters.get("ContentLength", 0)))
         answer: dict[str, Any] = self._guarded(operation, lambda: method(Bucket=self._place.bucket, **parameters))
         return answer
+
+    def get(self, **parameters: Any) -> "S3Body":
+        """Return the answer to ``get_object``, whose data are still to be read."""
+        method = self._client().get_object
+        guard = self._watched.begin(self._limits(0))
+        answer = self._guarded("get_object", lambda: method(Bucket=self._place.bucket, **parameters))
+        guard.begin_body(document=False)
+        return S3Body(self, answer, guard)
 
     def head(self, key: str) -> dict[str, Any] | None:
         """Return what the server says about an object, None when it has none. That alone proves nothing."""
@@ -45,10 +67,24 @@ class S3Bucket:
                 return None
             raise
 
-    def read(self, body: Any, size: int) -> bytes:
-        """Return the next ``size`` bytes of the body of an answer; fewer only at its end."""
-        piece: bytes = self._guarded("read", lambda: body.read(size))
+    def read(self, body: "S3Body", size: int) -> bytes:
+        """Return the next ``size`` bytes of a body, in any thread; fewer only at its end. Raises S3Failed."""
+        self._watched.go_on(body.guard)
+        body.guard.begin_read()
+        piece: bytes = b""
+        try:
+            piece = self._guarded("read", lambda: body.answer["Body"].read(size))
+        finally:
+            body.guard.end_read(len(piece))
         return piece
+
+    def _limits(self, data: int) -> ExchangeLimits:
+        options = self._options
+        return ExchangeLimits(
+            connect=options.connect_timeout, idle=options.read_timeout,
+            answer=options.connect_timeout + options.read_timeout + data / _SLOWEST, document=_LARGEST_DOCUMENT,
+            window=_WINDOW,
+        )
 
     def presign(self, key: str, seconds: int) -> str:
         """Return a signed URL for reading the object."""
@@ -72,8 +108,26 @@ class S3Bucket:
         made = self._made
         if made is None or made[0] != os.getpid():
             client = self._guarded("connect", lambda: _new_client(self._options))
+            guard_client(client, self._watched, self._options.verify)
             self._made = made = (os.getpid(), client)
         return made[1]
+
+
+class S3Body:
+    """The answer to ``get_object``."""
+
+    def __init__(self, bucket: S3Bucket, answer: dict[str, Any], guard: Guard) -> None:
+        self.answer = answer
+        self.guard = guard
+        self._bucket = bucket
+
+    def read(self, size: int) -> bytes:
+        """Return the next ``size`` bytes, in any thread; fewer only at the end. Raises S3Failed."""
+        return self._bucket.read(self, size)
+
+    def close(self) -> None:
+        """Give the connection back, or end it when data are still to come."""
+        self.answer["Body"].close()
 
 
 def _new_client(options: S3Options) -> Any:

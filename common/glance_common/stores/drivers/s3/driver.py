@@ -209,14 +209,13 @@ class S3Store(BaseStore):
 
     def _read_mark(self) -> str | None:
         try:
-            answer = self._bucket.call("get_object", Key=NAME)
+            body = self._bucket.get(Key=NAME)
         except S3Failed as failed:
             if failed.code in MISSING_KEY:
                 return None
             raise
-        body = answer["Body"]
         try:
-            return self._bucket.read(body, _LONGEST_MARK).decode(errors="replace")
+            return body.read(_LONGEST_MARK).decode(errors="replace")
         finally:
             body.close()
 

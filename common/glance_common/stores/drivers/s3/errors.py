@@ -135,12 +135,12 @@ def _failed(operation: str, place: str, code: str, meaning: _Meaning) -> S3Faile
 
 
 def _certificate(error: Exception) -> str:
-    """The reason of the TLS library or of urllib3's comparison of names, inside of errors of urllib3 and botocore."""
+    """The reason of the TLS library, which is inside of errors of urllib3 and botocore."""
     seen: BaseException | None = error
     while seen is not None:
         reason = getattr(seen, "verify_message", None)
-        if reason or type(seen).__name__ == "CertificateError":
-            reason = reason or str(seen)
+        if reason:
+            reason = reason.rstrip(".")
             return f"the certificate of the server does not fit: {reason}; see s3_store_cacert and s3_store_host"
         seen = _inner(seen)
     return "TLS fails: does the server speak https, and with these versions?"

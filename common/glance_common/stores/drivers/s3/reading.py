@@ -10,7 +10,7 @@ from glance_common.stores.contract import StoreUnavailable
 from glance_common.stores.drivers.s3.errors import MISSING_KEY, S3Failed
 
 if TYPE_CHECKING:
-    from glance_common.stores.drivers.s3.client import S3Bucket
+    from glance_common.stores.drivers.s3.client import S3Body, S3Bucket
 
 _PIECE = 512 * 1024
 _PAUSES = (0.0, 0.5, 2.0)
@@ -53,14 +53,14 @@ class _Stream:
         self._at = offset
         self._etag: str | None = None
         self._breaks = 0
-        self._body: Any = None
+        self._body: S3Body
         self.size, self._end = self._begin(None if length is None else offset + length)
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the bytes. Raises StoreUnavailable when fewer come than were promised."""
         while self._at < self._end:
             try:
-                piece = self._bucket.read(self._body, min(_PIECE, self._end - self._at))
+                piece = self._body.read(min(_PIECE, self._end - self._at))
                 if not piece:
                     raise S3Failed(f"{self._key}: the server ended the data too early", "IncompleteRead", may_pass=True)
             except S3Failed as failed:
@@ -79,8 +79,8 @@ class _Stream:
         conditions = {"IfMatch": self._etag} if self._etag else {}
         if self._at or end is not None:
             conditions["Range"] = f"bytes={self._at}-{'' if end is None else end - 1}"
-        answer = self._bucket.call("get_object", Key=self._key, **conditions)
-        self._body = answer["Body"]
+        self._body = self._bucket.get(Key=self._key, **conditions)
+        answer = self._body.answer
         try:
             told = self._told(answer, end)
         except BaseException:
