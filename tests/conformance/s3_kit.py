@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from deploy.local import processes
-from tests.servers.seaweedfs import S3Keys
+from tests.servers.s3 import S3Keys
 from tests.support.stores import MemoryIdentities, bare, load
 from tests.support.waiting import wait_for
 

@@ -1,10 +1,11 @@
-"""The s3 driver passes the suite of all drivers, against a real S3 server."""
+"""The s3 driver passes the suite of all drivers, against two real S3 servers."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.conformance.s3_kit import S3Harness
+from tests.servers.ceph import Ceph
 from tests.servers.seaweedfs import SeaweedFS
 
 from glance_common.stores.conformance.harness import Harness
@@ -14,13 +15,14 @@ from glance_common.stores.conformance.writing import *  # noqa: F403 - as above
 from glance_common.stores.drivers.s3 import driver
 
 
-@pytest.fixture
-def harness(seaweedfs: SeaweedFS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
+@pytest.fixture(params=["seaweedfs", "ceph"])
+def harness(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
     """A store over a fresh bucket; its lists have several pages."""
+    server: SeaweedFS | Ceph = request.getfixturevalue(request.param)
     monkeypatch.setattr(driver, "PAGE", 10)
-    with seaweedfs.bucket() as bucket:
-        options = {"s3_store_host": seaweedfs.url, "s3_store_bucket": bucket}
-        yield from S3Harness(tmp_path, seaweedfs.client(), seaweedfs.keys, options).checked()
+    with server.bucket() as bucket:
+        options = {"s3_store_host": server.url, "s3_store_bucket": bucket}
+        yield from S3Harness(tmp_path, server.client(), server.keys, options).checked()
 
 
 @pytest.fixture

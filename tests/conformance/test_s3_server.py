@@ -11,7 +11,9 @@ from uuid import uuid4
 
 import pytest
 from tests.conformance.s3_kit import MIB, S3Harness, writer
-from tests.servers.seaweedfs import SeaweedFS, remove_bucket
+from tests.servers.ceph import Ceph
+from tests.servers.s3 import remove_bucket
+from tests.servers.seaweedfs import SeaweedFS
 from tests.support.stores import MemoryIdentities
 
 from glance_common.stores.conformance.harness import DATA
@@ -24,14 +26,21 @@ from glance_common.stores.place_mark import NAME
 Make = Callable[..., S3Harness]
 
 
+@pytest.fixture(params=["seaweedfs", "ceph"])
+def server(request: pytest.FixtureRequest) -> SeaweedFS | Ceph:
+    """Each of the servers."""
+    found: SeaweedFS | Ceph = request.getfixturevalue(request.param)
+    return found
+
+
 @pytest.fixture
-def make(seaweedfs: SeaweedFS, tmp_path: Path) -> Iterator[Make]:
+def make(server: SeaweedFS | Ceph, tmp_path: Path) -> Iterator[Make]:
     """A function that returns a harness over a fresh bucket, with options of the store."""
-    with seaweedfs.bucket() as bucket:
+    with server.bucket() as bucket:
 
         def made(**options: Any) -> S3Harness:
-            least = {"s3_store_host": seaweedfs.url, "s3_store_bucket": bucket}
-            return S3Harness(tmp_path, seaweedfs.client(), seaweedfs.keys, {**least, **options})
+            least = {"s3_store_host": server.url, "s3_store_bucket": bucket}
+            return S3Harness(tmp_path, server.client(), server.keys, {**least, **options})
 
         yield made
 
@@ -67,30 +76,39 @@ def whole_life(harness: S3Harness) -> None:
     assert (harness.objects(), harness.unfinished()) == ([], [])
 
 
-@pytest.mark.parametrize("checksums", ["when_required", "when_supported"])
-def test_https_with_an_authority_of_its_own(make: Make, seaweedfs: SeaweedFS, checksums: str):
-    whole_life(make(
-        s3_store_host=seaweedfs.tls_url, s3_store_cacert=seaweedfs.authority,
-        s3_store_enable_data_integrity_protection="true", s3_store_request_checksum_calculation=checksums,
-        s3_store_response_checksum_validation=checksums,
-    ))
+PROTECTED = {
+    "s3_store_enable_data_integrity_protection": "true", "s3_store_request_checksum_calculation": "when_supported",
+    "s3_store_response_checksum_validation": "when_supported",
+}
+
+
+def test_https_with_an_authority_of_its_own(make: Make, server: SeaweedFS | Ceph):
+    whole_life(make(s3_store_host=server.tls_url, s3_store_cacert=server.authority))
+
+
+@pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
+def test_checksums_over_https(make: Make, server: SeaweedFS | Ceph):
+    whole_life(make(s3_store_host=server.tls_url, s3_store_cacert=server.authority, **PROTECTED))
+
+
+@pytest.mark.parametrize("server", ["ceph"], indirect=True)
+def test_a_server_that_takes_no_checksums_over_https(make: Make, server: SeaweedFS | Ceph):
+    with pytest.raises(StoreUnavailable, match="set s3_store_request_checksum_calculation = when_required"):
+        make(s3_store_host=server.tls_url, s3_store_cacert=server.authority, **PROTECTED)
 
 
 def test_checksums_over_http(make: Make):
-    whole_life(make(
-        s3_store_enable_data_integrity_protection="true", s3_store_request_checksum_calculation="when_supported",
-        s3_store_response_checksum_validation="when_supported",
-    ))
+    whole_life(make(**PROTECTED))
 
 
-def test_bad_certificates_are_told(make: Make, seaweedfs: SeaweedFS):
+def test_bad_certificates_are_told(make: Make, server: SeaweedFS | Ceph):
     harness = make()
     for host, told in (
-        (seaweedfs.tls_url, "self-signed certificate"),
-        (f"https://127.0.0.1:{seaweedfs.tls_port}", "IP address mismatch"),
-        (f"https://localhost:{seaweedfs.port}", "does the server speak https"),
+        (server.tls_url, "self-signed certificate"),
+        (f"https://127.0.0.1:{server.tls_port}", "IP address mismatch"),
+        (f"https://localhost:{server.port}", "does the server speak https"),
     ):
-        authority = seaweedfs.authority if "127.0.0.1" in host else ""
+        authority = server.authority if "127.0.0.1" in host else ""
         with pytest.raises(StoreUnavailable, match=told):
             harness.made(s3_store_host=host, s3_store_cacert=authority).check()
 
@@ -108,7 +126,7 @@ def test_a_small_object_is_one_put_whatever_is_known_of_it(make: Make, calls: li
     assert "put_object" not in calls
 
 
-def test_a_bucket_is_created_where_the_option_says_so(make: Make, seaweedfs: SeaweedFS):
+def test_a_bucket_is_created_where_the_option_says_so(make: Make):
     harness = make()
     name = f"new-{uuid4().hex[:12]}"
     try:
@@ -132,6 +150,7 @@ def test_a_bucket_is_created_where_the_option_says_so(make: Make, seaweedfs: Sea
         remove_bucket(harness.client, name)
 
 
+@pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 def test_a_user_who_may_only_read(make: Make, seaweedfs: SeaweedFS):
     harness = make()
     key = harness.put(DATA)
@@ -148,6 +167,7 @@ def test_a_user_who_may_only_read(make: Make, seaweedfs: SeaweedFS):
     assert harness.read(key) == DATA
 
 
+@pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 def test_rotated_credentials_read_what_the_old_ones_wrote(make: Make, seaweedfs: SeaweedFS):
     harness = make()
     key = harness.put(DATA)
@@ -161,8 +181,20 @@ def test_rotated_credentials_read_what_the_old_ones_wrote(make: Make, seaweedfs:
         assert b"".join(blob) == DATA
 
 
+@pytest.mark.parametrize("server", ["ceph"], indirect=True)
+def test_a_bucket_of_another_user(make: Make, server: Ceph):
+    harness = make()
+    key = harness.put(DATA)
+    others = {"s3_store_access_key": server.other_keys.access, "s3_store_secret_key": server.other_keys.secret}
+    other = harness.made(MemoryIdentities(), s3_store_create_bucket_on_put="true", **others)
+    for act in (lambda: other.open(key), lambda: other.delete(key), other.check, lambda: other.add(key, [DATA], None)):
+        with pytest.raises(StoreUnavailable, match=r"AccessDenied: .*does the bucket belong to this user"):
+            act()
+    assert harness.read(key) == DATA
+
+
 def test_credentials_that_boto3_finds_by_itself(
-    make: Make, seaweedfs: SeaweedFS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: Make, server: SeaweedFS | Ceph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     harness = make()
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -171,7 +203,7 @@ def test_credentials_that_boto3_finds_by_itself(
     store = harness.made(s3_store_access_key="", s3_store_secret_key="")
     with pytest.raises(StoreUnavailable, match="there are no credentials"):
         store.check()
-    keys = f"aws_access_key_id = {seaweedfs.keys.access}\naws_secret_access_key = {seaweedfs.keys.secret}\n"
+    keys = f"aws_access_key_id = {server.keys.access}\naws_secret_access_key = {server.keys.secret}\n"
     (tmp_path / "credentials").write_text(f"[default]\n{keys}")
     harness.made(s3_store_access_key="", s3_store_secret_key="").check()
 

@@ -14,7 +14,8 @@ from deploy.local import configuration
 from tests.e2e.calls import OCTETS, RAW, Caller, random_bytes
 from tests.e2e.leftovers import files, rows
 from tests.servers.gate import Gate
-from tests.servers.seaweedfs import S3Keys, SeaweedFS
+from tests.servers.s3 import S3Keys
+from tests.servers.seaweedfs import SeaweedFS
 from tests.servers.web import Page, WebServer, web_server
 from tests.support.daemons import Services
 from tests.support.waiting import wait_for

@@ -5,17 +5,18 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from deploy.local import processes
 
-from tests.servers.seaweedfs import S3Keys, new_keys, s3_client
+from tests.servers.s3 import S3Keys, fresh_bucket, new_keys, s3_client
 from tests.support.certificates import server_certificate
 
 PACKAGES = "ceph-mon ceph-osd ceph-common radosgw"
-_START_SECONDS = 180
+_START_SECONDS = 120
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _ENVIRONMENT = {"PATH": _PATH, "LC_ALL": "C.UTF-8"}
 
@@ -70,6 +71,7 @@ memstore_device_bytes = 4294967296
 [client.rgw.a]
 rgw_frontends = beast endpoint=127.0.0.1:{port} ssl_endpoint=127.0.0.1:{tls_port} \
 ssl_certificate={folder}/localhost.crt ssl_private_key={folder}/localhost.key
+ms_mon_client_mode = crc
 rgw_rados_pool_pg_num_min = 4
 rgw_thread_pool_size = 64
 rgw_enable_usage_log = false
@@ -91,9 +93,10 @@ class Ceph:
         """Two users, each with buckets of its own."""
         self.authority, _ = server_certificate(folder, "localhost")
         """The file of the certificate to trust for https."""
-        self._configuration = folder / "ceph.conf"
-        self._configuration.write_text(_CONFIGURATION.format(
-            fsid=uuid4(), folder=folder, mon=mon, mon_v1=mon_v1, port=self.port, tls_port=self.tls_port
+        self._fsid = str(uuid4())
+        self._conf = ("-c", str(folder / "ceph.conf"))
+        (folder / "ceph.conf").write_text(_CONFIGURATION.format(
+            fsid=self._fsid, folder=folder, mon=mon, mon_v1=mon_v1, port=self.port, tls_port=self.tls_port
         ))
         self._monitor = f"[v2:{processes.LOOPBACK}:{mon},v1:{processes.LOOPBACK}:{mon_v1}]"
         self._log = folder / "output.log"
@@ -104,20 +107,21 @@ class Ceph:
         (self.folder / "mon").mkdir()
         (self.folder / "osd").mkdir()
         uuid = str(uuid4())
-        self._run("monmaptool", "--create", "--fsid", self._fsid(), "--addv", "a", self._monitor, self.folder / "monmap")
-        self._run("ceph-mon", *self._conf(), "--mkfs", "-i", "a", "--monmap", self.folder / "monmap")
+        monitors = self.folder / "monmap"
+        self._run("monmaptool", "--create", "--fsid", self._fsid, "--addv", "a", self._monitor, monitors)
+        self._run("ceph-mon", *self._conf, "--mkfs", "-i", "a", "--monmap", monitors)
         self._daemon("ceph-mon", "-i", "a")
-        self._run("ceph", *self._conf(), "osd", "new", uuid, "0")
-        self._run("ceph-osd", *self._conf(), "-i", "0", "--mkfs", "--osd-uuid", uuid, "--no-mon-config")
+        self._run("ceph", *self._conf, "osd", "new", uuid, "0")
+        self._run("ceph-osd", *self._conf, "-i", "0", "--mkfs", "--osd-uuid", uuid, "--no-mon-config")
         self._daemon("ceph-osd", "-i", "0")
         for name, keys in (("images", self.keys), ("other", self.other_keys)):
             self._run(
-                "radosgw-admin", *self._conf(), "-n", "client.rgw.a", "--log-file=", "user", "create", f"--uid={name}",
+                "radosgw-admin", *self._conf, "-n", "client.rgw.a", "--log-file=", "user", "create", f"--uid={name}",
                 f"--display-name={name}", f"--access-key={keys.access}", f"--secret-key={keys.secret}",
             )
         gateway = self._daemon("radosgw", "-n", "client.rgw.a")
         processes.wait_until(
-            lambda: processes.port_is_free(self.port) is False, what="radosgw", process=gateway, log=self._log,
+            lambda: not processes.port_is_free(self.port), what="radosgw", process=gateway, log=self._log,
             seconds=_START_SECONDS,
         )
         self.client().list_buckets()
@@ -132,11 +136,9 @@ class Ceph:
         """Return a boto3 client of a user, of the first one by default."""
         return s3_client(self.url, keys or self.keys)
 
-    def _fsid(self) -> str:
-        return self._configuration.read_text().split("fsid = ")[1].split()[0]
-
-    def _conf(self) -> tuple[str, str]:
-        return "-c", str(self._configuration)
+    def bucket(self) -> AbstractContextManager[str]:
+        """Give the name of a fresh bucket of the first user, which ends with the block."""
+        return fresh_bucket(self.client())
 
     def _run(self, *command: str | Path) -> None:
         with self._log.open("ab") as log:
@@ -148,7 +150,7 @@ class Ceph:
     def _daemon(self, *command: str) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:
             daemon = processes.spawn(
-                [command[0], "-f", *self._conf(), *command[1:]], output=log, env=_ENVIRONMENT, cwd=self.folder,
+                [command[0], "-f", *self._conf, *command[1:]], output=log, env=_ENVIRONMENT, cwd=self.folder,
                 death_signal=signal.SIGKILL,
             )
         self._daemons.append(daemon)

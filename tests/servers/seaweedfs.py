@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from deploy.local import processes
 
+from tests.servers.s3 import S3Keys, fresh_bucket, new_keys, s3_client
 from tests.support import environments
 from tests.support.certificates import server_certificate
 
@@ -22,19 +20,6 @@ _PORTS = (
     "master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc", "s3.port",
     "s3.port.grpc", "s3.port.https",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class S3Keys:
-    """Credentials of a user of the server."""
-
-    access: str
-    secret: str = field(repr=False)
-
-
-def new_keys() -> S3Keys:
-    """Return credentials that no other user has."""
-    return S3Keys(f"AK{uuid4().hex[:18].upper()}", uuid4().hex)
 
 
 class SeaweedFS:
@@ -88,16 +73,16 @@ class SeaweedFS:
         if self._process is not None:
             processes.kill_group(self._process)
             self._process = None
+        for part in ("master", "volume", "filer", "s3"):
+            Path(f"/tmp/seaweedfs-{part}-grpc-{self._ports[f'{part}.port.grpc']}.sock").unlink(missing_ok=True)
 
     def client(self) -> Any:
         """Return a boto3 client that may do everything."""
         return s3_client(self.url, self.keys)
 
-    @contextmanager
-    def bucket(self) -> Iterator[str]:
+    def bucket(self) -> AbstractContextManager[str]:
         """Give the name of a fresh bucket, which ends with the block."""
-        with fresh_bucket(self.client()) as name:
-            yield name
+        return fresh_bucket(self.client())
 
     def _keeps_data(self) -> bool:
         """The S3 port answers some seconds before there is a place for data."""
@@ -111,41 +96,6 @@ class SeaweedFS:
             return bool(client.get_object(Bucket="start-probe", Key="probe")["Body"].read() == b"data")
         except (BotoCoreError, ClientError):
             return False
-
-
-def s3_client(url: str, keys: S3Keys) -> Any:
-    """Return a boto3 client of a server."""
-    # Imported here, because this module is loaded by every test run. A session of its own: making clients of the
-    # shared one is not safe in threads.
-    import boto3
-    from botocore.config import Config
-
-    return boto3.session.Session().client(
-        "s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id=keys.access,
-        aws_secret_access_key=keys.secret,
-        config=Config(s3={"addressing_style": "path"}, proxies={}, retries={"total_max_attempts": 3}),
-    )
-
-
-@contextmanager
-def fresh_bucket(client: Any) -> Iterator[str]:
-    """Give the name of a fresh bucket, which ends with the block."""
-    name = f"images-{uuid4().hex[:12]}"
-    client.create_bucket(Bucket=name)
-    try:
-        yield name
-    finally:
-        remove_bucket(client, name)
-
-
-def remove_bucket(client: Any, name: str) -> None:
-    """Remove a bucket with all that is in it; nothing happens when there is none."""
-    with suppress(client.exceptions.NoSuchBucket):
-        for upload in client.list_multipart_uploads(Bucket=name).get("Uploads", []):
-            client.abort_multipart_upload(Bucket=name, Key=upload["Key"], UploadId=upload["UploadId"])
-        for found in client.list_objects_v2(Bucket=name).get("Contents", []):
-            client.delete_object(Bucket=name, Key=found["Key"])
-        client.delete_bucket(Bucket=name)
 
 
 def _user(name: str, keys: S3Keys, actions: list[str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from deploy.local.embedded_postgres import PostgresServer
 
 from glance_common.delete_queue.broker import connected
 from glance_common.messaging.connection import parse_broker
+from tests.servers.ceph import Ceph
 from tests.servers.keystone import Keystone
 from tests.servers.postgres import drop_database, running_postgres
 from tests.servers.rabbitmq import RabbitMQ
@@ -105,6 +106,17 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
+    """A Ceph with its S3 gateway for the whole session; each test has a bucket of its own."""
+    cluster = Ceph(tmp_path_factory.mktemp("ceph"))
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 from glance_common.retry import retried
@@ -28,6 +28,8 @@ _PAUSES = (0.5, 2.0)
 """Seconds before a part is sent again."""
 
 _SENT_AT_ONCE = 256 * 1024
+T = TypeVar("T")
+
 _TAKEN = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict"})
 
 
@@ -85,37 +87,44 @@ class S3Upload:
 
     def _complete(self, upload: str, parts: list[dict[str, Any]]) -> None:
         try:
-            self._unless_taken("complete_multipart_upload", UploadId=upload, MultipartUpload={"Parts": parts})
+            # Ceph takes the condition here and ignores it.
+            if not self._is_taken_by_us():
+                self._unless_taken("complete_multipart_upload", UploadId=upload, MultipartUpload={"Parts": parts})
         except StoreUnavailable as error:
             if not self._is_written(error):
                 raise
 
-    def _unless_taken(self, operation: str, **parameters: Any) -> dict[str, Any]:
+    def _unless_taken(self, operation: str, **parameters: Any) -> None:
         """Call an operation that makes the object. Raises BlobExists for a key with data of others.
 
         Servers that know no condition are asked before; that leaves a moment in which another one may write.
         """
         if self._bucket.knows_conditions:
             try:
-                return self._bucket.call(operation, Key=self._key, IfNoneMatch="*", **parameters)
+                self._bucket.call(operation, Key=self._key, IfNoneMatch="*", **parameters)
+                return
             except S3Failed as failed:
-                if failed.code in _TAKEN and not self._is_ours():
-                    raise BlobExists(f"{self._key} is there") from None
-                if failed.code in _TAKEN:
-                    return {}
+                if failed.code in _TAKEN and self._is_taken_by_us():
+                    return
                 if failed.code != "NotImplemented":
                     raise
             self._bucket.knows_conditions = False
-        if (found := self._bucket.head(self._key)) is not None:
-            if found.get("Metadata", {}).get(_MARK) != self._mark:
-                raise BlobExists(f"{self._key} is there")
-            return {}
-        return self._bucket.call(operation, Key=self._key, **parameters)
+        if not self._is_taken_by_us():
+            self._bucket.call(operation, Key=self._key, **parameters)
 
-    def _send_again(self, call: Callable[..., dict[str, Any]], data: bytearray) -> dict[str, Any]:
+    def _is_taken_by_us(self) -> bool:
+        """Say whether this ``add`` has written the object already. Raises BlobExists when another one has."""
+        found = self._bucket.head(self._key)
+        if found is None:
+            return False
+        if found.get("Metadata", {}).get(_MARK) != self._mark:
+            raise BlobExists(f"{self._key} is there")
+        return True
+
+    def _send_again(self, call: Callable[..., T], data: bytearray) -> T:
         """Send data that are in memory, again after a passing fault."""
 
-        def send() -> dict[str, Any]:
+        def send() -> T:
             with PartBody(data) as body:
                 return call(Body=body, ContentLength=len(data))
 
@@ -125,12 +134,8 @@ class S3Upload:
         """Say whether the object is there although its answer was lost."""
         may_be = isinstance(error, S3Failed) and (error.may_pass or error.silent)
         with suppress(StoreError):
-            return may_be and self._is_ours()
+            return may_be and self._is_taken_by_us()
         return False
-
-    def _is_ours(self) -> bool:
-        found = self._bucket.head(self._key)
-        return found is not None and found.get("Metadata", {}).get(_MARK) == self._mark
 
     def _abort(self, upload: str) -> None:
         """Remove the parts. Where that fails too, ``delete`` removes them later."""
