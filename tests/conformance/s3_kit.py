@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,10 @@ class S3Harness(RemoteHarness):
                     parts = self.client.list_parts(Bucket=self.bucket, Key=key, UploadId=upload["UploadId"])
                     return len(parts.get("Parts", []))
         return 0
+
+
+MakeS3 = Callable[..., S3Harness]
+"""Returns a harness over a fresh bucket, with options of the store."""
 
 
 def writer(folder: Path) -> Store:

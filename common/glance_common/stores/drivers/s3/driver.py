@@ -1,6 +1,7 @@
 """The s3 driver: one bucket of one server (stores section 5)."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from oslo_config import cfg
@@ -23,7 +24,7 @@ from glance_common.stores.drivers.s3.errors import MISSING_KEY, S3Failed
 from glance_common.stores.drivers.s3.options import MIB, S3Options
 from glance_common.stores.drivers.s3.place import SCHEMES
 from glance_common.stores.drivers.s3.reading import open_object
-from glance_common.stores.drivers.s3.upload import S3Upload
+from glance_common.stores.drivers.s3.upload import S3Upload, insist
 from glance_common.stores.place_mark import NAME, PlaceMark
 from glance_common.stores.settings import Identities, StoreConfigError, StoreSettings, Traits
 
@@ -80,8 +81,8 @@ class S3Store(BaseStore):
     def add(self, key: str, pieces: Iterable[bytes], size: int | None) -> Stored:
         """See the contract. An object appears whole or not at all."""
         require_key(key)
-        self._prove_or_create()
-        if self._bucket.head(key) is not None:
+        insist(self._prove_or_create)
+        if insist(partial(self._bucket.head, key)) is not None:
             raise BlobExists(f"{self._place.name}: {key} is there")
         try:
             return Stored(S3Upload(self._bucket, self._options, key).write(pieces, size), {})
@@ -142,14 +143,16 @@ class S3Store(BaseStore):
         """See the contract."""
         self._mark.prove()
         while True:
-            begin = {} if after is None else {"StartAfter": after}
-            page = self._bucket.call("list_objects_v2", MaxKeys=PAGE, **begin)
+            begin = after or ""
+            page = self._bucket.call("list_objects_v2", MaxKeys=PAGE, StartAfter=begin)
             for found in page.get("Contents", ()):
                 after = found["Key"]
                 if is_key(after):
                     yield StoredObject(after, found["Size"], found["LastModified"].timestamp())
             if not page.get("IsTruncated"):
                 return
+            if (after or "") <= begin:
+                raise StoreUnavailable(f"{self._place.name}: the list of objects does not go on behind {after}")
 
     def presign(self, key: str, seconds: int) -> str | None:
         """See the contract."""

@@ -25,12 +25,17 @@ _MARK = "glance-write"
 """Metadata of an object that tells which ``add`` wrote it, so that a lost answer can be found out about."""
 
 _PAUSES = (0.5, 2.0)
-"""Seconds before a part is sent again."""
+"""Seconds before what met a passing fault is tried again."""
 
 _SENT_AT_ONCE = 256 * 1024
 T = TypeVar("T")
 
 _TAKEN = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict"})
+
+
+def insist(act: Callable[[], T]) -> T:
+    """Return what ``act`` returns, tried again after passing faults: an ``add`` cannot be repeated as a whole."""
+    return retried(act, _PAUSES, lambda error: isinstance(error, S3Failed) and error.may_pass)
 
 
 class S3Upload:
@@ -67,8 +72,8 @@ class S3Upload:
                 raise
 
     def _in_parts(self, parts: Iterator[bytearray]) -> int:
-        begun = self._bucket.call("create_multipart_upload", Key=self._key, Metadata={_MARK: self._mark})
-        upload: str = begun["UploadId"]
+        begin = partial(self._bucket.call, "create_multipart_upload", Key=self._key, Metadata={_MARK: self._mark})
+        upload: str = insist(begin)["UploadId"]
         try:
             # What is in memory stays the same when parts grow: fewer of them are on their way then.
             room = self._options.part * self._options.at_once
@@ -86,10 +91,13 @@ class S3Upload:
         return {"PartNumber": number, "ETag": answer["ETag"]}, len(part)
 
     def _complete(self, upload: str, parts: list[dict[str, Any]]) -> None:
-        try:
-            # Ceph takes the condition here and ignores it.
+        def complete() -> None:
+            # Ceph takes the condition of the next call and ignores it.
             if not self._is_taken_by_us():
                 self._unless_taken("complete_multipart_upload", UploadId=upload, MultipartUpload={"Parts": parts})
+
+        try:
+            insist(complete)
         except StoreUnavailable as error:
             if not self._is_written(error):
                 raise
@@ -128,7 +136,7 @@ class S3Upload:
             with PartBody(data) as body:
                 return call(Body=body, ContentLength=len(data))
 
-        return retried(send, _PAUSES, lambda error: isinstance(error, S3Failed) and error.may_pass)
+        return insist(send)
 
     def _is_written(self, error: StoreUnavailable) -> bool:
         """Say whether the object is there although its answer was lost."""
