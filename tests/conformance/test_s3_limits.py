@@ -1,6 +1,7 @@
 """S3 servers that answer slowly, without end or not at all: every call has one deadline (S-22, S-61)."""
 
 import socket
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +15,8 @@ from tests.unit.common.test_stores_s3 import KEY, s3_store
 from glance_common.stores.contract import StoreUnavailable
 from glance_common.stores.drivers.s3 import client
 from glance_common.stores.drivers.s3.driver import S3Store
+from glance_common.stores.drivers.s3.options import MIB
+from glance_common.stores.drivers.s3.upload import S3Upload
 
 HEADER = b"HTTP/1.1 200 OK\r\nX-Long: "
 DOCUMENT = b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: 9999999\r\n\r\n<?xml "
@@ -53,7 +56,7 @@ def test_s22_every_call_has_one_deadline(tmp_path: Path, script: Callable[[socke
 def test_s22_a_document_has_it_too(tmp_path: Path):
     with scripted_peer(dripping(DOCUMENT)) as peer:
         store = store_at(tmp_path, peer.port)
-        with pytest.raises(StoreUnavailable, match="does not answer in time"):
+        with pytest.raises(StoreUnavailable, match="the server took more than"):
             store._bucket.call("list_objects_v2")
 
 
@@ -93,8 +96,25 @@ def test_s61_a_document_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(client, "_LARGEST_DOCUMENT", 100_000)
     with scripted_peer(flood) as peer:
         store = store_at(tmp_path, peer.port, s3_store_read_timeout=3600)
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreUnavailable, match="a document of more than 100000 bytes"):
             store._bucket.call("list_objects_v2")
+
+
+def test_s22_a_server_that_takes_no_data_is_given_up(tmp_path: Path):
+    """Once, and not again for each try."""
+    stopped = threading.Event()
+
+    def deaf(connection: socket.socket) -> None:
+        stopped.wait(60)
+
+    with scripted_peer(deaf) as peer:
+        store = store_at(tmp_path, peer.port)
+        try:
+            with pytest.raises(StoreUnavailable, match=r"the server was silent for 0\.25 seconds"):
+                S3Upload(store._bucket, store._options, KEY).write([bytes(64 * MIB)], 64 * MIB)
+            assert peer.connections <= 2, "the upload, and the question whether it is there"
+        finally:
+            stopped.set()
 
 
 def test_s61_data_come_at_the_least_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

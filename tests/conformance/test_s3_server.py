@@ -1,5 +1,6 @@
 """What the s3 driver does beyond the suite, seen from the side of real S3 servers."""
 
+import datetime as dt
 import re
 import urllib.error
 import urllib.request
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import botocore.auth
 import pytest
 from tests.conformance.s3_kit import MIB, MakeS3, S3Harness, writer
 from tests.servers.ceph import Ceph
@@ -182,6 +184,27 @@ def test_credentials_that_boto3_finds_by_itself(
     keys = f"aws_access_key_id = {s3_server.keys.access}\naws_secret_access_key = {s3_server.keys.secret}\n"
     (tmp_path / "credentials").write_text(f"[default]\n{keys}")
     harness.made(s3_store_access_key="", s3_store_secret_key="").check()
+
+
+def test_what_is_wrong_is_told_by_every_call(make_s3: MakeS3):
+    """Also by HEAD, whose answers have no words."""
+    harness = make_s3()
+    key = harness.put(DATA)
+    for store, code in (
+        (harness.made(s3_store_secret_key="wrong"), "SignatureDoesNotMatch"),
+        (harness.made(s3_store_access_key="AKWRONG"), "InvalidAccessKeyId"),
+    ):
+        for act in (lambda store=store: store.size(key), lambda store=store: store.open(key), store.check):
+            with pytest.raises(StoreUnavailable, match=code):
+                act()
+
+
+def test_a_clock_that_is_wrong_is_told(make_s3: MakeS3, monkeypatch: pytest.MonkeyPatch):
+    harness = make_s3()
+    now = botocore.auth.get_current_datetime
+    monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda: now() - dt.timedelta(hours=3))
+    with pytest.raises(StoreUnavailable, match=r"RequestTimeTooSkewed: .*compare the clocks"):
+        harness.store.check()
 
 
 def test_proxies_of_the_environment_are_not_used(make_s3: MakeS3, monkeypatch: pytest.MonkeyPatch):

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import boto3
@@ -11,7 +12,7 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from glance_common.fetch.guards import ExchangeLimits, Guard
-from glance_common.stores.drivers.s3.errors import MISSING_KEY, S3Failed, translated
+from glance_common.stores.drivers.s3.errors import MISSING_KEY, S3Failed, too_slow, translated
 from glance_common.stores.drivers.s3.guarding import Watched, guard_client
 from glance_common.stores.drivers.s3.options import S3Options
 
@@ -24,6 +25,9 @@ _LARGEST_DOCUMENT = 16 * 1024 * 1024
 
 _SLOWEST = 64 * 1024
 """Bytes a second that a server takes in at least."""
+
+_READS_OF_A_COMPLETION = 10
+"""Times of a read that joining the parts may take: a server that works on it sends blanks meanwhile."""
 
 _WINDOW = 60.0
 """Seconds of waiting over which the rate of incoming data is averaged."""
@@ -46,15 +50,16 @@ class S3Bucket:
         """Return the answer to an operation, named as boto3 names it. It has to come whole in the time of a read, with
         more for the data that are sent."""
         method = getattr(self._client(), operation)
-        self._watched.begin(self._limits(parameters.get("ContentLength", 0)))
-        answer: dict[str, Any] = self._guarded(operation, lambda: method(Bucket=self._place.bucket, **parameters))
+        guard = self._watched.begin(self._limits(operation, parameters.get("ContentLength", 0)))
+        act = partial(method, Bucket=self._place.bucket, **parameters)
+        answer: dict[str, Any] = self._guarded(operation, act, guard)
         return answer
 
     def get(self, **parameters: Any) -> "S3Body":
         """Return the answer to ``get_object``, whose data are still to be read."""
         method = self._client().get_object
-        guard = self._watched.begin(self._limits(0))
-        answer = self._guarded("get_object", lambda: method(Bucket=self._place.bucket, **parameters))
+        guard = self._watched.begin(self._limits("get_object", 0))
+        answer = self._guarded("get_object", partial(method, Bucket=self._place.bucket, **parameters), guard)
         guard.begin_body(document=False)
         return S3Body(self, answer, guard)
 
@@ -73,31 +78,34 @@ class S3Bucket:
         body.guard.begin_read()
         piece: bytes = b""
         try:
-            piece = self._guarded("read", lambda: body.answer["Body"].read(size))
+            piece = self._guarded("read", partial(body.answer["Body"].read, size), body.guard)
         finally:
             body.guard.end_read(len(piece))
         return piece
 
-    def _limits(self, data: int) -> ExchangeLimits:
+    def _limits(self, operation: str, data: int) -> ExchangeLimits:
         options = self._options
+        reads = _READS_OF_A_COMPLETION if operation == "complete_multipart_upload" else 1
         return ExchangeLimits(
             connect=options.connect_timeout, idle=options.read_timeout,
-            answer=options.connect_timeout + options.read_timeout + data / _SLOWEST, document=_LARGEST_DOCUMENT,
-            window=_WINDOW,
+            answer=options.connect_timeout + options.read_timeout * reads + data / _SLOWEST,
+            document=_LARGEST_DOCUMENT, window=_WINDOW,
         )
 
     def presign(self, key: str, seconds: int) -> str:
         """Return a signed URL for reading the object."""
         parameters = {"Bucket": self._place.bucket, "Key": key}
         sign = self._client().generate_presigned_url
-        url: str = self._guarded("presign", lambda: sign("get_object", Params=parameters, ExpiresIn=seconds))
+        url: str = self._guarded("presign", partial(sign, "get_object", Params=parameters, ExpiresIn=seconds))
         return url
 
-    def _guarded(self, operation: str, act: Callable[[], T]) -> T:
+    def _guarded(self, operation: str, act: Callable[[], T], guard: Guard | None = None) -> T:
         try:
             return act()
         except _FAILURES as error:
             # Not chained: texts of these errors may hold what was sent.
+            if guard is not None and guard.reason is not None:
+                raise too_slow(guard.reason, operation, self._place.name) from None
             raise translated(error, operation, self._place.name) from None
 
     def _client(self) -> Any:
@@ -107,7 +115,7 @@ class S3Bucket:
         """
         made = self._made
         if made is None or made[0] != os.getpid():
-            client = self._guarded("connect", lambda: _new_client(self._options))
+            client = self._guarded("connect", partial(_new_client, self._options))
             guard_client(client, self._watched, self._options.verify)
             self._made = made = (os.getpid(), client)
         return made[1]

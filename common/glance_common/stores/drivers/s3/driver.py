@@ -103,7 +103,13 @@ class S3Store(BaseStore):
     def size(self, key: str) -> int:
         """See the contract."""
         require_key(key)
-        found = self._bucket.head(key)
+        try:
+            found = self._bucket.head(key)
+        except S3Failed as failed:
+            if not failed.silent:
+                # The answer to HEAD has no words; the one to this says what is wrong.
+                self._mark.prove()
+            raise
         if found is None:
             raise self._missing(key)
         size: int = found["ContentLength"]

@@ -103,6 +103,12 @@ _FULL = frozenset({
 })
 
 
+def too_slow(reason: str, operation: str, place: str) -> S3Failed:
+    """Return the error for a server that does not keep the limits; ``reason`` continues the words "the server"."""
+    text = f"{place}: {operation}: the server {reason}: does it hang, or is a firewall in between?"
+    return S3Failed(text, "TooSlow", silent=True)
+
+
 def translated(error: Exception, operation: str, place: str) -> StoreError:
     """Return the store's error for one of botocore, urllib3 or Python."""
     answer: dict[str, Any] | None = getattr(error, "response", None)
