@@ -13,7 +13,7 @@ from urllib3.exceptions import HTTPError
 
 from glance_common.fetch.guards import ExchangeLimits, Guard
 from glance_common.stores.drivers.s3.errors import MISSING_KEY, S3Failed, too_slow, translated
-from glance_common.stores.drivers.s3.guarding import Watched, guard_client
+from glance_common.stores.drivers.s3.guarding import Exchanges, guard_client
 from glance_common.stores.drivers.s3.options import S3Options
 
 _FAILURES = (BotoCoreError, ClientError, ResponseParserError, HTTPError, OSError)
@@ -42,7 +42,7 @@ class S3Bucket:
         self._options = options
         self._place = options.place
         self._made: tuple[int, Any] | None = None
-        self._watched = Watched()
+        self._exchanges = Exchanges()
         self.knows_conditions = True
         """Whether the server takes If-None-Match; set to False when it says so."""
 
@@ -50,7 +50,7 @@ class S3Bucket:
         """Return the answer to an operation, named as boto3 names it. It has to come whole in the time of a read, with
         more for the data that are sent."""
         method = getattr(self._client(), operation)
-        guard = self._watched.begin(self._limits(operation, parameters.get("ContentLength", 0)))
+        guard = self._exchanges.begin(self._limits(operation, parameters.get("ContentLength", 0)))
         act = partial(method, Bucket=self._place.bucket, **parameters)
         answer: dict[str, Any] = self._guarded(operation, act, guard)
         return answer
@@ -58,7 +58,7 @@ class S3Bucket:
     def get(self, **parameters: Any) -> "S3Body":
         """Return the answer to ``get_object``, whose data are still to be read."""
         method = self._client().get_object
-        guard = self._watched.begin(self._limits("get_object", 0))
+        guard = self._exchanges.begin(self._limits("get_object", 0))
         answer = self._guarded("get_object", partial(method, Bucket=self._place.bucket, **parameters), guard)
         guard.begin_body(document=False)
         return S3Body(self, answer, guard)
@@ -74,7 +74,7 @@ class S3Bucket:
 
     def read(self, body: "S3Body", size: int) -> bytes:
         """Return the next ``size`` bytes of a body, in any thread; fewer only at its end. Raises S3Failed."""
-        self._watched.go_on(body.guard)
+        self._exchanges.go_on(body.guard)
         body.guard.begin_read()
         piece: bytes = b""
         try:
@@ -116,7 +116,7 @@ class S3Bucket:
         made = self._made
         if made is None or made[0] != os.getpid():
             client = self._guarded("connect", partial(_new_client, self._options))
-            guard_client(client, self._watched, self._options.verify)
+            guard_client(client, self._exchanges, self._options.verify)
             self._made = made = (os.getpid(), client)
         return made[1]
 

@@ -9,7 +9,7 @@ from glance_common.fetch.guarded_http import open_socket, tls_context
 from glance_common.fetch.guards import ExchangeLimits, Guard
 
 
-class Watched:
+class Exchanges:
     """The guard of the exchange that the calling thread is in."""
 
     def __init__(self) -> None:
@@ -33,16 +33,16 @@ class Watched:
         return guard
 
 
-def guard_client(client: Any, watched: Watched, verify: bool | str) -> None:
+def guard_client(client: Any, exchanges: Exchanges, verify: bool | str) -> None:
     """Let a client of boto3 use guarded connections."""
 
     class PlainConnection(AWSHTTPConnection):
         def _new_conn(self) -> Any:
-            return open_socket(self, self._dns_host, watched.current)
+            return open_socket(self, self._dns_host, exchanges.current)
 
     class TLSConnection(AWSHTTPSConnection):
         def _new_conn(self) -> Any:
-            return open_socket(self, self._dns_host, watched.current)
+            return open_socket(self, self._dns_host, exchanges.current)
 
     class PlainPool(AWSHTTPConnectionPool):
         ConnectionCls = PlainConnection
