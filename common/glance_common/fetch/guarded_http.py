@@ -89,7 +89,8 @@ class _GuardedContext(ssl.SSLContext):
         return wrapped
 
 
-def _tls(verify: bool | str | None) -> ssl.SSLContext:
+def tls_context(verify: bool | str | None) -> ssl.SSLContext:
+    """Return a context of clients whose sockets are guarded; CA certificates are still to be loaded."""
     context = _GuardedContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION
@@ -153,7 +154,7 @@ class _PlainConnection(HTTPConnection):
         self._watch = watch
 
     def _new_conn(self) -> socket.socket:
-        return _open(self, self._dns_host, self._watch)
+        return open_socket(self, self._dns_host, self._watch)
 
 
 class _TLSConnection(HTTPSConnection):
@@ -162,11 +163,11 @@ class _TLSConnection(HTTPSConnection):
         self._watch = watch
 
     def _new_conn(self) -> socket.socket:
-        return _open(self, self._dns_host, self._watch)
+        return open_socket(self, self._dns_host, self._watch)
 
 
-def _open(connection: HTTPConnection, host: str, watch: Watch) -> socket.socket:
-    """Return a connected socket, with the errors that urllib3 knows."""
+def open_socket(connection: HTTPConnection, host: str, watch: Watch) -> socket.socket:
+    """Return a guarded socket that is connected to ``host``. Raises errors that urllib3 knows."""
     try:
         return _connect(host, connection.port, watch, connection.socket_options)
     except TimeoutError as error:
@@ -193,7 +194,7 @@ class GuardedAdapter(HTTPAdapter):
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         """Return the manager of the connections through a proxy, which are guarded as well."""
         if proxy.lower().startswith("https://"):
-            options["proxy_ssl_context"] = context = _tls(self._verify)
+            options["proxy_ssl_context"] = context = tls_context(self._verify)
             if self._verify:
                 context.load_verify_locations(self._verify if isinstance(self._verify, str) else DEFAULT_CA_BUNDLE_PATH)
         manager = super().proxy_manager_for(proxy, **options)
@@ -210,7 +211,7 @@ class GuardedAdapter(HTTPAdapter):
     def _tls_for(self, verify: Any) -> ssl.SSLContext:
         # Made when it is needed, which takes longer than a request over plain HTTP; kept, as pools are found by it.
         if bool(verify) not in self._contexts:
-            self._contexts.setdefault(bool(verify), _tls(verify))
+            self._contexts.setdefault(bool(verify), tls_context(verify))
         return self._contexts[bool(verify)]
 
     def _take_over(self, manager: Any) -> None:

@@ -74,6 +74,10 @@ class StoreUnavailable(StoreError):
     permanent = False
 
 
+class StoreResting(StoreUnavailable):
+    """The store was not asked: it did not answer a moment ago, or as many calls wait for it as may."""
+
+
 class WriteDenied(StoreUnavailable):
     """The store can be read, but this process may not write to it until an operator changes that."""
 

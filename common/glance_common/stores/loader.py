@@ -284,12 +284,12 @@ def _default(conf: cfg.ConfigOpts, ids: Sequence[str]) -> str:
 
 
 def _refuse_shared_places(chosen: Sequence[tuple[StoreSettings, type[Driver]]]) -> None:
-    """Two stores in one directory would each delete the data of the other."""
+    """Two stores in one directory or bucket would each delete the data of the other."""
     owners: dict[str, str] = {}
     for settings, driver in chosen:
         for place in driver.places(settings):
             owner = owners.setdefault(place, settings.id)
             if owner != settings.id:
                 raise StoreConfigError(
-                    settings.group, "filesystem_store_datadir", place, f"is already used by the store {owner}"
+                    settings.group, driver.traits.place_option, place, f"is already used by the store {owner}"
                 )

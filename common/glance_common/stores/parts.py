@@ -46,19 +46,25 @@ def in_parts(pieces: Iterable[bytes], sizes: Iterator[int]) -> Iterator[bytearra
         yield part
 
 
-def send_parts(parts: Iterable[bytearray], send: Callable[[int, bytearray], T], at_once: int) -> list[T]:
+def send_parts(
+    parts: Iterable[bytearray], send: Callable[[int, bytearray], T], at_once: int, room: int | None = None
+) -> list[T]:
     """Return what ``send(number, part)`` returned of each part, numbered from 1, in order.
 
-    At most ``at_once`` parts are in memory besides the one that comes in. On any error, of a part or of ``parts``, no
-    further part begins, and the error comes out when those under way have ended.
+    At most ``at_once`` parts are in memory besides the one that comes in, and not more than ``room`` bytes unless one
+    part alone is larger. On any error, of a part or of ``parts``, no further part begins, and the error comes out when
+    those under way have ended.
     """
     results: list[T] = []
     waiting: deque[Future[T]] = deque()
+    sizes: deque[int] = deque()
     pool = ThreadPoolExecutor(at_once, thread_name_prefix="part")
     try:
         for number, part in enumerate(parts, 1):
-            if len(waiting) == at_once:
+            while waiting and (len(waiting) == at_once or (room is not None and sum(sizes) + len(part) > room)):
+                sizes.popleft()
                 results.append(waiting.popleft().result())
+            sizes.append(len(part))
             try:
                 waiting.append(pool.submit(copy_context().run, send, number, part))
             except RuntimeError as error:
@@ -67,8 +73,7 @@ def send_parts(parts: Iterable[bytearray], send: Callable[[int, bytearray], T], 
         while waiting:
             results.append(waiting.popleft().result())
     finally:
-        for future in waiting:
-            future.cancel()
+        # Also a part whose thread could not be started: another thread would send it later.
+        pool.shutdown(wait=False, cancel_futures=True)
         wait(waiting)
-        pool.shutdown(wait=False)
     return results

@@ -52,6 +52,10 @@ class StoreSettings:
         """Return the error to raise for the value of ``option``, which must not be a secret."""
         return StoreConfigError(self.group, option, self.value(option), allowed)
 
+    def refuse_secret(self, option: str, allowed: str) -> StoreConfigError:
+        """Return the error to raise for the value of ``option``, which is a secret or may hold one."""
+        return StoreConfigError(self.group, option, "***", allowed)
+
 
 @dataclass(frozen=True, slots=True)
 class Traits:
@@ -59,12 +63,14 @@ class Traits:
 
     ``remote``: a network is between us and the store, so that asking again at once can help. ``one_peer``: one service
     has all of its objects, so that one call without an answer says something about the next one. ``keys_are_urls``: the
-    keys tell where others keep data, maybe with a password, and may be encrypted in rows.
+    keys tell where others keep data, maybe with a password, and may be encrypted in rows. ``place_option``: the option
+    that names what ``Driver.places`` returns.
     """
 
     remote: bool = False
     one_peer: bool = False
     keys_are_urls: bool = False
+    place_option: str = ""
 
 
 class Driver(Protocol):

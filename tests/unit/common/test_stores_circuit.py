@@ -8,8 +8,16 @@ from tests.support.stores import bare
 from tests.support.waiting import wait_for
 
 from glance_common.stores.base import BaseStore, StreamBlob
-from glance_common.stores.contract import BlobNotFound, Capabilities, Stored, StoreUnavailable, WriteDenied
+from glance_common.stores.contract import (
+    BlobNotFound,
+    Capabilities,
+    Stored,
+    StoreResting,
+    StoreUnavailable,
+    WriteDenied,
+)
 from glance_common.stores.decorators import circuit
+from glance_common.stores.decorators.base import Retrying
 from glance_common.stores.decorators.circuit import Circuit, Guarded
 
 KEY = "11111111-1111-4111-8111-111111111111"
@@ -180,6 +188,52 @@ def test_streams_that_do_not_come_on_count_too(store, clock, monkeypatch):
     assert guarded._circuit._streams == {}
 
 
+def test_uploads_that_the_store_has_not_begun_wait_as_others_do(store, monkeypatch):
+    monkeypatch.setattr(circuit, "PATIENCE", 0.01)
+    guarded = Guarded(store, Circuit("store scripted", 2))
+    release = threading.Event()
+    store.act = lambda: bool(release.wait(60))
+    threads = [threading.Thread(target=guarded.add, args=(KEY, [b"x"], 1)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: store.calls == 2)
+    with pytest.raises(StoreResting, match="2 calls wait for the store already"):
+        guarded.add(KEY, [b"x"], 1)
+    release.set()
+    for thread in threads:
+        thread.join()
+    assert guarded._circuit._waiting == 0
+    assert guarded.add(KEY, [b"data"], 4).size == 4
+    assert guarded._circuit._waiting == 0
+
+
+def test_a_store_that_was_not_asked_is_not_asked_again_either(guarded, store):
+    store.act = down
+    retrying = Retrying(guarded, sleep=lambda seconds: None)
+    with pytest.raises(StoreUnavailable):
+        retrying.open(KEY)
+    assert store.calls == circuit.FAILURES
+    slept: list[float] = []
+    with pytest.raises(StoreResting):
+        Retrying(guarded, sleep=slept.append).open(KEY)
+    assert slept == []
+
+
+def test_patience_ends_with_the_last_answer(store, clock, monkeypatch):
+    """Calls that come when the store has been silent for long are refused at once."""
+    guarded = Guarded(store, Circuit("store scripted", 1, clock))
+    release = threading.Event()
+    store.act = lambda: bool(release.wait(60))
+    thread = threading.Thread(target=guarded.open, args=(KEY,))
+    thread.start()
+    wait_for(lambda: store.calls == 1)
+    clock.now += circuit.PATIENCE
+    with pytest.raises(StoreResting):
+        guarded.open(KEY)
+    release.set()
+    thread.join()
+
+
 def test_a_slow_source_is_not_the_stores_fault(store, clock):
     guarded = Guarded(store, Circuit("store scripted", 1, clock))
 
@@ -193,3 +247,22 @@ def test_a_slow_source_is_not_the_stores_fault(store, clock):
 
 def test_stores_of_one_peer_get_one(guarded):
     assert isinstance(bare(guarded), _Scripted)
+
+
+def test_only_the_call_that_tries_ends_the_trial(store, clock, monkeypatch):
+    """A call that began before the circuit opened ends after it: the one that tries is still alone."""
+    circuit_of_store = Circuit("store scripted", 9, clock)
+    guarded = Guarded(store, circuit_of_store)
+    early = circuit_of_store.enter()
+    store.act = down
+    fail(guarded, circuit.FAILURES)
+    clock.now += circuit.REST
+    trial = circuit_of_store.enter()
+    assert (early, trial) == (False, True)
+    circuit_of_store.leave(early)
+    for call in (lambda: guarded.open(KEY), lambda: guarded.add(KEY, [b"x"], 1)):
+        with pytest.raises(StoreResting):
+            call()
+    circuit_of_store.leave(trial)
+    store.act = lambda: None
+    assert guarded.add(KEY, [b"x"], 1).size == 1

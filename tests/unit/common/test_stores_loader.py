@@ -366,6 +366,22 @@ def test_options_keep_the_names_and_defaults_of_the_original(tmp_path: Path):
         "mongodb_store_uri": None,
         "mongodb_store_db": None,
         "mongodb_store_timeout": 30.0,
+        "s3_store_host": None,
+        "s3_store_region_name": "",
+        "s3_store_access_key": None,
+        "s3_store_secret_key": None,
+        "s3_store_bucket": None,
+        "s3_store_create_bucket_on_put": False,
+        "s3_store_bucket_url_format": "auto",
+        "s3_store_large_object_size": 100,
+        "s3_store_large_object_chunk_size": 10,
+        "s3_store_thread_pools": 10,
+        "s3_store_cacert": "",
+        "s3_store_enable_data_integrity_protection": False,
+        "s3_store_request_checksum_calculation": "when_required",
+        "s3_store_response_checksum_validation": "when_required",
+        "s3_store_connect_timeout": 10.0,
+        "s3_store_read_timeout": 60.0,
     }
 
 

@@ -59,6 +59,33 @@ def test_parts_are_sent_side_by_side_and_no_more_than_allowed():
     assert most == [3]
 
 
+def test_large_parts_take_the_room_of_several():
+    """Parts grow, memory does not: a part waits until those under way leave it room, and one alone always goes."""
+    now, most = [0], [0]
+    lock = threading.Lock()
+    release = threading.Event()
+
+    def send(number: int, part: bytearray) -> int:
+        with lock:
+            now[0] += len(part)
+            most[0] = max(most[0], now[0])
+        if number == 1:
+            release.wait(60)
+        with lock:
+            now[0] -= len(part)
+        return len(part)
+
+    def parts() -> Iterator[bytearray]:
+        yield bytearray(10)
+        yield bytearray(10)
+        release.set()
+        for size in (20, 20, 40, 10):
+            yield bytearray(size)
+
+    assert send_parts(parts(), send, 3, 30) == [10, 10, 20, 20, 40, 10]
+    assert most[0] <= 40
+
+
 def test_no_part_begins_after_an_error():
     begun: list[int] = []
 

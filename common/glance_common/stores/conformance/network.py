@@ -153,8 +153,9 @@ def _proxy(target: int, most: int, *, ends: bool) -> Iterator[int]:
         with suppress(OSError):
             while True:
                 client, _ = listener.accept()
+                sockets.append(client)
                 server = socket.create_connection(("127.0.0.1", target))
-                sockets.extend((client, server))
+                sockets.append(server)
                 run(copy, client, server, False)
                 run(copy, server, client, True)
 
@@ -165,10 +166,12 @@ def _proxy(target: int, most: int, *, ends: bool) -> Iterator[int]:
         finally:
             stop.set()
             listener.shutdown(socket.SHUT_RDWR)
-            for side in sockets:
+            threads[0].join()
+            # Also those that a store keeps open for later calls.
+            for each in sockets:
                 with suppress(OSError):
-                    side.shutdown(socket.SHUT_RDWR)
+                    each.shutdown(socket.SHUT_RDWR)
     for thread in threads:
         thread.join()
-    for side in sockets:
-        side.close()
+    for each in sockets:
+        each.close()

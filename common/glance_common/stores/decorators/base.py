@@ -16,6 +16,7 @@ from glance_common.stores.contract import (
     Stored,
     StoredObject,
     StoreError,
+    StoreResting,
     StoreUnavailable,
     WriteDenied,
 )
@@ -114,7 +115,10 @@ class BlobWrapper:
 
 
 class Retrying(Wrapper):
-    """Asks a remote store again after StoreUnavailable; never for ``add``, whose pieces are gone by then."""
+    """Asks a remote store again after StoreUnavailable; never for ``add``, whose pieces are gone by then.
+
+    Nor when the store was not even asked: a pause holds a thread that other stores need.
+    """
 
     def __init__(
         self, inner: Store, pauses: Iterable[float] = (0.2, 1.0), sleep: Callable[[float], None] = deadlines.pause
@@ -141,7 +145,7 @@ class Retrying(Wrapper):
 
 
 def _may_come_back(error: Exception) -> bool:
-    return isinstance(error, StoreUnavailable) and not isinstance(error, WriteDenied)
+    return isinstance(error, StoreUnavailable) and not isinstance(error, StoreResting | WriteDenied)
 
 
 class Logged(Wrapper):

@@ -16,6 +16,7 @@ from glance_common.stores.contract import (
     Stored,
     StoredObject,
     StoreError,
+    StoreResting,
     StoreUnavailable,
     WriteDenied,
 )
@@ -28,7 +29,7 @@ REST = 10.0
 """Seconds that an open circuit asks nothing; then one call tries."""
 
 PATIENCE = 0.5
-"""Seconds to wait for a place among the calls that wait for the store: one that works frees places faster."""
+"""Seconds that a store may take all places without an answer until further calls are refused at once."""
 
 STUCK = 2.0
 """Seconds after which a piece that does not come counts as a call that waits."""
@@ -46,18 +47,19 @@ class Circuit:
         self._opened_at: float | None = None
         self._is_trying = False
         self._waiting = 0
+        self._moved_at = clock()
         self._streams: dict[int, float] = {}
         self._reason = ""
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Make one call in the block. Raises StoreUnavailable at once while the circuit is open or the store hangs."""
-        self._enter()
+        """Make one call in the block. Raises StoreResting at once while the circuit is open or the store hangs."""
+        is_trial = self.enter()
         try:
             with self.verdict():
                 yield
         finally:
-            self._leave()
+            self.leave(is_trial)
 
     @contextmanager
     def verdict(self) -> Iterator[None]:
@@ -88,29 +90,31 @@ class Circuit:
         with self._changed:
             self._streams.pop(id(stream), None)
 
-    def admit(self) -> None:
-        """Raise StoreUnavailable while the circuit is open or the store hangs."""
-        self._enter()
-        self._leave()
+    def enter(self) -> bool:
+        """Take a place among the calls that wait; return whether this is the one that tries a store after its rest.
 
-    def _enter(self) -> None:
-        until = self._clock() + PATIENCE
+        ``leave`` gives the place back. Raises StoreResting while the circuit is open or the store hangs.
+        """
         with self._changed:
             self._refuse_when_open()
             while self._hanging() >= self._most:
-                left = until - self._clock()
+                left = self._moved_at + PATIENCE - self._clock()
                 if left <= 0:
-                    raise StoreUnavailable(f"{self._store}: {self._most} calls wait for the store already")
+                    raise StoreResting(f"{self._store}: {self._most} calls wait for the store already")
                 self._changed.wait(left)
                 self._refuse_when_open()
             self._waiting += 1
-            if self._opened_at is not None:
-                self._is_trying = True
+            self._moved_at = self._clock()
+            is_trial = self._opened_at is not None
+            self._is_trying |= is_trial
+            return is_trial
 
-    def _leave(self) -> None:
+    def leave(self, is_trial: bool) -> None:
+        """Give the place back; ``is_trial`` is what ``enter`` returned."""
         with self._changed:
             self._waiting -= 1
-            self._is_trying = False
+            if is_trial:
+                self._is_trying = False
             self._changed.notify()
 
     def _refuse_when_open(self) -> None:
@@ -118,7 +122,7 @@ class Circuit:
             return
         left = self._opened_at + REST - self._clock()
         if left > 0 or self._is_trying:
-            raise StoreUnavailable(f"{self._store} is asked again in {max(left, 0):.0f} s: {self._reason}")
+            raise StoreResting(f"{self._store} is asked again in {max(left, 0):.0f} s: {self._reason}")
 
     def _hanging(self) -> int:
         late = self._clock() - STUCK
@@ -128,6 +132,7 @@ class Circuit:
         with self._changed:
             if failure is None:
                 self._failures, self._opened_at = 0, None
+                self._moved_at = self._clock()
                 return
             self._failures += 1
             if self._failures >= FAILURES or self._opened_at is not None:
@@ -143,7 +148,6 @@ class Guarded(Wrapper):
 
     def add(self, key: str, pieces: Iterable[bytes], size: int | None) -> Stored:
         """See the contract. What the source does, and the time that it takes, says nothing about the store."""
-        self._circuit.admit()
         source = _Source(pieces, self._circuit)
         try:
             with self._circuit.verdict():
@@ -151,7 +155,7 @@ class Guarded(Wrapper):
         except _SourceFailed as failed:
             raise failed.error from None
         finally:
-            self._circuit.end_wait(source)
+            source.end()
 
     def open(self, key: str, offset: int = 0, length: int | None = None) -> Blob:
         """See the contract."""
@@ -189,14 +193,29 @@ class Guarded(Wrapper):
 
 
 class _Source:
-    """The pieces of an ``add``: between two pieces the store is at work."""
+    """The pieces of an ``add``: between two pieces the store is at work.
+
+    Until the first one is asked for, the ``add`` is a call that waits like others.
+    """
 
     def __init__(self, pieces: Iterable[bytes], circuit: Circuit) -> None:
         self._pieces = pieces
         self._circuit = circuit
-        circuit.begin_wait(self)
+        self._is_trial = circuit.enter()
+        self._has_place = True
+
+    def end(self) -> None:
+        """Wait for the store no more."""
+        self._give_place_back()
+        self._circuit.end_wait(self)
+
+    def _give_place_back(self) -> None:
+        if self._has_place:
+            self._has_place = False
+            self._circuit.leave(self._is_trial)
 
     def __iter__(self) -> Iterator[bytes]:
+        self._give_place_back()
         pieces = iter(self._pieces)
         while True:
             self._circuit.end_wait(self)

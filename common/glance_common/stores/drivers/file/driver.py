@@ -44,7 +44,7 @@ class FileStore:
     """Images as files ``<directory>/<key>``; fulfils ``contract.Store`` and ``settings.Driver``."""
 
     kind = "file"
-    traits = Traits()
+    traits = Traits(place_option="filesystem_store_datadir")
     capabilities = Capabilities(schemes=_SCHEMES, add=True, delete=True, ranges=True, walk=True)
 
     def __init__(self, settings: StoreSettings, options: file_options.FileOptions, identities: Identities) -> None:

@@ -1,0 +1,122 @@
+"""Reading an object, or a range of it. A read that breaks goes on at the byte where it broke (stores section 5)."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from glance_common.stores.base import StreamBlob
+from glance_common.stores.contract import StoreUnavailable
+from glance_common.stores.drivers.s3.errors import MISSING_KEY, S3Failed
+
+if TYPE_CHECKING:
+    from glance_common.stores.drivers.s3.client import S3Body, S3Bucket
+
+_PIECE = 512 * 1024
+_PAUSES = (0.0, 0.5, 2.0)
+"""Seconds before each try to go on. As many breaks in a row without a single piece end the read."""
+
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
+_NO_RANGE = frozenset({"InvalidRange", "416"})
+_CHANGED = MISSING_KEY | {"PreconditionFailed", "412"}
+
+
+def open_object(bucket: "S3Bucket", key: str, offset: int, length: int | None) -> StreamBlob | None:
+    """Open a range of an object, cut at its end; None when the server has no such object. Raises StoreUnavailable."""
+    if length == 0:
+        return _empty(bucket, key)
+    try:
+        stream = _Stream(bucket, key, offset, length)
+    except S3Failed as failed:
+        if failed.code in _NO_RANGE:
+            return _empty(bucket, key)
+        if failed.code in MISSING_KEY:
+            return None
+        raise
+    return StreamBlob(stream.size, stream.pieces(), stream.close)
+
+
+def _empty(bucket: "S3Bucket", key: str) -> StreamBlob | None:
+    found = bucket.head(key)
+    return None if found is None else StreamBlob(found["ContentLength"], iter(()))
+
+
+class _Stream:
+    """The bytes of a range, from one answer or several."""
+
+    def __init__(
+        self, bucket: "S3Bucket", key: str, offset: int, length: int | None, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._bucket = bucket
+        self._key = key
+        self._sleep = sleep
+        self._at = offset
+        self._etag: str | None = None
+        self._breaks = 0
+        self._body: S3Body
+        self.size, self._end = self._begin(None if length is None else offset + length)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the bytes. Raises StoreUnavailable when fewer come than were promised."""
+        while self._at < self._end:
+            try:
+                piece = self._body.read(min(_PIECE, self._end - self._at))
+                if not piece:
+                    raise S3Failed(f"{self._key}: the server ended the data too early", "IncompleteRead", may_pass=True)
+            except S3Failed as failed:
+                self._resume(failed)
+                continue
+            self._breaks = 0
+            self._at += len(piece)
+            yield piece
+
+    def close(self) -> None:
+        """Give the connection back, or end it when data are still to come."""
+        self._body.close()
+
+    def _begin(self, end: int | None) -> tuple[int, int]:
+        """Ask for the bytes from here to ``end`` (None = all); return those of the object, and where the range ends."""
+        conditions = {"IfMatch": self._etag} if self._etag else {}
+        if self._at or end is not None:
+            conditions["Range"] = f"bytes={self._at}-{'' if end is None else end - 1}"
+        self._body = self._bucket.get(Key=self._key, **conditions)
+        answer = self._body.answer
+        try:
+            told = self._told(answer, end)
+        except BaseException:
+            self._body.close()
+            raise
+        self._etag = answer.get("ETag")
+        return told
+
+    def _told(self, answer: dict[str, Any], end: int | None) -> tuple[int, int]:
+        """Return bytes of the object and end of the range that comes, which must be what was asked for."""
+        length = int(answer["ContentLength"])
+        if not self._at and end is None:
+            return length, length
+        found = _CONTENT_RANGE.fullmatch(answer.get("ContentRange") or "")
+        first, last, total = map(int, found.groups()) if found else (-1, -1, 0)
+        end = total if end is None else min(end, total)
+        if first != self._at or last + 1 != end or length != end - first:
+            raise StoreUnavailable(f"{self._key}: the server sent another range than the one asked for")
+        return total, end
+
+    def _resume(self, failed: S3Failed) -> None:
+        """Go on where the data broke. Raises StoreUnavailable when that is not possible."""
+        self._body.close()
+        self._breaks += 1
+        if not (failed.may_pass or failed.silent) or self._breaks > len(_PAUSES):
+            raise failed
+        for seconds in _PAUSES:
+            self._sleep(seconds)
+            try:
+                self._begin(self._end)
+            except S3Failed as again:
+                if again.code in _CHANGED:
+                    raise StoreUnavailable(f"{self._key} was deleted or changed while it was read") from None
+                failed = again
+                if not again.may_pass:
+                    break
+            else:
+                return
+        raise failed
