@@ -7,8 +7,11 @@ import pytest
 from tests.integration.api.imports_kit import Node, page, working
 from tests.servers.web import Page
 
+from glance_api.background.flows import copies
 from glance_common.model.context import system_context
 from glance_common.model.operation import Held
+from glance_common.stores.contract import StoreResting
+from glance_common.stores.drivers.file.driver import FileStore
 
 DATA = b"\x01" * 300_000
 REMOTE = "22222222-2222-4222-8222-222222222222"
@@ -111,3 +114,24 @@ def test_what_the_owner_changed_meanwhile_stays(make_node, web, qcow2):
     assert (after["mine"], after["removed"], after["new"]) == ("old", "kept", "owner's")
     assert "origin" not in after
     assert registry.images.get(context, image).properties["mine"] == "old"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_import_waits_once_for_a_store_that_rests(make_node, web, monkeypatch, times):
+    """The circuit of a store refuses without asking it: that alone is no reason to lose an import."""
+    node = make_node()
+    add, refused = FileStore.add, []
+
+    def rests(self, key, pieces, size):
+        if self.id == "fast" and len(refused) < times:
+            refused.append(key)
+            raise StoreResting("asked again in 10 s")
+        return add(self, key, pieces, size)
+
+    monkeypatch.setattr(copies, "REST", 0.1)
+    monkeypatch.setattr(FileStore, "add", rests)
+    with working(node):
+        image = node.create()
+        node.begin(image, "web-download", arguments=page(web, DATA))
+        assert node.finished(image)["status"] == ("success" if times == 1 else "failure")
+    assert len(refused) == times

@@ -20,10 +20,13 @@ from glance_api.services import attempts
 from glance_api.services.attempts import Data, Formats
 from glance_api.services.events import images
 from glance_common.failpoints import failpoint
+from glance_common.fetch.deadlines import pause
+from glance_common.model.errors import Unavailable
 from glance_common.model.image import Image
 from glance_common.model.status import ImageStatus
 from glance_common.registry_client.uploads import UploadStart
-from glance_common.stores.contract import Store, Stored
+from glance_common.stores.contract import Store, Stored, StoreResting
+from glance_common.stores.decorators.circuit import REST
 
 LOG = logging.getLogger(__name__)
 
@@ -116,11 +119,21 @@ class _Copies:
         failure: SourceFailed | None = None
         for source in self._plan.sources:
             try:
-                return self._copy(store, source)
+                return self._copy_when_rested(store, source)
             except SourceFailed as error:
                 LOG.error("image %s: %s", self._image.id, error)
                 failure = error
         raise failure or SourceFailed("there is nothing that could be copied")
+
+    def _copy_when_rested(self, store: str, source: Opener) -> None:
+        """Copy; wait once for a store that was not even asked: hours of an import must not depend on some seconds."""
+        try:
+            self._copy(store, source)
+        except Unavailable as error:
+            if not isinstance(error.__cause__, StoreResting):
+                raise
+            pause(REST)
+            self._copy(store, source)
 
     def _copy(self, store_id: str, source: Opener) -> None:
         job, services, image = self._job, self._job.services, self._image
