@@ -95,9 +95,12 @@ class Inspection:
         self._size += len(piece)
         self._keep(piece)
         self._tail = (self._tail + piece[-vhd.FOOTER :])[-vhd.FOOTER :]
+        if self._size - len(piece) >= MOST_OF_HEAD or len(piece) <= _PIECE:
+            self._inspectors.feed(piece)
+            return
         # The inspector of VHDX misses what it looks for when it gets all of its tables at once.
         for start in range(0, len(piece), _PIECE):
-            self._inspectors.feed(piece[start : start + _PIECE] if len(piece) > _PIECE else piece)
+            self._inspectors.feed(piece[start : start + _PIECE])
 
     def _keep(self, piece: bytes) -> None:
         """Keep the header, and text as far as programs read it."""
