@@ -75,5 +75,6 @@ def send_parts(
     finally:
         # Also a part whose thread could not be started: another thread would send it later.
         pool.shutdown(wait=False, cancel_futures=True)
-        wait(waiting)
+        # Those that were cancelled have no thread that would ever tell.
+        wait(future for future in waiting if not future.cancelled())
     return results

@@ -2,11 +2,14 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import pytest
 from tests.support.stores import MemoryIdentities
+from tests.support.waiting import wait_for
 
+from glance_common.stores import parts
 from glance_common.stores.contract import StoreUnavailable
 from glance_common.stores.parts import in_parts, part_sizes, send_parts
 from glance_common.stores.place_mark import PlaceMark
@@ -115,6 +118,46 @@ def test_an_error_of_the_source_waits_for_what_is_under_way():
     with pytest.raises(KeyError):
         send_parts(parts(), send, 2)
     assert ended.is_set()
+
+
+def test_parts_that_have_no_thread_yet_are_not_waited_for(monkeypatch):
+    """The pool may leave a part in its queue: for a thread that is about to be free, or that could not be started."""
+    sent: list[int] = []
+    release = threading.Event()
+
+    class OneThread(ThreadPoolExecutor):
+        def __init__(self, count: int, **options: str) -> None:
+            super().__init__(1, **options)
+
+        def shutdown(self, *args: bool, **how: bool) -> None:
+            super().shutdown(*args, **how)
+            release.set()
+
+    monkeypatch.setattr(parts, "ThreadPoolExecutor", OneThread)
+
+    def send(number: int, part: bytearray) -> None:
+        sent.append(number)
+        release.wait(60)
+
+    def source() -> Iterator[bytearray]:
+        for _ in range(3):
+            yield bytearray(1)
+        wait_for(lambda: sent)
+        raise KeyError("of the source")
+
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            send_parts(source(), send, 4)
+        except KeyError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert failed
+    assert sent == [1]
 
 
 class _Place:
