@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from typing import Any
 
 import pytest
 from tests.support.stores import MemoryIdentities
@@ -126,10 +127,10 @@ def test_parts_that_have_no_thread_yet_are_not_waited_for(monkeypatch):
     release = threading.Event()
 
     class OneThread(ThreadPoolExecutor):
-        def __init__(self, count: int, **options: str) -> None:
+        def __init__(self, count: int, **options: Any) -> None:
             super().__init__(1, **options)
 
-        def shutdown(self, *args: bool, **how: bool) -> None:
+        def shutdown(self, *args: Any, **how: Any) -> None:
             super().shutdown(*args, **how)
             release.set()
 
