@@ -120,12 +120,12 @@ def test_a_missing_chunk_is_no_end(harness: GridfsHarness):
 
 def test_other_files_of_the_database_are_left_alone(harness: GridfsHarness):
     files = gridfs.GridFS(harness.database)
-    files.put(b"somebody else's", _id="a name of theirs")
-    files.put(b"somebody else's", _id=7)
+    files.put(b"a file of another program", _id="another name")
+    files.put(b"a file of another program", _id=7)
     key = harness.put(DATA)
     assert [entry.key for entry in harness.store.walk()] == [key]
-    for name in ("a name of theirs", 7):
-        assert files.get(name).read() == b"somebody else's"
+    for name in ("another name", 7):
+        assert files.get(name).read() == b"a file of another program"
         files.delete(name)
 
 

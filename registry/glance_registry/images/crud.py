@@ -140,7 +140,7 @@ def update(connection: sa.Connection, context: RequestContext, image_id: str, wa
         return written
     document, written_by = select_image(connection, context, image_id, images.c.write_attempt)
     if written_by != wanted.attempt:
-        raise errors.VersionConflict(f"Image {image_id} was changed by somebody else in the meantime")
+        raise errors.VersionConflict(f"Image {image_id} was changed by another request in the meantime")
     return document
 
 

@@ -155,4 +155,4 @@ def _reorder(connection: sa.Connection, image: ImageRow, order: Iterable[str]) -
 
 def changed(image_id: str) -> errors.VersionConflict:
     """Return the error for an edit of a state that is over."""
-    return errors.VersionConflict(f"Image {image_id} was changed by somebody else in the meantime")
+    return errors.VersionConflict(f"Image {image_id} was changed by another request in the meantime")

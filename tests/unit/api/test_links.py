@@ -101,7 +101,7 @@ def test_the_public_endpoint_wins(behind):
 
 def test_a_layer_of_webob_leaves_the_location_alone(api):
     """Keystone's middleware and the profiler answer through webob too, which would make it a URL."""
-    webob = pytest.importorskip("webob.dec")
+    webob = pytest.importorskip("webob.dec", reason="webob comes with the extra keystone")
     inner = api.app.wsgi_app
     inner._app = webob.wsgify.middleware(lambda request, app: request.get_response(app))(inner._app)
     locations, ids = created(api)

@@ -12,5 +12,5 @@ COMMENT ON COLUMN members.can_share IS 'the member may manage members too (v1)';
 
 
 def upgrade() -> None:
-    """Give memberships this right; nobody has it until it is given."""
+    """Give memberships this right; no member has it until it is given."""
     op.execute(SCHEMA)
