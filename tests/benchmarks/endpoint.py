@@ -3,12 +3,14 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 MIB = 1 << 20
@@ -81,16 +83,25 @@ class Endpoint:
             self.call(connection, "DELETE", f"/v2/images/{self.uploads.pop()}")
         self.after_deletes()
 
-    def upload(self, payload: Path) -> str:
-        """Upload a file as the data of a new image and return its id; the kernel sends it, as cheaply as it can."""
+    def upload(self, payload: Path, *, known: bool = True) -> str:
+        """Upload a file as the data of a new image and return its id; the kernel sends it, as cheaply as it can.
+
+        Unless ``known``, the size is not told: the file is sent in chunks.
+        """
         connection = self.connect()
         image = self.create(connection)
         connection.putrequest("PUT", f"/v2/images/{image}/file")
         connection.putheader("Content-Type", "application/octet-stream")
-        connection.putheader("Content-Length", str(payload.stat().st_size))
+        if known:
+            connection.putheader("Content-Length", str(payload.stat().st_size))
+        else:
+            connection.putheader("Transfer-Encoding", "chunked")
         connection.endheaders()
         with payload.open("rb") as file:
-            connection.sock.sendfile(file)
+            if known:
+                connection.sock.sendfile(file)
+            else:
+                _send_in_chunks(connection.sock, file)
         answer = connection.getresponse()
         content = answer.read()
         connection.close()
@@ -111,6 +122,15 @@ class Endpoint:
         if answer.status != 200 or count != size:
             raise RuntimeError(f"{self.name}: {answer.status} and {count} bytes came")
 
+    def first_byte(self, path: str, offset: int) -> None:
+        """Read one byte of a range that begins at ``offset``."""
+        connection = self.connect()
+        connection.request("GET", path, headers={"Range": f"bytes={offset}-"})
+        answer = connection.getresponse()
+        if answer.status != 206 or not answer.read(1):
+            raise RuntimeError(f"{self.name}: a range answered {answer.status}")
+        connection.close()
+
     def wrk(self, path: str, seconds: int, connections: int) -> tuple[int, float]:
         """Ask for a path again and again; return the number of answers and how many came in a second."""
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--timeout", "30", self.url + path]
@@ -119,6 +139,14 @@ class Endpoint:
         if "Non-2xx" in output or "Socket errors" in output or count is None or rate is None:
             raise RuntimeError(f"{self.name}: {path}: {output}")
         return int(count[1]), float(rate[1])
+
+
+def _send_in_chunks(connection: socket.socket, file: BinaryIO) -> None:
+    while size := min(MIB, os.fstat(file.fileno()).st_size - file.tell()):
+        connection.sendall(b"%x\r\n" % size)
+        connection.sendfile(file, file.tell(), size)
+        connection.sendall(b"\r\n")
+    connection.sendall(b"0\r\n\r\n")
 
 
 def write_payload(path: Path, size: int) -> Path:

@@ -9,7 +9,8 @@ import argparse
 import sys
 import tempfile
 import threading
-import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.benchmarks.cpu import resident
@@ -19,6 +20,25 @@ FIXED = 150_000_000
 EACH = 8 * MIB
 
 
+@contextmanager
+def watching(pids: Sequence[int]) -> Iterator[dict[int, int]]:
+    """Give the highest resident bytes of each process, now and until the block ends."""
+    peaks, done = {pid: resident(pid) for pid in pids}, threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.05):
+            for pid in pids:
+                peaks[pid] = max(peaks[pid], resident(pid))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield peaks
+    finally:
+        done.set()
+        watcher.join()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url")
@@ -26,25 +46,13 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=1024, help="MiB of each upload")
     parser.add_argument("--uploads", type=int, default=8)
     options = parser.parse_args()
-    before = {pid: resident(pid) for pid in options.pids}
-    peaks, done = dict(before), threading.Event()
-
-    def watch() -> None:
-        while not done.is_set():
-            for pid in options.pids:
-                peaks[pid] = max(peaks[pid], resident(pid))
-            time.sleep(0.05)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, watching(options.pids) as peaks:
+        before = dict(peaks)
         payload = write_payload(Path(folder) / "payload", options.size)
         endpoint = Endpoint("api", options.url)
         try:
             in_threads(options.uploads, lambda: endpoint.upload(payload))
         finally:
-            done.set()
-            watcher.join()
             endpoint.remove_uploads()
     bound = FIXED + options.uploads * EACH
     for pid in options.pids:

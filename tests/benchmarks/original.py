@@ -1,12 +1,13 @@
 """The original service as it is measured: 2 processes with 8 threads each, under one of two servers.
 
-No authentication, one file store, no cache: the plainest it can be. Its own documentation names both servers.
+No authentication, one store, no cache: the plainest it can be. Its own documentation names both servers.
 """
 
 import signal
 from pathlib import Path
 
 from deploy.local import processes
+from deploy.local.configuration import Options, merged
 
 from tests.servers import original
 from tests.servers.original import Original
@@ -20,14 +21,15 @@ class MeasuredOriginal(Original):
 
     workers = 2
 
-    def __init__(self, folder: Path, server: str, database_url: str) -> None:
+    def __init__(self, folder: Path, server: str, database_url: str, stores: Options | None = None) -> None:
         self.server = server
         policy = folder / "policy.yaml"
-        super().__init__(folder, database_url, {
+        own: Options = {
             "database": {"max_pool_size": 16, "max_overflow": 32},
             # Without Keystone no caller has a role; its default rules then refuse every write.
             "oslo_policy": {"policy_file": policy},
-        }, NAME)  # fmt: skip
+        }
+        super().__init__(folder, database_url, merged(own, stores or {}), NAME)
         policy.write_text('"context_is_admin": "@"\n')
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:

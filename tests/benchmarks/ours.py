@@ -56,9 +56,12 @@ class Program:
 
 
 class Ours:
-    """One registry and as many APIs as are wanted, over one file store in ``folder``."""
+    """One registry and as many APIs as are wanted, over one file store in ``folder`` or other ``stores``."""
 
-    def __init__(self, folder: Path, database_url: str, transport_url: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, database_url: str, transport_url: str | None = None,
+        stores: configuration.Options | None = None,
+    ) -> None:
         """Without ``transport_url`` the delete queue is a folder."""
         self._folder = folder
         self.programs: list[Program] = []
@@ -75,6 +78,7 @@ class Ours:
                 "registry_host": processes.LOOPBACK, "registry_port": self.registry.port,
                 "transport_url": transport_url or f"filesystem://{folder / 'queue'}",
             },
+        }, stores or {
             "glance_store": {"stores": "file", "default_store": "file", "filesystem_store_datadir": folder / "images"},
         })
         configuration.write(folder / "scrubber", "glance-scrubber", self.shared)

@@ -1,0 +1,95 @@
+"""The stores that are measured: a server, the options of a store of ours and the original's, and the tool of each."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deploy.local.configuration import Options
+
+from tests.benchmarks.stores.process import ToolProcess
+from tests.servers import mongod
+from tests.servers.ceph import Ceph
+from tests.servers.s3 import S3Keys
+from tests.servers.seaweedfs import SeaweedFS
+
+Values = dict[str, object]
+
+
+@dataclass
+class Peer:
+    """One server. ``options`` are those of a store of ours, and of the original's where it knows the kind."""
+
+    kind: str
+    options: Values
+    tool: ToolProcess
+    original: bool
+    tidy: Callable[[], object] = field(default=lambda: None)
+    """Gives back the room of what was deleted."""
+
+    def stores(self) -> Options:
+        """Return the sections of a configuration with this one store."""
+        return {
+            "DEFAULT": {"enabled_backends": f"measured:{self.kind}"},
+            "glance_store": {"default_backend": "measured"},
+            "measured": self.options,
+        }
+
+
+@contextmanager
+def _s3(server: SeaweedFS | Ceph, tidy: Callable[[], object] = lambda: None) -> Iterator[Peer]:
+    keys: S3Keys = server.keys
+    with server.bucket() as bucket:
+        options: Values = {
+            "s3_store_host": server.url, "s3_store_access_key": keys.access, "s3_store_secret_key": keys.secret,
+            "s3_store_bucket": bucket, "s3_store_bucket_url_format": "path",
+        }
+        settings = {"url": server.url, "access": keys.access, "secret": keys.secret, "bucket": bucket}
+        with ToolProcess("s3", settings) as tool:
+            yield Peer("s3", options, tool, original=True, tidy=tidy)
+
+
+@contextmanager
+def seaweedfs(folder: Path) -> Iterator[Peer]:
+    """S3 of SeaweedFS, its data on the disk."""
+    server = SeaweedFS(folder)
+    server.start()
+    try:
+        with _s3(server) as peer:
+            yield peer
+    finally:
+        server.stop()
+
+
+@contextmanager
+def radosgw(folder: Path) -> Iterator[Peer]:
+    """S3 of Ceph, its data in memory."""
+    server = Ceph(folder)
+
+    def collect() -> None:
+        # The gateway keeps what was deleted for hours, and the memory is soon full.
+        command = ["radosgw-admin", "-c", str(folder / "ceph.conf"), "-n", "client.rgw.a", "--log-file="]
+        subprocess.run([*command, "gc", "process", "--include-all"], check=True, capture_output=True, timeout=600)
+
+    try:
+        server.start()
+        with _s3(server, collect) as peer:
+            yield peer
+    finally:
+        server.stop()
+
+
+@contextmanager
+def gridfs(folder: Path) -> Iterator[Peer]:
+    """GridFS of a MongoDB server, which the original's current release has no store for."""
+    with mongod.running(folder) as server:
+        database = mongod.new_database()
+        options: Values = {"mongodb_store_uri": server.uri(), "mongodb_store_db": database}
+        with ToolProcess("gridfs", {"url": server.uri(), "database": database}) as tool:
+            yield Peer("gridfs", options, tool, original=False)
+
+
+PEERS: dict[str, Callable[[Path], AbstractContextManager[Peer]]] = {
+    "radosgw": radosgw, "seaweedfs": seaweedfs, "gridfs": gridfs,
+}  # fmt: skip

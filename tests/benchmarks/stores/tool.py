@@ -1,0 +1,138 @@
+"""The tool that people move objects with when there is no image service: one for each kind of store.
+
+    python -m tests.benchmarks.stores.tool KIND OPTIONS
+
+runs as a process of its own. OPTIONS is a JSON object. The process says ``ready``, reads one line for each thing to
+do (``upload KEY FILE``, ``download KEY``, ``first KEY OFFSET``, ``remove KEY``), and answers with the seconds it took.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+PIECE = 1 << 20
+
+
+class Tool(Protocol):
+    """Moves whole objects, as fast as its library does by default."""
+
+    def upload(self, key: str, payload: Path) -> None:
+        """Store a file."""
+
+    def download(self, key: str) -> None:
+        """Read an object and throw it away."""
+
+    def first(self, key: str, offset: int) -> None:
+        """Read the first byte from ``offset`` on."""
+
+    def remove(self, key: str) -> None:
+        """Remove an object."""
+
+
+class Sink:
+    """A file that forgets what is written; several threads may write at once."""
+
+    def write(self, data: bytes) -> int:
+        """Forget the data."""
+        return len(data)
+
+    def seek(self, offset: int, _whence: int = 0) -> int:
+        """Go anywhere."""
+        return offset
+
+    def seekable(self) -> bool:
+        """Say that pieces may come in any order, as into a file."""
+        return True
+
+
+class S3Tool:
+    """boto3 with its own settings: parts of 8 MiB, 10 threads."""
+
+    def __init__(self, url: str, access: str, secret: str, bucket: str) -> None:
+        import boto3
+        from botocore.config import Config
+
+        self._bucket = bucket
+        self._client: Any = boto3.session.Session().client(
+            "s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id=access, aws_secret_access_key=secret,
+            config=Config(s3={"addressing_style": "path"}, proxies={}),
+        )
+
+    def upload(self, key: str, payload: Path) -> None:
+        """See Tool."""
+        with payload.open("rb") as file:
+            self._client.upload_fileobj(file, self._bucket, key)
+
+    def download(self, key: str) -> None:
+        """See Tool."""
+        self._client.download_fileobj(self._bucket, key, Sink())
+
+    def first(self, key: str, offset: int) -> None:
+        """See Tool."""
+        body = self._client.get_object(Bucket=self._bucket, Key=key, Range=f"bytes={offset}-")["Body"]
+        body.read(1)
+        body.close()
+
+    def remove(self, key: str) -> None:
+        """See Tool."""
+        self._client.delete_object(Bucket=self._bucket, Key=key)
+
+
+class GridfsTool:
+    """pymongo's own loop over the chunks."""
+
+    def __init__(self, url: str, database: str) -> None:
+        import gridfs
+        import pymongo
+
+        client: Any = pymongo.MongoClient(url)
+        self._bucket = gridfs.GridFSBucket(client[database])
+
+    def upload(self, key: str, payload: Path) -> None:
+        """See Tool."""
+        with payload.open("rb") as file:
+            self._bucket.upload_from_stream_with_id(key, key, file)
+
+    def download(self, key: str) -> None:
+        """See Tool."""
+        with self._bucket.open_download_stream(key) as stream:
+            while stream.read(PIECE):
+                pass
+
+    def first(self, key: str, offset: int) -> None:
+        """See Tool."""
+        with self._bucket.open_download_stream(key) as stream:
+            stream.seek(offset)
+            stream.read(1)
+
+    def remove(self, key: str) -> None:
+        """See Tool."""
+        self._bucket.delete(key)
+
+
+TOOLS: dict[str, type[Any]] = {"s3": S3Tool, "gridfs": GridfsTool}
+
+
+def main() -> int:
+    kind, options = sys.argv[1:]
+    tool: Tool = TOOLS[kind](**json.loads(options))
+    print("ready", flush=True)
+    for line in sys.stdin:
+        action, key, *more = line.split()
+        began = time.monotonic()
+        if action == "upload":
+            tool.upload(key, Path(more[0]))
+        elif action == "download":
+            tool.download(key)
+        elif action == "first":
+            tool.first(key, int(more[0]))
+        else:
+            tool.remove(key)
+        print(time.monotonic() - began, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
