@@ -30,7 +30,8 @@ def test_no_answer_contradicts_the_document(deploy, schemathesis, tmp_path):
     images = [caller.uploaded(b"data" * number, name=f"active {number}", protected=True) for number in range(1, 5)]
     images += [caller.create(name=f"queued {number}")["id"] for number in range(20)]
     command = [
-        schemathesis, "--config-file", SUPPORT / "schemathesis.toml", "run", f"{services.api.url}/v2/openapi.json", "--no-color", "--max-time", str(SECONDS),
+        schemathesis, "--config-file", SUPPORT / "schemathesis.toml", "run", f"{services.api.url}/v2/openapi.json",
+        "--no-color", "--max-time", str(SECONDS),
         "--max-examples", "40", "--exclude-checks", ",".join(EXCLUDED), "--suppress-health-check", "all",
         "--generation-database", "none", "--generation-allow-x00", "false", "--continue-on-failure",
         "--request-timeout", "120", "--seed", SEED,

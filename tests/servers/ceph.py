@@ -66,7 +66,7 @@ osd_objectstore = memstore
 osd_class_load_list = *
 osd_class_default_list = *
 osd_max_object_name_len = 2048
-memstore_device_bytes = 4294967296
+memstore_device_bytes = {memory}
 
 [client.rgw.a]
 rgw_frontends = beast endpoint=127.0.0.1:{port} ssl_endpoint=127.0.0.1:{tls_port} \
@@ -80,9 +80,9 @@ rgw_run_sync_thread = false
 
 
 class Ceph:
-    """A cluster with an S3 gateway, all files in ``folder``. Its data end with it."""
+    """A cluster with an S3 gateway, all files in ``folder``. Its data end with it; they fit into ``memory`` bytes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, memory: int = 4 << 30) -> None:
         missing = [name for name in ("ceph-mon", "ceph-osd", "ceph", "radosgw") if not shutil.which(name, path=_PATH)]
         assert not missing, f"{', '.join(missing)}: missing; apt-get install {PACKAGES}"
         self.folder = folder
@@ -96,7 +96,8 @@ class Ceph:
         self._fsid = str(uuid4())
         self._conf = ("-c", str(folder / "ceph.conf"))
         (folder / "ceph.conf").write_text(_CONFIGURATION.format(
-            fsid=self._fsid, folder=folder, mon=mon, mon_v1=mon_v1, port=self.port, tls_port=self.tls_port
+            fsid=self._fsid, folder=folder, mon=mon, mon_v1=mon_v1, port=self.port, tls_port=self.tls_port,
+            memory=memory,
         ))
         self._monitor = f"[v2:{processes.LOOPBACK}:{mon},v1:{processes.LOOPBACK}:{mon_v1}]"
         self._log = folder / "output.log"

@@ -4,7 +4,6 @@ Pure: no HTTP and no store in here. An ``UploadStream`` ends normally only when 
 data durable after the end of its source never makes bad data durable.
 """
 
-import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -181,19 +180,24 @@ class DamagedData(Exception):
 def verified(pieces: Iterable[bytes], size: int, algorithm: str, expected: str) -> Iterator[bytes]:
     """Yield ``pieces``, the last one only after size and digest of the whole were found right.
 
-    A client therefore never gets the announced number of bytes of a damaged copy (I8). Raises DamagedData.
+    A client therefore never gets the announced number of bytes of a damaged copy (I8). A thread hashes a piece while
+    the one before it is sent. Raises DamagedData.
     """
-    digest = hashlib.new(algorithm, usedforsecurity=False)
+    digests = Digests([algorithm])
     held, count = b"", 0
-    for piece in pieces:
-        digest.update(piece)
-        count += len(piece)
-        if count > size:
-            break
-        if held:
-            yield held
-        held = piece
-    if count != size or digest.hexdigest() != expected:
-        raise DamagedData(f"{count} of {size} bytes came, {algorithm} {digest.hexdigest()} instead of {expected}")
+    try:
+        for piece in pieces:
+            digests.update(piece)
+            count += len(piece)
+            if count > size:
+                break
+            if held:
+                yield held
+            held = piece
+        found = digests.finish()[algorithm]
+    finally:
+        digests.close()
+    if count != size or found != expected:
+        raise DamagedData(f"{count} of {size} bytes came, {algorithm} {found} instead of {expected}")
     if held:
         yield held

@@ -138,15 +138,12 @@ class Pieces:
         self._ahead = ReadAhead(opened.blob, readers)
 
     def __iter__(self) -> Iterator[bytes]:
-        image = self._opened.image
-        known = image.size is not None and image.os_hash_algo and image.os_hash_value
-        if self._opened.part is not None or not known:
+        image, proof = self._opened.image, self._opened.proof()
+        if self._opened.part is not None or image.size is None or proof is None:
             yield from self._ahead
             return
         try:
-            yield from verified(
-                self._ahead, image.size or 0, str(image.os_hash_algo), str(image.os_hash_value)
-            )
+            yield from verified(self._ahead, image.size, *proof)
         except DamagedData as damage:
             LOG.error("the copy of image %s in store %s is damaged: %s", image.id, self._opened.store, damage)
             raise

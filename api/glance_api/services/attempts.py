@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from glance_api.clients.key_manager import Credentials
-from glance_api.content.digests import CHECKSUM, Digests
+from glance_api.content.digests import CHECKSUM, FINGERPRINT, Digests
 from glance_api.content.formats import Inspection
 from glance_api.content.signatures import Verification
 from glance_api.content.streams import Received, StreamChecks, UploadStream
@@ -57,6 +57,7 @@ def content(stored: Stored, received: Received, algorithm: str) -> UploadResult:
         os_hash_value=received.digests[algorithm],
         virtual_size=received.virtual_size,
         key=stored.key,
+        fingerprint=f"{FINGERPRINT}:{received.digests[FINGERPRINT]}",
     )
 
 
@@ -125,7 +126,7 @@ def _store_pieces(
     if isinstance(verification, Credentials):
         # Of the image as the attempt found it: its properties may have changed since the request looked at them.
         verification = keys.verification(services.keys, verification, begun.image.properties)
-    digests = Digests((*data.algorithms, *([verification.algorithm] if verification else [])))
+    digests = Digests((FINGERPRINT, *data.algorithms, *([verification.algorithm] if verification else [])))
     formats, limits = data.formats, data.limits if data.announced is None else None
     intake = UploadStream(
         data.pieces,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from glance_api.clients.key_manager import Credentials
-from glance_api.content.digests import CHECKSUM
+from glance_api.content.digests import CHECKSUM, FINGERPRINT
 from glance_api.content.streams import ByteRange, Received
 from glance_api.services import attempts
 from glance_api.services.attempts import Data, Formats
@@ -54,12 +54,27 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """Opened data of an image: ``part`` is None for the whole of it. The caller closes ``blob``."""
+    """Opened data of an image: ``part`` is None for the whole of it. The caller closes ``blob``.
+
+    ``fingerprint`` is that of the copy which was opened.
+    """
 
     image: Image
     blob: Blob
     part: ByteRange | None
     store: str
+    fingerprint: str | None = None
+
+    def proof(self) -> tuple[str, str] | None:
+        """Return the algorithm and the digest that the whole data have; None where none is known.
+
+        The fingerprint where there is one, because it takes a tenth of the time.
+        """
+        algorithm, colon, digest = (self.fingerprint or "").partition(":")
+        if colon and algorithm == FINGERPRINT:
+            return algorithm, digest
+        image = self.image
+        return (image.os_hash_algo, image.os_hash_value) if image.os_hash_algo and image.os_hash_value else None
 
 
 def upload(
@@ -198,4 +213,4 @@ def _open(stores: Stores, image: Image, location: ImageLocation, part: ByteRange
     if blob.size != image.size:
         blob.close()
         raise Unavailable(f"the copy in store {store.id} has {blob.size} bytes instead of {image.size}")
-    return Download(image=image, blob=blob, part=part, store=store.id)
+    return Download(image=image, blob=blob, part=part, store=store.id, fingerprint=location.fingerprint)

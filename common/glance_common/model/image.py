@@ -13,12 +13,16 @@ MEMBER_STATUSES = ("pending", "accepted", "rejected")
 
 @dataclass(frozen=True, slots=True)
 class ImageLocation:
-    """An active location as the API needs it: which store has the bytes under which key."""
+    """An active location as the API needs it: which store has the bytes under which key.
+
+    ``fingerprint`` is a fast digest of the bytes, told of a single image only; None of bytes that others wrote.
+    """
 
     id: str
     store: str
     key: str
     metadata: dict[str, Any]
+    fingerprint: str | None = None
 
 
 class Image(NamedTuple):
@@ -93,7 +97,9 @@ class ImagePage:
 
 
 def _locations(documents: list[dict[str, Any]]) -> tuple[ImageLocation, ...]:
-    return tuple(ImageLocation(loc["id"], loc["store"], loc["key"], loc["metadata"]) for loc in documents)
+    return tuple(
+        ImageLocation(loc["id"], loc["store"], loc["key"], loc["metadata"], loc.get("fingerprint")) for loc in documents
+    )
 
 
 _STATUSES = {status.value: status for status in ImageStatus}

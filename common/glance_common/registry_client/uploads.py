@@ -39,7 +39,7 @@ class UploadResult:
     """The stored bytes: ``size`` and ``virtual_size`` in bytes, their digests, and the store's ``metadata``.
 
     ``stage_host`` is shown as os_glance_stage_host of an image whose bytes were staged. ``key`` is where the bytes are
-    when the store did not take the key of the attempt.
+    when the store did not take the key of the attempt. ``fingerprint`` is what downloads are verified by.
     """
 
     size: int
@@ -50,6 +50,7 @@ class UploadResult:
     virtual_size: int | None = None
     stage_host: str | None = None
     key: str | None = None
+    fingerprint: str | None = None
 
 
 class UploadsClient:

@@ -78,6 +78,7 @@ class LocationRow(StandingRow, ClaimedRow):
     not_before: datetime | None
     last_error: str | None
     created_at: datetime
+    fingerprint: str | None
     deleted_at: datetime | None
     staging: bool
     operation: str | None

@@ -99,6 +99,7 @@ locations = sa.Table(
     sa.Column("operation", Id, comment="the operation that may still take this copy back"),
     sa.Column("external", sa.Boolean, nullable=False, server_default=sa.false(),
               comment="the bytes are not ours: nothing deletes them, and several images may point at them"),
+    sa.Column("fingerprint", Text, comment="what downloads are verified by: the algorithm, a colon, the digest"),
 )
 
 operations = sa.Table(

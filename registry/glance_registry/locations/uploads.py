@@ -50,7 +50,7 @@ class Begin:
 class Content:
     """What was stored, as it is written into the rows: sizes in bytes, digests in hexadecimal.
 
-    ``key``: where the bytes are, None for the key of the attempt.
+    ``key``: where the bytes are, None for the key of the attempt. ``fingerprint``: what downloads are verified by.
     """
 
     size: int
@@ -60,6 +60,7 @@ class Content:
     virtual_size: int | None
     metadata: dict[str, Any]
     key: str | None = None
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +207,7 @@ def commit(connection: sa.Connection, attempt: str, content: Content, terms: Ter
     rows.set_location(
         connection, location, LocationStatus.STAGED if location.staging else LocationStatus.ACTIVE,
         size=content.size, metadata=content.metadata, lease_until=None, on_fail=None,
-        key=content.key or location.key,
+        key=content.key or location.key, fingerprint=content.fingerprint,
         operation=None if terms.activate else location.operation,
     )
     usage.enforce(connection, limits, image.owner, usage.written(location, content.size - (location.size or 0)))

@@ -28,10 +28,14 @@ _MEMBER = (
     "CASE WHEN images.visibility = 'shared' THEN (SELECT m.member FROM members m"
     " WHERE m.image_id = images.id AND m.member = :project) END"
 )
+_LOCATION = "'id', l.id, 'store', l.store, 'key', l.key, 'metadata', l.metadata"
 _LOCATIONS = (
-    "(SELECT coalesce(json_agg(json_build_object('id', l.id, 'store', l.store, 'key', l.key, 'metadata', l.metadata)"
-    " ORDER BY l.position), '[]') FROM locations l WHERE l.image_id = images.id AND l.status = 'active')"
+    "(SELECT coalesce(json_agg(json_build_object({location}) ORDER BY l.position), '[]') FROM locations l"
+    " WHERE l.image_id = images.id AND l.status = 'active')"
 )
+_IN_LISTS = _LOCATIONS.format(location=_LOCATION)
+_IN_DOCUMENTS = _LOCATIONS.format(location=f"{_LOCATION}, 'fingerprint', l.fingerprint")
+"""Data are read of one image: lists leave out what they are verified by."""
 _STATUS = (
     "CASE WHEN images.status = 'pending_delete' AND NOT (images.delayed"
     " AND images.status_before_delete IN ('active', 'deactivated')) THEN 'deleted' ELSE images.status END"
@@ -50,15 +54,15 @@ def time_text(column: str) -> str:
     return f"to_char({column} AT TIME ZONE 'UTC', '{TIME_FORMAT}')"
 
 
-def _columns(member: str, locations: bool, deleted: bool) -> dict[str, str]:
-    """Return the SQL for each field of an image, which may be a deleted one."""
+def _columns(member: str, locations: str, deleted: bool) -> dict[str, str]:
+    """Return the SQL for each field of an image, which may be a deleted one; ``locations`` is theirs, or empty."""
     columns = {name: f"images.{name}" for name in _PLAIN}
     if deleted:
         columns["status"] = _STATUS
     columns |= {name: time_text(f"images.{name}") for name in _TIMES}
     columns["member"] = member
     if locations:
-        columns["locations"] = _LOCATIONS
+        columns["locations"] = locations
     return columns
 
 
@@ -91,10 +95,16 @@ def _text(sql: str) -> sa.TextClause:
     return sa.text(sql.replace(":MI:SS", r"\:MI\:SS"))
 
 
+def _kinds(located: str) -> dict[tuple[bool, bool, bool], dict[str, str]]:
+    return {
+        (member, locations, deleted): _columns(_MEMBER if member else "NULL", located if locations else "", deleted)
+        for member in (True, False) for locations in (True, False) for deleted in (True, False)
+    }
+
+
 # Built once: the text never changes and a statement made of it is compiled only once.
-_KINDS = {(member, locations, deleted): _columns(_MEMBER if member else "NULL", locations, deleted)
-          for member in (True, False) for locations in (True, False) for deleted in (True, False)}
-_DOCUMENTS = {kind: _document(columns) for kind, columns in _KINDS.items()}
+_KINDS = _kinds(_IN_LISTS)
+_DOCUMENTS = {kind: _document(columns) for kind, columns in _kinds(_IN_DOCUMENTS).items()}
 _ROWS = {kind: _text(_row(columns)) for kind, columns in _KINDS.items()}
 
 
@@ -126,7 +136,7 @@ def bounded_image_row(context: RequestContext, locations: bool, deleted: bool, l
 
 def located(rows: sa.Subquery) -> sa.Label[Any]:
     """Return the column ``LOCATED`` of ``rows``, which are images under another name."""
-    return sa.literal_column(_LOCATIONS.replace("images.id", f"{rows.name}.id")).label(LOCATED)
+    return sa.literal_column(_IN_LISTS.replace("images.id", f"{rows.name}.id")).label(LOCATED)
 
 
 def row_fields(locations: bool) -> tuple[str, ...]:

@@ -52,7 +52,7 @@ def commit(attempt: str) -> Response:
     body = parsing.body()
     body.only(
         "size", "checksum", "os_hash_algo", "os_hash_value", "virtual_size", "metadata", "operation", "activate",
-        "stage_host", "key", "limits",
+        "stage_host", "key", "fingerprint", "limits",
     )
     content = uploads.Content(
         size=body.integer("size"),
@@ -62,6 +62,7 @@ def commit(attempt: str) -> Response:
         virtual_size=body.optional_integer("virtual_size"),
         metadata=body.mapping("metadata"),
         key=body.text("key", parsing.MAX_KEY) if body.values.get("key") is not None else None,
+        fingerprint=body.optional_text("fingerprint", 100),
     )
     terms = uploads.Terms(
         operation=_held(body), activate=body.boolean("activate", default=True),

@@ -31,6 +31,9 @@ from tests.support import environments
 TRANSFERS = 8
 """Parallel transfers for the memory of the API."""
 
+SMALLER = 256
+"""MiB of each of those uploads: several parts, and room for all of them."""
+
 
 class Bench:
     """One store, with everything that moves data to and from it."""
@@ -82,11 +85,11 @@ class Bench:
         self._table.add(self._name, measure, column, value)
         print(f"  {self._name:10} {measure.value:40} {column:24} {value:8.1f}", flush=True)
 
-    def watch_memory(self, workers: Sequence[int]) -> None:
+    def watch_memory(self, workers: Sequence[int], payload: Path) -> None:
         """Note the highest memory of a worker of ours while it moves several images each way."""
         ours = self.services[OURS]
         with memory.watching(workers) as peaks:
-            in_threads(TRANSFERS, lambda: ours.upload(self._payload))
+            in_threads(TRANSFERS, lambda: ours.upload(payload))
             in_threads(TRANSFERS, lambda: ours.download(str(ours.stored), self._size))
         ours.remove_uploads()
         self._peer.tidy()
@@ -139,7 +142,7 @@ def measured(table: Table, name: str, folder: Path, payload: Path, options: argp
         for number in range(options.rounds):
             print(f"{name}, round {number + 1} of {options.rounds}", flush=True)
             bench.round()
-        bench.watch_memory(workers)
+        bench.watch_memory(workers, write_payload(folder / "smaller", min(SMALLER, options.size)))
 
 
 def _made(folder: Path) -> Path:

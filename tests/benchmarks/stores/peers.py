@@ -65,7 +65,7 @@ def seaweedfs(folder: Path) -> Iterator[Peer]:
 @contextmanager
 def radosgw(folder: Path) -> Iterator[Peer]:
     """S3 of Ceph, its data in memory."""
-    server = Ceph(folder)
+    server = Ceph(folder, memory=10 << 30)
 
     def collect() -> None:
         # The gateway keeps what was deleted for hours, and the memory is soon full.
