@@ -9,6 +9,7 @@ document in ``fs.files`` comes last and makes the image visible.
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from itertools import repeat
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -32,6 +33,7 @@ from glance_common.stores.contract import (
 from glance_common.stores.drivers.gridfs.database import CHUNKS, FILES, MARK, OPTIONS, Database, open_database
 from glance_common.stores.parts import in_parts
 from glance_common.stores.place_mark import PlaceMark
+from glance_common.stores.sections import Sections
 from glance_common.stores.settings import Identities, StoreSettings, Traits
 
 CHUNK = 512 * 1024
@@ -39,6 +41,9 @@ CHUNK = 512 * 1024
 
 BATCH = 8
 """Chunks that one call writes or reads."""
+
+SECTION = 4 * BATCH * CHUNK
+"""Bytes that are read ahead, several batches."""
 
 TRIES = 3
 """How often a read goes on at the byte where its connection broke, without a byte in between."""
@@ -148,7 +153,7 @@ class GridfsStore(BaseStore):
         found = self._find(key)
         size, chunk = int(found["length"]), int(found["chunkSize"])
         end = size if length is None else min(offset + length, size)
-        return StreamBlob(size, self._pieces(key, chunk, offset, end))
+        return StreamBlob(size, Sections(partial(self._pieces, key, chunk), offset, end, SECTION).pieces())
 
     def _find(self, key: str) -> Document:
         require_key(key)
