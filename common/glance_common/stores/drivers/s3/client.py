@@ -1,14 +1,15 @@
-"""The calls to an S3 server: boto3, set up for one bucket. The only module here that needs the library."""
+"""The calls to an S3 server: boto3's core, set up for one bucket. The only module here that needs the library."""
 
 import os
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.loaders import Loader
 from botocore.parsers import ResponseParserError
+from botocore.session import Session
 from urllib3.exceptions import HTTPError
 
 from glance_common.fetch.guards import ExchangeLimits, Guard
@@ -140,8 +141,10 @@ class S3Body:
 
 def _new_client(options: S3Options) -> Any:
     keys = options.credentials
-    # A session of its own: the shared one is not safe in threads.
-    return boto3.session.Session().client(
+    # A session of its own: one is not safe in threads, and remembers the credentials that it found.
+    session = Session()
+    session.register_component("data_loader", _models())
+    return session.create_client(
         "s3",
         endpoint_url=options.place.endpoint,
         region_name=options.region,
@@ -163,6 +166,13 @@ def _new_client(options: S3Options) -> Any:
             response_checksum_validation=options.response_checksums,
         ),
     )
+
+
+@cache
+def _models() -> Loader:
+    """Return what reads the description of the S3 protocol, and keeps it: for each client anew it would be 12 MB."""
+    loader: Loader = Session().get_component("data_loader")
+    return loader
 
 
 def _payload(options: S3Options) -> dict[str, bool]:
