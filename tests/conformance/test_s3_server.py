@@ -93,15 +93,23 @@ def test_bad_certificates_are_told(make_s3: MakeS3, s3_server: SeaweedFS | Ceph)
 
 def test_a_small_object_is_one_put_whatever_is_known_of_it(make_s3: MakeS3, calls: list[str]):
     harness = make_s3()
-    for size, announced in ((0, None), (5 * MIB - 1, None), (12 * MIB - 1, 12 * MIB - 1), (12 * MIB - 1, 1)):
+    small = 5 * MIB - 1
+    for size, announced in ((0, None), (small, None), (small, small), (small, 1), (small, 100 * MIB)):
         calls.clear()
         harness.store.add(harness.new_key(), [bytes(size)], announced)
         assert "put_object" in calls
         assert "create_multipart_upload" not in calls
-    calls.clear()
-    harness.store.add(harness.new_key(), [bytes(12 * MIB)], 12 * MIB)
-    assert calls.count("upload_part") == 3
-    assert "put_object" not in calls
+
+
+def test_what_is_larger_than_a_part_is_sent_in_parts(make_s3: MakeS3, calls: list[str]):
+    """Also below s3_store_large_object_size; what is not below it is so even as one part."""
+    for options, size, parts in (({}, 12 * MIB - 1, 3), ({"s3_store_large_object_size": 1}, 2 * MIB, 1)):
+        harness = make_s3(**options)
+        for announced in (size, None, 1):
+            calls.clear()
+            harness.store.add(harness.new_key(), [bytes(size)], announced)
+            assert calls.count("upload_part") == parts
+            assert "put_object" not in calls
 
 
 def test_a_bucket_is_created_where_the_option_says_so(make_s3: MakeS3):
