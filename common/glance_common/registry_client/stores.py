@@ -4,7 +4,9 @@ import threading
 from uuid import uuid4
 
 from glance_common.model.context import RequestContext, system_context
+from glance_common.model.errors import Conflict
 from glance_common.registry_client.http import RegistryHttp, segment
+from glance_common.stores.contract import StoreUnavailable
 
 
 class StoresClient:
@@ -26,8 +28,14 @@ class StoresClient:
         return self._keep(store, answer["identities"]).get(place)
 
     def register(self, store: str, place: str, identity: str) -> str:
-        """Register the uuid unless one is registered; return the one that is registered now (the first one wins)."""
-        answer = self._http.call(_context(), "POST", _path(store), {"place": place, "identity": identity})
+        """Register the uuid unless one is registered; return the one that is registered now (the first one wins).
+
+        Raises StoreUnavailable when the uuid belongs to another store.
+        """
+        try:
+            answer = self._http.call(_context(), "POST", _path(store), {"place": place, "identity": identity})
+        except Conflict as error:
+            raise StoreUnavailable(str(error)) from None
         winner = str(answer["identity"])
         self._keep(store, {place: winner})
         return winner

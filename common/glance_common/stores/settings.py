@@ -26,7 +26,10 @@ class Identities(Protocol):
         """Return the uuid registered for the place, or None when the place was never used."""
 
     def register(self, store: str, place: str, identity: str) -> str:
-        """Register the uuid unless one is registered; return the one that is registered now (the first one wins)."""
+        """Register the uuid unless one is registered; return the one that is registered now (the first one wins).
+
+        Raises StoreUnavailable when the uuid belongs to another store, which has the same place by another name.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,15 @@ from glance_common.stores.contract import (
     require_key,
     require_range,
 )
-from glance_common.stores.drivers.gridfs.database import CHUNKS, FILES, MARK, OPTIONS, Database, open_database
+from glance_common.stores.drivers.gridfs.database import (
+    CHUNKS,
+    FILES,
+    MARK,
+    OPTIONS,
+    Database,
+    open_database,
+    place_of,
+)
 from glance_common.stores.parts import in_parts
 from glance_common.stores.place_mark import PlaceMark
 from glance_common.stores.settings import Identities, StoreSettings, Traits
@@ -50,7 +58,7 @@ class GridfsStore(BaseStore):
     """Images in the GridFS of one database; fulfils ``contract.Store`` and ``settings.Driver``."""
 
     kind = "gridfs"
-    traits = Traits(remote=True, one_peer=True)
+    traits = Traits(remote=True, one_peer=True, place_option="mongodb_store_db")
     capabilities = Capabilities(schemes=("gridfs",), add=True, delete=True, ranges=True, walk=True)
 
     def __init__(self, settings: StoreSettings, identities: Identities, database: Database) -> None:
@@ -72,6 +80,11 @@ class GridfsStore(BaseStore):
     def build(cls, settings: StoreSettings, identities: Identities) -> Self:
         """Return the store; nothing is connected yet. Raises StoreConfigError."""
         return cls(settings, identities, open_database(settings))
+
+    @classmethod
+    def places(cls, settings: StoreSettings) -> Sequence[str]:
+        """Return servers and database. Raises StoreConfigError."""
+        return [place_of(settings)]
 
     def add(self, key: str, pieces: Iterable[bytes], size: int | None) -> Stored:  # noqa: ARG002 - part of the protocol
         """See the contract. The chunks are on the disks of most servers when they are acknowledged."""
