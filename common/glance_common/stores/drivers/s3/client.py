@@ -95,7 +95,8 @@ class S3Bucket:
 
     def presign(self, key: str, seconds: int) -> str:
         """Return a signed URL for reading the object."""
-        parameters = {"Bucket": self._place.bucket, "Key": key}
+        # Without the type the server takes one of its own, and the client glance reads data of no other one.
+        parameters = {"Bucket": self._place.bucket, "Key": key, "ResponseContentType": "application/octet-stream"}
         sign = self._client().generate_presigned_url
         url: str = self._guarded("presign", partial(sign, "get_object", Params=parameters, ExpiresIn=seconds))
         return url
