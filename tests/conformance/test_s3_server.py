@@ -1,7 +1,6 @@
 """What the s3 driver does beyond the suite, seen from the side of real S3 servers."""
 
 import datetime as dt
-import re
 import urllib.error
 import urllib.request
 from contextlib import closing
@@ -11,7 +10,7 @@ from uuid import uuid4
 
 import botocore.auth
 import pytest
-from tests.conformance.s3_kit import MIB, MakeS3, S3Harness, writer
+from tests.conformance.s3_kit import MIB, MakeS3, S3Harness
 from tests.servers.ceph import Ceph
 from tests.servers.s3 import remove_bucket
 from tests.servers.seaweedfs import SeaweedFS
@@ -265,21 +264,3 @@ def test_a_bucket_that_lost_its_mark_is_none_of_ours(make_s3: MakeS3):
                 lambda: harness.store.add(harness.new_key(), [DATA], None), lambda: next(harness.store.walk())):
         with pytest.raises(StoreUnavailable, match=r"no object \.glance-store"):
             act()
-
-
-def test_the_configuration_of_the_page_works(seaweedfs: SeaweedFS, tmp_path: Path):
-    page = (Path(__file__).parents[2] / "docs" / "stores" / "s3.md").read_text()
-    (sample,) = re.findall(r"```ini\n(.*?)```", page, re.DOTALL)
-    with seaweedfs.bucket() as bucket:
-        for old, new in (
-            ("https://s3.example.org", seaweedfs.url), ("AKEXAMPLE", seaweedfs.keys.access),
-            ("= ...", f"= {seaweedfs.keys.secret}"), ("= images", f"= {bucket}"),
-        ):
-            assert old in sample
-            sample = sample.replace(old, new)
-        (tmp_path / "stores.conf").write_text(sample)
-        store = writer(tmp_path)
-        key = str(uuid4())
-        store.add(key, [DATA], None)
-        with closing(store.open(key)) as blob:
-            assert b"".join(blob) == DATA

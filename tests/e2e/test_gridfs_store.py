@@ -51,16 +51,9 @@ def gridfs_options(uri: str, database: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
-    """A server that tests may kill."""
-    with mongod.running(tmp_path_factory.mktemp("mongod")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def alias(server: Mongod) -> Iterator[Gate]:
+def alias(mongodb: Mongod) -> Iterator[Gate]:
     """The way to the server of the store alias."""
-    made = Gate(server.port)
+    made = Gate(mongodb.port)
     made.shut()
     yield made
     made.close()
@@ -68,17 +61,17 @@ def alias(server: Mongod) -> Iterator[Gate]:
 
 @pytest.fixture(scope="module")
 def cloud(
-    deploy: Callable[..., Services], server: Mongod, alias: Gate, seaweedfs: SeaweedFS, web: WebServer,
+    deploy: Callable[..., Services], mongodb: Mongod, alias: Gate, seaweedfs: SeaweedFS, web: WebServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Cloud]:
     """The daemons."""
     disk, database = tmp_path_factory.mktemp("disk"), mongod.new_database()
-    main = gridfs_options(server.uri(), database)
-    again = gridfs_options(server.uri(alias.port), database)
+    main = gridfs_options(mongodb.uri(), database)
+    again = gridfs_options(mongodb.uri(alias.port), database)
     with seaweedfs.bucket() as bucket:
         other = s3_options(seaweedfs.port, bucket, seaweedfs.keys)
         stores = {"main": ("gridfs", main), "alias": ("gridfs", again), "s3": ("s3", other)}
-        yield Cloud(deploy(**store_lives.shared_options(web, disk, **stores)), disk, alias, server, database)
+        yield Cloud(deploy(**store_lives.shared_options(web, disk, **stores)), disk, alias, mongodb, database)
 
 
 def test_copies_from_a_database_to_a_bucket_and_back(cloud: Cloud):
