@@ -27,7 +27,7 @@ TIMEOUT = 10.0
 """Seconds: calls to a server that hangs wait so long, and a slow machine gets something else done meanwhile."""
 
 
-class Cloud(ABC):
+class StoreLives(ABC):
     """The daemons and what is in their stores.
 
     ``secrets`` are texts that no user and no log may see; ``alias`` is the way to the store alias.
@@ -107,7 +107,7 @@ def web() -> Iterator[WebServer]:
         yield server
 
 
-def test_upload_download_and_delete(cloud: Cloud):
+def test_upload_download_and_delete(cloud: StoreLives):
     caller = cloud.caller
     for data in (b"", DATA[: 2 * MIB], DATA):
         for form in (data, (data[at : at + 99_999] for at in range(0, len(data), 99_999))):
@@ -122,7 +122,7 @@ def test_upload_download_and_delete(cloud: Cloud):
             cloud.wait_until_gone(image)
 
 
-def test_ranges(cloud: Cloud):
+def test_ranges(cloud: StoreLives):
     image = cloud.uploaded_to("main", DATA)
     for begin, end in ((0, 0), (5 * MIB - 2, 5 * MIB + 2), (len(DATA) - 3, len(DATA) - 1)):
         headers = {"Range": f"bytes={begin}-{end}"}
@@ -133,7 +133,7 @@ def test_ranges(cloud: Cloud):
     cloud.caller.delete(image)
 
 
-def test_v1(cloud: Cloud):
+def test_v1(cloud: StoreLives):
     headers = {f"x-image-meta-{name}": value for name, value in {"name": "old", **RAW}.items()}
     answer = cloud.caller.call("POST", "/v1/images", 201, headers={**OCTETS, **headers}, data=DATA)
     image = answer.json()["image"]["id"]
@@ -142,7 +142,7 @@ def test_v1(cloud: Cloud):
     cloud.wait_until_gone(image)
 
 
-def test_locations_hold_no_credentials(cloud: Cloud):
+def test_locations_hold_no_credentials(cloud: StoreLives):
     image = cloud.uploaded_to("main", DATA[:MIB])
     shown, url = cloud.caller.show(image), cloud.url(image)
     assert (shown["direct_url"], [place["url"] for place in shown["locations"]]) == (url, [url])
@@ -155,7 +155,7 @@ def test_locations_hold_no_credentials(cloud: Cloud):
     cloud.caller.delete(image)
 
 
-def test_web_download_and_copies_between_kinds(cloud: Cloud, web: WebServer):
+def test_web_download_and_copies_between_kinds(cloud: StoreLives, web: WebServer):
     caller = cloud.caller
     image = str(caller.create()["id"])
     cloud.import_to(image, "main", name="web-download", uri=web.url("/image"))
@@ -172,7 +172,7 @@ def test_web_download_and_copies_between_kinds(cloud: Cloud, web: WebServer):
     cloud.wait_until_gone(image)
 
 
-def test_a_second_name_of_the_place_gets_no_data_and_deletes_none(cloud: Cloud):
+def test_a_second_name_of_the_place_gets_no_data_and_deletes_none(cloud: StoreLives):
     """The store alias leads to the place of main: what it does for an image must not touch the data of main."""
     caller = cloud.caller
     image = cloud.uploaded_to("main", DATA[:MIB])

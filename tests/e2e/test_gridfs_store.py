@@ -26,7 +26,7 @@ PATIENCE = 60.0
 """Seconds beyond twice the timeout that an answer may take on a machine with much other work."""
 
 
-class Cloud(store_lives.Cloud):
+class GridfsCloud(store_lives.StoreLives):
     """The daemons with a database by two addresses, a bucket and a file store."""
 
     secrets = (mongod.PASSWORD, mongod.QUOTED)
@@ -63,7 +63,7 @@ def alias(mongodb: Mongod) -> Iterator[Gate]:
 def cloud(
     deploy: Callable[..., Services], mongodb: Mongod, alias: Gate, seaweedfs: SeaweedFS, web: WebServer,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Cloud]:
+) -> Iterator[GridfsCloud]:
     """The daemons."""
     disk, database = tmp_path_factory.mktemp("disk"), mongod.new_database()
     main = gridfs_options(mongodb.uri(), database)
@@ -71,10 +71,10 @@ def cloud(
     with seaweedfs.bucket() as bucket:
         other = s3_options(seaweedfs.port, bucket, seaweedfs.keys)
         stores = {"main": ("gridfs", main), "alias": ("gridfs", again), "s3": ("s3", other)}
-        yield Cloud(deploy(**store_lives.shared_options(web, disk, **stores)), disk, alias, mongodb, database)
+        yield GridfsCloud(deploy(**store_lives.shared_options(web, disk, **stores)), disk, alias, mongodb, database)
 
 
-def test_copies_from_a_database_to_a_bucket_and_back(cloud: Cloud):
+def test_copies_from_a_database_to_a_bucket_and_back(cloud: GridfsCloud):
     caller = cloud.caller
     image = cloud.uploaded_to("main", DATA)
     cloud.copied(image, "s3")
@@ -88,7 +88,7 @@ def test_copies_from_a_database_to_a_bucket_and_back(cloud: Cloud):
     cloud.wait_until_gone(image)
 
 
-def test_a_killed_server_is_told_in_time_and_used_again_when_it_is_back(cloud: Cloud):
+def test_a_killed_server_is_told_in_time_and_used_again_when_it_is_back(cloud: GridfsCloud):
     """No daemon is started anew; what was acknowledged before is there, and what was deleted meanwhile goes."""
     caller = cloud.caller
     kept, deleted = (cloud.uploaded_to("main", DATA[:MIB]) for _ in range(2))

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
+from deploy.local.configuration import Options
 from tests.e2e.calls import MIB, Caller, random_bytes
 from tests.servers.ceph import Ceph
 from tests.servers.seaweedfs import SeaweedFS
@@ -122,7 +123,7 @@ def trusted(services: Services) -> WebDaemon:
     """An API in front of the same registry that is told who calls; readers may download nothing."""
     policy = services.folder / "strict.yaml"
     policy.write_text('"download_image": "role:member"\n')
-    options = {"paste_deploy": {"flavor": "trusted-auth"}, "oslo_policy": {"policy_file": policy}}
+    options: Options = {"paste_deploy": {"flavor": "trusted-auth"}, "oslo_policy": {"policy_file": policy}}
     made = services.new_api("trusted", options)
     services.start(made)
     return made

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.timeout(900)
 CLIENTS = 64
 
 
-class Cloud(store_lives.Cloud):
+class S3Cloud(store_lives.StoreLives):
     """The daemons with two S3 stores and their names, of which one can hang, and a file store."""
 
     def __init__(
@@ -79,7 +79,7 @@ def alias(seaweedfs: SeaweedFS) -> Iterator[Gate]:
 def cloud(
     deploy: Callable[..., Services], seaweedfs: SeaweedFS, web: WebServer, gate: Gate, alias: Gate,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Cloud]:
+) -> Iterator[S3Cloud]:
     """The daemons."""
     disk = tmp_path_factory.mktemp("disk")
     with seaweedfs.bucket() as bucket, seaweedfs.bucket() as other:
@@ -87,11 +87,11 @@ def cloud(
         again = s3_options(alias.port, bucket, seaweedfs.keys)
         slow = s3_options(gate.port, other, seaweedfs.keys)
         options = store_lives.shared_options(web, disk, main=("s3", main), alias=("s3", again), slow=("s3", slow))
-        yield Cloud(deploy(**options), disk, alias, seaweedfs, bucket, gate)
+        yield S3Cloud(deploy(**options), disk, alias, seaweedfs, bucket, gate)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
-def test_a_store_that_hangs_takes_no_threads_from_others(cloud: Cloud, method: str):
+def test_a_store_that_hangs_takes_no_threads_from_others(cloud: S3Cloud, method: str):
     """More clients than the process has threads ask the store that hangs; all of them get an answer, and the file
     store serves meanwhile."""
     caller = cloud.caller
@@ -136,7 +136,7 @@ def test_a_store_that_hangs_takes_no_threads_from_others(cloud: Cloud, method: s
         caller.delete(image)
 
 
-def test_the_end_of_a_bucket_is_told(cloud: Cloud):
+def test_the_end_of_a_bucket_is_told(cloud: S3Cloud):
     """The log tells the operator what to mend; the client learns that the store is down."""
     image = cloud.uploaded_to("main", DATA[:1000])
     cloud.server.client().delete_object(Bucket=cloud.bucket, Key=NAME)
@@ -148,7 +148,7 @@ def test_the_end_of_a_bucket_is_told(cloud: Cloud):
     wait_for(lambda: cloud.caller.call("GET", f"/v2/images/{image}/file").status_code == 200, "the store's return")
 
 
-def test_rotated_credentials_work_at_once(cloud: Cloud):
+def test_rotated_credentials_work_at_once(cloud: S3Cloud):
     image = cloud.uploaded_to("main", DATA)
     new = cloud.server.other_keys
     options = {"s3_store_access_key": new.access, "s3_store_secret_key": new.secret}

@@ -8,8 +8,9 @@ from typing import Any
 from oslo_config import cfg
 
 from glance_common.config import loading
+from glance_common.model.errors import Conflict
 from glance_common.stores import loader
-from glance_common.stores.contract import Store, StoreUnavailable
+from glance_common.stores.contract import Store
 from glance_common.stores.decorators.base import Wrapper
 from glance_common.stores.drivers.file.driver import FileStore
 
@@ -26,7 +27,7 @@ class MemoryIdentities:
     def register(self, store: str, place: str, identity: str) -> str:
         for (other, _), known in self.table.items():
             if other != store and known == identity:
-                raise StoreUnavailable(f"{place} is the place of the store {other}")
+                raise Conflict(f"{place} is the place of the store {other}")
         return self.table.setdefault((store, place), identity)
 
 

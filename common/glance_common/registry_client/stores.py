@@ -4,9 +4,7 @@ import threading
 from uuid import uuid4
 
 from glance_common.model.context import RequestContext, system_context
-from glance_common.model.errors import Conflict
 from glance_common.registry_client.http import RegistryHttp, segment
-from glance_common.stores.contract import StoreUnavailable
 
 
 class StoresClient:
@@ -30,12 +28,9 @@ class StoresClient:
     def register(self, store: str, place: str, identity: str) -> str:
         """Register the uuid unless one is registered; return the one that is registered now (the first one wins).
 
-        Raises StoreUnavailable when the uuid belongs to another store.
+        Raises Conflict when the uuid belongs to another store.
         """
-        try:
-            answer = self._http.call(_context(), "POST", _path(store), {"place": place, "identity": identity})
-        except Conflict as error:
-            raise StoreUnavailable(str(error)) from None
+        answer = self._http.call(_context(), "POST", _path(store), {"place": place, "identity": identity})
         winner = str(answer["identity"])
         self._keep(store, {place: winner})
         return winner

@@ -9,9 +9,9 @@ from uuid import uuid4
 from oslo_config import cfg
 from sqlalchemy import Engine
 
-from glance_common.model.errors import Conflict, GlanceError, NotFound
+from glance_common.model.errors import GlanceError, NotFound
 from glance_common.stores import loader, reserved
-from glance_common.stores.contract import BlobNotFound, Store, StoreError, StoreUnavailable, UnknownStore
+from glance_common.stores.contract import BlobNotFound, Store, StoreError, UnknownStore
 from glance_registry.db.session import make_engine
 from glance_registry.locations import use_cases
 from glance_registry.wsgi import database_url
@@ -37,10 +37,7 @@ class RegisteredPlaces:
 
     def register(self, store: str, place: str, identity: str) -> str:
         """See the protocol."""
-        try:
-            return use_cases.register_identity(self._engine, store, place, identity)
-        except Conflict as error:
-            raise StoreUnavailable(str(error)) from None
+        return use_cases.register_identity(self._engine, store, place, identity)
 
 
 def add_commands(parsers: Any) -> None:

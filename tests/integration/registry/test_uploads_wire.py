@@ -19,7 +19,6 @@ from glance_common.model.status import ImageStatus, LocationStatus
 from glance_common.registry_client import RegistryClient, over
 from glance_common.registry_client.http import Timeouts, connect_to
 from glance_common.registry_client.uploads import UploadResult, UploadStart
-from glance_common.stores.contract import StoreUnavailable
 from glance_registry.app import create_app
 
 SIGNER = ContextSigner([b"s" * 64])
@@ -186,9 +185,9 @@ def test_identity_registered_by_another_process_is_found(registry: RegistryClien
     assert registry.stores.known("fast", "/a") == identity
 
 
-def test_the_place_of_another_store_is_a_store_that_cannot_be_used(registry: RegistryClient) -> None:
+def test_the_place_of_another_store_is_refused(registry: RegistryClient) -> None:
     identity = registry.stores.register("fast", "/a", new_id())
-    with pytest.raises(StoreUnavailable, match="/link is the place of the store fast"):
+    with pytest.raises(errors.Conflict, match="/link is the place of the store fast"):
         registry.stores.register("slow", "/link", identity)
 
 
