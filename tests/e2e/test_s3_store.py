@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from deploy.local import configuration
@@ -146,6 +147,24 @@ def test_the_end_of_a_bucket_is_told(cloud: S3Cloud):
     (place,) = rows(cloud.services, "SELECT identity FROM store_identities WHERE store = 'main'")
     cloud.server.client().put_object(Bucket=cloud.bucket, Key=NAME, Body=str(place[0]).encode())
     wait_for(lambda: cloud.caller.call("GET", f"/v2/images/{image}/file").status_code == 200, "the store's return")
+
+
+def test_sto22_locations_of_older_installations_lose_their_credentials(cloud: S3Cloud):
+    """Older versions wrote the keys into the URL. What a user registers in this form is kept and shown without them."""
+    key = str(uuid4())
+    cloud.server.client().put_object(Bucket=cloud.bucket, Key=key, Body=DATA[:MIB])
+    keys = cloud.server.keys
+    old = cloud.url(key).replace("s3://", f"s3://{keys.access}:{keys.secret}@")
+    image = str(cloud.caller.create()["id"])
+    cloud.caller.patch(image, {"op": "add", "path": "/locations/-", "value": {"url": old, "metadata": {}}})
+    assert cloud.caller.download(image) == DATA[:MIB]
+    shown = cloud.caller.call("GET", f"/v2/images/{image}", 200)
+    assert [place["url"] for place in shown.json()["locations"]] == [cloud.url(key)]
+    assert rows(cloud.services, "SELECT store, key FROM locations WHERE image_id = %s", image) == [("main", key)]
+    said = shown.text + cloud.services.api.said() + cloud.services.registry.said() + cloud.services.scrubber.said()
+    for secret in cloud.secrets:
+        assert secret not in said
+    cloud.caller.delete(image)
 
 
 def test_rotated_credentials_work_at_once(cloud: S3Cloud):
