@@ -115,7 +115,7 @@ def test_the_clients_of_openstack(services: Services, clients: Clients, image: s
         download().check()
         assert copy.read_bytes() == DATA
         copy.unlink()
-    assert services.api.said().count(f"image {image} is read by {DIRECT} at store") == 3
+    assert services.api.said().count(f"image {image} is read by {DIRECT} at store") >= 3
 
 
 @pytest.fixture(scope="module")
