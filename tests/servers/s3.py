@@ -74,5 +74,6 @@ def remove_bucket(client: Any, name: str) -> None:
 def _empty(client: Any, name: str) -> None:
     for upload in client.list_multipart_uploads(Bucket=name).get("Uploads", []):
         client.abort_multipart_upload(Bucket=name, Key=upload["Key"], UploadId=upload["UploadId"])
-    for found in client.list_objects_v2(Bucket=name).get("Contents", []):
-        client.delete_object(Bucket=name, Key=found["Key"])
+    while objects := client.list_objects_v2(Bucket=name).get("Contents"):
+        for found in objects:
+            client.delete_object(Bucket=name, Key=found["Key"])
