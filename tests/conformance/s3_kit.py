@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from deploy.local import processes
+from tests.conformance.remote import PATIENT, SHORT
 from tests.servers.s3 import S3Keys
 from tests.support.stores import MemoryIdentities, bare, load
 from tests.support.waiting import wait_for
@@ -38,7 +39,7 @@ class S3Harness(RemoteHarness):
     part = 5 * MIB
     in_flight = 24 * MIB
     """Two parts on their way, the one that comes in, and 9 MiB for the rest."""
-    timeout = 2.0
+    timeout = SHORT
 
     def __init__(self, folder: Path, client: Any, keys: S3Keys, options: Mapping[str, Any]) -> None:
         self.folder = folder
@@ -49,8 +50,8 @@ class S3Harness(RemoteHarness):
         self.options = {
             "s3_store_access_key": keys.access, "s3_store_secret_key": keys.secret,
             "s3_store_bucket_url_format": "path", "s3_store_large_object_size": 12,
-            "s3_store_large_object_chunk_size": 5, "s3_store_thread_pools": 2, "s3_store_connect_timeout": self.timeout,
-            "s3_store_read_timeout": self.timeout * 10, **options,
+            "s3_store_large_object_chunk_size": 5, "s3_store_thread_pools": 2, "s3_store_connect_timeout": PATIENT,
+            "s3_store_read_timeout": PATIENT, **options,
         }
         super().__init__(self.made())
         self.store.check()  # so that boto3 is loaded before a test counts memory
@@ -69,7 +70,7 @@ class S3Harness(RemoteHarness):
 
     def at(self, port: int) -> Store:
         host = str(self.options["s3_store_host"]).replace(str(self.port), str(port))
-        return self.made(s3_store_host=host, s3_store_read_timeout=self.timeout)
+        return self.made(s3_store_host=host, s3_store_connect_timeout=SHORT, s3_store_read_timeout=SHORT)
 
     def without_place(self) -> Store:
         return self.made(s3_store_bucket=f"none-{uuid4().hex[:12]}")

@@ -17,7 +17,7 @@ from glance_common.stores.conformance.network import *  # noqa: F403 - the tests
 from glance_common.stores.conformance.reading import *  # noqa: F403 - as above
 from glance_common.stores.conformance.writing import *  # noqa: F403 - as above
 from glance_common.stores.contract import BlobExists, StoreUnavailable
-from glance_common.stores.drivers.gridfs.driver import BATCH, CHUNK
+from glance_common.stores.drivers.gridfs.driver import BATCH, CHUNK, GridfsStore
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +106,35 @@ def test_the_driver_reads_what_the_library_wrote(harness: GridfsHarness):
     with pytest.raises(BlobExists):
         harness.store.add(key, [b"other"], 5)
     assert harness.read(key) == DATA
+
+
+@pytest.mark.parametrize(("chunk", "calls"), [(10_000, 1), (255 * 1024, 1), (5 * 1024 * 1024, 2)])
+def test_chunks_of_any_size_are_read_with_bounded_memory(
+    harness: GridfsHarness, monkeypatch: pytest.MonkeyPatch, chunk: int, calls: int
+):
+    """A call reads 4 MiB, or one chunk: chunks of other writers may have 16 MiB."""
+    data = (DATA * 6)[: 6 * 1024 * 1024] if calls > 1 else DATA
+    key = harness.new_key()
+    gridfs.GridFS(harness.database).put(data, _id=key, chunk_size=chunk)
+    seen: list[int] = []
+    read = GridfsStore._chunks_from
+
+    def noted(self: GridfsStore, key: str, first: int, last: int) -> Iterator[bytes]:
+        seen.append(first)
+        return read(self, key, first, last)
+
+    monkeypatch.setattr(GridfsStore, "_chunks_from", noted)
+    assert harness.read(key) == data
+    assert len(seen) == calls
+    assert harness.read(key, chunk - 1, 2) == data[chunk - 1 : chunk + 1]
+
+
+def test_a_document_that_is_no_file_is_told(harness: GridfsHarness):
+    key = harness.new_key()
+    harness.database["fs.files"].insert_one({"_id": key, "length": 5})
+    with pytest.raises(StoreUnavailable, match="is no file of GridFS"):
+        harness.store.open(key)
+    harness.database["fs.files"].delete_one({"_id": key})
 
 
 def test_a_missing_chunk_is_no_end(harness: GridfsHarness):

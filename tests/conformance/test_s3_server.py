@@ -1,7 +1,6 @@
 """What the s3 driver does beyond the suite, seen from the side of real S3 servers."""
 
 import datetime as dt
-import re
 import urllib.error
 import urllib.request
 from contextlib import closing
@@ -11,7 +10,7 @@ from uuid import uuid4
 
 import botocore.auth
 import pytest
-from tests.conformance.s3_kit import MIB, MakeS3, S3Harness, writer
+from tests.conformance.s3_kit import MIB, MakeS3, S3Harness
 from tests.servers.ceph import Ceph
 from tests.servers.s3 import remove_bucket
 from tests.servers.seaweedfs import SeaweedFS
@@ -93,15 +92,23 @@ def test_bad_certificates_are_told(make_s3: MakeS3, s3_server: SeaweedFS | Ceph)
 
 def test_a_small_object_is_one_put_whatever_is_known_of_it(make_s3: MakeS3, calls: list[str]):
     harness = make_s3()
-    for size, announced in ((0, None), (5 * MIB - 1, None), (12 * MIB - 1, 12 * MIB - 1), (12 * MIB - 1, 1)):
+    small = 5 * MIB - 1
+    for size, announced in ((0, None), (small, None), (small, small), (small, 1), (small, 100 * MIB)):
         calls.clear()
         harness.store.add(harness.new_key(), [bytes(size)], announced)
         assert "put_object" in calls
         assert "create_multipart_upload" not in calls
-    calls.clear()
-    harness.store.add(harness.new_key(), [bytes(12 * MIB)], 12 * MIB)
-    assert calls.count("upload_part") == 3
-    assert "put_object" not in calls
+
+
+def test_what_is_larger_than_a_part_is_sent_in_parts(make_s3: MakeS3, calls: list[str]):
+    """Also below s3_store_large_object_size; what is not below it is so even as one part."""
+    for options, size, parts in (({}, 12 * MIB - 1, 3), ({"s3_store_large_object_size": 1}, 2 * MIB, 1)):
+        harness = make_s3(**options)
+        for announced in (size, None, 1):
+            calls.clear()
+            harness.store.add(harness.new_key(), [bytes(size)], announced)
+            assert calls.count("upload_part") == parts
+            assert "put_object" not in calls
 
 
 def test_a_bucket_is_created_where_the_option_says_so(make_s3: MakeS3):
@@ -257,21 +264,3 @@ def test_a_bucket_that_lost_its_mark_is_none_of_ours(make_s3: MakeS3):
                 lambda: harness.store.add(harness.new_key(), [DATA], None), lambda: next(harness.store.walk())):
         with pytest.raises(StoreUnavailable, match=r"no object \.glance-store"):
             act()
-
-
-def test_the_configuration_of_the_page_works(seaweedfs: SeaweedFS, tmp_path: Path):
-    page = (Path(__file__).parents[2] / "docs" / "stores" / "s3.md").read_text()
-    (sample,) = re.findall(r"```ini\n(.*?)```", page, re.DOTALL)
-    with seaweedfs.bucket() as bucket:
-        for old, new in (
-            ("https://s3.example.org", seaweedfs.url), ("AKEXAMPLE", seaweedfs.keys.access),
-            ("= ...", f"= {seaweedfs.keys.secret}"), ("= images", f"= {bucket}"),
-        ):
-            assert old in sample
-            sample = sample.replace(old, new)
-        (tmp_path / "stores.conf").write_text(sample)
-        store = writer(tmp_path)
-        key = str(uuid4())
-        store.add(key, [DATA], None)
-        with closing(store.open(key)) as blob:
-            assert b"".join(blob) == DATA

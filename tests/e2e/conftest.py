@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from deploy.local.embedded_postgres import PostgresServer
 from tests.e2e.people import People
+from tests.servers import mongod
 from tests.servers.keystone import Keystone
+from tests.servers.mongod import Mongod
 from tests.servers.postgres import drop_database
 from tests.support.daemons import Services
 from tests.support.run_local import RunLocal
@@ -81,6 +83,13 @@ def two_stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, 
         (folder / name).mkdir()
         options[name] = {"filesystem_store_datadir": folder / name}
     return options
+
+
+@pytest.fixture(scope="module")
+def mongodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
+    """A database server that tests may kill."""
+    with mongod.running(tmp_path_factory.mktemp("mongod")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

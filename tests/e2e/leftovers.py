@@ -12,10 +12,20 @@ SENTINEL = ".glance-store"
 
 def rows(services: Services, statement: str, *values: object) -> list[tuple[Any, ...]]:
     """Return the rows of a query to the deployment's database."""
-    url = str(services.registry.options["database"]["connection"]).replace("+psycopg2", "")
-    with closing(psycopg2.connect(url, connect_timeout=10)) as connection, connection.cursor() as cursor:
+    with closing(_connected(services)) as connection, connection.cursor() as cursor:
         cursor.execute(statement, values or None)
         return cursor.fetchall()
+
+
+def change(services: Services, statement: str, *values: object) -> None:
+    """Change rows of the deployment's database, for example to let time pass."""
+    with closing(_connected(services)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(statement, values or None)
+
+
+def _connected(services: Services) -> Any:
+    url = str(services.registry.options["database"]["connection"]).replace("+psycopg2", "")
+    return psycopg2.connect(url, connect_timeout=10)
 
 
 def files(folder: Path) -> set[str]:

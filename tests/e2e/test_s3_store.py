@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from deploy.local import configuration
-from tests.e2e.calls import OCTETS, RAW, Caller, random_bytes
-from tests.e2e.leftovers import files, rows
+from tests.e2e import store_lives
+from tests.e2e.calls import OCTETS, Caller
+from tests.e2e.leftovers import rows
+from tests.e2e.store_lives import *  # noqa: F403 - the tests of every kind
+from tests.e2e.store_lives import DATA, MIB, TIMEOUT
 from tests.servers.gate import Gate
 from tests.servers.s3 import S3Keys
 from tests.servers.seaweedfs import SeaweedFS
-from tests.servers.web import Page, WebServer, web_server
+from tests.servers.web import WebServer
 from tests.support.daemons import Services
 from tests.support.waiting import wait_for
 
@@ -24,70 +27,36 @@ from glance_common.stores.place_mark import NAME
 
 pytestmark = pytest.mark.timeout(900)
 
-MIB = 1024 * 1024
-DATA = random_bytes(13 * MIB)
-TIMEOUT = 10.0
-"""Seconds: calls to the server that hangs wait so long, and a slow machine gets something else done meanwhile."""
-
 CLIENTS = 64
 
 
-class Cloud:
-    """The daemons and what is in their stores."""
+class S3Cloud(store_lives.StoreLives):
+    """The daemons with two S3 stores and their names, of which one can hang, and a file store."""
 
-    def __init__(self, services: Services, disk: Path, server: SeaweedFS, bucket: str, gate: Gate) -> None:
-        self.services = services
-        self.caller = Caller(services.api.url)
-        self.disk = disk
+    def __init__(
+        self, services: Services, disk: Path, alias: Gate, server: SeaweedFS, bucket: str, gate: Gate
+    ) -> None:
+        super().__init__(services, disk, alias)
         self.server = server
         self.bucket = bucket
         self.gate = gate
+        self.secrets = (server.keys.access, server.keys.secret)
 
     def objects(self) -> set[str]:
-        """Return the names of the objects in the bucket of the store main."""
         found = self.server.client().list_objects_v2(Bucket=self.bucket).get("Contents", [])
         return {entry["Key"] for entry in found} - {NAME}
 
-    def stores_of(self, image: str) -> set[str]:
-        """Return the stores that have the image."""
-        return set(self.caller.show(image).get("stores", "").split(","))
-
-    def uploaded_to(self, store: str, data: bytes) -> str:
-        """Create an image with data in this store."""
-        image = str(self.caller.create()["id"])
-        self.caller.upload(image, data, headers={"X-Image-Meta-Store": store})
-        assert self.stores_of(image) == {store}
-        return image
-
-    def wait_until_gone(self, image: str) -> None:
-        """Wait until the scrubber has removed the object of a deleted image, and said so."""
-        query = "SELECT status FROM locations WHERE image_id = %s AND store = 'main'"
-        wait_for(lambda: set(rows(self.services, query, image)) == {("deleted",)}, "the row's end")
-        assert image not in self.objects()
-
-    def copied(self, image: str, store: str) -> None:
-        """Copy an image to one more store."""
-        wanted = self.stores_of(image) | {store}
-        document = {"method": {"name": "copy-image"}, "stores": [store]}
-        self.caller.call("POST", f"/v2/images/{image}/import", 202, json=document)
-        wait_for(lambda: self.stores_of(image) == wanted, f"the copy in {store}")
+    def url(self, image: str) -> str:
+        return f"s3://127.0.0.1:{self.server.port}/{self.bucket}/{image}"
 
 
-def s3_options(server: SeaweedFS, port: int, bucket: str, keys: S3Keys) -> dict[str, Any]:
+def s3_options(port: int, bucket: str, keys: S3Keys) -> dict[str, Any]:
     """Return the options of a store."""
     return {
         "s3_store_host": f"http://127.0.0.1:{port}", "s3_store_bucket": bucket, "s3_store_access_key": keys.access,
         "s3_store_secret_key": keys.secret, "s3_store_bucket_url_format": "path", "s3_store_large_object_size": 10,
         "s3_store_large_object_chunk_size": 5, "s3_store_connect_timeout": TIMEOUT, "s3_store_read_timeout": TIMEOUT,
     }
-
-
-@pytest.fixture(scope="module")
-def web() -> Iterator[WebServer]:
-    """A web server with an image."""
-    with web_server() as server:
-        server.pages["/image"] = Page(DATA)
-        yield server
 
 
 @pytest.fixture(scope="module")
@@ -99,101 +68,31 @@ def gate(seaweedfs: SeaweedFS) -> Iterator[Gate]:
 
 
 @pytest.fixture(scope="module")
+def alias(seaweedfs: SeaweedFS) -> Iterator[Gate]:
+    """The way to the server of the store alias."""
+    made = Gate(seaweedfs.port)
+    made.shut()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
 def cloud(
-    deploy: Callable[..., Services], seaweedfs: SeaweedFS, web: WebServer, gate: Gate,
+    deploy: Callable[..., Services], seaweedfs: SeaweedFS, web: WebServer, gate: Gate, alias: Gate,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Cloud]:
-    """The daemons with two S3 stores, of which one can hang, and a file store."""
+) -> Iterator[S3Cloud]:
+    """The daemons."""
     disk = tmp_path_factory.mktemp("disk")
     with seaweedfs.bucket() as bucket, seaweedfs.bucket() as other:
-        services = deploy(
-            shared={
-                "DEFAULT": {"enabled_backends": "main:s3, slow:s3, disk:file"},
-                "glance_store": {"default_backend": "main"},
-                "main": s3_options(seaweedfs, seaweedfs.port, bucket, seaweedfs.keys),
-                "slow": s3_options(seaweedfs, gate.port, other, seaweedfs.keys),
-                "disk": {"filesystem_store_datadir": disk},
-            },
-            api={
-                "DEFAULT": {
-                    "workers": 1, "threads": 32, "show_multiple_locations": "true", "show_image_direct_url": "true",
-                },
-                "import_filtering_opts": {"allowed_hosts": "[127.0.0.1]", "allowed_ports": f"[{web.port}]"},
-            },
-            scrubber={"DEFAULT": {"wakeup_time": 1}},
-        )
-        yield Cloud(services, disk, seaweedfs, bucket, gate)
-
-
-def test_upload_download_and_delete(cloud: Cloud):
-    caller = cloud.caller
-    for data in (b"", DATA[: 2 * MIB], DATA):
-        for form in (data, (data[at : at + 99_999] for at in range(0, len(data), 99_999))):
-            image = str(caller.create()["id"])
-            caller.upload(image, form)
-            shown = caller.show(image)
-            assert (shown["status"], shown["size"]) == ("active", len(data))
-            assert shown["os_hash_value"] == hashlib.sha512(data).hexdigest()
-            assert caller.download(image) == data
-            assert image in cloud.objects()
-            caller.delete(image)
-            cloud.wait_until_gone(image)
-
-
-def test_ranges(cloud: Cloud):
-    image = cloud.uploaded_to("main", DATA)
-    for begin, end in ((0, 0), (5 * MIB - 2, 5 * MIB + 2), (len(DATA) - 3, len(DATA) - 1)):
-        headers = {"Range": f"bytes={begin}-{end}"}
-        answer = cloud.caller.call("GET", f"/v2/images/{image}/file", 206, headers=headers)
-        assert answer.content == DATA[begin : end + 1]
-    headers = {"Range": f"bytes={len(DATA)}-"}
-    cloud.caller.call("GET", f"/v2/images/{image}/file", 416, headers=headers)
-    cloud.caller.delete(image)
-
-
-def test_v1(cloud: Cloud):
-    headers = {f"x-image-meta-{name}": value for name, value in {"name": "old", **RAW}.items()}
-    answer = cloud.caller.call("POST", "/v1/images", 201, headers={**OCTETS, **headers}, data=DATA)
-    image = answer.json()["image"]["id"]
-    assert cloud.caller.call("GET", f"/v1/images/{image}", 200).content == DATA
-    cloud.caller.call("DELETE", f"/v1/images/{image}", 200)
-    cloud.wait_until_gone(image)
-
-
-def test_locations_hold_no_credentials(cloud: Cloud):
-    image = cloud.uploaded_to("main", DATA[:MIB])
-    shown = cloud.caller.show(image)
-    url = f"s3://127.0.0.1:{cloud.server.port}/{cloud.bucket}/{image}"
-    assert (shown["direct_url"], [place["url"] for place in shown["locations"]]) == (url, [url])
-    assert rows(cloud.services, "SELECT store, key FROM locations WHERE image_id = %s", image) == [("main", image)]
-    detail = cloud.caller.call("GET", "/v2/info/stores/detail", 200).text
-    logs = cloud.services.api.log.read_text()
-    for secret in (cloud.server.keys.access, cloud.server.keys.secret):
-        assert secret not in detail
-        assert secret not in logs
-    cloud.caller.delete(image)
-
-
-def test_web_download_and_copies_between_kinds(cloud: Cloud, web: WebServer):
-    caller = cloud.caller
-    image = str(caller.create()["id"])
-    document = {"method": {"name": "web-download", "uri": web.url("/image")}, "stores": ["main"]}
-    caller.call("POST", f"/v2/images/{image}/import", 202, json=document)
-    wait_for(lambda: caller.show(image)["status"] == "active", "the import")
-    cloud.copied(image, "disk")
-    assert files(cloud.disk) == {image}
-    caller.call("DELETE", f"/v2/stores/main/{image}", 204)
-    wait_for(lambda: image not in cloud.objects(), "the end of the first copy")
-    assert caller.download(image) == DATA
-    cloud.copied(image, "main")
-    caller.call("DELETE", f"/v2/stores/disk/{image}", 204)
-    assert caller.download(image) == DATA
-    caller.delete(image)
-    cloud.wait_until_gone(image)
+        main = s3_options(seaweedfs.port, bucket, seaweedfs.keys)
+        again = s3_options(alias.port, bucket, seaweedfs.keys)
+        slow = s3_options(gate.port, other, seaweedfs.keys)
+        options = store_lives.shared_options(web, disk, main=("s3", main), alias=("s3", again), slow=("s3", slow))
+        yield S3Cloud(deploy(**options), disk, alias, seaweedfs, bucket, gate)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
-def test_a_store_that_hangs_takes_no_threads_from_others(cloud: Cloud, method: str):
+def test_a_store_that_hangs_takes_no_threads_from_others(cloud: S3Cloud, method: str):
     """More clients than the process has threads ask the store that hangs; all of them get an answer, and the file
     store serves meanwhile."""
     caller = cloud.caller
@@ -238,7 +137,7 @@ def test_a_store_that_hangs_takes_no_threads_from_others(cloud: Cloud, method: s
         caller.delete(image)
 
 
-def test_the_end_of_a_bucket_is_told(cloud: Cloud):
+def test_the_end_of_a_bucket_is_told(cloud: S3Cloud):
     """The log tells the operator what to mend; the client learns that the store is down."""
     image = cloud.uploaded_to("main", DATA[:1000])
     cloud.server.client().delete_object(Bucket=cloud.bucket, Key=NAME)
@@ -250,7 +149,25 @@ def test_the_end_of_a_bucket_is_told(cloud: Cloud):
     wait_for(lambda: cloud.caller.call("GET", f"/v2/images/{image}/file").status_code == 200, "the store's return")
 
 
-def test_rotated_credentials_work_at_once(cloud: Cloud):
+def test_sto22_locations_of_older_installations_lose_their_credentials(cloud: S3Cloud):
+    """Older versions wrote the keys into the URL. What a user registers in this form is kept and shown without them."""
+    key = str(uuid4())
+    cloud.server.client().put_object(Bucket=cloud.bucket, Key=key, Body=DATA[:MIB])
+    keys = cloud.server.keys
+    old = cloud.url(key).replace("s3://", f"s3://{keys.access}:{keys.secret}@")
+    image = str(cloud.caller.create()["id"])
+    cloud.caller.patch(image, {"op": "add", "path": "/locations/-", "value": {"url": old, "metadata": {}}})
+    assert cloud.caller.download(image) == DATA[:MIB]
+    shown = cloud.caller.call("GET", f"/v2/images/{image}", 200)
+    assert [place["url"] for place in shown.json()["locations"]] == [cloud.url(key)]
+    assert rows(cloud.services, "SELECT store, key FROM locations WHERE image_id = %s", image) == [("main", key)]
+    said = shown.text + cloud.services.api.said() + cloud.services.registry.said() + cloud.services.scrubber.said()
+    for secret in cloud.secrets:
+        assert secret not in said
+    cloud.caller.delete(image)
+
+
+def test_rotated_credentials_work_at_once(cloud: S3Cloud):
     image = cloud.uploaded_to("main", DATA)
     new = cloud.server.other_keys
     options = {"s3_store_access_key": new.access, "s3_store_secret_key": new.secret}

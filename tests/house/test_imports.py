@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
-STORE_CLIENTS = {"boto3", "swiftclient", "pymongo", "cinderclient", "os_brick", "oslo_vmware", "rados", "rbd"}
+STORE_CLIENTS = {
+    "boto3", "botocore", "swiftclient", "pymongo", "cinderclient", "os_brick", "oslo_vmware", "rados", "rbd",
+}
 UNUSED = STORE_CLIENTS | {"keystonemiddleware", "keystoneauth1", "osprofiler", "redis", "alembic", "pygments"}
 BROKER = {"kombu", "amqp"}
 

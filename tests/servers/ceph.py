@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from deploy.local import processes
 
-from tests.servers.s3 import S3Keys, fresh_bucket, new_keys, s3_client
+from tests.servers.s3 import Buckets, S3Keys, new_keys, s3_client
 from tests.support.certificates import server_certificate
 
 PACKAGES = "ceph-mon ceph-osd ceph-common radosgw"
@@ -70,7 +70,7 @@ memstore_device_bytes = {memory}
 
 [client.rgw.a]
 rgw_frontends = beast endpoint=127.0.0.1:{port} ssl_endpoint=127.0.0.1:{tls_port} \
-ssl_certificate={folder}/localhost.crt ssl_private_key={folder}/localhost.key
+ssl_certificate={folder}/localhost.crt ssl_private_key={folder}/localhost.key tcp_nodelay=1
 ms_mon_client_mode = crc
 rgw_rados_pool_pg_num_min = 4
 rgw_thread_pool_size = 64
@@ -93,6 +93,7 @@ class Ceph:
         """Two users, each with buckets of its own."""
         self.authority, _ = server_certificate(folder, "localhost")
         """The file of the certificate to trust for https."""
+        self._buckets = Buckets()
         self._fsid = str(uuid4())
         self._conf = ("-c", str(folder / "ceph.conf"))
         (folder / "ceph.conf").write_text(_CONFIGURATION.format(
@@ -138,8 +139,8 @@ class Ceph:
         return s3_client(self.url, keys or self.keys)
 
     def bucket(self) -> AbstractContextManager[str]:
-        """Give the name of a fresh bucket of the first user, which ends with the block."""
-        return fresh_bucket(self.client())
+        """Give the name of an empty bucket of the first user for the block."""
+        return self._buckets.one(self.client())
 
     def _run(self, *command: str | Path) -> None:
         with self._log.open("ab") as log:

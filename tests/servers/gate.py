@@ -56,7 +56,11 @@ class Gate:
             while not self._ended:
                 client, _ = self._listener.accept()
                 self._sockets.append(client)
-                server = socket.create_connection((processes.LOOPBACK, self._target))
+                try:
+                    server = socket.create_connection((processes.LOOPBACK, self._target))
+                except OSError:
+                    client.shutdown(socket.SHUT_RDWR)  # nothing listens there at the moment
+                    continue
                 self._sockets.append(server)
                 self._run(self._copy, client, server)
                 self._run(self._copy, server, client)

@@ -11,7 +11,7 @@ from typing import Any
 
 from deploy.local import processes
 
-from tests.servers.s3 import S3Keys, fresh_bucket, new_keys, s3_client
+from tests.servers.s3 import Buckets, S3Keys, new_keys, s3_client
 from tests.support import environments
 from tests.support.certificates import server_certificate
 
@@ -34,6 +34,7 @@ class SeaweedFS:
         self.tls_url = f"https://localhost:{self.tls_port}"
         self.keys, self.other_keys, self.reader_keys = new_keys(), new_keys(), new_keys()
         """Two users who may do everything, and one who may read."""
+        self._buckets = Buckets()
         self._log = folder / "seaweedfs.log"
         (folder / "data").mkdir()
         (folder / "s3.json").write_text(json.dumps({"identities": [
@@ -81,8 +82,8 @@ class SeaweedFS:
         return s3_client(self.url, self.keys)
 
     def bucket(self) -> AbstractContextManager[str]:
-        """Give the name of a fresh bucket, which ends with the block."""
-        return fresh_bucket(self.client())
+        """Give the name of an empty bucket for the block."""
+        return self._buckets.one(self.client())
 
     def _keeps_data(self) -> bool:
         """The S3 port answers some seconds before there is a place for data."""

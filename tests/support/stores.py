@@ -8,6 +8,7 @@ from typing import Any
 from oslo_config import cfg
 
 from glance_common.config import loading
+from glance_common.model.errors import Conflict
 from glance_common.stores import loader
 from glance_common.stores.contract import Store
 from glance_common.stores.decorators.base import Wrapper
@@ -24,6 +25,9 @@ class MemoryIdentities:
         return self.table.get((store, place))
 
     def register(self, store: str, place: str, identity: str) -> str:
+        for (other, _), known in self.table.items():
+            if other != store and known == identity:
+                raise Conflict(f"{place} is the place of the store {other}")
         return self.table.setdefault((store, place), identity)
 
 

@@ -12,8 +12,7 @@ from glance_common.model.errors import BadRequest, Conflict, Forbidden, NotFound
 from glance_common.model.image import Image
 from glance_common.model.status import ImageStatus
 from glance_common.registry_client.locations import LocationEdit
-from glance_common.stores.contract import Store, UnknownStore
-from glance_common.stores.loader import RESERVED
+from glance_common.stores.contract import RESERVED, Store, UnknownStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,13 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(event, default=str, ensure_ascii=False)
 
 
+_QUIET = (
+    "amqp", "boto3", "botocore", "keystoneauth", "keystonemiddleware", "kombu", "oslo_policy", "pymongo", "stevedore",
+    "swiftclient", "urllib3",
+)
+"""Libraries that repeat on level DEBUG what ours say, or print headers with tokens, signatures and documents (S-53)."""
+
+
 def setup(conf: cfg.ConfigOpts, prog: str, *, terminal: bool = False) -> None:
     """Send the log of this process where the options say: ``log_file``, ``<log_dir>/<prog>.log``, or stderr.
 
@@ -107,8 +114,7 @@ def setup(conf: cfg.ConfigOpts, prog: str, *, terminal: bool = False) -> None:
     root = logging.getLogger()
     root.handlers[:] = handlers
     root.setLevel(logging.DEBUG if conf.debug else logging.INFO)
-    # Libraries that repeat on level DEBUG what ours say, or print headers with tokens (S-53).
-    for name in ("urllib3", "amqp", "kombu", "keystoneauth", "keystonemiddleware", "oslo_policy", "stevedore"):
+    for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

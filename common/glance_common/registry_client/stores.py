@@ -26,7 +26,10 @@ class StoresClient:
         return self._keep(store, answer["identities"]).get(place)
 
     def register(self, store: str, place: str, identity: str) -> str:
-        """Register the uuid unless one is registered; return the one that is registered now (the first one wins)."""
+        """Register the uuid unless one is registered; return the one that is registered now (the first one wins).
+
+        Raises Conflict when the uuid belongs to another store.
+        """
         answer = self._http.call(_context(), "POST", _path(store), {"place": place, "identity": identity})
         winner = str(answer["identity"])
         self._keep(store, {place: winner})

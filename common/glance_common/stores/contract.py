@@ -11,6 +11,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+RESERVED = "os_glance_"
+"""How the ids of the stores begin that the service has for itself; operators cannot use them."""
+
 
 class StoreError(Exception):
     """Base of the family; ``permanent`` says whether asking again later is useless."""

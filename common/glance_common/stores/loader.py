@@ -15,7 +15,7 @@ from oslo_config import cfg
 
 from glance_common.config import loading
 from glance_common.fetch import url_filter
-from glance_common.stores.contract import BadLocation, LocationRefused, Store, UnknownStore
+from glance_common.stores.contract import RESERVED, BadLocation, LocationRefused, Store, UnknownStore
 from glance_common.stores.decorators.base import Logged, Retrying
 from glance_common.stores.decorators.circuit import Circuit, Guarded
 from glance_common.stores.decorators.encryption import EncryptedKeys, KeyCipher
@@ -27,7 +27,6 @@ from glance_common.stores.settings import Driver, Identities, StoreConfigError, 
 
 GROUP = "glance_store"
 DEFAULTS = "backend_defaults"
-RESERVED = "os_glance_"
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 from uuid import UUID, uuid4
 
 from glance_common.stores.contract import StoreUnavailable
-from glance_common.stores.settings import Identities
+from glance_common.stores.settings import Identities, register
 
 LOG = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class PlaceMark:
             seen = self._seen()
         if seen is None:
             raise StoreUnavailable(f"{self._place} does not keep the object {NAME}")
-        known = self._identities.register(self._store, self._place, seen)
+        known = register(self._identities, self._store, self._place, seen)
         if known != seen:
             # Another process was the first at the same moment, and the server let ours replace its mark.
             self._write(known, replace=True)

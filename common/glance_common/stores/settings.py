@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Protocol
 from oslo_config import cfg
 
 from glance_common.config.loading import ConfigError
-from glance_common.stores.contract import Store
+from glance_common.model.errors import Conflict
+from glance_common.stores.contract import Store, StoreUnavailable
 
 _DEFAULTS = (cfg.Locations.opt_default, cfg.Locations.set_default)
 
@@ -26,7 +27,18 @@ class Identities(Protocol):
         """Return the uuid registered for the place, or None when the place was never used."""
 
     def register(self, store: str, place: str, identity: str) -> str:
-        """Register the uuid unless one is registered; return the one that is registered now (the first one wins)."""
+        """Register the uuid unless one is registered; return the one that is registered now (the first one wins).
+
+        Raises Conflict when the uuid belongs to another store, which has the same place by another name.
+        """
+
+
+def register(identities: Identities, store: str, place: str, identity: str) -> str:
+    """Return what ``Identities.register`` does. Raises StoreUnavailable for the place of another store."""
+    try:
+        return identities.register(store, place, identity)
+    except Conflict as error:
+        raise StoreUnavailable(str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,10 +108,10 @@ def retry(engine: sa.Engine, location_id: str, token: str, failure: purge.Failur
 
 
 def known_identities(engine: sa.Engine, store: str) -> dict[str, str]:
-    """Return the uuid of each place of a store."""
+    """Return the uuid of each place of a store, but for places that belong to another store."""
     return read(engine, store_identity.known, store)
 
 
 def register_identity(engine: sa.Engine, store: str, place: str, identity: str) -> str:
-    """Write the uuid of a place, once; return the one that it has."""
+    """Write the uuid of a place, once; return the one that it has. Raises Conflict when it is another store's."""
     return run_transaction(engine, store_identity.register, store, place, identity)

@@ -13,13 +13,13 @@ MAX_PLACE = 4096
 
 @blueprint.get("/<store>/identities")
 def known(store: str) -> Response:
-    """Return the uuid of each place of the store."""
+    """Return the uuid of each place of the store, but for places that belong to another store."""
     return parsing.answer({"identities": use_cases.known_identities(parsing.engine(), store)})
 
 
 @blueprint.post("/<store>/identities")
 def register(store: str) -> Response:
-    """Write the uuid of a place, once."""
+    """Write the uuid of a place, once. Answers 409 when it belongs to another store."""
     body = parsing.body()
     body.only("place", "identity")
     place, identity = body.text("place", MAX_PLACE), body.uuid("identity")

@@ -54,6 +54,15 @@ def test_one_store(check, capsys):
     assert "no store 'none' is configured" in capsys.readouterr().err
 
 
+def test_one_directory_by_two_paths_is_the_place_of_one_store(check, tmp_path: Path, capsys):
+    (tmp_path / "slow").rmdir()
+    (tmp_path / "slow").symlink_to(tmp_path / "fast")
+    assert check("fast") == 0
+    assert check("slow") == 1
+    assert f"{tmp_path}/slow is the place of the store fast" in capsys.readouterr().out
+    assert check("fast") == 0
+
+
 def test_a_store_that_is_down_is_told_and_the_others_are_checked(check, tmp_path: Path, capsys):
     assert check() == 0
     (tmp_path / "fast").rename(tmp_path / "away")

@@ -185,6 +185,12 @@ def test_identity_registered_by_another_process_is_found(registry: RegistryClien
     assert registry.stores.known("fast", "/a") == identity
 
 
+def test_the_place_of_another_store_is_refused(registry: RegistryClient) -> None:
+    identity = registry.stores.register("fast", "/a", new_id())
+    with pytest.raises(errors.Conflict, match="/link is the place of the store fast"):
+        registry.stores.register("slow", "/link", identity)
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -38,6 +38,18 @@ def test_the_database_comes_from_either_option(tmp_path, uri, name, place):
     assert store(tmp_path, **options).details() == {"database": place}
 
 
+def test_two_stores_with_one_database_stop_the_start(tmp_path):
+    groups = {
+        "DEFAULT": {"enabled_backends": "one:gridfs, two:gridfs"}, "glance_store": {"default_backend": "one"},
+        "one": {"mongodb_store_uri": "mongodb://a:secret@h1,h2/images"},
+        "two": {"mongodb_store_uri": "mongodb://b:secret@h2,h1", "mongodb_store_db": "images"},
+    }
+    told = r"\[two\] mongodb_store_db = .*h1.*images: is already used by .* one"
+    with pytest.raises(StoreConfigError, match=told) as caught:
+        load(tmp_path, groups)
+    assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("uri", ["", "h:27017/images", "http://u:s3cret@h/images", "mongodb://u:s3cr/et@h/images", "mongodb+srv://h/images"])
 def test_an_address_that_is_none_stops_the_start_and_is_not_repeated(tmp_path, uri):
     with pytest.raises(StoreConfigError) as caught:

@@ -216,3 +216,14 @@ def test_of_two_first_users_one_mark_stays():
     ).prove()
     assert identities.table == {("main", "bucket images"): identity}
     assert place.text == identity
+
+
+def test_the_place_of_another_store_cannot_be_used():
+    """Two names of one place: the second store would delete the data of the first."""
+    place, identities = _Place(), MemoryIdentities()
+    identity = place.mark(identities).prove()
+    other = PlaceMark("other", "images by another name", identities, read=place.read, write=place.write)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="images by another name is the place of the store main"):
+            other.prove()
+    assert place.mark(identities).prove() == identity

@@ -99,6 +99,23 @@ def test_unavailable_is_asked_again(operation: str):
     assert len(inner.calls) == 3
 
 
+@pytest.mark.parametrize(("took", "calls"), [(1.0, 3), (2.5, 2), (60.0, 1)])
+@pytest.mark.parametrize("operation", ["open", "size", "delete"])
+def test_a_store_that_let_us_wait_is_not_asked_again(operation: str, took: float, calls: int):
+    """The caller waits for the store's own timeout, and not for several of them."""
+    now = 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += took
+        return now - took
+
+    inner = scripted(*(StoreUnavailable(str(number)) for number in range(3)))
+    with pytest.raises(StoreUnavailable):
+        getattr(Retrying(inner, sleep=lambda seconds: None, clock=clock), operation)("k")
+    assert len(inner.calls) == calls
+
+
 @pytest.mark.parametrize("operation", ["open", "size", "delete"])
 def test_the_last_error_comes_out(operation: str):
     inner = scripted(*(StoreUnavailable(str(number)) for number in range(3)))

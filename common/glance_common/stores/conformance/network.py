@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 
 import pytest
@@ -36,15 +37,29 @@ def _all_unavailable(store: Store, key: str, within: float) -> None:
         assert "secret" not in str(caught.value).lower()
 
 
+def _all_unavailable_side_by_side(store: Store, key: str, within: float) -> None:
+    """The same for calls that each wait for the timeout."""
+    calls = _calls(store, key)
+    began = time.monotonic()
+    with ThreadPoolExecutor(len(calls)) as pool:
+        made = {name: pool.submit(call) for name, call in calls}
+    assert time.monotonic() - began < within
+    for name, call in made.items():
+        error = call.exception()
+        assert isinstance(error, StoreUnavailable), f"{name}: {error!r}"
+        assert "secret" not in str(error).lower()
+
+
 def test_nothing_listens(remote: RemoteHarness) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    _all_unavailable(remote.at(port), remote.new_key(), 2 * remote.timeout + PATIENCE)
+    _all_unavailable_side_by_side(remote.at(port), remote.new_key(), 2 * remote.timeout + PATIENCE)
 
 
 def test_a_server_that_accepts_and_never_answers(remote: RemoteHarness) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=100) as silent:
-        _all_unavailable(remote.at(silent.getsockname()[1]), remote.new_key(), 2 * remote.timeout + PATIENCE)
+        store = remote.at(silent.getsockname()[1])
+        _all_unavailable_side_by_side(store, remote.new_key(), 2 * remote.timeout + PATIENCE)
 
 
 def test_a_missing_place_is_no_empty_store(remote: RemoteHarness) -> None:

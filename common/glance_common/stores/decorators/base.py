@@ -114,19 +114,26 @@ class BlobWrapper:
         self.inner.close()
 
 
+LAST_TRY = 3.0
+"""Seconds after which a remote store is not asked again: what failed after a timeout would fail so three times."""
+
+
 class Retrying(Wrapper):
     """Asks a remote store again after StoreUnavailable; never for ``add``, whose pieces are gone by then.
 
-    Nor when the store was not even asked: a pause holds a thread that other stores need.
+    Nor when the store was not even asked, or when its answer was awaited for long: the caller has a thread that other
+    stores need, and no more time than the store's own limit.
     """
 
     def __init__(
-        self, inner: Store, pauses: Iterable[float] = (0.2, 1.0), sleep: Callable[[float], None] = deadlines.pause
+        self, inner: Store, pauses: Iterable[float] = (0.2, 1.0), sleep: Callable[[float], None] = deadlines.pause,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``pauses`` are the seconds before each further try; work that is not wanted any more ends in them."""
         super().__init__(inner)
         self._pauses = tuple(pauses)
         self._sleep = sleep
+        self._clock = clock
 
     def open(self, key: str, offset: int = 0, length: int | None = None) -> Blob:
         """Open, again if need be; a failure in the middle of the pieces is the reader's."""
@@ -141,7 +148,10 @@ class Retrying(Wrapper):
         self._insist(lambda: self.inner.delete(key))
 
     def _insist(self, act: Callable[[], T]) -> T:
-        return retried(act, self._pauses, _may_come_back, self._sleep)
+        last = self._clock() + LAST_TRY
+        return retried(
+            act, self._pauses, lambda error: _may_come_back(error) and self._clock() < last, self._sleep
+        )
 
 
 def _may_come_back(error: Exception) -> bool:

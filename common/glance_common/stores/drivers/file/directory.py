@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from glance_common.failpoints import failpoint
 from glance_common.stores.contract import StoreForbidden, StoreUnavailable, is_key
 from glance_common.stores.drivers.file import oserrors, sentinel
-from glance_common.stores.settings import Identities
+from glance_common.stores.settings import Identities, register
 
 log = logging.getLogger(__name__)
 
@@ -225,7 +225,7 @@ class Directory:
             if seen is None:
                 with oserrors.asking(f"{handle.path}/{sentinel.NAME} cannot be written"):
                     seen = sentinel.create(handle.fd)
-            known = self._identities.register(self._store, self.path, seen[0])
+            known = register(self._identities, self._store, self.path, seen[0])
             log.info("store %s uses directory %s from now on, its sentinel is %s", self._store, self.path, known)
         if seen is not None and known == seen[0]:
             self._let_readers_in(handle)

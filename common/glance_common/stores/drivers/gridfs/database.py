@@ -97,6 +97,18 @@ class Database:
 
 def open_database(settings: StoreSettings) -> Database:
     """Return the database that the options name. Raises StoreConfigError."""
+    uri, name, place = _parse(settings)
+    return Database(uri, name, place, settings.value("mongodb_store_timeout"))
+
+
+def place_of(settings: StoreSettings) -> str:
+    """Return servers and database, for people and the registry. Raises StoreConfigError."""
+    _, _, place = _parse(settings)
+    return place
+
+
+def _parse(settings: StoreSettings) -> tuple[str, str, str]:
+    """Return address, name of the database, and place. Raises StoreConfigError."""
     try:
         from pymongo.errors import PyMongoError
         from pymongo.uri_parser import parse_uri
@@ -118,7 +130,7 @@ def open_database(settings: StoreSettings) -> Database:
         raise settings.refuse("mongodb_store_db", "must be set when mongodb_store_uri names no database")
     # In one order, however they are written: the registry knows the place by this name.
     hosts = ",".join(sorted(f"{host}:{port}" for host, port in parsed["nodelist"]))
-    return Database(uri, name, f"mongodb://{hosts}/{name}", settings.value("mongodb_store_timeout"))
+    return uri, name, f"mongodb://{hosts}/{name}"
 
 
 def _refused_uri(settings: StoreSettings, allowed: str) -> Exception:

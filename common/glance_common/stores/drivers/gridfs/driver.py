@@ -30,7 +30,15 @@ from glance_common.stores.contract import (
     require_key,
     require_range,
 )
-from glance_common.stores.drivers.gridfs.database import CHUNKS, FILES, MARK, OPTIONS, Database, open_database
+from glance_common.stores.drivers.gridfs.database import (
+    CHUNKS,
+    FILES,
+    MARK,
+    OPTIONS,
+    Database,
+    open_database,
+    place_of,
+)
 from glance_common.stores.parts import in_parts
 from glance_common.stores.place_mark import PlaceMark
 from glance_common.stores.sections import Sections
@@ -40,13 +48,14 @@ CHUNK = 512 * 1024
 """Bytes of a chunk that is written; a document may have 16 MiB. Those of other writers may have any size."""
 
 BATCH = 8
-"""Chunks that one call writes or reads."""
+"""Chunks that one call writes, and of other sizes as many bytes that one call reads."""
 
 SECTION = 4 * BATCH * CHUNK
 """Bytes that are read ahead, several batches."""
 
-TRIES = 3
-"""How often a read goes on at the byte where its connection broke, without a byte in between."""
+TRIES = 2
+"""How often a read asks for the same byte when its connection breaks. Each waits for a server up to the timeout, which
+is longer than the election of a new primary."""
 
 Document = dict[str, Any]
 
@@ -55,7 +64,7 @@ class GridfsStore(BaseStore):
     """Images in the GridFS of one database; fulfils ``contract.Store`` and ``settings.Driver``."""
 
     kind = "gridfs"
-    traits = Traits(remote=True, one_peer=True)
+    traits = Traits(remote=True, one_peer=True, place_option="mongodb_store_db")
     capabilities = Capabilities(schemes=("gridfs",), add=True, delete=True, ranges=True, walk=True)
 
     def __init__(self, settings: StoreSettings, identities: Identities, database: Database) -> None:
@@ -77,6 +86,11 @@ class GridfsStore(BaseStore):
     def build(cls, settings: StoreSettings, identities: Identities) -> Self:
         """Return the store; nothing is connected yet. Raises StoreConfigError."""
         return cls(settings, identities, open_database(settings))
+
+    @classmethod
+    def places(cls, settings: StoreSettings) -> Sequence[str]:
+        """Return servers and database. Raises StoreConfigError."""
+        return [place_of(settings)]
 
     def add(self, key: str, pieces: Iterable[bytes], size: int | None) -> Stored:  # noqa: ARG002 - part of the protocol
         """See the contract. The chunks are on the disks of most servers when they are acknowledged."""
@@ -151,7 +165,9 @@ class GridfsStore(BaseStore):
         """See the contract. A read whose connection breaks goes on at that byte."""
         require_range(offset, length)
         found = self._find(key)
-        size, chunk = int(found["length"]), int(found["chunkSize"])
+        size, chunk = int(found["length"]), int(found.get("chunkSize") or 0)
+        if size and chunk < 1:
+            raise StoreUnavailable(f"{self.id}: {key} is no file of GridFS: its chunks have no size")
         end = size if length is None else min(offset + length, size)
         return StreamBlob(size, Sections(partial(self._pieces, key, chunk), offset, end, SECTION).pieces())
 
@@ -166,9 +182,11 @@ class GridfsStore(BaseStore):
 
     def _pieces(self, key: str, chunk: int, offset: int, end: int) -> Iterator[bytes]:
         left = TRIES
+        most = max(BATCH * CHUNK // chunk, 1) if chunk else 1
         while offset < end:
             try:
-                for data in self._chunks_from(key, offset // chunk, (end - 1) // chunk):
+                first = offset // chunk
+                for data in self._chunks_from(key, first, min((end - 1) // chunk, first + most - 1)):
                     piece = data[offset % chunk :][: end - offset]
                     if not piece:
                         raise StoreUnavailable(f"{self.id}: chunk {offset // chunk} of {key} is too short")
@@ -184,16 +202,13 @@ class GridfsStore(BaseStore):
         """Yield the data of chunks without a gap. Raises StoreUnavailable when one is missing."""
         wanted = first
         with self._database.asked():
-            batch = list(
-                self._chunks.find({"files_id": key, "n": {"$gte": first, "$lte": min(last, first + BATCH - 1)}})
-                .sort("n", 1)
-            )
+            batch = list(self._chunks.find({"files_id": key, "n": {"$gte": first, "$lte": last}}).sort("n", 1))
         for document in batch:
             if document["n"] != wanted:
                 break
             yield bytes(document["data"])
             wanted += 1
-        if wanted <= min(last, first + BATCH - 1):
+        if wanted <= last:
             raise StoreUnavailable(f"{self.id}: chunk {wanted} of {key} is missing")
 
     def size(self, key: str) -> int:

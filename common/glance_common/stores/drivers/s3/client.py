@@ -1,14 +1,15 @@
-"""The calls to an S3 server: boto3, set up for one bucket. The only module here that needs the library."""
+"""The calls to an S3 server: boto3's core, set up for one bucket. The only module here that needs the library."""
 
 import os
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.loaders import Loader
 from botocore.parsers import ResponseParserError
+from botocore.session import Session
 from urllib3.exceptions import HTTPError
 
 from glance_common.fetch.guards import ExchangeLimits, Guard
@@ -94,7 +95,8 @@ class S3Bucket:
 
     def presign(self, key: str, seconds: int) -> str:
         """Return a signed URL for reading the object."""
-        parameters = {"Bucket": self._place.bucket, "Key": key}
+        # Without the type the server takes one of its own, and the client glance reads data of no other one.
+        parameters = {"Bucket": self._place.bucket, "Key": key, "ResponseContentType": "application/octet-stream"}
         sign = self._client().generate_presigned_url
         url: str = self._guarded("presign", partial(sign, "get_object", Params=parameters, ExpiresIn=seconds))
         return url
@@ -140,8 +142,10 @@ class S3Body:
 
 def _new_client(options: S3Options) -> Any:
     keys = options.credentials
-    # A session of its own: the shared one is not safe in threads.
-    return boto3.session.Session().client(
+    # A session of its own: one is not safe in threads, and remembers the credentials that it found.
+    session = Session()
+    session.register_component("data_loader", _models())
+    return session.create_client(
         "s3",
         endpoint_url=options.place.endpoint,
         region_name=options.region,
@@ -163,6 +167,13 @@ def _new_client(options: S3Options) -> Any:
             response_checksum_validation=options.response_checksums,
         ),
     )
+
+
+@cache
+def _models() -> Loader:
+    """Return what reads the description of the S3 protocol, and keeps it: for each client anew it would be 12 MB."""
+    loader: Loader = Session().get_component("data_loader")
+    return loader
 
 
 def _payload(options: S3Options) -> dict[str, bool]:

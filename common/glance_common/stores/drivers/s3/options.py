@@ -38,7 +38,8 @@ OPTIONS: list[cfg.Opt] = [
     ),
     cfg.IntOpt(
         "s3_store_large_object_size", default=100, min=1, max=5120,
-        help="MiB from which an image is sent in parts. Smaller ones are sent in one go, from memory.",
+        help="MiB from which an image is sent in parts. An image that is larger than one part is sent in parts in any "
+        "case: an upload never holds more in memory.",
     ),
     cfg.IntOpt(
         "s3_store_large_object_chunk_size", default=10, min=5, max=5120,

@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
@@ -49,21 +48,16 @@ class S3Upload:
         self._mark = uuid4().hex
 
     def write(self, pieces: Iterable[bytes], size: int | None) -> int:
-        """Write the pieces and return their bytes; ``size`` is what was announced. Raises BlobExists."""
-        sizes = self._sizes(size)
-        most = next(sizes)
-        parts = in_parts(pieces, chain([most], sizes))
+        """Write the pieces and return their bytes; ``size`` is what was announced. Raises BlobExists.
+
+        No more than one part is read before something is sent, whatever the size.
+        """
+        parts = in_parts(pieces, part_sizes(self._options.part, size, MOST_PARTS))
         held = deque([next(parts, bytearray())])
-        if len(held[0]) < most:
+        if len(held[0]) < min(self._options.part, self._options.large_object):
             self._in_one_go(held[0])
             return len(held[0])
         return self._in_parts(_joined(held, parts))
-
-    def _sizes(self, size: int | None) -> Iterator[int]:
-        """Yield the bytes of each part. An object that is smaller than the first one has no parts."""
-        if size is not None and size < self._options.large_object:
-            return chain([self._options.large_object], part_sizes(self._options.part, None, MOST_PARTS - 1))
-        return part_sizes(self._options.part, size, MOST_PARTS)
 
     def _in_one_go(self, data: bytearray) -> None:
         try:
