@@ -36,7 +36,7 @@ print(memory("VmHWM") - before)
 """
 
 
-def test_parallel_uploads_of_known_size_hold_a_few_parts_each(make_s3: MakeS3, tmp_path: Path):
+def test_s62_parallel_uploads_of_known_size_hold_a_few_parts_each(make_s3: MakeS3, tmp_path: Path):
     """Each holds the parts in flight, the one that comes in, and 8 MiB; not the image."""
     harness = make_s3(s3_store_large_object_size=100)
     # What is given back goes to the system at once: so the peak is what was held, not what the heap keeps.
