@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ class RbdHarness(ConfiguredHarness):
     def __init__(self, folder: Path, pool: RbdPool, **options: Any) -> None:
         self.pool = pool
         self.port = pool.owner.cluster.monitor_port
+        self._others: list[RbdPool] = []
         super().__init__(folder, "rbd", pool.options(folder, **options))
 
     def objects(self) -> list[str]:
@@ -52,17 +54,16 @@ class RbdHarness(ConfiguredHarness):
 
     def exchanged(self) -> Store:
         other = self.pool.owner.make_pool()
-        self.others.append(other)
+        self._others.append(other)
         self.changed(MemoryIdentities(), **other.options(self._folder)).identity()
         return self.changed(self.move_identity(f"rbd://{self.pool.fsid}/{other.name}"), **other.options(self._folder))
 
-    @property
-    def others(self) -> list[RbdPool]:
-        """Further pools that were made."""
-        return self.__dict__.setdefault("_others", [])
-
     def close(self) -> None:
         super().close()
-        for other in self.others:
+        for other in self._others:
             other.io.close()
             self.pool.owner.remove_pool(other)
+
+
+MakeRbd = Callable[..., RbdHarness]
+"""Returns a harness over a fresh pool, with options of the store."""

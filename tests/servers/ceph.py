@@ -160,6 +160,10 @@ class Ceph:
         kind, _, number = name.partition(".")
         self._daemon(name, f"ceph-{kind}", "-i", number)
 
+    def is_running(self, name: str) -> bool:
+        """Say whether a daemon was started and not killed."""
+        return name in self._daemons
+
     def kill(self, name: str) -> None:
         """Kill a daemon with -9."""
         processes.kill_group(self._daemons.pop(name))

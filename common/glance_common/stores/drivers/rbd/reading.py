@@ -12,9 +12,12 @@ from glance_common.stores.drivers.rbd.bindings import bindings
 from glance_common.stores.drivers.rbd.cluster import Pool
 from glance_common.stores.drivers.rbd.transfer import Transfer
 
-PIECE = 1024 * 1024
-AHEAD = 4
-"""Pieces that are asked for before the reader wants them."""
+READ = 2 * 1024 * 1024
+AHEAD = 3
+"""Reads that are under way before their data are wanted."""
+
+PIECE = 512 * 1024
+"""Bytes that the reader gets at a time."""
 
 
 def open_image(pool: Pool, key: str, seconds: float) -> "OpenImage | None":
@@ -56,15 +59,16 @@ class OpenImage:
     def _pieces(self, at: int, end: int) -> Iterator[bytes]:
         while at < end or self._under_way:
             while at < end and len(self._under_way) < AHEAD:
-                wanted = min(PIECE, end - at)
+                wanted = min(READ, end - at)
                 self._under_way.append((self._begin(at, wanted), wanted))
                 at += wanted
             transfer, wanted = self._under_way.popleft()
-            piece = transfer.result() or b""
+            data = transfer.result() or b""
             self._pool.require()
-            if len(piece) != wanted:
-                raise StoreUnavailable(f"{self._pool.place}: the cluster sent {len(piece)} bytes instead of {wanted}")
-            yield piece
+            if len(data) != wanted:
+                raise StoreUnavailable(f"{self._pool.place}: the cluster sent {len(data)} bytes instead of {wanted}")
+            for start in range(0, wanted, PIECE):
+                yield data[start : start + PIECE]
 
     def _begin(self, at: int, wanted: int) -> Transfer:
         transfer = Transfer(self._pool, "read", self._seconds)

@@ -32,14 +32,14 @@ def discard(io: Any, key: str, image_id: str) -> None:
     """Remove what an ``add`` wrote, and nothing that others have under its key. Raises errors of Ceph's library."""
     rbd = bindings().rbd
     try:
-        with rbd.Image(io, key) as image:
-            is_own = image.id() == image_id
-            if is_own:
-                _unmake(image)
+        with rbd.Image(io, key, read_only=True) as image:
+            has_name = image.id() == image_id
     except rbd.ImageNotFound:
-        is_own = False
+        has_name = False
     with suppress(rbd.ImageNotFound):
-        if is_own:
+        with rbd.Image(io, image_id=image_id) as image:
+            _unmake(image)
+        if has_name:
             rbd.RBD().remove(io, key)
         else:
             rbd.RBD().trash_remove(io, image_id)
@@ -122,6 +122,9 @@ def _remove_trashed(io: Any, key: str, progress: Progress) -> None:
         if entry["name"] != key:
             continue
         try:
+            with rbd.Image(io, image_id=entry["id"]) as image:
+                # A writer may make its image whole when that is in the trash already.
+                _unmake(image)
             rbd.RBD().trash_remove(io, entry["id"], on_progress=progress)
         except rbd.ImageBusy:
             is_busy = True
