@@ -69,6 +69,8 @@ osd_class_load_list = *
 osd_class_default_list = *
 osd_max_object_name_len = 2048
 osd_client_watch_timeout = 10
+# After kill -9 the next one waits for this share of 20 s, in which clients may still read from the old one.
+osd_pool_default_read_lease_ratio = 0.1
 memstore_device_bytes = 4294967296
 bluestore_block_size = 8589934592
 

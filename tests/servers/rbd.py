@@ -10,7 +10,6 @@ from typing import Any
 from uuid import uuid4
 
 from glance_common.stores.drivers.rbd.bindings import bindings
-
 from tests.servers.ceph import Ceph
 
 MARK = ".glance-store"
@@ -22,7 +21,7 @@ class Administrator:
     def __init__(self, cluster: Ceph) -> None:
         self.cluster = cluster
         self._rados = bindings().rados.Rados(
-            conffile=str(cluster.folder / "ceph.conf"), conf={"err_to_stderr": "false", "rados_osd_op_timeout": "300"}
+            conffile=str(cluster.folder / "ceph.conf"), conf={"err_to_stderr": "false", "rados_osd_op_timeout": "60"}
         )
         self._rados.connect(timeout=300)
 
@@ -41,6 +40,7 @@ class Administrator:
         name = f"images-{uuid4().hex[:8]}"
         self.command("osd pool create", pool=name, pg_num=1)
         io = self._rados.open_ioctx(name)
+        io.set_osdmap_full_try()  # otherwise a full cluster keeps every call waiting
         bindings().rbd.RBD().pool_init(io, True)
         user = f"glance-{name}"
         caps = ["mon", "profile rbd", "osd", f"profile rbd pool={name}"]

@@ -17,6 +17,7 @@ from glance_common.stores.contract import (
     InUse,
     Stored,
     StoredObject,
+    StoreUnavailable,
     WriteDenied,
     is_key,
     require_key,
@@ -102,7 +103,8 @@ class RbdStore(BaseStore):
         progress = Progress()
         with self._cluster.pool() as pool:
             was_finished = pool.ask(
-                "remove an image", lambda: removal.remove(pool.io, key, progress), expected=(InUse,), progress=progress
+                "remove an image", lambda: removal.remove(pool.io, key, progress), progress=progress,
+                expected=(InUse, StoreUnavailable),
             )
         if not was_finished:
             # A pool that was deleted meanwhile has no images either.
@@ -170,6 +172,7 @@ class RbdStore(BaseStore):
         rados = bindings().rados
 
         def act(pool: Pool) -> None:
+            removal.prepare_trash(pool.io)
             with rados.WriteOpCtx() as operation:
                 if not replace:
                     operation.new(rados.LIBRADOS_CREATE_EXCLUSIVE)

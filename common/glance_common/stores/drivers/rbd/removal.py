@@ -6,10 +6,12 @@ its image is gone, and the data are removed by a later call.
 """
 
 import logging
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
+from uuid import uuid4
 
-from glance_common.stores.contract import InUse
+from glance_common.stores.contract import InUse, StoreUnavailable
 from glance_common.stores.drivers.rbd.address import SNAPSHOT
 from glance_common.stores.drivers.rbd.bindings import bindings
 from glance_common.stores.drivers.rbd.calls import Progress
@@ -20,7 +22,7 @@ LOG = logging.getLogger(__name__)
 def remove(io: Any, key: str, progress: Progress) -> bool:
     """Remove all data of a key; return whether they were those of a finished image.
 
-    Raises InUse while something is left that will go later, and errors of Ceph's library.
+    Raises InUse while something is left that will go later, StoreUnavailable, and errors of Ceph's library.
     """
     was_finished = _remove_snapshot(io, key)
     _remove_named(io, key, progress)
@@ -29,7 +31,10 @@ def remove(io: Any, key: str, progress: Progress) -> bool:
 
 
 def discard(io: Any, key: str, image_id: str) -> None:
-    """Remove what an ``add`` wrote, and nothing that others have under its key. Raises errors of Ceph's library."""
+    """Remove what an ``add`` wrote, and nothing that others have under its key.
+
+    Raises StoreUnavailable, and errors of Ceph's library.
+    """
     rbd = bindings().rbd
     try:
         with rbd.Image(io, key, read_only=True) as image:
@@ -39,10 +44,11 @@ def discard(io: Any, key: str, image_id: str) -> None:
     with suppress(rbd.ImageNotFound):
         with rbd.Image(io, image_id=image_id) as image:
             _unmake(image)
-        if has_name:
-            rbd.RBD().remove(io, key)
-        else:
+        if not has_name:
             rbd.RBD().trash_remove(io, image_id)
+            return
+        with _name_ends(io, key):
+            rbd.RBD().remove(io, key)
 
 
 def _remove_snapshot(io: Any, key: str) -> bool:
@@ -94,7 +100,7 @@ def _has_clones(image: Any) -> bool:
 def _remove_named(io: Any, key: str, progress: Progress) -> None:
     rbd = bindings().rbd
     try:
-        with suppress(rbd.ImageNotFound):
+        with _name_ends(io, key):
             rbd.RBD().remove(io, key, on_progress=progress)
         return
     except rbd.ImageHasSnapshots:
@@ -104,8 +110,30 @@ def _remove_named(io: Any, key: str, progress: Progress) -> None:
     except rbd.ImageBusy:
         # Something has it open: a writer, which stops, or a client that died, until its watch ends.
         pass
-    with suppress(rbd.ImageNotFound):
+    with _name_ends(io, key):
         rbd.RBD().trash_move(io, key, 0)
+
+
+@contextmanager
+def _name_ends(io: Any, key: str) -> Iterator[None]:
+    """Let the block fail for an image that is not there. Raises StoreUnavailable when it is there all the same.
+
+    Ceph says so where it has no room for a note in its trash, through which every image goes.
+    """
+    rbd = bindings().rbd
+    try:
+        yield
+    except rbd.ImageNotFound:
+        with suppress(rbd.ImageNotFound), rbd.Image(io, key, read_only=True):
+            raise StoreUnavailable(f"{key} cannot be removed now: the cluster is full") from None
+
+
+def prepare_trash(io: Any) -> None:
+    """Have Ceph make its trash, for which a full cluster has no room. Raises errors of Ceph's library."""
+    rbd = bindings().rbd
+    name = f"glance-{uuid4()}"
+    rbd.RBD().create(io, name, 0, old_format=False, features=rbd.RBD_FEATURE_LAYERING)
+    rbd.RBD().remove(io, name)
 
 
 def _has_other_snapshots(io: Any, key: str) -> bool:

@@ -164,7 +164,7 @@ class RbdUpload:
                 # Waits for the writes that are under way.
                 image.close()
                 discard(io, key, own)
-            except bindings().errors as error:
+            except (StoreUnavailable, *bindings().errors) as error:
                 LOG.warning("an unfinished image %s stays until its deletion: %s", key, type(error).__name__)
 
         if is_silent:
