@@ -44,7 +44,7 @@ class RbdStore(BaseStore):
 
     kind = "rbd"
     traits = Traits(remote=True, one_peer=True, place_option="rbd_store_pool")
-    capabilities = Capabilities(schemes=(SCHEME,), add=True, delete=True, ranges=True, walk=True)
+    capabilities = Capabilities(schemes=(SCHEME,), add=True, delete=True, ranges=True, walk=True, clones=True)
 
     def __init__(self, settings: StoreSettings, identities: Identities, options: RbdOptions) -> None:
         super().__init__(settings, identities)
