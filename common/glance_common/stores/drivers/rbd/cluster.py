@@ -153,6 +153,10 @@ class Cluster:
             "client_mount_timeout": str(options.connect_seconds),
             "rados_mon_op_timeout": str(options.operation_seconds),
             "rados_osd_op_timeout": str(options.operation_seconds),
+            # When a client that waits for an OSD asks the monitors where it is now. After its operation has ended it
+            # would never ask, and not find an OSD that was started again.
+            "objecter_timeout": str(min(10, options.operation_seconds / 3)),
+            "objecter_tick_interval": str(min(5, options.operation_seconds / 6)),
             # A write that is answered is on the disks of the OSDs.
             "rbd_cache": "false",
             "err_to_stderr": "false",
