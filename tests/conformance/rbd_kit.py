@@ -38,6 +38,11 @@ class RbdHarness(ConfiguredHarness):
                     found.append(name)
         return found
 
+    def connection(self) -> Any:
+        """Return the connection that the store has now."""
+        driver: Any = self.store
+        return driver._cluster._current
+
     def at(self, port: int) -> Store:
         return self.changed(
             rbd_store_ceph_conf=self.pool.conf(self._folder, port=port), rados_connect_timeout=int(SHORT)

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -19,6 +20,7 @@ from tests.support.stores import MemoryIdentities, bare, load
 from glance_common.stores.conformance.harness import DATA
 from glance_common.stores.contract import BlobNotFound, InUse, StoreUnavailable, WriteDenied
 from glance_common.stores.drivers.rbd.bindings import bindings
+from glance_common.stores.drivers.rbd.writing import RbdUpload
 from glance_common.stores.place_mark import NAME
 
 MIB = 1024 * 1024
@@ -204,8 +206,6 @@ def test_a_delete_while_the_snapshot_is_made(make_rbd: MakeRbd, monkeypatch: pyt
     """The last moment at which a delete can come: the image is whole, and its writer has not looked yet."""
     harness = make_rbd()
     key = harness.new_key()
-    from glance_common.stores.drivers.rbd.writing import RbdUpload
-
     finish = RbdUpload._finish
 
     def interrupted(self: RbdUpload, written: int) -> None:
@@ -315,9 +315,9 @@ def test_the_configuration_of_the_page_works(rbd: Administrator, tmp_path: Path)
             else:
                 name, _, value = line.partition(" = ")
                 groups[list(groups)[-1]][name] = value
-        store = bare(load(tmp_path, groups, MemoryIdentities()).default)
+        store: Any = bare(load(tmp_path, groups, MemoryIdentities()).default)
         key = str(uuid4())
         store.add(key, [DATA], None)
         with closing(store.open(key)) as blob:
             assert b"".join(blob) == DATA
-        store.close()  # type: ignore[attr-defined]  # this driver has it
+        store.close()

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.conformance.rbd_kit import RbdHarness
@@ -283,26 +282,25 @@ def test_a_pool_that_was_made_anew_is_another_one(harness: RbdHarness):
     assert harness.read(key) == DATA
 
 
-def blocklist(harness: RbdHarness, store: Any) -> None:
+def blocklist(harness: RbdHarness) -> None:
     """Shut the store's client out, as an operator or another program may."""
-    cluster = store._cluster
-    address = cluster._current.rados.get_addrs()
-    harness.pool.owner.command("osd blocklist", blocklistop="add", addr=address)
-    cluster._current.rados.wait_for_latest_osdmap()
+    rados = harness.connection().rados
+    harness.pool.owner.command("osd blocklist", blocklistop="add", addr=rados.get_addrs())
+    rados.wait_for_latest_osdmap()
 
 
 def test_a_client_that_is_shut_out_connects_again(harness: RbdHarness):
     key, lost = harness.put(LARGE), harness.new_key()
-    first = harness.store._cluster._current  # type: ignore[attr-defined]
+    first = harness.connection()
     with pytest.raises(StoreUnavailable):
-        harness.store.add(lost, cut(LARGE, lambda: blocklist(harness, harness.store), 16), len(LARGE))
+        harness.store.add(lost, cut(LARGE, lambda: blocklist(harness), 16), len(LARGE))
     wait_until_usable(harness.store)
-    assert harness.store._cluster._current is not first  # type: ignore[attr-defined]
+    assert harness.connection() is not first
     assert harness.read(key) == LARGE
     with pytest.raises(BlobNotFound):
         harness.delete(lost)
     assert harness.objects() == [key]
-    got = read_all(harness.store, key, lambda: blocklist(harness, harness.store))
+    got = read_all(harness.store, key, lambda: blocklist(harness))
     assert LARGE.startswith(got)
     wait_until_usable(harness.store)
     assert harness.read(key) == LARGE

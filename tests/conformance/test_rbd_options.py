@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support.stores import load
 
+from glance_common.stores.contract import UnknownStore
 from glance_common.stores.settings import StoreConfigError
 
 FSID = "0f6ee2a0-9d4c-4d7b-8d4c-6a5d3a7b9c1e"
@@ -61,11 +62,9 @@ def test_two_stores_cannot_share_a_pool(tmp_path: Path):
 
 
 def test_a_location_elsewhere_is_refused_with_the_reason(tmp_path: Path):
-    from glance_common.stores.contract import UnknownStore
-
     found = stores(tmp_path, f"[global]\nfsid = {FSID}\n")
     key = "11111111-1111-4111-8111-111111111111"
     assert found.user_location(f"rbd://{FSID}/images/{key}/snap") == (found.get("main"), key)
-    for url in (f"rbd://{FSID[::-1]}/images/{key}/snap", f"rbd://{FSID}/vms/{key}/snap", f"rbd://{FSID}/images/{key};x/snap"):
+    for place in (f"{FSID[::-1]}/images/{key}", f"{FSID}/vms/{key}", f"{FSID}/images/{key};x"):
         with pytest.raises(UnknownStore, match="has the scheme of main, but another server or place, or a name"):
-            found.user_location(url)
+            found.user_location(f"rbd://{place}/snap")

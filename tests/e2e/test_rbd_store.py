@@ -1,8 +1,9 @@
-"""The service with a pool of a Ceph cluster, beside a file store: every way of data, clones, and a cluster that fails."""
+"""The service with a pool of a Ceph cluster, beside a file store: every way of data, clones, a pool that vanishes."""
 
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -188,8 +189,6 @@ def test_locations_that_are_registered(cloud: Cloud):
 
 def test_an_image_that_cannot_be_cloned_is_told(cloud: Cloud, tmp_path: Path):
     """Clones need raw data."""
-    import subprocess
-
     disk = tmp_path / "disk.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", disk, "8M"], check=True, timeout=60)
     image = cloud.uploaded(disk.read_bytes(), disk_format="qcow2", container_format="bare")

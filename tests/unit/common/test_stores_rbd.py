@@ -15,14 +15,14 @@ from tests.support.waiting import wait_for
 
 from glance_common.stores.contract import StoreFull
 from glance_common.stores.drivers.rbd import bindings, errors
-from glance_common.stores.drivers.rbd.address import Place
-from glance_common.stores.drivers.rbd.calls import MOST_LOST, CallHangs, Calls, Progress
+from glance_common.stores.drivers.rbd.address import RbdPlace
+from glance_common.stores.drivers.rbd.calls import MOST_LOST, CallHangs, Calls, Steps
 from glance_common.stores.drivers.rbd.cluster import free_bytes
 from glance_common.stores.settings import StoreConfigError
 
 KEY = "11111111-1111-4111-8111-111111111111"
 FSID = "0f6ee2a0-9d4c-4d7b-8d4c-6a5d3a7b9c1e"
-PLACE = Place(FSID, "my images")
+PLACE = RbdPlace(FSID, "my images")
 
 
 def test_urls_are_those_of_nova_and_cinder():
@@ -99,7 +99,7 @@ def test_the_driver_is_loaded_without_the_modules():
 
 def test_a_module_is_found_in_the_folders_of_the_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(bindings, "FOLDERS", (str(tmp_path / "none"), str(tmp_path)))
-    monkeypatch.setattr(bindings.sysconfig, "get_config_var", lambda name: ".py")
+    monkeypatch.setattr("sysconfig.get_config_var", lambda name: ".py")
     with pytest.raises(ImportError, match="no module a_module_of_ceph for this Python"):
         bindings._module("a_module_of_ceph")
     (tmp_path / "a_module_of_ceph.py").write_text("value = 7\n")
@@ -202,7 +202,7 @@ def test_an_error_that_comes_late_is_no_result():
 
 
 def test_a_call_that_makes_progress_is_waited_for():
-    progress, ended = Progress(), threading.Event()
+    progress, ended = Steps(), threading.Event()
 
     def steps() -> str:
         for number in range(8):

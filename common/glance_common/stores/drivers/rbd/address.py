@@ -12,7 +12,7 @@ SNAPSHOT = "snap"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RbdPlace:
     """A pool of a cluster."""
 
     fsid: str

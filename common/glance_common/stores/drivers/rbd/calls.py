@@ -19,15 +19,15 @@ class CallHangs(Exception):
     """The call did not come back in time, or was not begun since too many hang."""
 
 
-class Progress:
+class Steps:
     """Counts the steps of a long call, so that one that moves is waited for."""
 
     def __init__(self) -> None:
-        self.steps = 0
+        self.count = 0
 
     def __call__(self, _done: int, _total: int) -> int:
         """Note a step; Ceph's library calls it, and goes on after a 0."""
-        self.steps += 1
+        self.count += 1
         return 0
 
 
@@ -45,7 +45,7 @@ class Calls:
 
     def run(
         self, act: Callable[[], T], seconds: float,
-        *, late: Callable[[T], object] | None = None, progress: Progress | None = None,
+        *, late: Callable[[T], object] | None = None, progress: Steps | None = None,
     ) -> T:
         """Return what ``act`` returns, within these seconds or these seconds after its last step.
 
@@ -60,11 +60,11 @@ class Calls:
         except RuntimeError as error:
             raise CallHangs from error
         while True:
-            steps = progress.steps if progress else 0
+            steps = progress.count if progress else 0
             try:
                 return answer.result(seconds)
             except TimeoutError:
-                if progress and progress.steps != steps:
+                if progress and progress.count != steps:
                     continue
                 break
         with self._lock:

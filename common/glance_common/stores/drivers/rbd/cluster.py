@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from glance_common.stores.contract import StoreError
 from glance_common.stores.drivers.rbd import errors
 from glance_common.stores.drivers.rbd.bindings import bindings
-from glance_common.stores.drivers.rbd.calls import CallHangs, Calls, Progress
+from glance_common.stores.drivers.rbd.calls import CallHangs, Calls, Steps
 from glance_common.stores.drivers.rbd.options import RbdOptions
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ class Cluster:
 
     def ask(
         self, operation: str, act: Callable[[], T], *, link: Link | None = None, expected: tuple[Any, ...] = (),
-        late: Callable[[T], object] | None = None, progress: Progress | None = None,
+        late: Callable[[T], object] | None = None, progress: Steps | None = None,
     ) -> T:
         """Return what ``act`` returns, in time. Raises StoreError, and errors of the classes ``expected`` unchanged."""
         seconds = PATIENCE * self._options.operation_seconds
@@ -212,7 +212,7 @@ class Pool:
 
     def ask(
         self, operation: str, act: Callable[[], T], *, expected: tuple[Any, ...] = (),
-        late: Callable[[T], object] | None = None, progress: Progress | None = None,
+        late: Callable[[T], object] | None = None, progress: Steps | None = None,
     ) -> T:
         """Make a call, as ``Cluster.ask``."""
         return self._cluster.ask(

@@ -23,11 +23,11 @@ from glance_common.stores.contract import (
     require_key,
     require_range,
 )
+from glance_common.stores.drivers.rbd import deleting
 from glance_common.stores.drivers.rbd import options as rbd_options
-from glance_common.stores.drivers.rbd import removal
 from glance_common.stores.drivers.rbd.address import SCHEME, SNAPSHOT
 from glance_common.stores.drivers.rbd.bindings import bindings
-from glance_common.stores.drivers.rbd.calls import Progress
+from glance_common.stores.drivers.rbd.calls import Steps
 from glance_common.stores.drivers.rbd.cluster import PATIENCE, Cluster, Pool
 from glance_common.stores.drivers.rbd.errors import RbdFailed
 from glance_common.stores.drivers.rbd.options import RbdOptions
@@ -100,10 +100,10 @@ class RbdStore(BaseStore):
         """See the contract. Raises InUse while clones, readers or writers keep data of the key."""
         require_key(key)
         self._mark.prove()
-        progress = Progress()
+        progress = Steps()
         with self._cluster.pool() as pool:
             was_finished = pool.ask(
-                "remove an image", lambda: removal.remove(pool.io, key, progress), progress=progress,
+                "remove an image", lambda: deleting.remove(pool.io, key, progress), progress=progress,
                 expected=(InUse, StoreUnavailable),
             )
         if not was_finished:
@@ -172,7 +172,7 @@ class RbdStore(BaseStore):
         rados = bindings().rados
 
         def act(pool: Pool) -> None:
-            removal.prepare_trash(pool.io)
+            deleting.prepare_trash(pool.io)
             with rados.WriteOpCtx() as operation:
                 if not replace:
                     operation.new(rados.LIBRADOS_CREATE_EXCLUSIVE)

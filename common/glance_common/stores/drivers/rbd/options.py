@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from oslo_config import cfg
 
-from glance_common.stores.drivers.rbd.address import Place
+from glance_common.stores.drivers.rbd.address import RbdPlace
 from glance_common.stores.drivers.rbd.bindings import PACKAGES, bindings
 from glance_common.stores.settings import StoreConfigError, StoreSettings
 
@@ -42,7 +42,7 @@ OPTIONS: Sequence[cfg.Opt] = [
 class RbdOptions:
     """The options, checked. Times are in seconds."""
 
-    place: Place
+    place: RbdPlace
     user: str | None
     ceph_conf: str
     order: int
@@ -69,12 +69,12 @@ def parse(settings: StoreSettings) -> RbdOptions:
     )
 
 
-def parse_place(settings: StoreSettings) -> Place:
+def parse_place(settings: StoreSettings) -> RbdPlace:
     """Return cluster and pool; nothing is connected. Raises StoreConfigError."""
     pool: str = settings.value("rbd_store_pool")
     if not pool or "/" in pool:
         raise settings.refuse("rbd_store_pool", "must be the name of a pool")
-    return Place(_fsid(settings), pool)
+    return RbdPlace(_fsid(settings), pool)
 
 
 def _fsid(settings: StoreSettings) -> str:

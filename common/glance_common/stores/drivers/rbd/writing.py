@@ -10,9 +10,9 @@ from glance_common.stores.contract import BlobExists, StoreError, StoreUnavailab
 from glance_common.stores.drivers.rbd.address import SNAPSHOT
 from glance_common.stores.drivers.rbd.bindings import bindings
 from glance_common.stores.drivers.rbd.cluster import PATIENCE, Pool
+from glance_common.stores.drivers.rbd.deleting import discard
 from glance_common.stores.drivers.rbd.errors import RbdFailed
 from glance_common.stores.drivers.rbd.options import MIB, RbdOptions
-from glance_common.stores.drivers.rbd.removal import discard
 from glance_common.stores.drivers.rbd.transfer import Transfer
 from glance_common.stores.parts import in_parts
 
@@ -158,13 +158,14 @@ class RbdUpload:
     def _withdraw(self, *, is_silent: bool) -> None:
         """Remove what was written. What cannot be removed now goes with the key."""
         io, image, key, own = self._pool.io, self._image, self._key, self._id
+        expected: tuple[type[Exception], ...] = (StoreUnavailable, *bindings().errors)
 
         def act() -> None:
             try:
                 # Waits for the writes that are under way.
                 image.close()
                 discard(io, key, own)
-            except (StoreUnavailable, *bindings().errors) as error:
+            except expected as error:
                 LOG.warning("an unfinished image %s stays until its deletion: %s", key, type(error).__name__)
 
         if is_silent:

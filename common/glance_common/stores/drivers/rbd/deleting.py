@@ -14,12 +14,12 @@ from uuid import uuid4
 from glance_common.stores.contract import InUse, StoreUnavailable
 from glance_common.stores.drivers.rbd.address import SNAPSHOT
 from glance_common.stores.drivers.rbd.bindings import bindings
-from glance_common.stores.drivers.rbd.calls import Progress
+from glance_common.stores.drivers.rbd.calls import Steps
 
 LOG = logging.getLogger(__name__)
 
 
-def remove(io: Any, key: str, progress: Progress) -> bool:
+def remove(io: Any, key: str, progress: Steps) -> bool:
     """Remove all data of a key; return whether they were those of a finished image.
 
     Raises InUse while something is left that will go later, StoreUnavailable, and errors of Ceph's library.
@@ -97,7 +97,7 @@ def _has_clones(image: Any) -> bool:
         image.set_snap(None)
 
 
-def _remove_named(io: Any, key: str, progress: Progress) -> None:
+def _remove_named(io: Any, key: str, progress: Steps) -> None:
     rbd = bindings().rbd
     try:
         with _name_ends(io, key):
@@ -143,7 +143,7 @@ def _has_other_snapshots(io: Any, key: str) -> bool:
         return any(snapshot["namespace"] != rbd.RBD_SNAP_NAMESPACE_TYPE_TRASH for snapshot in image.list_snaps())
 
 
-def _remove_trashed(io: Any, key: str, progress: Progress) -> None:
+def _remove_trashed(io: Any, key: str, progress: Steps) -> None:
     rbd = bindings().rbd
     is_busy = False
     for entry in list(rbd.RBD().trash_list(io)):
