@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support.stores import load
 
+from glance_common.config.loading import ConfigError
 from glance_common.stores.contract import UnknownStore
 from glance_common.stores.settings import StoreConfigError
 
@@ -45,7 +46,7 @@ def test_a_cluster_that_is_away_stops_nothing(tmp_path: Path):
     ],
 )
 def test_bad_options_stop_the_start(tmp_path: Path, conf: str | None, options: dict[str, object], text: str):
-    with pytest.raises(StoreConfigError) as caught:
+    with pytest.raises(ConfigError) as caught:
         stores(tmp_path, conf, **options)
     assert text in str(caught.value)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.e2e.calls import RAW, Caller, random_bytes
 from tests.e2e.leftovers import files, rows
 from tests.servers.rbd import Administrator, RbdPool
 from tests.support.daemons import Services
+from tests.support.image_client import identity
 from tests.support.waiting import wait_for
 
 from glance_common.stores.drivers.rbd.bindings import bindings
@@ -111,6 +113,25 @@ def test_the_url_is_the_one_that_nova_and_cinder_take_apart(cloud: Cloud):
     url = f"rbd://{cloud.pool.fsid}/{cloud.pool.name}/{image}/snap"
     assert (shown["direct_url"], [place["url"] for place in shown["locations"]]) == (url, [url])
     assert rows(cloud.services, "SELECT store, key FROM locations WHERE image_id = %s", image) == [("main", image)]
+    cloud.caller.delete(image)
+
+
+def test_only_services_see_where_the_data_are(cloud: Cloud, tmp_path: Path):
+    """As the page says: Nova and Cinder get the URL, users do not."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text('"get_image_location": "role:service"\n')
+    behind_proxy = cloud.services.new_api("internal-api", {
+        "paste_deploy": {"flavor": "trusted-auth"}, "oslo_policy": {"policy_file": policy},
+    })
+    cloud.services.start(behind_proxy)
+    image = str(cloud.caller.create(visibility="public")["id"])
+    cloud.caller.upload(image, DATA[:1000])
+    for roles, sees in (("member,reader", False), ("member,reader,service", True)):
+        caller = Caller(behind_proxy.url, identity("nova", roles))
+        for document in (caller.show(image), caller.call("GET", "/v2/images", 200).json()):
+            assert (f"rbd://{cloud.pool.fsid}" in json.dumps(document)) is sees
+        assert caller.download(image) == DATA[:1000]
+    behind_proxy.stop()
     cloud.caller.delete(image)
 
 

@@ -54,7 +54,7 @@ def _module(name: str) -> ModuleType:
         place = next((place for place in places if place.is_file()), None)
         spec = None if place is None else spec_from_file_location(name, place)
     if spec is None or spec.loader is None:
-        raise ImportError(f"there is no module {name} for this Python")
+        raise ImportError(f"there is no module {name} for this Python: install the packages {PACKAGES}")
     module = module_from_spec(spec)
     # The second module imports the first one by its name.
     sys.modules[name] = module

@@ -19,6 +19,9 @@ T = TypeVar("T")
 PATIENCE = 1.5
 """Times a limit of Ceph's library that a call is waited for: the library is to give up first."""
 
+_SHUT_SECONDS = 2.0
+"""How long the end of a connection is waited for; it may end later."""
+
 
 class Link:
     """A connection, and how many use it."""
@@ -57,14 +60,21 @@ class Cluster:
 
     def open_pool(self) -> "Pool":
         """Return the pool, which the caller closes: by its name, as it may be another one than at the last call."""
-        link = self._linked()
-        with self._lock:
-            link.users += 1
+        link = self._used()
         try:
             return Pool(self, link, self.ask("open the pool", lambda: self._open(link.rados), link=link))
         except BaseException:
             self.leave(link)
             raise
+
+    def _used(self) -> Link:
+        """Return the connection, which ``leave`` gives back."""
+        while True:
+            link = self._linked()
+            with self._lock:
+                if not link.ended:
+                    link.users += 1
+                    return link
 
     def _open(self, rados: Any) -> Any:
         found = rados.open_ioctx(self._options.place.pool)
@@ -195,7 +205,7 @@ class Cluster:
             self._kept.append(link)
             return
         with suppress(CallHangs):
-            self._calls.run(lambda: _shut(link.rados), self._options.operation_seconds)
+            self._calls.run(lambda: _shut(link.rados), _SHUT_SECONDS)
 
 
 class Pool:
