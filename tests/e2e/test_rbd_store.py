@@ -117,21 +117,26 @@ def test_the_url_is_the_one_that_nova_and_cinder_take_apart(cloud: Cloud):
 
 
 def test_only_services_see_where_the_data_are(cloud: Cloud, tmp_path: Path):
-    """As the page says: Nova and Cinder get the URL, users do not."""
+    """As the page says: an internal API shows the URLs as its policy allows; a public one shows none."""
     policy = tmp_path / "policy.yaml"
     policy.write_text('"get_image_location": "role:service"\n')
-    behind_proxy = cloud.services.new_api("internal-api", {
-        "paste_deploy": {"flavor": "trusted-auth"}, "oslo_policy": {"policy_file": policy},
-    })
-    cloud.services.start(behind_proxy)
+    hidden = {"show_multiple_locations": "false", "show_image_direct_url": "false"}
+    trusted = {"paste_deploy": {"flavor": "trusted-auth"}, "oslo_policy": {"policy_file": policy}}
+    public = cloud.services.new_api("public-api", {**trusted, "DEFAULT": hidden})
+    internal = cloud.services.new_api("internal-api", {**trusted, "DEFAULT": {"show_image_direct_url": "false"}})
+    cloud.services.start(public, internal)
     image = str(cloud.caller.create(visibility="public")["id"])
     cloud.caller.upload(image, DATA[:1000])
-    for roles, sees in (("member,reader", False), ("member,reader,service", True)):
-        caller = Caller(behind_proxy.url, identity("nova", roles))
+    for api, roles, sees in (
+        (public, "member,reader,service", False), (internal, "member,reader", False),
+        (internal, "member,reader,service", True),
+    ):
+        caller = Caller(api.url, identity("nova", roles))
         for document in (caller.show(image), caller.call("GET", "/v2/images", 200).json()):
-            assert (f"rbd://{cloud.pool.fsid}" in json.dumps(document)) is sees
+            assert (f"rbd://{cloud.pool.fsid}" in json.dumps(document)) is sees, (api.url, roles)
         assert caller.download(image) == DATA[:1000]
-    behind_proxy.stop()
+    for api in (public, internal):
+        api.stop()
     cloud.caller.delete(image)
 
 
