@@ -24,7 +24,7 @@ MIB = 1024 * 1024
 LARGE = bytes(range(256)) * 4096 * 48
 """48 MiB: more than what is under way at a time."""
 
-SHORT = 3
+SHORT = 6
 """Seconds for an operation of stores that are to find out that it does not end."""
 
 PATIENCE = 60.0
@@ -189,9 +189,14 @@ def test_the_monitor_dies(cluster: Ceph, harness: RbdHarness):
     assert harness.objects() == [key]
 
 
+def calls_under_way() -> int:
+    """Return how many threads are in calls of Ceph's library; those of earlier tests may hang in some."""
+    return sum(thread.name == "rbd" for thread in threading.enumerate())
+
+
 def test_many_callers_wait_for_one_connection(cluster: Ceph, harness: RbdHarness):
     """Callers of a dead monitor wait side by side, and for one thread of Ceph's library."""
-    late = harness.changed(rados_connect_timeout=2)
+    late, before = harness.changed(rados_connect_timeout=2), calls_under_way()
     failed: list[BaseException] = []
 
     def ask() -> None:
@@ -206,7 +211,7 @@ def test_many_callers_wait_for_one_connection(cluster: Ceph, harness: RbdHarness
         threads = [threading.Thread(target=ask) for _ in range(50)]
         for thread in threads:
             thread.start()
-        assert sum(thread.name == "rbd" for thread in threading.enumerate()) <= 2
+        assert calls_under_way() <= before + 1
         for thread in threads:
             thread.join()
         assert time.monotonic() - began < 50, "not one after another"
