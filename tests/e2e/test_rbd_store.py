@@ -121,7 +121,9 @@ def test_only_services_see_where_the_data_are(cloud: Cloud, tmp_path: Path):
     policy = tmp_path / "policy.yaml"
     policy.write_text('"get_image_location": "role:service"\n')
     hidden = {"show_multiple_locations": "false", "show_image_direct_url": "false"}
-    trusted = {"paste_deploy": {"flavor": "trusted-auth"}, "oslo_policy": {"policy_file": policy}}
+    trusted: dict[str, dict[str, object]] = {
+        "paste_deploy": {"flavor": "trusted-auth"}, "oslo_policy": {"policy_file": policy},
+    }
     public = cloud.services.new_api("public-api", {**trusted, "DEFAULT": hidden})
     internal = cloud.services.new_api("internal-api", {**trusted, "DEFAULT": {"show_image_direct_url": "false"}})
     cloud.services.start(public, internal)
