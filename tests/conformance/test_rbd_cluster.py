@@ -250,6 +250,9 @@ def test_a_user_who_may_only_read(make_rbd: MakeRbd):
         reader.add(harness.new_key(), [DATA], None)
     with pytest.raises(StoreUnavailable, match="caps need 'profile rbd'"):
         reader.delete(key)
+    # A reader that the cluster does not know of could get zeros.
+    with pytest.raises(StoreUnavailable, match="caps need 'profile rbd'"):
+        reader.open(key)
     caps[-1] = f"profile rbd pool={pool.name}"
     pool.owner.command("auth caps", entity=f"client.{pool.user}", caps=caps)
     assert harness.read(key) == DATA
