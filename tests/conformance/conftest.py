@@ -1,12 +1,15 @@
-"""S3 servers for the tests of the s3 driver."""
+"""Stores for the tests of the s3 and the rbd driver."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conformance.rbd_kit import MakeRbd, RbdHarness
 from tests.conformance.s3_kit import MakeS3, S3Harness
 from tests.servers.ceph import Ceph
+from tests.servers.rbd import Administrator
 from tests.servers.seaweedfs import SeaweedFS
 
 
@@ -25,5 +28,20 @@ def make_s3(s3_server: SeaweedFS | Ceph, tmp_path: Path) -> Iterator[MakeS3]:
         def made(**options: Any) -> S3Harness:
             least = {"s3_store_host": s3_server.url, "s3_store_bucket": bucket}
             return S3Harness(tmp_path, s3_server.client(), s3_server.keys, {**least, **options})
+
+        yield made
+
+
+@pytest.fixture
+def make_rbd(rbd: Administrator, tmp_path: Path) -> Iterator[MakeRbd]:
+    """A function that returns a harness over a fresh pool, with options of the store."""
+    with ExitStack() as stack:
+
+        def made(**options: Any) -> RbdHarness:
+            folder = tmp_path / f"store-{len(list(tmp_path.iterdir()))}"
+            folder.mkdir()
+            harness = RbdHarness(folder, stack.enter_context(rbd.pool()), **options)
+            stack.callback(harness.close)
+            return harness
 
         yield made

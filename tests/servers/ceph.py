@@ -15,12 +15,12 @@ from deploy.local import processes
 from tests.servers.s3 import Buckets, S3Keys, new_keys, s3_client
 from tests.support.certificates import server_certificate
 
-PACKAGES = "ceph-mon ceph-osd ceph-common radosgw"
+PACKAGES = "ceph-mon ceph-osd ceph-common radosgw python3-rados python3-rbd"
 _START_SECONDS = 120
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _ENVIRONMENT = {"PATH": _PATH, "LC_ALL": "C.UTF-8"}
 
-# Without keys between its parts: nothing else reaches them. The OSD looks for free ports by itself (6800 and up).
+# The OSD looks for free ports by itself (6800 and up).
 _CONFIGURATION = """\
 [global]
 fsid = {fsid}
@@ -28,10 +28,11 @@ mon_host = [v2:127.0.0.1:{mon},v1:127.0.0.1:{mon_v1}]
 public_addr = 127.0.0.1
 cluster_addr = 127.0.0.1
 ms_bind_ipv6 = false
-auth_cluster_required = none
-auth_service_required = none
-auth_client_required = none
+auth_cluster_required = cephx
+auth_service_required = cephx
+auth_client_required = cephx
 auth_allow_insecure_global_id_reclaim = false
+keyring = {folder}/keyring
 run_dir = {folder}
 crash_dir = {folder}
 pid_file =
@@ -47,6 +48,7 @@ osd_pool_default_pg_num = 4
 osd_pool_default_pgp_num = 4
 osd_pool_default_pg_autoscale_mode = off
 mon_allow_pool_size_one = true
+mon_allow_pool_delete = true
 mon_max_pg_per_osd = 1000
 # One monitor on one machine: it need not wait a second before each change of its maps.
 paxos_propose_interval = 0.05
@@ -62,11 +64,15 @@ mon_data_avail_warn = 2
 
 [osd]
 osd_data = {folder}/osd
-osd_objectstore = memstore
+osd_objectstore = {store}
 osd_class_load_list = *
 osd_class_default_list = *
 osd_max_object_name_len = 2048
+osd_client_watch_timeout = 10
+# After kill -9 the next one waits for this share of 20 s, in which clients may still read from the old one.
+osd_pool_default_read_lease_ratio = 0.1
 memstore_device_bytes = {memory}
+bluestore_block_size = 8589934592
 
 [client.rgw.a]
 rgw_frontends = beast endpoint=127.0.0.1:{port} ssl_endpoint=127.0.0.1:{tls_port} \
@@ -79,10 +85,24 @@ rgw_run_sync_thread = false
 """
 
 
-class Ceph:
-    """A cluster with an S3 gateway, all files in ``folder``. Its data end with it; they fit into ``memory`` bytes."""
+# Each part has a key of its own, all in one file.
+_CAPS = {
+    "mon.": {"mon": "allow *"},
+    "osd.0": {"mon": "allow profile osd", "osd": "allow *"},
+    "client.admin": {"mon": "allow *", "osd": "allow *"},
+    "client.rgw.a": {"mon": "allow rw", "osd": "allow rwx"},
+}
 
-    def __init__(self, folder: Path, memory: int = 4 << 30) -> None:
+
+class Ceph:
+    """A cluster, all files in ``folder``. Its data end with it; with the store ``bluestore`` they survive kill -9.
+
+    Without, ``memory`` is the bytes that they may take.
+    """
+
+    def __init__(
+        self, folder: Path, *, store: str = "memstore", memory: int = 4 << 30, gateway: bool = True
+    ) -> None:
         missing = [name for name in ("ceph-mon", "ceph-osd", "ceph", "radosgw") if not shutil.which(name, path=_PATH)]
         assert not missing, f"{', '.join(missing)}: missing; apt-get install {PACKAGES}"
         self.folder = folder
@@ -94,34 +114,45 @@ class Ceph:
         self.authority, _ = server_certificate(folder, "localhost")
         """The file of the certificate to trust for https."""
         self._buckets = Buckets()
-        self._fsid = str(uuid4())
+        self.fsid = str(uuid4())
+        self.monitor_port = mon
+        self._has_gateway = gateway
         self._conf = ("-c", str(folder / "ceph.conf"))
         (folder / "ceph.conf").write_text(_CONFIGURATION.format(
-            fsid=self._fsid, folder=folder, mon=mon, mon_v1=mon_v1, port=self.port, tls_port=self.tls_port,
+            fsid=self.fsid, folder=folder, store=store, mon=mon, mon_v1=mon_v1, port=self.port, tls_port=self.tls_port,
             memory=memory,
         ))
         self._monitor = f"[v2:{processes.LOOPBACK}:{mon},v1:{processes.LOOPBACK}:{mon_v1}]"
         self._log = folder / "output.log"
-        self._daemons: list[subprocess.Popen[bytes]] = []
+        self._daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
-        """Make the cluster and wait until its gateway answers. Raises CalledProcessError, StartError."""
+        """Make the cluster and wait until it answers. Raises CalledProcessError, StartError."""
         (self.folder / "mon").mkdir()
         (self.folder / "osd").mkdir()
         uuid = str(uuid4())
         monitors = self.folder / "monmap"
-        self._run("monmaptool", "--create", "--fsid", self._fsid, "--addv", "a", self._monitor, monitors)
-        self._run("ceph-mon", *self._conf, "--mkfs", "-i", "a", "--monmap", monitors)
-        self._daemon("ceph-mon", "-i", "a")
+        keyring = self.folder / "keyring"
+        self._run("ceph-authtool", "--create-keyring", keyring)
+        for name, caps in _CAPS.items():
+            granted = [word for service, cap in caps.items() for word in ("--cap", service, cap)]
+            self._run("ceph-authtool", keyring, "--name", name, "--gen-key", *granted)
+        self._run("monmaptool", "--create", "--fsid", self.fsid, "--addv", "a", self._monitor, monitors)
+        self._run("ceph-mon", *self._conf, "--mkfs", "-i", "a", "--monmap", monitors, "--keyring", keyring)
+        self.start_daemon("mon.a")
         self._run("ceph", *self._conf, "osd", "new", uuid, "0")
         self._run("ceph-osd", *self._conf, "-i", "0", "--mkfs", "--osd-uuid", uuid, "--no-mon-config")
-        self._daemon("ceph-osd", "-i", "0")
+        self.start_daemon("osd.0")
+        if self._has_gateway:
+            self._start_gateway()
+
+    def _start_gateway(self) -> None:
         for name, keys in (("images", self.keys), ("other", self.other_keys)):
             self._run(
                 "radosgw-admin", *self._conf, "-n", "client.rgw.a", "--log-file=", "user", "create", f"--uid={name}",
                 f"--display-name={name}", f"--access-key={keys.access}", f"--secret-key={keys.secret}",
             )
-        gateway = self._daemon("radosgw", "-n", "client.rgw.a")
+        gateway = self._daemon("rgw.a", "radosgw", "-n", "client.rgw.a")
         processes.wait_until(
             lambda: not processes.port_is_free(self.port), what="radosgw", process=gateway, log=self._log,
             seconds=_START_SECONDS,
@@ -130,9 +161,28 @@ class Ceph:
 
     def stop(self) -> None:
         """End all daemons."""
-        for daemon in reversed(self._daemons):
-            processes.kill_group(daemon)
-        self._daemons.clear()
+        for name in reversed(list(self._daemons)):
+            self.kill(name)
+
+    def start_daemon(self, name: str) -> None:
+        """Start the monitor (``mon.a``) or the OSD (``osd.0``), with the data that it has."""
+        kind, _, number = name.partition(".")
+        self._daemon(name, f"ceph-{kind}", "-i", number)
+
+    def is_running(self, name: str) -> bool:
+        """Say whether a daemon was started and not killed."""
+        return name in self._daemons
+
+    def kill(self, name: str) -> None:
+        """Kill a daemon with -9."""
+        processes.kill_group(self._daemons.pop(name))
+
+    def command(self, *words: str | Path) -> str:
+        """Return what a command of Ceph prints, which acts as the administrator. Raises CalledProcessError."""
+        return subprocess.run(
+            [words[0], *self._conf, *words[1:]], check=True, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            env=_ENVIRONMENT, timeout=_START_SECONDS,
+        ).stdout
 
     def client(self, keys: S3Keys | None = None) -> Any:
         """Return a boto3 client of a user, of the first one by default."""
@@ -149,11 +199,11 @@ class Ceph:
                 timeout=_START_SECONDS,
             )
 
-    def _daemon(self, *command: str) -> subprocess.Popen[bytes]:
+    def _daemon(self, name: str, *command: str) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:
             daemon = processes.spawn(
                 [command[0], "-f", *self._conf, *command[1:]], output=log, env=_ENVIRONMENT, cwd=self.folder,
                 death_signal=signal.SIGKILL,
             )
-        self._daemons.append(daemon)
+        self._daemons[name] = daemon
         return daemon

@@ -17,6 +17,7 @@ from tests.servers.ceph import Ceph
 from tests.servers.keystone import Keystone
 from tests.servers.postgres import drop_database, running_postgres
 from tests.servers.rabbitmq import RabbitMQ
+from tests.servers.rbd import Administrator
 from tests.servers.seaweedfs import SeaweedFS
 from tests.support import environments
 from tests.support.clients import Clients
@@ -118,6 +119,14 @@ def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
         yield cluster
     finally:
         cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def rbd(ceph: Ceph) -> Iterator[Administrator]:
+    """An administrator of the session's cluster; each test has a pool of its own."""
+    administrator = Administrator(ceph)
+    yield administrator
+    administrator.close()
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,9 @@ LOG = logging.getLogger(__name__)
 
 _LEFT_BEHIND = "what upload %s left is removed later by the scrubber: %s"
 
+_COPIED_FORMATS = frozenset({"qcow2", "vmdk", "vhd", "vhdx", "vdi", "ploop"})
+"""Disk formats that Nova and Cinder convert, wherever the image is."""
+
 Commit = Callable[[Stored, Received], object]
 """Tells the registry that the bytes are durable."""
 
@@ -109,7 +112,18 @@ def write(
         if isinstance(error, StoreError):
             raise as_api_error(error, store.id) from error
         raise
+    _tell_format(store, begun)
     return received
+
+
+def _tell_format(store: Store, begun: Upload) -> None:
+    """Warn of an image that others would clone in its store if it were raw."""
+    image = begun.image
+    if store.capabilities.clones and image.disk_format in _COPIED_FORMATS:
+        LOG.warning(
+            "image %s in store %s has the format %s: only raw images can be cloned there, so that every disk is made "
+            "as a converted copy", image.id, store.id, image.disk_format,
+        )
 
 
 def kept_alive(services: AttemptServices, context: RequestContext, begun: Upload) -> AbstractContextManager[Lease]:

@@ -135,7 +135,10 @@ class StoredObject:
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a store can do: URL schemes it owns, and whether it adds, deletes, reads from an offset, lists its objects,
-    and makes addresses for reading that need no further credentials."""
+    and makes addresses for reading that need no further credentials.
+
+    ``clones``: other services make disks as clones of its objects, which works for raw data alone.
+    """
 
     schemes: tuple[str, ...]
     add: bool
@@ -143,6 +146,7 @@ class Capabilities:
     ranges: bool
     walk: bool = False
     presign: bool = False
+    clones: bool = False
 
 
 class Store(Protocol):

@@ -133,7 +133,16 @@ class Stores:
                 url_filter.parse(url, userinfo=True)
             except url_filter.UrlRefused as error:
                 raise LocationRefused(url_filter.as_told(error)) from None
-        store = self.by_url(url)
+        try:
+            store = self.by_url(url)
+        except UnknownStore:
+            ids = [store.id for store in self if scheme in store.capabilities.schemes]
+            if not ids:
+                raise
+            raise UnknownStore(
+                f"the location belongs to no configured store: it has the scheme of {', '.join(ids)}, but another "
+                "server or place, or a name that none of our images can have"
+            ) from None
         key = store.key_of(url)
         assert key is not None
         return store, key

@@ -35,12 +35,16 @@ def test_a_key_that_cannot_be_one_of_the_store_is_given_up_at_once():
     assert failed(contract.BadLocation("odd"), 0, 100).max_attempts == 1
 
 
-def test_pauses_double_up_to_an_hour():
-    verdicts = [failed(contract.InUse("cloned"), attempts, 100) for attempts in range(10)]
+@pytest.mark.parametrize(
+    ("error", "most"), [(contract.StoreForbidden("locked"), 100), (contract.InUse("cloned"), NEVER)]
+)
+def test_pauses_double_up_to_an_hour(error, most):
+    """Data in use are never given up: a clone may live for years, and they go after it."""
+    verdicts = [failed(error, attempts, 100) for attempts in range(10)]
     delays = [verdict.delay for verdict in verdicts]
     assert delays[:3] == [60, 120, 240]
     assert delays[-1] == 3600
-    assert {verdict.max_attempts for verdict in verdicts} == {100}
+    assert {verdict.max_attempts for verdict in verdicts} == {most}
 
 
 def test_a_hundred_attempts_last_longer_than_a_weekend():

@@ -11,7 +11,7 @@ from tests.unit.scrubber.fakes import FakeDeletions, FakeStore, make_scrubber
 
 from glance_common.model.errors import NotAuthenticated, OutcomeUnknown, Unavailable
 from glance_common.purge import Outcome
-from glance_common.stores.contract import DeleteUnsupported, InUse, StoreUnavailable
+from glance_common.stores.contract import DeleteUnsupported, StoreForbidden, StoreUnavailable
 
 TOKEN = "11111111-1111-4111-8111-111111111111"
 
@@ -88,7 +88,7 @@ def test_a_store_that_is_down_means_later_and_never_deleted(deletions, store):
 def test_after_the_last_attempt_it_has_failed(deletions, store, caplog):
     location = deletions.add(attempts=4)
     scrubber = make_scrubber(deletions, store, max_attempts=5)
-    store.error = InUse("cloned")
+    store.error = StoreForbidden("locked")
     result = scrubber.scrub(location, TOKEN)
     assert (result.outcome, result.down) == (Outcome.FAILED, None)
     assert [record.levelname for record in caplog.records] == ["ERROR"]

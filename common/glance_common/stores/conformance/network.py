@@ -86,7 +86,7 @@ def test_a_killed_writer_leaves_nothing_behind_its_delete(remote: RemoteHarness)
     with pytest.raises(BlobNotFound):
         remote.store.open(key)
     with pytest.raises(BlobNotFound):
-        remote.store.delete(key)
+        remote.delete(key)
     assert list(remote.unfinished()) == []
     assert [entry.key for entry in remote.store.walk()] == [other]
     assert remote.read(other) == DATA

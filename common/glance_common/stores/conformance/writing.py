@@ -16,6 +16,7 @@ from glance_common.stores.contract import (
     BadLocation,
     BlobExists,
     BlobNotFound,
+    InUse,
     Stored,
     StoreError,
 )
@@ -121,11 +122,18 @@ def test_a_key_can_be_used_again_after_delete(writable: Harness) -> None:
 def test_an_open_read_survives_the_delete_or_fails(writable: Harness) -> None:
     key = writable.put(DATA)
     with closing(writable.store.open(key)) as blob:
-        writable.store.delete(key)
+        try:
+            writable.store.delete(key)
+            is_deleted = True
+        except InUse:
+            is_deleted = False
         try:
             assert b"".join(blob) == DATA
         except StoreError:
+            assert is_deleted, "a store that refuses the delete keeps the data"
             assert not writable.local, "an open file has its data still"
+    if not is_deleted:
+        writable.delete(key)
 
 
 @pytest.mark.parametrize("key", ODD_KEYS)
@@ -204,7 +212,8 @@ def test_a_delete_during_the_upload_stops_it(writable: Harness) -> None:
 
     def pieces() -> Iterator[bytes]:
         yield large
-        with pytest.raises(BlobNotFound):
+        # Some stores keep the data until their writer has stopped.
+        with pytest.raises((BlobNotFound, InUse)):
             writable.store.delete(key)
         yield large
 

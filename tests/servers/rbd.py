@@ -1,0 +1,118 @@
+"""What tests need of a Ceph cluster for RBD: pools, users, and what an administrator sees in a pool."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from glance_common.stores.drivers.rbd.bindings import bindings
+from tests.servers.ceph import Ceph
+
+MARK = ".glance-store"
+
+
+class Administrator:
+    """A connection to a cluster with all rights."""
+
+    def __init__(self, cluster: Ceph) -> None:
+        self.cluster = cluster
+        self._rados = bindings().rados.Rados(
+            conffile=str(cluster.folder / "ceph.conf"), conf={"err_to_stderr": "false", "rados_osd_op_timeout": "60"}
+        )
+        self._rados.connect(timeout=300)
+
+    def close(self) -> None:
+        """End the connection."""
+        self._rados.shutdown()
+
+    def command(self, prefix: str, **words: Any) -> str:
+        """Return the answer of the monitor to a command."""
+        code, answer, told = self._rados.mon_command(json.dumps({"prefix": prefix, **words}), b"")
+        assert code == 0, (prefix, code, told)
+        return str(answer.decode())
+
+    def make_pool(self) -> RbdPool:
+        """Make a pool and a user who may use it as the page about the store says."""
+        name = f"images-{uuid4().hex[:8]}"
+        self.command("osd pool create", pool=name, pg_num=1)
+        io = self._rados.open_ioctx(name)
+        io.set_osdmap_full_try()  # otherwise a full cluster keeps every call waiting
+        bindings().rbd.RBD().pool_init(io, True)
+        user = f"glance-{name}"
+        caps = ["mon", "profile rbd", "osd", f"profile rbd pool={name}"]
+        key = self.command("auth get-or-create-key", entity=f"client.{user}", caps=caps)
+        return RbdPool(self, name, io, user, key.strip())
+
+    def remove_pool(self, pool: RbdPool) -> None:
+        """Remove a pool with all that is in it, and its user."""
+        if self._rados.pool_exists(pool.name):
+            self._rados.delete_pool(pool.name)
+        self.command("auth rm", entity=f"client.{pool.user}")
+
+    @contextmanager
+    def pool(self) -> Iterator[RbdPool]:
+        """Give a fresh pool, which ends with the block."""
+        pool = self.make_pool()
+        try:
+            yield pool
+        finally:
+            pool.io.close()
+            self.remove_pool(pool)
+
+
+class RbdPool:
+    """A pool, and the user of the service."""
+
+    def __init__(self, owner: Administrator, name: str, io: Any, user: str, key: str) -> None:
+        self.owner = owner
+        self.name = name
+        self.io = io
+        self.user = user
+        self._key = key
+
+    @property
+    def fsid(self) -> str:
+        """The id of the cluster."""
+        return self.owner.cluster.fsid
+
+    def conf(self, folder: Path, *, port: int | None = None, key: str | None = None) -> Path:
+        """Write a configuration file for the user, as if the monitor were at another port, or with another key."""
+        made = folder / f"ceph-{uuid4().hex[:8]}.conf"
+        keyring = made.with_suffix(".keyring")
+        keyring.write_text(f"[client.{self.user}]\nkey = {key or self._key}\n")
+        port = port or self.owner.cluster.monitor_port
+        made.write_text(f"[global]\nfsid = {self.fsid}\nmon_host = v2:127.0.0.1:{port}\nkeyring = {keyring}\n")
+        return made
+
+    def options(self, folder: Path, **more: Any) -> dict[str, Any]:
+        """Return the options of a store in this pool."""
+        return {
+            "rbd_store_pool": self.name, "rbd_store_user": self.user, "rbd_store_ceph_conf": self.conf(folder), **more
+        }
+
+    def images(self) -> list[str]:
+        """Return the names of all images."""
+        return sorted(bindings().rbd.RBD().list(self.io))
+
+    def trash(self) -> list[str]:
+        """Return the names of the images in the trash."""
+        return [str(entry["name"]) for entry in bindings().rbd.RBD().trash_list(self.io)]
+
+    def image(self, name: str, snapshot: str | None = None) -> Any:
+        """Open an image for the block that it is given to."""
+        return bindings().rbd.Image(self.io, name, snapshot=snapshot)
+
+    def bytes_written(self, name: str) -> int:
+        """Return how many bytes of an image take space."""
+        extents: list[int] = []
+        with self.image(name, "snap") as image:
+            image.diff_iterate(0, image.size(), None, lambda at, size, exists: extents.append(size * exists))
+        return sum(extents)
+
+    def clone(self, name: str, clone: str) -> None:
+        """Clone an image as Nova and Cinder do."""
+        bindings().rbd.RBD().clone(self.io, name, "snap", self.io, clone, features=1)
