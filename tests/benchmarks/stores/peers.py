@@ -11,6 +11,7 @@ from deploy.local.configuration import Options
 from tests.benchmarks.stores.process import ToolProcess
 from tests.servers import mongod
 from tests.servers.ceph import Ceph
+from tests.servers.rbd import Administrator
 from tests.servers.s3 import S3Keys
 from tests.servers.seaweedfs import SeaweedFS
 
@@ -25,6 +26,8 @@ class Peer:
     options: Values
     tool: ToolProcess
     original: bool
+    has_ranges: bool = True
+    """Whether the tool can read from the middle."""
     tidy: Callable[[], object] = field(default=lambda: None)
     """Gives back the room of what was deleted."""
 
@@ -90,6 +93,23 @@ def gridfs(folder: Path) -> Iterator[Peer]:
             yield Peer("gridfs", options, tool, original=False)
 
 
+@contextmanager
+def rbd(folder: Path) -> Iterator[Peer]:
+    """RBD of Ceph, its data in memory."""
+    server = Ceph(folder, memory=10 << 30, gateway=False)
+    try:
+        server.start()
+        administrator = Administrator(server)
+        with administrator.pool() as pool:
+            options: Values = pool.options(folder)
+            settings = {"conf": str(options["rbd_store_ceph_conf"]), "user": pool.user, "pool": pool.name}
+            with ToolProcess("rbd", settings) as tool:
+                yield Peer("rbd", options, tool, original=False, has_ranges=False)
+        administrator.close()
+    finally:
+        server.stop()
+
+
 PEERS: dict[str, Callable[[Path], AbstractContextManager[Peer]]] = {
-    "radosgw": radosgw, "seaweedfs": seaweedfs, "gridfs": gridfs,
+    "radosgw": radosgw, "seaweedfs": seaweedfs, "gridfs": gridfs, "rbd": rbd,
 }  # fmt: skip

@@ -7,6 +7,8 @@ do (``upload KEY FILE``, ``download KEY``, ``first KEY OFFSET``, ``remove KEY``)
 """
 
 import json
+import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -112,7 +114,31 @@ class GridfsTool:
         self._bucket.delete(key)
 
 
-TOOLS: dict[str, type[Any]] = {"s3": S3Tool, "gridfs": GridfsTool}
+class RbdTool:
+    """``rbd import`` and ``rbd export``."""
+
+    def __init__(self, conf: str, user: str, pool: str) -> None:
+        self._rbd = ["rbd", "--conf", conf, "--id", user, "--no-progress"]
+        self._pool = pool
+
+    def upload(self, key: str, payload: Path) -> None:
+        """See Tool."""
+        subprocess.run([*self._rbd, "import", payload, f"{self._pool}/{key}"], check=True)
+
+    def download(self, key: str) -> None:
+        """See Tool."""
+        with Path(os.devnull).open("wb") as nothing:
+            subprocess.run([*self._rbd, "export", f"{self._pool}/{key}", "-"], check=True, stdout=nothing)
+
+    def first(self, key: str, offset: int) -> None:
+        """Do nothing: the tool exports whole images."""
+
+    def remove(self, key: str) -> None:
+        """See Tool."""
+        subprocess.run([*self._rbd, "rm", f"{self._pool}/{key}"], check=True)
+
+
+TOOLS: dict[str, type[Any]] = {"s3": S3Tool, "gridfs": GridfsTool, "rbd": RbdTool}
 
 
 def main() -> int:
