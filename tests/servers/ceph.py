@@ -1,4 +1,4 @@
-"""A real Ceph with its S3 gateway from Debian: one monitor, one OSD in memory, one radosgw, on loopback only."""
+"""A real Ceph with its gateway from Debian, which speaks S3 and Swift: one monitor, one OSD in memory, one radosgw."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from uuid import uuid4
 from deploy.local import processes
 
 from tests.servers.s3 import S3Keys, fresh_bucket, new_keys, s3_client
+from tests.servers.swift import SwiftServer, SwiftUser
 from tests.support.certificates import server_certificate
 
 PACKAGES = "ceph-mon ceph-osd ceph-common radosgw"
@@ -74,13 +75,14 @@ ssl_certificate={folder}/localhost.crt ssl_private_key={folder}/localhost.key
 ms_mon_client_mode = crc
 rgw_rados_pool_pg_num_min = 4
 rgw_thread_pool_size = 64
+rgw_swift_account_in_url = true
 rgw_enable_usage_log = false
 rgw_run_sync_thread = false
 """
 
 
-class Ceph:
-    """A cluster with an S3 gateway, all files in ``folder``. Its data end with it."""
+class Ceph(SwiftServer):
+    """A cluster with a gateway for S3 and Swift, all files in ``folder``. Its data end with it."""
 
     def __init__(self, folder: Path) -> None:
         missing = [name for name in ("ceph-mon", "ceph-osd", "ceph", "radosgw") if not shutil.which(name, path=_PATH)]
@@ -91,6 +93,10 @@ class Ceph:
         self.tls_url = f"https://localhost:{self.tls_port}"
         self.keys, self.other_keys = new_keys(), new_keys()
         """Two users, each with buckets of its own."""
+        self.swift_auth_url = f"{self.url}/auth/v1.0"
+        self.tls_swift_auth_url = f"{self.tls_url}/auth/v1.0"
+        self.swift_user, self.other_swift_user = (SwiftUser(f"{name}:swift", uuid4().hex) for name in ("images", "other"))
+        """The same two, when they speak Swift."""
         self.authority, _ = server_certificate(folder, "localhost")
         """The file of the certificate to trust for https."""
         self._fsid = str(uuid4())
@@ -114,10 +120,14 @@ class Ceph:
         self._run("ceph", *self._conf, "osd", "new", uuid, "0")
         self._run("ceph-osd", *self._conf, "-i", "0", "--mkfs", "--osd-uuid", uuid, "--no-mon-config")
         self._daemon("ceph-osd", "-i", "0")
-        for name, keys in (("images", self.keys), ("other", self.other_keys)):
-            self._run(
-                "radosgw-admin", *self._conf, "-n", "client.rgw.a", "--log-file=", "user", "create", f"--uid={name}",
-                f"--display-name={name}", f"--access-key={keys.access}", f"--secret-key={keys.secret}",
+        for name, keys, user in (("images", self.keys, self.swift_user), ("other", self.other_keys, self.other_swift_user)):
+            self._gateway_admin(
+                "user", "create", f"--uid={name}", f"--display-name={name}", f"--access-key={keys.access}",
+                f"--secret-key={keys.secret}",
+            )
+            self._gateway_admin(
+                "subuser", "create", f"--uid={name}", f"--subuser={user.name}", "--access=full", "--key-type=swift",
+                f"--secret-key={user.key}",
             )
         gateway = self._daemon("radosgw", "-n", "client.rgw.a")
         processes.wait_until(
@@ -139,6 +149,9 @@ class Ceph:
     def bucket(self) -> AbstractContextManager[str]:
         """Give the name of a fresh bucket of the first user, which ends with the block."""
         return fresh_bucket(self.client())
+
+    def _gateway_admin(self, *command: str) -> None:
+        self._run("radosgw-admin", *self._conf, "-n", "client.rgw.a", "--log-file=", *command)
 
     def _run(self, *command: str | Path) -> None:
         with self._log.open("ab") as log:

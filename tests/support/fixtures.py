@@ -18,6 +18,7 @@ from tests.servers.keystone import Keystone
 from tests.servers.postgres import drop_database, running_postgres
 from tests.servers.rabbitmq import RabbitMQ
 from tests.servers.seaweedfs import SeaweedFS
+from tests.servers.swift import Swift
 from tests.support import environments
 from tests.support.clients import Clients
 from tests.support.daemons import Services
@@ -110,8 +111,19 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
 
 
 @pytest.fixture(scope="session")
+def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
+    """A Swift for the whole session; each test has a container of its own."""
+    server = Swift(tmp_path_factory.mktemp("swift"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
 def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
-    """A Ceph with its S3 gateway for the whole session; each test has a bucket of its own."""
+    """A Ceph with its gateway for the whole session; each test has a bucket or container of its own."""
     cluster = Ceph(tmp_path_factory.mktemp("ceph"))
     try:
         cluster.start()

@@ -108,7 +108,9 @@ def setup(conf: cfg.ConfigOpts, prog: str, *, terminal: bool = False) -> None:
     root.handlers[:] = handlers
     root.setLevel(logging.DEBUG if conf.debug else logging.INFO)
     # Libraries that repeat on level DEBUG what ours say, or print headers with tokens (S-53).
-    for name in ("urllib3", "amqp", "kombu", "keystoneauth", "keystonemiddleware", "oslo_policy", "stevedore"):
+    for name in (
+        "urllib3", "amqp", "kombu", "keystoneauth", "keystonemiddleware", "oslo_policy", "stevedore", "swiftclient",
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
