@@ -1,4 +1,4 @@
-"""S3 servers for the tests of the s3 driver."""
+"""Servers for the tests of the s3 and the swift driver."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from tests.conformance.s3_kit import MakeS3, S3Harness
+from tests.conformance.swift_kit import MakeSwift, SwiftHarness
 from tests.servers.ceph import Ceph
 from tests.servers.seaweedfs import SeaweedFS
+from tests.servers.swift import SwiftServer
 
 
 @pytest.fixture(params=["seaweedfs", "ceph"])
@@ -25,5 +27,23 @@ def make_s3(s3_server: SeaweedFS | Ceph, tmp_path: Path) -> Iterator[MakeS3]:
         def made(**options: Any) -> S3Harness:
             least = {"s3_store_host": s3_server.url, "s3_store_bucket": bucket}
             return S3Harness(tmp_path, s3_server.client(), s3_server.keys, {**least, **options})
+
+        yield made
+
+
+@pytest.fixture(params=["swift", "ceph"])
+def swift_server(request: pytest.FixtureRequest) -> SwiftServer:
+    """Each of the servers that speak the Swift API."""
+    found: SwiftServer = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def make_swift(swift_server: SwiftServer, tmp_path: Path) -> Iterator[MakeSwift]:
+    """A function that returns a harness over a fresh container, with options of the store."""
+    with swift_server.container() as container:
+
+        def made(**options: Any) -> SwiftHarness:
+            return SwiftHarness(tmp_path, swift_server, {"swift_store_container": container, **options})
 
         yield made

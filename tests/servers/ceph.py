@@ -13,7 +13,7 @@ from uuid import uuid4
 from deploy.local import processes
 
 from tests.servers.s3 import S3Keys, fresh_bucket, new_keys, s3_client
-from tests.servers.swift import SwiftServer, SwiftUser
+from tests.servers.swift import SwiftServer, new_swift_user
 from tests.support.certificates import server_certificate
 
 PACKAGES = "ceph-mon ceph-osd ceph-common radosgw"
@@ -95,7 +95,7 @@ class Ceph(SwiftServer):
         """Two users, each with buckets of its own."""
         self.swift_auth_url = f"{self.url}/auth/v1.0"
         self.tls_swift_auth_url = f"{self.tls_url}/auth/v1.0"
-        self.swift_user, self.other_swift_user = (SwiftUser(f"{name}:swift", uuid4().hex) for name in ("images", "other"))
+        self.swift_user, self.other_swift_user = new_swift_user("images"), new_swift_user("other")
         """The same two, when they speak Swift."""
         self.authority, _ = server_certificate(folder, "localhost")
         """The file of the certificate to trust for https."""
@@ -120,7 +120,8 @@ class Ceph(SwiftServer):
         self._run("ceph", *self._conf, "osd", "new", uuid, "0")
         self._run("ceph-osd", *self._conf, "-i", "0", "--mkfs", "--osd-uuid", uuid, "--no-mon-config")
         self._daemon("ceph-osd", "-i", "0")
-        for name, keys, user in (("images", self.keys, self.swift_user), ("other", self.other_keys, self.other_swift_user)):
+        users = (("images", self.keys, self.swift_user), ("other", self.other_keys, self.other_swift_user))
+        for name, keys, user in users:
             self._gateway_admin(
                 "user", "create", f"--uid={name}", f"--display-name={name}", f"--access-key={keys.access}",
                 f"--secret-key={keys.secret}",

@@ -129,6 +129,11 @@ class SwiftUser:
     key: str = field(repr=False)
 
 
+def new_swift_user(account: str) -> SwiftUser:
+    """Return a user of an account with a key of its own."""
+    return SwiftUser(f"{account}:swift", uuid4().hex)
+
+
 class SwiftServer:
     """What tests need of every server that speaks the Swift API; ``swift_auth_url`` is where users log in (auth v1)."""
 
@@ -183,7 +188,7 @@ class Swift(SwiftServer):
         self.port = self._ports["proxy"]
         self.url = f"http://{processes.LOOPBACK}:{self.port}"
         self.swift_auth_url = f"{self.url}/auth/v1.0"
-        self.swift_user, self.other_swift_user = (SwiftUser(f"{name}:swift", uuid4().hex) for name in ("images", "other"))
+        self.swift_user, self.other_swift_user = new_swift_user("images"), new_swift_user("other")
         self.reader = SwiftUser("images:reader", uuid4().hex)
         """A user of the first account, whose rights are what its containers say."""
         self._keystone = keystone
@@ -275,6 +280,5 @@ class Swift(SwiftServer):
 
     def forget_tokens(self) -> None:
         """Let all tokens of tempauth be unknown from now on."""
-        self._memcached.stop()
-        self._memcached.start()
+        self._memcached.forget()
 

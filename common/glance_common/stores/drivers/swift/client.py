@@ -38,10 +38,14 @@ class SwiftAccount:
         self._name = name
         self._info: tuple[float, dict[str, Any]] | None = None
 
-    def head(self, container: str, name: str) -> Mapping[str, str] | None:
-        """Return what the server says about an object, None when it has none. That alone proves nothing."""
+    def head(self, container: str, name: str, *, manifest: bool = False) -> Mapping[str, str] | None:
+        """Return what the server says about an object, None when it has none. That alone proves nothing.
+
+        With ``manifest`` it is about what names the segments of a large object, which is there also without them.
+        """
+        query = "multipart-manifest=get" if manifest else None
         try:
-            found: Mapping[str, str] = self._call("head", swiftclient.head_object, container, name)
+            found: Mapping[str, str] = self._call("head", swiftclient.head_object, container, name, query_string=query)
         except SwiftFailed as failed:
             if failed.status == 404:
                 return None

@@ -23,7 +23,7 @@ from glance_common.stores.drivers.swift.errors import NoContainer, SwiftFailed
 from glance_common.stores.drivers.swift.options import MIB, SwiftOptions
 from glance_common.stores.drivers.swift.place import SCHEMES, SwiftObject, SwiftPlace
 from glance_common.stores.drivers.swift.quota import free_bytes
-from glance_common.stores.drivers.swift.reading import open_object, size_of
+from glance_common.stores.drivers.swift.reading import insist_on_absence, open_object, size_of
 from glance_common.stores.drivers.swift.removal import remove_object, remove_segments
 from glance_common.stores.drivers.swift.temp_url import temp_url
 from glance_common.stores.drivers.swift.upload import SwiftUpload, insist
@@ -37,6 +37,8 @@ PAGE = 1000
 """Objects that one listing asks for."""
 
 _LONGEST_MARK = 100
+_LARGEST_MANIFEST = 1024 * 1024
+"""Bytes of an object in a list from which it is none of the manifests that name segments."""
 
 
 class SwiftStore(BaseStore):
@@ -116,8 +118,10 @@ class SwiftStore(BaseStore):
     def size(self, key: str) -> int:
         """See the contract."""
         found = self._place.find(key)
-        headers = self._accounts[found.reference].head(found.container, found.name)
+        account = self._accounts[found.reference]
+        headers = account.head(found.container, found.name)
         if headers is None:
+            insist_on_absence(account, found)
             raise self._missing(found)
         return size_of(headers, found.name)
 
@@ -126,7 +130,7 @@ class SwiftStore(BaseStore):
         found = self._place.find(key)
         account = self._accounts[found.reference]
         self._marks[found.reference].prove()
-        headers = account.head(found.container, found.name)
+        headers = account.head(found.container, found.name, manifest=True)
         if headers is not None:
             remove_object(account, found, headers)
         try:
@@ -187,8 +191,8 @@ class SwiftStore(BaseStore):
         return BlobNotFound(f"{self._place.name}: there is no {found.name}")
 
     def _size_of_entry(self, container: str, entry: Mapping[str, Any]) -> int:
-        """Return the bytes of an object in a list, which says 0 for manifests of some servers."""
-        if entry["bytes"]:
+        """Return the bytes of an object in a list, which may be those of its manifest."""
+        if entry["bytes"] > _LARGEST_MANIFEST:
             return int(entry["bytes"])
         headers = self._account.head(container, entry["name"])
         return 0 if headers is None else size_of(headers, entry["name"])

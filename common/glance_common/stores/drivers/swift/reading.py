@@ -35,10 +35,16 @@ def open_object(
         if failed.status == 416:
             return _empty(account, found)
         if failed.status == 404:
-            _insist_on_absence(account, found)
+            insist_on_absence(account, found)
             return None
         raise
     return StreamBlob(stream.size, stream.pieces(), stream.close)
+
+
+def insist_on_absence(account: "SwiftAccount", found: SwiftObject) -> None:
+    """Return when there is no object. Raises StoreUnavailable when only its segments are missing: Ceph says 404 too."""
+    if account.head(found.container, found.name, manifest=True) is not None:
+        raise StoreUnavailable(f"{found.name}: segments of the object are missing")
 
 
 def size_of(headers: Mapping[str, str], name: str) -> int:
@@ -52,13 +58,10 @@ def size_of(headers: Mapping[str, str], name: str) -> int:
 
 def _empty(account: "SwiftAccount", found: SwiftObject) -> StreamBlob | None:
     headers = account.head(found.container, found.name)
-    return None if headers is None else StreamBlob(size_of(headers, found.name), iter(()))
-
-
-def _insist_on_absence(account: "SwiftAccount", found: SwiftObject) -> None:
-    """Return when there is no object. Raises StoreUnavailable when only its segments are missing: Ceph says 404 too."""
-    if account.head(found.container, found.name) is not None:
-        raise StoreUnavailable(f"{found.name}: segments of the object are missing")
+    if headers is None:
+        insist_on_absence(account, found)
+        return None
+    return StreamBlob(size_of(headers, found.name), iter(()))
 
 
 class _Stream:

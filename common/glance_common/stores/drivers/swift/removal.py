@@ -18,10 +18,11 @@ _ROUNDS = 5
 
 
 def remove_object(account: "SwiftAccount", found: SwiftObject, headers: Mapping[str, str]) -> None:
-    """Remove an object that the server describes with ``headers``, and the segments that its manifest names."""
+    """Remove an object whose manifest the server describes with ``headers``, and the segments that its manifest names."""
     if "x-object-manifest" in headers:
         _remove_dynamic_segments(account, found, unquote(headers["x-object-manifest"]))
-    static = headers.get("x-static-large-object", "").lower() == "true"
+    # The second name is Ceph's, which tells it that way of the manifest itself.
+    static = any(headers.get(f"x-{name}", "") for name in ("static-large-object", "object-meta-static-large-object"))
     account.delete(found.container, found.name, with_segments=static)
 
 

@@ -114,5 +114,5 @@ def _versioned(address: str, version: str) -> str:
 
 def _refused(status: int, place: str) -> Exception:
     if status in (401, 403):
-        return SwiftFailed(f"{place}: {status}: the login is refused: compare user and key of the store", status)
+        return SwiftFailed(f"{place}: {status}: the login is refused: compare user and key of the store")
     return of_status(status, "token", place)

@@ -45,8 +45,13 @@ T = TypeVar("T")
 
 
 def insist(act: Callable[[], T]) -> T:
-    """Return what ``act`` returns, tried again after passing faults: an ``add`` cannot be repeated as a whole."""
-    return retried(act, _PAUSES, lambda error: isinstance(error, SwiftFailed) and error.may_pass)
+    """Return what ``act`` returns, tried again after passing faults: an ``add`` cannot be repeated as a whole.
+
+    A token that was refused is exchanged by the next try.
+    """
+    return retried(
+        act, _PAUSES, lambda error: isinstance(error, SwiftFailed) and (error.may_pass or error.status == 401)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,8 @@ class SwiftUpload:
 
     def _streamed(self, source: UploadSource, sizes: Iterator[int]) -> Iterator[_Segment]:
         while source.has_more():
+            # What is streamed cannot be sent again: see before that the token is good, and the key still free.
+            self._is_taken_by_us()
             before = source.taken
             name = self._segment_name(self._begun + 1)
             self._begun += 1

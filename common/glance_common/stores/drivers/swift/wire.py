@@ -13,7 +13,8 @@ from keystoneauth1 import exceptions as keystoneauth
 from keystoneauth1.session import Session
 from swiftclient import client as swiftclient
 from swiftclient.exceptions import ClientException
-from urllib3.exceptions import HTTPError
+from urllib3 import disable_warnings
+from urllib3.exceptions import HTTPError, InsecureRequestWarning
 
 from glance_common.fetch.exchanges import Exchanges
 from glance_common.fetch.guarded_http import GuardedAdapter
@@ -47,6 +48,9 @@ class SwiftWire:
 
     def __init__(self, transport: SwiftTransport) -> None:
         self._transport = transport
+        if not transport.verify:
+            # Said once, at the start, and not for each connection.
+            disable_warnings(InsecureRequestWarning)
         self._made: tuple[int, requests.Session] | None = None
         self.exchanges = Exchanges()
 
