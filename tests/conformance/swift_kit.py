@@ -17,6 +17,7 @@ from tests.support.waiting import wait_for
 
 from glance_common.stores.conformance.harness import RemoteHarness
 from glance_common.stores.contract import Store
+from glance_common.stores.drivers.swift.driver import SwiftStore
 from glance_common.stores.place_mark import NAME
 
 MIB = 1024 * 1024
@@ -30,6 +31,12 @@ def pieces():
         yield bytes(range(256)) * 4096
 store.add(sys.argv[2], pieces(), None)
 """
+
+
+def driver_of(store: Store) -> SwiftStore:
+    """Return the store as what it is."""
+    assert isinstance(store, SwiftStore)
+    return store
 
 
 class SwiftHarness(RemoteHarness):
@@ -103,7 +110,7 @@ class SwiftHarness(RemoteHarness):
         self.client.put_object(other, NAME, str(uuid4()).encode())
         identities = MemoryIdentities()
         store = self.made(identities, swift_store_container=other)
-        identities.register("swift", store._place.name, self.store.identity())  # type: ignore[attr-defined]
+        identities.register("swift", driver_of(store)._place.name, self.store.identity())
         return store
 
     def write_until_killed(self, key: str) -> None:

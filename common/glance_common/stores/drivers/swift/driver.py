@@ -19,12 +19,12 @@ from glance_common.stores.contract import (
     require_range,
 )
 from glance_common.stores.drivers.swift import options as swift_options
+from glance_common.stores.drivers.swift.deleting import remove_object, remove_segments
 from glance_common.stores.drivers.swift.errors import NoContainer, SwiftFailed
 from glance_common.stores.drivers.swift.options import MIB, SwiftOptions
 from glance_common.stores.drivers.swift.place import SCHEMES, SwiftObject, SwiftPlace
 from glance_common.stores.drivers.swift.quota import free_bytes
 from glance_common.stores.drivers.swift.reading import insist_on_absence, open_object, size_of
-from glance_common.stores.drivers.swift.removal import remove_object, remove_segments
 from glance_common.stores.drivers.swift.temp_url import temp_url
 from glance_common.stores.drivers.swift.upload import SwiftUpload, insist
 from glance_common.stores.place_mark import NAME, PlaceMark

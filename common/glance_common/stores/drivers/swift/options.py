@@ -11,7 +11,10 @@ from glance_common.stores.drivers.swift.logins import BadLogin, SwiftLogin, logi
 from glance_common.stores.settings import StoreSettings
 
 MIB = 1024 * 1024
+_URL = re.compile(r"https?://[^/@\s?#]+/[^\s?#]+")
 _CONTAINER = re.compile(r"[^/\x00-\x1f]{1,220}")
+
+_NO_BUFFER = "uploads pass through and need no space on a disk"
 
 OPTIONS: list[cfg.Opt] = [
     cfg.StrOpt(
@@ -95,9 +98,18 @@ OPTIONS: list[cfg.Opt] = [
         "swift_store_cacert",
         help="File of the CA certificates that https servers are checked with instead of the well-known ones.",
     ),
-    cfg.BoolOpt("swift_store_ssl_compression", default=True, help="No effect: TLS is never compressed."),
-    cfg.BoolOpt("swift_buffer_on_upload", default=False, help="No effect: uploads need no space on a disk."),
-    cfg.StrOpt("swift_upload_buffer_dir", help="No effect, as swift_buffer_on_upload."),
+    cfg.BoolOpt(
+        "swift_store_ssl_compression", default=True, help="Without effect.",
+        deprecated_for_removal=True, deprecated_reason="TLS is never compressed",
+    ),
+    cfg.BoolOpt(
+        "swift_buffer_on_upload", default=False, help="Without effect.",
+        deprecated_for_removal=True, deprecated_reason=_NO_BUFFER,
+    ),
+    cfg.StrOpt(
+        "swift_upload_buffer_dir", help="Without effect.",
+        deprecated_for_removal=True, deprecated_reason=_NO_BUFFER,
+    ),
     cfg.StrOpt(
         "swift_store_temp_url_key", secret=True,
         help="Key of the account or the container (X-Account-Meta-Temp-URL-Key) that addresses for "
@@ -219,7 +231,7 @@ def parse_logins(settings: StoreSettings) -> tuple[str, Mapping[str, SwiftLogin]
 
 def _endpoint_url(settings: StoreSettings) -> str | None:
     url: str = (settings.value("swift_store_endpoint") or "").rstrip("/")
-    if url and re.fullmatch(r"https?://[^/@\s?#]+/[^\s?#]+", url) is None:
+    if url and _URL.fullmatch(url) is None:
         raise settings.refuse_secret(
             "swift_store_endpoint", "must be a URL of an account, such as https://swift.example.org/v1/AUTH_images"
         )

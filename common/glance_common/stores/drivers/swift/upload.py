@@ -101,7 +101,7 @@ class SwiftUpload:
         sizes = self._sizes(size)
         try:
             if self._options.at_once > 1:
-                parts = in_parts(source.take(1 << 62), sizes)  # type: ignore[arg-type]
+                parts = in_parts(source.take(1 << 62), sizes)
                 room = self._options.segment * self._options.at_once
                 segments = send_parts(parts, self._send_part, self._options.at_once, room)
             else:

@@ -18,7 +18,7 @@ _ROUNDS = 5
 
 
 def remove_object(account: "SwiftAccount", found: SwiftObject, headers: Mapping[str, str]) -> None:
-    """Remove an object whose manifest the server describes with ``headers``, and the segments that its manifest names."""
+    """Remove an object, and the segments that its manifest names; ``headers`` are those of the manifest."""
     if "x-object-manifest" in headers:
         _remove_dynamic_segments(account, found, unquote(headers["x-object-manifest"]))
     # The second name is Ceph's, which tells it that way of the manifest itself.
