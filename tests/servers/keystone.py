@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import requests
 from deploy.local import processes
@@ -165,6 +166,17 @@ class Keystone:
     def token(self, user: User) -> str:
         """Return a new token of ``user`` for its project."""
         return self._token(user.name, user.project)
+
+    def application_credential(self, user: User) -> tuple[str, str]:
+        """Return id and secret of a new application credential of ``user`` for its project."""
+        body = {"application_credential": {"name": uuid4().hex}}
+        path = f"{self.url}/users/{self.user_ids[user.name]}/application_credentials"
+        with requests.Session() as session:
+            session.trust_env = False
+            answer = session.post(path, json=body, headers={"X-Auth-Token": self.token(user)}, timeout=60)
+        answer.raise_for_status()
+        made = answer.json()["application_credential"]
+        return made["id"], made["secret"]
 
     def client_environment(self, user: User) -> dict[str, str]:
         """Return the ``OS_*`` variables with which the command line clients log in as ``user``."""

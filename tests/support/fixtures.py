@@ -144,6 +144,18 @@ def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
 
 
 @pytest.fixture(scope="session")
+def keystone_swift(keystone: Keystone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
+    """A Swift that takes the tokens of Keystone, whose catalog names the account of each project."""
+    server = Swift(tmp_path_factory.mktemp("keystone-swift"), keystone)
+    try:
+        server.start()
+        keystone.set_endpoint("object-store", "swift", f"{server.url}/v1/KEY_$(project_id)s")
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
 def barbican_service(keystone: Keystone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BarbicanService]:
     """A Barbican for the whole session, which Keystone's catalog names; a test that stops it starts it again."""
     service = BarbicanService(tmp_path_factory.mktemp("barbican"), keystone)
