@@ -17,7 +17,7 @@ from tests.support.waiting import wait_for
 
 from glance_common.stores.conformance.harness import RemoteHarness
 from glance_common.stores.contract import Store
-from glance_common.stores.drivers.swift.driver import SwiftStore
+from glance_common.stores.drivers.swift.store import SwiftStore
 from glance_common.stores.place_mark import NAME
 
 MIB = 1024 * 1024

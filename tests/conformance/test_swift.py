@@ -11,14 +11,14 @@ from glance_common.stores.conformance.harness import Harness
 from glance_common.stores.conformance.network import *  # noqa: F403 - the tests of the suite
 from glance_common.stores.conformance.reading import *  # noqa: F403 - as above
 from glance_common.stores.conformance.writing import *  # noqa: F403 - as above
-from glance_common.stores.drivers.swift import driver
+from glance_common.stores.drivers.swift import store
 
 
 @pytest.fixture(params=["swift", "ceph"])
 def harness(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
     """A store over a fresh container; its lists have several pages."""
     server: SwiftServer = request.getfixturevalue(request.param)
-    monkeypatch.setattr(driver, "PAGE", 10)
+    monkeypatch.setattr(store, "PAGE", 10)
     with server.container() as container:
         yield from SwiftHarness(tmp_path, server, {"swift_store_container": container}).checked()
 

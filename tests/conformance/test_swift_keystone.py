@@ -90,7 +90,7 @@ def test_an_application_credential(account: Account, keystone: Keystone):
 def test_domains_of_a_reference(account: Account, keystone: Keystone, tmp_path: Path):
     file = tmp_path / "glance-swift.conf"
     least = f"[ref1]\nauth_address = {keystone.url}\nuser = {DEMO.project}:{DEMO.name}\nkey = {DEMO.name}\n"
-    own = {name: None for name in ("swift_store_auth_address", "swift_store_user", "swift_store_key")}
+    own = dict.fromkeys(("swift_store_auth_address", "swift_store_user", "swift_store_key"))
     for domains, works in (
         ("", True), ("user_domain_id = default\nproject_domain_name = Default\n", True),
         ("user_domain_name = Default\n", True), ("project_domain_id = other\n", False),

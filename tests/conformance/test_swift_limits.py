@@ -14,14 +14,21 @@ from tests.unit.common.test_stores_swift import KEY, swift_store
 
 from glance_common.stores.contract import StoreUnavailable
 from glance_common.stores.drivers.swift import wire
-from glance_common.stores.drivers.swift.driver import SwiftStore
 from glance_common.stores.drivers.swift.options import MIB
 from glance_common.stores.drivers.swift.place import SwiftObject
-from glance_common.stores.drivers.swift.tokens import SwiftToken
+from glance_common.stores.drivers.swift.store import SwiftStore
+from glance_common.stores.drivers.swift.tokens import SwiftToken, SwiftTokens
 from glance_common.stores.drivers.swift.upload import SwiftUpload
 
 HEADER = b"HTTP/1.1 200 OK\r\nX-Long: "
 DOCUMENT = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9999999\r\n\r\n["
+
+
+def tokens_of(store: SwiftStore) -> SwiftTokens:
+    """Return what gives the tokens of the store."""
+    tokens = store._account._tokens
+    assert isinstance(tokens, SwiftTokens)
+    return tokens
 
 
 def store_at(folder: Path, port: int, **options: Any) -> SwiftStore:
@@ -31,7 +38,7 @@ def store_at(folder: Path, port: int, **options: Any) -> SwiftStore:
     store = swift_store(folder, **{**address, **short, **options})
     scheme = "https" if "https" in str(options) else "http"
     host = "localhost" if scheme == "https" else "127.0.0.1"
-    store._account._tokens._token = SwiftToken(f"{scheme}://{host}:{port}/v1/AUTH_a", "secret")
+    tokens_of(store)._token = SwiftToken(f"{scheme}://{host}:{port}/v1/AUTH_a", "secret")
     return store
 
 
@@ -66,7 +73,7 @@ def test_s22_every_call_has_one_deadline(tmp_path: Path, script: Callable[[socke
 def test_s22_logins_have_it_too(tmp_path: Path, version: str, script: Callable[[socket.socket], None]):
     with scripted_peer(script) as peer:
         store = store_at(tmp_path, peer.port, swift_store_auth_version=version)
-        store._account._tokens._token = None
+        tokens_of(store)._token = None
         with pytest.raises(StoreUnavailable, match=r"the server (took more than|was silent)"):
             store.check()
 

@@ -75,7 +75,8 @@ def swift_options(server: Swift, port: int, container: str, user: SwiftUser) -> 
     return {
         "swift_store_auth_address": server.swift_auth_url.replace(str(server.port), str(port)),
         "swift_store_auth_version": 1, "swift_store_user": user.name, "swift_store_key": user.key,
-        "swift_store_container": container, "swift_store_large_object_size": 6, "swift_store_large_object_chunk_size": 4,
+        "swift_store_container": container,
+        "swift_store_large_object_size": 6, "swift_store_large_object_chunk_size": 4,
         "swift_store_connect_timeout": TIMEOUT, "swift_store_read_timeout": TIMEOUT,
     }
 

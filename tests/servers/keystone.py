@@ -167,6 +167,10 @@ class Keystone:
         """Return a new token of ``user`` for its project."""
         return self._token(user.name, user.project)
 
+    def revoke(self, token: str) -> None:
+        """Let a token be good no longer."""
+        self._call("DELETE", "/auth/tokens", headers={"X-Subject-Token": token})
+
     def application_credential(self, user: User) -> tuple[str, str]:
         """Return id and secret of a new application credential of ``user`` for its project."""
         body = {"application_credential": {"name": uuid4().hex}}
@@ -253,9 +257,10 @@ class Keystone:
         return str(found[0]["id"]) if found else None
 
     def _call(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, query: Mapping[str, str] | None = None
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        answer = self._admin.request(method, self.url + path, json=body, params=query, timeout=60)
+        answer = self._admin.request(method, self.url + path, json=body, params=query, headers=headers, timeout=60)
         if not answer.ok:
             raise RuntimeError(f"Keystone: {method} {path}: {answer.status_code} {answer.text[:500]}")
         return dict(answer.json()) if answer.content else {}

@@ -85,6 +85,10 @@ class LocationServices(Protocol):
     def stores(self) -> Stores: ...
 
 
+class SharingServices(RecordServices, LocationServices, Protocol):
+    """What it takes to change who may see an image."""
+
+
 class CheckServices(LocationServices, Protocol):
     """What it takes to check data that are under a URL."""
 

@@ -10,10 +10,10 @@ from tests.support.stores import MemoryIdentities, bare, load
 
 from glance_common.config.loading import ConfigError
 from glance_common.stores.contract import BadLocation, StoreUnavailable, UnknownStore
-from glance_common.stores.drivers.swift.driver import SwiftStore
 from glance_common.stores.drivers.swift.logins import SwiftLogin
 from glance_common.stores.drivers.swift.options import MIB, SwiftOptions
 from glance_common.stores.drivers.swift.place import SwiftPlace
+from glance_common.stores.drivers.swift.store import SwiftStore
 from glance_common.stores.settings import StoreConfigError
 
 KEY = "1f234567-89ab-4cde-8111-111111111111"

@@ -12,6 +12,7 @@ from glance_common.retry import retried
 from glance_common.stores.contract import (
     Blob,
     Capabilities,
+    DataAccess,
     Store,
     Stored,
     StoredObject,
@@ -93,6 +94,10 @@ class Wrapper:
         """See the contract."""
         return self.inner.presign(key, seconds)
 
+    def set_access(self, key: str, access: DataAccess) -> None:
+        """See the contract."""
+        self.inner.set_access(key, access)
+
 
 class BlobWrapper:
     """A read that does what the inner one does; wrappers say how its pieces come."""
@@ -172,6 +177,11 @@ class Logged(Wrapper):
         """Delete; logged on level INFO."""
         with self._logged("delete", key, logging.INFO):
             self.inner.delete(key)
+
+    def set_access(self, key: str, access: DataAccess) -> None:
+        """Change who may read; logged on level INFO."""
+        with self._logged("set_access", key, logging.INFO):
+            self.inner.set_access(key, access)
 
     @contextmanager
     def _logged(self, operation: str, key: str, level: int) -> Iterator[dict[str, Any]]:

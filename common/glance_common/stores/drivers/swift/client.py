@@ -4,13 +4,14 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from swiftclient import client as swiftclient
 
 from glance_common.fetch.guards import Guard
 from glance_common.stores.drivers.swift.errors import NoContainer, SwiftFailed
-from glance_common.stores.drivers.swift.tokens import SwiftToken, SwiftTokens
+from glance_common.stores.drivers.swift.tokens import SwiftToken, TokenSource
 from glance_common.stores.drivers.swift.wire import SwiftWire
 
 _READS_OF_A_LARGE_OBJECT = 10
@@ -20,6 +21,8 @@ _LIMITS_KEPT = 3600.0
 """Seconds after which a server is asked again what it offers."""
 
 _VERSION = re.compile(r"/v[0-9][0-9.]*(/.*)?$")
+
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 Call = Callable[..., Any]
 T = TypeVar("T")
@@ -31,7 +34,7 @@ class SwiftAccount:
     A token that the server refuses is exchanged for a new one, once a call.
     """
 
-    def __init__(self, tokens: SwiftTokens, wire: SwiftWire, name: str) -> None:
+    def __init__(self, tokens: TokenSource, wire: SwiftWire, name: str) -> None:
         """``name`` is for texts of errors."""
         self._tokens = tokens
         self._wire = wire
@@ -135,9 +138,24 @@ class SwiftAccount:
             raise self._explained(failed, container) from None
         return found
 
-    def put_container(self, container: str) -> None:
-        """Create a container; nothing happens when it exists."""
-        self._call("create", swiftclient.put_container, container)
+    def put_container(self, container: str, headers: Mapping[str, str] = _NO_HEADERS) -> None:
+        """Create a container with these headers; one that exists gets them."""
+        self._call("create", swiftclient.put_container, container, headers=dict(headers))
+
+    def post_container(self, container: str, headers: Mapping[str, str]) -> None:
+        """Change what the headers say of a container. Raises NoContainer."""
+        try:
+            self._call("change", swiftclient.post_container, container, headers=dict(headers))
+        except SwiftFailed as failed:
+            raise self._explained(failed, container) from None
+
+    def delete_container(self, container: str) -> None:
+        """Delete an empty container; nothing happens when there is none."""
+        try:
+            self._call("delete", swiftclient.delete_container, container)
+        except SwiftFailed as failed:
+            if failed.status != 404:
+                raise
 
     def head_account(self) -> Mapping[str, str]:
         """Return what the server says about the account."""

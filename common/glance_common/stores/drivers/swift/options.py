@@ -68,6 +68,15 @@ OPTIONS: list[cfg.Opt] = [
         help="Spread images over several containers: so many characters of the image id are added to the name of the "
         "container. 0: all images are in one.",
     ),
+    cfg.BoolOpt(
+        "swift_store_multi_tenant", default=False,
+        help="Keep the data of each image in a container of its own, in the account of the project that uploads it. "
+        "The user of the store needs the right to use these accounts.",
+    ),
+    cfg.ListOpt(
+        "swift_store_admin_tenants", default=[],
+        help="With swift_store_multi_tenant: projects whose users may read and write the containers of all images.",
+    ),
     cfg.IntOpt(
         "swift_store_large_object_size", default=5120, min=1,
         help="MiB from which an image is sent in segments. Smaller ones are one object.",
@@ -97,6 +106,11 @@ OPTIONS: list[cfg.Opt] = [
     cfg.StrOpt(
         "swift_store_cacert",
         help="File of the CA certificates that https servers are checked with instead of the well-known ones.",
+    ),
+    cfg.BoolOpt(
+        "swift_store_use_trusts", default=True, help="Without effect.",
+        deprecated_for_removal=True,
+        deprecated_reason="when the token of a caller ends in an upload, the user of the store goes on",
     ),
     cfg.BoolOpt(
         "swift_store_ssl_compression", default=True, help="Without effect.",
@@ -161,6 +175,8 @@ class SwiftOptions:
     resumes: int
     expire_soon: int
     temp_url_key: str | None = field(repr=False)
+    multi_tenant: bool
+    admin_projects: tuple[str, ...]
 
     @property
     def login(self) -> SwiftLogin:
@@ -171,6 +187,8 @@ class SwiftOptions:
 def parse(settings: StoreSettings) -> SwiftOptions:
     """Return the options of the store. Raises StoreConfigError."""
     reference, logins = parse_logins(settings)
+    if settings.value("swift_store_multi_tenant") and reference:
+        raise settings.refuse("swift_store_multi_tenant", "must be false when swift_store_config_file is set")
     _check_direct_reads(settings)
     return SwiftOptions(
         logins=logins,
@@ -195,6 +213,8 @@ def parse(settings: StoreSettings) -> SwiftOptions:
         resumes=settings.value("swift_store_retry_get_count"),
         expire_soon=settings.value("swift_store_expire_soon_interval"),
         temp_url_key=settings.value("swift_store_temp_url_key") or None,
+        multi_tenant=settings.value("swift_store_multi_tenant"),
+        admin_projects=tuple(settings.value("swift_store_admin_tenants")),
     )
 
 

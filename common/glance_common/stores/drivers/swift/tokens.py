@@ -4,7 +4,7 @@ import datetime as dt
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from keystoneauth1.identity import v2, v3
 
@@ -23,6 +23,16 @@ class SwiftToken:
     url: str
     secret: str = field(repr=False)
     ends_at: float = _NEVER
+
+
+class TokenSource(Protocol):
+    """Gives tokens for one account."""
+
+    def get(self) -> SwiftToken:
+        """Return a token. Raises SwiftFailed."""
+
+    def forget(self, token: SwiftToken) -> None:
+        """Give another token from now on: the server refused this one."""
 
 
 class SwiftTokens:
