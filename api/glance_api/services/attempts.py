@@ -101,7 +101,7 @@ def write(
             stored, received = _store_pieces(services, context, store, begun, data, lease)
             failpoint("api.upload.before-commit")
             commit(stored, received)
-            access.set_new(services.registry, context, begun.image.id, store, stored.key or begun.location.key)
+            access.set_new(services, context, begun.image.id, store, stored.key or begun.location.key)
     except OutcomeUnknown as error:
         # The commit may have happened: the bytes stay until the registry, or the reaper, has decided.
         raise Unavailable(f"the upload could not be completed: {error.message}") from error
