@@ -44,6 +44,8 @@ def install(app: Flask) -> None:
 def _begin() -> None:
     """Identify the caller first, then refuse requests that no view should see."""
     rules_asked.set(0)
+    # The thread answered another caller before.
+    begin_request(StoreCaller())
     # The request itself: Flask's proxy looks it up again at each use.
     asked = request_ctx.request
     view = _view(asked)
@@ -70,7 +72,6 @@ def _identify(asked: Request) -> None:
         is_admin=collaborators.policy.is_admin,
     )
     g.context = environ[CONTEXT] = context
-    # Of this request: the thread answered others before.
     token, catalog = environ.get("HTTP_X_AUTH_TOKEN"), environ.get("HTTP_X_SERVICE_CATALOG")
     begin_request(StoreCaller(context.project_id, None if context.read_only else token, catalog))
     if context.read_only and asked.method not in READ_METHODS:
