@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.unit.api.conftest import Api
 from tests.unit.api.fake_registry import make_image
 
 from glance_api.services import access, old_lists
@@ -154,3 +156,23 @@ def test_whose_data_are_written():
     finally:
         begin_request(StoreCaller())
     assert "secret" not in repr(caller)
+
+
+def test_a_request_says_who_calls(make_api: Callable[..., Api]):
+    """The token and the catalog are those of the request, also in a thread that answered another one before."""
+    api = make_api()
+    seen: list[StoreCaller] = []
+    found = api.registry.images.get
+
+    def get(*arguments: Any, **parameters: Any) -> Any:
+        seen.append(current_caller())
+        return found(*arguments, **parameters)
+
+    api.registry.images.get = get
+    try:
+        for headers in ({"X-Auth-Token": "one", "X-Service-Catalog": "[]"}, {"X-Auth-Token": "two"}, {}):
+            api.call("GET", f"/v2/images/{IMAGE}", headers=headers)
+    finally:
+        begin_request(StoreCaller())
+    assert [(caller.token, caller.catalog) for caller in seen] == [("one", "[]"), ("two", None), (None, None)]
+    assert {caller.project for caller in seen} == {"own"}

@@ -46,9 +46,10 @@ class SwiftAccount:
 
         With ``manifest`` it is about what names the segments of a large object, which is there also without them.
         """
-        query = "multipart-manifest=get" if manifest else None
+        # Such a question decides about deletes, so all replicas are asked.
+        more: dict[str, Any] = {"query_string": "multipart-manifest=get", "headers": {"X-Newest": "true"}} if manifest else {}
         try:
-            found: Mapping[str, str] = self._call("head", swiftclient.head_object, container, name, query_string=query)
+            found: Mapping[str, str] = self._call("head", swiftclient.head_object, container, name, **more)
         except SwiftFailed as failed:
             if failed.status == 404:
                 return None

@@ -13,7 +13,7 @@ from glance_common.stores.drivers.swift.wire import SwiftWire
 
 
 class TenantAccounts:
-    """Opens accounts. The token of the store's user goes to the server of its own account only (S-06)."""
+    """Opens accounts. The token of the store's user goes to the server of its own account only."""
 
     def __init__(self, options: SwiftOptions, wire: SwiftWire, service: SwiftTokens) -> None:
         self._endpoint = options.endpoint
