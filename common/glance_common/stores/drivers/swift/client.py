@@ -47,7 +47,8 @@ class SwiftAccount:
         With ``manifest`` it is about what names the segments of a large object, which is there also without them.
         """
         # Such a question decides about deletes, so all replicas are asked.
-        more: dict[str, Any] = {"query_string": "multipart-manifest=get", "headers": {"X-Newest": "true"}} if manifest else {}
+        of_manifest = {"query_string": "multipart-manifest=get", "headers": {"X-Newest": "true"}}
+        more: dict[str, Any] = of_manifest if manifest else {}
         try:
             found: Mapping[str, str] = self._call("head", swiftclient.head_object, container, name, **more)
         except SwiftFailed as failed:

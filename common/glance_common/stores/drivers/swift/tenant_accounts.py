@@ -5,7 +5,6 @@ from dataclasses import replace
 from glance_common.model.errors import BadRequest
 from glance_common.model.service_catalog import find_endpoint
 from glance_common.stores.caller import StoreCaller
-from glance_common.stores.contract import WriteDenied
 from glance_common.stores.drivers.swift.client import SwiftAccount
 from glance_common.stores.drivers.swift.options import SwiftEndpoint, SwiftOptions
 from glance_common.stores.drivers.swift.tokens import SwiftToken, SwiftTokens, TokenSource
@@ -21,13 +20,17 @@ class TenantAccounts:
         self._service = service
 
     def url_for(self, caller: StoreCaller) -> str:
-        """Return the URL of the account that takes the caller's data. Raises SwiftFailed, and WriteDenied for none."""
+        """Return the URL of the account that takes the caller's data: the store's own without a project.
+
+        Raises SwiftFailed.
+        """
         url = _in_catalog(self._endpoint, caller) if caller.token else None
         if url is not None:
             return url
+        own = self._service.get().url
         if not caller.project:
-            raise WriteDenied("data without a project have no account: the store keeps them in those of projects")
-        base, _, account = self._service.get().url.rpartition("/")
+            return own
+        base, _, account = own.rpartition("/")
         prefix, underscore, _ = account.rpartition("_")
         return f"{base}/{prefix}{underscore}{caller.project}"
 
