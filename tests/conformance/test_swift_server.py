@@ -3,7 +3,7 @@
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,47 @@ def test_segments_grow_so_that_the_largest_number_is_enough(make_swift: MakeSwif
             with pytest.raises(StoreFull, match="larger than 4 segments"):
                 harness.store.add(key, [bytes(MIB)] * (size // MIB + 1), announced)
             assert harness.objects() == []
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
+    """A Swift whose objects have at most 3 MiB, or four segments."""
+    server = Swift(tmp_path_factory.mktemp("narrow"), largest=3 * MIB, segments=4)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@on("narrow")
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_server_with_low_limits(make_swift: MakeSwift, at_once: int):
+    """What is too large for one object has segments, whatever the options say; what fits in none leaves nothing."""
+    harness = make_swift(
+        swift_store_large_object_size=100, swift_store_large_object_chunk_size=50, swift_store_segments_at_once=at_once
+    )
+    for size, announced, segments in (
+        (3 * MIB, 3 * MIB, 0), (3 * MIB + 1, 3 * MIB + 1, 2), (12 * MIB, 12 * MIB, 4), (12 * MIB, None, 4),
+    ):
+        key = harness.new_key()
+        harness.store.add(key, [bytes(MIB)] * (size // MIB) + [bytes(size % MIB)], announced)
+        assert harness.store.size(key) == size
+        assert len(harness.objects_of(key)) == segments + 1
+        harness.store.delete(key)
+    for announced in (2 * MIB, 13 * MIB, None):
+        with pytest.raises(StoreFull, match="is larger than"):
+            harness.store.add(harness.new_key(), [bytes(MIB)] * 13, announced)
+        assert harness.objects() == []
+
+
+@on("narrow")
+def test_a_server_that_refuses_the_size_is_full(make_swift: MakeSwift, monkeypatch: pytest.MonkeyPatch):
+    harness = make_swift()
+    monkeypatch.setattr(SwiftAccount, "info", lambda account: {})
+    with pytest.raises(StoreFull, match="413"):
+        harness.store.add(harness.new_key(), [bytes(MIB)] * 5, 5 * MIB)
+    assert harness.objects() == []
 
 
 def test_the_server_tells_its_limits(make_swift: MakeSwift):
@@ -319,7 +360,8 @@ def test_tokens_that_are_refused_are_exchanged(make_swift: MakeSwift, swift: Swi
     def pieces() -> Any:
         for number in range(8):
             yield bytes(MIB)
-            if number == 4:
+            if number == 3:
+                # Between two segments: a stream that has begun is not sent again.
                 swift.forget_tokens()
 
     harness.store.add(key, pieces(), None)

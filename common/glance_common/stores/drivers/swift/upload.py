@@ -70,7 +70,7 @@ class SwiftUpload:
         self._container = place.container
         self._name = place.name
         self._mark = uuid4().hex
-        self._begun = 0
+        self._begun: set[int] = set()
         self._most = _MOST_SEGMENTS
 
     def write(self, pieces: Iterable[bytes], size: int | None) -> int:
@@ -78,23 +78,29 @@ class SwiftUpload:
         source = UploadSource(pieces)
         held = source.hold(_HELD + 1)
         if len(held) <= _HELD:
-            self._as_one(partial(_slices, held), again=True)
+            self._unless_taken(lambda: self._put(_slices(held), self._is_taken_by_us), again=True)
             return len(held)
-        if size is not None and size < self._options.large_object:
-            self._as_one(partial(source.take, self._limit("swift", "max_file_size", _LARGEST)), again=False)
-            if source.has_more():
-                raise StoreFull(f"{self._name} is larger than announced, and than one object may be")
+        largest = self._limit("swift", "max_file_size", _LARGEST)
+        if size is not None and size < self._options.large_object and size <= largest:
+            self._as_one(source, largest)
         else:
             self._in_segments(source, size)
         return source.taken
 
-    def _as_one(self, pieces: Callable[[], Iterator[memoryview]], *, again: bool) -> None:
-        def put() -> None:
-            headers = {**_TYPE, **_NEW, _MARK: self._mark}
-            # Ceph takes the condition and ignores it, and Swift looks only at the beginning.
-            self._account.put(self._container, self._name, pieces(), headers, before_end=self._is_taken_by_us)
+    def _as_one(self, source: UploadSource, largest: int) -> None:
+        """Stream what there is. Raises StoreFull when it is more than was announced, and than an object may have."""
 
-        self._unless_taken(put, again=again)
+        def look() -> None:
+            if source.has_more():
+                raise StoreFull(f"{self._name} is larger than announced, and than one object may be")
+            self._is_taken_by_us()
+
+        self._unless_taken(lambda: self._put(source.take(largest), look), again=False)
+
+    def _put(self, pieces: Iterator[memoryview], before_end: Callable[[], object]) -> None:
+        headers = {**_TYPE, **_NEW, _MARK: self._mark}
+        # Ceph takes the condition and ignores it, and Swift looks only at the beginning: look once more at the end.
+        self._account.put(self._container, self._name, pieces, headers, before_end=before_end)
 
     def _in_segments(self, source: UploadSource, size: int | None) -> None:
         self._most = self._limit("slo", "max_manifest_segments", _MOST_SEGMENTS)
@@ -116,14 +122,12 @@ class SwiftUpload:
             # What is streamed cannot be sent again: see before that the token is good, and the key still free.
             self._is_taken_by_us()
             before = source.taken
-            name = self._segment_name(self._begun + 1)
-            self._begun += 1
+            name = self._begin_segment(len(self._begun) + 1)
             etag = self._account.put(self._container, name, source.take(next(sizes)), _TYPE)
             yield _Segment(name, etag, source.taken - before)
 
     def _send_part(self, number: int, part: bytearray) -> _Segment:
-        name = self._segment_name(number)
-        self._begun = max(self._begun, number)
+        name = self._begin_segment(number)
         etag = insist(lambda: self._account.put(self._container, name, _slices(part), _TYPE))
         return _Segment(name, etag, len(part))
 
@@ -178,16 +182,20 @@ class SwiftUpload:
             return (failed.may_pass or failed.silent) and self._is_taken_by_us()
         return False
 
-    def _segment_name(self, number: int) -> str:
-        """Return the name of a segment. Raises StoreFull when there may be no further one."""
+    def _begin_segment(self, number: int) -> str:
+        """Return the name of a segment that is written now. Raises StoreFull when there may be no further one."""
         if number > self._most:
             raise StoreFull(f"{self._name} is larger than {self._most} segments, the most that the server takes")
+        self._begun.add(number)
+        return self._segment_name(number)
+
+    def _segment_name(self, number: int) -> str:
         return f"{self._name}-{self._mark[:12]}-{number:05d}"
 
     def _abort(self) -> None:
         """Remove the segments. Where that fails too, ``delete`` removes them later."""
         try:
-            for number in range(1, self._begun + 1):
+            for number in sorted(self._begun):
                 self._account.delete(self._container, self._segment_name(number))
         except StoreError as failed:
             LOG.warning("segments of %s stay until its deletion: %s", self._name, failed)
