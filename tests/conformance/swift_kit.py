@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from deploy.local import processes
 from tests.servers.swift import SwiftServer
 from tests.support.stores import MemoryIdentities, bare, load
 from tests.support.waiting import wait_for
 
-from glance_common.stores.conformance.harness import RemoteHarness
-from glance_common.stores.contract import Store
+from glance_common.stores.conformance.harness import DATA, RemoteHarness
+from glance_common.stores.contract import BlobExists, BlobNotFound, Store
 from glance_common.stores.drivers.swift.store import SwiftStore
 from glance_common.stores.place_mark import NAME
 
@@ -131,3 +132,28 @@ class SwiftHarness(RemoteHarness):
 
 MakeSwift = Callable[..., SwiftHarness]
 """Returns a harness over a fresh container, with options of the store."""
+
+
+def on(name: str) -> Callable[..., Any]:
+    """Run a test with one of the servers only."""
+    return pytest.mark.parametrize("swift_server", [name], indirect=True)
+
+
+def whole_life(harness: SwiftHarness) -> None:
+    """Write, read and delete as one object and in segments."""
+    for size, announced in (
+        (0, 0), (1, None), (MIB, None), (MIB + 1, MIB + 1), (MIB + 1, None), (5 * MIB, None), (7 * MIB, 7 * MIB),
+    ):
+        data = (DATA * (size // len(DATA) + 1))[:size]
+        key = harness.new_key()
+        harness.store.add(key, [data], announced)
+        with pytest.raises(BlobExists):
+            harness.store.add(key, [b"other"], 5)
+        assert harness.read(key) == data
+        assert harness.read(key, 1, 7) == data[1:8]
+        assert harness.read(key, 2 * MIB - 3, 6) == data[2 * MIB - 3 : 2 * MIB + 3]
+        assert [(entry.key, entry.size) for entry in harness.store.walk()] == [(key, size)]
+        harness.store.delete(key)
+        with pytest.raises(BlobNotFound):
+            harness.store.open(key)
+    assert harness.objects() == []
