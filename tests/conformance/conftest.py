@@ -1,4 +1,4 @@
-"""Stores for the tests of the s3 and the rbd driver."""
+"""Servers and stores for the tests of the s3, the swift and the rbd driver."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from tests.conformance.rbd_kit import MakeRbd, RbdHarness
 from tests.conformance.s3_kit import MakeS3, S3Harness
+from tests.conformance.swift_kit import MakeSwift, SwiftHarness
 from tests.servers.ceph import Ceph
 from tests.servers.rbd import Administrator
 from tests.servers.seaweedfs import SeaweedFS
+from tests.servers.swift import SwiftServer
 
 
 @pytest.fixture(params=["seaweedfs", "ceph"])
@@ -43,5 +45,23 @@ def make_rbd(rbd: Administrator, tmp_path: Path) -> Iterator[MakeRbd]:
             harness = RbdHarness(folder, stack.enter_context(rbd.pool()), **options)
             stack.callback(harness.close)
             return harness
+
+        yield made
+
+
+@pytest.fixture(params=["swift", "ceph"])
+def swift_server(request: pytest.FixtureRequest) -> SwiftServer:
+    """Each of the servers that speak the Swift API."""
+    found: SwiftServer = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def make_swift(swift_server: SwiftServer, tmp_path: Path) -> Iterator[MakeSwift]:
+    """A function that returns a harness over a fresh container, with options of the store."""
+    with swift_server.container() as container:
+
+        def made(**options: Any) -> SwiftHarness:
+            return SwiftHarness(tmp_path, swift_server, {"swift_store_container": container, **options})
 
         yield made

@@ -1,4 +1,4 @@
-"""A real Ceph with its S3 gateway from Debian: one monitor, one OSD in memory, one radosgw, on loopback only."""
+"""A real Ceph with its gateway from Debian, which speaks S3 and Swift: one monitor, one OSD in memory, one radosgw."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from uuid import uuid4
 from deploy.local import processes
 
 from tests.servers.s3 import Buckets, S3Keys, new_keys, s3_client
+from tests.servers.swift import SwiftServer, new_swift_user
 from tests.support.certificates import server_certificate
 
 PACKAGES = "ceph-mon ceph-osd ceph-common radosgw python3-rados python3-rbd"
@@ -80,6 +81,7 @@ ssl_certificate={folder}/localhost.crt ssl_private_key={folder}/localhost.key tc
 ms_mon_client_mode = crc
 rgw_rados_pool_pg_num_min = 4
 rgw_thread_pool_size = 64
+rgw_swift_account_in_url = true
 rgw_enable_usage_log = false
 rgw_run_sync_thread = false
 """
@@ -94,7 +96,7 @@ _CAPS = {
 }
 
 
-class Ceph:
+class Ceph(SwiftServer):
     """A cluster, all files in ``folder``. Its data end with it; with the store ``bluestore`` they survive kill -9.
 
     Without, ``memory`` is the bytes that they may take.
@@ -111,6 +113,10 @@ class Ceph:
         self.tls_url = f"https://localhost:{self.tls_port}"
         self.keys, self.other_keys = new_keys(), new_keys()
         """Two users, each with buckets of its own."""
+        self.swift_auth_url = f"{self.url}/auth/v1.0"
+        self.tls_swift_auth_url = f"{self.tls_url}/auth/v1.0"
+        self.swift_user, self.other_swift_user = new_swift_user("images"), new_swift_user("other")
+        """The same two, when they speak Swift."""
         self.authority, _ = server_certificate(folder, "localhost")
         """The file of the certificate to trust for https."""
         self._buckets = Buckets()
@@ -147,10 +153,15 @@ class Ceph:
             self._start_gateway()
 
     def _start_gateway(self) -> None:
-        for name, keys in (("images", self.keys), ("other", self.other_keys)):
-            self._run(
-                "radosgw-admin", *self._conf, "-n", "client.rgw.a", "--log-file=", "user", "create", f"--uid={name}",
-                f"--display-name={name}", f"--access-key={keys.access}", f"--secret-key={keys.secret}",
+        users = (("images", self.keys, self.swift_user), ("other", self.other_keys, self.other_swift_user))
+        for name, keys, user in users:
+            self._gateway_admin(
+                "user", "create", f"--uid={name}", f"--display-name={name}", f"--access-key={keys.access}",
+                f"--secret-key={keys.secret}",
+            )
+            self._gateway_admin(
+                "subuser", "create", f"--uid={name}", f"--subuser={user.name}", "--access=full", "--key-type=swift",
+                f"--secret-key={user.key}",
             )
         gateway = self._daemon("rgw.a", "radosgw", "-n", "client.rgw.a")
         processes.wait_until(
@@ -191,6 +202,9 @@ class Ceph:
     def bucket(self) -> AbstractContextManager[str]:
         """Give the name of an empty bucket of the first user for the block."""
         return self._buckets.one(self.client())
+
+    def _gateway_admin(self, *command: str) -> None:
+        self._run("radosgw-admin", *self._conf, "-n", "client.rgw.a", "--log-file=", *command)
 
     def _run(self, *command: str | Path) -> None:
         with self._log.open("ab") as log:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import requests
 from deploy.local import processes
@@ -166,6 +167,21 @@ class Keystone:
         """Return a new token of ``user`` for its project."""
         return self._token(user.name, user.project)
 
+    def revoke(self, token: str) -> None:
+        """Let a token be good no longer."""
+        self._call("DELETE", "/auth/tokens", headers={"X-Subject-Token": token})
+
+    def application_credential(self, user: User) -> tuple[str, str]:
+        """Return id and secret of a new application credential of ``user`` for its project."""
+        body = {"application_credential": {"name": uuid4().hex}}
+        path = f"{self.url}/users/{self.user_ids[user.name]}/application_credentials"
+        with requests.Session() as session:
+            session.trust_env = False
+            answer = session.post(path, json=body, headers={"X-Auth-Token": self.token(user)}, timeout=60)
+        answer.raise_for_status()
+        made = answer.json()["application_credential"]
+        return made["id"], made["secret"]
+
     def client_environment(self, user: User) -> dict[str, str]:
         """Return the ``OS_*`` variables with which the command line clients log in as ``user``."""
         return {
@@ -241,9 +257,10 @@ class Keystone:
         return str(found[0]["id"]) if found else None
 
     def _call(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, query: Mapping[str, str] | None = None
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        answer = self._admin.request(method, self.url + path, json=body, params=query, timeout=60)
+        answer = self._admin.request(method, self.url + path, json=body, params=query, headers=headers, timeout=60)
         if not answer.ok:
             raise RuntimeError(f"Keystone: {method} {path}: {answer.status_code} {answer.text[:500]}")
         return dict(answer.json()) if answer.content else {}

@@ -69,11 +69,15 @@ class Memcached:
         keys = [line.split()[0].removeprefix("key=") for line in lines if line.startswith("key=")]
         return {key: self._ask(f"get {key}") for key in keys}
 
-    def _ask(self, command: str) -> str:
+    def forget(self) -> None:
+        """Let it forget everything that it keeps."""
+        self._ask("flush_all", end=b"OK\r\n")
+
+    def _ask(self, command: str, end: bytes = b"END\r\n") -> str:
         with socket.create_connection((processes.LOOPBACK, self.port), 10) as connection:
             connection.sendall(f"{command}\r\n".encode())
             answer = b""
-            while not answer.endswith(b"END\r\n") and (piece := connection.recv(65536)):
+            while not answer.endswith(end) and (piece := connection.recv(65536)):
                 answer += piece
         return answer.decode(errors="replace")
 

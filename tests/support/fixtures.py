@@ -19,6 +19,7 @@ from tests.servers.postgres import drop_database, running_postgres
 from tests.servers.rabbitmq import RabbitMQ
 from tests.servers.rbd import Administrator
 from tests.servers.seaweedfs import SeaweedFS
+from tests.servers.swift import Swift
 from tests.support import environments
 from tests.support.clients import Clients
 from tests.support.daemons import Services
@@ -111,8 +112,19 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
 
 
 @pytest.fixture(scope="session")
+def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
+    """A Swift for the whole session; each test has a container of its own."""
+    server = Swift(tmp_path_factory.mktemp("swift"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
 def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
-    """A Ceph with its S3 gateway for the whole session; each test has a bucket of its own."""
+    """A Ceph with its gateway for the whole session; each test has a bucket or container of its own."""
     cluster = Ceph(tmp_path_factory.mktemp("ceph"))
     try:
         cluster.start()
@@ -138,6 +150,18 @@ def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
         yield identity
     finally:
         identity.stop()
+
+
+@pytest.fixture(scope="session")
+def keystone_swift(keystone: Keystone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
+    """A Swift that takes the tokens of Keystone, whose catalog names the account of each project."""
+    server = Swift(tmp_path_factory.mktemp("keystone-swift"), keystone)
+    try:
+        server.start()
+        keystone.set_endpoint("object-store", "swift", f"{server.url}/v1/KEY_$(project_id)s")
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,7 @@
-"""The staging stores of this node, kept clean: no other node can reach them (lifecycle section 5, S-78)."""
+"""The staging stores of this node, kept clean: no other node can reach them (lifecycle section 5, S-78).
+
+Also what this process could not tell stores before.
+"""
 
 import logging
 import re
@@ -7,6 +10,7 @@ from collections.abc import Callable
 from uuid import uuid4
 
 from glance_api.imports.work import sweep_work
+from glance_api.services import access
 from glance_api.services.collaborators import Services
 from glance_common.leases import LeaseKeeper
 from glance_common.model.context import RequestContext, system_context
@@ -31,7 +35,7 @@ _RESIDUE = re.compile(rf"({_UUID})(\.[^/]+)?")
 
 
 class Janitor:
-    """Removes what is due in the staging stores, once also what no record knows; gives signs of life."""
+    """Removes what is due in the staging stores, once also what no record knows; gives signs of life, mends lists."""
 
     def __init__(self, services: Services, stopping: Callable[[], bool]) -> None:
         self._services = services
@@ -51,6 +55,7 @@ class Janitor:
             # All workers may be busy for longer than others wait for this process.
             work = self._services.work
             work.forget_all_but(self._services.registry.operations.alive(context, work.process))
+        access.mend(self._services, context, self._stopping)
         due = self._services.registry.deletions.due(context, limit=BATCH, stores=list(self._stores))
         for location in due.locations:
             if self._stopping():

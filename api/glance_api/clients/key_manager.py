@@ -10,10 +10,10 @@ import orjson
 import requests
 from oslo_config import cfg
 
-from glance_api.clients.catalog import find_endpoint
 from glance_common.fetch.guarded_http import document_session
 from glance_common.fetch.guards import ExchangeLimits
 from glance_common.model.errors import BadRequest, Unavailable
+from glance_common.model.service_catalog import find_endpoint
 
 MAX_SECRET = 64 * 1024
 """Bytes; a certificate is much smaller."""

@@ -17,6 +17,7 @@ from glance_api.http.request import refuse_body, refuse_coding, services
 from glance_api.policy.enforcer import rules_asked
 from glance_common.body import ClientGone, ClientTooSlow
 from glance_common.model.errors import BadRequest, Forbidden, GlanceError, InternalError, RequestTimeout, Unavailable
+from glance_common.stores.caller import StoreCaller, begin_request
 
 LOG = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ def install(app: Flask) -> None:
 def _begin() -> None:
     """Identify the caller first, then refuse requests that no view should see."""
     rules_asked.set(0)
+    # The thread answered another caller before.
+    begin_request(StoreCaller())
     # The request itself: Flask's proxy looks it up again at each use.
     asked = request_ctx.request
     view = _view(asked)
@@ -69,6 +72,8 @@ def _identify(asked: Request) -> None:
         is_admin=collaborators.policy.is_admin,
     )
     g.context = environ[CONTEXT] = context
+    token, catalog = environ.get("HTTP_X_AUTH_TOKEN"), environ.get("HTTP_X_SERVICE_CATALOG")
+    begin_request(StoreCaller(context.project_id, None if context.read_only else token, catalog))
     if context.read_only and asked.method not in READ_METHODS:
         raise Forbidden("Read-only access")
 

@@ -16,7 +16,7 @@ from glance_api.content.digests import CHECKSUM, FINGERPRINT, Digests
 from glance_api.content.formats import Inspection
 from glance_api.content.signatures import Verification
 from glance_api.content.streams import Received, StreamChecks, UploadStream
-from glance_api.services import keys
+from glance_api.services import access, keys
 from glance_api.services.collaborators import AttemptServices
 from glance_api.services.quotas import Reservation
 from glance_api.services.store_errors import as_api_error
@@ -29,6 +29,7 @@ from glance_common.model.image import Upload
 from glance_common.model.limits import Limits
 from glance_common.purge import Outcome, Purger, Verdict, error_text
 from glance_common.registry_client.uploads import UploadResult
+from glance_common.stores.caller import data_of
 from glance_common.stores.contract import BlobExists, Store, Stored, StoreError
 
 LOG = logging.getLogger(__name__)
@@ -104,6 +105,7 @@ def write(
             stored, received = _store_pieces(services, context, store, begun, data, lease)
             failpoint("api.upload.before-commit")
             commit(stored, received)
+            access.set_new(services, context, begun.image.id, store, stored.key or begun.location.key)
     except OutcomeUnknown as error:
         # The commit may have happened: the bytes stay until the registry, or the reaper, has decided.
         raise Unavailable(f"the upload could not be completed: {error.message}") from error
@@ -155,7 +157,8 @@ def _store_pieces(
         ),
     )
     try:
-        stored = store.add(begun.location.key, intake, data.announced)
+        with data_of(begun.image.owner):
+            stored = store.add(begun.location.key, intake, data.announced)
     finally:
         digests.close()
     if stored.size != intake.received.size:

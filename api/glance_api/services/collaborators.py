@@ -3,7 +3,7 @@
 ``Services`` has everything. A function that needs little of it asks for one of the protocols here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from glance_api.imports.signals import WorkSignal
 from glance_api.policy.enforcer import Enforcer
 from glance_api.policy.properties import PropertyProtections
 from glance_api.services.limits import LimitSource
+from glance_api.services.old_lists import OldLists
 from glance_api.settings import Settings
 from glance_api.transfers.permits import RemoteChecks
 from glance_common.delete_queue import DeletePublisher
@@ -74,6 +75,9 @@ class AttemptServices(QuotaServices, Protocol):
     @property
     def leases(self) -> LeaseKeeper: ...
 
+    @property
+    def old_lists(self) -> OldLists: ...
+
 
 class LocationServices(Protocol):
     """What it takes to show where the data of an image are."""
@@ -83,6 +87,13 @@ class LocationServices(Protocol):
 
     @property
     def stores(self) -> Stores: ...
+
+
+class SharingServices(RecordServices, LocationServices, Protocol):
+    """What it takes to change who may see an image."""
+
+    @property
+    def old_lists(self) -> OldLists: ...
 
 
 class CheckServices(LocationServices, Protocol):
@@ -104,7 +115,8 @@ class Services:
     ``protections`` with which properties (None: every caller with all); ``remote_checks`` bounds the requests that
     wait for servers which callers name; ``leases`` keeps transfers that run alive; ``limits`` says how much each owner
     may have. ``staging`` is where data wait on this node for their import, ``task_store`` where tasks work (often the
-    same); ``url_filter`` says what may be fetched for users, ``work`` reaches the workers of this process.
+    same); ``url_filter`` says what may be fetched for users, ``work`` reaches the workers of this process;
+    ``old_lists`` are images of which stores have older lists of readers than the records.
     """
 
     settings: Settings
@@ -122,3 +134,4 @@ class Services:
     task_store: Staging
     url_filter: UrlFilter
     work: WorkSignal
+    old_lists: OldLists = field(default_factory=OldLists)

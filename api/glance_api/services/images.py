@@ -11,7 +11,7 @@ from uuid import uuid4
 from glance_api.clients.key_manager import Credentials
 from glance_api.policy.images import VISIBILITY_RULES
 from glance_api.policy.targets import image_target, project_target
-from glance_api.services import keys
+from glance_api.services import access, keys
 from glance_api.services.collaborators import Services
 from glance_api.services.events import images as events
 from glance_api.services.events import tasks
@@ -196,7 +196,10 @@ def _update(services: Services, context: RequestContext, image_id: str, change: 
     changes = _protected(services, context, image, change(as_seen(services, context, image)))
     _check_rights(services, context, image, changes)
     _check_quotas(services, image, changes)
-    return as_seen(services, context, _write(services, context, image, changes))
+    changed = _write(services, context, image, changes)
+    if (changed.visibility, changed.owner) != (image.visibility, image.owner) or changes.locations:
+        access.set_changed(services, context, image_id)
+    return as_seen(services, context, changed)
 
 
 def _write(services: Services, context: RequestContext, image: Image, changes: ImageChanges) -> Image:

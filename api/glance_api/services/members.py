@@ -3,7 +3,8 @@
 from uuid import uuid4
 
 from glance_api.policy.targets import member_target
-from glance_api.services.collaborators import RecordServices
+from glance_api.services import access
+from glance_api.services.collaborators import RecordServices, SharingServices
 from glance_api.services.events import images
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import BadRequest, Forbidden, NotFound
@@ -20,7 +21,7 @@ def list_members(services: RecordServices, context: RequestContext, image_id: st
     return services.registry.members.list(context, image_id)
 
 
-def add(services: RecordServices, context: RequestContext, image_id: str, member: str) -> Member:
+def add(services: SharingServices, context: RequestContext, image_id: str, member: str) -> Member:
     """Share an image with a project; the membership is pending. Raises Duplicate, TooLarge, Forbidden, NotFound."""
     if not member:
         raise BadRequest("member must be the id of a project, not empty")
@@ -31,6 +32,7 @@ def add(services: RecordServices, context: RequestContext, image_id: str, member
     _require_shared(image)
     quota = services.settings.image_member_quota
     added = services.registry.members.add(context, image_id, member, str(uuid4()), quota=quota)
+    access.set_changed(services, context, image_id)
     images.member_created(services, context, added)
     return added
 
@@ -56,7 +58,7 @@ def set_status(services: RecordServices, context: RequestContext, image_id: str,
     return changed
 
 
-def remove(services: RecordServices, context: RequestContext, image_id: str, member_id: str) -> None:
+def remove(services: SharingServices, context: RequestContext, image_id: str, member_id: str) -> None:
     """Stop sharing an image with a project. Raises NotFound, PolicyDenied, Forbidden."""
     image = services.registry.images.get(context, image_id)
     services.policy.check_image(context, "delete_member", image)
@@ -64,6 +66,7 @@ def remove(services: RecordServices, context: RequestContext, image_id: str, mem
     told = services.notifications.wants(images.MEMBER_DELETE)
     member = services.registry.members.get(context, image_id, member_id) if told else None
     services.registry.members.remove(context, image_id, member_id, str(uuid4()))
+    access.set_changed(services, context, image_id)
     if member is not None:
         images.member_deleted(services, context, member)
 

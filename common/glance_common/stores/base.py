@@ -10,6 +10,7 @@ from oslo_config import cfg
 from glance_common.stores.contract import (
     Blob,
     Capabilities,
+    DataAccess,
     StoredObject,
     WalkUnsupported,
     require_key,
@@ -83,6 +84,9 @@ class BaseStore(ABC):
         """Return None: the store makes no such addresses."""
         require_key(key)
         return None
+
+    def set_access(self, key: str, access: DataAccess) -> None:  # noqa: B027 - most stores keep no such lists
+        """Do nothing: the store keeps no lists of who may read."""
 
 
 class StreamBlob:

@@ -135,7 +135,7 @@ class StoredObject:
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a store can do: URL schemes it owns, and whether it adds, deletes, reads from an offset, lists its objects,
-    and makes addresses for reading that need no further credentials.
+    makes addresses for reading that need no further credentials, and keeps lists of who may read at the store.
 
     ``clones``: other services make disks as clones of its objects, which works for raw data alone.
     """
@@ -147,6 +147,15 @@ class Capabilities:
     walk: bool = False
     presign: bool = False
     clones: bool = False
+    access_lists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DataAccess:
+    """Who may read the data of an image at their store: every project, or these."""
+
+    public: bool
+    projects: tuple[str, ...] = ()
 
 
 class Store(Protocol):
@@ -219,6 +228,12 @@ class Store(Protocol):
         """Return a URL that lets its holder read the object for ``seconds``; None where the store offers none.
 
         It is a credential: never logged, never stored. The object is not looked for. Raises StoreUnavailable.
+        """
+
+    def set_access(self, key: str, access: DataAccess) -> None:
+        """Let these read the object at the store itself, and no others; nothing happens where the store has no lists.
+
+        Raises StoreUnavailable, BlobNotFound.
         """
 
 

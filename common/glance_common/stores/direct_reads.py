@@ -14,7 +14,7 @@ OPTIONS: list[cfg.Opt] = [
         "presigned_downloads_for", default=[],
         help="Networks of clients, such as 10.0.0.0/8, that are sent to the store for the data of an image, by an "
         "address that holds for presigned_download_seconds. Empty: all data pass the service. The service does not "
-        "verify such data and cannot count them; only stores with signed URLs do it (kind s3).",
+        "verify such data and cannot count them; only stores with signed URLs do it (kinds s3 and swift).",
     ),
     cfg.IntOpt(
         "presigned_download_seconds", default=30, min=1, max=60,

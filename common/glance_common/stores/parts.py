@@ -29,7 +29,7 @@ def part_sizes(part: int, size: int | None, most: int) -> Iterator[int]:
             part *= 2
 
 
-def in_parts(pieces: Iterable[bytes], sizes: Iterator[int]) -> Iterator[bytearray]:
+def in_parts(pieces: Iterable[bytes | memoryview], sizes: Iterator[int]) -> Iterator[bytearray]:
     """Join and cut ``pieces`` into parts of these sizes; only the last one is shorter, and none is empty."""
     wanted = next(sizes)
     part = bytearray()

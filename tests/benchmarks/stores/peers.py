@@ -14,6 +14,7 @@ from tests.servers.ceph import Ceph
 from tests.servers.rbd import Administrator
 from tests.servers.s3 import S3Keys
 from tests.servers.seaweedfs import SeaweedFS
+from tests.servers.swift import Swift
 
 Values = dict[str, object]
 
@@ -110,6 +111,25 @@ def rbd(folder: Path) -> Iterator[Peer]:
         server.stop()
 
 
+@contextmanager
+def swift(folder: Path) -> Iterator[Peer]:
+    """Swift, its data on the disk."""
+    server = Swift(folder)
+    server.start()
+    user = server.swift_user
+    try:
+        with server.container() as container:
+            options: Values = {
+                "swift_store_auth_address": server.swift_auth_url, "swift_store_auth_version": 1,
+                "swift_store_user": user.name, "swift_store_key": user.key, "swift_store_container": container,
+            }
+            settings = {"url": server.swift_auth_url, "user": user.name, "key": user.key, "container": container}
+            with ToolProcess("swift", settings) as tool:
+                yield Peer("swift", options, tool, original=True)
+    finally:
+        server.stop()
+
+
 PEERS: dict[str, Callable[[Path], AbstractContextManager[Peer]]] = {
-    "radosgw": radosgw, "seaweedfs": seaweedfs, "gridfs": gridfs, "rbd": rbd,
+    "radosgw": radosgw, "seaweedfs": seaweedfs, "gridfs": gridfs, "rbd": rbd, "swift": swift,
 }  # fmt: skip

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -138,7 +139,46 @@ class RbdTool:
         subprocess.run([*self._rbd, "rm", f"{self._pool}/{key}"], check=True)
 
 
-TOOLS: dict[str, type[Any]] = {"s3": S3Tool, "gridfs": GridfsTool, "rbd": RbdTool}
+class SwiftTool:
+    """What ``swift upload`` and ``swift download`` do; the download computes an MD5, as they do."""
+
+    def __init__(self, url: str, user: str, key: str, container: str) -> None:
+        from swiftclient.client import Connection
+        from swiftclient.service import SwiftService
+
+        options = {"auth": url, "user": user, "key": key, "auth_version": "1.0"}
+        self._container = container
+        self._service: Any = SwiftService(options)
+        self._connection: Any = Connection(authurl=url, user=user, key=key, auth_version="1")
+
+    def upload(self, key: str, payload: Path) -> None:
+        """See Tool."""
+        from swiftclient.service import SwiftUploadObject
+
+        self._end(self._service.upload(self._container, [SwiftUploadObject(str(payload), object_name=key)]))
+
+    def download(self, key: str) -> None:
+        """See Tool."""
+        self._end(self._service.download(self._container, [key], {"no_download": True}))
+
+    def first(self, key: str, offset: int) -> None:
+        """See Tool."""
+        headers = {"Range": f"bytes={offset}-"}
+        body = self._connection.get_object(self._container, key, resp_chunk_size=1, headers=headers)[1]
+        next(body)
+        self._connection.close()
+
+    def remove(self, key: str) -> None:
+        """See Tool."""
+        self._end(self._service.delete(self._container, [key]))
+
+    def _end(self, results: Iterable[dict[str, Any]]) -> None:
+        for result in results:
+            if not result["success"]:
+                raise RuntimeError(f"{result['action']}: {result.get('error')}")
+
+
+TOOLS: dict[str, type[Any]] = {"s3": S3Tool, "gridfs": GridfsTool, "rbd": RbdTool, "swift": SwiftTool}
 
 
 def main() -> int:

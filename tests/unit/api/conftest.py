@@ -25,7 +25,7 @@ from glance_api.transfers.permits import RemoteChecks
 from glance_common.config import loading
 from glance_common.fetch.url_filter import UrlFilter
 from glance_common.notifications import Notifications, NotificationSettings
-from glance_common.stores.contract import UnknownStore
+from glance_common.stores.contract import Capabilities, UnknownStore
 
 Options = dict[str, Any]
 
@@ -107,7 +107,8 @@ class FakeStore:
     def __init__(self, name: str) -> None:
         self.id = name
         self.weight = {"fast": 10}.get(name, 0)
-        self.capabilities = SimpleNamespace(add=name != "web", schemes=("http",) if name == "web" else ())
+        schemes = ("http",) if name == "web" else ()
+        self.capabilities = Capabilities(schemes, add=name != "web", delete=True, ranges=True)
 
     def url(self, key: str) -> str:
         return f"{self.id}://{key}"

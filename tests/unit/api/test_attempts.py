@@ -48,7 +48,7 @@ class Cloud:
 
     def write(self):
         begun = SimpleNamespace(
-            attempt=ATTEMPT, image=SimpleNamespace(id="image", properties={}),
+            attempt=ATTEMPT, image=SimpleNamespace(id="image", properties={}, owner="own"),
             location=SimpleNamespace(key=self.row.key, store="one"),
         )
         data = Data([b"data"], 4, Formats("raw", "bare"), ("sha512",))

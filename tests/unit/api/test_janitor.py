@@ -9,6 +9,7 @@ from tests.unit.scrubber.fakes import FakeDeletions, FakeStore
 
 from glance_api.background.janitor import RETRY_AFTER, Janitor
 from glance_api.imports.signals import WorkSignal
+from glance_api.services.old_lists import OldLists
 from glance_common.model.errors import Gone, Unavailable
 from glance_common.stores.contract import StoreUnavailable
 
@@ -28,7 +29,8 @@ def store(tmp_path: Path):
 @pytest.fixture
 def janitor(deletions, store):
     services = SimpleNamespace(
-        registry=SimpleNamespace(deletions=deletions), staging=store, task_store=store, work=WorkSignal()
+        registry=SimpleNamespace(deletions=deletions), staging=store, task_store=store, work=WorkSignal(),
+        old_lists=OldLists(),
     )
     return Janitor(services, lambda: False)
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import orjson
 
-from glance_api.clients import catalog as catalogs
 from glance_api.content.streams import DamagedData, verified
 from glance_api.imports.contract import ImportChanges, ImportFailed, ImportSource
 from glance_api.imports.sources.body import announced_size, pieces_of, refuse_encoded
 from glance_common.fetch.guards import ExchangeLimits
 from glance_common.fetch.url_filter import UrlFilter, UrlRefused, parse
 from glance_common.fetch.url_session import FetchFailed, Response, UrlSession
+from glance_common.model import service_catalog as catalogs
 from glance_common.model.errors import TooLarge
 from glance_common.model.property_names import is_allowed
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from uuid import uuid4
 
 from glance_api.policy.targets import image_target, project_target
-from glance_api.services.collaborators import RecordServices
+from glance_api.services import access
+from glance_api.services.collaborators import RecordServices, SharingServices
 from glance_api.services.events import images
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import Forbidden, NotAuthenticated, NotFound, TooLarge
@@ -19,7 +20,7 @@ def list_members(services: RecordServices, context: RequestContext, image_id: st
 
 
 def share(
-    services: RecordServices, context: RequestContext, image_id: str, members: Mapping[str, bool | None], *, only: bool
+    services: SharingServices, context: RequestContext, image_id: str, members: Mapping[str, bool | None], *, only: bool
 ) -> None:
     """Make these projects members, with their ``can_share`` (None: as it is); with ``only`` no others stay.
 
@@ -33,6 +34,7 @@ def share(
         raise TooLarge(f"The limit has been exceeded on the number of allowed image members: {len(members)} of {quota}")
     before = {member.member: member for member in services.registry.members.list(context, image_id)}
     after = services.registry.members.share(context, image_id, members, only=only, quota=quota)
+    access.set_changed(services, context, image_id)
     for member in after:
         if member.member not in before:
             images.member_created(services, context, member)
@@ -43,11 +45,12 @@ def share(
             images.member_deleted(services, context, before[gone])
 
 
-def remove(services: RecordServices, context: RequestContext, image_id: str, member: str) -> None:
+def remove(services: SharingServices, context: RequestContext, image_id: str, member: str) -> None:
     """Stop sharing an image with a project. Raises as ``share``, NotFound for a project that is no member."""
     _require_right(services, context, image_id, "delete_member")
     known = services.registry.members.get(context, image_id, member)
     services.registry.members.remove(context, image_id, member, str(uuid4()))
+    access.set_changed(services, context, image_id)
     images.member_deleted(services, context, known)
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from uuid import uuid4
 
 import pytest
 
@@ -21,7 +22,8 @@ def _calls(store: Store, key: str) -> list[tuple[str, Callable[[], object]]]:
         ("open", lambda: store.open(key)),
         ("size", lambda: store.size(key)),
         ("delete", lambda: store.delete(key)),
-        ("add", lambda: store.add(key, iter([b"data"]), 4)),
+        # A new key: that of a row need not be one that ``add`` takes.
+        ("add", lambda: store.add(str(uuid4()), iter([b"data"]), 4)),
         ("walk", lambda: list(store.walk())),
         ("check", store.check),
         ("identity", store.identity),

@@ -12,6 +12,7 @@ from glance_common.retry import retried
 from glance_common.stores.contract import (
     Blob,
     Capabilities,
+    DataAccess,
     Store,
     Stored,
     StoredObject,
@@ -92,6 +93,10 @@ class Wrapper:
     def presign(self, key: str, seconds: int) -> str | None:
         """See the contract."""
         return self.inner.presign(key, seconds)
+
+    def set_access(self, key: str, access: DataAccess) -> None:
+        """See the contract."""
+        self.inner.set_access(key, access)
 
 
 class BlobWrapper:
@@ -182,6 +187,11 @@ class Logged(Wrapper):
         """Delete; logged on level INFO."""
         with self._logged("delete", key, logging.INFO):
             self.inner.delete(key)
+
+    def set_access(self, key: str, access: DataAccess) -> None:
+        """Change who may read; logged on level INFO."""
+        with self._logged("set_access", key, logging.INFO):
+            self.inner.set_access(key, access)
 
     @contextmanager
     def _logged(self, operation: str, key: str, level: int) -> Iterator[dict[str, Any]]:

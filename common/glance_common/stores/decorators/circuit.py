@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from glance_common.stores.contract import (
     Blob,
+    DataAccess,
     Store,
     Stored,
     StoredObject,
@@ -171,6 +172,11 @@ class Guarded(Wrapper):
         """See the contract."""
         with self._circuit.call():
             self.inner.delete(key)
+
+    def set_access(self, key: str, access: DataAccess) -> None:
+        """See the contract."""
+        with self._circuit.call():
+            self.inner.set_access(key, access)
 
     def check(self) -> None:
         """See the contract. Always asks: this is how a monitor finds out."""

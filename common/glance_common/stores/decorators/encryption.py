@@ -14,7 +14,7 @@ import binascii
 import os
 from collections.abc import Iterable
 
-from glance_common.stores.contract import BadLocation, Blob, Store, Stored
+from glance_common.stores.contract import BadLocation, Blob, DataAccess, Store, Stored
 from glance_common.stores.decorators.base import Wrapper
 
 _PREFIX = "sealed:1:"
@@ -89,6 +89,10 @@ class EncryptedKeys(Wrapper):
     def presign(self, key: str, seconds: int) -> str | None:
         """See the contract."""
         return self.inner.presign(self._opened(key), seconds)
+
+    def set_access(self, key: str, access: DataAccess) -> None:
+        """See the contract."""
+        self.inner.set_access(self._opened(key), access)
 
     def key_of(self, url: str) -> str | None:
         """Return the key that ``url`` names, sealed; another text at each call."""

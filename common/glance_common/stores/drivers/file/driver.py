@@ -16,6 +16,7 @@ from glance_common.stores.contract import (
     BlobExists,
     BlobNotFound,
     Capabilities,
+    DataAccess,
     Stored,
     StoredObject,
     StoreFull,
@@ -180,6 +181,9 @@ class FileStore:
         """Return the uuids of the directories, in their order."""
         self._all_proven(Handle.free)
         return ",".join(directory.identity or "" for directory in self._directories)
+
+    def set_access(self, key: str, access: DataAccess) -> None:
+        """Do nothing: the files are the service's own."""
 
     def presign(self, key: str, seconds: int) -> str | None:  # noqa: ARG002 - part of the protocol
         """Return None: files have no address outside of this host."""

@@ -12,9 +12,10 @@ from botocore.parsers import ResponseParserError
 from botocore.session import Session
 from urllib3.exceptions import HTTPError
 
+from glance_common.fetch.exchanges import Exchanges
 from glance_common.fetch.guards import ExchangeLimits, Guard
 from glance_common.stores.drivers.s3.errors import MISSING_KEY, S3Failed, too_slow, translated
-from glance_common.stores.drivers.s3.guarding import Exchanges, guard_client
+from glance_common.stores.drivers.s3.guarding import guard_client
 from glance_common.stores.drivers.s3.options import S3Options
 
 _FAILURES = (BotoCoreError, ClientError, ResponseParserError, HTTPError, OSError)

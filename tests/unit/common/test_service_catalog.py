@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from glance_api.clients.catalog import find_endpoint
 from glance_common.model.errors import BadRequest
+from glance_common.model.service_catalog import find_endpoint
 
 BY_INTERFACE = [{"type": "key-manager", "endpoints": [{"region": "one", "publicURL": "http://one"}]}]
 ONE_EACH = [{"type": "key-manager", "endpoints": [
