@@ -145,6 +145,7 @@ def test_the_images_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch, caplo
 
 
 def test_whose_data_are_written():
+    begin_request(StoreCaller())
     assert current_caller() == StoreCaller()
     with data_of("owner"):
         assert current_caller() == StoreCaller("owner")
