@@ -26,11 +26,6 @@ from glance_common.stores.place_mark import NAME
 MIB = 1024 * 1024
 
 
-def clones_of_version_2(administrator: Administrator) -> None:
-    """Let clones be made without a protected snapshot, as in clusters that serve no old clients."""
-    administrator.command("osd set-require-min-compat-client", version="mimic")
-
-
 @pytest.mark.parametrize(("chunk", "order"), [(1, 20), (8, 23), (32, 25)])
 def test_an_image_as_nova_and_cinder_want_it(make_rbd: MakeRbd, chunk: int, order: int):
     harness = make_rbd(rbd_store_chunk_size=chunk)
@@ -144,9 +139,8 @@ def test_clones_of_version_2_keep_an_image_until_they_are_gone(make_rbd: MakeRbd
     """Such a clone can be made of a snapshot that is not protected, and lets the snapshot be removed."""
     harness = make_rbd()
     rbd = bindings().rbd
-    clones_of_version_2(harness.pool.owner)
     key = harness.put(DATA)
-    harness.pool.clone(key, "disk")
+    harness.pool.clone(key, "disk", version=2)
     with pytest.raises(InUse, match="has clones"):
         harness.store.delete(key)
     assert harness.read(key) == DATA
