@@ -1,4 +1,4 @@
-"""S3 servers for the tests of the s3 driver."""
+"""Servers for the tests of the s3 and the vmware driver."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from tests.conformance.s3_kit import MakeS3, S3Harness
+from tests.servers import vcsim
 from tests.servers.ceph import Ceph
 from tests.servers.seaweedfs import SeaweedFS
+from tests.servers.vcsim import VCenterSimulator
 
 
 @pytest.fixture(params=["seaweedfs", "ceph"])
@@ -27,3 +29,10 @@ def make_s3(s3_server: SeaweedFS | Ceph, tmp_path: Path) -> Iterator[MakeS3]:
             return S3Harness(tmp_path, s3_server.client(), s3_server.keys, {**least, **options})
 
         yield made
+
+
+@pytest.fixture(scope="session")
+def vcenter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VCenterSimulator]:
+    """A vCenter simulator; each test uses a directory of its own."""
+    with vcsim.running(tmp_path_factory.mktemp("vcsim")) as running:
+        yield running

@@ -1,0 +1,146 @@
+"""Files of datastores over HTTPS, at ``/folder``: sessions that expire, and redirects to the hosts (stores section 9).
+
+The cookie of the session goes to the configured server and nowhere else; a host gets a ticket for one request.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
+
+from glance_common.fetch.deadlines import within
+from glance_common.stores.contract import StoreUnavailable
+from glance_common.stores.drivers.vmware.errors import BROKEN, VmwareFailed, failed
+from glance_common.stores.drivers.vmware.options import VmwareOptions
+from glance_common.stores.drivers.vmware.place import DatastoreFile
+from glance_common.stores.drivers.vmware.transport import Answer, Transport
+from glance_common.stores.drivers.vmware.vcenter import VCenter
+from glance_common.stores.drivers.vmware.window import Replayable
+
+if TYPE_CHECKING:
+    from glance_common.stores.drivers.vmware.soap import SoapLine
+
+REDIRECTS = 5
+_REDIRECT = frozenset({301, 302, 307, 308})
+_EXPIRED = 401
+_WRITTEN = frozenset({200, 201, 204})
+
+
+class Folder:
+    """GET, HEAD and PUT of files. Calls raise StoreUnavailable, mostly VmwareFailed."""
+
+    def __init__(self, options: VmwareOptions, transport: Transport, vcenter: VCenter) -> None:
+        self._options = options
+        self._transport = transport
+        self._vcenter = vcenter
+        server = urlsplit(f"https://{options.place.host}")
+        self._server = (server.hostname, server.port or 443)
+
+    def ask(self, method: str, file: DatastoreFile, headers: Mapping[str, str]) -> Answer:
+        """Return the answer to GET or HEAD, whatever its status, but no redirect and no expired session."""
+        with within(self._options.call_timeout):
+            line = self._vcenter.line()
+            for _ in range(self._options.logins):
+                answer = self._followed(method, self._options.place.address(file), headers, line)
+                if answer.status != _EXPIRED:
+                    return answer
+                answer.close()
+                line = self._vcenter.renewed(line)
+        raise failed(str(_EXPIRED), self._what(method, file))
+
+    def size(self, file: DatastoreFile) -> int | None:
+        """Return the bytes of a file, None when the server has none. That alone proves nothing."""
+        with within(self._options.call_timeout):
+            answer = self.ask("HEAD", file, {})
+            answer.document()
+        if answer.status == 404:
+            return None
+        length = answer.headers.get("Content-Length", "")
+        if answer.status != 200 or not length.isdecimal():
+            raise failed(str(answer.status), self._what("HEAD", file))
+        return int(length)
+
+    def put(self, file: DatastoreFile, data: Replayable) -> None:
+        """Write a file. While the data can be sent again, it begins anew at another server or in a new session.
+
+        Raises what the source of the data raises, unchanged.
+        """
+        what = self._what("PUT", file)
+        url = self._options.place.address(file)
+        redirects = breaks = logins = 0
+        while True:
+            with within(self._options.call_timeout):
+                line = self._vcenter.line()
+                headers = self._credentials("PUT", url, line)
+            try:
+                answer = self._transport.send("PUT", url, headers, data.begin())
+                answer.document()
+            except VmwareFailed as error:
+                if error.code != BROKEN:
+                    raise
+                # A server that does not know the session may hang up instead of an answer.
+                if self._is_live_or_renewed(line):
+                    breaks += 1
+                elif data.is_gone:
+                    raise VmwareFailed(f"{what}: the session ended in the middle of the upload", "401") from None
+                else:
+                    logins += 1
+                if data.is_gone or breaks > 1 or logins > self._options.logins:
+                    raise
+                continue
+            if answer.status in _WRITTEN:
+                return
+            if answer.status in _REDIRECT and not data.is_gone and redirects < REDIRECTS:
+                redirects += 1
+                url = self._target(answer, url)
+            elif answer.status == _EXPIRED and logins < self._options.logins:
+                logins += 1
+                with within(self._options.call_timeout):
+                    self._vcenter.renewed(line)
+                if data.is_gone:
+                    raise VmwareFailed(f"{what}: the session ended before the upload was taken", "401")
+            else:
+                raise failed(str(answer.status), what)
+
+    def _is_live_or_renewed(self, line: "SoapLine") -> bool:
+        """Say whether the session was there; otherwise another one is now."""
+        with within(self._options.call_timeout):
+            try:
+                if self._vcenter.is_live(line):
+                    return True
+                self._vcenter.renewed(line)
+            except StoreUnavailable:
+                return True  # not known; the break is what is told
+        return False
+
+    def _followed(self, method: str, url: str, headers: Mapping[str, str], line: "SoapLine") -> Answer:
+        for _ in range(REDIRECTS + 1):
+            answer = self._transport.send(method, url, {**headers, **self._credentials(method, url, line)})
+            if answer.status not in _REDIRECT:
+                return answer
+            url = self._target(answer, url)
+            answer.close()
+        raise VmwareFailed(f"{self._options.place.host}: more than {REDIRECTS} redirects", "redirect")
+
+    def _target(self, answer: Answer, url: str) -> str:
+        """Return where a redirect leads. Raises VmwareFailed for what is no file of an https server."""
+        try:
+            target = urljoin(url, answer.headers.get("Location", ""))
+            parts = urlsplit(target)
+            is_good = parts.scheme == "https" and parts.hostname and parts.username is None and parts.port != 0
+        except ValueError:
+            is_good = False
+        if not is_good or not parts.path.startswith("/folder/"):
+            raise VmwareFailed(f"{self._options.place.host}: redirects to what is no /folder of https", "redirect")
+        return target
+
+    def _credentials(self, method: str, url: str, line: "SoapLine") -> dict[str, str]:
+        from glance_common.stores.drivers.vmware.soap import ticket
+
+        parts = urlsplit(url)
+        if (parts.hostname, parts.port or 443) == self._server:
+            return {"Cookie": line.cookie}
+        found = ticket(line, method, url)
+        return {} if found is None else {"Cookie": f'vmware_cgi_ticket="{found}"'}
+
+    def _what(self, method: str, file: DatastoreFile) -> str:
+        return f"{self._options.place.host}, {method} {file.name}"
