@@ -17,7 +17,8 @@ from typing import Any
 
 import requests
 from deploy.local import processes
-from pyVmomi import SoapStubAdapter, vim
+from pyVmomi import vim
+from pyVmomi.SoapAdapter import SoapStubAdapter
 
 from tests.support.certificates import server_certificate
 from tests.support.environments import vcsim
@@ -104,7 +105,7 @@ class VCenterSimulator:
         """End a session from another one, as an administrator does."""
         context = ssl.create_default_context(cafile=str(self.ca))
         stub = SoapStubAdapter("127.0.0.1", self.port, version="vim.version.version10", sslContext=context)
-        manager = vim.ServiceInstance("ServiceInstance", stub).RetrieveContent().sessionManager
+        manager: Any = vim.ServiceInstance("ServiceInstance", stub).RetrieveContent().sessionManager
         manager.Login(USER, PASSWORD, None)
         try:
             manager.TerminateSession([cookie.partition("=")[2].strip('"')])

@@ -9,8 +9,9 @@
 // /control?redirects=N                    redirect so often: the last one leads to the host, others to the vCenter
 // /control?rude=1                         hang up instead of an answer when there is no session
 // /control?ranges=0                       send whole files, whatever was asked for
+// /control?cut=BYTES                      end the connection of the next PUT behind so many bytes
 // /control?fault=STATUS                   answer the next PUT with this status
-// Each call returns what the host has seen: one line a request with the names of its cookies.
+// Each call returns what the host has seen: one line a request with its length and the names of its cookies.
 package main
 
 import (
@@ -67,6 +68,7 @@ type faults struct {
 	rude      bool
 	whole     bool
 	status    int
+	cut       int64
 	seen      []string
 	tickets   map[string]bool
 }
@@ -105,7 +107,7 @@ func (f *folder) takeTicket(r *http.Request) bool {
 	}
 	f.faults.Lock()
 	defer f.faults.Unlock()
-	f.faults.seen = append(f.faults.seen, r.Method+" "+strings.Join(names, ","))
+	f.faults.seen = append(f.faults.seen, fmt.Sprintf("%s %d %s", r.Method, r.ContentLength, strings.Join(names, ",")))
 	ticket, err := r.Cookie(ticketName)
 	if err != nil || f.faults.tickets[ticket.Value] || len(names) != 1 {
 		return false
@@ -173,9 +175,14 @@ func (f *folder) serve(w http.ResponseWriter, r *http.Request) {
 		name := r.URL.Query().Get("dsName")
 		f.faults.Lock()
 		room, isFull := f.faults.room[name]
+		cut := f.faults.cut
+		f.faults.cut = 0
 		f.faults.Unlock()
 		if isFull {
-			r.Body = &limited{inner: r.Body, left: room, name: name}
+			r.Body = &limited{inner: r.Body, left: room, full: name}
+		}
+		if cut != 0 {
+			r.Body = &limited{inner: r.Body, left: cut}
 		}
 		f.service.ServeDatastore(w, r)
 	default:
@@ -183,18 +190,18 @@ func (f *folder) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// limited ends the connection, as a server whose disk is full does.
+// limited ends the connection, as a server does whose disk, named by full, is so.
 type limited struct {
 	inner io.ReadCloser
 	left  int64
-	name  string
+	full  string
 }
 
 func (l *limited) Read(into []byte) (int, error) {
 	got, err := l.inner.Read(into)
 	l.left -= int64(got)
 	if l.left < 0 {
-		tell(l.name, 0)
+		tell(l.full, 0)
 		panic(http.ErrAbortHandler)
 	}
 	return got, err
@@ -235,6 +242,9 @@ func (f *folder) control(w http.ResponseWriter, r *http.Request) {
 	}
 	if query.Has("ranges") {
 		f.faults.whole = number("ranges") == 0
+	}
+	if query.Has("cut") {
+		f.faults.cut = number("cut")
 	}
 	if query.Has("fault") {
 		f.faults.status = int(number("fault"))

@@ -89,7 +89,7 @@ class VmwareStore(BaseStore):
         """Return the store; nothing is connected yet. Raises StoreConfigError, also when pyvmomi is not installed."""
         options = vmware_options.parse(settings)
         try:
-            from glance_common.stores.drivers.vmware import soap  # noqa: F401 - the one that needs pyvmomi
+            import pyVmomi  # noqa: F401 - used at the first call
         except ImportError:
             raise StoreConfigError(
                 settings.group, "vmware_server_host", options.place.host,

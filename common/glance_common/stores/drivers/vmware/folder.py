@@ -38,19 +38,22 @@ class Folder:
     def ask(self, method: str, file: DatastoreFile, headers: Mapping[str, str]) -> Answer:
         """Return the answer to GET or HEAD, whatever its status, but no redirect and no expired session."""
         with within(self._options.call_timeout):
-            line = self._vcenter.line()
-            for _ in range(self._options.logins):
-                answer = self._followed(method, self._options.place.address(file), headers, line)
-                if answer.status != _EXPIRED:
-                    return answer
-                answer.close()
-                line = self._vcenter.renewed(line)
+            return self._asked(method, file, headers)
+
+    def _asked(self, method: str, file: DatastoreFile, headers: Mapping[str, str]) -> Answer:
+        line = self._vcenter.line()
+        for _ in range(self._options.logins):
+            answer = self._followed(method, self._options.place.address(file), headers, line)
+            if answer.status != _EXPIRED:
+                return answer
+            answer.close()
+            line = self._vcenter.renewed(line)
         raise failed(str(_EXPIRED), self._what(method, file))
 
     def size(self, file: DatastoreFile) -> int | None:
         """Return the bytes of a file, None when the server has none. That alone proves nothing."""
         with within(self._options.call_timeout):
-            answer = self.ask("HEAD", file, {})
+            answer = self._asked("HEAD", file, {})
             answer.document()
         if answer.status == 404:
             return None
@@ -66,8 +69,8 @@ class Folder:
         """
         what = self._what("PUT", file)
         url = self._options.place.address(file)
-        redirects = breaks = logins = 0
-        while True:
+        breaks = 0
+        for left in range(REDIRECTS + self._options.logins, -1, -1):
             with within(self._options.call_timeout):
                 line = self._vcenter.line()
                 headers = self._credentials("PUT", url, line)
@@ -77,32 +80,41 @@ class Folder:
             except VmwareFailed as error:
                 if error.code != BROKEN:
                     raise
-                # A server that does not know the session may hang up instead of an answer.
-                if self._is_live_or_renewed(line):
-                    breaks += 1
-                elif data.is_gone:
-                    raise VmwareFailed(f"{what}: the session ended in the middle of the upload", "401") from None
-                else:
-                    logins += 1
-                if data.is_gone or breaks > 1 or logins > self._options.logins:
+                breaks += self._is_live_or_renewed(line, data, what)
+                if data.is_gone or breaks > 1 or not left:
                     raise
+                # A server that redirects may hang up as well, before the answer was read.
+                url = self._landing(file)
                 continue
             if answer.status in _WRITTEN:
                 return
-            if answer.status in _REDIRECT and not data.is_gone and redirects < REDIRECTS:
-                redirects += 1
-                url = self._target(answer, url)
-            elif answer.status == _EXPIRED and logins < self._options.logins:
-                logins += 1
-                with within(self._options.call_timeout):
-                    self._vcenter.renewed(line)
-                if data.is_gone:
-                    raise VmwareFailed(f"{what}: the session ended before the upload was taken", "401")
-            else:
-                raise failed(str(answer.status), what)
+            url = self._elsewhere(answer, url, line, what)
+            if data.is_gone or not left:
+                raise VmwareFailed(f"{what}: the server did not take the data ({answer.status})", str(answer.status))
 
-    def _is_live_or_renewed(self, line: "SoapLine") -> bool:
-        """Say whether the session was there; otherwise another one is now."""
+    def _elsewhere(self, answer: Answer, url: str, line: "SoapLine", what: str) -> str:
+        """Return where to send the data after an answer that did not take them. Raises StoreError for a refusal."""
+        if answer.status in _REDIRECT:
+            return self._target(answer, url)
+        if answer.status != _EXPIRED:
+            raise failed(str(answer.status), what)
+        with within(self._options.call_timeout):
+            self._vcenter.renewed(line)
+        return url
+
+    def _landing(self, file: DatastoreFile) -> str:
+        """Return the URL that the redirects of a file lead to."""
+        with within(self._options.call_timeout):
+            answer = self._asked("HEAD", file, {})
+            answer.close()
+        return answer.url
+
+    def _is_live_or_renewed(self, line: "SoapLine", data: Replayable, what: str) -> bool:
+        """Say whether the session was there when a connection broke; otherwise another one is now.
+
+        A server that does not know the session may hang up instead of an answer. Raises VmwareFailed when that is why
+        an upload ends.
+        """
         with within(self._options.call_timeout):
             try:
                 if self._vcenter.is_live(line):
@@ -110,6 +122,8 @@ class Folder:
                 self._vcenter.renewed(line)
             except StoreUnavailable:
                 return True  # not known; the break is what is told
+        if data.is_gone:
+            raise VmwareFailed(f"{what}: the session ended in the middle of the upload", str(_EXPIRED)) from None
         return False
 
     def _followed(self, method: str, url: str, headers: Mapping[str, str], line: "SoapLine") -> Answer:

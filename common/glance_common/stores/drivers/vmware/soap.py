@@ -3,15 +3,15 @@
 from typing import Any
 from xml.parsers.expat import ExpatError
 
-import pyVmomi
+from pyVmomi import SoapAdapter, vim
 
 from glance_common.stores.contract import StoreError
 from glance_common.stores.drivers.vmware.errors import VmwareFailed, failed
 from glance_common.stores.drivers.vmware.transport import Transport
 
 # The library has no types.
-_LIBRARY: Any = pyVmomi.SoapAdapter
-_VIM: Any = pyVmomi.vim
+_LIBRARY: Any = SoapAdapter
+_VIM: Any = vim
 
 VERSION = "vim.version.version10"
 """vSphere 6.0, which later servers speak as well."""
@@ -21,7 +21,7 @@ _ANSWERS = (200, 500)
 """A fault comes with 500."""
 
 
-class SoapLine(_LIBRARY.SoapStubAdapterBase):  # type: ignore[misc]  # as above
+class SoapLine(_LIBRARY.SoapStubAdapterBase):
     """Sends the calls of managed objects; keeps the cookie of its session, as the server wrote it.
 
     Faults come out as StoreError.

@@ -84,7 +84,7 @@ class _PinnedAdapter(GuardedAdapter):
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:  # noqa: ARG002 - as above
         """Look at no authority."""
-        super().cert_verify(conn, url, False, cert)
+        super().cert_verify(conn, url, False, cert)  # type: ignore[no-untyped-call]
 
 
 class Transport:
@@ -167,6 +167,7 @@ class Answer:
     """The answer to a request. Closing it gives the connection back once all was read, and ends it otherwise."""
 
     def __init__(self, transport: Transport, response: requests.Response, what: str) -> None:
+        self.url = response.url
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
         self.cookies: Iterable[str] = response.raw.headers.getlist("Set-Cookie")

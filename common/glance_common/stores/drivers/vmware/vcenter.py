@@ -2,8 +2,8 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
@@ -97,12 +97,20 @@ class VCenter:
                 line = self.renewed(line)
             return act(line)
 
-    def reference(self, datastore: Datastore) -> Reference:
-        """Return the ids of a datastore, which are asked for once."""
-        found = self._references.get(datastore)
-        if found is None:
-            found = self._references[datastore] = self.call(lambda line: self._look_up(line, datastore))
-        return found
+    def _on(self, datastore: Datastore, act: Callable[[Reference], T]) -> T:
+        """Return what ``act`` returns with the ids of a datastore, which are asked for once.
+
+        They are asked for again when the server does not know them any more.
+        """
+        known = self._references.get(datastore)
+        if known is not None:
+            try:
+                return act(known)
+            except VmwareFailed as error:
+                if error.code != "ManagedObjectNotFound":
+                    raise
+        self._references[datastore] = found = self.call(lambda line: self._look_up(line, datastore))
+        return act(found)
 
     def _look_up(self, line: "SoapLine", datastore: Datastore) -> Reference:
         from glance_common.stores.drivers.vmware.soap import content, datastores_below
@@ -118,53 +126,48 @@ class VCenter:
 
     def free(self, datastore: Datastore) -> int | None:
         """Return the free bytes of a datastore, None for one that cannot be reached or is in maintenance."""
-        reference = self.reference(datastore)
-        with self._checked(datastore):
-            summary = self.call(lambda line: _bound("Datastore", reference.datastore, line).summary)
+        summary = self._on(
+            datastore,
+            lambda reference: self.call(lambda line: _bound("Datastore", reference.datastore, line).summary),
+        )
         usable = summary.accessible and summary.maintenanceMode in (None, "normal")
         return int(summary.freeSpace) if usable else None
 
     def make_directory(self, file: DatastoreFile) -> None:
         """Make a directory with those above it; one that is there is left alone."""
-        from glance_common.stores.drivers.vmware.soap import content
 
-        datacenter = self.reference(file.datastore).datacenter
+        def act(reference: Reference) -> None:
+            self.call(lambda line: _files(line).MakeDirectory(file.name, _datacenter(reference, line), True))
+
         try:
-            self.call(
-                lambda line: content(line).fileManager.MakeDirectory(
-                    file.name, _bound("Datacenter", datacenter, line), True
-                )
-            )
+            self._on(file.datastore, act)
         except VmwareFailed as error:
             if error.code not in TAKEN:
                 raise
 
-    def move(self, source: DatastoreFile, name: DatastoreFile, *, replace: bool = False) -> None:
-        """Give a file another name. Raises VmwareFailed with a code of TAKEN, MISSING."""
-        from glance_common.stores.drivers.vmware.soap import content
+    def move(self, source: DatastoreFile, target: DatastoreFile, *, replace: bool = False) -> None:
+        """Give a file another name in its datastore. Raises VmwareFailed with a code of TAKEN, MISSING."""
 
-        reference = self.reference(source.datastore)
+        def act(reference: Reference) -> None:
+            def start(line: "SoapLine") -> Any:
+                datacenter = _datacenter(reference, line)
+                return _files(line).MoveDatastoreFile_Task(source.name, datacenter, target.name, datacenter, replace)
 
-        def start(line: "SoapLine") -> Any:
-            datacenter = _bound("Datacenter", reference.datacenter, line)
-            return content(line).fileManager.MoveDatastoreFile_Task(
-                source.name, datacenter, name.name, datacenter, replace
-            )
+            self._done(start, f"renaming to {target.name}")
 
-        self._done(start, f"renaming to {name.name}")
+        self._on(source.datastore, act)
 
     def delete(self, file: DatastoreFile) -> bool:
         """Delete a file; return False when there was none."""
-        from glance_common.stores.drivers.vmware.soap import content
 
-        datacenter = self.reference(file.datastore).datacenter
-        try:
+        def act(reference: Reference) -> None:
             self._done(
-                lambda line: content(line).fileManager.DeleteDatastoreFile_Task(
-                    file.name, _bound("Datacenter", datacenter, line)
-                ),
+                lambda line: _files(line).DeleteDatastoreFile_Task(file.name, _datacenter(reference, line)),
                 f"deleting {file.name}",
             )
+
+        try:
+            self._on(file.datastore, act)
         except VmwareFailed as error:
             if error.code in MISSING:
                 return False
@@ -173,16 +176,17 @@ class VCenter:
 
     def search(self, directory: DatastoreFile, pattern: str) -> list[Found]:
         """Return the files of a directory whose names match. A directory that is missing is an error."""
-        from glance_common.stores.drivers.vmware.soap import search_spec
 
-        reference = self.reference(directory.datastore)
+        def act(reference: Reference) -> Any:
+            from glance_common.stores.drivers.vmware.soap import search_spec
 
-        def start(line: "SoapLine") -> Any:
-            browser = _bound("Datastore", reference.datastore, line).browser
-            return browser.SearchDatastore_Task(directory.name, search_spec(pattern))
+            def start(line: "SoapLine") -> Any:
+                browser = _bound("Datastore", reference.datastore, line).browser
+                return browser.SearchDatastore_Task(directory.name, search_spec(pattern))
 
-        with self._checked(directory.datastore):
-            result = self._done(start, f"listing {directory.name}")
+            return self._done(start, f"listing {directory.name}")
+
+        result = self._on(directory.datastore, act)
         return [Found(each.path, int(each.fileSize or 0), _seconds(each.modification)) for each in result.file or ()]
 
     def close(self) -> None:
@@ -194,16 +198,6 @@ class VCenter:
             # A session that cannot be ended now expires by itself.
             with suppress(StoreError), within(min(self._options.call_timeout, 5.0)):
                 content(made[1]).sessionManager.Logout()
-
-    @contextmanager
-    def _checked(self, datastore: Datastore) -> Iterator[None]:
-        """Forget the ids of a datastore that was removed, so that one that is made anew is found."""
-        try:
-            yield
-        except VmwareFailed as error:
-            if error.code == "ManagedObjectNotFound":
-                self._references.pop(datastore, None)
-            raise
 
     def _done(self, start: Callable[["SoapLine"], Any], what: str) -> Any:
         """Start a task, wait until it is done, and return its result. Raises StoreError of its fault."""
@@ -229,6 +223,16 @@ def _bound(kind: str, identity: str, line: "SoapLine") -> Any:
     from glance_common.stores.drivers.vmware.soap import bound
 
     return bound(kind, identity, line)
+
+
+def _files(line: "SoapLine") -> Any:
+    from glance_common.stores.drivers.vmware.soap import content
+
+    return content(line).fileManager
+
+
+def _datacenter(reference: Reference, line: "SoapLine") -> Any:
+    return _bound("Datacenter", reference.datacenter, line)
 
 
 def _seconds(modified: datetime | None) -> float:
