@@ -1,4 +1,4 @@
-"""The vmware driver when sessions end, connections break, servers redirect, datastores are full, certificates differ."""
+"""The vmware driver when sessions end, connections break, servers redirect and datastores are full."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def make(server: VCenterSimulator, tmp_path: Path) -> Iterator[MakeVmware]:
 
 def cookie(harness: VmwareHarness) -> str:
     """Return the cookie of the session that the store has now."""
-    line: soap.SoapLine = harness.store._vcenter.line()  # type: ignore[attr-defined]  # noqa: SLF001
+    line: soap.SoapLine = harness.store._vcenter.line()  # type: ignore[attr-defined]
     return line.cookie
 
 
@@ -236,9 +236,10 @@ def test_certificates(make: MakeVmware, server: VCenterSimulator, tmp_path: Path
     harness = make()
     key = harness.put(DATA)
     other, _ = server_certificate(tmp_path, "127.0.0.1", "other")
+    colons = ":".join(server.thumbprint.upper()[at : at + 2] for at in range(0, 64, 2))
     good = [
         {"vmware_ca_file": "", "vmware_thumbprint": server.thumbprint},
-        {"vmware_ca_file": "", "vmware_thumbprint": ":".join(server.thumbprint.upper()[at : at + 2] for at in range(0, 64, 2))},
+        {"vmware_ca_file": "", "vmware_thumbprint": colons},
         {"vmware_ca_file": "", "vmware_insecure": "true"},
     ]
     for options in good:

@@ -95,6 +95,8 @@ class VmwareStore(BaseStore):
                 settings.group, "vmware_server_host", options.place.host,
                 "needs the package pyvmomi: pip install 'glance-services[vmware]'",
             ) from None
+        if options.verify is False and options.thumbprint is None:
+            LOG.warning("store %s does not check the certificate of %s", settings.id, options.place.host)
         return cls(settings, options, identities)
 
     @classmethod

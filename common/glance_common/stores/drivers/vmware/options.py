@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from oslo_config import cfg
@@ -53,7 +53,7 @@ class VmwareOptions:
 
     place: VmwarePlace
     user: str
-    password: str
+    password: str = field(repr=False)
     logins: int
     poll_interval: float
     task_timeout: float

@@ -8,7 +8,8 @@ from typing import Any
 
 import requests
 from requests.exceptions import RequestException
-from urllib3.exceptions import HTTPError
+from urllib3 import disable_warnings
+from urllib3.exceptions import HTTPError, InsecureRequestWarning
 
 from glance_common.fetch.guarded_http import GuardedAdapter
 from glance_common.fetch.guards import ExchangeLimits, Guard
@@ -155,6 +156,9 @@ class Transport:
         session.trust_env = False
         # Each request carries the cookies that it is given, and no other.
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        if self._options.verify is False:
+            # The operator chose that, and the log says so once; the library would at each connection.
+            disable_warnings(InsecureRequestWarning)
         session.mount("https://", GuardedAdapter(lambda: self.guard, _CONNECTIONS))
         if self._options.thumbprint is not None:
             pinned = _PinnedAdapter(lambda: self.guard, _CONNECTIONS)
