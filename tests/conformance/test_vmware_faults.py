@@ -61,7 +61,7 @@ def make(server: VCenterSimulator, tmp_path: Path) -> Iterator[MakeVmware]:
 
 def cookie(harness: VmwareHarness) -> str:
     """Return the cookie of the session that the store has now."""
-    line: soap.SoapLine = harness.store._vcenter.line()  # type: ignore[attr-defined]
+    line: soap.SoapLine = harness.store._vcenter.line()  # type: ignore[attr-defined]  # of this driver
     return line.cookie
 
 
@@ -237,7 +237,7 @@ def test_certificates(make: MakeVmware, server: VCenterSimulator, tmp_path: Path
     key = harness.put(DATA)
     other, _ = server_certificate(tmp_path, "127.0.0.1", "other")
     colons = ":".join(server.thumbprint.upper()[at : at + 2] for at in range(0, 64, 2))
-    good = [
+    good: list[dict[str, Any]] = [
         {"vmware_ca_file": "", "vmware_thumbprint": server.thumbprint},
         {"vmware_ca_file": "", "vmware_thumbprint": colons},
         {"vmware_ca_file": "", "vmware_insecure": "true"},
@@ -245,7 +245,7 @@ def test_certificates(make: MakeVmware, server: VCenterSimulator, tmp_path: Path
     for options in good:
         with closing(harness.changed(**options).open(key)) as blob:
             assert b"".join(blob) == DATA
-    bad = [
+    bad: list[dict[str, Any]] = [
         {"vmware_ca_file": ""}, {"vmware_ca_file": other}, {"vmware_ca_file": other, "vmware_insecure": "true"},
         {"vmware_thumbprint": "0" * 64}, {"vmware_thumbprint": "0" * 40, "vmware_insecure": "true"},
     ]
@@ -344,9 +344,26 @@ def test_a_wrong_announcement_is_told(make: MakeVmware):
 
 
 @pytest.mark.parametrize("options", [{"vmware_datastores": "DC7:LocalDS_0"}, {"vmware_datastores": "DC0:missing"}])
-def test_names_that_the_server_does_not_know(make: MakeVmware, options: dict[str, str]):
+def test_names_that_the_server_does_not_know(make: MakeVmware, options: dict[str, Any]):
     with pytest.raises(StoreUnavailable, match=r"there is no datacenter DC7|DC0 has no datastore missing"):
         make().changed(**options).add("11111111-1111-4111-8111-111111111111", [b"x"], 1)
+
+
+def test_a_datastore_that_is_missing_keeps_no_upload_from_others(
+    make: MakeVmware, caplog: pytest.LogCaptureFixture
+):
+    harness = make()
+    more = harness.changed(vmware_datastores=[f"{DATACENTER}:{DATASTORES[0]}", f"{DATACENTER}:missing:9"])
+    key = harness.new_key()
+    more.add(key, [b"data"], 4)
+    assert "has no datastore missing" in caplog.text
+    with closing(more.open(key)) as blob:
+        assert b"".join(blob) == b"data"
+    with pytest.raises(StoreUnavailable):
+        more.open(harness.new_key())
+    with pytest.raises(StoreUnavailable):
+        more.delete(key)
+    assert harness.read(key) == b"data"
 
 
 # Ranges
@@ -385,5 +402,5 @@ def test_a_task_that_does_not_end_is_given_up(make: MakeVmware, monkeypatch: pyt
 
     with monkeypatch.context() as patched:
         patched.setattr(soap, "bound", lambda kind, *rest: Running() if kind == "Task" else bound(kind, *rest))
-        with pytest.raises(StoreUnavailable, match=r"took more than 0\.5 seconds"):
+        with pytest.raises(StoreUnavailable, match="took more than"):
             impatient.delete(key)

@@ -20,7 +20,7 @@ from glance_common.stores.drivers.vmware.driver import VmwareStore
 from glance_common.stores.drivers.vmware.errors import VmwareFailed
 from glance_common.stores.drivers.vmware.options import VmwareOptions
 from glance_common.stores.drivers.vmware.place import Datastore, DatastoreFile, VmwarePlace
-from glance_common.stores.drivers.vmware.soap import fault_error
+from glance_common.stores.drivers.vmware.soap import SoapLine, bound, fault_error
 from glance_common.stores.drivers.vmware.window import WINDOW, Replayable
 from glance_common.stores.settings import StoreConfigError
 
@@ -242,6 +242,46 @@ def test_redirects_lead_to_files_of_https_servers_alone(tmp_path: Path, location
     with pytest.raises(StoreUnavailable, match="redirects to what is no /folder of https"):
         folder._target(Redirect(location), "https://vc.example.org/other/x")
     assert folder._target(Redirect("//esx1/folder/x?y=z"), "https://vc/folder/x") == "https://esx1/folder/x?y=z"
+
+
+# Cookies
+
+
+class LoginAnswer:
+    """The answer of a vCenter to a login."""
+
+    status = 200
+    cookies = ("other=1; Path=/", 'vmware_soap_session="5f3a/b+c="; Path=/; HttpOnly; Secure')
+
+    def document(self) -> bytes:
+        """Return the document."""
+        return (
+            b'<?xml version="1.0"?><soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/">'
+            b'<soapenv:Body><LogoutResponse xmlns="urn:vim25"></LogoutResponse></soapenv:Body></soapenv:Envelope>'
+        )
+
+
+class Recorder:
+    """Takes requests in place of a server."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+
+    def send(self, *request: Any) -> LoginAnswer:
+        """Keep the request."""
+        self.sent.append(request)
+        return LoginAnswer()
+
+
+def test_the_cookie_is_sent_back_as_it_came():
+    recorder: Any = Recorder()
+    line = SoapLine(recorder, "vc.example.org")
+    for _ in range(2):
+        bound("SessionManager", "SessionManager", line).Logout()
+    assert line.cookie == 'vmware_soap_session="5f3a/b+c="'
+    assert [(method, url, headers["Cookie"]) for method, url, headers, _ in recorder.sent] == [
+        ("POST", "https://vc.example.org/sdk", ""), ("POST", "https://vc.example.org/sdk", line.cookie),
+    ]
 
 
 # Data that are sent again

@@ -31,12 +31,12 @@ from glance_common.stores.contract import (
     require_range,
 )
 from glance_common.stores.drivers.vmware import options as vmware_options
-from glance_common.stores.drivers.vmware.errors import DENIED, MISSING, TAKEN, VmwareFailed, failed
+from glance_common.stores.drivers.vmware.errors import DENIED, MISSING, SERVER, TAKEN, VmwareFailed, failed
 from glance_common.stores.drivers.vmware.folder import Folder
 from glance_common.stores.drivers.vmware.options import VmwareOptions
 from glance_common.stores.drivers.vmware.place import SCHEME, Datastore, DatastoreFile
 from glance_common.stores.drivers.vmware.reading import open_file
-from glance_common.stores.drivers.vmware.transport import Transport
+from glance_common.stores.drivers.vmware.transport import HttpsClient
 from glance_common.stores.drivers.vmware.vcenter import VCenter
 from glance_common.stores.drivers.vmware.whereabouts import Whereabouts
 from glance_common.stores.drivers.vmware.window import WINDOW, Replayable
@@ -67,7 +67,7 @@ class VmwareStore(BaseStore):
         super().__init__(settings, identities)
         self._options = options
         self._place = options.place
-        self._transport = Transport(options)
+        self._transport = HttpsClient(options)
         self._vcenter = VCenter(options, self._transport)
         self._folder = Folder(options, self._transport, self._vcenter)
         self._whereabouts = Whereabouts(self._place.datastores)
@@ -127,10 +127,21 @@ class VmwareStore(BaseStore):
 
     def _free(self) -> dict[Datastore, int]:
         """Return the free bytes of the datastores that can be used now. Raises StoreUnavailable when none can."""
-        found = {datastore: self._vcenter.free(datastore) for datastore in self._place.datastores}
-        usable = {datastore: free for datastore, free in found.items() if free is not None}
+        usable: dict[Datastore, int] = {}
+        problem = StoreUnavailable(f"{self.id}: no datastore can be reached, or all are in maintenance")
+        for datastore in self._place.datastores:
+            try:
+                free = self._vcenter.free(datastore)
+            except VmwareFailed as error:
+                if error.code in SERVER:
+                    raise
+                LOG.warning("store %s goes without a datastore: %s", self.id, error)
+                problem = error
+                continue
+            if free is not None:
+                usable[datastore] = free
         if not usable:
-            raise StoreUnavailable(f"{self.id}: no datastore can be reached, or all are in maintenance")
+            raise problem
         return usable
 
     def _chosen(self, free: dict[Datastore, int], size: int | None) -> Datastore:
@@ -201,11 +212,13 @@ class VmwareStore(BaseStore):
 
     def _found(self, key: str, act: Callable[[DatastoreFile], T | None]) -> T:
         """Return what ``act`` returns of the first file that is there: a key does not tell its datastore."""
-        problem: StoreUnavailable | None = None
+        problem: VmwareFailed | None = None
         for datastore in self._whereabouts.order(key):
             try:
                 found = act(self._place.file(datastore, key))
-            except StoreUnavailable as error:
+            except VmwareFailed as error:
+                if error.code in SERVER:
+                    raise
                 problem = problem or error
                 continue
             if found is not None:

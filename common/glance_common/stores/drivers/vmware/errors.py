@@ -14,6 +14,8 @@ EXPIRED = frozenset({"NotAuthenticated", "401"})
 DENIED = frozenset({"NoPermission", "403"})
 BROKEN, SILENT = "broken", "silent"
 """No answer came: the connection ended, or the server did not keep the limits of time."""
+SERVER = frozenset({BROKEN, SILENT, "certificate", "login", "answer", "InvalidLogin", "NotAuthenticated", "401"})
+"""Failures that concern the server, whatever the datastore: asking for the next one would take as long again."""
 
 
 class VmwareFailed(StoreUnavailable):

@@ -12,7 +12,7 @@ from glance_common.stores.contract import StoreUnavailable
 from glance_common.stores.drivers.vmware.errors import BROKEN, VmwareFailed, failed
 from glance_common.stores.drivers.vmware.options import VmwareOptions
 from glance_common.stores.drivers.vmware.place import DatastoreFile
-from glance_common.stores.drivers.vmware.transport import Answer, Transport
+from glance_common.stores.drivers.vmware.transport import HttpsAnswer, HttpsClient
 from glance_common.stores.drivers.vmware.vcenter import VCenter
 from glance_common.stores.drivers.vmware.window import Replayable
 
@@ -28,19 +28,19 @@ _WRITTEN = frozenset({200, 201, 204})
 class Folder:
     """GET, HEAD and PUT of files. Calls raise StoreUnavailable, mostly VmwareFailed."""
 
-    def __init__(self, options: VmwareOptions, transport: Transport, vcenter: VCenter) -> None:
+    def __init__(self, options: VmwareOptions, transport: HttpsClient, vcenter: VCenter) -> None:
         self._options = options
         self._transport = transport
         self._vcenter = vcenter
         server = urlsplit(f"https://{options.place.host}")
         self._server = (server.hostname, server.port or 443)
 
-    def ask(self, method: str, file: DatastoreFile, headers: Mapping[str, str]) -> Answer:
+    def ask(self, method: str, file: DatastoreFile, headers: Mapping[str, str]) -> HttpsAnswer:
         """Return the answer to GET or HEAD, whatever its status, but no redirect and no expired session."""
         with within(self._options.call_timeout):
             return self._asked(method, file, headers)
 
-    def _asked(self, method: str, file: DatastoreFile, headers: Mapping[str, str]) -> Answer:
+    def _asked(self, method: str, file: DatastoreFile, headers: Mapping[str, str]) -> HttpsAnswer:
         line = self._vcenter.line()
         for _ in range(self._options.logins):
             answer = self._followed(method, self._options.place.address(file), headers, line)
@@ -92,7 +92,7 @@ class Folder:
             if data.is_gone or not left:
                 raise VmwareFailed(f"{what}: the server did not take the data ({answer.status})", str(answer.status))
 
-    def _elsewhere(self, answer: Answer, url: str, line: "SoapLine", what: str) -> str:
+    def _elsewhere(self, answer: HttpsAnswer, url: str, line: "SoapLine", what: str) -> str:
         """Return where to send the data after an answer that did not take them. Raises StoreError for a refusal."""
         if answer.status in _REDIRECT:
             return self._target(answer, url)
@@ -126,7 +126,7 @@ class Folder:
             raise VmwareFailed(f"{what}: the session ended in the middle of the upload", str(_EXPIRED)) from None
         return False
 
-    def _followed(self, method: str, url: str, headers: Mapping[str, str], line: "SoapLine") -> Answer:
+    def _followed(self, method: str, url: str, headers: Mapping[str, str], line: "SoapLine") -> HttpsAnswer:
         for _ in range(REDIRECTS + 1):
             answer = self._transport.send(method, url, {**headers, **self._credentials(method, url, line)})
             if answer.status not in _REDIRECT:
@@ -135,7 +135,7 @@ class Folder:
             answer.close()
         raise VmwareFailed(f"{self._options.place.host}: more than {REDIRECTS} redirects", "redirect")
 
-    def _target(self, answer: Answer, url: str) -> str:
+    def _target(self, answer: HttpsAnswer, url: str) -> str:
         """Return where a redirect leads. Raises VmwareFailed for what is no file of an https server."""
         try:
             target = urljoin(url, answer.headers.get("Location", ""))

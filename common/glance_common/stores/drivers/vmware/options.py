@@ -1,4 +1,4 @@
-"""The options of one vmware store, checked at the start (configuration section 3)."""
+"""The options of one vmware store, checked at the start (stores section 9)."""
 
 import re
 from collections.abc import Sequence
@@ -43,7 +43,8 @@ OPTIONS: Sequence[cfg.Opt] = [
 ]
 
 _HOST = re.compile(r"(?P<name>[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:(?P<port>[0-9]{1,5}))?")
-_DIGITS = {40, 64}
+_WEIGHT = re.compile(r"(-?[0-9]{1,9})?")
+_FINGERPRINT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
@@ -106,7 +107,7 @@ def _datastores(settings: StoreSettings) -> list[Datastore]:
     for text in settings.value("vmware_datastores") or []:
         parts = [part.strip() for part in text.rsplit(":", 2)]
         weight = parts[2] if len(parts) == 3 else ""
-        if len(parts) < 2 or not parts[0].strip("/") or not parts[1] or re.fullmatch(r"-?[0-9]{0,9}", weight) is None:
+        if len(parts) < 2 or not parts[0].strip("/") or not parts[1] or _WEIGHT.fullmatch(weight) is None:
             raise _refused_datastore(settings, text, "must be datacenter:datastore[:weight] with a whole number")
         # Brackets end the name of a datastore in the paths of the API.
         if _UNPRINTABLE.search(text) or {"[", "]", "/"} & set(parts[1]):
@@ -137,6 +138,6 @@ def _thumbprint(settings: StoreSettings) -> str | None:
     text: str = (settings.value("vmware_thumbprint") or "").replace(":", "").lower()
     if not text:
         return None
-    if len(text) not in _DIGITS or re.fullmatch(r"[0-9a-f]+", text) is None:
+    if _FINGERPRINT.fullmatch(text) is None:
         raise settings.refuse("vmware_thumbprint", "must be the 64 (SHA-256) or 40 (SHA-1) hexadecimal digits")
     return text

@@ -8,7 +8,7 @@ from glance_common.stores.contract import RangeUnsupported, StoreUnavailable
 from glance_common.stores.drivers.vmware.errors import BROKEN, SILENT, VmwareFailed, failed
 from glance_common.stores.drivers.vmware.folder import Folder
 from glance_common.stores.drivers.vmware.place import DatastoreFile
-from glance_common.stores.drivers.vmware.transport import Answer
+from glance_common.stores.drivers.vmware.transport import HttpsAnswer
 
 SKIP = 64 * 1024 * 1024
 """Bytes that are read and dropped at most, where a server sends no ranges."""
@@ -50,7 +50,7 @@ class _Stream:
         self._at = offset
         self._end = None if length is None else offset + length
         self._skip = 0
-        self._answer: Answer
+        self._answer: HttpsAnswer
         self.status = self._begin()
 
     def pieces(self) -> Iterator[bytes]:
@@ -104,7 +104,7 @@ class _Stream:
             raise
         return answer.status
 
-    def _take(self, answer: Answer) -> None:
+    def _take(self, answer: HttpsAnswer) -> None:
         """Learn size and position of what comes, which must be what was asked for."""
         length = answer.headers.get("Content-Length", "")
         if not length.isdecimal() or "Content-Encoding" in answer.headers:

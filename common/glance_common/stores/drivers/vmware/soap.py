@@ -7,7 +7,7 @@ from pyVmomi import SoapAdapter, vim
 
 from glance_common.stores.contract import StoreError
 from glance_common.stores.drivers.vmware.errors import VmwareFailed, failed
-from glance_common.stores.drivers.vmware.transport import Transport
+from glance_common.stores.drivers.vmware.transport import HttpsClient
 
 # The library has no types.
 _LIBRARY: Any = SoapAdapter
@@ -29,7 +29,7 @@ class SoapLine(_LIBRARY.SoapStubAdapterBase):
 
     requestContext = None  # noqa: N815 - the library's name
 
-    def __init__(self, transport: Transport, host: str) -> None:
+    def __init__(self, transport: HttpsClient, host: str) -> None:
         super().__init__(VERSION)
         self.cookie = ""
         self.content: Any = None

@@ -41,7 +41,7 @@ class _SourceFailed(Exception):
 class _Pieces:
     """What requests iterates over to send a body."""
 
-    def __init__(self, transport: "Transport", body: Outgoing) -> None:
+    def __init__(self, transport: "HttpsClient", body: Outgoing) -> None:
         self._transport = transport
         self._body = body
 
@@ -85,10 +85,10 @@ class _PinnedAdapter(GuardedAdapter):
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:  # noqa: ARG002 - as above
         """Look at no authority."""
-        super().cert_verify(conn, url, False, cert)  # type: ignore[no-untyped-call]
+        super().cert_verify(conn, url, False, cert)  # type: ignore[no-untyped-call]  # requests has no types here
 
 
-class Transport:
+class HttpsClient:
     """Sends requests. Calls raise VmwareFailed."""
 
     def __init__(self, options: VmwareOptions) -> None:
@@ -105,7 +105,7 @@ class Transport:
         self._mine.guard = guard = Guard(self._limits)
         return guard
 
-    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | Outgoing | None = None) -> "Answer":
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | Outgoing | None = None) -> "HttpsAnswer":
         """Send a request and return its answer; no redirect is followed. Raises VmwareFailed; what the source of the
         body raises comes out unchanged."""
         data: Any = body
@@ -124,7 +124,7 @@ class Transport:
             # Not chained: texts of these errors may hold what was sent.
             raise broken(error, self._what(method), self.guard.reason) from None
         self.guard.begin_body(document=True)
-        return Answer(self, response, self._what(method))
+        return HttpsAnswer(self, response, self._what(method))
 
     @property
     def guard(self) -> Guard:
@@ -167,10 +167,10 @@ class Transport:
         return session
 
 
-class Answer:
+class HttpsAnswer:
     """The answer to a request. Closing it gives the connection back once all was read, and ends it otherwise."""
 
-    def __init__(self, transport: Transport, response: requests.Response, what: str) -> None:
+    def __init__(self, transport: HttpsClient, response: requests.Response, what: str) -> None:
         self.url = response.url
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers

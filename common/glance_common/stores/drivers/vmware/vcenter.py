@@ -14,7 +14,7 @@ from glance_common.stores.contract import StoreError
 from glance_common.stores.drivers.vmware.errors import EXPIRED, MISSING, TAKEN, VmwareFailed
 from glance_common.stores.drivers.vmware.options import VmwareOptions
 from glance_common.stores.drivers.vmware.place import Datastore, DatastoreFile
-from glance_common.stores.drivers.vmware.transport import Transport
+from glance_common.stores.drivers.vmware.transport import HttpsClient
 
 if TYPE_CHECKING:
     from glance_common.stores.drivers.vmware.soap import SoapLine
@@ -32,7 +32,7 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundFile:
     """A file that a search found: its name in the directory, bytes, seconds of the epoch."""
 
     name: str
@@ -43,7 +43,7 @@ class Found:
 class VCenter:
     """Calls raise StoreUnavailable, mostly VmwareFailed, and StoreFull or InUse where the server says so."""
 
-    def __init__(self, options: VmwareOptions, transport: Transport) -> None:
+    def __init__(self, options: VmwareOptions, transport: HttpsClient) -> None:
         self._options = options
         self._transport = transport
         self._lock = threading.Lock()
@@ -174,7 +174,7 @@ class VCenter:
             raise
         return True
 
-    def search(self, directory: DatastoreFile, pattern: str) -> list[Found]:
+    def search(self, directory: DatastoreFile, pattern: str) -> list[FoundFile]:
         """Return the files of a directory whose names match. A directory that is missing is an error."""
 
         def act(reference: Reference) -> Any:
@@ -187,7 +187,7 @@ class VCenter:
             return self._done(start, f"listing {directory.name}")
 
         result = self._on(directory.datastore, act)
-        return [Found(each.path, int(each.fileSize or 0), _seconds(each.modification)) for each in result.file or ()]
+        return [FoundFile(each.path, int(each.fileSize or 0), _seconds(each.modification)) for each in result.file or ()]
 
     def close(self) -> None:
         """End the session of this process."""
