@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 
 import pytest
 from tests.conformance.vmware_kit import VmwareHarness
+from tests.servers.gate import Gate
 from tests.servers.vcsim import DATACENTER, DATASTORES, PASSWORD, VCenterSimulator
 from tests.support.certificates import server_certificate
 
 from glance_common.stores.conformance.harness import DATA
+from glance_common.stores.conformance.network import PATIENCE
 from glance_common.stores.contract import (
     BlobExists,
     BlobNotFound,
@@ -182,6 +185,46 @@ def test_a_server_that_comes_back_is_used_again(make: MakeVmware, server: VCente
     assert harness.read(key) == DATA
     assert harness.store.free()
     harness.store.delete(key)
+
+
+def test_a_server_that_is_killed_in_mid_upload(make: MakeVmware, server: VCenterSimulator):
+    harness = make()
+    key, other = harness.new_key(), harness.put(DATA)
+    with pytest.raises(StoreUnavailable):
+        harness.store.add(key, source(LARGE, 2 * WINDOW, server.stop), LARGE)
+    server.restart()
+    assert len(harness.unfinished()) == 1
+    with pytest.raises(BlobNotFound):
+        harness.store.open(key)
+    assert [entry.key for entry in harness.store.walk()] == [other]
+    with pytest.raises(BlobNotFound):
+        harness.store.delete(key)
+    assert harness.objects() == [other]
+    assert harness.store.add(key, source(LARGE, -1, list), LARGE).size == LARGE
+
+
+def test_a_server_that_hangs_in_mid_upload(make: MakeVmware, server: VCenterSimulator):
+    harness = make()
+    key = harness.new_key()
+    gate = Gate(server.port)
+    slow = harness.changed(
+        harness.move_identity(harness.place(port=gate.port)), vmware_server_host=f"127.0.0.1:{gate.port}",
+        vmware_connect_timeout=10, vmware_read_timeout=10,
+    )
+    slow.check()
+    try:
+        began = time.monotonic()
+        # More than the buffers of the network take in.
+        with pytest.raises(StoreUnavailable, match=r"was silent for 10 seconds|took more than"):
+            slow.add(key, source(10 * LARGE, 2 * WINDOW, gate.shut), 10 * LARGE)
+        assert time.monotonic() - began < 2 * 20 + PATIENCE
+    finally:
+        gate.close()
+    with pytest.raises(BlobNotFound):
+        harness.store.open(key)
+    with pytest.raises(BlobNotFound):
+        harness.store.delete(key)
+    assert harness.objects() == []
 
 
 def test_no_text_has_a_password_or_a_cookie(

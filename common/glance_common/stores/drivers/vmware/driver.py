@@ -31,7 +31,7 @@ from glance_common.stores.contract import (
     require_range,
 )
 from glance_common.stores.drivers.vmware import options as vmware_options
-from glance_common.stores.drivers.vmware.errors import DENIED, MISSING, SERVER, TAKEN, VmwareFailed, failed
+from glance_common.stores.drivers.vmware.errors import BROKEN, DENIED, MISSING, SERVER, TAKEN, VmwareFailed, failed
 from glance_common.stores.drivers.vmware.folder import Folder
 from glance_common.stores.drivers.vmware.options import VmwareOptions
 from glance_common.stores.drivers.vmware.place import SCHEME, Datastore, DatastoreFile
@@ -156,6 +156,8 @@ class VmwareStore(BaseStore):
         except VmwareFailed as error:
             if error.code in DENIED:
                 raise WriteDenied(str(error)) from None
+            if error.code in SERVER - {BROKEN}:
+                raise
             # Servers just end the connection when a disk is full, or answer 500.
             free = None
             with suppress(StoreError):

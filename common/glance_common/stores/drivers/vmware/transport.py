@@ -105,7 +105,9 @@ class HttpsClient:
         self._mine.guard = guard = Guard(self._limits)
         return guard
 
-    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | Outgoing | None = None) -> "HttpsAnswer":
+    def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | Outgoing | None = None
+    ) -> "HttpsAnswer":
         """Send a request and return its answer; no redirect is followed. Raises VmwareFailed; what the source of the
         body raises comes out unchanged."""
         data: Any = body

@@ -187,7 +187,9 @@ class VCenter:
             return self._done(start, f"listing {directory.name}")
 
         result = self._on(directory.datastore, act)
-        return [FoundFile(each.path, int(each.fileSize or 0), _seconds(each.modification)) for each in result.file or ()]
+        return [
+            FoundFile(each.path, int(each.fileSize or 0), _seconds(each.modification)) for each in result.file or ()
+        ]
 
     def close(self) -> None:
         """End the session of this process."""
