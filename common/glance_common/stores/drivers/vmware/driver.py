@@ -236,10 +236,12 @@ class VmwareStore(BaseStore):
         require_key(key)
         self._prove()
         is_found = False
+        unfinished = f"{INCOMING}~{key}~"
         for datastore in self._place.datastores:
             directory = DatastoreFile(datastore, self._place.directory)
-            for each in self._vcenter.search(directory, f"{INCOMING}~{key}~*"):
-                self._vcenter.delete(self._place.file(datastore, each.name))
+            for each in self._vcenter.search(directory, f"{unfinished}*"):
+                if each.name.startswith(unfinished):  # servers may not tell upper from lower case
+                    self._vcenter.delete(self._place.file(datastore, each.name))
             is_found |= self._vcenter.delete(self._place.file(datastore, key))
         self._whereabouts.forget(key)
         if not is_found:
@@ -301,7 +303,7 @@ class VmwareStore(BaseStore):
 
     def _read_mark(self, datastore: Datastore) -> str | None:
         file = self._place.file(datastore, NAME)
-        answer = self._folder.ask("GET", file, {"Accept-Encoding": "identity"})
+        answer = self._folder.ask("GET", file, {})
         text = answer.document()
         if answer.status == 404:
             return None

@@ -70,6 +70,8 @@ class Folder:
         what = self._what("PUT", file)
         url = self._options.place.address(file)
         breaks = 0
+        if not data.is_whole:
+            self._renew_expired()
         for left in range(REDIRECTS + self._options.logins, -1, -1):
             with within(self._options.call_timeout):
                 line = self._vcenter.line()
@@ -91,6 +93,13 @@ class Folder:
             url = self._elsewhere(answer, url, line, what)
             if data.is_gone or not left:
                 raise VmwareFailed(f"{what}: the server did not take the data ({answer.status})", str(answer.status))
+
+    def _renew_expired(self) -> None:
+        """Begin a session when there is none: some servers say only behind the last byte that they know it no more."""
+        with within(self._options.call_timeout):
+            line = self._vcenter.line()
+            if not self._vcenter.is_live(line):
+                self._vcenter.renewed(line)
 
     def _elsewhere(self, answer: HttpsAnswer, url: str, line: "SoapLine", what: str) -> str:
         """Return where to send the data after an answer that did not take them. Raises StoreError for a refusal."""

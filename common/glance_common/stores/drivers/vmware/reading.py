@@ -87,7 +87,7 @@ class _Stream:
 
     def _begin(self) -> int:
         """Ask for the bytes from here; return the status, 404 and 416 too. Raises StoreUnavailable for others."""
-        headers = {"Accept-Encoding": "identity"}
+        headers = {}
         if self._at or self._end is not None:
             headers["Range"] = f"bytes={self._at}-{'' if self._end is None else self._end - 1}"
         self._answer = answer = self._folder.ask("GET", self._file, headers)

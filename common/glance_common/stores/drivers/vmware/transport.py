@@ -156,6 +156,8 @@ class HttpsClient:
     def _new_session(self) -> requests.Session:
         session = requests.Session()
         session.trust_env = False
+        # Lengths are those of files, and no answer is larger than it looks.
+        session.headers["Accept-Encoding"] = "identity"
         # Each request carries the cookies that it is given, and no other.
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         if self._options.verify is False:

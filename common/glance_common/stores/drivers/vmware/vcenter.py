@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from glance_common.fetch.deadlines import current, pause, within
 from glance_common.stores.contract import StoreError
-from glance_common.stores.drivers.vmware.errors import EXPIRED, MISSING, TAKEN, VmwareFailed
+from glance_common.stores.drivers.vmware.errors import BROKEN, EXPIRED, MISSING, TAKEN, VmwareFailed
 from glance_common.stores.drivers.vmware.options import VmwareOptions
 from glance_common.stores.drivers.vmware.place import Datastore, DatastoreFile
 from glance_common.stores.drivers.vmware.transport import HttpsClient
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from glance_common.stores.drivers.vmware.soap import SoapLine
 
 _FIRST_PAUSE = 0.02
+_PAUSES = (0.1, 1.0)
+"""Seconds before a question for the state of a task is asked again."""
+
 T = TypeVar("T")
 
 
@@ -210,7 +213,7 @@ class VCenter:
             task = str(self.call(start)._moId)  # noqa: SLF001 - the library has no public way
             seconds = _FIRST_PAUSE
             while True:
-                info = self.call(lambda line: _bound("Task", task, line).info)
+                info = self._info(task)
                 if info.state == "success":
                     return info.result
                 if info.state == "error":
@@ -219,6 +222,17 @@ class VCenter:
                     raise VmwareFailed(f"{text}: took more than {self._options.task_timeout:g} seconds", "task")
                 pause(seconds)
                 seconds = min(2 * seconds, self._options.poll_interval)
+
+    def _info(self, task: str) -> Any:
+        """Return the state of a task, which goes on when a connection breaks: so the question is asked again."""
+        for seconds in _PAUSES:
+            try:
+                return self.call(lambda line: _bound("Task", task, line).info)
+            except VmwareFailed as error:
+                if error.code != BROKEN:
+                    raise
+                pause(seconds)
+        return self.call(lambda line: _bound("Task", task, line).info)
 
 
 def _bound(kind: str, identity: str, line: "SoapLine") -> Any:

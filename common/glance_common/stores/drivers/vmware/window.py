@@ -17,8 +17,8 @@ class WrongLength(StoreError):
 class Replayable:
     """The data of one upload. ``size``: announced bytes, None when not known.
 
-    A source of no more than WINDOW bytes is read to its end first, so that its length is known. ``written`` counts
-    what was sent.
+    A source of no more than WINDOW bytes is read to its end first, so that its length is known and it ``is_whole``.
+    ``is_gone`` says that the beginning is not kept any more. ``written`` counts what was sent.
     """
 
     def __init__(self, pieces: Iterable[bytes], size: int | None) -> None:
@@ -27,15 +27,15 @@ class Replayable:
         self.is_gone = False
         self.written = 0
         kept = 0
-        self._is_whole = True
+        self.is_whole = True
         for piece in self._rest:
             self._kept.append(piece)
             kept += len(piece)
             if kept > WINDOW:
-                self._is_whole = False
+                self.is_whole = False
                 break
-        self._length = kept if self._is_whole else size
-        if not self._is_whole and size is not None and size < kept:
+        self._length = kept if self.is_whole else size
+        if not self.is_whole and size is not None and size < kept:
             self._length = None
 
     def begin(self) -> Outgoing:
@@ -44,7 +44,7 @@ class Replayable:
         return Outgoing(self._counted(), self._length)
 
     def _counted(self) -> Iterator[bytes]:
-        for piece in chain(self._kept, () if self._is_whole else self._later()):
+        for piece in chain(self._kept, () if self.is_whole else self._later()):
             self.written += len(piece)
             if self._length is not None and self.written > self._length:
                 raise WrongLength(f"more than the announced {self._length} bytes came")
