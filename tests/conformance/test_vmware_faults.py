@@ -245,7 +245,7 @@ def test_a_server_that_hangs_in_mid_upload(make: MakeVmware, server: VCenterSimu
     assert harness.objects() == []
 
 
-def test_no_text_has_a_password_or_a_cookie(
+def test_s02_s06_no_text_has_a_password_or_a_cookie(
     make: MakeVmware, server: VCenterSimulator, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(logging.DEBUG)
@@ -293,7 +293,7 @@ def test_redirects_have_an_end(make: MakeVmware, server: VCenterSimulator):
 # Certificates
 
 
-def test_certificates(make: MakeVmware, server: VCenterSimulator, tmp_path: Path):
+def test_s04_certificates_are_checked(make: MakeVmware, server: VCenterSimulator, tmp_path: Path):
     harness = make()
     key = harness.put(DATA)
     other, _ = server_certificate(tmp_path, "127.0.0.1", "other")
