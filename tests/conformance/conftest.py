@@ -1,4 +1,4 @@
-"""Servers and stores for the tests of the s3, the swift and the rbd driver."""
+"""Servers and stores for the tests of drivers with a server."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -9,10 +9,12 @@ import pytest
 from tests.conformance.rbd_kit import MakeRbd, RbdHarness
 from tests.conformance.s3_kit import MakeS3, S3Harness
 from tests.conformance.swift_kit import MakeSwift, SwiftHarness
+from tests.servers import vcsim
 from tests.servers.ceph import Ceph
 from tests.servers.rbd import Administrator
 from tests.servers.seaweedfs import SeaweedFS
 from tests.servers.swift import SwiftServer
+from tests.servers.vcsim import VCenterSimulator
 
 
 @pytest.fixture(params=["seaweedfs", "ceph"])
@@ -65,3 +67,10 @@ def make_swift(swift_server: SwiftServer, tmp_path: Path) -> Iterator[MakeSwift]
             return SwiftHarness(tmp_path, swift_server, {"swift_store_container": container, **options})
 
         yield made
+
+
+@pytest.fixture(scope="session")
+def vcenter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VCenterSimulator]:
+    """A vCenter simulator; each test uses a directory of its own."""
+    with vcsim.running(tmp_path_factory.mktemp("vcsim")) as running:
+        yield running

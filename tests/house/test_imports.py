@@ -6,7 +6,7 @@ import sys
 import pytest
 
 STORE_CLIENTS = {
-    "boto3", "botocore", "swiftclient", "pymongo", "cinderclient", "os_brick", "oslo_vmware", "rados", "rbd",
+    "boto3", "botocore", "swiftclient", "pymongo", "cinderclient", "os_brick", "pyVmomi", "rados", "rbd",
 }
 UNUSED = STORE_CLIENTS | {"keystonemiddleware", "keystoneauth1", "osprofiler", "redis", "alembic", "pygments"}
 BROKER = {"kombu", "amqp"}

@@ -1,6 +1,7 @@
 """Certificates for servers on the loopback address, made when asked for."""
 
 import datetime as dt
+import ipaddress
 import ssl
 from pathlib import Path
 
@@ -11,7 +12,10 @@ from cryptography.x509.oid import NameOID
 
 
 def server_certificate(folder: Path, *names: str) -> tuple[Path, ssl.SSLContext]:
-    """Make a self-signed certificate for DNS names; return its file, which is the CA to trust, and a server context."""
+    """Make a self-signed certificate for DNS names and addresses.
+
+    Return its file, which is the CA to trust, and a server context.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     now = dt.datetime.now(dt.UTC)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
@@ -23,7 +27,7 @@ def server_certificate(folder: Path, *names: str) -> tuple[Path, ssl.SSLContext]
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(hours=1))
         .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([_subject(name) for name in names]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -37,3 +41,10 @@ def server_certificate(folder: Path, *names: str) -> tuple[Path, ssl.SSLContext]
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(public, private)
     return public, context
+
+
+def _subject(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)

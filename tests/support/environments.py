@@ -14,7 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -37,6 +37,7 @@ ALL = (
 )
 
 _HERE = Path(__file__).resolve().parent
+_VCSIM = _HERE.parent / "servers" / "vcsim_program" / "main.go"
 
 
 def environment(name: str) -> Path:
@@ -46,15 +47,48 @@ def environment(name: str) -> Path:
     """
     requirements = _HERE / f"{name}-requirements.txt"
     folder = _cache() / f"{name}-{_fingerprint(requirements)}"
-    complete = folder / ".complete"
-    if not complete.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with folder.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not complete.exists():
-                _make(folder, requirements)
-                complete.touch()
+    _make_once(folder, lambda: _make(folder, requirements))
     return folder
+
+
+def vcsim() -> Path:
+    """Return the program that plays a vCenter; Debian's Go builds it now when it does not exist yet.
+
+    That takes up to half a minute. Raises CalledProcessError.
+    """
+    library = Path("/usr/share/gocode/src/github.com/vmware/govmomi")
+    version = subprocess.run(["go", "version"], check=True, capture_output=True, stdin=subprocess.DEVNULL).stdout
+    seen = hashlib.sha256(version + str(library.stat().st_mtime_ns).encode() + _VCSIM.read_bytes())
+    folder = _cache() / f"vcsim-{seen.hexdigest()[:12]}"
+    _make_once(folder, lambda: _build(folder, _VCSIM))
+    return folder / "vcsim"
+
+
+def _build(folder: Path, source: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    # Debian's packages alone, and nothing from the network.
+    go = {
+        "PATH": os.environ["PATH"], "HOME": str(folder), "GOFLAGS": "", "GO111MODULE": "off", "GOTOOLCHAIN": "local",
+        "GOPATH": "/usr/share/gocode", "GOCACHE": str(folder / "cache"), "TMPDIR": str(folder),
+    }
+    subprocess.run(
+        ["go", "build", "-o", folder / "vcsim", source], check=True, env=go, cwd=folder, stdin=subprocess.DEVNULL
+    )
+    shutil.rmtree(folder / "cache")
+
+
+def _make_once(folder: Path, make_folder: Callable[[], None]) -> None:
+    """Make the folder unless it is complete; other processes that want the same one wait."""
+    complete = folder / ".complete"
+    if complete.exists():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not complete.exists():
+            make_folder()
+            complete.touch()
 
 
 def is_ready(name: str) -> bool:
@@ -99,6 +133,7 @@ def main() -> None:
         sys.stdout.write(f"environment {name} {state}\n")
     sys.stdout.flush()
     make(ALL)
+    vcsim()
 
 
 if __name__ == "__main__":

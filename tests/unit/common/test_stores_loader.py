@@ -422,6 +422,19 @@ def test_options_keep_the_names_and_defaults_of_the_original(tmp_path: Path):
         "swift_store_temp_url_key": None,
         "swift_store_connect_timeout": 10.0,
         "swift_store_read_timeout": 60.0,
+        "vmware_server_host": None,
+        "vmware_server_username": None,
+        "vmware_server_password": None,
+        "vmware_datastores": None,
+        "vmware_store_image_dir": "/openstack_glance",
+        "vmware_api_retry_count": 10,
+        "vmware_task_poll_interval": 5.0,
+        "vmware_task_timeout": 300.0,
+        "vmware_connect_timeout": 10.0,
+        "vmware_read_timeout": 60.0,
+        "vmware_ca_file": None,
+        "vmware_insecure": False,
+        "vmware_thumbprint": None,
     }
 
 

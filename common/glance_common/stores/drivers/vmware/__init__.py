@@ -1,0 +1,1 @@
+"""The vmware driver: images as files in the datastores of a vCenter or an ESX host."""
