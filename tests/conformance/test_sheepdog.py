@@ -1,0 +1,216 @@
+"""The sheepdog driver passes the suite of all drivers on a stand-in cluster that has the traps of the real one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.conformance.remote import PATIENT, SHORT, ConfiguredHarness
+from tests.servers.sheepdog import Sheepdog, install_dog, running
+from tests.support.stores import MemoryIdentities
+from tests.support.waiting import wait_for
+
+from glance_common.stores.conformance.harness import DATA, Harness
+from glance_common.stores.conformance.network import *  # noqa: F403 - the tests of the suite
+from glance_common.stores.conformance.reading import *  # noqa: F403 - as above
+from glance_common.stores.conformance.writing import *  # noqa: F403 - as above
+from glance_common.stores.contract import BlobExists, BlobNotFound, StoreFull, StoreUnavailable
+from glance_common.stores.place_mark import NAME
+
+MIB = 1024 * 1024
+
+
+class SheepdogHarness(ConfiguredHarness):
+    """A cluster of its own."""
+
+    part = MIB
+    in_flight = 10 * MIB
+    """Two parts and 8 MiB."""
+
+    def __init__(self, folder: Path, cluster: Sheepdog, other: Sheepdog) -> None:
+        self.cluster = cluster
+        self.other = other
+        self.port = cluster.port
+        self.folder = folder
+        super().__init__(folder, "sheepdog", {
+            "sheepdog_store_address": "127.0.0.1", "sheepdog_store_port": cluster.port, "sheepdog_store_chunk_size": 1,
+            "sheepdog_store_timeout": PATIENT, "sheepdog_store_program": install_dog(folder),
+        })
+
+    def objects(self) -> list[str]:
+        return [name for name in self.cluster.names() if name != NAME]
+
+    def unfinished(self) -> list[str]:
+        return [name for name in self.cluster.names() if "~" in name]
+
+    def at(self, port: int):
+        moved = self.move_identity(f"sheepdog://127.0.0.1:{port}")
+        return self.changed(moved, sheepdog_store_port=port, sheepdog_store_timeout=SHORT)
+
+    def without_place(self):
+        self.other.vdis.is_formatted = False
+        moved = self.move_identity(f"sheepdog://127.0.0.1:{self.other.port}")
+        return self.changed(moved, sheepdog_store_port=self.other.port)
+
+    def with_wrong_credentials(self):
+        return self.changed(sheepdog_store_program=install_dog(self.folder, "dog-of-a-user"))
+
+    def exchanged(self):
+        self.changed(MemoryIdentities(), sheepdog_store_port=self.other.port).identity()
+        moved = self.move_identity(f"sheepdog://127.0.0.1:{self.other.port}")
+        return self.changed(moved, sheepdog_store_port=self.other.port)
+
+    def close(self) -> None:
+        pass  # no connections
+
+
+@pytest.fixture
+def harness(tmp_path: Path) -> Iterator[Harness]:
+    """A store in a new cluster, and another cluster."""
+    with running(tmp_path / "cluster") as cluster, running(tmp_path / "other") as other:
+        yield from SheepdogHarness(tmp_path, cluster, other).checked()
+
+
+@pytest.fixture
+def writable(harness: SheepdogHarness) -> SheepdogHarness:
+    """The same."""
+    return harness
+
+
+@pytest.fixture
+def remote(harness: SheepdogHarness) -> SheepdogHarness:
+    """The same."""
+    return harness
+
+
+def test_images_of_an_older_installation_are_read_and_deleted(harness: SheepdogHarness):
+    key = harness.new_key()
+    harness.store._cluster.create(key)
+    harness.store._cluster.write(key, 0, DATA)
+    assert harness.store.key_of(f"sheepdog://{key}") == key
+    assert harness.read(key, 300_000, 70_000) == DATA[300_000:370_000]
+    assert [(entry.key, entry.size) for entry in harness.store.walk()] == [(key, len(DATA))]
+    with pytest.raises(BlobExists):
+        harness.store.add(key, [b"other"], 5)
+    harness.store.delete(key)
+    assert harness.objects() == []
+
+
+def test_snapshots_and_clones_of_others_keep_their_data(harness: SheepdogHarness):
+    key, cluster = harness.put(DATA), harness.store._cluster
+    cluster.snapshot(key, "tag with a space")
+    cluster.clone(key, "tag with a space", "a volume\\of another program")
+    assert harness.read(key) == DATA
+    harness.store.delete(key)
+    with pytest.raises(BlobNotFound):
+        harness.store.open(key)
+    assert list(harness.store.walk()) == []
+    assert b"".join(cluster.read("a volume\\of another program", 0, len(DATA))) == DATA
+    assert {(vdi.name, vdi.tag) for vdi in cluster.vdis()} == {
+        (NAME, None), (key, "tag with a space"), ("a volume\\of another program", None),
+    }
+    cluster.delete(key, "tag with a space")
+    cluster.delete("a volume\\of another program")
+
+
+def test_every_write_names_offset_and_length(harness: SheepdogHarness):
+    harness.store.add(harness.new_key(), [bytes(MIB), b"x" * MIB, b"end"], 9)
+    wanted = [("0", str(MIB)), (str(MIB), str(MIB)), (str(2 * MIB), "3")]
+    written = [words[3:] for words in harness.cluster.seen if words[:2] == ["vdi", "write"] and "~" in words[2]]
+    assert list(map(tuple, written))[-3:] == wanted
+
+
+@pytest.mark.parametrize("size", [1000, 3 * MIB])
+def test_a_full_cluster_is_told_and_nothing_stays(harness: SheepdogHarness, size: int):
+    key = harness.put(b"first")
+    harness.cluster.vdis.room = 0
+    with pytest.raises(StoreFull, match="no space for new objects"):
+        harness.store.add(harness.new_key(), [bytes(size)], None)
+    assert harness.objects() == [key]
+    assert harness.store.free() == 0
+    harness.cluster.vdis.room = 10**9
+    assert harness.put(b"again")
+
+
+def test_an_image_larger_than_a_vdi_may_be_is_told(harness: SheepdogHarness):
+    cluster = harness.store._cluster
+    cluster.create("large")
+    with pytest.raises(StoreFull, match="too large"):
+        cluster.write("large", 4 * 1024**4, b"x")
+    assert cluster.delete("large")
+
+
+@pytest.mark.parametrize("command", ["vdi create", "vdi resize", "vdi write", "vdi snapshot", "vdi clone"])
+def test_a_write_that_hangs_ends_and_leaves_nothing_that_its_delete_does_not_find(
+    harness: SheepdogHarness, command: str
+):
+    key = harness.new_key()
+    harness.store.identity()
+    harness.cluster.hanging.add(command)
+    with pytest.raises(StoreUnavailable, match=rf"dog {command} has not ended within 5 seconds and was killed"):
+        harness.changed(sheepdog_store_timeout=5).add(key, [DATA], len(DATA))
+    harness.cluster.hanging.clear()
+    with pytest.raises(BlobNotFound):
+        harness.store.delete(key)
+    assert harness.objects() == []
+
+
+@pytest.mark.parametrize("output", [b"", b"garbage\n", b"= a 0 5\n", b"= a 0 5 0 0 1 6a 2  22", b"\xff\xfe\n", bytes(1000)])
+def test_a_list_that_is_none_is_no_empty_store(harness: SheepdogHarness, output: bytes):
+    key = harness.put(DATA)
+    harness.cluster.garbage["vdi list"] = output
+    calls = [lambda: harness.store.open(key), lambda: list(harness.store.walk()), lambda: harness.store.delete(key)]
+    for call in calls if output else []:
+        with pytest.raises(StoreUnavailable):
+            call()
+    harness.cluster.garbage.clear()
+    assert harness.read(key) == DATA
+
+
+@pytest.mark.parametrize("output", [b"", b"short", DATA[:-1], DATA + b"x"])
+def test_a_read_of_another_length_is_no_image(harness: SheepdogHarness, output: bytes):
+    key = harness.put(DATA)
+    harness.cluster.garbage["vdi read"] = output
+    with pytest.raises(StoreUnavailable):
+        harness.read(key)
+    harness.cluster.garbage.clear()
+
+
+def test_a_write_that_takes_a_part_of_the_data_is_none(harness: SheepdogHarness):
+    key = harness.new_key()
+    harness.store.identity()
+    harness.cluster.garbage["vdi write"] = b""
+    with pytest.raises(StoreUnavailable, match="it took only a part of the data"):
+        harness.store.add(key, [DATA], None)
+    assert harness.objects() == []
+
+
+def test_the_mark_is_lost_or_exchanged(harness: SheepdogHarness):
+    key = harness.put(DATA)
+    cluster = harness.store._cluster
+    identity = harness.store.identity()
+    cluster.overwrite(NAME, 0, b"no uuid but as many letters as one..")
+    with pytest.raises(StoreUnavailable, match="does not hold a uuid"):
+        harness.store.delete(key)
+    cluster.delete(NAME)
+    with pytest.raises(StoreUnavailable, match=f"no object {NAME}"):
+        harness.store.delete(key)
+    cluster.create(NAME)
+    cluster.write(NAME, 0, identity.encode())  # as the page of the store says
+    assert harness.store.identity() == identity
+
+
+def test_a_reader_that_goes_away_leaves_no_process(harness: SheepdogHarness):
+    key = harness.put(DATA * 20)
+    blob = harness.store.open(key)
+    next(iter(blob))
+    blob.close()
+    # The server sees its peers go.
+    wait_for(lambda: not harness.cluster.running, "the end of dog")
+
+
+def test_free_counts_the_copies(harness: SheepdogHarness):
+    harness.cluster.vdis.room = 10**9
+    harness.put(bytes(1000))
+    assert harness.store.free() == 10**9 - harness.cluster.vdis.used()
