@@ -6,7 +6,6 @@ says how to run the tests on one.
 
 from __future__ import annotations
 
-import json
 import shutil
 import socketserver
 import sys
@@ -83,7 +82,7 @@ class Sheepdog:
         line = reader.readline()
         if not line:
             return
-        words = json.loads(line)
+        words = line[:-1].decode().split("\0")
         self.seen.append(words)
         command = " ".join(words[:2])
         terminal = _Terminal(reader, writer)

@@ -382,6 +382,11 @@ def test_options_keep_the_names_and_defaults_of_the_original(tmp_path: Path):
         "s3_store_response_checksum_validation": "when_required",
         "s3_store_connect_timeout": 10.0,
         "s3_store_read_timeout": 60.0,
+        "sheepdog_store_address": "localhost",
+        "sheepdog_store_port": 7000,
+        "sheepdog_store_chunk_size": 64,
+        "sheepdog_store_timeout": 60.0,
+        "sheepdog_store_program": "dog",
     }
 
 
