@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 from tests.conformance.sheepdog_kit import MIB, SheepdogHarness
 from tests.servers.sheepdog import running
+from tests.support.stores import from_file, read
 from tests.support.waiting import wait_for
 
 from glance_common.stores.conformance.harness import DATA, Harness
@@ -15,6 +19,8 @@ from glance_common.stores.conformance.network import *  # noqa: F403 - the tests
 from glance_common.stores.conformance.reading import *  # noqa: F403 - as above
 from glance_common.stores.conformance.writing import *  # noqa: F403 - as above
 from glance_common.stores.contract import BlobExists, BlobNotFound, StoreFull, StoreUnavailable
+from glance_common.stores.drivers.sheepdog import driver
+from glance_common.stores.loader import load_stores
 from glance_common.stores.place_mark import NAME
 
 
@@ -167,3 +173,90 @@ def test_free_counts_the_copies(harness: SheepdogHarness):
     harness.cluster.vdis.room = 10**9
     harness.put(bytes(1000))
     assert harness.store.free() == 10**9 - harness.cluster.vdis.used()
+
+
+@pytest.mark.parametrize(("offset", "length"), [(0, None), (999, 2), (1000, 1000), (500, 5000), (len(DATA) - 1, 1)])
+def test_a_read_of_several_runs(harness: SheepdogHarness, monkeypatch: pytest.MonkeyPatch, offset: int, length: int):
+    monkeypatch.setattr(driver, "SECTION", 1000)
+    key = harness.put(DATA[:3500])
+    assert harness.read(key, offset, length) == DATA[:3500][offset:][:length]
+
+
+def test_an_image_that_is_deleted_between_two_runs_ends_with_an_error(
+    harness: SheepdogHarness, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(driver, "SECTION", 1000)
+    key = harness.put(DATA[:3500])
+    with closing(harness.store.open(key)) as blob:
+        pieces = iter(blob)
+        assert next(pieces) == DATA[:1000]
+        harness.store.delete(key)
+        with pytest.raises(StoreUnavailable, match="No VDI found"):
+            next(pieces)
+
+
+@pytest.mark.parametrize("step", ["snapshot", "clone", "delete"])
+def test_a_delete_while_an_upload_becomes_visible_stops_it(
+    harness: SheepdogHarness, monkeypatch: pytest.MonkeyPatch, step: str
+):
+    """Whatever step of publishing comes after the delete, the image is not there afterwards."""
+    key, own = harness.new_key(), harness.store._cluster
+    other = harness.changed()
+    original = getattr(own, step)
+
+    def late(*arguments, **options):
+        monkeypatch.setattr(own, step, original)
+        with suppress(BlobNotFound):
+            other.delete(key)
+        return original(*arguments, **options)
+
+    harness.store.identity()
+    monkeypatch.setattr(own, step, late)
+    with pytest.raises(StoreUnavailable):
+        harness.store.add(key, [DATA], None)
+    assert harness.objects() == []
+
+
+def test_a_delete_between_snapshot_and_its_list_stops_the_upload_too(
+    harness: SheepdogHarness, monkeypatch: pytest.MonkeyPatch
+):
+    """The delete has listed what there is before the snapshot is made, and goes on after it."""
+    key, own = harness.new_key(), harness.store._cluster
+    other = harness.changed()
+    deleted, snapshot = other._cluster.delete, own.snapshot
+    waiting: list[tuple[str, ...]] = []
+
+    def held_back(*arguments, **options):
+        waiting.append(arguments)
+        return False
+
+    def late(name, tag):
+        monkeypatch.setattr(other._cluster, "delete", held_back)
+        with suppress(BlobNotFound):
+            other.delete(key)
+        snapshot(name, tag)
+        for arguments in waiting:
+            deleted(*arguments)
+
+    harness.store.identity()
+    monkeypatch.setattr(own, "snapshot", late)
+    with pytest.raises(StoreUnavailable, match="was deleted while it was written"):
+        harness.store.add(key, [DATA], None)
+    assert harness.objects() == []
+
+
+def test_the_configuration_of_the_page_works(
+    harness: SheepdogHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    page = (Path(__file__).parents[2] / "docs" / "stores" / "sheepdog.md").read_text()
+    (sample,) = re.findall(r"```ini\n(.*?)```", page, re.DOTALL)
+    assert "= 10.0.0.11\n" in sample
+    (tmp_path / "page.conf").write_text(
+        sample.replace("= 10.0.0.11\n", f"= 127.0.0.1\nsheepdog_store_port = {harness.port}\n")
+    )
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    store = load_stores(from_file(tmp_path / "page.conf"), harness.identities).default
+    key = harness.new_key()
+    store.add(key, [DATA], None)
+    assert read(store, key) == harness.read(key) == DATA
+    assert store.details() == {"address": "127.0.0.1", "port": harness.port}

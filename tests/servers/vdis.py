@@ -93,9 +93,10 @@ class Vdis:
         if command in (self._list, self._info) and not is_raw:
             raise NotImplementedError("only raw lists are recorded")
         try:
-            if not self.is_formatted:
-                raise Failed(2, "Waiting for cluster to be formatted")
-            command(rest, tag, terminal)
+            if self.is_formatted:
+                command(rest, tag, terminal)
+            elif command not in (self._list, self._info):  # these find no VDI and say nothing
+                raise Failed(0 if command == self._delete else 1, "Failed: Waiting for cluster to be formatted")
         except Failed as failed:
             terminal.err(f"{failed}\n")
             return failed.code

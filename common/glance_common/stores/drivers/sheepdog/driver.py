@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from oslo_config import cfg
@@ -24,11 +23,13 @@ from glance_common.stores.drivers.sheepdog.options import OPTIONS, configured_pl
 from glance_common.stores.drivers.sheepdog.program import VdiExists, VdiMissing
 from glance_common.stores.drivers.sheepdog.writing import remove_vdi, write_vdi
 from glance_common.stores.place_mark import NAME, PlaceMark
-from glance_common.stores.sections import Sections
 from glance_common.stores.settings import Identities, StoreSettings, Traits
 
-SECTION = 32 * 1024 * 1024
-"""Bytes that one run of ``dog`` reads."""
+SECTION = 64 * 1024 * 1024
+"""Bytes that one run of ``dog`` reads; shorter runs cost a third of the speed, since each reads the VDI's table.
+
+They follow each other: a section that is read ahead would have to be in memory.
+"""
 
 _MIB = 1024 * 1024
 _IDENTITY = 36
@@ -76,10 +77,11 @@ class SheepdogStore(BaseStore):
         require_range(offset, length)
         size = self.size(key)
         end = size if length is None else min(offset + length, size)
-        return StreamBlob(size, Sections(partial(self._pieces, key), offset, end, SECTION).pieces())
+        return StreamBlob(size, self._pieces(key, offset, end))
 
-    def _pieces(self, key: str, start: int, end: int) -> Iterator[bytes]:
-        yield from self._cluster.read(key, start, end - start)
+    def _pieces(self, key: str, offset: int, end: int) -> Iterator[bytes]:
+        for start in range(offset, end, SECTION):
+            yield from self._cluster.read(key, start, min(SECTION, end - start))
 
     def size(self, key: str) -> int:
         """See the contract."""

@@ -24,7 +24,7 @@ OPTIONS: Sequence[cfg.Opt] = [
     cfg.FloatOpt(
         "sheepdog_store_timeout", default=60.0, min=0.1,
         help="Seconds that one run of dog may be waited for; then it is killed. One run writes "
-        "sheepdog_store_chunk_size MiB or reads 32 MiB.",
+        "sheepdog_store_chunk_size MiB or reads 64 MiB.",
     ),
     cfg.StrOpt(
         "sheepdog_store_program", default="dog",

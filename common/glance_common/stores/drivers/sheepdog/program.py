@@ -4,6 +4,7 @@ The exit code alone says little: ``dog vdi delete`` ends with 0 although it reac
 only when it ended with 0, took all of its input and said nothing on stderr.
 """
 
+import fcntl
 import os
 import selectors
 import signal
@@ -19,6 +20,8 @@ PACKAGE = "sheepdog"
 """The package of Linux distributions that has ``dog``."""
 
 _PIECE = 256 * 1024
+_PIPE = 1024 * 1024
+"""Bytes of a pipe; with the 64 KiB of a new one ``dog`` and this process wait for each other."""
 _KEPT = 4096
 """Bytes of stderr that are looked at."""
 _SHOWN = 300
@@ -97,6 +100,8 @@ class Run:
             ):
                 if stream is not None:
                     os.set_blocking(stream.fileno(), False)
+                    with suppress(PermissionError):  # the user has many pipes
+                        fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, _PIPE)
                     selector.register(stream, event)
             while selector.get_map():
                 for stream in self._ready(selector):
