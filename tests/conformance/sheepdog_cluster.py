@@ -19,7 +19,7 @@ from glance_common.stores.conformance.network import *  # noqa: F403 - the tests
 from glance_common.stores.conformance.reading import *  # noqa: F403 - as above
 from glance_common.stores.conformance.writing import *  # noqa: F403 - as above
 
-del test_a_missing_place_is_no_empty_store, test_wrong_credentials, test_an_exchanged_place_is_no_empty_store  # noqa: F821
+del test_a_missing_place_is_no_empty_store, test_wrong_credentials, test_an_exchanged_place_is_no_empty_store  # noqa: F821 - imported above
 
 
 @pytest.fixture

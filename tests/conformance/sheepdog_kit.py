@@ -8,10 +8,18 @@ from tests.conformance.remote import PATIENT, SHORT, ConfiguredHarness
 from tests.servers.sheepdog import Sheepdog, install_dog
 from tests.support.stores import MemoryIdentities
 
+from glance_common.stores.contract import Store
+from glance_common.stores.drivers.sheepdog.cluster import Cluster
 from glance_common.stores.drivers.sheepdog.driver import SheepdogStore
 from glance_common.stores.place_mark import NAME
 
 MIB = 1024 * 1024
+
+
+def cluster_of(store: Store) -> Cluster:
+    """Return the cluster as the driver sees it."""
+    assert isinstance(store, SheepdogStore)
+    return store._cluster
 
 
 class ClusterHarness(ConfiguredHarness):
@@ -21,8 +29,6 @@ class ClusterHarness(ConfiguredHarness):
     in_flight = 10 * MIB
     """Two parts and 8 MiB."""
 
-    store: SheepdogStore
-
     def __init__(self, folder: Path, program: Path, port: int) -> None:
         self.port = port
         super().__init__(folder, "sheepdog", {
@@ -31,7 +37,7 @@ class ClusterHarness(ConfiguredHarness):
         })
 
     def objects(self) -> list[str]:
-        return [vdi.name for vdi in self.store._cluster.vdis() if vdi.name != NAME]
+        return [vdi.name for vdi in cluster_of(self.store).vdis() if vdi.name != NAME]
 
     def unfinished(self) -> list[str]:
         return [name for name in self.objects() if "~" in name]

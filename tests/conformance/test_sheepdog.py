@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
-from tests.conformance.sheepdog_kit import MIB, SheepdogHarness
+from tests.conformance.sheepdog_kit import MIB, SheepdogHarness, cluster_of
 from tests.servers.sheepdog import running
 from tests.support.stores import from_file, read
 from tests.support.waiting import wait_for
@@ -45,8 +45,8 @@ def remote(harness: SheepdogHarness) -> SheepdogHarness:
 
 def test_images_of_an_older_installation_are_read_and_deleted(harness: SheepdogHarness):
     key = harness.new_key()
-    harness.store._cluster.create(key)
-    harness.store._cluster.write(key, 0, DATA)
+    cluster_of(harness.store).create(key)
+    cluster_of(harness.store).write(key, 0, DATA)
     assert harness.store.key_of(f"sheepdog://{key}") == key
     assert harness.read(key, 300_000, 70_000) == DATA[300_000:370_000]
     assert [(entry.key, entry.size) for entry in harness.store.walk()] == [(key, len(DATA))]
@@ -57,7 +57,7 @@ def test_images_of_an_older_installation_are_read_and_deleted(harness: SheepdogH
 
 
 def test_snapshots_and_clones_of_others_keep_their_data(harness: SheepdogHarness):
-    key, cluster = harness.put(DATA), harness.store._cluster
+    key, cluster = harness.put(DATA), cluster_of(harness.store)
     cluster.snapshot(key, "tag with a space")
     cluster.clone(key, "tag with a space", "a volume\\of another program")
     assert harness.read(key) == DATA
@@ -93,7 +93,7 @@ def test_a_full_cluster_is_told_and_nothing_stays(harness: SheepdogHarness, size
 
 
 def test_an_image_larger_than_a_vdi_may_be_is_told(harness: SheepdogHarness):
-    cluster = harness.store._cluster
+    cluster = cluster_of(harness.store)
     cluster.create("large")
     with pytest.raises(StoreFull, match="too large"):
         cluster.write("large", 4 * 1024**4, b"x")
@@ -147,7 +147,7 @@ def test_a_write_that_takes_a_part_of_the_data_is_none(harness: SheepdogHarness)
 
 def test_the_mark_is_lost_or_exchanged(harness: SheepdogHarness):
     key = harness.put(DATA)
-    cluster = harness.store._cluster
+    cluster = cluster_of(harness.store)
     identity = harness.store.identity()
     cluster.overwrite(NAME, 0, b"no uuid but as many letters as one..")
     with pytest.raises(StoreUnavailable, match="does not hold a uuid"):
@@ -200,7 +200,7 @@ def test_a_delete_while_an_upload_becomes_visible_stops_it(
     harness: SheepdogHarness, monkeypatch: pytest.MonkeyPatch, step: str
 ):
     """Whatever step of publishing comes after the delete, the image is not there afterwards."""
-    key, own = harness.new_key(), harness.store._cluster
+    key, own = harness.new_key(), cluster_of(harness.store)
     other = harness.changed()
     original = getattr(own, step)
 
@@ -221,9 +221,10 @@ def test_a_delete_between_snapshot_and_its_list_stops_the_upload_too(
     harness: SheepdogHarness, monkeypatch: pytest.MonkeyPatch
 ):
     """The delete has listed what there is before the snapshot is made, and goes on after it."""
-    key, own = harness.new_key(), harness.store._cluster
+    key, own = harness.new_key(), cluster_of(harness.store)
     other = harness.changed()
-    deleted, snapshot = other._cluster.delete, own.snapshot
+    others = cluster_of(other)
+    deleted, snapshot = others.delete, own.snapshot
     waiting: list[tuple[str, ...]] = []
 
     def held_back(*arguments, **options):
@@ -231,7 +232,7 @@ def test_a_delete_between_snapshot_and_its_list_stops_the_upload_too(
         return False
 
     def late(name, tag):
-        monkeypatch.setattr(other._cluster, "delete", held_back)
+        monkeypatch.setattr(others, "delete", held_back)
         with suppress(BlobNotFound):
             other.delete(key)
         snapshot(name, tag)

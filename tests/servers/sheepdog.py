@@ -64,7 +64,7 @@ class Sheepdog:
                 cluster.running.add(self)
                 try:
                     with suppress(ConnectionError):
-                        cluster._serve(self.rfile, self.wfile)  # type: ignore[arg-type]
+                        cluster._serve(self.rfile, self.wfile)  # type: ignore[arg-type]  # files of bytes
                 finally:
                     cluster.running.discard(self)
 

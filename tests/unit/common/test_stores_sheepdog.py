@@ -13,7 +13,7 @@ from tests.support.waiting import wait_for
 
 from glance_common.config.loading import ConfigError
 from glance_common.stores.contract import StoreFull, StoreUnavailable
-from glance_common.stores.drivers.sheepdog.cluster import Cluster, Vdi
+from glance_common.stores.drivers.sheepdog.cluster import Cluster, ListedVdi
 from glance_common.stores.drivers.sheepdog.driver import SheepdogStore
 from glance_common.stores.drivers.sheepdog.place import SheepdogPlace
 from glance_common.stores.drivers.sheepdog.program import Run, VdiExists, VdiMissing
@@ -251,13 +251,13 @@ def test_a_program_that_goes_away_later_is_told(tmp_path: Path):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("= t1 0 52428800 54525952 0 1795225919 6a5e16 2  22", Vdi("t1", None, 52428800, 1795225919, (2, 1))),
-        ("c t1 0 5 0 0 7 6a5e16 3  22", Vdi("t1", None, 5, 7, (3, 1))),
-        ("s a\\ b\\\\ 12 5 0 0 7 6a 4:2 my tag 22", Vdi("a b\\", "my tag", 5, 7, (6, 4))),
-        ("s t1 1 5 0 0 7 6a 2 3 4 5 22", Vdi("t1", "3 4 5", 5, 7, (2, 1))),
+        ("= t1 0 52428800 54525952 0 1795225919 6a5e16 2  22", ListedVdi("t1", None, 52428800, 1795225919, (2, 1))),
+        ("c t1 0 5 0 0 7 6a5e16 3  22", ListedVdi("t1", None, 5, 7, (3, 1))),
+        ("s a\\ b\\\\ 12 5 0 0 7 6a 4:2 my tag 22", ListedVdi("a b\\", "my tag", 5, 7, (6, 4))),
+        ("s t1 1 5 0 0 7 6a 2 3 4 5 22", ListedVdi("t1", "3 4 5", 5, 7, (2, 1))),
     ],
 )
-def test_lines_of_a_list(tmp_path: Path, line: str, expected: Vdi):
+def test_lines_of_a_list(tmp_path: Path, line: str, expected: ListedVdi):
     path = program(tmp_path, f"cat <<'END'\n{line}\nEND")
     assert Cluster(path, SheepdogPlace("node", 7000), PATIENT).vdis() == [expected]
 

@@ -19,11 +19,12 @@ _LINE = re.compile(
     r"(?P<kind>[=sc]) (?P<name>(?:\\.|[^\\ ])+) \d+ (?P<size>\d+) \d+ \d+ (?P<created>\d+) [0-9a-f]+"
     r" (?P<copies>\d+)(?::(?P<parity>\d+))? (?P<tag>.*) \d+"
 )
+_ESCAPED = re.compile(r"\\(.)")
 _TOTAL = re.compile(r"Total \d+ \d+ (\d+) \d+% \d+")
 
 
 @dataclass(frozen=True, slots=True)
-class Vdi:
+class ListedVdi:
     """A line of ``dog vdi list -r``: a VDI, or a snapshot of one when ``tag`` is not None.
 
     ``spread`` is how many bytes the nodes keep for a number of bytes of data.
@@ -95,7 +96,7 @@ class Cluster:
             return False
         return True
 
-    def vdis(self, name: str | None = None) -> list[Vdi]:
+    def vdis(self, name: str | None = None) -> list[ListedVdi]:
         """Return all VDIs and snapshots, or those of one name."""
         out = self._ask("vdi", "list", "-r", *(() if name is None else (name,)))
         lines = out.decode("utf-8", "surrogateescape").split("\n")
@@ -111,13 +112,13 @@ class Cluster:
             raise StoreUnavailable(f"{self._place}: dog node info does not tell the free space")
         return int(total[1])
 
-    def _parsed(self, line: str) -> Vdi:
+    def _parsed(self, line: str) -> ListedVdi:
         found = _LINE.fullmatch(line)
         if found is None:
             raise StoreUnavailable(f"{self._place}: dog vdi list printed a line that is none of a list")
         copies, parity = int(found["copies"]), int(found["parity"] or 0)
-        return Vdi(
-            name=re.sub(r"\\(.)", r"\1", found["name"]), tag=found["tag"] if found["kind"] == "s" else None,
+        return ListedVdi(
+            name=_ESCAPED.sub(r"\1", found["name"]), tag=found["tag"] if found["kind"] == "s" else None,
             size=int(found["size"]), created=int(found["created"]),
             spread=(copies + parity, copies) if parity else (copies, 1),
         )

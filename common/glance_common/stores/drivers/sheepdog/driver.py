@@ -18,7 +18,7 @@ from glance_common.stores.contract import (
     require_key,
     require_range,
 )
-from glance_common.stores.drivers.sheepdog.cluster import Vdi
+from glance_common.stores.drivers.sheepdog.cluster import ListedVdi
 from glance_common.stores.drivers.sheepdog.options import OPTIONS, configured_place, open_cluster
 from glance_common.stores.drivers.sheepdog.program import VdiExists, VdiMissing
 from glance_common.stores.drivers.sheepdog.writing import remove_vdi, write_vdi
@@ -92,7 +92,7 @@ class SheepdogStore(BaseStore):
             raise BlobNotFound(f"{self.id}: there is no {key}")
         return found.size
 
-    def _complete(self, name: str) -> Vdi | None:
+    def _complete(self, name: str) -> ListedVdi | None:
         """Return the VDI of the name. Its snapshots, which others may have made, have the name as well."""
         return next((vdi for vdi in self._cluster.vdis(name) if vdi.name == name and vdi.tag is None), None)
 
