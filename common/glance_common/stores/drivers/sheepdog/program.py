@@ -21,7 +21,10 @@ PACKAGE = "sheepdog"
 
 _PIECE = 256 * 1024
 _PIPE = 1024 * 1024
-"""Bytes of a pipe; with the 64 KiB of a new one ``dog`` and this process wait for each other."""
+"""Bytes of the pipe for output; with the 64 KiB of a new one ``dog`` and this process wait for each other.
+
+That for input keeps its size: what is in the pipe when the program ends is taken for read.
+"""
 _KEPT = 4096
 """Bytes of stderr that are looked at."""
 _SHOWN = 300
@@ -100,9 +103,10 @@ class Run:
             ):
                 if stream is not None:
                     os.set_blocking(stream.fileno(), False)
-                    with suppress(PermissionError):  # the user has many pipes
-                        fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, _PIPE)
                     selector.register(stream, event)
+            if process.stdout is not None:
+                with suppress(PermissionError):  # the user has many pipes
+                    fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, _PIPE)
             while selector.get_map():
                 for stream in self._ready(selector):
                     if stream is process.stdin:
