@@ -40,6 +40,11 @@ def configuration(folder: Path, groups: Mapping[str, Mapping[str, Any]]) -> cfg.
             lines += [f"{name} = {entry}" for entry in (value if isinstance(value, list) else [value])]
     path = folder / "stores.conf"
     path.write_text("\n".join(lines) + "\n")
+    return from_file(path)
+
+
+def from_file(path: Path) -> cfg.ConfigOpts:
+    """Return the options of a file."""
     conf = cfg.ConfigOpts()
     loading.register(conf, loader.list_opts())
     conf(["--config-file", str(path)], project="glance", default_config_dirs=[])

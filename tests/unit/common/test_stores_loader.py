@@ -435,6 +435,11 @@ def test_options_keep_the_names_and_defaults_of_the_original(tmp_path: Path):
         "vmware_ca_file": None,
         "vmware_insecure": False,
         "vmware_thumbprint": None,
+        "sheepdog_store_address": "localhost",
+        "sheepdog_store_port": 7000,
+        "sheepdog_store_chunk_size": 64,
+        "sheepdog_store_timeout": 60.0,
+        "sheepdog_store_program": "dog",
     }
 
 

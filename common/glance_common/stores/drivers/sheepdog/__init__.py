@@ -1,0 +1,1 @@
+"""The sheepdog driver: images as virtual disks of a Sheepdog cluster, reached by its command ``dog``."""
