@@ -32,7 +32,7 @@ class Link:
         self.ended = False
 
 
-class Cluster:
+class CephCluster:
     """Connects at the first call, in each process: a connection does not survive a fork."""
 
     def __init__(self, options: RbdOptions) -> None:
@@ -211,7 +211,7 @@ class Cluster:
 class Pool:
     """The pool as one operation sees it."""
 
-    def __init__(self, cluster: Cluster, link: Link, io: Any) -> None:
+    def __init__(self, cluster: CephCluster, link: Link, io: Any) -> None:
         self.io = io
         """What Ceph's library calls an I/O context. It ends with its last reference, as a call that hangs has one."""
         self.link = link
@@ -224,7 +224,7 @@ class Pool:
         self, operation: str, act: Callable[[], T], *, expected: tuple[Any, ...] = (),
         late: Callable[[T], object] | None = None, progress: Steps | None = None,
     ) -> T:
-        """Make a call, as ``Cluster.ask``."""
+        """Make a call, as ``CephCluster.ask``."""
         return self._cluster.ask(
             operation, act, link=self.link, expected=expected, late=late, progress=progress
         )
@@ -238,7 +238,7 @@ class Pool:
         return self.judged(errors.meaning(error, operation, self.place))
 
     def judged(self, failed: StoreError) -> StoreError:
-        """Return the error, as ``Cluster.judged``."""
+        """Return the error, as ``CephCluster.judged``."""
         return self._cluster.judged(failed, self.link)
 
     def require(self) -> None:

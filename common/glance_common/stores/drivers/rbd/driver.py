@@ -28,7 +28,7 @@ from glance_common.stores.drivers.rbd import options as rbd_options
 from glance_common.stores.drivers.rbd.address import SCHEME, SNAPSHOT
 from glance_common.stores.drivers.rbd.bindings import bindings
 from glance_common.stores.drivers.rbd.calls import Steps
-from glance_common.stores.drivers.rbd.cluster import PATIENCE, Cluster, Pool
+from glance_common.stores.drivers.rbd.cluster import PATIENCE, CephCluster, Pool
 from glance_common.stores.drivers.rbd.errors import RbdFailed
 from glance_common.stores.drivers.rbd.options import RbdOptions
 from glance_common.stores.drivers.rbd.reading import open_image
@@ -50,7 +50,7 @@ class RbdStore(BaseStore):
         super().__init__(settings, identities)
         self._options = options
         self._place = options.place
-        self._cluster = Cluster(options)
+        self._cluster = CephCluster(options)
         self._mark = PlaceMark(
             self.id, self._place.name, identities, read=self._read_mark, write=self._write_mark
         )
