@@ -81,7 +81,7 @@ class Tenants(RemoteHarness):
         return StoreCaller(self.keystone.project_ids[user.project], token or self.keystone.token(user), catalog)
 
     def added(self, data: bytes, size: int | None = None, key: str | None = None) -> str:
-        """Write data for whoever calls now and return the key of the row."""
+        """Write data in the name of the present caller and return the key of the row."""
         stored = self.store.add(key or self.new_key(), iter([data]), size)
         assert stored.size == len(data)
         assert stored.key is not None

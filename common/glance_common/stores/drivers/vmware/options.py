@@ -38,7 +38,7 @@ OPTIONS: Sequence[cfg.Opt] = [
     cfg.StrOpt(
         "vmware_thumbprint",
         help="SHA-256 or SHA-1 of the certificate of vmware_server_host, in hexadecimal digits with or without colons: "
-        "this certificate and no other is accepted, whoever signed it.",
+        "no other certificate is accepted, and this one needs no authority.",
     ),
 ]
 
