@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from deploy.local import configuration
-from tests.e2e import store_lives
-from tests.e2e.calls import OCTETS, Caller
+from tests.e2e import hanging_store, store_lives
+from tests.e2e.hanging_store import *  # noqa: F403 - as store_lives
 from tests.e2e.leftovers import rows
 from tests.e2e.store_lives import *  # noqa: F403 - the tests of every kind
 from tests.e2e.store_lives import DATA, MIB, TIMEOUT
@@ -27,19 +25,15 @@ from glance_common.stores.place_mark import NAME
 
 pytestmark = pytest.mark.timeout(900)
 
-CLIENTS = 64
-
-
-class S3Cloud(store_lives.StoreLives):
+class S3Cloud(hanging_store.GatedLives):
     """The daemons with two S3 stores and their names, of which one can hang, and a file store."""
 
     def __init__(
         self, services: Services, disk: Path, alias: Gate, server: SeaweedFS, bucket: str, gate: Gate
     ) -> None:
-        super().__init__(services, disk, alias)
+        super().__init__(services, disk, alias, gate)
         self.server = server
         self.bucket = bucket
-        self.gate = gate
         self.secrets = (server.keys.access, server.keys.secret)
 
     def objects(self) -> set[str]:
@@ -89,52 +83,6 @@ def cloud(
         slow = s3_options(gate.port, other, seaweedfs.keys)
         options = store_lives.shared_options(web, disk, main=("s3", main), alias=("s3", again), slow=("s3", slow))
         yield S3Cloud(deploy(**options), disk, alias, seaweedfs, bucket, gate)
-
-
-@pytest.mark.parametrize("method", ["GET", "PUT"])
-def test_a_store_that_hangs_takes_no_threads_from_others(cloud: S3Cloud, method: str):
-    """More clients than the process has threads ask the store that hangs; all of them get an answer, and the file
-    store serves meanwhile."""
-    caller = cloud.caller
-    local = cloud.uploaded_to("disk", DATA[:MIB])
-    if method == "GET":
-        images = [cloud.uploaded_to("slow", DATA[:1000])] * CLIENTS
-    else:
-        images = [str(caller.create()["id"]) for _ in range(CLIENTS)]
-    headers = {**OCTETS, "X-Image-Meta-Store": "slow"}
-
-    def ask(image: str) -> int:
-        return Caller(cloud.services.api.url).call(
-            method, f"/v2/images/{image}/file", headers=headers, data=b"x" * 1000 if method == "PUT" else None,
-            timeout=300,
-        ).status_code
-
-    def served() -> bool:
-        answer = caller.call("GET", f"/v2/images/{local}/file", 200, 503)
-        assert answer.status_code == 503 or answer.content == DATA[:MIB]
-        return answer.status_code == 200
-
-    cloud.gate.shut()
-    try:
-        with ThreadPoolExecutor(CLIENTS) as pool:
-            asked = [pool.submit(ask, image) for image in images]
-            # Those that came in the first half second may have taken all transfers.
-            wait_for(lambda: served() and served() and served(), "the file store to serve")
-            in_time = not all(answer.done() for answer in asked)
-            assert {answer.result() for answer in asked} == {503}
-        assert in_time, "while calls hang"
-        began = time.monotonic()
-        assert ask(images[0]) == 503
-        assert time.monotonic() - began < 2 * TIMEOUT + 60
-    finally:
-        cloud.gate.reopen()
-    if method == "GET":
-        wait_for(lambda: ask(images[0]) == 200, "the store's return")
-    else:
-        wait_for(lambda: ask(images[0]) == 204, "the store's return")
-        assert caller.download(images[0]) == b"x" * 1000
-    for image in {local, *images}:
-        caller.delete(image)
 
 
 def test_the_end_of_a_bucket_is_told(cloud: S3Cloud):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from deploy.local import configuration
-from tests.e2e.calls import OCTETS, RAW, Caller, random_bytes
-from tests.e2e.leftovers import files, rows
+from tests.e2e import hanging_store, store_lives
+from tests.e2e.calls import OCTETS, Caller
+from tests.e2e.hanging_store import *  # noqa: F403 - as store_lives
+from tests.e2e.leftovers import rows
+from tests.e2e.store_lives import *  # noqa: F403 - the tests of every kind
+from tests.e2e.store_lives import DATA, MIB, TIMEOUT
 from tests.servers.gate import Gate
 from tests.servers.swift import Swift, SwiftUser
+from tests.servers.web import WebServer
 from tests.support.daemons import Services
 from tests.support.waiting import wait_for
 
@@ -22,52 +24,23 @@ from glance_common.stores.place_mark import NAME
 
 pytestmark = pytest.mark.timeout(900)
 
-MIB = 1024 * 1024
-DATA = random_bytes(9 * MIB)
-TIMEOUT = 10.0
-"""Seconds: calls to the server that hangs wait so long, and a slow machine gets something else done meanwhile."""
+class SwiftCloud(hanging_store.GatedLives):
+    """The daemons with two swift stores and their names, of which one can hang, and a file store."""
 
-CLIENTS = 64
-
-
-class Cloud:
-    """The daemons and what is in their stores."""
-
-    def __init__(self, services: Services, disk: Path, server: Swift, container: str, gate: Gate) -> None:
-        self.services = services
-        self.caller = Caller(services.api.url)
-        self.disk = disk
+    def __init__(
+        self, services: Services, disk: Path, alias: Gate, server: Swift, container: str, gate: Gate
+    ) -> None:
+        super().__init__(services, disk, alias, gate)
         self.server = server
         self.container = container
-        self.gate = gate
+        self.secrets = (server.swift_user.key,)
 
     def objects(self) -> set[str]:
-        """Return the names of the objects in the container of the store main, segments too."""
         return {entry["name"] for entry in self.server.swift_client().get_container(self.container)[1]} - {NAME}
 
-    def stores_of(self, image: str) -> set[str]:
-        """Return the stores that have the image."""
-        return set(self.caller.show(image).get("stores", "").split(","))
-
-    def uploaded_to(self, store: str, data: bytes) -> str:
-        """Create an image with data in this store."""
-        image = str(self.caller.create()["id"])
-        self.caller.upload(image, data, headers={"X-Image-Meta-Store": store})
-        assert self.stores_of(image) == {store}
-        return image
-
-    def wait_until_gone(self, image: str) -> None:
-        """Wait until the scrubber has removed all objects of a deleted image, and said so."""
-        query = "SELECT status FROM locations WHERE image_id = %s AND store = 'main'"
-        wait_for(lambda: set(rows(self.services, query, image)) == {("deleted",)}, "the row's end")
-        assert not [name for name in self.objects() if name.startswith(image)]
-
-    def copied(self, image: str, store: str) -> None:
-        """Copy an image to one more store."""
-        wanted = self.stores_of(image) | {store}
-        document = {"method": {"name": "copy-image"}, "stores": [store]}
-        self.caller.call("POST", f"/v2/images/{image}/import", 202, json=document)
-        wait_for(lambda: self.stores_of(image) == wanted, f"the copy in {store}")
+    def url(self, image: str) -> str:
+        address = self.server.swift_auth_url.removeprefix("http://")
+        return f"swift+http://{address}/{self.container}/{image}"
 
 
 def swift_options(server: Swift, port: int, container: str, user: SwiftUser) -> dict[str, Any]:
@@ -90,54 +63,31 @@ def gate(swift: Swift) -> Iterator[Gate]:
 
 
 @pytest.fixture(scope="module")
+def alias(swift: Swift) -> Iterator[Gate]:
+    """The way to the server of the store alias."""
+    made = Gate(swift.port)
+    made.shut()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
 def cloud(
-    deploy: Callable[..., Services], swift: Swift, gate: Gate, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Cloud]:
-    """The daemons with two swift stores, of which one can hang, and a file store."""
-    disk = tmp_path_factory.mktemp("disk")
+    deploy: Callable[..., Services], swift: Swift, web: WebServer, gate: Gate, alias: Gate,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[SwiftCloud]:
+    """The daemons."""
+    disk, user = tmp_path_factory.mktemp("disk"), swift.swift_user
     with swift.container() as container, swift.container() as other:
-        services = deploy(
-            shared={
-                "DEFAULT": {"enabled_backends": "main:swift, slow:swift, disk:file"},
-                "glance_store": {"default_backend": "main"},
-                "main": swift_options(swift, swift.port, container, swift.swift_user),
-                "slow": swift_options(swift, gate.port, other, swift.swift_user),
-                "disk": {"filesystem_store_datadir": disk},
-            },
-            api={"DEFAULT": {
-                "workers": 1, "threads": 32, "show_multiple_locations": "true", "show_image_direct_url": "true",
-            }},
-            scrubber={"DEFAULT": {"wakeup_time": 1}},
-        )
-        yield Cloud(services, disk, swift, container, gate)
+        main = swift_options(swift, swift.port, container, user)
+        again = swift_options(swift, alias.port, container, user)
+        slow = swift_options(swift, gate.port, other, user)
+        stores = {"main": ("swift", main), "alias": ("swift", again), "slow": ("swift", slow)}
+        services = deploy(**store_lives.shared_options(web, disk, **stores))
+        yield SwiftCloud(services, disk, alias, swift, container, gate)
 
 
-def test_upload_download_and_delete(cloud: Cloud):
-    caller = cloud.caller
-    for data in (b"", DATA[: 2 * MIB], DATA):
-        for form in (data, (data[at : at + 99_999] for at in range(0, len(data), 99_999))):
-            image = str(caller.create()["id"])
-            caller.upload(image, form)
-            shown = caller.show(image)
-            assert (shown["status"], shown["size"]) == ("active", len(data))
-            assert shown["os_hash_value"] == hashlib.sha512(data).hexdigest()
-            assert caller.download(image) == data
-            assert image in cloud.objects()
-            caller.delete(image)
-            cloud.wait_until_gone(image)
-
-
-def test_ranges(cloud: Cloud):
-    image = cloud.uploaded_to("main", DATA)
-    for begin, end in ((0, 0), (4 * MIB - 2, 4 * MIB + 2), (len(DATA) - 3, len(DATA) - 1)):
-        headers = {"Range": f"bytes={begin}-{end}"}
-        answer = cloud.caller.call("GET", f"/v2/images/{image}/file", 206, headers=headers)
-        assert answer.content == DATA[begin : end + 1]
-    cloud.caller.call("GET", f"/v2/images/{image}/file", 416, headers={"Range": f"bytes={len(DATA)}-"})
-    cloud.caller.delete(image)
-
-
-def test_damaged_data_never_end_as_a_download(cloud: Cloud):
+def test_damaged_data_never_end_as_a_download(cloud: SwiftCloud):
     """The object is exchanged behind the service: the length is right, the digest is not."""
     image = cloud.uploaded_to("main", DATA[:MIB])
     cloud.server.swift_client().put_object(cloud.container, image, bytes(MIB))
@@ -152,90 +102,7 @@ def test_damaged_data_never_end_as_a_download(cloud: Cloud):
     cloud.wait_until_gone(image)
 
 
-def test_v1(cloud: Cloud):
-    headers = {f"x-image-meta-{name}": value for name, value in {"name": "old", **RAW}.items()}
-    answer = cloud.caller.call("POST", "/v1/images", 201, headers={**OCTETS, **headers}, data=DATA)
-    image = answer.json()["image"]["id"]
-    assert cloud.caller.call("GET", f"/v1/images/{image}", 200).content == DATA
-    cloud.caller.call("DELETE", f"/v1/images/{image}", 200)
-    cloud.wait_until_gone(image)
-
-
-def test_locations_hold_no_credentials(cloud: Cloud):
-    image = cloud.uploaded_to("main", DATA[:MIB])
-    shown = cloud.caller.show(image)
-    address = cloud.server.swift_auth_url.removeprefix("http://")
-    url = f"swift+http://{address}/{cloud.container}/{image}"
-    assert (shown["direct_url"], [place["url"] for place in shown["locations"]]) == (url, [url])
-    assert rows(cloud.services, "SELECT store, key FROM locations WHERE image_id = %s", image) == [("main", image)]
-    detail = cloud.caller.call("GET", "/v2/info/stores/detail", 200)
-    shown_stores = {store["id"]: store for store in detail.json()["stores"]}
-    assert shown_stores["main"]["properties"]["container"] == cloud.container
-    secret = cloud.server.swift_user.key
-    assert secret not in detail.text
-    assert secret not in cloud.services.api.log.read_text()
-    cloud.caller.delete(image)
-
-
-def test_copies_between_kinds(cloud: Cloud):
-    caller = cloud.caller
-    image = cloud.uploaded_to("main", DATA)
-    cloud.copied(image, "disk")
-    assert files(cloud.disk) == {image}
-    caller.call("DELETE", f"/v2/stores/main/{image}", 204)
-    wait_for(lambda: not [name for name in cloud.objects() if name.startswith(image)], "the end of the first copy")
-    assert caller.download(image) == DATA
-    cloud.copied(image, "main")
-    caller.call("DELETE", f"/v2/stores/disk/{image}", 204)
-    assert caller.download(image) == DATA
-    caller.delete(image)
-    cloud.wait_until_gone(image)
-
-
-@pytest.mark.parametrize("method", ["GET", "PUT"])
-def test_a_store_that_hangs_takes_no_threads_from_others(cloud: Cloud, method: str):
-    """More clients than the process has threads ask the store that hangs; all of them get an answer, and the file
-    store serves meanwhile."""
-    caller = cloud.caller
-    local = cloud.uploaded_to("disk", DATA[:MIB])
-    if method == "GET":
-        images = [cloud.uploaded_to("slow", DATA[:1000])] * CLIENTS
-    else:
-        images = [str(caller.create()["id"]) for _ in range(CLIENTS)]
-    headers = {**OCTETS, "X-Image-Meta-Store": "slow"}
-
-    def ask(image: str) -> int:
-        return Caller(cloud.services.api.url).call(
-            method, f"/v2/images/{image}/file", headers=headers, data=b"x" * 1000 if method == "PUT" else None,
-            timeout=300,
-        ).status_code
-
-    def served() -> bool:
-        answer = caller.call("GET", f"/v2/images/{local}/file", 200, 503)
-        assert answer.status_code == 503 or answer.content == DATA[:MIB]
-        return answer.status_code == 200
-
-    cloud.gate.shut()
-    try:
-        with ThreadPoolExecutor(CLIENTS) as pool:
-            asked = [pool.submit(ask, image) for image in images]
-            # Those that came in the first half second may have taken all transfers.
-            wait_for(lambda: served() and served() and served(), "the file store to serve")
-            in_time = not all(answer.done() for answer in asked)
-            assert {answer.result() for answer in asked} == {503}
-        assert in_time, "while calls hang"
-        began = time.monotonic()
-        assert ask(images[0]) == 503
-        assert time.monotonic() - began < 2 * TIMEOUT + 60
-    finally:
-        cloud.gate.reopen()
-    expected = 200 if method == "GET" else 204
-    wait_for(lambda: ask(images[0]) == expected, "the store's return")
-    for image in {local, *images}:
-        caller.delete(image)
-
-
-def test_the_end_of_a_container_is_told(cloud: Cloud):
+def test_the_end_of_a_container_is_told(cloud: SwiftCloud):
     """The log tells the operator what to mend; the client learns that the store is down."""
     client = cloud.server.swift_client()
     image = cloud.uploaded_to("main", DATA[:1000])
@@ -258,7 +125,7 @@ def test_the_end_of_a_container_is_told(cloud: Cloud):
     )
 
 
-def test_a_key_that_is_wrong_is_told_and_a_new_one_works_at_once(cloud: Cloud):
+def test_a_key_that_is_wrong_is_told_and_a_new_one_works_at_once(cloud: SwiftCloud):
     image = cloud.uploaded_to("main", DATA)
     for key, status in (("wrong", 503), (cloud.server.swift_user.key, 200)):
         for daemon in (cloud.services.api, cloud.services.scrubber):
