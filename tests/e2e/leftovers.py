@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg2
 from tests.support.daemons import Services
+from tests.support.waiting import wait_for
 
 SENTINEL = ".glance-store"
 
@@ -31,6 +32,22 @@ def _connected(services: Services) -> Any:
 def files(folder: Path) -> set[str]:
     """Return the names of all files in a store's folder, unfinished ones too, except the store's own mark."""
     return {path.name for path in folder.rglob("*") if path.is_file() and path.name != SENTINEL}
+
+
+def wait_until_deleted(services: Services, image: str, store: str | None = None) -> None:
+    """Wait until the scrubber has deleted the data of an image, in one store or in all, and said so.
+
+    After a failure the scrubber waits for up to an hour; here it tries again at once.
+    """
+    its = "image_id = %s AND store = coalesce(%s, store)"
+
+    def is_deleted() -> bool:
+        now = "UPDATE locations SET not_before = now() WHERE status <> 'deleted' AND lease_until IS NULL"
+        change(services, f"{now} AND not_before > now() AND {its}", image, store)
+        found = rows(services, f"SELECT status FROM locations WHERE {its}", image, store)
+        return {status for (status,) in found} == {"deleted"}
+
+    wait_for(is_deleted, f"the data of image {image} to be deleted", seconds=180)
 
 
 def left_behind(services: Services, image: str) -> list[str]:

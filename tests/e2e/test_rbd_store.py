@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.calls import RAW, Caller, random_bytes
-from tests.e2e.leftovers import files, rows
+from tests.e2e.leftovers import files, rows, wait_until_deleted
 from tests.servers.rbd import Administrator, RbdPool
 from tests.support.daemons import Services
 from tests.support.image_client import identity
@@ -57,7 +57,7 @@ class Cloud:
 
     def wait_until_gone(self, image: str) -> None:
         """Wait until the scrubber has removed the data of a deleted image, and said so."""
-        wait_for(lambda: set(self.states(image)) == {"deleted"}, "the row's end", seconds=180)
+        wait_until_deleted(self.services, image, "main")
         assert image not in self.pool.images()
 
 
@@ -173,7 +173,8 @@ def test_copies_between_kinds(cloud: Cloud):
     assert caller.download(image) == DATA
     cloud.copied(image, "disk")
     caller.call("DELETE", f"/v2/stores/main/{image}", 204)
-    wait_for(lambda: image not in cloud.pool.images(), "the end of the copy in the pool", seconds=180)
+    wait_until_deleted(cloud.services, image, "main")
+    assert image not in cloud.pool.images()
     assert caller.download(image) == DATA
     caller.delete(image)
 

@@ -11,7 +11,7 @@ from deploy.local import configuration
 from swiftclient.client import Connection
 from swiftclient.exceptions import ClientException
 from tests.e2e.calls import OCTETS, PATCH, RAW, Caller, random_bytes
-from tests.e2e.leftovers import files, rows
+from tests.e2e.leftovers import files, rows, wait_until_deleted
 from tests.e2e.people import People, keystone_options
 from tests.servers.keystone import ALT_DEMO, DEMO, GLANCE, Keystone, User
 from tests.servers.swift import Swift, remove_container
@@ -60,8 +60,7 @@ class Cloud:
 
     def gone(self, image: str) -> None:
         """Wait until the scrubber has removed all data of a deleted image."""
-        query = "SELECT status FROM locations WHERE image_id = %s"
-        wait_for(lambda: set(rows(self.services, query, image)) == {("deleted",)}, "the row's end")
+        wait_until_deleted(self.services, image)
         assert image not in self.containers(DEMO.project) | self.containers(ALT_DEMO.project)
         notes = self.swift(GLANCE, GLANCE.project).get_container(self.container, prefix=image)[1]
         assert notes == []
@@ -214,6 +213,7 @@ def test_an_upload_that_fails_leaves_nothing(cloud: Cloud):
 
     def pieces() -> Iterator[bytes]:
         yield DATA
+        wait_for(lambda: demo.show(image)["status"] == "saving", "the begin of the attempt")
         raise OSError("the client goes away")
 
     with pytest.raises(Exception):  # noqa: B017 - of the client's library, which one is not the point

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.e2e.calls import Caller, random_bytes
-from tests.e2e.leftovers import rows
+from tests.e2e.leftovers import rows, wait_until_deleted
 from tests.servers import vcsim
 from tests.servers.vcsim import DATACENTER, DATASTORES, PASSWORD, USER, VCenterSimulator
 from tests.support.daemons import Services
@@ -41,8 +41,7 @@ class Cloud:
 
     def wait_until_gone(self, image: str) -> None:
         """Wait until the scrubber has removed the file of a deleted image, and said so."""
-        query = "SELECT status FROM locations WHERE image_id = %s AND store = 'main'"
-        wait_for(lambda: set(rows(self.services, query, image)) == {("deleted",)}, "the row's end")
+        wait_until_deleted(self.services, image, "main")
         assert image not in self.objects()
 
 
