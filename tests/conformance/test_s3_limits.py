@@ -1,7 +1,6 @@
 """S3 servers that answer slowly, without end or not at all: every call has one deadline (S-22, S-61)."""
 
 import socket
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.servers.web import dripping, scripted_peer, silent
+from tests.servers.scripted import deaf, dripping, flooding, scripted_peer, secured, silent
 from tests.support.certificates import server_certificate
 from tests.unit.common.test_stores_s3 import KEY, s3_store
 
@@ -69,12 +68,7 @@ def test_s22_a_document_has_it_too(tmp_path: Path):
 
 def test_s22_tls_has_it_too(tmp_path: Path):
     authority, context = server_certificate(tmp_path, "localhost")
-
-    def secured(connection: socket.socket) -> None:
-        with context.wrap_socket(connection, server_side=True) as secure:
-            dripping(HEADER)(secure)
-
-    for script in (silent, dripping(b"\x16\x03\x03\x40\x00"), secured):
+    for script in (silent, dripping(b"\x16\x03\x03\x40\x00"), secured(context, dripping(HEADER))):
         with scripted_peer(script) as peer:
             store = store_at(tmp_path, 0, s3_store_host=f"https://localhost:{peer.port}", s3_store_cacert=authority)
             all_end(store)
@@ -92,14 +86,8 @@ def test_a_server_that_ends_within_the_100(tmp_path: Path):
 
 
 def test_s61_a_document_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def flood(connection: socket.socket) -> None:
-        connection.recv(65536)
-        connection.sendall(DOCUMENT)
-        while True:
-            connection.sendall(b"<Key>x</Key>" * 1000)
-
     monkeypatch.setattr(client, "_LARGEST_DOCUMENT", 100_000)
-    with scripted_peer(flood) as peer:
+    with scripted_peer(flooding(DOCUMENT, b"<Key>x</Key>")) as peer:
         store = store_at(tmp_path, peer.port, s3_store_read_timeout=3600)
         with pytest.raises(StoreUnavailable, match="a document of more than 100000 bytes"):
             store._bucket.call("list_objects_v2")
@@ -107,19 +95,11 @@ def test_s61_a_document_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.M
 
 def test_s22_a_server_that_takes_no_data_is_given_up(tmp_path: Path):
     """Once, and not again for each try."""
-    stopped = threading.Event()
-
-    def deaf(connection: socket.socket) -> None:
-        stopped.wait(60)
-
     with scripted_peer(deaf) as peer:
         store = store_at(tmp_path, peer.port, s3_store_large_object_chunk_size=100)
-        try:
-            with pytest.raises(StoreUnavailable, match=r"the server was silent for 0\.25 seconds"):
-                S3Upload(store._bucket, store._options, KEY).write([bytes(64 * MIB)], 64 * MIB)
-            assert peer.connections <= 2, "the upload, and the question whether it is there"
-        finally:
-            stopped.set()
+        with pytest.raises(StoreUnavailable, match=r"the server was silent for 0\.25 seconds"):
+            S3Upload(store._bucket, store._options, KEY).write([bytes(64 * MIB)], 64 * MIB)
+        assert peer.connections <= 2, "the upload, and the question whether it is there"
 
 
 def test_s61_data_come_at_the_least_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

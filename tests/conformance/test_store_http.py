@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from oslo_config import cfg
-from tests.servers.web import Page, WebServer, dripping, scripted_peer, web_server
+from tests.servers.scripted import dripping, scripted_peer
+from tests.servers.web import Page, WebServer, web_server
 from tests.support.certificates import server_certificate
 from tests.support.stores import MemoryIdentities, load
 

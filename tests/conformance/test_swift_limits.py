@@ -1,14 +1,14 @@
 """Servers that answer slowly, without end or not at all: every call of the swift driver has one deadline (S-22)."""
 
 import socket
-import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.servers.web import Page, dripping, scripted_peer, silent, web_server
+from tests.servers.scripted import deaf, dripping, flooding, scripted_peer, secured, silent
+from tests.servers.web import Page, web_server
 from tests.support.certificates import server_certificate
 from tests.unit.common.test_stores_swift import KEY, swift_store
 
@@ -85,12 +85,7 @@ def test_s22_a_document_has_it_too(tmp_path: Path):
 
 def test_s22_tls_has_it_too(tmp_path: Path):
     authority, context = server_certificate(tmp_path, "localhost")
-
-    def secured(connection: socket.socket) -> None:
-        with context.wrap_socket(connection, server_side=True) as secure:
-            dripping(HEADER)(secure)
-
-    for script in (silent, dripping(b"\x16\x03\x03\x40\x00"), secured):
+    for script in (silent, dripping(b"\x16\x03\x03\x40\x00"), secured(context, dripping(HEADER))):
         with scripted_peer(script) as peer:
             store = store_at(
                 tmp_path, peer.port, swift_store_auth_address=f"https://localhost:{peer.port}",
@@ -102,14 +97,8 @@ def test_s22_tls_has_it_too(tmp_path: Path):
 
 
 def test_s61_a_document_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def flood(connection: socket.socket) -> None:
-        connection.recv(65536)
-        connection.sendall(DOCUMENT)
-        while True:
-            connection.sendall(b'{"name": "x"},' * 1000)
-
     monkeypatch.setattr(wire, "_LARGEST_DOCUMENT", 100_000)
-    with scripted_peer(flood) as peer:
+    with scripted_peer(flooding(DOCUMENT, b'{"name": "x"},')) as peer:
         store = store_at(tmp_path, peer.port, swift_store_read_timeout=3600)
         with pytest.raises(StoreUnavailable, match="a document of more than 100000 bytes"):
             store._account.page("glance", "", "", 10)
@@ -120,21 +109,13 @@ def test_s22_a_server_that_takes_no_data_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int | None
 ):
     """And a source that takes its time is none of the server's faults."""
-    stopped = threading.Event()
-
-    def deaf(connection: socket.socket) -> None:
-        stopped.wait(60)
-
     with scripted_peer(deaf) as peer:
         store = store_at(tmp_path, peer.port)
         place = SwiftObject("", "glance", KEY)
         monkeypatch.setattr(SwiftUpload, "_is_taken_by_us", lambda upload: False)
         monkeypatch.setattr(SwiftUpload, "_limit", lambda upload, *names: 1000 * MIB)
-        try:
-            with pytest.raises(StoreUnavailable, match=r"the server was silent for 0\.25 seconds"):
-                SwiftUpload(store._account, store._options, place).write([bytes(64 * MIB)], size)
-        finally:
-            stopped.set()
+        with pytest.raises(StoreUnavailable, match=r"the server was silent for 0\.25 seconds"):
+            SwiftUpload(store._account, store._options, place).write([bytes(64 * MIB)], size)
 
 
 def test_s61_data_come_at_the_least_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import requests
 import urllib3.exceptions
-from tests.servers.web import ScriptedPeer, dripping, scripted_peer, silent
+from tests.servers.scripted import ScriptedPeer, deaf, dripping, flooding, scripted_peer, secured, silent
 from tests.support.certificates import server_certificate
 
 from glance_common.fetch import deadlines, guarded_http, guards, url_filter
@@ -48,18 +48,6 @@ def read_all(response: Response) -> bytes:
     return b"".join(iter(lambda: response.read(1 << 20), b""))
 
 
-def answering(start: bytes, drop: bytes) -> Callable[[socket.socket], None]:
-    """Return a script that sends drops as fast as they are taken."""
-
-    def flood(connection: socket.socket) -> None:
-        connection.recv(65536)
-        connection.sendall(start)
-        while True:
-            connection.sendall(drop * 100)
-
-    return flood
-
-
 @pytest.mark.parametrize(
     ("script", "scheme"),
     [
@@ -80,7 +68,7 @@ def test_s22_the_answer_has_one_deadline(script: Any, scheme: str):
 
 @pytest.mark.parametrize(
     "script",
-    [answering(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), answering(b"", b"HTTP/1.1 100 Continue\r\nX: " + b"x" * 60000)],
+    [flooding(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), flooding(b"", b"HTTP/1.1 100 Continue\r\nX: " + b"x" * 60000)],
     ids=["1xx", "1xx with headers"],
 )
 def test_s22_headers_have_a_largest_size(script: Any):
@@ -174,8 +162,8 @@ def test_an_error_of_the_resolver_comes_out():
         dripping(BODY),
         dripping(CHUNKED, b"1\r\na\r\n"),
         dripping(CHUNKED + b"1;"),
-        answering(CHUNKED, b"1;" + b"x" * 1000 + b"\r\na\r\n"),
-        answering(CHUNKED + b"0\r\n", b"X-Trailer: " + b"x" * 1000 + b"\r\n"),
+        flooding(CHUNKED, b"1;" + b"x" * 1000 + b"\r\na\r\n"),
+        flooding(CHUNKED + b"0\r\n", b"X-Trailer: " + b"x" * 1000 + b"\r\n"),
     ],
     ids=["body", "chunks", "chunk header", "chunk extensions", "trailers"],
 )
@@ -205,7 +193,7 @@ def test_s22_a_document_has_the_deadline_of_its_header(monkeypatch: pytest.Monke
 def test_s22_a_document_has_a_largest_size():
     limits = ExchangeLimits(document=10**5)
     with (
-        scripted_peer(answering(BODY, b"x" * 1000)) as peer,
+        scripted_peer(flooding(BODY, b"x" * 1000)) as peer,
         session(limits).request("GET", peer.url(HOST), document=True) as response,
         pytest.raises(BrokenOff, match="sends a document of more than 100000 bytes"),
     ):
@@ -292,16 +280,6 @@ def tls(tmp_path: Path) -> tuple[str, ssl.SSLContext]:
     return str(authority), context
 
 
-def secured(context: ssl.SSLContext, script: Any) -> Callable[[socket.socket], None]:
-    """Return the script behind TLS."""
-
-    def talk(connection: socket.socket) -> None:
-        with context.wrap_socket(connection, server_side=True) as secure:
-            script(secure)
-
-    return talk
-
-
 def tunnelling(script: Any) -> Callable[[socket.socket], None]:
     """Return a proxy that is a tunnel to the script."""
 
@@ -361,17 +339,8 @@ def test_s22_servers_of_the_operator_have_one_deadline_for_each_document(script:
 
 
 def test_a_server_that_takes_no_body_has_the_deadline_too():
-    def deaf(connection: socket.socket) -> None:
-        stopped.wait()
-
-    stopped = threading.Event()
-    try:
-        with scripted_peer(deaf) as peer:
-            with document_session(SHORT) as documents, pytest.raises(FAILURES):
-                documents.post(peer.url(), data=b"x" * (64 << 20))
-            stopped.set()
-    finally:
-        stopped.set()
+    with scripted_peer(deaf) as peer, document_session(SHORT) as documents, pytest.raises(FAILURES):
+        documents.post(peer.url(), data=b"x" * (64 << 20))
 
 
 def test_a_document_session_keeps_its_connection_and_guards_each_request_anew(monkeypatch: pytest.MonkeyPatch):

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 from tests.e2e.calls import Caller
-from tests.servers.web import ScriptedPeer, dripping, scripted_peer
+from tests.servers.scripted import ScriptedPeer, dripping, scripted_peer
 from tests.support.daemons import Services
 from tests.support.waiting import wait_for
 

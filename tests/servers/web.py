@@ -1,13 +1,12 @@
 """A small web server on the loopback address, with the bad habits of real ones on request."""
 
 import re
-import socket
 import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -117,84 +116,6 @@ def web_server(context: ssl.SSLContext | None = None) -> Iterator[WebServer]:
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-class ScriptedPeer:
-    """Listens on the loopback address and lets ``script`` talk on each connection, in a thread of its own.
-
-    A script ends by returning or by the OSError of a connection that is gone; then the connection is closed.
-    """
-
-    def __init__(self, script: Callable[[socket.socket], None]) -> None:
-        self._script = script
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self._connections: list[socket.socket] = []
-        self._threads: list[threading.Thread] = []
-        self.port = int(self._listening.getsockname()[1])
-        self._accepting = threading.Thread(target=self._accept)
-        self._accepting.start()
-
-    @property
-    def connections(self) -> int:
-        """How many there have been."""
-        return len(self._connections)
-
-    def url(self, host: str = "127.0.0.1", scheme: str = "http") -> str:
-        return f"{scheme}://{host}:{self.port}/x"
-
-    def stop(self) -> None:
-        """End it all; what still talks finds its connection closed."""
-        with suppress(OSError):
-            self._listening.shutdown(socket.SHUT_RDWR)
-        self._accepting.join()
-        self._listening.close()
-        for connection in self._connections:
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = self._listening.accept()
-                self._connections.append(connection)
-                thread = threading.Thread(target=self._talk, args=(connection,))
-                self._threads.append(thread)
-                thread.start()
-
-    def _talk(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            self._script(connection)
-
-
-@contextmanager
-def scripted_peer(script: Callable[[socket.socket], None]) -> Iterator[ScriptedPeer]:
-    """Let a scripted peer listen until the block ends."""
-    peer = ScriptedPeer(script)
-    try:
-        yield peer
-    finally:
-        peer.stop()
-
-
-def silent(connection: socket.socket) -> None:
-    """Take what comes and never answer."""
-    while connection.recv(65536):
-        pass
-
-
-def dripping(start: bytes, drop: bytes = b"a", pause: float = 0.02) -> Callable[[socket.socket], None]:
-    """Return a script that answers ``start`` and then a drop now and then, as long as the client reads."""
-
-    def drip(connection: socket.socket) -> None:
-        connection.recv(65536)
-        connection.sendall(start)
-        while True:
-            threading.Event().wait(pause)
-            connection.sendall(drop)
-
-    return drip
 
 
 def as_source(server: WebServer) -> dict[str, dict[str, object]]:

@@ -13,7 +13,8 @@ import pytest
 import sqlalchemy as sa
 from tests.integration.api.imports_kit import Node, options, working
 from tests.integration.api.test_import_events import Told
-from tests.servers.web import Page, WebServer, scripted_peer, web_server
+from tests.servers.scripted import scripted_peer
+from tests.servers.web import Page, WebServer, web_server
 
 from glance_common.observability.metrics.catalog import DATA_REFUSED
 from glance_registry.db.tables import images as image_rows

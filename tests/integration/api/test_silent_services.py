@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.servers.web import dripping, scripted_peer, silent
+from tests.servers.scripted import dripping, scripted_peer, silent
 from tests.unit.api.conftest import make_conf
 from werkzeug.test import create_environ
 

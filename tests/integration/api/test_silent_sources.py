@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.integration.api.imports_kit import Node, options, page, working
-from tests.servers.web import dripping, scripted_peer, silent
+from tests.servers.scripted import dripping, scripted_peer, silent
 from tests.support.waiting import wait_for
 
 HOURS = {

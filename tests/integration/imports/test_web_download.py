@@ -7,7 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.servers.web import Page, WebServer, dripping, scripted_peer, web_server
+from tests.servers.scripted import dripping, scripted_peer
+from tests.servers.web import Page, WebServer, web_server
 from tests.support.certificates import server_certificate
 
 from glance_api.imports.contract import ImportFailed
