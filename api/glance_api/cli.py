@@ -15,21 +15,23 @@ from glance_common.stores import loader
 
 LOG = logging.getLogger(__name__)
 PROG = "glance-api"
+READS_ALSO = ("glance-image-import",)
+"""Files that are read before its own, as by the original."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run glance-api until it is stopped; return 1 when the configuration does not allow a start."""
-    return Command(PROG, load, warnings, prepare).run(argv)
+    return Command(PROG, load, option_table, prepare).run(argv)
 
 
 def load(arguments: Sequence[str]) -> cfg.ConfigOpts:
     """Read the configuration. Raises ConfigError."""
-    return loading.load(PROG, arguments, [*api_config.list_opts(), *policy.list_opts()])
+    return loading.load(PROG, arguments, [*api_config.list_opts(), *policy.list_opts()], others=READS_ALSO)
 
 
-def warnings(conf: cfg.ConfigOpts) -> list[str]:
-    """Return what is not understood or without effect in the configuration files."""
-    return loading.unknown_names(conf, [*api_config.list_opts(), *loader.store_opts(conf)])
+def option_table(conf: cfg.ConfigOpts) -> loading.OptionTable:
+    """Return all options of this configuration, those of its stores too."""
+    return [*api_config.list_opts(), *loader.store_opts(conf)]
 
 
 def prepare(conf: cfg.ConfigOpts) -> tuple[ServerSettings, Application]:

@@ -189,11 +189,12 @@ NOAUTH_OPTS: list[cfg.Opt] = [
 
 IMAGE_FORMAT_OPTS: list[cfg.Opt] = [
     cfg.ListOpt(
-        "container_formats", default=["ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed"],
+        "container_formats", deprecated_group="DEFAULT",
+        default=["ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed"],
         help="Values of container_format.",
     ),
     cfg.ListOpt(
-        "disk_formats",
+        "disk_formats", deprecated_group="DEFAULT",
         default=["ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso", "ploop"],
         help="Values of disk_format.",
     ),

@@ -13,8 +13,9 @@ import logging
 from wsgiref.types import WSGIApplication
 
 from glance_api import wsgi
-from glance_api.cli import PROG, load, warnings
+from glance_api.cli import PROG, load, option_table
 from glance_api.http.auth import choose
+from glance_common.config.findings import findings
 from glance_common.config.loading import ConfigError
 from glance_common.observability import log
 from glance_common.server import ServerState
@@ -36,7 +37,7 @@ def application() -> WSGIApplication:
             "DEFAULT", "allow_insecure_bind", False,
             f"must be true under flavor {flavor.name or 'none'} and a foreign server, whose address is not checked",
         )
-    for line in [*flavor.warnings(), *warnings(conf)]:
+    for line in [*flavor.warnings(), *(each.text for each in findings(conf, option_table(conf)))]:
         LOG.warning("%s", line)
     state = ServerState()
     app = wsgi.application(conf).build(state)

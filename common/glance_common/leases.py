@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import GlanceError, Gone, Unavailable
-from glance_common.observability.log import working_for
+from glance_common.observability.log_context import working_for
 
 LOG = logging.getLogger(__name__)
 

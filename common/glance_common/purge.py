@@ -20,7 +20,7 @@ from glance_common.model.context import RequestContext, system_context
 from glance_common.model.errors import GlanceError, Gone
 from glance_common.model.image import Deletion
 from glance_common.model.status import LocationStatus
-from glance_common.observability.log import working_for
+from glance_common.observability.log_context import working_for
 from glance_common.registry_client.deletions import DeletionsClient
 from glance_common.stores.contract import BlobNotFound, DeleteUnsupported, StoreError
 

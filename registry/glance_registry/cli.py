@@ -15,15 +15,11 @@ PROG = "glance-registry"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run glance-registry until it is stopped; return 1 when the configuration does not allow a start."""
-    return Command(PROG, _load, _warnings, prepare).run(argv)
+    return Command(PROG, _load, lambda _conf: list_opts(), prepare).run(argv)
 
 
 def _load(arguments: Sequence[str]) -> cfg.ConfigOpts:
     return loading.load(PROG, arguments, list_opts())
-
-
-def _warnings(conf: cfg.ConfigOpts) -> list[str]:
-    return loading.unknown_names(conf, list_opts())
 
 
 def prepare(conf: cfg.ConfigOpts) -> tuple[ServerSettings, Application]:

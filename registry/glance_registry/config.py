@@ -5,6 +5,7 @@ from oslo_config import cfg
 from glance_common import server
 from glance_common.config import loading
 from glance_common.config.loading import OptionTable
+from glance_common.config.log_options import FORMAT_OPTS, LOG_OPTS
 from glance_common.observability import profiling
 from glance_common.stores import loader, reserved
 from glance_registry.records import bounds
@@ -47,7 +48,7 @@ METADEF_OPTS: list[cfg.Opt] = [
 
 def database_opts() -> OptionTable:
     """Return what it takes to reach the database and to log."""
-    return [("DEFAULT", loading.LOG_OPTS), ("database", DATABASE_OPTS)]
+    return [("DEFAULT", [*LOG_OPTS, *FORMAT_OPTS]), ("database", DATABASE_OPTS)]
 
 
 def list_opts() -> OptionTable:

@@ -12,7 +12,7 @@ from glance_common.body import ClientGone, ClientTooSlow
 from glance_common.model import errors
 from glance_common.model.context import HEADER, ContextSigner
 from glance_common.model.json_text import refuse_nul
-from glance_common.observability import log
+from glance_common.observability.log_context import request_id
 from glance_common.observability.metrics.catalog import request_done
 from glance_registry.db.session import Statistics, statistics
 from glance_registry.views import parsing
@@ -73,7 +73,7 @@ def _work_for(claimed: str) -> None:
     """Answer and log under the id that the client claims, made safe for a log line; the signed one replaces it."""
     short = claimed[:255]
     g.request_id = (short if short.isprintable() else "".join(filter(str.isprintable, short))) or "-"
-    log.request_id.set(g.request_id)
+    request_id.set(g.request_id)
 
 
 def _glance_error(error: errors.GlanceError) -> Response:

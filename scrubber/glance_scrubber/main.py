@@ -10,6 +10,7 @@ from uuid import uuid4
 from oslo_config import cfg
 
 from glance_common.config import loading
+from glance_common.config.findings import report
 from glance_common.delete_queue.depth import QueueDepth
 from glance_common.messaging.connection import BROKER_ERRORS, Broker, describe, parse_broker
 from glance_common.model.context import system_context
@@ -46,12 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if conf.restore:
             return restore(registry, conf.restore)
         parts = build(conf, registry)
-        problems = loading.unknown_names(conf, [*list_opts(), *loader.store_opts(conf)])
-        for problem in problems:
-            LOG.warning("%s", problem)
+        is_right = report(conf, [*list_opts(), *loader.store_opts(conf)])
         watching = monitor(conf, parts)
         if conf.check_config:
-            return 1 if problems else 0
+            return 0 if is_right else 1
         return run(parts, watching, conf.wakeup_time) if conf.daemon else one_pass(parts)
     except (loading.ConfigError, GlanceError) as error:
         print(f"ERROR: {error}", file=sys.stderr)  # noqa: T201 - the tool's answer to its caller

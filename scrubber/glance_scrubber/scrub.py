@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from glance_common.leases import LeaseKeeper
 from glance_common.model.context import system_context
-from glance_common.observability.log import working_for
+from glance_common.observability.log_context import working_for
 from glance_common.observability.metrics.catalog import REMOVALS
 from glance_common.purge import Outcome, Purged, Purger
 from glance_common.registry_client.deletions import DeletionsClient

@@ -15,7 +15,7 @@ from uuid import uuid4
 from glance_common.model.context import system_context
 from glance_common.model.errors import GlanceError
 from glance_common.model.image import Due
-from glance_common.observability.log import working_for
+from glance_common.observability.log_context import working_for
 from glance_common.observability.metrics.catalog import LAST_SWEEP, SWEEPS
 from glance_common.purge import Outcome
 from glance_common.registry_client.deletions import DeletionsClient

@@ -17,7 +17,7 @@ from glance_common.model import errors
 from glance_common.model.context import HEADER
 from glance_common.model.operation import OnFail, OperationKind
 from glance_common.model.status import ImageStatus
-from glance_common.observability.log import TextFormatter
+from glance_common.observability.log_formats import TextFormatter
 from glance_common.registry_client import RegistryClient
 from glance_common.registry_client.operations import NewOperation
 from glance_common.registry_client.uploads import UploadResult, UploadStart

@@ -15,7 +15,7 @@ from glance_api.services.collaborators import Services
 from glance_common.leases import LeaseKeeper
 from glance_common.model.context import RequestContext, system_context
 from glance_common.model.errors import NotFound
-from glance_common.observability.log import working_for
+from glance_common.observability.log_context import working_for
 from glance_common.purge import NEVER, Outcome, Purger, Verdict, error_text
 from glance_common.stores.contract import StoreError
 

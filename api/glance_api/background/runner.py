@@ -20,7 +20,7 @@ from glance_common.leases import LeaseKeeper
 from glance_common.model.context import RequestContext, system_context
 from glance_common.model.errors import GlanceError, Gone, Unavailable
 from glance_common.model.operation import Held, Operation, OperationKind
-from glance_common.observability.log import working_for
+from glance_common.observability.log_context import working_for
 from glance_common.observability.metrics.catalog import OPERATIONS, OPERATIONS_RUNNING
 
 LOG = logging.getLogger(__name__)

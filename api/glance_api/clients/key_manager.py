@@ -22,7 +22,9 @@ LIMITS = ExchangeLimits(connect=5.0, idle=30.0, answer=30.0)
 
 KEY_MANAGER_OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
-        "backend", default="barbican", choices=["barbican"], help="The key manager that certificates and keys are in."
+        "backend", default="barbican", deprecated_name="api_class",
+        choices=["barbican", "castellan.key_manager.barbican_key_manager.BarbicanKeyManager"],
+        help="The key manager that certificates and keys are in, by its name or by that of castellan's class.",
     ),
 ]
 

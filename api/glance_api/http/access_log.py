@@ -18,7 +18,7 @@ from glance_api.http.links import LOCATION
 from glance_common.body import BYTES_SENT
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import BadRequest, GlanceError, RequestIdTooLong
-from glance_common.observability import log
+from glance_common.observability.log_context import request_id
 from glance_common.observability.metrics.catalog import request_done
 
 ACCESS = logging.getLogger("glance_api.access")
@@ -53,7 +53,7 @@ class AccessLog:
             environ[REQUEST_ID] = self._request_id(environ.get("HTTP_X_OPENSTACK_REQUEST_ID"))
         except GlanceError as error:
             environ[REQUEST_ID], refused = _new_id(), error
-        log.request_id.set(environ[REQUEST_ID])
+        request_id.set(environ[REQUEST_ID])
         start = record.starting(start_response)
         if refused is not None:
             return record.finish_with(errors.send(refused, environ, start))

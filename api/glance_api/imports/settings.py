@@ -41,7 +41,10 @@ IMPORT_OPTS: list[cfg.Opt] = [
 ]
 
 TASK_OPTS: list[cfg.Opt] = [
-    cfg.IntOpt("task_time_to_live", default=48, min=0, help="Hours for which the end of a task can be looked up."),
+    cfg.IntOpt(
+        "task_time_to_live", default=48, min=0, deprecated_group="DEFAULT",
+        help="Hours for which the end of a task can be looked up.",
+    ),
 ]
 
 EXECUTOR_OPTS: list[cfg.Opt] = [

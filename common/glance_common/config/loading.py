@@ -9,19 +9,15 @@ nearest known one.
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
+from importlib.metadata import version
 from pathlib import Path
 
 from oslo_config import cfg
 
-from glance_common.config.no_effect import NO_EFFECT
+from glance_common.config.log_options import FORMAT_OPTS, LOG_OPTS
 
 OptionTable = Sequence[tuple[str, Sequence[cfg.Opt]]]
 """Groups with their options, as ``list_opts`` of each package returns them; the group of no group is ``DEFAULT``."""
-
-FOREIGN_GROUPS = frozenset({"keystone_authtoken", "oslo_limit", "oslo_policy", "service_user"})
-"""Groups whose options belong to libraries: their names are not checked here."""
-
 
 class ConfigError(Exception):
     """A setting that stops the start; the text names group, option, value and what is allowed."""
@@ -31,13 +27,6 @@ class ConfigError(Exception):
         super().__init__(f"{where}[{group}] {option} = {value}: {allowed}")
         self.group, self.option, self.value, self.allowed = group, option, value, allowed
 
-
-LOG_OPTS: list[cfg.Opt] = [
-    cfg.BoolOpt("debug", default=False, short="d", help="Log at level DEBUG."),
-    cfg.StrOpt("log-file", help="File of the log, under log_dir when relative. Unset: the log goes to stderr."),
-    cfg.StrOpt("log-dir", help="Directory of the log; the file is named after the program when log_file is unset."),
-    cfg.BoolOpt("use-json", default=False, help="Write the log as one JSON object a line instead of text."),
-]
 
 REGISTRY_CLIENT_OPTS: list[cfg.Opt] = [
     cfg.HostAddressOpt("registry_host", default="127.0.0.1", help="Host of glance-registry."),
@@ -80,7 +69,7 @@ DELETE_OPTS: list[cfg.Opt] = [
 def list_opts() -> OptionTable:
     """Return the options that API, scrubber and tools share."""
     return [
-        ("DEFAULT", [*LOG_OPTS, *REGISTRY_CLIENT_OPTS, *QUEUE_OPTS, *DELETE_OPTS]),
+        ("DEFAULT", [*LOG_OPTS, *FORMAT_OPTS, *REGISTRY_CLIENT_OPTS, *QUEUE_OPTS, *DELETE_OPTS]),
         ("registry", REGISTRY_OPTS),
     ]
 
@@ -106,11 +95,16 @@ def load(
     conf.register_cli_opts([
         *cli,
         cfg.BoolOpt("check-config", default=False, help="Check the configuration, say what is wrong, and exit."),
+        cfg.BoolOpt(
+            "explain", default=False,
+            help="With --check-config: print each option with its value and where that comes from.",
+        ),
     ])
     conf.register_cli_opts([opt for opt in LOG_OPTS if any(opt is known for _, opts in table for known in opts)])
     register(conf, table)
     try:
-        conf(list(argv), project="glance", prog=prog, default_config_files=_default_files([*others, prog]))
+        files = _default_files([*others, prog])
+        conf(list(argv), project="glance", prog=prog, version=version("glance-services"), default_config_files=files)
     except (cfg.ConfigFileParseError, cfg.ConfigFilesNotFoundError, cfg.ConfigDirNotFoundError) as error:
         raise ConfigError("-", "--config-file", "", str(error)) from None
     except cfg.ConfigFileValueError as error:
@@ -169,34 +163,6 @@ def read_files(conf: cfg.ConfigOpts) -> Iterator[tuple[str, dict[str, dict[str, 
         sections: dict[str, dict[str, list[str]]] = {}
         cfg.ConfigParser(path, sections).parse()
         yield path, sections
-
-
-def unknown_names(conf: cfg.ConfigOpts, table: OptionTable) -> list[str]:
-    """Return a sentence for each name in the files that no option has, with the nearest match or why it is ignored."""
-    known: dict[str, set[str]] = {}
-    for group, options in table:
-        names = known.setdefault(group, set())
-        for opt in options:
-            names |= {opt.name, opt.dest, *(str(old.name) for old in opt.deprecated_opts)}
-    sentences = []
-    for path, sections in read_files(conf):
-        for group, entries in sections.items():
-            if group in FOREIGN_GROUPS:
-                continue
-            unknown = (name for name in entries if name not in known.get(group, set()))
-            sentences += [f"{path}: {_sentence(group, name, known)}" for name in unknown]
-    return sentences
-
-
-def _sentence(group: str, name: str, known: dict[str, set[str]]) -> str:
-    reason = NO_EFFECT.get((group, name)) or NO_EFFECT.get((group, "*"))
-    if reason:
-        return f"[{group}] {name} has no effect: {reason}"
-    if group not in known:
-        near = get_close_matches(group, known, n=1)
-        return f"[{group}] is not a known group" + (f"; did you mean [{near[0]}]?" if near else "")
-    near = get_close_matches(name, known[group], n=1)
-    return f"[{group}] {name} is not a known option" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def read_secrets(path: str) -> list[bytes]:

@@ -13,7 +13,7 @@ from kombu.connection import Connection
 from kombu.messaging import Producer
 
 from glance_common.messaging.connection import BROKER_ERRORS, describe
-from glance_common.observability.log import working_for
+from glance_common.observability.log_context import working_for
 from glance_common.observability.metrics.catalog import OUTBOX, OUTBOX_DROPPED
 from glance_common.retry import Backoff
 

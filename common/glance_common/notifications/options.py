@@ -19,14 +19,18 @@ EVENT_OPTS: list[cfg.Opt] = [
 NOTIFICATION_OPTS: list[cfg.Opt] = [
     cfg.MultiOpt(
         "driver", item_type=types.String(choices=["messagingv2", "messaging", "noop"]),
+        deprecated_name="notification_driver", deprecated_group="DEFAULT",
         help="messagingv2 sends notifications; messaging sends them in the older format without an envelope, for "
         "consumers that need it; noop, and the default, sends nothing.",
     ),
     cfg.StrOpt(
-        "transport_url", secret=True,
+        "transport_url", secret=True, deprecated_name="notification_transport_url", deprecated_group="DEFAULT",
         help="Message broker of notifications, amqp:// or amqps://. Unset: the transport_url in [DEFAULT].",
     ),
-    cfg.ListOpt("topics", default=["notifications"], help="Topics; the routing key is <topic>.info or <topic>.error."),
+    cfg.ListOpt(
+        "topics", default=["notifications"], deprecated_name="notification_topics", deprecated_group="DEFAULT",
+        help="Topics; the routing key is <topic>.info or <topic>.error.",
+    ),
     cfg.IntOpt(
         "retry", default=-1, min=-1,
         help="How often a notification is tried again; -1 = until the broker takes it. In any case the oldest are "

@@ -1,94 +1,20 @@
-"""Logs: one line an event, text or JSON, with the id of the request that caused it.
+"""The log of a process: where its lines go and how they look, as the options say."""
 
-The request id lives in a context variable; each request or queue message sets it, so that one id can be followed from
-the API through the registry and the queue to the scrubber.
-"""
-
-import json
+import configparser
 import logging
+import logging.config
 import sys
-import time
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from oslo_config import cfg
 
+from glance_common.config.loading import ConfigError
+from glance_common.observability import log_targets
 from glance_common.observability.log_file import LogFile
-
-request_id: ContextVar[str] = ContextVar("request_id", default="-")
-"""Id of the request that the current thread works for."""
-
-MAX_MESSAGE = 16 * 1024
-"""Characters of the text of one event: more than an address of 8 KiB and what is said about it."""
-
-_PLAIN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
-
-
-@contextmanager
-def working_for(identifier: str | None) -> Iterator[None]:
-    """Log under the request id ``identifier`` within the block."""
-    token = request_id.set(identifier or "-")
-    try:
-        yield
-    finally:
-        request_id.reset(token)
-
-
-def _utc(created: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(created)) + f".{int(created % 1 * 1000):03d}Z"
-
-
-def _message(record: logging.LogRecord) -> str:
-    """Return the text of an event, without its middle when it is too long (S-59)."""
-    text = record.getMessage()
-    if len(text) <= MAX_MESSAGE:
-        return text
-    return f"{text[: MAX_MESSAGE // 2]}…{text[-MAX_MESSAGE // 2 + 1 :]}"
-
-
-def _extras(record: logging.LogRecord) -> dict[str, Any]:
-    return {key: value for key, value in vars(record).items() if key not in _PLAIN}
-
-
-class TextFormatter(logging.Formatter):
-    """``time level process logger [request id] text key=value…``"""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line; control characters are escaped so that one event stays one line."""
-        text = _message(record).replace("\r", "\\r").replace("\n", "\\n")
-        extras = "".join(f" {key}={value!s}" for key, value in _extras(record).items())
-        line = (
-            f"{_utc(record.created)} {record.levelname} {record.process} {record.name} "
-            f"[{request_id.get()}] {text}{extras}"
-        )
-        if record.exc_info:
-            line += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
-        return line
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line with the same facts as the text form."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
-        event: dict[str, Any] = {
-            "time": _utc(record.created),
-            "level": record.levelname,
-            "process": record.process,
-            "logger": record.name,
-            "request_id": request_id.get(),
-            "message": _message(record),
-            **_extras(record),
-        }
-        if record.exc_info:
-            event["exception"] = "".join(traceback.format_exception(*record.exc_info))
-        return json.dumps(event, default=str, ensure_ascii=False)
-
+from glance_common.observability.log_formats import Forms, JsonFormatter, OperatorFormatter, TextFormatter
+from glance_common.observability.log_targets import Journal, SystemLog
 
 _QUIET = (
     "amqp", "boto3", "botocore", "keystoneauth", "keystonemiddleware", "kombu", "oslo_policy", "pymongo", "stevedore",
@@ -98,24 +24,96 @@ _QUIET = (
 
 
 def setup(conf: cfg.ConfigOpts, prog: str, *, terminal: bool = False) -> None:
-    """Send the log of this process where the options say: ``log_file``, ``<log_dir>/<prog>.log``, or stderr.
+    """Send the log of this process where the options say: ``log_config_append``'s places alone, or the system's log,
+    the journal, ``log_file`` or ``<log_dir>/<prog>.log``; without any of these to stderr.
 
     With ``terminal`` it goes to stderr as well: an operator who checks the configuration waits there for the answer.
+    Raises ConfigError for what cannot be used or opened.
     """
+    root = logging.getLogger()
+    _collect_less()
+    if conf.log_config_append:
+        _configure(conf.log_config_append)
+        if terminal:
+            root.addHandler(_formatted(logging.StreamHandler(sys.stderr), TextFormatter()))
+        if conf.debug:
+            root.setLevel(logging.DEBUG)
+    else:
+        formatter = _formatter(conf)
+        root.handlers[:] = [_formatted(handler, formatter) for handler in _handlers(conf, prog, terminal=terminal)]
+        root.setLevel(logging.DEBUG if conf.debug else logging.INFO)
+    for name, level in _levels(conf):
+        logging.getLogger(name).setLevel(level)
+    for name in _QUIET:
+        logger = logging.getLogger(name)
+        logger.setLevel(max(logger.level, logging.WARNING))
+
+
+def _handlers(conf: cfg.ConfigOpts, prog: str, *, terminal: bool) -> list[logging.Handler]:
     handlers: list[logging.Handler] = []
+    facility = conf.syslog_log_facility.strip().lower().removeprefix("log_")
+    if facility not in SystemLog.facility_names:
+        known = ", ".join(f"LOG_{name.upper()}" for name in SystemLog.facility_names)
+        raise ConfigError("DEFAULT", "syslog_log_facility", conf.syslog_log_facility, f"must be one of {known}")
+    if conf.use_syslog:
+        handlers.append(_opened("use_syslog", log_targets.SYSLOG, lambda: SystemLog(facility, prog)))
+    if conf.use_journal:
+        handlers.append(_opened("use_journal", log_targets.JOURNAL, lambda: Journal(prog)))
     if conf.log_file or conf.log_dir:
         path = Path(conf.log_dir or "") / (conf.log_file or f"{prog}.log")
-        handlers.append(LogFile(path))
-    if not handlers or terminal:
+        handlers.append(_opened("log_file", str(path), lambda: LogFile(path)))
+    if not handlers or terminal or conf.use_stderr:
         handlers.append(logging.StreamHandler(sys.stderr))
-    for handler in handlers:
-        handler.setFormatter(JsonFormatter() if conf.use_json else TextFormatter())
-    _collect_less()
-    root = logging.getLogger()
-    root.handlers[:] = handlers
-    root.setLevel(logging.DEBUG if conf.debug else logging.INFO)
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    return handlers
+
+
+def _opened(option: str, place: str, make: Callable[[], logging.Handler]) -> logging.Handler:
+    try:
+        return make()
+    except OSError as error:
+        raise ConfigError("DEFAULT", option, place, f"cannot be opened: {error.strerror}") from None
+
+
+def _formatted(handler: logging.Handler, formatter: logging.Formatter) -> logging.Handler:
+    handler.setFormatter(formatter)
+    return handler
+
+
+def _formatter(conf: cfg.ConfigOpts) -> logging.Formatter:
+    in_request, otherwise = conf.logging_context_format_string, conf.logging_default_format_string
+    if conf.use_json:
+        return JsonFormatter()
+    if not (in_request or otherwise):
+        return TextFormatter()
+    forms = Forms(
+        in_request or otherwise, otherwise or in_request, conf.logging_debug_format_suffix or "",
+        conf.logging_exception_prefix or "", conf.log_date_format,
+    )
+    try:
+        return OperatorFormatter(forms)
+    except ValueError as error:
+        raise ConfigError("DEFAULT", "logging_…_format_string", in_request or otherwise, str(error)) from None
+
+
+def _levels(conf: cfg.ConfigOpts) -> list[tuple[str, int]]:
+    levels = []
+    for entry in conf.default_log_levels:
+        name, _, level = entry.partition("=")
+        number = logging.getLevelNamesMapping().get(level.strip().upper())
+        if number is None:
+            raise ConfigError("DEFAULT", "default_log_levels", entry, "must be logger=LEVEL, as in amqp=WARN")
+        levels.append((name.strip(), number))
+    return levels
+
+
+def _configure(path: str) -> None:
+    try:
+        # The file names handlers by class: it is the operator's, as the configuration is.
+        logging.config.fileConfig(path, disable_existing_loggers=False)
+    except (KeyError, ValueError, OSError, ImportError, AttributeError, TypeError, configparser.Error) as error:
+        raise ConfigError(
+            "DEFAULT", "log_config_append", path, f"is no configuration of logging: {type(error).__name__}: {error}"
+        ) from None
 
 
 def _collect_less() -> None:

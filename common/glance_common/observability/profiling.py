@@ -16,7 +16,10 @@ from glance_common.config.loading import ConfigError
 LOG = logging.getLogger(__name__)
 
 OPTS: list[cfg.Opt] = [
-    cfg.BoolOpt("enabled", default=False, help="Trace requests that carry signed trace headers."),
+    cfg.BoolOpt(
+        "enabled", default=False, deprecated_name="profiler_enabled",
+        help="Trace requests that carry signed trace headers.",
+    ),
     cfg.StrOpt(
         "hmac_keys", default="SECRET_KEY", secret=True,
         help="Keys of trace headers, separated by commas; a caller who has one may have requests traced.",

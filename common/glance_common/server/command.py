@@ -1,31 +1,29 @@
 """The console script of a service: read the configuration, check it, serve."""
 
-import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from oslo_config import cfg
 
-from glance_common.config.loading import ConfigError
+from glance_common.config.findings import report
+from glance_common.config.loading import ConfigError, OptionTable
 from glance_common.observability import log
 from glance_common.server.master import Application, serve
 from glance_common.server.settings import ServerSettings
-
-LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
     """What is special to one service; every function may raise ConfigError.
 
-    ``load`` reads the configuration that arguments name, ``warnings`` says what in it is not understood or without
-    effect, ``prepare`` returns how to listen and what to serve.
+    ``load`` reads the configuration that arguments name, ``options`` returns all options that it may have, ``prepare``
+    how to listen and what to serve.
     """
 
     prog: str
     load: Callable[[Sequence[str]], cfg.ConfigOpts]
-    warnings: Callable[[cfg.ConfigOpts], list[str]]
+    options: Callable[[cfg.ConfigOpts], OptionTable]
     prepare: Callable[[cfg.ConfigOpts], tuple[ServerSettings, Application]]
 
     def run(self, arguments: Sequence[str] | None = None) -> int:
@@ -34,14 +32,13 @@ class Command:
         try:
             conf = self.load(given)
             log.setup(conf, self.prog, terminal=conf.check_config)
-            problems = self.warnings(conf)
+            table = self.options(conf)
             settings, service = self.prepare(conf)
         except ConfigError as error:
             print(f"{self.prog}: {error}", file=sys.stderr)  # noqa: T201 - the log may not be set up yet
             return 1
-        for problem in problems:
-            LOG.warning("%s", problem)
+        is_right = report(conf, table)
         if conf.check_config:
-            return 1 if problems else 0
+            return 0 if is_right else 1
         serve(settings, service, name=self.prog, on_reload=lambda: self.prepare(self.load(given)))
         return 0

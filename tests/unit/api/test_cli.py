@@ -73,6 +73,20 @@ def test_unknown_names_are_warnings_and_fail_the_check(start, caplog):
     code, served, _ = start("limit_param_defualt = 5", "--check-config")
     assert (code, len(served)) == (1, 1)
     assert start("", "--check-config")[0] == 0
+    caplog.clear()
+    assert start("data_api = x", "--check-config")[0] == 0
+    assert "data_api has no effect" in caplog.text
+
+
+def test_cfg07_the_file_of_imports_is_read_before_that_of_the_api(tmp_path, monkeypatch):
+    monkeypatch.setenv("OS_GLANCE_CONFIG_DIR", str(tmp_path))
+    (tmp_path / "glance-image-import.conf").write_text(
+        "[DEFAULT]\nlimit_param_default = 7\n[image_import_opts]\nimage_import_plugins = [no_op]\n"
+    )
+    (tmp_path / "glance-api.conf").write_text("[DEFAULT]\nlimit_param_default = 9\n")
+    conf = cli.load([])
+    assert conf.image_import_opts.image_import_plugins == ["no_op"]
+    assert conf.limit_param_default == 9
 
 
 def test_groups_of_stores_are_known(start, tmp_path, caplog):

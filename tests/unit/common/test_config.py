@@ -1,10 +1,15 @@
 """Options: bad values stop the start and say everything, unknown names warn, secrets are guarded."""
 
+import json
+from importlib.metadata import entry_points, version
+from pathlib import Path
+
 import pytest
 from oslo_config import cfg
 
 from glance_common.config import loading
-from glance_common.config.no_effect import NO_EFFECT
+from glance_common.config.findings import explained, findings
+from glance_common.config.no_effect import reason_of
 
 TABLE = [*loading.list_opts(), ("image_format", [cfg.ListOpt("disk_formats", default=["raw"])])]
 
@@ -69,19 +74,74 @@ def test_a_missing_file_is_named():
 
 def test_unknown_names_warn_with_the_nearest_match(load):
     conf = load("[DEFAULT]\nregistry_prot = 1\n[image_formats]\ndisk_formats = raw\n[fast]\nx = 1\n")
-    sentences = "\n".join(loading.unknown_names(conf, [*TABLE, ("fast", [cfg.StrOpt("x")])]))
+    found = findings(conf, [*TABLE, ("fast", [cfg.StrOpt("x")])])
+    sentences = "\n".join(each.text for each in found)
     assert "[DEFAULT] registry_prot is not a known option; did you mean registry_port?" in sentences
     assert "[image_formats] is not a known group; did you mean [image_format]?" in sentences
     assert "fast" not in sentences
+    assert all(each.is_wrong for each in found)
+
+
+@pytest.mark.parametrize("name", ["os_region_name", "socket_timeout", "log_color", "rpc_ping_enabled", "sort_dirs"])
+def test_no_hint_leads_to_another_option(load, name):
+    table = [*TABLE, ("elsewhere", [cfg.StrOpt("os_region"), *loading.QUEUE_OPTS])]
+    [found] = findings(load(f"[elsewhere]\n{name} = 1\n"), table)
+    assert found.text.endswith(f"[elsewhere] {name} is not a known option")
 
 
 def test_options_without_effect_say_why(load):
     conf = load("[DEFAULT]\ndata_api = x\n[database]\nconnection = y\n[keystone_authtoken]\nanything = 1\n")
-    sentences = loading.unknown_names(conf, TABLE)
-    assert [sentence.partition(": ")[2] for sentence in sentences] == [
-        "[DEFAULT] data_api has no effect: metadata always go through the registry",
-        "[database] connection has no effect: " + NO_EFFECT["database", "*"],
+    assert [(each.text.partition(": ")[2], each.is_wrong) for each in findings(conf, TABLE)] == [
+        ("[DEFAULT] data_api has no effect: metadata always go through the registry", False),
+        (f"[database] connection has no effect: {reason_of('database', 'connection')}", False),
     ]
+
+
+def test_options_of_another_program_name_it(load):
+    found = findings(load("[DEFAULT]\nimage_size_cap = 1\nwakeup_time = 5\n[task]\nwork_dir = /x\n"), TABLE)
+    assert [each.text.partition(": ")[2] for each in found] == [
+        "[DEFAULT] image_size_cap has no effect: glance-api reads it",
+        "[DEFAULT] wakeup_time has no effect: glance-scrubber reads it",
+        "[task] work_dir has no effect: glance-api and glance-manage read it",
+    ]
+    assert not any(each.is_wrong for each in found)
+
+
+ORIGINAL = json.loads((Path(__file__).parents[1] / "recorded" / "original_options.json").read_text())
+"""Names of options, old ones too, in the original's sample files of 2017 (15.0.2) and of today (33.0.0)."""
+
+
+@pytest.mark.parametrize("program", ["glance_api", "glance_registry", "glance_scrubber"])
+def test_cfg01_every_option_of_the_original_is_obeyed_or_has_a_reason(tmp_path, program):
+    table = next(point.load()() for point in entry_points(group="oslo.config.opts") if point.name == program)
+    known = {(group, name) for group, options in table for opt in options for name in (opt.name, opt.dest)}
+    text = "".join(
+        f"[{group}]\n" + "".join(f"{name} = 1\n" for name in names if (group, name) not in known)
+        for group, names in ORIGINAL.items()
+    )
+    path = tmp_path / "x.conf"
+    path.write_text(text)
+    conf = cfg.ConfigOpts()
+    conf([], default_config_files=[str(path)])
+    stores = [("glance_store", [])]
+    assert [each.text for each in findings(conf, [*table, *stores]) if each.is_wrong] == []
+
+
+def test_explain_says_where_a_value_comes_from(load, tmp_path):
+    conf = load("[DEFAULT]\nregistry_port = 9999\ntransport_url = amqp://a:hidden@b\n", "--log-file", "x.log")
+    lines = explained(conf, TABLE)
+    assert f"[DEFAULT] registry_port = 9999  ({tmp_path}/glance-test.conf)" in lines
+    assert "[DEFAULT] registry_host = 127.0.0.1  (default)" in lines
+    assert "[DEFAULT] log_file = x.log  (command line)" in lines
+    assert f"[DEFAULT] transport_url = ***  ({tmp_path}/glance-test.conf)" in lines
+    assert "hidden" not in "".join(lines)
+
+
+def test_every_program_tells_its_version(load, capsys):
+    with pytest.raises(SystemExit) as caught:
+        load("", "--version")
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.strip() == version("glance-services")
 
 
 @pytest.mark.parametrize(
@@ -94,16 +154,16 @@ def test_options_without_effect_say_why(load):
     ],
 )
 def test_ver05_pol05_reg03_switches_of_the_original_are_named_as_without_effect(load, option, reason):
-    [sentence] = loading.unknown_names(load(f"[DEFAULT]\n{option} = false\n"), TABLE)
-    assert f"[DEFAULT] {option} has no effect: " in sentence
-    assert reason in sentence
+    [found] = findings(load(f"[DEFAULT]\n{option} = false\n"), TABLE)
+    assert f"[DEFAULT] {option} has no effect: " in found.text
+    assert reason in found.text
 
 
 def test_options_of_later_releases_say_so(load):
     conf = load("[DEFAULT]\nimage_cache_max_size = 1\nimage_cache_dir = /x\n")
-    sentences = loading.unknown_names(conf, TABLE)
-    assert all("has no effect: this release does not have" in sentence for sentence in sentences)
-    assert len(sentences) == 2
+    found = findings(conf, TABLE)
+    assert all("has no effect: this release does not have" in each.text for each in found)
+    assert len(found) == 2
 
 
 def test_the_environment_names_the_configuration_directory(tmp_path, monkeypatch):

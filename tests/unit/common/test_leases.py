@@ -11,7 +11,7 @@ from tests.support.waiting import wait_for
 from glance_common.leases import LeaseKeeper
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import Gone, Unavailable
-from glance_common.observability import log
+from glance_common.observability.log_context import request_id
 
 CONTEXT = RequestContext(request_id="req-test")
 
@@ -27,7 +27,7 @@ class Registry:
     def renewal(self, name):
         def renew():
             self.renewed.append(name)
-            self.request_ids.add(log.request_id.get())
+            self.request_ids.add(request_id.get())
             if self.error:
                 raise self.error
 

@@ -11,7 +11,7 @@ from glance_common.leases import LeaseKeeper
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import Gone, Unavailable
 from glance_common.model.image import Deletion
-from glance_common.observability import log
+from glance_common.observability.log_context import request_id
 from glance_common.purge import Outcome, Purger, Verdict, error_text, judge
 from glance_common.stores import contract
 
@@ -79,7 +79,7 @@ def test_a_purge_claims_deletes_and_records_for_the_request_that_deleted(deletio
     location = due(deletions, store, request_id="req-of-the-delete")
     seen = []
     delete = store.delete
-    store.delete = lambda key: (seen.append(log.request_id.get()), delete(key))
+    store.delete = lambda key: (seen.append(request_id.get()), delete(key))
     purged = purger.purge(CONTEXT, location, TOKEN, stores=["one"])
     assert (purged.outcome, purged.deletion.location) == (Outcome.PURGED, location)
     assert purged.seconds >= 0

@@ -11,6 +11,7 @@ from oslo_config import cfg
 from tests.support.stores import MemoryIdentities, bare, configuration, load
 
 from glance_common.config import loading
+from glance_common.config.findings import findings
 from glance_common.config.loading import ConfigError
 from glance_common.stores import loader
 from glance_common.stores.contract import BadLocation, Store, UnknownStore
@@ -117,7 +118,7 @@ def test_loading_twice_from_the_same_options(tmp_path: Path):
 
 def test_unknown_options_of_store_groups_can_be_named(tmp_path: Path):
     conf = configuration(tmp_path, {**TWO, "slow": {"filesystem_store_datadirr": "/x"}})
-    sentences = loading.unknown_names(conf, [*loader.list_opts(), *loader.store_opts(conf)])
+    sentences = [each.text for each in findings(conf, [*loader.list_opts(), *loader.store_opts(conf)])]
     assert len(sentences) == 1
     assert (
         sentences[0].endswith(

@@ -11,6 +11,7 @@ from deploy.local.ports import Ports
 
 from glance_api import cli as api
 from glance_common.config import loading
+from glance_common.config.findings import findings
 from glance_common.stores import loader, reserved
 from glance_registry.config import list_manage_opts
 from glance_registry.config import list_opts as registry_opts
@@ -33,13 +34,13 @@ def arguments(place, program):
 
 def test_no_daemon_complains_about_its_settings(here):
     conf = api.load(arguments(here, "glance-api"))
-    assert api.warnings(conf) == []
+    assert findings(conf, api.option_table(conf)) == []
     settings, _application = api.prepare(conf)
     assert (settings.host, settings.port) == ("127.0.0.1", PORTS.api)
     for program, options in (("glance-registry", registry_opts()), ("glance-scrubber", scrubber_opts())):
         conf = loading.load(program, arguments(here, program), options)
         stores = loader.store_opts(conf) if program == "glance-scrubber" else []
-        assert loading.unknown_names(conf, [*options, *stores]) == []
+        assert findings(conf, [*options, *stores]) == []
 
 
 def test_the_first_store_keeps_the_id_and_the_folder_of_earlier_installations(here):

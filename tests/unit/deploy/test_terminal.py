@@ -7,7 +7,7 @@ import pytest
 from deploy.local.terminal import Terminal, brief, printable
 
 from glance_api.http.access_log import AccessLog
-from glance_common.observability.log import TextFormatter
+from glance_common.observability.log_formats import TextFormatter
 
 
 @pytest.fixture

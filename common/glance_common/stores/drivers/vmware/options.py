@@ -32,7 +32,7 @@ OPTIONS: Sequence[cfg.Opt] = [
     cfg.FloatOpt("vmware_read_timeout", default=60.0, min=0.1, help="Seconds to wait for an answer or the next bytes."),
     cfg.StrOpt("vmware_ca_file", help="CA certificates for the servers, instead of the well-known ones."),
     cfg.BoolOpt(
-        "vmware_insecure", default=False,
+        "vmware_insecure", default=False, deprecated_name="vmware_api_insecure",
         help="Do not check the certificates of the servers; ignored when vmware_ca_file or vmware_thumbprint is set.",
     ),
     cfg.StrOpt(

@@ -1,0 +1,110 @@
+"""What an operator should know about the configuration files: names that mean nothing, and where values come from."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+
+from oslo_config import cfg
+
+from glance_common.config.loading import OptionTable, read_files
+from glance_common.config.no_effect import reason_of
+
+LOG = logging.getLogger(__name__)
+
+FOREIGN_GROUPS = frozenset({"keystone_authtoken", "oslo_limit", "oslo_policy", "service_user"})
+"""Groups whose options belong to libraries: their names are not checked here."""
+
+_LIKE = 0.8
+"""How alike a name must be to be offered in the place of an unknown one; less would send readers to another option."""
+
+_PROGRAMS = ("glance_api", "glance_registry", "glance_scrubber", "glance_manage")
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFinding:
+    """A name in a configuration file that does nothing: on purpose, or because it is wrong."""
+
+    text: str
+    is_wrong: bool
+
+
+def findings(conf: cfg.ConfigOpts, table: OptionTable) -> list[ConfigFinding]:
+    """Return what is to be said about the names in the files that no option of ``table`` has, the last file first."""
+    known = _names(table)
+    return [
+        _finding(path, group, name, known)
+        for path, sections in read_files(conf)
+        for group, entries in sections.items()
+        if group not in FOREIGN_GROUPS
+        for name in entries
+        if name not in known.get(group, ())
+    ]
+
+
+def report(conf: cfg.ConfigOpts, table: OptionTable) -> bool:
+    """Log each finding, with ``--explain`` print each option; return whether nothing is wrong."""
+    found = findings(conf, table)
+    for finding in found:
+        LOG.warning("%s", finding.text)
+    if conf.check_config and conf.explain:
+        sys.stdout.writelines(f"{line}\n" for line in explained(conf, table))
+    return not any(finding.is_wrong for finding in found)
+
+
+def _names(table: OptionTable) -> dict[str, set[str]]:
+    known: dict[str, set[str]] = {}
+    for group, options in table:
+        known.setdefault(group, set())
+        for opt in options:
+            known[group] |= {opt.name, opt.dest}
+            for old in opt.deprecated_opts:
+                # oslo.config accepts a name that has no group of its own in the option's group.
+                known.setdefault(old.group or group, set()).add(str(old.name or opt.name).replace("-", "_"))
+    return known
+
+
+def _finding(path: str, group: str, name: str, known: dict[str, set[str]]) -> ConfigFinding:
+    reason = reason_of(group, name)
+    if reason is None:
+        owners = [program for program, names in _others() if name in names.get(group, ())]
+        reason = f"{' and '.join(owners)} read it" if len(owners) > 1 else f"{owners[0]} reads it" if owners else None
+    if reason is not None:
+        return ConfigFinding(f"{path}: [{group}] {name} has no effect: {reason}", is_wrong=False)
+    if group not in known:
+        text = f"[{group}] is not a known group{_offer(group, known, '[{}]')}"
+    else:
+        text = f"[{group}] {name} is not a known option{_offer(name, known[group], '{}')}"
+    return ConfigFinding(f"{path}: {text}", is_wrong=True)
+
+
+def _others() -> Iterator[tuple[str, dict[str, set[str]]]]:
+    """Yield each program of the service with the names of its options."""
+    for point in entry_points(group="oslo.config.opts"):
+        if point.name in _PROGRAMS:
+            yield point.name.replace("_", "-"), _names(point.load()())
+
+
+def _offer(name: str, known: dict[str, set[str]] | set[str], form: str) -> str:
+    near = get_close_matches(name, known, n=1, cutoff=_LIKE)
+    return f"; did you mean {form.format(near[0])}?" if near else ""
+
+
+def explained(conf: cfg.ConfigOpts, table: OptionTable) -> list[str]:
+    """Return a line for each option with its value and where that comes from. Secrets are not shown."""
+    lines = []
+    for group, options in sorted(table, key=lambda each: each[0]):
+        for opt in sorted(options, key=lambda each: each.dest):
+            holder = conf if group == "DEFAULT" else conf[group]
+            value = "***" if opt.secret and holder[opt.dest] else holder[opt.dest]
+            lines.append(f"[{group}] {opt.dest} = {value}  ({_origin(conf, group, opt)})")
+    return list(dict.fromkeys(lines))
+
+
+def _origin(conf: cfg.ConfigOpts, group: str, opt: cfg.Opt) -> str:
+    found = conf.get_location(opt.dest, None if group == "DEFAULT" else group)
+    if found is None or not found.location.is_user_controlled:
+        return "default"
+    return "command line" if found.location is cfg.Locations.command_line else found.detail
