@@ -10,9 +10,15 @@ from glance_common.observability import profiling
 from glance_common.stores import loader, reserved
 from glance_registry.records import bounds
 
-DATABASE_OPTS: list[cfg.Opt] = [
+
+def _old(*names: tuple[str, str]) -> list[cfg.DeprecatedOpt]:
+    return [cfg.DeprecatedOpt(name, group=group) for group, name in names]
+
+
+CONNECTION_OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
         "connection", secret=True,
+        deprecated_opts=_old(("DEFAULT", "sql_connection"), ("DATABASE", "sql_connection"), ("sql", "connection")),
         help="URL of the PostgreSQL database: postgresql://user:password@host/glance",
     ),
     cfg.FloatOpt(
@@ -21,6 +27,34 @@ DATABASE_OPTS: list[cfg.Opt] = [
     ),
     cfg.FloatOpt("lock_timeout", default=5.0, min=0.1, help="Seconds that a statement waits for a locked row."),
 ]
+"""How registry and tools reach the database."""
+
+POOL_OPTS: list[cfg.Opt] = [
+    cfg.IntOpt(
+        "max_pool_size", min=1,
+        deprecated_opts=_old(("DEFAULT", "sql_max_pool_size"), ("DATABASE", "sql_max_pool_size")),
+        help="Connections that a worker keeps open when they are not used. Unset: as many as it has threads, each of "
+        "which uses one at most.",
+    ),
+    cfg.IntOpt(
+        "max_overflow", min=0,
+        deprecated_opts=_old(("DEFAULT", "sql_max_overflow"), ("DATABASE", "sqlalchemy_max_overflow")),
+        help="Connections beyond max_pool_size, which are closed after use. Unset: as many as there are more threads.",
+    ),
+    cfg.FloatOpt(
+        "pool_timeout", min=0.1, deprecated_opts=_old(("DATABASE", "sqlalchemy_pool_timeout")),
+        help="Seconds that a request waits for a connection before it is answered 503. Unset: 3.",
+    ),
+    cfg.IntOpt(
+        "connection_recycle_time", default=3600, min=-1,
+        deprecated_opts=_old(
+            ("database", "idle_timeout"), ("DEFAULT", "sql_idle_timeout"), ("DATABASE", "sql_idle_timeout"),
+            ("sql", "idle_timeout"),
+        ),
+        help="Seconds after which a connection is made anew before it is used again; -1 = never.",
+    ),
+]
+"""How many connections a worker of the registry has."""
 
 
 BOUND_OPTS: list[cfg.Opt] = [
@@ -48,7 +82,7 @@ METADEF_OPTS: list[cfg.Opt] = [
 
 def database_opts() -> OptionTable:
     """Return what it takes to reach the database and to log."""
-    return [("DEFAULT", [*LOG_OPTS, *FORMAT_OPTS]), ("database", DATABASE_OPTS)]
+    return [("DEFAULT", [*LOG_OPTS, *FORMAT_OPTS]), ("database", CONNECTION_OPTS)]
 
 
 def list_opts() -> OptionTable:
@@ -62,6 +96,7 @@ def list_opts() -> OptionTable:
             most_workers=8, threads_default=8
         ),
         *database_opts(),
+        ("database", POOL_OPTS),
         ("DEFAULT", BOUND_OPTS),
         ("registry", loading.REGISTRY_OPTS),
         ("profiler", profiling.OPTS),

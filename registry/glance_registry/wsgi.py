@@ -28,20 +28,20 @@ def application(conf: cfg.ConfigOpts) -> Application:
     """Return what builds the application in each worker process, and what is watched. Raises ConfigError."""
     secrets = read_secrets(conf.registry.context_secret_file)
     url = database_url(conf)
-    settings = engine_settings(conf)
+    settings = worker_settings(conf)
     bounds = Bounds(image_document=conf.max_image_document, page=conf.max_page_bytes)
     profiling.layer(conf, "registry")
 
     def make(state: ServerState) -> Flask:
         engine = make_engine(url, settings)
-        CONNECTIONS.labels("limit").set(settings.pool_size)
+        CONNECTIONS.labels("limit").set(settings.pool_size + settings.overflow)
         state.at_stop(engine.dispose)
         app = create_app(engine, ContextSigner(secrets), bounds)
         app.wsgi_app = profiling.layer(conf, "registry")(app.wsgi_app)  # type: ignore[method-assign]  # as Flask documents it
         return app
 
     def watch() -> Watched:
-        return monitoring.watched(make_engine(url, replace(settings, pool_size=MONITOR_CONNECTIONS)))
+        return monitoring.watched(make_engine(url, replace(settings, pool_size=MONITOR_CONNECTIONS, overflow=0)))
 
     return Application(make, watch)
 
@@ -59,12 +59,24 @@ def database_url(conf: cfg.ConfigOpts) -> str:
 
 
 def engine_settings(conf: cfg.ConfigOpts) -> EngineSettings:
-    """Return how this process talks to the database."""
-    return EngineSettings(
-        pool_size=conf.threads,
-        statement_timeout=conf.database.statement_timeout,
-        lock_timeout=conf.database.lock_timeout,
+    """Return how a program talks to the database by one connection."""
+    options = conf.database
+    return EngineSettings(1, statement_timeout=options.statement_timeout, lock_timeout=options.lock_timeout)
+
+
+def worker_settings(conf: cfg.ConfigOpts) -> EngineSettings:
+    """Return how a worker with its threads talks to the database."""
+    options = conf.database
+    kept = min(options.max_pool_size or conf.threads, conf.threads)
+    more = conf.threads - kept
+    settings = replace(
+        engine_settings(conf), pool_size=kept, overflow=more, recycle=options.connection_recycle_time
     )
+    if options.max_overflow is not None:
+        settings = replace(settings, overflow=min(options.max_overflow, more))
+    if options.pool_timeout is not None:
+        settings = replace(settings, pool_timeout=options.pool_timeout)
+    return settings
 
 
 def check_capacity(conf: cfg.ConfigOpts) -> None:
@@ -72,7 +84,8 @@ def check_capacity(conf: cfg.ConfigOpts) -> None:
 
     A database that does not answer yet is no reason not to start.
     """
-    wanted = max(conf.workers, 1) * conf.threads + MONITOR_CONNECTIONS
+    each = worker_settings(conf)
+    wanted = max(conf.workers, 1) * (each.pool_size + each.overflow) + MONITOR_CONNECTIONS
     engine = make_engine(database_url(conf), engine_settings(conf))
     try:
         limit = read(engine, _max_connections)
@@ -83,7 +96,7 @@ def check_capacity(conf: cfg.ConfigOpts) -> None:
     if wanted > limit - SPARE_CONNECTIONS:
         raise ConfigError(
             "DEFAULT", "threads", conf.threads,
-            f"workers x threads + {MONITOR_CONNECTIONS} is {wanted}, but the database allows {limit} connections "
+            f"the workers and their monitor want {wanted} connections, but the database allows {limit} "
             f"(max_connections), {SPARE_CONNECTIONS} of them for administrators",
         )
 

@@ -69,7 +69,7 @@ def _names(table: OptionTable) -> dict[str, set[str]]:
 def _finding(path: str, group: str, name: str, known: dict[str, set[str]]) -> ConfigFinding:
     reason = reason_of(group, name)
     if reason is None:
-        owners = [program for program, names in _others() if name in names.get(group, ())]
+        owners = sorted(program for program, names in _others() if name in names.get(group, ()))
         reason = f"{' and '.join(owners)} read it" if len(owners) > 1 else f"{owners[0]} reads it" if owners else None
     if reason is not None:
         return ConfigFinding(f"{path}: [{group}] {name} has no effect: {reason}", is_wrong=False)

@@ -3,7 +3,8 @@
 They are accepted, so that an existing file starts, and named once at start, so that no operator relies on them.
 """
 
-_DATABASE = "only glance-registry has a database connection; set it in glance-registry.conf"
+_RECONNECT = "the registry starts without its database, and connects anew whenever the connection is lost"
+_DRIVER = "the database is PostgreSQL, with one driver"
 _V1_CALLS = "every metadata call goes through the registry, signed with [registry] context_secret_file"
 _BROKER = "transport_url names the broker and says how it is reached"
 _NO_RPC = "the services call each other over HTTP, not over a message bus"
@@ -16,9 +17,6 @@ _SCRUBBERS = "several scrubbers share the work by themselves"
 _NOT_YET = "this release does not have what it belongs to"
 
 _BY_GROUP = {
-    "database": _DATABASE,
-    "DATABASE": _DATABASE,
-    "sql": _DATABASE,
     "oslo_messaging_rabbit": _BROKER,
     "oslo_messaging_amqp": _BROKER,
     "oslo_messaging_kafka": "notifications go to RabbitMQ",
@@ -47,12 +45,30 @@ _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
             "auth_region", "auth_strategy",
         ),
     },
-    _DATABASE: {
-        "DEFAULT": (
-            "db_backend", "sql_connection", "sql_connection_debug", "sql_connection_trace", "sql_idle_timeout",
-            "sql_max_overflow", "sql_max_pool_size", "sql_max_retries", "sql_min_pool_size", "sql_retry_interval",
+    _RECONNECT: {
+        "DEFAULT": ("sql_max_retries", "sql_retry_interval"),
+        "DATABASE": ("sql_max_retries", "reconnect_interval"),
+        "database": (
+            "max_retries", "retry_interval", "use_db_reconnect", "db_retry_interval", "db_inc_retry_interval",
+            "db_max_retry_interval", "db_max_retries",
         ),
     },
+    _DRIVER: {
+        "DEFAULT": ("db_backend",),
+        "database": (
+            "backend", "sqlite_synchronous", "mysql_sql_mode", "mysql_wsrep_sync_wait", "mysql_enable_ndb",
+            "asyncio_connection", "asyncio_slave_connection", "use_tpool",
+        ),
+    },
+    "all reads go to connection": {"database": ("slave_connection", "synchronous_reader")},
+    "no connection is kept before it is needed": {
+        "DEFAULT": ("sql_min_pool_size",), "DATABASE": ("sql_min_pool_size",), "database": ("min_pool_size",),
+    },
+    "the log tells how many statements a request took, and their time": {
+        "DEFAULT": ("sql_connection_debug", "sql_connection_trace"),
+        "database": ("connection_debug", "connection_trace"),
+    },
+    "parameters stand in connection": {"database": ("connection_parameters",)},
     _BROKER: {
         "DEFAULT": (
             "rpc_backend", "rabbit_host", "rabbit_port", "rabbit_hosts", "rabbit_userid", "rabbit_password",

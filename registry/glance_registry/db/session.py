@@ -36,12 +36,17 @@ RETRIES = 4
 class EngineSettings:
     """How to talk to the database; times are seconds.
 
-    ``pool_size`` is the number of threads of the process: each holds at most one connection at a time. The connect
-    timeout is short so that a dead database is a quick 503 (promise I10). ``idle_timeout`` ends transactions of a
-    registry process that was stopped in the middle, with their locks.
+    ``pool_size`` connections stay open, ``overflow`` more are closed after use; together as many as the process has
+    threads, unless the operator wants fewer: each thread holds at most one at a time. ``recycle`` is the age at which
+    a connection is made anew, -1 for never. The connect timeout is short so that a dead database is a quick 503
+    (promise I10). ``idle_timeout`` ends transactions of a registry process that was stopped in the middle, with their
+    locks.
     """
 
     pool_size: int = 8
+    overflow: int = 0
+    pool_timeout: float = 3.0
+    recycle: int = -1
     connect_timeout: int = 3
     statement_timeout: float = 8.0
     lock_timeout: float = 5.0
@@ -75,8 +80,9 @@ def make_engine(url: str, settings: EngineSettings | None = None) -> sa.Engine:
     engine = sa.create_engine(
         sa.make_url(url).set(drivername="postgresql+psycopg2"),
         pool_size=settings.pool_size,
-        max_overflow=0,
-        pool_timeout=settings.connect_timeout,
+        max_overflow=settings.overflow,
+        pool_timeout=settings.pool_timeout,
+        pool_recycle=settings.recycle,
         pool_use_lifo=True,
         hide_parameters=True,
         json_serializer=lambda value: orjson.dumps(value).decode(),

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from glance_common.config import loading
-from glance_registry import cli
+from glance_common.config.findings import findings
+from glance_registry import cli, wsgi
 from glance_registry.config import list_opts
 from glance_registry.manage import main
 
@@ -49,6 +50,34 @@ def test_only_postgresql_and_no_password_in_the_message(
     told = capsys.readouterr().err
     assert "[database] connection" in told
     assert "hunter2" not in told
+
+
+@pytest.mark.parametrize(
+    ("options", "pool"),
+    [
+        ("", (8, 0, 3.0, 3600)),
+        ("max_pool_size = 3", (3, 5, 3.0, 3600)),
+        ("max_pool_size = 50", (8, 0, 3.0, 3600)),
+        ("max_pool_size = 2\nmax_overflow = 1\npool_timeout = 30\nidle_timeout = 60", (2, 1, 30.0, 60)),
+        ("max_overflow = 50\nconnection_recycle_time = -1", (8, 0, 3.0, -1)),
+    ],
+)
+def test_the_pool_has_a_connection_for_each_thread_unless_told_otherwise(
+    tmp_path: Path, options: str, pool: tuple[int, int, float, int]
+) -> None:
+    path = config_file(tmp_path, more=f"threads = 8\n[database]\n{options}")
+    conf = loading.load("glance-registry", ["--config-file", path], list_opts())
+    found = wsgi.worker_settings(conf)
+    assert (found.pool_size, found.overflow, found.pool_timeout, found.recycle) == pool
+
+
+def test_the_oldest_names_of_the_database_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "glance-registry.conf"
+    path.write_text("[DEFAULT]\nsql_connection = postgresql://old/name\nsql_idle_timeout = 7\n")
+    conf = loading.load("glance-registry", ["--config-file", str(path)], list_opts())
+    assert wsgi.database_url(conf) == "postgresql://old/name"
+    assert conf.database.connection_recycle_time == 7
+    assert findings(conf, list_opts()) == []
 
 
 def test_a_secret_that_everybody_reads_stops_the_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
