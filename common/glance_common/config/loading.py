@@ -32,9 +32,19 @@ REGISTRY_CLIENT_OPTS: list[cfg.Opt] = [
     cfg.HostAddressOpt("registry_host", default="127.0.0.1", help="Host of glance-registry."),
     cfg.PortOpt("registry_port", default=9191, help="Port of glance-registry."),
     cfg.StrOpt("registry_client_protocol", default="http", choices=["http", "https"], help="Protocol of the registry."),
-    cfg.StrOpt("registry_client_ca_file", help="CA certificates that the registry's certificate is checked with."),
-    cfg.StrOpt("registry_client_cert_file", help="Client certificate shown to the registry."),
-    cfg.StrOpt("registry_client_key_file", help="Key of the client certificate."),
+    cfg.StrOpt(
+        "registry_client_ca_file",
+        help="CA certificates that the registry's certificate is checked with. Unset: the environment variable "
+        "GLANCE_CLIENT_CA_FILE, or else the well-known ones.",
+    ),
+    cfg.StrOpt(
+        "registry_client_cert_file",
+        help="Client certificate shown to the registry. Unset: the environment variable GLANCE_CLIENT_CERT_FILE.",
+    ),
+    cfg.StrOpt(
+        "registry_client_key_file",
+        help="Key of the client certificate. Unset: the environment variable GLANCE_CLIENT_KEY_FILE.",
+    ),
     cfg.BoolOpt("registry_client_insecure", default=False, help="Do not check the registry's certificate."),
     cfg.IntOpt(
         "registry_client_timeout", default=10, min=0,

@@ -18,10 +18,11 @@ EVENT_OPTS: list[cfg.Opt] = [
 
 NOTIFICATION_OPTS: list[cfg.Opt] = [
     cfg.MultiOpt(
-        "driver", item_type=types.String(choices=["messagingv2", "messaging", "noop"]),
+        "driver", item_type=types.String(choices=["messagingv2", "messaging", "log", "noop", "test"]),
         deprecated_name="notification_driver", deprecated_group="DEFAULT",
         help="messagingv2 sends notifications; messaging sends them in the older format without an envelope, for "
-        "consumers that need it; noop, and the default, sends nothing.",
+        "consumers that need it; log writes them into the log of the service; noop, test and the default do nothing. "
+        "May be given several times.",
     ),
     cfg.StrOpt(
         "transport_url", secret=True, deprecated_name="notification_transport_url", deprecated_group="DEFAULT",

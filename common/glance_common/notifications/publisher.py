@@ -1,5 +1,6 @@
 """Which events are told, and the sending end of one process. No request ever waits for the broker (I9)."""
 
+import logging
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -15,15 +16,20 @@ from glance_common.notifications.wire import Notification, Priority, encode
 GROUP = "oslo_messaging_notifications"
 
 _ENVELOPES = {"messagingv2": True, "messaging": False}
+_LOG_DRIVER = "log"
+
+_LOGGER = "oslo.messaging.notification"
+"""Of the driver ``log``, with the type of the event after it: the name that logging configurations know."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotificationSettings:
     """Options of ``[oslo_messaging_notifications]`` and those named in configuration section 11.
 
-    ``drivers`` are ``messagingv2``, ``messaging`` (without the envelope) and ``noop``; without one of the first two
-    nothing is sent. ``transport_url`` is the group's own or else the one of the delete queue. ``retry`` is how often a
-    failed message is tried again, -1 = until it works. ``disabled`` holds event types and groups of them.
+    ``drivers`` are ``messagingv2``, ``messaging`` (without the envelope), ``log``, and ``noop`` or ``test``; without
+    one of the first three nothing is told. ``transport_url`` is the group's own or else the one of the delete queue.
+    ``retry`` is how often a failed message is tried again, -1 = until it works. ``disabled`` holds event types and
+    groups of them.
     """
 
     drivers: tuple[str, ...] = ()
@@ -46,6 +52,7 @@ class Notifications:
         self._settings = settings
         self._envelopes = [_ENVELOPES[driver] for driver in dict.fromkeys(settings.drivers) if driver in _ENVELOPES]
         self._outbox = self._make_outbox(limits) if self._envelopes else None
+        self._is_on = self._outbox is not None or _LOG_DRIVER in settings.drivers
 
     def _make_outbox(self, limits: OutboxLimits | None) -> Outbox:
         settings = self._settings
@@ -76,7 +83,7 @@ class Notifications:
 
     def wants(self, event_type: str) -> bool:
         """Say whether an event is sent, so that no payload is built in vain."""
-        return self._outbox is not None and not is_disabled(event_type, self._settings.disabled)
+        return self._is_on and not is_disabled(event_type, self._settings.disabled)
 
     def send(
         self,
@@ -86,14 +93,24 @@ class Notifications:
         priority: Priority = Priority.INFO,
     ) -> None:
         """Hand over one event for every topic, unless it is not wanted. Never waits for the broker and never raises."""
-        if self._outbox is None or not self.wants(event_type):
+        if not self.wants(event_type):
             return
         notification = Notification(event_type, priority, payload)
+        if _LOG_DRIVER in self._settings.drivers:
+            _write(notification, self._settings.publisher_id, context)
+        if self._outbox is None:
+            return
         keys = [_routing_key(topic, priority) for topic in self._settings.topics]
         for envelope in self._envelopes:
             body = encode(notification, self._settings.publisher_id, context, envelope=envelope)
             for key in keys:
                 self._outbox.put(Message(body, EXCHANGE, key, f"event {event_type}", context.request_id))
+
+
+def _write(notification: Notification, publisher_id: str, context: RequestContext) -> None:
+    level = logging.ERROR if notification.priority is Priority.ERROR else logging.INFO
+    body = encode(notification, publisher_id, context, envelope=False)
+    logging.getLogger(f"{_LOGGER}.{notification.event_type}").log(level, "%s", body.decode())
 
 
 def is_disabled(event_type: str, disabled: Collection[str]) -> bool:

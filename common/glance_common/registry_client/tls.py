@@ -1,6 +1,7 @@
 """TLS towards the registry: the options, checked at start and not at the first call."""
 
 import logging
+import os
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +17,12 @@ LOG = logging.getLogger(__name__)
 def client_tls(conf: cfg.ConfigOpts) -> ssl.SSLContext | None:
     """Return what the options ``registry_client_*`` say about certificates; None unless the protocol is https.
 
+    The environment variables ``GLANCE_CLIENT_*_FILE`` stand in for files that are not configured.
     Raises ConfigError for files that cannot be used, and for a certificate without its key.
     """
     if conf.registry_client_protocol != "https":
         return None
-    ca, cert, key = conf.registry_client_ca_file, conf.registry_client_cert_file, conf.registry_client_key_file
+    ca, cert, key = (_file(conf, name) for name in ("ca", "cert", "key"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     where = {"capath" if Path(ca).is_dir() else "cafile": ca} if ca else {"cafile": DEFAULT_CA_BUNDLE_PATH}
@@ -36,6 +38,10 @@ def client_tls(conf: cfg.ConfigOpts) -> ssl.SSLContext | None:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _file(conf: cfg.ConfigOpts, name: str) -> str:
+    return conf[f"registry_client_{name}_file"] or os.environ.get(f"GLANCE_CLIENT_{name.upper()}_FILE") or ""
 
 
 def _try(option: str, path: str, load: Callable[[], None]) -> None:

@@ -30,7 +30,10 @@ DEFAULTS = "backend_defaults"
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
-_ALIASES = {"filesystem": "file", "https": "http"}
+_ALIASES = {"filesystem": "file", "https": "http", "vmware_datastore": "vmware"}
+
+_CLASS_PATH = re.compile(r"(?:glance\.store|glance_store\._drivers)\.(\w{1,40})\.Store")
+"""How files of 2013 to 2016 name a kind: by the class of its driver."""
 
 USER_SCHEMES = frozenset({
     "http", "https", "rbd", "cinder", "s3", "s3+http", "s3+https", "swift", "swift+http", "swift+https", "vsphere",
@@ -243,11 +246,17 @@ def _inherit(conf: cfg.ConfigOpts, group: str, options: Sequence[cfg.Opt]) -> No
 
 def _single(conf: cfg.ConfigOpts) -> list[str]:
     """Return the kinds of ``[glance_store] stores``, each once."""
-    kinds = [_ALIASES.get(name, name) for name in conf[GROUP].stores]
+    kinds = [_kind(name) for name in conf[GROUP].stores]
     unknown = [kind for kind in kinds if kind not in drivers()]
     if unknown or not kinds:
         raise StoreConfigError(GROUP, "stores", ",".join(conf[GROUP].stores), f"must be out of {', '.join(drivers())}")
     return list(dict.fromkeys(kinds))
+
+
+def _kind(name: str) -> str:
+    spelled = _CLASS_PATH.fullmatch(name)
+    short = spelled[1] if spelled else name
+    return _ALIASES.get(short, short)
 
 
 def _enabled(conf: cfg.ConfigOpts) -> dict[str, str]:

@@ -37,7 +37,7 @@ def test_not_03_disabled_events_and_groups(disabled, event, expected):
     assert is_disabled(event, disabled) is expected
 
 
-@pytest.mark.parametrize("drivers", [(), ("noop",)])
+@pytest.mark.parametrize("drivers", [(), ("noop",), ("test",)])
 def test_switched_off_nothing_runs_and_nothing_is_wanted(drivers):
     notifications = Notifications(NotificationSettings(drivers, "filesystem:///var/lib/glance/queue"))
     before = set(threading.enumerate())
@@ -45,6 +45,23 @@ def test_switched_off_nothing_runs_and_nothing_is_wanted(drivers):
     assert set(threading.enumerate()) <= before
     assert not notifications.wants("image.create")
     notifications.send(CALLER, "image.create", {})
+    notifications.stop()
+
+
+def test_the_driver_log_writes_events_into_the_log_and_needs_no_broker(caplog):
+    settings = NotificationSettings(("log", "noop"), "filesystem:///var/lib/glance/queue", disabled=("task",))
+    notifications = Notifications(settings)
+    notifications.start()
+    caplog.set_level("INFO")
+    assert notifications.wants("image.create")
+    notifications.send(CALLER, "image.create", {"id": "1"})
+    notifications.send(CALLER, "task.create", {"id": "2"})
+    notifications.send(CALLER, "image.upload", "it failed", Priority.ERROR)
+    told = [(record.name, record.levelname, json.loads(record.message)["payload"]) for record in caplog.records]
+    assert told == [
+        ("oslo.messaging.notification.image.create", "INFO", {"id": "1"}),
+        ("oslo.messaging.notification.image.upload", "ERROR", "it failed"),
+    ]
     notifications.stop()
 
 

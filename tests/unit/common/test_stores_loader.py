@@ -84,6 +84,8 @@ def test_older_files_make_one_store_a_kind(tmp_path: Path):
         ("file", "file", ("file",)),
         ("http,file", "filesystem", ("http", "file")),
         ("filesystem,file,https", "file", ("file", "http")),
+        ("glance.store.http.Store,glance.store.filesystem.Store", "file", ("http", "file")),
+        ("glance_store._drivers.filesystem.Store", "file", ("file",)),
     ],
 )
 def test_older_names_of_kinds(tmp_path: Path, stores: str, default: str, expected: tuple[str, ...]):
