@@ -15,6 +15,16 @@ from tests.servers.ceph import Ceph
 MARK = ".glance-store"
 
 
+def client_conf(folder: Path, cluster: Ceph, user: str, key: str, port: int | None = None) -> Path:
+    """Write a configuration file for a user of the cluster, whose monitor may be said to be at another port."""
+    made = folder / f"ceph-{uuid4().hex[:8]}.conf"
+    keyring = made.with_suffix(".keyring")
+    keyring.write_text(f"[client.{user}]\nkey = {key.strip()}\n")
+    monitor = f"v2:127.0.0.1:{port or cluster.monitor_port}"
+    made.write_text(f"[global]\nfsid = {cluster.fsid}\nmon_host = {monitor}\nkeyring = {keyring}\n")
+    return made
+
+
 class Administrator:
     """A connection to a cluster with all rights."""
 
@@ -55,6 +65,12 @@ class Administrator:
         key = self.command("auth get-or-create-key", entity=f"client.{user}", caps=caps)
         return RbdPool(self, name, io, user, key.strip())
 
+    def client_conf(self, folder: Path, user: str, osd: str) -> Path:
+        """Make a user with these rights at the OSDs; return the configuration file of a program that acts as it."""
+        caps = ["mon", "profile rbd", "osd", osd]
+        key = self.command("auth get-or-create-key", entity=f"client.{user}", caps=caps)
+        return client_conf(folder, self.cluster, user, key)
+
     def remove_pool(self, pool: RbdPool) -> None:
         """Remove a pool with all that is in it, and its user."""
         if self._rados.pool_exists(pool.name):
@@ -89,12 +105,7 @@ class RbdPool:
 
     def conf(self, folder: Path, *, port: int | None = None, key: str | None = None) -> Path:
         """Write a configuration file for the user, as if the monitor were at another port, or with another key."""
-        made = folder / f"ceph-{uuid4().hex[:8]}.conf"
-        keyring = made.with_suffix(".keyring")
-        keyring.write_text(f"[client.{self.user}]\nkey = {key or self._key}\n")
-        port = port or self.owner.cluster.monitor_port
-        made.write_text(f"[global]\nfsid = {self.fsid}\nmon_host = v2:127.0.0.1:{port}\nkeyring = {keyring}\n")
-        return made
+        return client_conf(folder, self.owner.cluster, self.user, key or self._key, port)
 
     def options(self, folder: Path, **more: Any) -> dict[str, Any]:
         """Return the options of a store in this pool."""
