@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg2
 from tests.support.daemons import Services
+from tests.support.waiting import wait_for
 
 SENTINEL = ".glance-store"
 
@@ -21,6 +22,21 @@ def change(services: Services, statement: str, *values: object) -> None:
     """Change rows of the deployment's database, for example to let time pass."""
     with closing(_connected(services)) as connection, connection, connection.cursor() as cursor:
         cursor.execute(statement, values or None)
+
+
+def wait_until_purged(services: Services, image: str, store: str) -> None:
+    """Wait until the scrubber has removed the data of a deleted image in a store, and said so.
+
+    Its pause after a try that found them in use is cut short: the test waits no minute for it.
+    """
+    cut = "UPDATE locations SET not_before = now() WHERE image_id = %s AND store = %s AND status <> 'deleted'"
+    states = "SELECT DISTINCT status FROM locations WHERE image_id = %s AND store = %s"
+
+    def is_purged() -> bool:
+        change(services, f"{cut} AND not_before > now()", image, store)
+        return rows(services, states, image, store) == [("deleted",)]
+
+    wait_for(is_purged, f"the end of the data of {image} in {store}", seconds=180)
 
 
 def _connected(services: Services) -> Any:

@@ -1,4 +1,4 @@
-"""Nova's own code (release 34) with images in Ceph: direct downloads, disks as clones, snapshots written in the pool."""
+"""Nova's own code (release 34) with images in Ceph: direct downloads, disks as clones, snapshots in the pool."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from deploy.local import configuration
 from tests.e2e.calls import MIB, Caller, random_bytes
-from tests.e2e.leftovers import rows
+from tests.e2e.leftovers import wait_until_purged
 from tests.e2e.people import People, keystone_options
 from tests.servers.keystone import ADMIN, DEMO, NOVA, Keystone, User
 from tests.servers.rbd import Administrator, RbdPool
@@ -146,10 +146,7 @@ def test_a_server_boots_from_a_clone(cloud: Cloud, made: dict[str, str], found: 
     assert step["cloned"]
     assert step["parent"] == [cloud.images.name, made["image"], "snap"]
     assert step["after"], "the disk outlives the image"
-    query = "SELECT status FROM locations WHERE image_id = %s"
-    wait_for(
-        lambda: set(rows(cloud.services, query, made["image"])) == {("deleted",)}, "the end of the data", seconds=180
-    )
+    wait_until_purged(cloud.services, made["image"], "ceph")
     assert made["image"] not in cloud.images.images()
 
 
@@ -164,8 +161,7 @@ def test_a_snapshot_is_written_in_the_pool_and_registered(cloud: Cloud, found: d
     assert demo.download(step["id"]) == written
     wait_for(lambda: demo.show(step["id"])["os_hash_value"], "the digests")
     demo.delete(step["id"])
-    query = "SELECT status FROM locations WHERE image_id = %s"
-    wait_for(lambda: set(rows(cloud.services, query, step["id"])) == {("deleted",)}, "the end of the data", seconds=180)
+    wait_until_purged(cloud.services, step["id"], "ceph")
     assert step["id"] not in cloud.images.images()
 
 
