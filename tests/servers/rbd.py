@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from glance_common.stores.drivers.rbd.bindings import bindings
 from tests.servers.ceph import Ceph
+from tests.support.waiting import wait_for
 
 MARK = ".glance-store"
 
@@ -53,6 +54,23 @@ class Administrator:
             self._rados.wait_for_latest_osdmap()
         self._rados.conf_set("rbd_default_clone_format", str(version))
 
+    def fill(self) -> None:
+        """Say that the cluster is full, and wait until it knows."""
+        self._set_full_ratios(0.00001, 0.00002, 0.00003)
+        wait_for(self._is_full, "the cluster to be full")
+
+    def give_room(self) -> None:
+        """Say that there is room again, and wait until the cluster knows."""
+        self._set_full_ratios(0.85, 0.9, 0.95)
+        wait_for(lambda: not self._is_full(), "the cluster to have room")
+
+    def _set_full_ratios(self, nearly: float, backfill: float, full: float) -> None:
+        for name, ratio in (("nearfull", nearly), ("backfillfull", backfill), ("full", full)):
+            self.command(f"osd set-{name}-ratio", ratio=ratio)
+
+    def _is_full(self) -> bool:
+        return "full," in self.command("osd pool ls", detail="detail") or " full " in self.command("health")
+
     def make_pool(self) -> RbdPool:
         """Make a pool and a user who may use it as the page about the store says."""
         name = f"images-{uuid4().hex[:8]}"
@@ -70,6 +88,15 @@ class Administrator:
         caps = ["mon", "profile rbd", "osd", osd]
         key = self.command("auth get-or-create-key", entity=f"client.{user}", caps=caps)
         return client_conf(folder, self.cluster, user, key)
+
+    @contextmanager
+    def foreign_pool(self, name: str) -> Iterator[RbdPool]:
+        """Give a look into the pool of another service for the block."""
+        io = self._rados.open_ioctx(name)
+        try:
+            yield RbdPool(self, name, io, "", "")
+        finally:
+            io.close()
 
     def remove_pool(self, pool: RbdPool) -> None:
         """Remove a pool with all that is in it, and its user."""
@@ -112,6 +139,9 @@ class RbdPool:
         return {
             "rbd_store_pool": self.name, "rbd_store_user": self.user, "rbd_store_ceph_conf": self.conf(folder), **more
         }
+
+    no_image = property(lambda _self: bindings().rbd.ImageNotFound)
+    """The error for an image, or a parent of one, that does not exist."""
 
     def images(self) -> list[str]:
         """Return the names of all images."""
