@@ -29,7 +29,10 @@ SENT = 24 * MIB
 
 
 class CephWay(Way):
-    """The cluster, which can be made to hang."""
+    """The cluster, which can be made to hang. Its OSD is started again then, as an operator does with one that hung.
+
+    One that merely runs on may keep requests waiting for good, when its read lease ran out while it stood still.
+    """
 
     def __init__(self, cluster: Ceph) -> None:
         self._cluster = cluster
@@ -39,6 +42,8 @@ class CephWay(Way):
 
     def reopen(self) -> None:
         self._cluster.thaw()
+        self._cluster.kill("osd.0")
+        self._cluster.start_daemon("osd.0")
 
 
 class Cloud:

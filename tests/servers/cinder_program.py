@@ -11,7 +11,7 @@ import shlex  # noqa: E402 - Cinder's modules want to be imported behind the pat
 import sys  # noqa: E402
 
 import os_brick  # noqa: E402
-from cinder import objects, rpc, service, utils, version  # noqa: E402
+from cinder import objects, privsep, rpc, service, utils, version  # noqa: E402
 from cinder.common import config  # noqa: E402, F401 - it registers the options
 from oslo_config import cfg  # noqa: E402
 from oslo_log import log  # noqa: E402
@@ -25,6 +25,9 @@ def main() -> None:
     objects.register_all()
     conf(sys.argv[1:], project="cinder", version=version.version_string())
     log.setup(conf, "cinder")
+    # It is root already, and needs nothing that makes it so.
+    privsep.sys_admin_pctxt.set_client_mode(False)
+    utils.get_root_helper = lambda: "env"
     priv_context.init(root_helper=shlex.split(utils.get_root_helper()))
     os_brick.setup(conf)
     rpc.init(conf)

@@ -140,9 +140,6 @@ class RbdPool:
             "rbd_store_pool": self.name, "rbd_store_user": self.user, "rbd_store_ceph_conf": self.conf(folder), **more
         }
 
-    no_image = property(lambda _self: bindings().rbd.ImageNotFound)
-    """The error for an image, or a parent of one, that does not exist."""
-
     def images(self) -> list[str]:
         """Return the names of all images."""
         return sorted(bindings().rbd.RBD().list(self.io))
@@ -154,6 +151,15 @@ class RbdPool:
     def image(self, name: str, snapshot: str | None = None) -> Any:
         """Open an image for the block that it is given to."""
         return bindings().rbd.Image(self.io, name, snapshot=snapshot)
+
+    def parent(self, name: str) -> tuple[str, str, str] | None:
+        """Return of what an image is a clone (pool, image, snapshot), None when it is none."""
+        with self.image(name) as image:
+            try:
+                pool, parent, snapshot = image.parent_info()
+            except bindings().rbd.ImageNotFound:
+                return None
+            return str(pool), str(parent), str(snapshot)
 
     def bytes_written(self, name: str) -> int:
         """Return how many bytes of an image take space."""
