@@ -24,16 +24,21 @@ def change(services: Services, statement: str, *values: object) -> None:
         cursor.execute(statement, values or None)
 
 
+def hasten(services: Services, image: str) -> None:
+    """Cut short the pause of the scrubber before its next try to remove data of an image."""
+    waits = "not_before > now() AND status <> 'deleted'"
+    change(services, f"UPDATE locations SET not_before = now() WHERE image_id = %s AND {waits}", image)
+
+
 def wait_until_purged(services: Services, image: str, store: str) -> None:
     """Wait until the scrubber has removed the data of a deleted image in a store, and said so.
 
     Its pause after a try that found them in use is cut short: the test waits no minute for it.
     """
-    cut = "UPDATE locations SET not_before = now() WHERE image_id = %s AND store = %s AND status <> 'deleted'"
     states = "SELECT DISTINCT status FROM locations WHERE image_id = %s AND store = %s"
 
     def is_purged() -> bool:
-        change(services, f"{cut} AND not_before > now()", image, store)
+        hasten(services, image)
         return rows(services, states, image, store) == [("deleted",)]
 
     wait_for(is_purged, f"the end of the data of {image} in {store}", seconds=180)
