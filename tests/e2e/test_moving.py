@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import configparser
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import pytest
 from tests.e2e.calls import Caller, random_bytes
 from tests.e2e.leftovers import files, rows
+from tests.e2e.pages import block, documented, replaced
 from tests.e2e.people import People, keystone_options
 from tests.servers.keystone import Keystone
 from tests.servers.rbd import Administrator, RbdPool
@@ -22,22 +20,12 @@ from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)
 
-PAGE = Path(__file__).parents[2] / "docs" / "stores" / "moving.md"
 DATA = random_bytes(1024 * 1024)
-
-
-def block(language: str) -> str:
-    """Return the first block of this language on the page."""
-    found = re.search(rf"^( *)```{language}\n(.*?)^\1```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    assert found is not None
-    return dedent(found[2])
-
-
-def documented() -> dict[str, dict[str, Any]]:
-    """Return the configuration of the page."""
-    parser = configparser.RawConfigParser(default_section="none")
-    parser.read_string(block("ini"))
-    return {group: dict(parser[group]) for group in parser.sections()}
+KINDS: tuple[dict[str, Any], ...] = (
+    {"visibility": "private"}, {"visibility": "shared"}, {"visibility": "community"}, {"os_hidden": True},
+    {"protected": True}, {"name": "naïve"},
+)
+"""What makes images different for a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +40,7 @@ class Cloud:
 
     def move(self) -> Result:
         """Run the program of the page."""
-        done = self.clients.sdk(block("python"), "old", "new", env=self.users.admin_env)
+        done = self.clients.sdk(block("moving", "python"), "old", "new", env=self.users.admin_env)
         assert "moved" in done.output, done.errors
         return done
 
@@ -69,14 +57,10 @@ def cloud(
     """The daemons as the page configures them, but for the places."""
     disk = tmp_path_factory.mktemp("disk")
     with rbd.pool() as pool:
-        shared = documented()
-        for store, places in (
-            ("old", {"filesystem_store_datadir": disk}), ("new", pool.options(tmp_path_factory.mktemp("rbd")))
-        ):
-            assert not {"filesystem_store_datadir", "rbd_store_pool"}.isdisjoint(shared[store])
-            shared[store] |= places
-        api = keystone_options(keystone)
-        services = deploy(shared=shared, api=api, scrubber={"DEFAULT": {"wakeup_time": 1}})
+        shared = documented("moving")
+        replaced(shared, "old", filesystem_store_datadir=disk)
+        shared["new"] |= pool.options(tmp_path_factory.mktemp("rbd"))
+        services = deploy(shared=shared, api=keystone_options(keystone), scrubber={"DEFAULT": {"wakeup_time": 1}})
         yield Cloud(services, people(services), clients, disk, pool)
 
 
@@ -91,11 +75,8 @@ def test_every_image_moves_and_a_second_run_finds_the_rest(cloud: Cloud):
     demo, admin = cloud.users.demo, cloud.users.admin
     images = {
         uploaded(demo, DATA + bytes([number]), **fields): DATA + bytes([number])
-        for number, fields in enumerate((
-            {"visibility": "private"}, {"visibility": "shared"}, {"visibility": "community"}, {"os_hidden": True},
-            {"protected": True}, {"disk_format": "raw", "name": "naïve"},
-        ))
-    }  # fmt: skip
+        for number, fields in enumerate(KINDS)
+    }
     stays, broken = uploaded(demo, DATA), uploaded(demo, DATA[:1000])
     admin.call("POST", f"/v2/images/{stays}/actions/deactivate", 204)
     (cloud.disk / broken).write_bytes(bytes(1000))

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 from deploy.local import configuration
+from deploy.local.configuration import Options
 from tests.e2e.calls import MIB, Caller, random_bytes
 from tests.e2e.leftovers import wait_until_purged
+from tests.e2e.pages import block, documented, replaced
 from tests.e2e.people import People, keystone_options
 from tests.servers.keystone import ADMIN, DEMO, NOVA, Keystone, User
 from tests.servers.rbd import Administrator, RbdPool
@@ -62,7 +64,7 @@ def cloud(
             scrubber={"DEFAULT": {"wakeup_time": 1}},
         )
         policy = folder / "policy.yaml"
-        policy.write_text('"get_image_location": "role:service or service_roles:service"\n')
+        policy.write_text(block("rbd", "yaml"))
         internal = services.new_api("internal-api", configuration.merged(keystone_options(keystone), {
             "DEFAULT": {"show_multiple_locations": "true"}, "oslo_policy": {"policy_file": policy},
         }))  # fmt: skip
@@ -94,19 +96,17 @@ def found(
     conf = cloud.disks.owner.client_conf(folder, user, osd)
     account = {**keystone.middleware_options(), "username": NOVA.name, "password": NOVA.name}
     del account["www_authenticate_uri"]
-    configuration.write(folder, "nova", {
-        "DEFAULT": {"state_path": folder},
-        "glance": {
-            "api_servers": cloud.internal, "num_retries": 0, "enable_rbd_download": "true", "rbd_user": user,
-            "rbd_pool": cloud.images.name, "rbd_ceph_conf": conf,
-        },
-        "libvirt": {
-            "images_type": "rbd", "images_rbd_pool": cloud.disks.name, "images_rbd_ceph_conf": conf, "rbd_user": user,
-            "images_rbd_glance_store_name": "ceph", "images_rbd_glance_copy_poll_interval": 1,
-        },
-        "service_user": {"send_service_user_token": "true", **account},
-        "oslo_concurrency": {"lock_path": folder},
-    })  # fmt: skip
+    options = documented("rbd", number=2)
+    replaced(
+        options, "glance", api_servers=cloud.internal, rbd_user=user, rbd_pool=cloud.images.name, rbd_ceph_conf=conf
+    )
+    replaced(options, "libvirt", images_rbd_pool=cloud.disks.name, images_rbd_ceph_conf=conf, rbd_user=user)
+    replaced(options, "service_user", **account)
+    own: Options = {
+        "DEFAULT": {"state_path": folder}, "glance": {"num_retries": 0}, "oslo_concurrency": {"lock_path": folder},
+        "libvirt": {"images_rbd_glance_copy_poll_interval": 1},
+    }
+    configuration.write(folder, "nova", configuration.merged(options, own))
     for module in (bindings().rados, bindings().rbd):
         file = Path(module.__file__)
         (folder / file.name).symlink_to(file)
