@@ -221,27 +221,12 @@ def test_many_callers_wait_for_one_connection(cluster: Ceph, harness: RbdHarness
     wait_until_usable(late)
 
 
-def set_full_ratios(owner: Administrator, nearly: float, backfill: float, full: float) -> None:
-    """Say from which share of their space OSDs are full."""
-    for name, ratio in (("nearfull", nearly), ("backfillfull", backfill), ("full", full)):
-        owner.command(f"osd set-{name}-ratio", ratio=ratio)
-
-
-def is_full(owner: Administrator) -> bool:
-    """Say whether the cluster counts as full."""
-    return "full," in owner.command("osd pool ls", detail="detail") or " full " in owner.command("health")
-
-
 def test_a_full_pool(harness: RbdHarness):
     owner, key, lost = harness.pool.owner, harness.put(LARGE), harness.new_key()
 
-    def fill() -> None:
-        set_full_ratios(owner, 0.00001, 0.00002, 0.00003)
-        wait_for(lambda: is_full(owner), "the cluster to be full")
-
     try:
         with pytest.raises(StoreFull, match="full"):
-            harness.store.add(lost, cut(LARGE, fill, 16), len(LARGE))
+            harness.store.add(lost, cut(LARGE, owner.fill, 16), len(LARGE))
         assert harness.objects() == [key], "nothing is left"
         with pytest.raises(StoreFull):
             harness.store.add(lost, [DATA], None)
@@ -249,8 +234,7 @@ def test_a_full_pool(harness: RbdHarness):
         harness.store.delete(key)
         assert harness.objects() == [], "a full pool can be emptied"
     finally:
-        set_full_ratios(owner, 0.85, 0.9, 0.95)
-    wait_for(lambda: not is_full(owner), "the cluster to have room")
+        owner.give_room()
     assert harness.put(DATA)
 
 

@@ -1,6 +1,6 @@
 """A store that hangs beside one that works: a test that a module of one kind of store takes in.
 
-The module gives the fixture ``cloud`` of ``store_lives``, with a further store ``slow`` behind ``cloud.gate``.
+The module gives the fixture ``cloud``, with the store ``slow`` behind ``cloud.gate`` and the store ``disk``.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import time
 from abc import ABC
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from tests.e2e.calls import OCTETS, Caller
@@ -20,16 +21,37 @@ from tests.support.waiting import wait_for
 CLIENTS = 64
 
 
+class Way(Protocol):
+    """The way to a server, or the server itself, which can be made to hang."""
+
+    def shut(self) -> None:
+        """Let no call get an answer any more."""
+
+    def reopen(self) -> None:
+        """Let all of them get one."""
+
+
+class HangingCloud(Protocol):
+    """What the test needs: the daemons, with the stores slow and disk."""
+
+    services: Services
+    caller: Caller
+    gate: Way
+
+    def uploaded_to(self, store: str, data: bytes) -> str:
+        """Create an image with data in this store."""
+
+
 class GatedLives(StoreLives, ABC):
     """The daemons of ``store_lives``; ``gate`` is the way to the store slow."""
 
     def __init__(self, services: Services, disk: Path, alias: Gate, gate: Gate) -> None:
         super().__init__(services, disk, alias)
-        self.gate = gate
+        self.gate: Way = gate
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
-def test_a_store_that_hangs_takes_no_threads_from_others(cloud: GatedLives, method: str):
+def test_a_store_that_hangs_takes_no_threads_from_others(cloud: HangingCloud, method: str):
     """More clients than the process has threads ask the store that hangs; all of them get an answer, and the file
     store serves meanwhile."""
     caller = cloud.caller

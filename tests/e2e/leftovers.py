@@ -24,6 +24,26 @@ def change(services: Services, statement: str, *values: object) -> None:
         cursor.execute(statement, values or None)
 
 
+def hasten(services: Services, image: str) -> None:
+    """Cut short the pause of the scrubber before its next try to remove data of an image."""
+    waits = "not_before > now() AND status <> 'deleted' AND lease_until IS NULL"
+    change(services, f"UPDATE locations SET not_before = now() WHERE image_id = %s AND {waits}", image)
+
+
+def wait_until_purged(services: Services, image: str, store: str | None = None) -> None:
+    """Wait until the scrubber has removed the data of an image, in one store or in all, and said so.
+
+    Its pause after a try that found them in use is cut short: the test waits no minute for it.
+    """
+    states = "SELECT DISTINCT status FROM locations WHERE image_id = %s AND store = coalesce(%s, store)"
+
+    def is_purged() -> bool:
+        hasten(services, image)
+        return rows(services, states, image, store) == [("deleted",)]
+
+    wait_for(is_purged, f"the end of the data of {image}", seconds=180)
+
+
 def _connected(services: Services) -> Any:
     url = str(services.registry.options["database"]["connection"]).replace("+psycopg2", "")
     return psycopg2.connect(url, connect_timeout=10)
@@ -32,22 +52,6 @@ def _connected(services: Services) -> Any:
 def files(folder: Path) -> set[str]:
     """Return the names of all files in a store's folder, unfinished ones too, except the store's own mark."""
     return {path.name for path in folder.rglob("*") if path.is_file() and path.name != SENTINEL}
-
-
-def wait_until_deleted(services: Services, image: str, store: str | None = None) -> None:
-    """Wait until the scrubber has deleted the data of an image, in one store or in all, and said so.
-
-    After a failure the scrubber waits for up to an hour; here it tries again at once.
-    """
-    its = "image_id = %s AND store = coalesce(%s, store)"
-
-    def is_deleted() -> bool:
-        now = "UPDATE locations SET not_before = now() WHERE status <> 'deleted' AND lease_until IS NULL"
-        change(services, f"{now} AND not_before > now() AND {its}", image, store)
-        found = rows(services, f"SELECT status FROM locations WHERE {its}", image, store)
-        return {status for (status,) in found} == {"deleted"}
-
-    wait_for(is_deleted, f"the data of image {image} to be deleted", seconds=180)
 
 
 def left_behind(services: Services, image: str) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from tests.e2e.calls import OCTETS, RAW, Caller, random_bytes
-from tests.e2e.leftovers import change, files, rows, wait_until_deleted
+from tests.e2e.leftovers import change, files, rows, wait_until_purged
 from tests.servers.gate import Gate
 from tests.servers.web import Page, WebServer, web_server
 from tests.support.daemons import Services
@@ -62,7 +62,7 @@ class StoreLives(ABC):
 
     def wait_until_gone(self, image: str) -> None:
         """Wait until the scrubber has removed all objects of a deleted image, and said so."""
-        wait_until_deleted(self.services, image, "main")
+        wait_until_purged(self.services, image, "main")
         assert not self.parts_of(image)
 
     def parts_of(self, image: str) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.calls import RAW, Caller, random_bytes
-from tests.e2e.leftovers import files, rows, wait_until_deleted
+from tests.e2e.leftovers import files, rows, wait_until_purged
 from tests.servers.rbd import Administrator, RbdPool
 from tests.support.daemons import Services
 from tests.support.image_client import identity
@@ -50,14 +50,9 @@ class Cloud:
         self.caller.call("POST", f"/v2/images/{image}/import", 202, json=document)
         wait_for(lambda: self.stores_of(image) == wanted, f"the copy in {store}")
 
-    def states(self, image: str) -> list[str]:
-        """Return the states of the places of an image in the pool."""
-        found = rows(self.services, "SELECT status FROM locations WHERE image_id = %s AND store = 'main'", image)
-        return sorted(str(status) for (status,) in found)
-
     def wait_until_gone(self, image: str) -> None:
         """Wait until the scrubber has removed the data of a deleted image, and said so."""
-        wait_until_deleted(self.services, image, "main")
+        wait_until_purged(self.services, image, "main")
         assert image not in self.pool.images()
 
 
@@ -173,7 +168,7 @@ def test_copies_between_kinds(cloud: Cloud):
     assert caller.download(image) == DATA
     cloud.copied(image, "disk")
     caller.call("DELETE", f"/v2/stores/main/{image}", 204)
-    wait_until_deleted(cloud.services, image, "main")
+    wait_until_purged(cloud.services, image, "main")
     assert image not in cloud.pool.images()
     assert caller.download(image) == DATA
     caller.delete(image)

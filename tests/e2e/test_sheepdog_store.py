@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.calls import Caller, random_bytes
-from tests.e2e.leftovers import files, wait_until_deleted
+from tests.e2e.leftovers import files, wait_until_purged
 from tests.servers.sheepdog import Sheepdog, install_dog, running
 from tests.support.daemons import Services
 from tests.support.waiting import wait_for
@@ -39,7 +39,7 @@ class Cloud:
     def deleted(self, image: str) -> None:
         """Delete an image and wait until the scrubber has removed its data."""
         self.caller.delete(image)
-        wait_until_deleted(self.services, image)
+        wait_until_purged(self.services, image)
         assert set(self.cluster.names()) == {NAME}
         assert files(self.disk) == set()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +10,10 @@ from typing import Any
 import pytest
 from tests.e2e.calls import MIB, Caller, random_bytes
 from tests.e2e.leftovers import files, rows
+from tests.e2e.pages import documented
 from tests.servers import mongod
 from tests.servers.mongod import Mongod
+from tests.servers.rbd import Administrator
 from tests.servers.seaweedfs import SeaweedFS
 from tests.support.daemons import Services
 from tests.support.waiting import wait_for
@@ -21,11 +21,12 @@ from tests.support.waiting import wait_for
 pytestmark = pytest.mark.timeout(900)
 
 DATA = random_bytes(MIB)
-PAGES = Path(__file__).parents[2] / "docs" / "stores"
 
 
 @pytest.fixture
-def options(request: pytest.FixtureRequest, kind: str) -> Iterator[dict[str, Any]]:
+def options(
+    request: pytest.FixtureRequest, kind: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Any]]:
     """Return the options of a store that a server of the test takes."""
     if kind == "s3":
         server: SeaweedFS = request.getfixturevalue("seaweedfs")
@@ -34,6 +35,10 @@ def options(request: pytest.FixtureRequest, kind: str) -> Iterator[dict[str, Any
                 "s3_store_host": server.url, "s3_store_access_key": server.keys.access,
                 "s3_store_secret_key": server.keys.secret, "s3_store_bucket": bucket,
             }
+    elif kind == "rbd":
+        owner: Administrator = request.getfixturevalue("rbd")
+        with owner.pool() as pool:
+            yield pool.options(tmp_path_factory.mktemp("rbd"))
     else:
         database: Mongod = request.getfixturevalue("mongodb")
         yield {"mongodb_store_uri": database.uri(), "mongodb_store_db": mongod.new_database()}
@@ -57,24 +62,16 @@ def whole_life(services: Services, store: str) -> None:
     wait_for(lambda: rows(services, query, image) == [(store, "deleted")], "the removal of the data")
 
 
-def page_of(kind: str) -> dict[str, dict[str, str]]:
-    """Return the configuration that the page of a kind shows."""
-    (sample,) = re.findall(r"```ini\n(.*?)```", (PAGES / f"{kind}.md").read_text(), re.DOTALL)
-    parser = configparser.RawConfigParser(default_section="")
-    parser.read_string(sample)
-    return {group: dict(parser[group]) for group in parser.sections()}
-
-
-@pytest.mark.parametrize(("kind", "store"), [("s3", "main"), ("gridfs", "grid")])
+@pytest.mark.parametrize(("kind", "store"), [("s3", "main"), ("gridfs", "grid"), ("rbd", "ceph")])
 def test_the_configuration_of_the_page(deploy: Callable[..., Services], kind: str, store: str, options: dict[str, Any]):
     """Only the values that name the operator's own server are replaced."""
-    shown = page_of(kind)
+    shown = documented(kind)
     assert shown[store].keys() == options.keys()
     with started(deploy, {**shown, store: options}) as services:
         whole_life(services, store)
 
 
-@pytest.mark.parametrize("kind", ["s3", "gridfs"])
+@pytest.mark.parametrize("kind", ["s3", "gridfs", "rbd"])
 def test_the_form_of_older_files(deploy: Callable[..., Services], kind: str, options: dict[str, Any], tmp_path: Path):
     """All stores have their options in one group, and are called like their kind."""
     group = {

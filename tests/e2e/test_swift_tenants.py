@@ -11,7 +11,7 @@ from deploy.local import configuration
 from swiftclient.client import Connection
 from swiftclient.exceptions import ClientException
 from tests.e2e.calls import OCTETS, PATCH, RAW, Caller, random_bytes
-from tests.e2e.leftovers import files, rows, wait_until_deleted
+from tests.e2e.leftovers import files, rows, wait_until_purged
 from tests.e2e.people import People, keystone_options
 from tests.servers.keystone import ALT_DEMO, DEMO, GLANCE, Keystone, User
 from tests.servers.swift import Swift, remove_container
@@ -60,7 +60,7 @@ class Cloud:
 
     def gone(self, image: str) -> None:
         """Wait until the scrubber has removed all data of a deleted image."""
-        wait_until_deleted(self.services, image)
+        wait_until_purged(self.services, image)
         assert image not in self.containers(DEMO.project) | self.containers(ALT_DEMO.project)
         notes = self.swift(GLANCE, GLANCE.project).get_container(self.container, prefix=image)[1]
         assert notes == []

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import configparser
 import hashlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.e2e.calls import Caller, random_bytes
-from tests.e2e.leftovers import rows, wait_until_deleted
+from tests.e2e.leftovers import rows, wait_until_purged
+from tests.e2e.pages import documented
 from tests.servers import vcsim
 from tests.servers.vcsim import DATACENTER, DATASTORES, PASSWORD, USER, VCenterSimulator
 from tests.support.daemons import Services
@@ -22,7 +20,6 @@ from glance_common.stores.place_mark import NAME
 pytestmark = pytest.mark.timeout(600)
 
 DATA = random_bytes(WINDOW + 3 * 1024 * 1024)
-PAGE = Path(__file__).parents[2] / "docs" / "stores" / "vmware.md"
 
 
 class Cloud:
@@ -41,22 +38,14 @@ class Cloud:
 
     def wait_until_gone(self, image: str) -> None:
         """Wait until the scrubber has removed the file of a deleted image, and said so."""
-        wait_until_deleted(self.services, image, "main")
+        wait_until_purged(self.services, image, "main")
         assert image not in self.objects()
-
-
-def documented() -> dict[str, dict[str, str]]:
-    """Return the configuration that the documentation begins with."""
-    text = PAGE.read_text().partition("```ini\n")[2].partition("```")[0]
-    parser = configparser.RawConfigParser(default_section="none")
-    parser.read_string(text)
-    return {group: dict(parser[group]) for group in parser.sections()}
 
 
 @pytest.fixture(scope="module")
 def cloud(deploy: Callable[..., Services], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """The daemons with the documented store and a file store."""
-    shared: dict[str, dict[str, Any]] = dict(documented())
+    shared = documented("vmware")
     assert shared["DEFAULT"].pop("enabled_backends") == "main:vmware"
     shared["DEFAULT"]["enabled_backends"] = "main:vmware, disk:file"
     shared["disk"] = {"filesystem_store_datadir": tmp_path_factory.mktemp("disk")}

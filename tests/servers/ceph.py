@@ -188,6 +188,16 @@ class Ceph(SwiftServer):
         """Kill a daemon with -9."""
         processes.kill_group(self._daemons.pop(name))
 
+    def freeze(self) -> None:
+        """SIGSTOP all daemons: the cluster hangs, on old connections and new ones."""
+        for daemon in self._daemons.values():
+            processes.signal_group(daemon, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them run on."""
+        for daemon in self._daemons.values():
+            processes.signal_group(daemon, signal.SIGCONT)
+
     def command(self, *words: str | Path) -> str:
         """Return what a command of Ceph prints, which acts as the administrator. Raises CalledProcessError."""
         return subprocess.run(

@@ -72,6 +72,7 @@ class User:
 
 ADMIN = User("admin", "admin", ("admin",))
 GLANCE = User("glance", "service", ("service", "admin"))
+NOVA = User("nova", "service", ("service",))
 DEMO = User("demo", "demo", ("member", "reader"))
 ALT_DEMO = User("alt_demo", "alt_demo", ("member", "reader"))
 DEMO_READER = User("demo_reader", "demo", ("reader",))
@@ -236,7 +237,7 @@ class Keystone:
 
     def _seed(self) -> None:
         roles = {name: self._ensure("role", name=name) for name in ("admin", "member", "reader", "service")}
-        for user in (ADMIN, GLANCE, DEMO, ALT_DEMO, DEMO_READER):
+        for user in (ADMIN, GLANCE, NOVA, DEMO, ALT_DEMO, DEMO_READER):
             project = self._ensure("project", name=user.project, domain_id="default")
             identifier = self._find("user", name=user.name) or self._make_user(user.name, project)
             for role in user.roles:

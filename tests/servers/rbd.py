@@ -11,8 +11,19 @@ from uuid import uuid4
 
 from glance_common.stores.drivers.rbd.bindings import bindings
 from tests.servers.ceph import Ceph
+from tests.support.waiting import wait_for
 
 MARK = ".glance-store"
+
+
+def client_conf(folder: Path, cluster: Ceph, user: str, key: str, port: int | None = None) -> Path:
+    """Write a configuration file for a user of the cluster, whose monitor may be said to be at another port."""
+    made = folder / f"ceph-{uuid4().hex[:8]}.conf"
+    keyring = made.with_suffix(".keyring")
+    keyring.write_text(f"[client.{user}]\nkey = {key.strip()}\n")
+    monitor = f"v2:127.0.0.1:{port or cluster.monitor_port}"
+    made.write_text(f"[global]\nfsid = {cluster.fsid}\nmon_host = {monitor}\nkeyring = {keyring}\n")
+    return made
 
 
 class Administrator:
@@ -43,6 +54,23 @@ class Administrator:
             self._rados.wait_for_latest_osdmap()
         self._rados.conf_set("rbd_default_clone_format", str(version))
 
+    def fill(self) -> None:
+        """Say that the cluster is full, and wait until it knows."""
+        self._set_full_ratios(0.00001, 0.00002, 0.00003)
+        wait_for(self._is_full, "the cluster to be full")
+
+    def give_room(self) -> None:
+        """Say that there is room again, and wait until the cluster knows."""
+        self._set_full_ratios(0.85, 0.9, 0.95)
+        wait_for(lambda: not self._is_full(), "the cluster to have room")
+
+    def _set_full_ratios(self, nearly: float, backfill: float, full: float) -> None:
+        for name, ratio in (("nearfull", nearly), ("backfillfull", backfill), ("full", full)):
+            self.command(f"osd set-{name}-ratio", ratio=ratio)
+
+    def _is_full(self) -> bool:
+        return "full," in self.command("osd pool ls", detail="detail") or " full " in self.command("health")
+
     def make_pool(self) -> RbdPool:
         """Make a pool and a user who may use it as the page about the store says."""
         name = f"images-{uuid4().hex[:8]}"
@@ -54,6 +82,21 @@ class Administrator:
         caps = ["mon", "profile rbd", "osd", f"profile rbd pool={name}"]
         key = self.command("auth get-or-create-key", entity=f"client.{user}", caps=caps)
         return RbdPool(self, name, io, user, key.strip())
+
+    def client_conf(self, folder: Path, user: str, osd: str) -> Path:
+        """Make a user with these rights at the OSDs; return the configuration file of a program that acts as it."""
+        caps = ["mon", "profile rbd", "osd", osd]
+        key = self.command("auth get-or-create-key", entity=f"client.{user}", caps=caps)
+        return client_conf(folder, self.cluster, user, key)
+
+    @contextmanager
+    def foreign_pool(self, name: str) -> Iterator[RbdPool]:
+        """Give a look into the pool of another service for the block."""
+        io = self._rados.open_ioctx(name)
+        try:
+            yield RbdPool(self, name, io, "", "")
+        finally:
+            io.close()
 
     def remove_pool(self, pool: RbdPool) -> None:
         """Remove a pool with all that is in it, and its user."""
@@ -89,12 +132,7 @@ class RbdPool:
 
     def conf(self, folder: Path, *, port: int | None = None, key: str | None = None) -> Path:
         """Write a configuration file for the user, as if the monitor were at another port, or with another key."""
-        made = folder / f"ceph-{uuid4().hex[:8]}.conf"
-        keyring = made.with_suffix(".keyring")
-        keyring.write_text(f"[client.{self.user}]\nkey = {key or self._key}\n")
-        port = port or self.owner.cluster.monitor_port
-        made.write_text(f"[global]\nfsid = {self.fsid}\nmon_host = v2:127.0.0.1:{port}\nkeyring = {keyring}\n")
-        return made
+        return client_conf(folder, self.owner.cluster, self.user, key or self._key, port)
 
     def options(self, folder: Path, **more: Any) -> dict[str, Any]:
         """Return the options of a store in this pool."""
@@ -113,6 +151,15 @@ class RbdPool:
     def image(self, name: str, snapshot: str | None = None) -> Any:
         """Open an image for the block that it is given to."""
         return bindings().rbd.Image(self.io, name, snapshot=snapshot)
+
+    def parent(self, name: str) -> tuple[str, str, str] | None:
+        """Return of what an image is a clone (pool, image, snapshot), None when it is none."""
+        with self.image(name) as image:
+            try:
+                pool, parent, snapshot = image.parent_info()
+            except bindings().rbd.ImageNotFound:
+                return None
+            return str(pool), str(parent), str(snapshot)
 
     def bytes_written(self, name: str) -> int:
         """Return how many bytes of an image take space."""

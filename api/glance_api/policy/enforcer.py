@@ -54,7 +54,7 @@ class _RuleSet:
         names = self.attributes[rule]
         if names is None:
             return self._ask(context, rule, target)
-        caller = (context.user_id, context.project_id, context.roles, context.is_admin)
+        caller = (context.user_id, context.project_id, context.roles, context.is_admin, context.service_roles)
         question = (rule, *caller, *[target.get(name) for name in names])
         answer = self._answers.get(question)
         if answer is None:
@@ -196,6 +196,7 @@ def _credentials(context: RequestContext) -> dict[str, Any]:
     }
     credentials: dict[str, Any] = {name: value for name, value in known.items() if value is not None}
     credentials["roles"] = list(context.roles)
+    credentials["service_roles"] = list(context.service_roles)
     credentials["is_admin"] = context.is_admin
     return credentials
 

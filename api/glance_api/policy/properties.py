@@ -209,12 +209,12 @@ def _nobody(_context: RequestContext) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _HasRole:
-    """Allows callers with one of these roles (in lower case, as those of a caller are)."""
+    """Allows callers with one of these roles (in lower case, as those of a caller are), or services that have one."""
 
     roles: frozenset[str]
 
     def __call__(self, context: RequestContext) -> bool:
-        return not self.roles.isdisjoint(context.roles)
+        return not self.roles.isdisjoint(context.all_roles)
 
 
 @dataclass(frozen=True, slots=True)

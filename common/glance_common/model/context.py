@@ -27,7 +27,9 @@ class RequestContext:
     """One caller of one request.
 
     ``project_id`` is the owner identity; ``roles`` are lower-case; ``read_only`` marks an anonymous caller;
-    ``is_admin`` is the answer of the policy rule ``context_is_admin``.
+    ``is_admin`` is the answer of the policy rule ``context_is_admin``. ``service_roles`` are those of the service that
+    sends its own token beside the caller's, as Nova and Cinder do; the API decides with them, and the registry does not
+    get them.
     """
 
     request_id: str
@@ -36,6 +38,12 @@ class RequestContext:
     roles: tuple[str, ...] = ()
     is_admin: bool = False
     read_only: bool = False
+    service_roles: tuple[str, ...] = ()
+
+    @property
+    def all_roles(self) -> tuple[str, ...]:
+        """The roles of the caller and of the service that calls for it."""
+        return self.roles + self.service_roles
 
 
 def system_context(request_id: str) -> RequestContext:

@@ -147,6 +147,19 @@ def test_callers():
     assert caller(identity_status="Confirmed", project_id="", roles="") == RequestContext("req-1")
 
 
+def test_the_service_that_calls_for_a_user_lends_its_roles_to_what_asks_for_them():
+    user = {"identity_status": "Confirmed", "project_id": "p", "roles": "member"}
+    context = caller(**user, service_identity_status="Confirmed", service_roles="Service,admin")
+    assert (context.roles, context.service_roles, context.is_admin) == (("member",), ("service", "admin"), False)
+    assert context.all_roles == ("member", "service", "admin")
+    for status in ({"service_identity_status": "Invalid"}, {}):
+        assert caller(**user, **status, service_roles="service").all_roles == ("member",)
+    # It vouches for no anonymous caller.
+    nobody = {"HTTP_X_SERVICE_IDENTITY_STATUS": "Confirmed", "HTTP_X_SERVICE_ROLES": "service"}
+    anonymous = identity.caller(nobody, "r", allow_anonymous=True, is_admin=lambda _context: True)
+    assert anonymous == RequestContext("r", read_only=True)
+
+
 @pytest.mark.parametrize("status", ["Invalid", "", "confirmed?"])
 def test_unconfirmed_callers(status):
     with pytest.raises(NotAuthenticated):

@@ -47,6 +47,16 @@ def test_defaults_of_images():
     assert not policy.allows(no_role, "get_image", image_target(private))
 
 
+def test_a_rule_may_ask_for_the_service_that_calls_for_a_user(configured):
+    policy = configured({"policy.yaml": "get_image_location: role:service or service_roles:service\n"})
+    served = dataclasses.replace(OWNER, service_roles=("service",))
+    for caller, allowed in ((OWNER, False), (served, True), (OWNER, False)):
+        assert policy.allows(caller, "get_image_location", image_target(make_image())) is allowed
+    # The defaults ask for the roles of the caller alone.
+    assert not policy.allows(served, "fetch_image_location", image_target(make_image()))
+    assert not policy.allows(dataclasses.replace(OWNER, service_roles=("admin",)), "context_is_admin", {})
+
+
 def test_nobody_without_project_owns_an_image_without_owner():
     policy = Enforcer(make_conf())
     homeless = RequestContext("r", "u", None, ("member", "reader"))

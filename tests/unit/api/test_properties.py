@@ -74,6 +74,7 @@ def test_roles(protect):
     assert allowed(protections, MEMBER, "x_billing_code") == "read"
     assert allowed(protections, BILLING, "x_billing_code") == "create read"
     assert allowed(protections, ADMIN, "x_billing_code") == "create read update"
+    assert allowed(protections, replace(MEMBER, service_roles=("billing",)), "x_billing_code") == "create read"
     assert allowed(protections, MEMBER, "my_secret_key") == ""
     assert allowed(protections, ADMIN, "my_secret_key") == "create read update"
     assert allowed(protections, MEMBER, "colour") == "create read update delete"

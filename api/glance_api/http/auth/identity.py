@@ -42,6 +42,7 @@ def caller(
         user_id=_first(environ, "HTTP_X_USER_ID", "HTTP_X_USER"),
         project_id=_first(environ, "HTTP_X_PROJECT_ID", "HTTP_X_TENANT_ID", "HTTP_X_TENANT"),
         roles=_roles(_first(environ, "HTTP_X_ROLES", "HTTP_X_ROLE") or ""),
+        service_roles=_service_roles(environ),
     )
     return replace(context, is_admin=is_admin(context))
 
@@ -52,6 +53,13 @@ def _first(environ: dict[str, Any], *names: str) -> str | None:
 
 def _roles(text: str) -> tuple[str, ...]:
     return tuple(role for part in text.split(",") if (role := part.strip().lower()))
+
+
+def _service_roles(environ: dict[str, Any]) -> tuple[str, ...]:
+    """Return the roles of the service token beside the caller's token; none unless that token was confirmed too."""
+    if environ.get("HTTP_X_SERVICE_IDENTITY_STATUS", "").lower() != "confirmed":
+        return ()
+    return _roles(environ.get("HTTP_X_SERVICE_ROLES", ""))
 
 
 def _check_catalog(catalog: str | None) -> None:

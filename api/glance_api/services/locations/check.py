@@ -120,7 +120,7 @@ def _check_owner(context: RequestContext, image: Image, store: Store, key: str) 
     The registry's unique key keeps bytes from getting a second owner. It cannot know of data that never were ours,
     so other callers than services and administrators can name only data that were made for this image.
     """
-    if not store.capabilities.delete or context.is_admin or SERVICE_ROLE in context.roles:
+    if not store.capabilities.delete or context.is_admin or SERVICE_ROLE in context.all_roles:
         return
     if key.partition(".")[0].lower() != image.id:
         raise Forbidden(f"url: in the store {store.id} you may register only data with the id of this image")
