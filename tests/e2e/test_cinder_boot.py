@@ -167,7 +167,8 @@ def test_a_volume_becomes_an_image(cloud: Cloud, tmp_path: Path):
     assert cloud.begins_with(again["id"], DATA)
     for each in (again["id"], volume):
         cloud.remove(each)
-    for each in (image["id"], small["id"], source):
+    images = {image["id"], small["id"], source}
+    for each in images:
         cloud.user.delete(each)
         wait_until_purged(cloud.services, each, "ceph")
-    assert cloud.images.images() == []
+    assert images.isdisjoint(cloud.images.images())
