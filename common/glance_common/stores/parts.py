@@ -9,7 +9,7 @@ from itertools import count
 from typing import TypeVar
 
 from glance_common.stores.contract import StoreUnavailable
-from glance_common.stores.room import Room
+from glance_common.stores.room import SharedRoom
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ def in_parts(pieces: Iterable[bytes | memoryview], sizes: Iterator[int]) -> Iter
 
 
 def send_parts(
-    parts: Iterable[bytearray], send: Callable[[int, bytearray], T], at_once: int, room: Room
+    parts: Iterable[bytearray], send: Callable[[int, bytearray], T], at_once: int, room: SharedRoom
 ) -> list[T]:
     """Return what ``send(number, part)`` returned of each part, numbered from 1, in order.
 
@@ -82,5 +82,5 @@ def send_parts(
     return results
 
 
-def _give_back(room: Room, taken: int, _sent: object) -> None:
+def _give_back(room: SharedRoom, taken: int, _sent: object) -> None:
     room.give_back(taken)

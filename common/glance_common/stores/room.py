@@ -3,7 +3,7 @@
 import threading
 
 
-class Room:
+class SharedRoom:
     """So many bytes of memory that may be taken. Taking never waits."""
 
     def __init__(self, size: int) -> None:

@@ -6,7 +6,7 @@ from contextvars import copy_context
 from queue import SimpleQueue
 
 from glance_common.stores.contract import StoreUnavailable
-from glance_common.stores.room import Room
+from glance_common.stores.room import SharedRoom
 
 AHEAD = 64 * 1024 * 1024
 """Bytes of the sections that all readers of a process have in memory at most. Where many read there is no room for
@@ -27,7 +27,7 @@ class Sections:
     behind the bytes before it.
     """
 
-    _room = Room(AHEAD)
+    _room = SharedRoom(AHEAD)
 
     def __init__(self, fetch: Fetch, start: int, end: int, section: int) -> None:
         self._fetch = fetch

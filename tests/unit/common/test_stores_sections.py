@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from glance_common.stores import sections
 from glance_common.stores.contract import StoreUnavailable
-from glance_common.stores.room import Room
+from glance_common.stores.room import SharedRoom
 from glance_common.stores.sections import Sections
 
 DATA = bytes(range(256)) * 8
@@ -45,7 +45,7 @@ class Server:
 
 @pytest.fixture(autouse=True)
 def _nothing_stays(monkeypatch):
-    monkeypatch.setattr(Sections, "_room", Room(ROOM))
+    monkeypatch.setattr(Sections, "_room", SharedRoom(ROOM))
     monkeypatch.setattr(sections, "SURE", 1)
     yield
     _until(lambda: Sections._room.left == ROOM)
