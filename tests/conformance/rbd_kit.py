@@ -18,7 +18,7 @@ class RbdHarness(ConfiguredHarness):
     """A store in a pool of its own."""
 
     part = PIECE
-    in_flight = 28 * 1024 * 1024
+    in_flight = 16 * 1024 * 1024
     """Three pieces on their way, the one that comes in, each for a moment twice."""
 
     def __init__(self, folder: Path, pool: RbdPool, **options: Any) -> None:

@@ -39,6 +39,8 @@ class S3Harness(RemoteHarness):
     part = 5 * MIB
     in_flight = 24 * MIB
     """Two parts on their way, the one that comes in, and 9 MiB for the rest."""
+    read_ahead = 80 * MIB
+    """Two sections of 32 MiB, and what the connections hold."""
     timeout = SHORT
 
     def __init__(self, folder: Path, client: Any, keys: S3Keys, options: Mapping[str, Any]) -> None:

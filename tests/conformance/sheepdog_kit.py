@@ -29,6 +29,9 @@ class ClusterHarness(ConfiguredHarness):
     in_flight = 10 * MIB
     """Two parts and 8 MiB."""
 
+    first_piece = 256 * 1024
+    """What has come out of ``dog`` by then, without waiting for more."""
+
     def __init__(self, folder: Path, program: Path, port: int) -> None:
         self.port = port
         super().__init__(folder, "sheepdog", {

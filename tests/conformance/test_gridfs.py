@@ -30,7 +30,8 @@ class GridfsHarness(ConfiguredHarness):
     """A database of its own on the server."""
 
     part = BATCH * CHUNK
-    in_flight = 24 * 1024 * 1024
+    in_flight = 16 * 1024 * 1024
+    first_piece = CHUNK
 
     def __init__(self, folder: Path, server: Mongod) -> None:
         self.server = server
@@ -108,23 +109,25 @@ def test_the_driver_reads_what_the_library_wrote(harness: GridfsHarness):
     assert harness.read(key) == DATA
 
 
-@pytest.mark.parametrize(("chunk", "calls"), [(10_000, 1), (255 * 1024, 1), (5 * 1024 * 1024, 2)])
+@pytest.mark.parametrize(("chunk", "calls"), [(10_000, 9), (255 * 1024, 8), (5 * 1024 * 1024, 3)])
 def test_chunks_of_any_size_are_read_with_bounded_memory(
     harness: GridfsHarness, monkeypatch: pytest.MonkeyPatch, chunk: int, calls: int
 ):
-    """A call reads 4 MiB, or one chunk: chunks of other writers may have 16 MiB."""
-    data = (DATA * 6)[: 6 * 1024 * 1024] if calls > 1 else DATA
+    """A call reads 64 KiB at first and 4 MiB later, or one chunk: chunks of other writers may have 16 MiB."""
+    data = DATA * 10
     key = harness.new_key()
     gridfs.GridFS(harness.database).put(data, _id=key, chunk_size=chunk)
     seen: list[int] = []
     read = GridfsStore._chunks_from
 
     def noted(self: GridfsStore, key: str, first: int, last: int) -> Iterator[bytes]:
-        seen.append(first)
+        seen.append(last - first + 1)
         return read(self, key, first, last)
 
     monkeypatch.setattr(GridfsStore, "_chunks_from", noted)
     assert harness.read(key) == data
+    assert seen[0] == -(-64 * 1024 // chunk)
+    assert max(seen) <= max(BATCH * CHUNK // chunk + 1, 1)
     assert len(seen) == calls
     assert harness.read(key, chunk - 1, 2) == data[chunk - 1 : chunk + 1]
 

@@ -17,6 +17,17 @@ from glance_common.stores.contract import (
 )
 from glance_common.stores.settings import Identities, StoreSettings, Traits
 
+FIRST = 64 * 1024
+"""Bytes of the first piece of a read."""
+
+
+def piece_sizes(most: int) -> Iterator[int]:
+    """Yield the bytes to read at a time: few at first, so that the first byte leaves soon, then up to ``most``."""
+    size = min(FIRST, most)
+    while True:
+        yield size
+        size = min(2 * size, most)
+
 
 class BaseStore(ABC):
     """The answers of a store without special abilities. Adding, reading and deleting are the driver's own."""

@@ -4,10 +4,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
+from functools import partial
 from itertools import count
 from typing import TypeVar
 
 from glance_common.stores.contract import StoreUnavailable
+from glance_common.stores.room import SharedRoom
 
 T = TypeVar("T")
 
@@ -47,28 +49,28 @@ def in_parts(pieces: Iterable[bytes | memoryview], sizes: Iterator[int]) -> Iter
 
 
 def send_parts(
-    parts: Iterable[bytearray], send: Callable[[int, bytearray], T], at_once: int, room: int | None = None
+    parts: Iterable[bytearray], send: Callable[[int, bytearray], T], at_once: int, room: SharedRoom
 ) -> list[T]:
     """Return what ``send(number, part)`` returned of each part, numbered from 1, in order.
 
-    At most ``at_once`` parts are in memory besides the one that comes in, and not more than ``room`` bytes unless one
-    part alone is larger. On any error, of a part or of ``parts``, no further part begins, and the error comes out when
-    those under way have ended.
+    At most ``at_once`` parts are in memory besides the one that comes in. One of them always may be, of any size;
+    the others take their bytes from ``room``, which several uploads may share. On any error, of a part or of
+    ``parts``, no further part begins, and the error comes out when those under way have ended.
     """
     results: list[T] = []
     waiting: deque[Future[T]] = deque()
-    sizes: deque[int] = deque()
     pool = ThreadPoolExecutor(at_once, thread_name_prefix="part")
     try:
         for number, part in enumerate(parts, 1):
-            while waiting and (len(waiting) == at_once or (room is not None and sum(sizes) + len(part) > room)):
-                sizes.popleft()
+            while waiting and (len(waiting) == at_once or not room.take(len(part))):
                 results.append(waiting.popleft().result())
-            sizes.append(len(part))
+            taken = len(part) if waiting else 0
             try:
                 waiting.append(pool.submit(copy_context().run, send, number, part))
             except RuntimeError as error:
+                room.give_back(taken)
                 raise StoreUnavailable("no thread is free to send a part of the data") from error
+            waiting[-1].add_done_callback(partial(_give_back, room, taken))
             del part
         while waiting:
             results.append(waiting.popleft().result())
@@ -78,3 +80,7 @@ def send_parts(
         # Those that were cancelled have no thread that would ever tell.
         wait(future for future in waiting if not future.cancelled())
     return results
+
+
+def _give_back(room: SharedRoom, taken: int, _sent: object) -> None:
+    room.give_back(taken)

@@ -1,14 +1,19 @@
 """Reading a large object in sections, the next one ahead: one connection seldom gets all that a server can give."""
 
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from queue import SimpleQueue
 
 from glance_common.stores.contract import StoreUnavailable
+from glance_common.stores.room import SharedRoom
 
-AHEAD = 8
-"""Sections that a process has in memory at most. Further readers go without, as behind slow clients nothing is won."""
+AHEAD = 64 * 1024 * 1024
+"""Bytes of the sections that all readers of a process have in memory at most. Where many read there is no room for
+some of them; these go without, as all cores and connections are busy then."""
+
+SURE = 4 * 1024 * 1024
+"""Bytes that a reader takes before anything is fetched ahead: many want a small part only, or leave soon."""
 
 Fetch = Callable[[int, int], Iterable[bytes]]
 """Yields the bytes from an offset to an end, both of the object."""
@@ -17,11 +22,12 @@ Fetch = Callable[[int, int], Iterable[bytes]]
 class Sections:
     """The pieces of an object from ``start`` to ``end``, fetched in sections of so many bytes.
 
-    Once the second piece of a section has been asked for, a thread fetches the next section into memory. What
-    ``fetch`` raises comes out behind the bytes before it.
+    A thread fetches the next section into memory, once the reader has taken ``SURE`` bytes and asks for more: while
+    one section still comes in over one connection, the next one comes in over another. What ``fetch`` raises comes out
+    behind the bytes before it.
     """
 
-    _room = threading.BoundedSemaphore(AHEAD)
+    _room = SharedRoom(AHEAD)
 
     def __init__(self, fetch: Fetch, start: int, end: int, section: int) -> None:
         self._fetch = fetch
@@ -31,27 +37,36 @@ class Sections:
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the pieces. Closing the iterator ends what is under way, and waits for no server."""
+        taken = 0
         try:
             for start in self._starts:
-                ahead, self._next = self._next, None
                 stop = min(start + self._starts.step, self._end)
-                pieces = self._fetch(start, stop) if ahead is None else ahead.pieces()
-                for number, piece in enumerate(pieces):
-                    if number == 1 and stop < self._end:
+                is_due = stop < self._end
+                for piece in self._section(start, stop):
+                    if is_due and taken >= SURE:
+                        is_due = False
                         self._begin(stop)
                     yield piece
+                    taken += len(piece)
         finally:
             if self._next is not None:
                 self._next.leave()
 
+    def _section(self, start: int, stop: int) -> Iterator[bytes]:
+        ahead, self._next = self._next, None
+        if ahead is None:
+            yield from self._fetch(start, stop)
+            return
+        try:
+            yield from ahead.pieces()
+        finally:
+            ahead.leave()
+
     def _begin(self, start: int) -> None:
-        if self._room.acquire(blocking=False):
-            try:
-                stop = min(start + self._starts.step, self._end)
-                self._next = _Ahead(lambda: self._fetch(start, stop), self._room.release)
-            except BaseException:
-                self._room.release()
-                raise
+        stop = min(start + self._starts.step, self._end)
+        size = stop - start
+        if self._room.take(size):
+            self._next = _Ahead(lambda: self._fetch(start, stop), lambda: self._room.give_back(size))
 
 
 class _Ahead:
@@ -60,35 +75,37 @@ class _Ahead:
     def __init__(self, fetch: Callable[[], Iterable[bytes]], give_back: Callable[[], None]) -> None:
         self._fetch = fetch
         self._give_back = give_back
-        self._is_over = False
-        self._pieces: list[bytes] = []
+        self._is_left = False
+        self._pieces: SimpleQueue[bytes | None] = SimpleQueue()
+        self._error: BaseException | None = None
         pool = ThreadPoolExecutor(1, thread_name_prefix="section")
         try:
-            self._future: Future[None] = pool.submit(copy_context().run, self._run)
+            self._future = pool.submit(copy_context().run, self._run)
         except RuntimeError as error:
+            give_back()
             raise StoreUnavailable("no thread is free to read the data ahead") from error
         finally:
             pool.shutdown(wait=False)
 
     def pieces(self) -> Iterator[bytes]:
-        """Wait for the section and yield its pieces, keeping none."""
-        try:
-            error = self._future.exception()
-            self._pieces.reverse()
-            while self._pieces:
-                yield self._pieces.pop()
-        finally:
-            self._give_back()
-        if error is not None:
-            raise error
+        """Yield the pieces as they come, keeping none. Raises what the fetch raised."""
+        while (piece := self._pieces.get()) is not None:
+            yield piece
+        if self._error is not None:
+            raise self._error
 
     def leave(self) -> None:
         """Let the thread end at its next piece, or by the deadline of its call, and forget the section."""
-        self._is_over = True
+        self._is_left = True
         self._future.add_done_callback(lambda _: self._give_back())
 
     def _run(self) -> None:
-        for piece in self._fetch():
-            if self._is_over:
-                break
-            self._pieces.append(piece)
+        try:
+            for piece in self._fetch():
+                if self._is_left:
+                    break
+                self._pieces.put(piece)
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._pieces.put(None)

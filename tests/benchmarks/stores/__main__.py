@@ -28,6 +28,8 @@ from tests.benchmarks.stores.peers import PEERS, Peer
 from tests.benchmarks.stores.table import BESIDE, ORIGINAL, OURS, TOOL, Measure, Table
 from tests.support import environments
 
+GIB = 1024 * MIB
+
 TRANSFERS = 8
 """Parallel transfers for the memory of the API."""
 
@@ -68,17 +70,25 @@ class Bench:
             for measure in (Measure.UPLOAD, Measure.UNKNOWN):
                 os.sync()
                 known = measure is Measure.UPLOAD
-                self._note(measure, column, _timed(lambda: endpoint.upload(self._payload, known=known)))  # noqa: B023 - called now
+                self._move(measure, column, lambda: endpoint.upload(self._payload, known=known))  # noqa: B023 - called now
                 endpoint.remove_uploads()
                 self._peer.tidy()
         self._note(Measure.DOWNLOAD, TOOL, tool.download("stored"))
+        self._note(Measure.DOWNLOAD, BESIDE, tool.download_through_socket("stored"))
         for column, endpoint in self.services.items():
             path = str(endpoint.stored)
-            self._note(Measure.DOWNLOAD, column, _timed(lambda: endpoint.download(path, self._size)))  # noqa: B023 - called now
+            self._move(Measure.DOWNLOAD, column, lambda: endpoint.download(path, self._size))  # noqa: B023 - called now
         for _ in range(5 if self._peer.has_ranges else 0):
             self._note(Measure.FIRST, TOOL, tool.first("stored", self._size // 2))
             ours = self.services[OURS]
             self._note(Measure.FIRST, OURS, _timed(lambda: ours.first_byte(str(ours.stored), self._size // 2)))  # noqa: B023 - called now
+
+    def _move(self, measure: Measure, column: str, act: Callable[[], object]) -> None:
+        """Note the speed of a service, and what it cost."""
+        pids = self.services[column].pids
+        before = cpu.seconds(pids)
+        self._note(measure, column, _timed(act))
+        self._table.add_cost(self._name, measure, column, (cpu.seconds(pids) - before) * GIB / self._size)
 
     def _note(self, measure: Measure, column: str, seconds: float) -> None:
         value = seconds * 1000 if measure is Measure.FIRST else self._size / MIB / seconds

@@ -11,6 +11,7 @@ from deploy.local.configuration import Options
 from tests.benchmarks.stores.process import ToolProcess
 from tests.servers import mongod
 from tests.servers.ceph import Ceph
+from tests.servers.keystone import DEMO, Keystone
 from tests.servers.rbd import Administrator
 from tests.servers.s3 import S3Keys
 from tests.servers.seaweedfs import SeaweedFS
@@ -113,21 +114,30 @@ def rbd(folder: Path) -> Iterator[Peer]:
 
 @contextmanager
 def swift(folder: Path) -> Iterator[Peer]:
-    """Swift, its data on the disk, with its own login. The original knows Keystone alone, so it is not measured."""
-    server = Swift(folder)
-    server.start()
-    user = server.swift_user
+    """Swift, its data on the disk, with the logins of a Keystone: the original knows no others."""
+    keystone = Keystone(folder / "keystone")
+    server: Swift | None = None
     try:
-        with server.container() as container:
-            options: Values = {
-                "swift_store_auth_address": server.swift_auth_url, "swift_store_auth_version": 1,
-                "swift_store_user": user.name, "swift_store_key": user.key, "swift_store_container": container,
-            }
-            settings = {"url": server.swift_auth_url, "user": user.name, "key": user.key, "container": container}
-            with ToolProcess("swift", settings) as tool:
-                yield Peer("swift", options, tool, original=False)
+        keystone.folder.mkdir()
+        keystone.start()
+        server = Swift(folder / "swift", keystone)
+        server.start()
+        keystone.set_endpoint("object-store", "swift", f"{server.url}/v1/KEY_$(project_id)s")
+        user, container = DEMO, "images"
+        options: Values = {
+            "swift_store_auth_address": keystone.url, "swift_store_auth_version": 3,
+            "swift_store_user": f"{user.project}:{user.name}", "swift_store_key": user.name,
+            "swift_store_container": container,
+        }
+        settings = {
+            "url": keystone.url, "user": user.name, "key": user.name, "project": user.project, "container": container,
+        }
+        with ToolProcess("swift", settings) as tool:
+            yield Peer("swift", options, tool, original=True)
     finally:
-        server.stop()
+        if server is not None:
+            server.stop()
+        keystone.stop()
 
 
 PEERS: dict[str, Callable[[Path], AbstractContextManager[Peer]]] = {

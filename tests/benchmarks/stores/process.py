@@ -1,15 +1,28 @@
-"""A tool as a process of its own, alone or beside programs that hash the same file on the same cores."""
+"""A tool as a process of its own: alone, or with the work that an image service has besides.
+
+That is for an upload two digests of the file, and for a download one more connection to a client.
+"""
 
 import json
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
+from deploy.local.processes import LOOPBACK
+
 DIGESTS = ("md5sum", "sha512sum")
 """What this service does with each upload by default, done by the plainest programs."""
+
+
+_CLIENT_READ = 4 << 20
+"""As the client of the services reads."""
+
+_SECONDS = 60.0
+"""Until the tool must have connected."""
 
 
 class ToolProcess:
@@ -45,6 +58,20 @@ class ToolProcess:
         """Read an object and return the seconds."""
         return self._do("download", key)
 
+    def download_through_socket(self, key: str) -> float:
+        """Read an object and send it to a client, which is this process; return the seconds until it has all."""
+        with socket.create_server((LOOPBACK, 0)) as listener:
+            listener.settimeout(_SECONDS)
+            began = time.monotonic()
+            self._begin("send", key, str(listener.getsockname()[1]))
+            with listener.accept()[0] as connection, connection.makefile("rb") as stream:
+                buffer = bytearray(_CLIENT_READ)
+                while stream.readinto(buffer):
+                    pass
+            seconds = time.monotonic() - began
+        self._line()
+        return seconds
+
     def first(self, key: str, offset: int) -> float:
         """Return the seconds until the byte at ``offset`` has come."""
         return self._do("first", key, str(offset))
@@ -53,10 +80,13 @@ class ToolProcess:
         """Remove an object."""
         self._do("remove", key)
 
-    def _do(self, *words: Sequence[str]) -> float:
+    def _do(self, *words: str) -> float:
+        self._begin(*words)
+        return float(self._line())
+
+    def _begin(self, *words: str) -> None:
         assert self._process.stdin is not None, "commands are written into a pipe"
         print(*words, file=self._process.stdin, flush=True)
-        return float(self._line())
 
     def _line(self) -> str:
         assert self._process.stdout is not None, "answers come out of a pipe"

@@ -3,17 +3,21 @@
     python -m tests.benchmarks.stores.tool KIND OPTIONS
 
 runs as a process of its own. OPTIONS is a JSON object. The process says ``ready``, reads one line for each thing to
-do (``upload KEY FILE``, ``download KEY``, ``first KEY OFFSET``, ``remove KEY``), and answers with the seconds it took.
+do (``upload KEY FILE``, ``download KEY``, ``send KEY PORT``, ``first KEY OFFSET``, ``remove KEY``), and answers with
+the seconds it took.
 """
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
+
+from deploy.local.processes import LOOPBACK
 
 PIECE = 1 << 20
 
@@ -26,6 +30,9 @@ class Tool(Protocol):
 
     def download(self, key: str) -> None:
         """Read an object and throw it away."""
+
+    def send(self, key: str, sink: Any) -> None:
+        """Read an object and write it into ``sink``, in order."""
 
     def first(self, key: str, offset: int) -> None:
         """Read the first byte from ``offset`` on."""
@@ -72,6 +79,10 @@ class S3Tool:
         """See Tool."""
         self._client.download_fileobj(self._bucket, key, Sink())
 
+    def send(self, key: str, sink: Any) -> None:
+        """See Tool."""
+        self._client.download_fileobj(self._bucket, key, sink)
+
     def first(self, key: str, offset: int) -> None:
         """See Tool."""
         body = self._client.get_object(Bucket=self._bucket, Key=key, Range=f"bytes={offset}-")["Body"]
@@ -104,6 +115,12 @@ class GridfsTool:
             while stream.read(PIECE):
                 pass
 
+    def send(self, key: str, sink: Any) -> None:
+        """See Tool."""
+        with self._bucket.open_download_stream(key) as stream:
+            while piece := stream.read(PIECE):
+                sink.write(piece)
+
     def first(self, key: str, offset: int) -> None:
         """See Tool."""
         with self._bucket.open_download_stream(key) as stream:
@@ -129,7 +146,11 @@ class RbdTool:
     def download(self, key: str) -> None:
         """See Tool."""
         with Path(os.devnull).open("wb") as nothing:
-            subprocess.run([*self._rbd, "export", f"{self._pool}/{key}", "-"], check=True, stdout=nothing)
+            self.send(key, nothing)
+
+    def send(self, key: str, sink: Any) -> None:
+        """See Tool."""
+        subprocess.run([*self._rbd, "export", f"{self._pool}/{key}", "-"], check=True, stdout=sink)
 
     def first(self, key: str, offset: int) -> None:
         """Do nothing: the tool exports whole images."""
@@ -142,14 +163,21 @@ class RbdTool:
 class SwiftTool:
     """What ``swift upload`` and ``swift download`` do; the download computes an MD5, as they do."""
 
-    def __init__(self, url: str, user: str, key: str, container: str) -> None:
+    def __init__(self, url: str, user: str, key: str, project: str, container: str) -> None:
         from swiftclient.client import Connection
         from swiftclient.service import SwiftService
 
-        options = {"auth": url, "user": user, "key": key, "auth_version": "1.0"}
+        options = {
+            "auth": url, "user": user, "key": key, "auth_version": "3", "os_project_name": project,
+            "os_user_domain_name": "Default", "os_project_domain_name": "Default",
+        }
         self._container = container
         self._service: Any = SwiftService(options)
-        self._connection: Any = Connection(authurl=url, user=user, key=key, auth_version="1")
+        self._connection: Any = Connection(
+            authurl=url, user=user, key=key, auth_version="3", tenant_name=project,
+            os_options={"user_domain_name": "Default", "project_domain_name": "Default"},
+        )
+        self._connection.put_container(container)
 
     def upload(self, key: str, payload: Path) -> None:
         """See Tool."""
@@ -160,6 +188,12 @@ class SwiftTool:
     def download(self, key: str) -> None:
         """See Tool."""
         self._end(self._service.download(self._container, [key], {"no_download": True}))
+
+    def send(self, key: str, sink: Any) -> None:
+        """See Tool."""
+        for result in self._service.download(self._container, [key], {"out_file": "-"}):
+            for piece in result["contents"]:
+                sink.write(piece)
 
     def first(self, key: str, offset: int) -> None:
         """See Tool."""
@@ -192,6 +226,9 @@ def main() -> int:
             tool.upload(key, Path(more[0]))
         elif action == "download":
             tool.download(key)
+        elif action == "send":
+            with socket.create_connection((LOOPBACK, int(more[0]))) as client, client.makefile("wb", 0) as sink:
+                tool.send(key, sink)
         elif action == "first":
             tool.first(key, int(more[0]))
         else:

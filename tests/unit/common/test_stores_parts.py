@@ -14,6 +14,7 @@ from glance_common.stores import parts
 from glance_common.stores.contract import StoreUnavailable
 from glance_common.stores.parts import in_parts, part_sizes, send_parts
 from glance_common.stores.place_mark import PlaceMark
+from glance_common.stores.room import SharedRoom
 
 MIB = 1024 * 1024
 
@@ -59,7 +60,7 @@ def test_parts_are_sent_side_by_side_and_no_more_than_allowed():
         return number, bytes(part)
 
     parts = [bytearray([number]) for number in range(1, 10)]
-    assert send_parts(parts, send, 3) == [(number, bytes([number])) for number in range(1, 10)]
+    assert send_parts(parts, send, 3, SharedRoom(100)) == [(number, bytes([number])) for number in range(1, 10)]
     assert most == [3]
 
 
@@ -86,8 +87,43 @@ def test_large_parts_take_the_room_of_several():
         for size in (20, 20, 40, 10):
             yield bytearray(size)
 
-    assert send_parts(parts(), send, 3, 30) == [10, 10, 20, 20, 40, 10]
-    assert most[0] <= 40
+    room = SharedRoom(20)
+    assert send_parts(parts(), send, 3, room) == [10, 10, 20, 20, 40, 10]
+    assert most[0] <= 40 + 20
+    wait_for(lambda: room.left == 20)
+
+
+def test_uploads_share_the_room_and_each_has_one_part_of_its_own():
+    room, lock, now, most = SharedRoom(20), threading.Lock(), [0], [0]
+    together = threading.Barrier(4, timeout=60)
+
+    def send(number: int, part: bytearray) -> int:
+        with lock:
+            now[0] += len(part)
+            most[0] = max(most[0], now[0])
+        together.wait()  # broken unless both uploads fill the room
+        with lock:
+            now[0] -= len(part)
+        return len(part)
+
+    with ThreadPoolExecutor(2) as pool:
+        uploads = [pool.submit(send_parts, [bytearray(10) for _ in range(2)], send, 2, room) for _ in range(2)]
+        assert [upload.result(60) for upload in uploads] == [[10, 10], [10, 10]]
+    assert most[0] == 40
+    wait_for(lambda: room.left == 20)
+
+
+def test_an_upload_that_finds_no_room_sends_one_part_after_another():
+    now, most = [0], [0]
+
+    def send(number: int, part: bytearray) -> int:
+        now[0] += 1
+        most[0] = max(most[0], now[0])
+        now[0] -= 1
+        return number
+
+    assert send_parts([bytearray(10) for _ in range(5)], send, 4, SharedRoom(0)) == [1, 2, 3, 4, 5]
+    assert most == [1]
 
 
 def test_no_part_begins_after_an_error():
@@ -99,7 +135,7 @@ def test_no_part_begins_after_an_error():
             raise StoreUnavailable("the server is away")
 
     with pytest.raises(StoreUnavailable, match="is away"):
-        send_parts((bytearray(1) for _ in range(100)), send, 2)
+        send_parts((bytearray(1) for _ in range(100)), send, 2, SharedRoom(100))
     assert len(begun) <= 5
 
 
@@ -117,7 +153,7 @@ def test_an_error_of_the_source_waits_for_what_is_under_way():
         raise KeyError("of the source")
 
     with pytest.raises(KeyError):
-        send_parts(parts(), send, 2)
+        send_parts(parts(), send, 2, SharedRoom(100))
     assert ended.is_set()
 
 
@@ -150,7 +186,7 @@ def test_parts_that_have_no_thread_yet_are_not_waited_for(monkeypatch):
 
     def run() -> None:
         try:
-            send_parts(source(), send, 4)
+            send_parts(source(), send, 4, SharedRoom(100))
         except KeyError as error:
             failed.append(error)
 

@@ -40,20 +40,27 @@ def at_rest(pool: ThreadPoolExecutor) -> None:
     pool.submit(lambda: None).result(60)
 
 
-def test_all_pieces_come_in_order_from_another_thread(pool):
+def test_all_pieces_come_in_order_and_all_but_the_first_from_another_thread(pool):
     source = Source(1000)
-    assert list(ReadAhead(source, pool, 100)) == list(Source(1000))
+    ahead = ReadAhead(source, pool, 100)
+    assert next(ahead) == b"%010d" % 0
+    assert source.threads == {threading.get_ident()}
+    source.threads.clear()
+    assert list(ahead) == list(Source(1000))[1:]
     assert threading.get_ident() not in source.threads
 
 
-def test_nothing_is_fetched_before_the_reader_asks_and_then_as_much_as_there_is_room_for(pool):
+def test_nothing_is_fetched_before_the_reader_asks_and_then_more_and_more_up_to_the_room(pool):
     source = Source(1000)
     ahead = ReadAhead(source, pool, 100)
     at_rest(pool)
     assert source.fetched == 0
-    assert next(ahead) == b"%010d" % 0
-    at_rest(pool)
-    assert source.fetched in (10, 11), "ten pieces fill the room; the first may be taken while the tenth comes"
+    for number in range(100):
+        assert next(ahead) == b"%010d" % number
+        at_rest(pool)
+        waiting = source.fetched - number - 1
+        assert waiting <= min(max(number, 1), 10), "no more waits than was taken, and no more than there is room for"
+    assert waiting >= 5
 
 
 def test_a_stalled_reader_holds_no_thread_and_goes_on_later(pool):
@@ -75,15 +82,16 @@ def test_closing_waits_for_the_fetch_under_way_and_fetches_no_more(pool):
     begun, go_on, done = threading.Event(), threading.Event(), []
 
     def pieces() -> Iterator[bytes]:
-        yield b"first"
+        yield b"first and long"
+        yield b"second"
         begun.set()
         assert go_on.wait(60)
         done.append(True)
-        yield b"second"
+        yield b"third"
         raise AssertionError("nobody wants this")
 
     ahead = ReadAhead(pieces(), pool, 1000)
-    assert next(ahead) == b"first"
+    assert [next(ahead), next(ahead)] == [b"first and long", b"second"]
     assert begun.wait(60)
     threading.Timer(0.05, go_on.set).start()
     ahead.close()
@@ -104,6 +112,7 @@ def test_a_pool_that_has_ended_is_an_error_and_no_wait():
     pool = ThreadPoolExecutor(1)
     pool.shutdown()
     ahead = ReadAhead(Source(5), pool, 100)
+    next(ahead)
     with pytest.raises(RuntimeError):
         next(ahead)
     ahead.close()

@@ -19,13 +19,15 @@ class Harness(ABC):
     """A store under test.
 
     ``part``: bytes of the parts in which the store writes large objects, None when it writes in one go.
-    ``in_flight``: bytes that ``add`` may hold in memory at a time. ``local``: the data are files of this host.
+    ``in_flight``: bytes that ``add`` may hold in memory at a time. ``read_ahead``: bytes that a read may hold.
+    ``local``: the data are files of this host.
     ``exclusive``: of several ``add`` of one key at the same moment one succeeds. Where a server cannot promise that,
     the registry alone does: it never hands out a key twice.
     """
 
     part: int | None = None
     in_flight: int = 4 * 1024 * 1024
+    read_ahead: int = 12 * 1024 * 1024
     local: bool = False
     exclusive: bool = True
 
@@ -84,6 +86,9 @@ class RemoteHarness(Harness):
 
     timeout: float
     """Seconds after which a call without an answer has to fail."""
+
+    first_piece: int = 64 * 1024
+    """Bytes of the first piece of a read at most."""
 
     @abstractmethod
     def at(self, port: int) -> Store:

@@ -52,6 +52,14 @@ def _all_unavailable_side_by_side(store: Store, key: str, within: float) -> None
         assert "secret" not in str(error).lower()
 
 
+def test_the_first_piece_is_small(remote: RemoteHarness) -> None:
+    """It leaves at once; a large one would have to come in first."""
+    key = remote.put(bytes(2 * remote.first_piece + 5))
+    for offset in (0, remote.first_piece + 1):
+        with closing(remote.store.open(key, offset)) as blob:
+            assert len(next(iter(blob))) <= remote.first_piece
+
+
 def test_nothing_listens(remote: RemoteHarness) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -1,6 +1,7 @@
 """What every store promises to readers."""
 
 import threading
+import tracemalloc
 from contextlib import closing
 
 import pytest
@@ -91,6 +92,19 @@ def test_pieces_are_small(harness: Harness) -> None:
     key = harness.put(DATA)
     with closing(harness.store.open(key)) as blob:
         assert max(len(piece) for piece in blob) <= 1024 * 1024
+
+
+def test_a_read_holds_little_however_large_the_object(harness: Harness) -> None:
+    size = harness.read_ahead + 12 * 1024 * 1024
+    key = harness.put(bytes(size))
+    tracemalloc.start()
+    try:
+        with closing(harness.store.open(key)) as blob:
+            assert sum(map(len, blob)) == size
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < harness.read_ahead
 
 
 def test_url_and_key_are_inverse(harness: Harness) -> None:

@@ -15,8 +15,9 @@ class ReadAhead:
     """The pieces of a blob, fetched by a thread of ``pool`` while the reader is busy with earlier ones.
 
     The thread is used only while there is room: behind a slow client it goes back to the pool, and is taken again when
-    half of what waited is gone. The first piece is fetched when the reader asks for it. Errors of the pieces come out
-    where they belong, after the pieces before them. Give the pool as many threads as there are readers at most.
+    half of what waited is gone. The reader fetches the first piece itself, so that nothing comes before that one.
+    Errors of the pieces come out where they belong, after the pieces before them. Give the pool as many threads as
+    there are readers at most.
     """
 
     def __init__(self, pieces: Iterable[bytes], pool: Executor, room: int = ROOM) -> None:
@@ -26,7 +27,9 @@ class ReadAhead:
         self._changed = threading.Condition()
         self._waiting: deque[bytes] = deque()
         self._size = 0
+        self._taken = 0
         self._fetching = False
+        self._is_first = True
         self._closed = False
         self._end: BaseException | None = None
 
@@ -35,15 +38,21 @@ class ReadAhead:
 
     def __next__(self) -> bytes:
         """Return the next piece, waiting for it. Raises what the pieces raise."""
+        is_first, self._is_first = self._is_first, False
+        if is_first and not self._closed:
+            self._fetching = True
+            self._fill(room=0)
         with self._changed:
-            if self._size <= self._room // 2:
+            if not is_first and self._size <= self._now() // 2:
                 self._fetch()
             while not self._waiting:
                 if self._end is not None:
                     raise self._end
+                self._fetch()
                 self._changed.wait()
             piece = self._waiting.popleft()
             self._size -= len(piece)
+            self._taken += len(piece)
             return piece
 
     def close(self) -> None:
@@ -58,13 +67,17 @@ class ReadAhead:
         if not self._fetching and self._end is None:
             self._fetching = True
             try:
-                self._pool.submit(self._fill)
+                self._pool.submit(self._fill, self._now())
             except BaseException:
                 self._fetching = False
                 raise
 
-    def _fill(self) -> None:
-        """Fetch until there is no room, no piece, or no reader; runs in one thread of the pool at a time."""
+    def _now(self) -> int:
+        """Return the bytes that may wait now: as many as were taken, for readers that leave soon."""
+        return min(self._taken, self._room)
+
+    def _fill(self, room: int) -> None:
+        """Fetch until there is no room, no piece, or no reader; runs in one thread at a time."""
         go_on = True
         while go_on:
             try:
@@ -77,5 +90,5 @@ class ReadAhead:
                     self._waiting.append(piece)
                     self._size += len(piece)
                 self._end = self._end or end
-                go_on = self._fetching = self._end is None and self._size < self._room
+                go_on = self._fetching = self._end is None and self._size < room
                 self._changed.notify_all()

@@ -20,7 +20,7 @@ from glance_common.fetch.url_filter import (
     without_credentials,
 )
 from glance_common.fetch.url_session import FetchFailed, Response, UrlSession
-from glance_common.stores.base import BaseStore
+from glance_common.stores.base import BaseStore, piece_sizes
 from glance_common.stores.contract import (
     AddDisabled,
     BadLocation,
@@ -215,9 +215,11 @@ class HttpBlob:
     def __iter__(self) -> Iterator[bytes]:
         """Yield the pieces. Raises StoreUnavailable when the connection fails, ends early or is too slow."""
         missing = self._promised
+        sizes = piece_sizes(_PIECE)
         while missing is None or missing > 0:
+            size = next(sizes)
             try:
-                piece = self._response.read(min(_PIECE, missing or _PIECE))
+                piece = self._response.read(min(size, missing or size))
             except FetchFailed as error:
                 raise StoreUnavailable(f"the server {error}") from error
             if not piece:

@@ -9,7 +9,6 @@ document in ``fs.files`` comes last and makes the image visible.
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
 from itertools import repeat
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -17,7 +16,7 @@ from uuid import uuid4
 
 from oslo_config import cfg
 
-from glance_common.stores.base import BaseStore, StreamBlob
+from glance_common.stores.base import BaseStore, StreamBlob, piece_sizes
 from glance_common.stores.contract import (
     BlobExists,
     BlobNotFound,
@@ -41,7 +40,6 @@ from glance_common.stores.drivers.gridfs.database import (
 )
 from glance_common.stores.parts import in_parts
 from glance_common.stores.place_mark import PlaceMark
-from glance_common.stores.sections import Sections
 from glance_common.stores.settings import Identities, StoreSettings, Traits
 
 CHUNK = 512 * 1024
@@ -49,9 +47,6 @@ CHUNK = 512 * 1024
 
 BATCH = 8
 """Chunks that one call writes, and of other sizes as many bytes that one call reads."""
-
-SECTION = 4 * BATCH * CHUNK
-"""Bytes that are read ahead, several batches."""
 
 TRIES = 2
 """How often a read asks for the same byte when its connection breaks. Each waits for a server up to the timeout, which
@@ -110,27 +105,28 @@ class GridfsStore(BaseStore):
         return Stored(written, {})
 
     def _write(self, key: str, attempt: str, pieces: Iterable[bytes]) -> int:
-        number = written = 0
-        for part in in_parts(pieces, repeat(BATCH * CHUNK)):
-            documents: list[Document] = []
-            for start in range(0, len(part), CHUNK):
-                data = bytes(part[start : start + CHUNK])
-                documents.append({"files_id": key, "n": number, "data": data, "attempt": attempt})
-                number += 1
-            with self._database.asked():
-                self._insert(key, documents)
+        written = 0
+        documents: list[Document] = []
+        for number, part in enumerate(in_parts(pieces, repeat(CHUNK))):
+            documents.append({"files_id": key, "n": number, "data": bytes(part), "attempt": attempt})
             written += len(part)
+            if len(documents) == BATCH:
+                self._insert(key, documents)
+                documents = []
+        if documents:
+            self._insert(key, documents)
         return written
 
     def _insert(self, key: str, documents: list[Document]) -> None:
         from pymongo.errors import BulkWriteError
 
-        try:
-            self._chunks.insert_many(documents)
-        except BulkWriteError as error:
-            if any(problem.get("code") == 11000 for problem in (error.details or {}).get("writeErrors", [])):
-                raise BlobExists(f"{self.id}: {key} is there, or is being written") from None
-            raise
+        with self._database.asked():
+            try:
+                self._chunks.insert_many(documents)
+            except BulkWriteError as error:
+                if any(problem.get("code") == 11000 for problem in (error.details or {}).get("writeErrors", [])):
+                    raise BlobExists(f"{self.id}: {key} is there, or is being written") from None
+                raise
 
     def _publish(self, key: str, attempt: str, size: int) -> None:
         """Make the image visible. Raises StoreUnavailable when a delete took chunks meanwhile."""
@@ -169,7 +165,7 @@ class GridfsStore(BaseStore):
         if size and chunk < 1:
             raise StoreUnavailable(f"{self.id}: {key} is no file of GridFS: its chunks have no size")
         end = size if length is None else min(offset + length, size)
-        return StreamBlob(size, Sections(partial(self._pieces, key, chunk), offset, end, SECTION).pieces())
+        return StreamBlob(size, self._pieces(key, chunk, offset, end))
 
     def _find(self, key: str) -> Document:
         require_key(key)
@@ -182,11 +178,11 @@ class GridfsStore(BaseStore):
 
     def _pieces(self, key: str, chunk: int, offset: int, end: int) -> Iterator[bytes]:
         left = TRIES
-        most = max(BATCH * CHUNK // chunk, 1) if chunk else 1
+        sizes = piece_sizes(BATCH * CHUNK)
         while offset < end:
             try:
-                first = offset // chunk
-                for data in self._chunks_from(key, first, min((end - 1) // chunk, first + most - 1)):
+                first, last = offset // chunk, min(offset + next(sizes), end) - 1
+                for data in self._chunks_from(key, first, last // chunk):
                     piece = data[offset % chunk :][: end - offset]
                     if not piece:
                         raise StoreUnavailable(f"{self.id}: chunk {offset // chunk} of {key} is too short")

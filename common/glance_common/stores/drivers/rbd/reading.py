@@ -5,19 +5,18 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from glance_common.stores.base import StreamBlob
+from glance_common.stores.base import StreamBlob, piece_sizes
 from glance_common.stores.contract import StoreError, StoreUnavailable
 from glance_common.stores.drivers.rbd.address import SNAPSHOT
 from glance_common.stores.drivers.rbd.bindings import bindings
 from glance_common.stores.drivers.rbd.cluster import Pool
 from glance_common.stores.drivers.rbd.transfer import Transfer
 
-READ = 2 * 1024 * 1024
-AHEAD = 3
-"""Reads that are under way before their data are wanted."""
+READ = 1024 * 1024
+"""Bytes of one read, which the reader gets as they are."""
 
-PIECE = 512 * 1024
-"""Bytes that the reader gets at a time."""
+AHEAD = 4
+"""Reads that are under way before their data are wanted."""
 
 
 def open_image(pool: Pool, key: str, seconds: float) -> "OpenImage | None":
@@ -57,9 +56,10 @@ class OpenImage:
         return StreamBlob(self.size, self._pieces(offset, end), self.close)
 
     def _pieces(self, at: int, end: int) -> Iterator[bytes]:
+        sizes = piece_sizes(READ)
         while at < end or self._under_way:
             while at < end and len(self._under_way) < AHEAD:
-                wanted = min(READ, end - at)
+                wanted = min(next(sizes), end - at)
                 self._under_way.append((self._begin(at, wanted), wanted))
                 at += wanted
             transfer, wanted = self._under_way.popleft()
@@ -67,8 +67,7 @@ class OpenImage:
             self._pool.require()
             if len(data) != wanted:
                 raise StoreUnavailable(f"{self._pool.place}: the cluster sent {len(data)} bytes instead of {wanted}")
-            for start in range(0, wanted, PIECE):
-                yield data[start : start + PIECE]
+            yield data
 
     def _begin(self, at: int, wanted: int) -> Transfer:
         transfer = Transfer(self._pool, "read", self._seconds)

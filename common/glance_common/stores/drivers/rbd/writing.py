@@ -18,7 +18,7 @@ from glance_common.stores.parts import in_parts
 
 LOG = logging.getLogger(__name__)
 
-PIECE = 4 * MIB
+PIECE = 2 * MIB
 AT_ONCE = 3
 """Pieces that are being written while the next one comes in."""
 

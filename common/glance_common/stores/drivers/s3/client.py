@@ -17,6 +17,7 @@ from glance_common.fetch.guards import ExchangeLimits, Guard
 from glance_common.stores.drivers.s3.errors import MISSING_KEY, S3Failed, too_slow, translated
 from glance_common.stores.drivers.s3.guarding import guard_client
 from glance_common.stores.drivers.s3.options import S3Options
+from glance_common.stores.room import SharedRoom
 
 _FAILURES = (BotoCoreError, ClientError, ResponseParserError, HTTPError, OSError)
 _CONNECTIONS = 128
@@ -45,6 +46,9 @@ class S3Bucket:
         self._place = options.place
         self._made: tuple[int, Any] | None = None
         self._exchanges = Exchanges()
+        self.room = SharedRoom(options.part * options.at_once)
+        """Memory for parts that are sent. It stays the same for several uploads and for larger parts: fewer are on
+        their way then."""
         self.knows_conditions = True
         """Whether the server takes If-None-Match; set to False when it says so."""
 

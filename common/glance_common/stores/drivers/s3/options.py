@@ -47,7 +47,8 @@ OPTIONS: list[cfg.Opt] = [
     ),
     cfg.IntOpt(
         "s3_store_thread_pools", default=10, min=1, max=100,
-        help="Parts of one image that are sent at the same time. An upload holds up to one part more in memory.",
+        help="Parts of one image that are sent at the same time. The uploads of a process together hold so many parts "
+        "in memory, and each of them up to two more.",
     ),
     cfg.StrOpt(
         "s3_store_cacert", default="",

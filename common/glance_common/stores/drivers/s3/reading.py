@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from glance_common.stores.base import StreamBlob
+from glance_common.stores.base import StreamBlob, piece_sizes
 from glance_common.stores.contract import StoreUnavailable
 from glance_common.stores.drivers.s3.errors import MISSING_KEY, S3Failed
 from glance_common.stores.sections import Sections
@@ -77,9 +77,10 @@ class _Stream:
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the bytes. Raises StoreUnavailable when fewer come than were promised."""
+        sizes = piece_sizes(_PIECE)
         while self._at < self._end:
             try:
-                piece = self._body.read(min(_PIECE, self._end - self._at))
+                piece = self._body.read(min(next(sizes), self._end - self._at))
                 if not piece:
                     raise S3Failed(f"{self._key}: the server ended the data too early", "IncompleteRead", may_pass=True)
             except S3Failed as failed:

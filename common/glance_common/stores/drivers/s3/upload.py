@@ -70,9 +70,7 @@ class S3Upload:
         begin = partial(self._bucket.call, "create_multipart_upload", Key=self._key, Metadata={_MARK: self._mark})
         upload: str = insist(begin)["UploadId"]
         try:
-            # What is in memory stays the same when parts grow: fewer of them are on their way then.
-            room = self._options.part * self._options.at_once
-            sent = send_parts(parts, partial(self._send, upload), self._options.at_once, room)
+            sent = send_parts(parts, partial(self._send, upload), self._options.at_once, self._bucket.room)
             self._complete(upload, [part for part, _ in sent])
         except BaseException:
             self._abort(upload)

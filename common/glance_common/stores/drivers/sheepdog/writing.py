@@ -14,6 +14,7 @@ from uuid import uuid4
 from glance_common.stores.contract import StoreError, StoreUnavailable
 from glance_common.stores.drivers.sheepdog.cluster import Cluster
 from glance_common.stores.parts import in_parts, send_parts
+from glance_common.stores.room import SharedRoom
 
 TAG = "complete"
 
@@ -57,7 +58,7 @@ def _write(cluster: Cluster, name: str, pieces: Iterable[bytes], part: int) -> i
         cluster.write(name, (number - 1) * part, data)
         return len(data)
 
-    return sum(send_parts(in_parts(pieces, repeat(part)), send, at_once=1))
+    return sum(send_parts(in_parts(pieces, repeat(part)), send, at_once=1, room=SharedRoom(0)))
 
 
 def remove_vdi(cluster: Cluster, name: str) -> bool:

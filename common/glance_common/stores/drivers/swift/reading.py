@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from glance_common.stores.base import StreamBlob
+from glance_common.stores.base import StreamBlob, piece_sizes
 from glance_common.stores.contract import StoreUnavailable
 from glance_common.stores.drivers.swift.errors import SwiftFailed
 from glance_common.stores.drivers.swift.place import SwiftObject
@@ -83,9 +83,10 @@ class _Stream:
     def pieces(self) -> Iterator[bytes]:
         """Yield the bytes. Raises StoreUnavailable when fewer come than were promised."""
         name = self._found.name
+        sizes = piece_sizes(_PIECE)
         while self._at < self._end:
             try:
-                piece = self._body.read(min(_PIECE, self._end - self._at))
+                piece = self._body.read(min(next(sizes), self._end - self._at))
                 if not piece:
                     raise SwiftFailed(f"{name}: the server ended the data too early", may_pass=True)
             except SwiftFailed as failed:

@@ -19,6 +19,7 @@ from glance_common.stores.drivers.swift.options import MIB, SwiftOptions
 from glance_common.stores.drivers.swift.place import SwiftObject
 from glance_common.stores.drivers.swift.source import UploadSource
 from glance_common.stores.parts import in_parts, part_sizes, send_parts
+from glance_common.stores.room import SharedRoom
 
 if TYPE_CHECKING:
     from glance_common.stores.drivers.swift.client import SwiftAccount
@@ -108,7 +109,7 @@ class SwiftUpload:
         try:
             if self._options.at_once > 1:
                 parts = in_parts(source.take(1 << 62), sizes)
-                room = self._options.segment * self._options.at_once
+                room = SharedRoom(self._options.segment * self._options.at_once)
                 segments = send_parts(parts, self._send_part, self._options.at_once, room)
             else:
                 segments = list(self._streamed(source, sizes))

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from glance_common.stores.base import StreamBlob
+from glance_common.stores.base import StreamBlob, piece_sizes
 from glance_common.stores.contract import RangeUnsupported, StoreUnavailable
 from glance_common.stores.drivers.vmware.errors import BROKEN, SILENT, VmwareFailed, failed
 from glance_common.stores.drivers.vmware.folder import Folder
@@ -57,9 +57,10 @@ class _Stream:
         """Yield the bytes. Raises StoreUnavailable when fewer come than were promised."""
         end = self.size if self._end is None else min(self._end, self.size)
         breaks = 0
+        sizes = piece_sizes(_PIECE)
         while self._at < end:
             try:
-                piece = self._read(end)
+                piece = self._read(min(next(sizes), end - self._at))
             except VmwareFailed as error:
                 breaks += 1
                 if error.code not in (BROKEN, SILENT) or breaks >= _TRIES:
@@ -74,10 +75,10 @@ class _Stream:
         """Give the connection back, or end it when data are still to come."""
         self._answer.close()
 
-    def _read(self, end: int) -> bytes:
+    def _read(self, size: int) -> bytes:
         while self._skip:
             self._skip -= len(self._some(min(_PIECE, self._skip)))
-        return self._some(min(_PIECE, end - self._at))
+        return self._some(size)
 
     def _some(self, size: int) -> bytes:
         piece = self._answer.read(size)
