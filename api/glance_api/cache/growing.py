@@ -1,0 +1,108 @@
+"""An unfinished file as its readers in one process see it: how much of it is there, and how it ended."""
+
+import fcntl
+import os
+import threading
+from contextlib import suppress
+from enum import Enum
+
+_POLL = 0.01
+"""Seconds between two looks at a file that another process fills: one thread looks for all readers of this one."""
+
+
+class FillEnd(Enum):
+    """How the filling of a file ended for its readers."""
+
+    VERIFIED = "verified"
+    """All bytes are there and right."""
+
+    FAILED = "failed"
+    """What the store gave is not the image; its readers end with an error."""
+
+    GONE = "gone"
+    """The cache cannot go on; its readers read the store themselves."""
+
+    DEAD = "dead"
+    """The process that filled it died; a reader takes over."""
+
+
+class GrowingFile:
+    """The unfinished copy of one image, open for reading; it closes with its last user.
+
+    A user is a reader, or the fill itself where it runs in this process. While there are readers the file has a shared
+    lock, which the fill and the eviction of any process see.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        """Take over ``descriptor``. There is one user, who calls ``leave``."""
+        self.descriptor = descriptor
+        seen = os.fstat(descriptor)
+        self.inode = seen.st_ino
+        self._size = seen.st_size
+        self._changed = threading.Condition()
+        self._end: FillEnd | None = None
+        self._users = 1
+
+    @property
+    def size(self) -> int:
+        """Bytes that can be read now."""
+        return self._size
+
+    @property
+    def end(self) -> FillEnd | None:
+        """How it ended, None while it grows."""
+        return self._end
+
+    def enter(self) -> bool:
+        """Become one more user; False when the file is closed, or ended without being right."""
+        with self._changed:
+            if not self._users or self._end not in (None, FillEnd.VERIFIED):
+                return False
+            self._users += 1
+            return True
+
+    def leave(self) -> None:
+        """Cease to be a user; the last one closes the file."""
+        with self._changed:
+            self._users -= 1
+            if not self._users:
+                os.close(self.descriptor)
+
+    @property
+    def users(self) -> int:
+        """How many use the file in this process."""
+        return self._users
+
+    def mark_read(self) -> None:
+        """Let other processes see that the file is read; it is unmarked when it is closed."""
+        with suppress(BlockingIOError):
+            fcntl.flock(self.descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def grown(self, size: int) -> None:
+        """Tell the readers how much there is."""
+        with self._changed:
+            self._size = size
+            self._changed.notify_all()
+
+    def ended(self, end: FillEnd) -> None:
+        """Tell the readers how it ended; the first word counts."""
+        with self._changed:
+            if self._end is None:
+                self._end = end
+                self._changed.notify_all()
+
+    def wait(self, beyond: int, seconds: float) -> bool:
+        """Return True as soon as there are more than ``beyond`` bytes or the end is known, False after ``seconds``."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._size > beyond or self._end is not None, seconds)
+
+    def wait_end(self, seconds: float) -> FillEnd | None:
+        """Return how it ended, None when that is not known after ``seconds``."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._end is not None, seconds)
+            return self._end
+
+    def pause(self) -> None:
+        """Wait a moment before the next look at a file that another process fills."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._users <= 1, _POLL)
