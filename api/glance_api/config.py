@@ -5,6 +5,7 @@ The table holds what the daemons share as well; the options of a store are in it
 
 from oslo_config import cfg, types
 
+from glance_api.cache import settings as cache_settings
 from glance_api.clients import key_manager
 from glance_api.http.middleware import cors_opts
 from glance_api.imports import options as import_options
@@ -229,7 +230,7 @@ PASTE_OPTS: list[cfg.Opt] = [
         "flavor",
         help="How callers are authenticated: unset = every caller is one fixed administrator; keystone = tokens are "
         "checked by Keystone; trusted-auth = a proxy in front sets the identity headers. '+caching' and "
-        "'+cachemanagement' are accepted behind each.",
+        "'+cachemanagement' may stand behind each; image_cache_dir switches the image cache on with and without them.",
     ),
 ]
 
@@ -247,6 +248,7 @@ def list_opts() -> OptionTable:
         *loading.list_opts(),
         *server.list_opts(bind_host_default=None, bind_port_default=9292, metrics_default="127.0.0.1:9392"),
         ("DEFAULT", [*API_OPTS, *LOCATION_OPTS, *HASH_OPTS, *DATA_OPTS, *accel.OPTS, *NOAUTH_OPTS]),
+        ("DEFAULT", cache_settings.OPTS),
         ("store_type_location_strategy", STRATEGY_OPTS),
         ("upload", UPLOAD_OPTS),
         ("image_format", IMAGE_FORMAT_OPTS),

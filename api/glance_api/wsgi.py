@@ -1,14 +1,20 @@
 """From options to the running application: the one place that chooses the collaborators."""
 
 import logging
+import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from flask import Flask
 from oslo_config import cfg
 
 from glance_api.app import create_app
 from glance_api.background.bootstrap import build_pool
+from glance_api.background.cache_work import build_cache_pool
+from glance_api.cache import monitoring
+from glance_api.cache.facade import ImageCache
+from glance_api.cache.settings import CacheSettings
 from glance_api.clients.key_manager import KeyManager
 from glance_api.http.auth import choose
 from glance_api.http.bodies import is_transfer
@@ -30,6 +36,7 @@ from glance_common.leases import LeaseKeeper
 from glance_common.messaging.connection import parse_broker
 from glance_common.monitor import dependencies
 from glance_common.monitor.monitor import Watched
+from glance_common.monitor.probes import Probe
 from glance_common.notifications import Notifications
 from glance_common.notifications import options as notifications
 from glance_common.observability import profiling
@@ -46,6 +53,9 @@ SPARE_THREADS = 4
 
 LEFT_THREADS = 2
 """Threads that are left for them when all transfers and all requests that wait for other servers are under way."""
+
+CACHE_SECONDS = 5.0
+"""Seconds between two looks at the directory of the image cache."""
 
 
 def application(conf: cfg.ConfigOpts) -> Application:
@@ -70,6 +80,8 @@ def application(conf: cfg.ConfigOpts) -> Application:
         state.at_stop(http.readers.shutdown)
         state.at_stop(services.deletes.stop)
         state.at_stop(services.notifications.stop)
+        if services.cache is not None:
+            start_cache(services, services.cache, state)
         workers = build_pool(conf, services, state.stopping.is_set)
         workers.start()
         state.at_stop(workers.stop)
@@ -79,9 +91,40 @@ def application(conf: cfg.ConfigOpts) -> Application:
     def watch() -> Watched:
         registry = connect(conf, secrets)
         queue = QueueDepth(parse_broker(conf.transport_url))
-        return dependencies.watched(registry, load_stores(conf, registry.stores), queue)
+        watched = dependencies.watched(registry, load_stores(conf, registry.stores), queue)
+        settings = cache_settings(conf)
+        return watched if settings is None else with_cache(watched, settings)
 
     return Application(make, watch, is_transfer)
+
+
+def cache_settings(conf: cfg.ConfigOpts) -> CacheSettings | None:
+    """Return the settings of the image cache, None when it is off. Raises ConfigError."""
+    return CacheSettings.from_conf(conf, conf.worker_self_reference_url or socket.gethostname())
+
+
+def cache_directories(conf: cfg.ConfigOpts) -> Sequence[str]:
+    """Return the directory of the image cache, from which a proxy may send too, or nothing."""
+    settings = cache_settings(conf)
+    return [] if settings is None else [settings.directory]
+
+
+def start_cache(services: Services, cache: ImageCache, state: ServerState) -> None:
+    """Use the cache in this process, and work for it; it says when it cannot be used, and is tried again."""
+    cache.open()
+    state.at_stop(cache.close)
+    workers = build_cache_pool(services, cache, state.stopping.is_set)
+    workers.start()
+    state.at_stop(workers.stop)
+
+
+def with_cache(watched: Watched, settings: CacheSettings) -> Watched:
+    """Return what is watched, with the directory of the image cache."""
+    probe = Probe("image cache", settings.directory, lambda: monitoring.check(settings), interval=CACHE_SECONDS)
+    return replace(
+        watched, probes=(*watched.probes, probe),
+        collectors=(*watched.collectors, monitoring.CacheNumbers(settings)),
+    )
 
 
 def build_http(conf: cfg.ConfigOpts, state: ServerState) -> HttpServices:
@@ -90,7 +133,7 @@ def build_http(conf: cfg.ConfigOpts, state: ServerState) -> HttpServices:
     return HttpServices(
         permits=permits,
         readers=ThreadPoolExecutor(permits.limit, thread_name_prefix="read-ahead"),
-        accel=accel.parse(conf, (place for place, _ in places(conf))),
+        accel=accel.parse(conf, (*(place for place, _ in places(conf)), *cache_directories(conf))),
         is_down=state.is_down,
     )
 
@@ -116,6 +159,7 @@ def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes]) -> Services:
         task_store=load_tasks(conf, registry.stores) or staging,
         url_filter=UrlFilter.from_conf(conf),
         work=WorkSignal(),
+        cache=ImageCache(settings) if (settings := cache_settings(conf)) else None,
     )
 
 

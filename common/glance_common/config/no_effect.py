@@ -7,17 +7,14 @@ _DATABASE = "only glance-registry has a database connection; set it in glance-re
 _V1_CALLS = "every metadata call goes through the registry, signed with [registry] context_secret_file"
 _BROKER = "transport_url names the broker"
 
-_NOT_YET = "this release does not have what it belongs to"
-
-_LATER = {
-    "DEFAULT": (
-        "image_cache_dir", "image_cache_driver", "image_cache_sqlite_db", "image_cache_max_size",
-        "image_cache_stall_time",
-    ),
-}
+_IMAGE_CACHE = "the image cache is a part of glance-api"
 
 NO_EFFECT: dict[tuple[str, str], str] = {
-    **{(group, name): _NOT_YET for group, names in _LATER.items() for name in names},
+    ("DEFAULT", "image_cache_dir"): _IMAGE_CACHE,
+    ("DEFAULT", "image_cache_driver"): _IMAGE_CACHE,
+    ("DEFAULT", "image_cache_sqlite_db"): _IMAGE_CACHE,
+    ("DEFAULT", "image_cache_max_size"): _IMAGE_CACHE,
+    ("DEFAULT", "image_cache_stall_time"): _IMAGE_CACHE,
     ("DEFAULT", "data_api"): "metadata always go through the registry",
     ("DEFAULT", "metadata_source_path"): "only glance-manage reads and writes definition files",
     ("DEFAULT", "use_user_token"): _V1_CALLS,

@@ -21,7 +21,9 @@ _TABLE = """CREATE TABLE IF NOT EXISTS cached_images (
 _ADDED = "ALTER TABLE cached_images ADD COLUMN verified INTEGER NOT NULL DEFAULT 0"
 """What the original's table does not have: none of its copies counts as verified."""
 
-_COLUMNS = "image_id, size, last_modified, verified, hits, last_accessed, checksum"
+_SELECT = "SELECT image_id, size, last_modified, verified, hits, last_accessed, checksum FROM cached_images"
+_PUT = """INSERT OR REPLACE INTO cached_images
+    (image_id, size, last_modified, verified, hits, last_accessed, checksum) VALUES (?, ?, ?, ?, ?, ?, ?)"""
 _NOT_BROKEN = {
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PERM,
@@ -40,18 +42,18 @@ class SqliteIndex:
             entry.image_id, entry.size, entry.modified, entry.verified, entry.hits, entry.accessed, entry.checksum,
         )
         with self._connection() as connection:
-            connection.execute(f"INSERT OR REPLACE INTO cached_images ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+            connection.execute(_PUT, values)
 
     def get(self, image_id: str) -> IndexEntry | None:
         """See the contract."""
         with self._connection() as connection:
-            row = connection.execute(f"SELECT {_COLUMNS} FROM cached_images WHERE image_id = ?", (image_id,)).fetchone()
+            row = connection.execute(f"{_SELECT} WHERE image_id = ?", (image_id,)).fetchone()
         return _entry(row) if row else None
 
     def all(self) -> dict[str, IndexEntry]:
         """See the contract."""
         with self._connection() as connection:
-            rows = connection.execute(f"SELECT {_COLUMNS} FROM cached_images").fetchall()
+            rows = connection.execute(_SELECT).fetchall()
         return {str(row[0]): _entry(row) for row in rows}
 
     def remove(self, image_id: str) -> None:

@@ -90,13 +90,14 @@ CACHE_READS = Counter(
     ["outcome"], registry=REGISTRY,
 )
 CACHE_BYTES = Counter(
-    "glance_cache_bytes", "Bytes of the image cache: sent from whole copies (copy) and from copies that were being made "
-    "(growing), and read from stores to make copies (filled).",
+    "glance_cache_bytes", "Bytes of the image cache: sent from whole copies (copy) and from copies that were being "
+    "made (growing), and read from stores to make copies (filled).",
     ["kind"], registry=REGISTRY,
 )
 CACHE_FILLS = Counter(
-    "glance_cache_fills", "Copies of the image cache by what became of them: stored; failed = the store gave no whole or "
-    "right data; disk = the cache could not write; defect; abandoned = not begun or stopped; damaged = found wrong later.",
+    "glance_cache_fills", "Copies of the image cache by what became of them: stored; failed = the store gave no whole "
+    "or right data; disk = the cache could not write; defect; abandoned = not begun, or stopped; damaged = found wrong "
+    "later.",
     ["outcome"], registry=REGISTRY,
 )
 CACHE_FILLS_RUNNING = Gauge(
