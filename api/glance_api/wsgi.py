@@ -135,6 +135,7 @@ def build_http(conf: cfg.ConfigOpts, state: ServerState) -> HttpServices:
         readers=ThreadPoolExecutor(permits.limit, thread_name_prefix="read-ahead"),
         accel=accel.parse(conf, (*(place for place, _ in places(conf)), *cache_directories(conf))),
         is_down=state.is_down,
+        manages_cache=choose(conf).manages_cache,
     )
 
 

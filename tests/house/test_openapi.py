@@ -19,8 +19,8 @@ from glance_api.v2 import openapi
 @pytest.fixture(scope="module")
 def app():
     conf = make_conf()
-    services = SimpleNamespace(settings=Settings.from_conf(conf), policy=Enforcer(conf))
-    return create_app(services, HttpServices(permits=None, readers=None), lambda inner: inner)
+    services = SimpleNamespace(settings=Settings.from_conf(conf), policy=Enforcer(conf), cache=None)
+    return create_app(services, HttpServices(permits=None, readers=None, manages_cache=True), lambda inner: inner)
 
 
 @pytest.fixture(scope="module")

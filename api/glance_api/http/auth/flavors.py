@@ -25,13 +25,15 @@ _CACHE_TOKENS = ("caching", "cachemanagement")
 class Flavor:
     """One way to authenticate: the layer around the application, and whether callers prove their identity.
 
-    ``ignored`` are the parts of the name that ask for the image cache, while it is off.
+    ``ignored`` are the parts of the name that ask for the image cache, while it is off; ``manages_cache`` says whether
+    the calls of ``cachemanagement`` are there.
     """
 
     name: str
     layer: Layer
     authenticates: bool
     ignored: tuple[str, ...] = ()
+    manages_cache: bool = False
 
     @property
     def default_host(self) -> str:
@@ -71,11 +73,12 @@ def choose(conf: cfg.ConfigOpts) -> Flavor:
             "must be unset, noauth, keystone or trusted-auth, each optionally followed by +caching or +cachemanagement",
         )
     name = names[0] if names else ""
+    manages_cache = "cachemanagement" in tokens and not ignored
     if name == "keystone":
-        return Flavor(name, _keystone(conf), authenticates=True, ignored=ignored)
+        return Flavor(name, _keystone(conf), authenticates=True, ignored=ignored, manages_cache=manages_cache)
     if name == "trusted-auth":
-        return Flavor(name, lambda app: app, authenticates=False, ignored=ignored)
-    return Flavor("", _noauth(conf), authenticates=False, ignored=ignored)
+        return Flavor(name, lambda app: app, authenticates=False, ignored=ignored, manages_cache=manages_cache)
+    return Flavor("", _noauth(conf), authenticates=False, ignored=ignored, manages_cache=manages_cache)
 
 
 def _is_loopback(host: str) -> bool:
