@@ -265,3 +265,9 @@ def list_opts() -> OptionTable:
         *loader.list_opts(),
         *reserved.list_opts(),
     ]
+
+
+def list_cache_opts() -> OptionTable:
+    """Return the options of glance-cache.conf: what the tools of the image cache need of those of glance-api."""
+    shared = [*loading.LOG_OPTS, *loading.REGISTRY_CLIENT_OPTS, *cache_settings.OPTS, *import_settings.NODE_OPTS]
+    return [("DEFAULT", shared), ("registry", loading.REGISTRY_OPTS), *loader.list_opts()]

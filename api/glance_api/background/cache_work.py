@@ -95,19 +95,35 @@ class CacheDuties:
             if job.slot is None:
                 self._verify(job)
             else:
-                self._fetch(job.image_id)
+                self.fetch(job.image_id)
         except (GlanceError, StoreError) as error:
-            LOG.warning("image cache: image %s: %s", job.image_id, error)
-            self._put_off(job.image_id)
+            self._put_off(job.image_id, str(error))
         finally:
             self.leave(job)
+
+    def fetch(self, image_id: str) -> bool:
+        """Fetch a queued image; False when it is to be tried again later, with the reason in the log.
+
+        One that can never be fetched leaves the queue. Raises Unavailable when the cache cannot be used any more.
+        """
+        try:
+            is_there = self._fetch(image_id)
+        except (GlanceError, StoreError) as error:
+            self._put_off(image_id, str(error))
+            return False
+        if is_there:
+            self._cache.drop_queued(image_id)
+        else:
+            self._put_off(image_id, "it cannot be kept now")
+        return is_there
 
     def leave(self, job: CacheJob) -> None:
         """Give the right to the job back."""
         if job.slot is not None:
             job.slot.close()
 
-    def _put_off(self, image_id: str) -> None:
+    def _put_off(self, image_id: str, reason: str) -> None:
+        LOG.warning("image cache: image %s: %s; it is tried again", image_id, reason)
         self._not_before[image_id] = self._clock() + RETRY_AFTER
         if self._cache.is_open:
             self._upkeep.postpone(image_id)
@@ -124,17 +140,14 @@ class CacheDuties:
         if wanted is not None:
             self._upkeep.verify(wanted)
 
-    def _fetch(self, image_id: str) -> None:
+    def _fetch(self, image_id: str) -> bool:
+        """Say whether nothing is left to do: the image is there, or can never be."""
         image = self._image(image_id)
         wanted = None if image is None else cached_data.wanted(self._services, image)
         if wanted is None:
             LOG.warning("queued image %s is not fetched: it is not active, or no digest of it is known", image_id)
-            self._cache.drop_queued(image_id)
-        elif self._upkeep.fetch(wanted):
-            self._cache.drop_queued(image_id)
-        else:
-            LOG.warning("queued image %s cannot be kept now, it is tried again", image_id)
-            self._put_off(image_id)
+            return True
+        return self._upkeep.fetch(wanted)
 
     def _image(self, image_id: str) -> Image | None:
         try:

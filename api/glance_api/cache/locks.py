@@ -14,7 +14,7 @@ from uuid import UUID
 _FLOCK = "hhqqi0q"
 """``struct flock``: type, whence, start, length, process."""
 
-_NODE, _ROOM, _SLOTS = 0, 1, 16
+_NODE, _ROOM, _TOOLS, _SLOTS = 0, 1, 2, 16
 _FILLS = 1 << 32
 _MASK = (1 << 60) - 1
 _TAKEN = {errno.EAGAIN, errno.EACCES}
@@ -92,6 +92,13 @@ class Locks:
             if lock is not None:
                 return lock
         return None
+
+    def tool(self, number: int) -> CacheLock | None:
+        """Return the right to be the one process of the tool ``number`` (0 to 13), None when there is another.
+
+        Raises OSError.
+        """
+        return self._take(_TOOLS + number)
 
     def fill(self, image_id: str) -> CacheLock | None:
         """Return the right to fill the copy of an image, None when another has it. Raises OSError."""
