@@ -42,7 +42,8 @@ class Node:
     def cached(self) -> list[str]:
         """Return the images in the cache, by the API and by the files."""
         told = [image["image_id"] for image in self.admin.call("GET", "/v2/cache", 200).json()["cached_images"]]
-        assert told == sorted(path.name for path in self.directory.iterdir() if re.fullmatch(r"[0-9a-f-]{36}", path.name))
+        names = (path.name for path in self.directory.iterdir())
+        assert told == sorted(name for name in names if re.fullmatch(r"[0-9a-f-]{36}", name))
         return told
 
     def wait_cached(self, *images: str) -> None:
@@ -162,7 +163,7 @@ def test_every_glance_command_against_two_nodes(
     (second.directory / "invalid" / ABSENT).write_bytes(b"damaged")
     at(second, "cache-clean")
     assert list((second.directory / "invalid").iterdir()) == []
-    assert "0" in at(second, "cache-prune")
+    assert "Pruned 0 file(s), 0 byte(s)." in at(second, "cache-prune")
     at(second, "cache-clear", "--target", "queue")
     assert second.cached() == [image]
     at(second, "cache-clear")
@@ -237,7 +238,8 @@ def test_cac06_the_commands_of_the_guides(nodes: tuple[Node, Node], manage: Call
     for folder in ("incomplete", "invalid", "queue"):
         assert re.search(rf"^{first.directory}/{folder}:\ntotal 0$", listed, re.MULTILINE), listed
     table = manage(first, "list-cached").output.splitlines()
-    assert table[1].split() == ["|", "ID", "|", "Last", "Accessed", "(UTC)", "|", "Last", "Modified", "(UTC)", "|", "Size", "|", "Hits", "|"]
+    head = [cell.strip() for cell in table[1].strip("|").split("|")]
+    assert head == ["ID", "Last Accessed (UTC)", "Last Modified (UTC)", "Size", "Hits"]
     assert re.fullmatch(rf"\| {image} \| +N/A +\| \d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d +\| +{len(DATA)} \| +0 \|", table[3])
     assert manage(second, "list-cached").output == "No cached images.\n"
     manage(first, "delete-cached-image", image)
@@ -284,7 +286,7 @@ def test_cac06_what_fails_is_one_line_and_exit_code_1(
     wrong = fails("list-cached", env={**users.admin_env, "OS_PASSWORD": "hush-hush"})
     assert "gives no token: 401" in wrong
     assert "hush-hush" not in wrong
-    assert "does not answer: the connection failed" in fails("list-cached", "--host", "127.0.0.1", "--port", "1", env={})
+    assert "does not answer: the connection failed" in fails("list-cached", "--port", "1", env={})
 
 
 def test_cac06_a_token_or_the_names_of_older_releases_will_do(

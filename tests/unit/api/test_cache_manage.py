@@ -2,6 +2,8 @@
 
 import builtins
 import json
+import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +23,7 @@ Type = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(autouse=True)
 def _no_account(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in __import__("os").environ if name.startswith("OS_")]:
+    for name in [name for name in os.environ if name.startswith("OS_")]:
         monkeypatch.delenv(name)
 
 
@@ -38,7 +40,7 @@ def typed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
 
     def run(*words: str, answer: str | None = None) -> tuple[int, str, str]:
         def answered(question: str) -> str:
-            print(question, end="")
+            sys.stdout.write(question)
             if answer is None:
                 raise EOFError
             return answer
