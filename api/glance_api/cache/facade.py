@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 from glance_api.cache import index
@@ -41,7 +42,8 @@ class CacheDirectory:
         self.records = CacheRecords(layout, index.choose(settings))
         self.room = CacheRoom(layout, self.records, settings.max_size)
         self.queue = PrefetchQueue(layout)
-        self.tools = FillTools(layout, locks, self.records, threading.Event())
+        readers = ThreadPoolExecutor(settings.max_fills, thread_name_prefix="cache-read")
+        self.tools = FillTools(layout, locks, self.records, readers, threading.Event())
         self.fills = Fills(self.tools, self.room, settings.max_fills)
 
 
@@ -102,6 +104,7 @@ class ImageCache:
         parts, self._parts = self._parts, None
         if parts is not None:
             parts.fills.stop()
+            parts.tools.readers.shutdown(wait=False)
             parts.records.flush()
             parts.lock.close()
 
@@ -158,6 +161,10 @@ class ImageCache:
             return False
         if seen.st_size != wanted.size or parts.records.is_verified(wanted.image_id, seen):
             return False
+        with suppress(OSError):
+            if parts.locks.is_verified(wanted.image_id):
+                # It has its name already, and is recorded in a moment.
+                return False
         with self._lock:
             if len(self._doubtful) < _MOST_DOUBTFUL:
                 self._doubtful[wanted.image_id] = wanted

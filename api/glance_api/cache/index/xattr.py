@@ -35,7 +35,7 @@ class XattrIndex:
         except OSError as error:
             raise IndexBusy(f"{path}: {error.strerror}") from error
         return IndexEntry(
-            image_id, seen.st_size, seen.st_mtime, int(_number(path, "verified")), int(_number(path, "hits")),
+            image_id, seen.st_size, seen.st_mtime, _count(path, "verified"), _count(path, "hits"),
             _number(path, "last_accessed"), _text(path, "checksum") or None,
         )
 
@@ -56,7 +56,7 @@ class XattrIndex:
         for image_id, use in uses.items():
             path = f"{self._directory}/{image_id}"
             self._set(image_id, {
-                "hits": str(int(_number(path, "hits")) + use.hits),
+                "hits": str(_count(path, "hits") + use.hits),
                 "last_accessed": repr(max(_number(path, "last_accessed"), use.accessed)),
             })
 
@@ -97,3 +97,8 @@ def _number(path: str, name: str) -> float:
         return float(_text(path, name) or 0)
     except ValueError:
         return 0.0
+
+
+def _count(path: str, name: str) -> int:
+    text = _text(path, name)
+    return int(text) if text.isascii() and text.isdigit() else 0
