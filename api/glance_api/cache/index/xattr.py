@@ -51,14 +51,15 @@ class XattrIndex:
     def remove(self, image_id: str) -> None:
         """Do nothing: the attributes go with the file."""
 
-    def count(self, uses: Mapping[str, Use]) -> None:
-        """See the contract."""
+    def count(self, uses: Mapping[str, Use]) -> list[str]:
+        """See the contract; the attributes of a copy are its entry."""
         for image_id, use in uses.items():
             path = f"{self._directory}/{image_id}"
             self._set(image_id, {
                 "hits": str(_count(path, "hits") + use.hits),
                 "last_accessed": repr(max(_number(path, "last_accessed"), use.accessed)),
             })
+        return []
 
     def renew(self) -> None:
         """Do nothing: an attribute that is no number counts as 0."""

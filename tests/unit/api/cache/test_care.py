@@ -169,8 +169,21 @@ def test_the_index_is_made_anew_from_the_directory(make_cache, harm):
             file.write(b"no database" * 1000)
     assert again(cache, 1) == 0
     assert ids(cache) == [kept]
+    cache.flush()
+    assert [entry.hits for entry in cache.cached()] == [1]
     assert CacheUpkeep(cache).unverified() == []
     assert again(make_cache(), 1) == 0
+
+
+def test_uses_of_copies_that_are_gone_are_forgotten(cache):
+    kept = keep(cache, 1)
+    assert again(cache, 1) == 0
+    os.unlink(f"{cache.settings.directory}/{kept}")
+    CacheUpkeep(cache).tidy()
+    assert again(cache, 1) == 1
+    settle(cache)
+    cache.flush()
+    assert [entry.hits for entry in cache.cached()] == [0]
 
 
 def original_cache(directory, number):
