@@ -40,7 +40,8 @@ def web() -> Iterator[WebServer]:
 def services(
     deploy: Callable[..., Services], web: WebServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Services:
-    """A file store and an http store, and a cache."""
+    """A file store and an http store, and a cache that a proxy may send from."""
+    node = tmp_path_factory.mktemp("node")
     return deploy(
         shared={
             "glance_store": {"stores": "file,http"},
@@ -48,8 +49,9 @@ def services(
         },
         api={
             "DEFAULT": {
-                "image_cache_dir": tmp_path_factory.mktemp("node") / "cache", "threads": 64, "max_transfers": 48,
+                "image_cache_dir": node / "cache", "threads": 64, "max_transfers": 48,
                 "max_transfers_per_project": 0, "show_multiple_locations": "true", "image_cache_patience": PATIENCE,
+                "x_accel_redirect": f"{node}/cache:/_cache",
             },
             "paste_deploy": {"flavor": "trusted-auth+cachemanagement"},
         },
@@ -236,18 +238,33 @@ def test_s65_damaged_and_short_data_end_every_reader_and_leave_nothing(caller, r
         assert not (folder / "incomplete" / image).exists()
 
 
-def test_readers_of_a_fill_that_stalls_read_the_store_themselves(caller, remote, web, folder):
+def test_a_proxy_sends_whole_copies_only(caller, remote, folder):
     image, page = remote()
+    path, asked = f"/v2/images/{image}/file", {"X-Sendfile-Type": "X-Accel-Redirect"}
+    gate = page.gate = threading.Event()
+    growing = Download(caller, image, **asked).wait_for(2 * MIB)
+    gate.set()
+    assert growing.end().data == DATA
+    wait_for(lambda: is_kept(folder, image), "the copy")
+    handed = caller.call("GET", path, 200, headers=asked)
+    assert (handed.headers["X-Accel-Redirect"], handed.content) == (f"/_cache/{image}", b"")
+    assert caller.download(image) == DATA
+
+
+def test_readers_of_a_fill_that_stalls_read_the_store_themselves(caller, remote, web, folder):
+    (image, page), (other, without_ranges) = remote(), remote()
+    without_ranges.ranges = False
     before, gate = reads(web, image), threading.Event()
-    page.gate = gate
-    herd = [Download(caller, image) for _ in range(3)]
+    page.gate = without_ranges.gate = gate
+    herd = [Download(caller, each) for each in (image, image, image, other)]
     for download in herd:
         download.wait_for(2 * MIB)
     # None of them has to wait for the gate.
-    assert [download.end().data == DATA for download in herd] == [True] * 3
+    assert [download.end().data == DATA for download in herd] == [True] * 4
     assert reads(web, image) - before == 4
     gate.set()
-    wait_for(lambda: is_kept(folder, image), "the copy")
+    for each in (image, other):
+        wait_for((folder / each).exists, "the copy")
 
 
 def test_the_index_goes_while_the_cache_serves(caller, remote, folder, web):
@@ -294,7 +311,8 @@ def test_queued_images_are_fetched_and_the_rest_leaves_the_queue(caller, remote,
 
 def started(services: Services, **nodes: dict[str, Any]) -> list[WebDaemon]:
     """Start more APIs, each with its options, and return them."""
-    apis = [services.new_api(name, {"DEFAULT": options}) for name, options in nodes.items()]
+    plain = {"x_accel_redirect": ""}
+    apis = [services.new_api(name, {"DEFAULT": {**plain, **options}}) for name, options in nodes.items()]
     services.start(*apis)
     return apis
 

@@ -17,7 +17,7 @@ from glance_api.cache.reading import CopyBlob, FollowedBlob
 from glance_api.cache.records import CacheRecords
 from glance_api.cache.room import CacheRoom
 from glance_api.cache.settings import CacheSettings
-from glance_api.cache.wanted import CachedImage, Pruned, Wanted, is_cacheable
+from glance_api.cache.wanted import CachedImage, Pruned, WantedData, is_cacheable
 from glance_common.model.errors import BadRequest, Unavailable
 from glance_common.observability.metrics.catalog import CACHE_READS
 from glance_common.stores.contract import Blob
@@ -62,7 +62,7 @@ class ImageCache:
         self._parts: CacheDirectory | None = None
         self._said: str | None = None
         self._lock = threading.Lock()
-        self._doubtful: dict[str, Wanted] = {}
+        self._doubtful: dict[str, WantedData] = {}
 
     @property
     def is_open(self) -> bool:
@@ -110,12 +110,12 @@ class ImageCache:
 
     # --- readers ---
 
-    def copy(self, wanted: Wanted, part: tuple[int, int] | None) -> Blob | None:
+    def copy(self, wanted: WantedData, part: tuple[int, int] | None) -> Blob | None:
         """Return the data, or the part (offset, length) of them, when a whole copy is there; None otherwise."""
         parts = self._parts
         return None if parts is None or not is_cacheable(wanted.image_id) else self._copy(parts, wanted, part)
 
-    def read(self, wanted: Wanted, part: tuple[int, int] | None) -> Blob | None:
+    def read(self, wanted: WantedData, part: tuple[int, int] | None) -> Blob | None:
         """Return the data, or the part (offset, length) of them, from the cache; None when the store is to be read.
 
         A reader of the whole begins a copy that others can follow. Raises only what the store raises when it is opened
@@ -132,7 +132,7 @@ class ImageCache:
             CACHE_READS.labels("bypass").inc()
         return found
 
-    def _copy(self, parts: CacheDirectory, wanted: Wanted, part: tuple[int, int] | None) -> Blob | None:
+    def _copy(self, parts: CacheDirectory, wanted: WantedData, part: tuple[int, int] | None) -> Blob | None:
         descriptor = None
         try:
             descriptor = parts.layout.open(wanted.image_id)
@@ -153,7 +153,7 @@ class ImageCache:
                 os.close(descriptor)
         return None
 
-    def _is_to_be_verified(self, parts: CacheDirectory, wanted: Wanted) -> bool:
+    def _is_to_be_verified(self, parts: CacheDirectory, wanted: WantedData) -> bool:
         """Say whether a copy is there that may be right and was never verified; the workers are told of it."""
         try:
             seen = os.stat(f"{parts.layout.directory}/{wanted.image_id}", follow_symlinks=False)
@@ -171,7 +171,7 @@ class ImageCache:
         self.wake()
         return True
 
-    def _followed(self, parts: CacheDirectory, wanted: Wanted, part: tuple[int, int] | None) -> Blob | None:
+    def _followed(self, parts: CacheDirectory, wanted: WantedData, part: tuple[int, int] | None) -> Blob | None:
         offset, length = part or (0, wanted.size)
         joined = parts.fills.join(wanted, may_start=part is None)
         if joined is None:
@@ -282,7 +282,7 @@ class ImageCache:
 
     # --- workers; see ``CacheUpkeep`` ---
 
-    def doubtful(self) -> Wanted | None:
+    def doubtful(self) -> WantedData | None:
         """Return data of which readers have met a copy that was never verified; None when they met none."""
         with self._lock:
             return self._doubtful.pop(next(iter(self._doubtful)), None) if self._doubtful else None

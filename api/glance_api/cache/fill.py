@@ -14,7 +14,7 @@ from glance_api.cache.growing import FillEnd, GrowingFile
 from glance_api.cache.layout import CacheLayout
 from glance_api.cache.locks import CacheLock, Locks
 from glance_api.cache.records import CacheRecords
-from glance_api.cache.wanted import Wanted
+from glance_api.cache.wanted import WantedData
 from glance_api.content.digests import Digests
 from glance_common.body import MIB
 from glance_common.failpoints import failpoint
@@ -54,7 +54,7 @@ class FillTools:
 
 
 @dataclass(frozen=True, slots=True)
-class Unfinished:
+class FillFile:
     """The file that a fill writes: its lock, its descriptor, and how it is read; ``begun`` bytes are there already."""
 
     lock: CacheLock
@@ -67,7 +67,7 @@ class Fill:
     """Call ``open`` in the thread of the first reader, then ``run`` in one of its own, or ``abandon``."""
 
     def __init__(
-        self, tools: FillTools, wanted: Wanted, file: Unfinished, rate: int, over: Callable[[], None]
+        self, tools: FillTools, wanted: WantedData, file: FillFile, rate: int, over: Callable[[], None]
     ) -> None:
         """``rate`` bounds the bytes per second while there are no readers, 0 = not; ``over`` is called at the end."""
         self._tools = tools

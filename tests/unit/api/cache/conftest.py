@@ -14,7 +14,7 @@ import pytest
 
 from glance_api.cache.facade import ImageCache
 from glance_api.cache.settings import CacheSettings
-from glance_api.cache.wanted import Wanted
+from glance_api.cache.wanted import WantedData
 from glance_common.stores.base import StreamBlob
 from glance_common.stores.contract import Blob
 
@@ -63,10 +63,10 @@ def image(number: int, size: int = 10 * PIECE + 17) -> tuple[str, bytes]:
     return str(UUID(int=number + (1 << 100))), random.Random(number).randbytes(size)
 
 
-def wanted(image_id: str, data: bytes, store: SlowStore, *, digest: str | None = None) -> Wanted:
+def wanted(image_id: str, data: bytes, store: SlowStore, *, digest: str | None = None) -> WantedData:
     """Return what the cache is asked for."""
     found = hashlib.sha256(data).hexdigest()
-    return Wanted(image_id, len(data), "sha256", digest or found, "0" * 32, store.open)
+    return WantedData(image_id, len(data), "sha256", digest or found, "0" * 32, store.open)
 
 
 def settings(directory: Path, **changes: Any) -> CacheSettings:
@@ -102,7 +102,7 @@ def cache(make_cache: Callable[..., ImageCache]) -> ImageCache:
 class Reading:
     """A read in a thread of its own."""
 
-    def __init__(self, cache: ImageCache, asked: Wanted, part: tuple[int, int] | None = None) -> None:
+    def __init__(self, cache: ImageCache, asked: WantedData, part: tuple[int, int] | None = None) -> None:
         self.data = b""
         self.error: BaseException | None = None
         self.is_cached: bool | None = None
@@ -142,7 +142,7 @@ class Reading:
         return self.data
 
 
-def read(cache: ImageCache, asked: Wanted, part: tuple[int, int] | None = None) -> bytes:
+def read(cache: ImageCache, asked: WantedData, part: tuple[int, int] | None = None) -> bytes:
     """Return the data that a reader gets."""
     return Reading(cache, asked, part).result()
 
