@@ -99,6 +99,11 @@ class ImageCache:
             )
         return False
 
+    def interrupt(self) -> None:
+        """Have the fills and the work of this process end soon; ``close`` is called next."""
+        if self._parts is not None:
+            self._parts.tools.stopping.set()
+
     def close(self) -> None:
         """End the fills of this process, record the hits, and give the directory back."""
         parts, self._parts = self._parts, None
@@ -111,9 +116,14 @@ class ImageCache:
     # --- readers ---
 
     def copy(self, wanted: WantedData, part: tuple[int, int] | None) -> Blob | None:
-        """Return the data, or the part (offset, length) of them, when a whole copy is there; None otherwise."""
+        """Return the data, or the part (offset, length) of them, when a whole copy is there; None otherwise.
+
+        It is no hit: for readers who only look.
+        """
         parts = self._parts
-        return None if parts is None or not is_cacheable(wanted.image_id) else self._copy(parts, wanted, part)
+        if parts is None or not is_cacheable(wanted.image_id):
+            return None
+        return self._copy(parts, wanted, part, is_hit=False)
 
     def read(self, wanted: WantedData, part: tuple[int, int] | None) -> Blob | None:
         """Return the data, or the part (offset, length) of them, from the cache; None when the store is to be read.
@@ -132,7 +142,9 @@ class ImageCache:
             CACHE_READS.labels("bypass").inc()
         return found
 
-    def _copy(self, parts: CacheDirectory, wanted: WantedData, part: tuple[int, int] | None) -> Blob | None:
+    def _copy(
+        self, parts: CacheDirectory, wanted: WantedData, part: tuple[int, int] | None, *, is_hit: bool = True
+    ) -> Blob | None:
         descriptor = None
         try:
             descriptor = parts.layout.open(wanted.image_id)
@@ -140,9 +152,10 @@ class ImageCache:
                 return None
             seen = os.fstat(descriptor)
             if seen.st_size == wanted.size and parts.records.is_verified(wanted.image_id, seen):
-                used_now(descriptor)
-                parts.records.used(wanted.image_id)
-                CACHE_READS.labels("hit").inc()
+                if is_hit:
+                    used_now(descriptor)
+                    parts.records.used(wanted.image_id)
+                    CACHE_READS.labels("hit").inc()
                 offset, length = part or (0, None)
                 taken, descriptor = descriptor, None
                 return CopyBlob(taken, f"{parts.layout.directory}/{wanted.image_id}", offset, length)

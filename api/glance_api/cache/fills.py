@@ -181,11 +181,13 @@ class Fills:
             descriptor = self._tools.layout.create_incomplete(wanted.image_id, wanted.size)
         finally:
             room.close()
-        reading = self._tools.layout.open_incomplete(wanted.image_id)
-        if reading is None:
-            os.close(descriptor)
-            return None
-        return FillFile(lock, descriptor, GrowingFile(reading))
+        reading = None
+        try:
+            reading = self._tools.layout.open_incomplete(wanted.image_id)
+        finally:
+            if reading is None:
+                os.close(descriptor)
+        return None if reading is None else FillFile(lock, descriptor, GrowingFile(reading))
 
     def _started(self, fill: Fill, growing: GrowingFile) -> Joined | None:
         """Open the store and start the fill's thread. Raises what the store raises."""

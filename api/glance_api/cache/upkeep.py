@@ -111,7 +111,14 @@ class CacheUpkeep:
             parts.queue.postpone(image_id)
 
     def tidy(self) -> None:
-        """Remove what dead processes left, and records of copies that are gone. Raises Unavailable."""
+        """Remove what dead processes left, what is too much, and records of copies that are gone. Raises Unavailable.
+        """
         with self._cache.using() as parts:
             parts.fills.sweep(self._cache.settings.stall_time)
             parts.records.match()
+            lock = parts.locks.room(0.0)
+            if lock is not None:
+                try:
+                    parts.room.prune()
+                finally:
+                    lock.close()

@@ -86,6 +86,24 @@ def test_what_is_read_stays_and_one_new_copy_may_exceed_the_size(make_cache):
     assert sorted(ids(cache)) == sorted([kept[1], newer])
 
 
+def test_a_size_that_was_made_smaller_holds_soon(make_cache):
+    larger = make_cache()
+    kept = [keep(larger, number) for number in range(4)]
+    age(larger, *kept)
+    smaller = make_cache(max_size=2 * PIECE)
+    CacheUpkeep(smaller).tidy()
+    assert sorted(ids(smaller)) == sorted(kept[2:])
+
+
+def test_a_look_at_a_copy_is_no_hit(cache):
+    kept = keep(cache, 1)
+    age(cache, kept)
+    cache.copy(wanted(*image(1, PIECE), SlowStore(b"")), None).close()
+    cache.flush()
+    assert [(entry.hits, entry.last_accessed) for entry in cache.cached()] == [(0, 0.0)]
+    assert os.stat(f"{cache.settings.directory}/{kept}").st_atime < 100
+
+
 def test_an_image_that_is_larger_than_the_cache_removes_nothing(make_cache):
     cache = make_cache(max_size=2 * PIECE)
     kept = keep(cache, 1)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -172,6 +173,22 @@ def test_a_reader_of_a_fill_that_stalls_goes_on_at_the_store(make_cache):
     assert read(there, wanted(image_id, data, other)) == data
     assert other.opened == [(3 * PIECE, len(data) - 3 * PIECE)]
     assert read(there, wanted(image_id, data, other), (2 * PIECE, 3 * PIECE)) == data[2 * PIECE:5 * PIECE]
+    store.release()
+    assert first.result() == data
+
+
+def test_only_the_first_readers_wait_for_a_fill_that_stalls(make_cache):
+    cache = make_cache(patience=1.0)
+    image_id, data = image(12)
+    store, other = SlowStore(data, hold=3 * PIECE), SlowStore(data)
+    first = Reading(cache, wanted(image_id, data, store)).wait_for(3 * PIECE)
+    assert read(cache, wanted(image_id, data, other)) == data
+    started = time.monotonic()
+    for _ in range(50):
+        assert read(cache, wanted(image_id, data, other)) == data
+        assert cache.read(wanted(image_id, data, other), (5 * PIECE, 10)) is None
+    # Each waiting by itself would take 100 seconds.
+    assert time.monotonic() - started < 50
     store.release()
     assert first.result() == data
 
