@@ -116,6 +116,8 @@ def start_cache(services: Services, cache: ImageCache, state: ServerState) -> No
     workers = build_cache_pool(services, cache, state.stopping.is_set)
     workers.start()
     state.at_stop(workers.stop)
+    # Called first: what the workers do ends by it.
+    state.at_stop(cache.interrupt)
 
 
 def with_cache(watched: Watched, settings: CacheSettings) -> Watched:

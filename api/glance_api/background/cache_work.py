@@ -10,7 +10,7 @@ from glance_api.background.pool import PoolWork, StopSign, WorkerPool
 from glance_api.cache.facade import ImageCache
 from glance_api.cache.locks import CacheLock
 from glance_api.cache.upkeep import CacheUpkeep
-from glance_api.cache.wanted import Wanted
+from glance_api.cache.wanted import WantedData
 from glance_api.imports.signals import WorkSignal
 from glance_api.services import cached_data
 from glance_api.services.collaborators import Services
@@ -37,7 +37,7 @@ class CacheJob:
 
     image_id: str
     slot: CacheLock | None = None
-    wanted: Wanted | None = None
+    wanted: WantedData | None = None
 
 
 def build_cache_pool(services: Services, cache: ImageCache, stopping: Callable[[], bool]) -> WorkerPool[CacheJob]:

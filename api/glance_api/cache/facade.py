@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 from glance_api.cache import index
@@ -16,7 +17,7 @@ from glance_api.cache.reading import CopyBlob, FollowedBlob
 from glance_api.cache.records import CacheRecords
 from glance_api.cache.room import CacheRoom
 from glance_api.cache.settings import CacheSettings
-from glance_api.cache.wanted import CachedImage, Pruned, Wanted, is_cacheable
+from glance_api.cache.wanted import CachedImage, Pruned, WantedData, is_cacheable
 from glance_common.model.errors import BadRequest, Unavailable
 from glance_common.observability.metrics.catalog import CACHE_READS
 from glance_common.stores.contract import Blob
@@ -41,7 +42,8 @@ class CacheDirectory:
         self.records = CacheRecords(layout, index.choose(settings))
         self.room = CacheRoom(layout, self.records, settings.max_size)
         self.queue = PrefetchQueue(layout)
-        self.tools = FillTools(layout, locks, self.records, threading.Event())
+        readers = ThreadPoolExecutor(settings.max_fills, thread_name_prefix="cache-read")
+        self.tools = FillTools(layout, locks, self.records, readers, threading.Event())
         self.fills = Fills(self.tools, self.room, settings.max_fills)
 
 
@@ -60,7 +62,7 @@ class ImageCache:
         self._parts: CacheDirectory | None = None
         self._said: str | None = None
         self._lock = threading.Lock()
-        self._doubtful: dict[str, Wanted] = {}
+        self._doubtful: dict[str, WantedData] = {}
 
     @property
     def is_open(self) -> bool:
@@ -97,22 +99,33 @@ class ImageCache:
             )
         return False
 
+    def interrupt(self) -> None:
+        """Have the fills and the work of this process end soon; ``close`` is called next."""
+        if self._parts is not None:
+            self._parts.tools.stopping.set()
+
     def close(self) -> None:
         """End the fills of this process, record the hits, and give the directory back."""
         parts, self._parts = self._parts, None
         if parts is not None:
             parts.fills.stop()
+            parts.tools.readers.shutdown(wait=False)
             parts.records.flush()
             parts.lock.close()
 
     # --- readers ---
 
-    def copy(self, wanted: Wanted, part: tuple[int, int] | None) -> Blob | None:
-        """Return the data, or the part (offset, length) of them, when a whole copy is there; None otherwise."""
-        parts = self._parts
-        return None if parts is None or not is_cacheable(wanted.image_id) else self._copy(parts, wanted, part)
+    def copy(self, wanted: WantedData, part: tuple[int, int] | None) -> Blob | None:
+        """Return the data, or the part (offset, length) of them, when a whole copy is there; None otherwise.
 
-    def read(self, wanted: Wanted, part: tuple[int, int] | None) -> Blob | None:
+        It is no hit: for readers who only look.
+        """
+        parts = self._parts
+        if parts is None or not is_cacheable(wanted.image_id):
+            return None
+        return self._copy(parts, wanted, part, is_hit=False)
+
+    def read(self, wanted: WantedData, part: tuple[int, int] | None) -> Blob | None:
         """Return the data, or the part (offset, length) of them, from the cache; None when the store is to be read.
 
         A reader of the whole begins a copy that others can follow. Raises only what the store raises when it is opened
@@ -129,7 +142,9 @@ class ImageCache:
             CACHE_READS.labels("bypass").inc()
         return found
 
-    def _copy(self, parts: CacheDirectory, wanted: Wanted, part: tuple[int, int] | None) -> Blob | None:
+    def _copy(
+        self, parts: CacheDirectory, wanted: WantedData, part: tuple[int, int] | None, *, is_hit: bool = True
+    ) -> Blob | None:
         descriptor = None
         try:
             descriptor = parts.layout.open(wanted.image_id)
@@ -137,9 +152,10 @@ class ImageCache:
                 return None
             seen = os.fstat(descriptor)
             if seen.st_size == wanted.size and parts.records.is_verified(wanted.image_id, seen):
-                used_now(descriptor)
-                parts.records.used(wanted.image_id)
-                CACHE_READS.labels("hit").inc()
+                if is_hit:
+                    used_now(descriptor)
+                    parts.records.used(wanted.image_id)
+                    CACHE_READS.labels("hit").inc()
                 offset, length = part or (0, None)
                 taken, descriptor = descriptor, None
                 return CopyBlob(taken, f"{parts.layout.directory}/{wanted.image_id}", offset, length)
@@ -150,7 +166,7 @@ class ImageCache:
                 os.close(descriptor)
         return None
 
-    def _is_to_be_verified(self, parts: CacheDirectory, wanted: Wanted) -> bool:
+    def _is_to_be_verified(self, parts: CacheDirectory, wanted: WantedData) -> bool:
         """Say whether a copy is there that may be right and was never verified; the workers are told of it."""
         try:
             seen = os.stat(f"{parts.layout.directory}/{wanted.image_id}", follow_symlinks=False)
@@ -158,13 +174,17 @@ class ImageCache:
             return False
         if seen.st_size != wanted.size or parts.records.is_verified(wanted.image_id, seen):
             return False
+        with suppress(OSError):
+            if parts.locks.is_verified(wanted.image_id):
+                # It has its name already, and is recorded in a moment.
+                return False
         with self._lock:
             if len(self._doubtful) < _MOST_DOUBTFUL:
                 self._doubtful[wanted.image_id] = wanted
         self.wake()
         return True
 
-    def _followed(self, parts: CacheDirectory, wanted: Wanted, part: tuple[int, int] | None) -> Blob | None:
+    def _followed(self, parts: CacheDirectory, wanted: WantedData, part: tuple[int, int] | None) -> Blob | None:
         offset, length = part or (0, wanted.size)
         joined = parts.fills.join(wanted, may_start=part is None)
         if joined is None:
@@ -275,7 +295,7 @@ class ImageCache:
 
     # --- workers; see ``CacheUpkeep`` ---
 
-    def doubtful(self) -> Wanted | None:
+    def doubtful(self) -> WantedData | None:
         """Return data of which readers have met a copy that was never verified; None when they met none."""
         with self._lock:
             return self._doubtful.pop(next(iter(self._doubtful)), None) if self._doubtful else None

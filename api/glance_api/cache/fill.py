@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -13,19 +14,16 @@ from glance_api.cache.growing import FillEnd, GrowingFile
 from glance_api.cache.layout import CacheLayout
 from glance_api.cache.locks import CacheLock, Locks
 from glance_api.cache.records import CacheRecords
-from glance_api.cache.wanted import Wanted
+from glance_api.cache.wanted import WantedData
 from glance_api.content.digests import Digests
-from glance_common.background_sink import BackgroundSink
 from glance_common.body import MIB
 from glance_common.failpoints import failpoint
 from glance_common.observability.metrics.catalog import CACHE_BYTES, CACHE_FILLS, CACHE_FILLS_RUNNING
 from glance_common.stores.contract import Blob, StoreError
+from glance_common.stores.decorators.read_ahead import ReadAhead
 from glance_common.stores.drivers.file.writeback import WriteBehind
 
 LOG = logging.getLogger(__name__)
-
-_WAITING = 2
-"""Pieces that may wait for the disk."""
 
 _STEP = 0.1
 """Longest pause of a slow fill between two looks whether a reader has come."""
@@ -45,16 +43,18 @@ class _Stopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FillTools:
-    """What all fills of a process work with; ``stopping`` says that the process ends."""
+    """What all fills of a process work with: ``readers`` are threads that read ahead, one for each fill at most;
+    ``stopping`` says that the process ends."""
 
     layout: CacheLayout
     locks: Locks
     records: CacheRecords
+    readers: Executor
     stopping: threading.Event
 
 
 @dataclass(frozen=True, slots=True)
-class Unfinished:
+class FillFile:
     """The file that a fill writes: its lock, its descriptor, and how it is read; ``begun`` bytes are there already."""
 
     lock: CacheLock
@@ -67,7 +67,7 @@ class Fill:
     """Call ``open`` in the thread of the first reader, then ``run`` in one of its own, or ``abandon``."""
 
     def __init__(
-        self, tools: FillTools, wanted: Wanted, file: Unfinished, rate: int, over: Callable[[], None]
+        self, tools: FillTools, wanted: WantedData, file: FillFile, rate: int, over: Callable[[], None]
     ) -> None:
         """``rate`` bounds the bytes per second while there are no readers, 0 = not; ``over`` is called at the end."""
         self._tools = tools
@@ -76,6 +76,7 @@ class Fill:
         self._rate = rate
         self._over = over
         self._blob: Blob | None = None
+        self._ahead: ReadAhead | None = None
         CACHE_FILLS_RUNNING.labels("running").inc()
 
     def open(self) -> None:
@@ -117,8 +118,7 @@ class Fill:
         """Write what the store gives, and find it right. Raises _NotTheImage, _NoDisk, and what the store raises."""
         wanted, file = self._wanted, self._file
         digests = Digests([wanted.algorithm])
-        sink = BackgroundSink("cache-writer", self._writer(), _WAITING)
-        count = file.begun
+        write, count = self._writer(), file.begun
         try:
             for piece in pieces_of(file.descriptor, file.begun):
                 digests.update(piece)
@@ -128,11 +128,9 @@ class Fill:
                 if count > wanted.size:
                     break
                 digests.update(piece)
-                sink.put(piece)
-            sink.finish()
+                write(piece)
             found = digests.finish()[wanted.algorithm]
         finally:
-            sink.close()
             digests.close()
         if count != wanted.size:
             raise _NotTheImage(f"{count} bytes or more came instead of {wanted.size}")
@@ -141,9 +139,11 @@ class Fill:
 
     def _pieces(self) -> Iterator[bytes]:
         assert self._blob is not None
+        # Store and disk work at the same time, and each piece reaches the readers as soon as it is there.
+        self._ahead = ReadAhead(self._blob, self._tools.readers)
         counter = CACHE_BYTES.labels("filled")
         begun, count = time.monotonic(), 0
-        for piece in self._blob:
+        for piece in self._ahead:
             if self._tools.stopping.is_set():
                 raise _Stopped
             failpoint("cache.fill.piece")
@@ -211,6 +211,8 @@ class Fill:
 
     def _close(self) -> None:
         CACHE_FILLS_RUNNING.labels("running").dec()
+        if self._ahead is not None:
+            self._ahead.close()
         if self._blob is not None:
             self._blob.close()
         os.close(self._file.descriptor)

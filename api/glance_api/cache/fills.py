@@ -6,11 +6,11 @@ import threading
 import time
 from dataclasses import dataclass
 
-from glance_api.cache.fill import Fill, FillTools, Unfinished, is_read
+from glance_api.cache.fill import Fill, FillFile, FillTools, is_read
 from glance_api.cache.growing import FillEnd, GrowingFile
 from glance_api.cache.locks import CacheLock
 from glance_api.cache.room import CacheRoom
-from glance_api.cache.wanted import Wanted, is_cacheable
+from glance_api.cache.wanted import WantedData, is_cacheable
 from glance_common.failpoints import failpoint
 
 LOG = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Fills:
         self._threads: set[threading.Thread] = set()
         self._is_told = False
 
-    def join(self, wanted: Wanted, *, may_start: bool, rate: int = 0) -> Joined | None:
+    def join(self, wanted: WantedData, *, may_start: bool, rate: int = 0) -> Joined | None:
         """Return the file of the image that grows, to be left by the caller; None when none does, or none can.
 
         With ``may_start`` a fill begins when there is none. Raises what the store raises then.
@@ -61,7 +61,7 @@ class Fills:
             time.sleep(_PAUSE)
         return None
 
-    def rejoin(self, wanted: Wanted, left: GrowingFile) -> GrowingFile | None:
+    def rejoin(self, wanted: WantedData, left: GrowingFile) -> GrowingFile | None:
         """Return the file that a reader follows in place of ``left``, whose process died; None when there is none.
 
         The same file goes on: what the reader has sent of it is verified with the rest.
@@ -109,7 +109,7 @@ class Fills:
         except OSError:
             return False
 
-    def _begin(self, wanted: Wanted, rate: int) -> tuple[Fill | None, GrowingFile | None]:
+    def _begin(self, wanted: WantedData, rate: int) -> tuple[Fill | None, GrowingFile | None]:
         """Return a fill and the file that it will fill, used by the caller and by the fill; None when there is none."""
         if self._tools.stopping.is_set() or not is_cacheable(wanted.image_id):
             return None, None
@@ -135,7 +135,7 @@ class Fills:
         self._is_told = True
         LOG.log(level, "the image cache takes no new images now: %s", error.strerror or error)
 
-    def _file(self, wanted: Wanted) -> Unfinished | None:
+    def _file(self, wanted: WantedData) -> FillFile | None:
         """Return the unfinished file under its lock, None when another has the lock or there is no room."""
         lock = self._tools.locks.fill(wanted.image_id)
         if lock is None:
@@ -149,7 +149,7 @@ class Fills:
             lock.close()
         return file
 
-    def _is_there(self, wanted: Wanted) -> bool:
+    def _is_there(self, wanted: WantedData) -> bool:
         """Say whether a copy came between the look for it and the lock."""
         try:
             seen = os.stat(f"{self._tools.layout.directory}/{wanted.image_id}", follow_symlinks=False)
@@ -157,7 +157,7 @@ class Fills:
             return False
         return seen.st_size == wanted.size and self._tools.records.is_verified(wanted.image_id, seen)
 
-    def _adopted(self, wanted: Wanted, lock: CacheLock) -> Unfinished | None:
+    def _adopted(self, wanted: WantedData, lock: CacheLock) -> FillFile | None:
         """Return the file that a dead process left, if readers of the living still follow it."""
         reading = self._tools.layout.open_incomplete(wanted.image_id)
         if reading is None:
@@ -165,13 +165,13 @@ class Fills:
         growing = GrowingFile(reading)
         descriptor = self._tools.layout.reopen_incomplete(wanted.image_id, growing.inode)
         if descriptor is not None and growing.size <= wanted.size and is_read(descriptor):
-            return Unfinished(lock, descriptor, growing, growing.size)
+            return FillFile(lock, descriptor, growing, growing.size)
         growing.leave()
         if descriptor is not None:
             os.close(descriptor)
         return None
 
-    def _created(self, wanted: Wanted, lock: CacheLock) -> Unfinished | None:
+    def _created(self, wanted: WantedData, lock: CacheLock) -> FillFile | None:
         room = self._tools.locks.room()
         if room is None:
             return None
@@ -181,11 +181,13 @@ class Fills:
             descriptor = self._tools.layout.create_incomplete(wanted.image_id, wanted.size)
         finally:
             room.close()
-        reading = self._tools.layout.open_incomplete(wanted.image_id)
-        if reading is None:
-            os.close(descriptor)
-            return None
-        return Unfinished(lock, descriptor, GrowingFile(reading))
+        reading = None
+        try:
+            reading = self._tools.layout.open_incomplete(wanted.image_id)
+        finally:
+            if reading is None:
+                os.close(descriptor)
+        return None if reading is None else FillFile(lock, descriptor, GrowingFile(reading))
 
     def _started(self, fill: Fill, growing: GrowingFile) -> Joined | None:
         """Open the store and start the fill's thread. Raises what the store raises."""

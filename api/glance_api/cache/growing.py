@@ -42,6 +42,7 @@ class GrowingFile:
         self._changed = threading.Condition()
         self._end: FillEnd | None = None
         self._users = 1
+        self._stalled_at = -1
 
     @property
     def size(self) -> int:
@@ -92,9 +93,17 @@ class GrowingFile:
                 self._changed.notify_all()
 
     def wait(self, beyond: int, seconds: float) -> bool:
-        """Return True as soon as there are more than ``beyond`` bytes or the end is known, False after ``seconds``."""
+        """Return True as soon as there are more than ``beyond`` bytes or the end is known, False after ``seconds``.
+
+        False at once when another reader has waited in vain and nothing has come since: each waits for itself at most.
+        """
         with self._changed:
-            return self._changed.wait_for(lambda: self._size > beyond or self._end is not None, seconds)
+            if self._stalled_at == self._size and self._end is None:
+                return self._size > beyond
+            if self._changed.wait_for(lambda: self._size > beyond or self._end is not None, seconds):
+                return True
+            self._stalled_at = self._size
+            return False
 
     def wait_end(self, seconds: float) -> FillEnd | None:
         """Return how it ended, None when that is not known after ``seconds``."""

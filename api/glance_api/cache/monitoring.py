@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -34,7 +35,7 @@ class CacheNumbers(Collector):
         self._layout = CacheLayout(settings.directory)
 
     def collect(self) -> Iterator[Metric]:
-        """See the base class; the numbers are missing while the directory cannot be read."""
+        """See the base class; the numbers but the limit are missing while the directory cannot be read."""
         used = GaugeMetricFamily(
             "glance_cache_size_bytes", "Bytes of the image cache: whole copies, unfinished ones with the room set "
             "aside for them (incomplete), damaged ones (invalid), and image_cache_max_size (limit).", labels=["kind"],
@@ -47,17 +48,17 @@ class CacheNumbers(Collector):
             "glance_cache_oldest_use_seconds", "Seconds since the copy was used that leaves the cache next.",
             labels=["kind"],
         )
-        try:
-            copies = self._layout.copies()
-            others = (("incomplete", self._layout.unfinished()), ("invalid", self._layout.damaged()))
-            queued = len(PrefetchQueue(self._layout).ids())
-        except OSError:
-            return
+        used.add_metric(["limit"], self._settings.max_size)
+        with suppress(OSError):
+            self._measure(used, files, age)
+        yield from (used, files, age)
+
+    def _measure(self, used: GaugeMetricFamily, files: GaugeMetricFamily, age: GaugeMetricFamily) -> None:
+        copies = self._layout.copies()
+        others = (("incomplete", self._layout.unfinished()), ("invalid", self._layout.damaged()))
+        files.add_metric(["queued"], len(PrefetchQueue(self._layout).ids()))
         for kind, found in (("copy", copies), *others):
             used.add_metric([kind], sum(file.taken for file in found))
             files.add_metric([kind], len(found))
-        used.add_metric(["limit"], self._settings.max_size)
-        files.add_metric(["queued"], queued)
         if copies:
             age.add_metric(["copy"], max(time.time() - min(file.accessed for file in copies), 0.0))
-        yield from (used, files, age)

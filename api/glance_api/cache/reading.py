@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from glance_api.cache.fill import pieces_of
 from glance_api.cache.growing import FillEnd, GrowingFile
-from glance_api.cache.wanted import Wanted
+from glance_api.cache.wanted import WantedData
 from glance_api.content.streams import DamagedData, verified
 from glance_common.body import MIB
 from glance_common.observability.metrics.catalog import CACHE_BYTES, CACHE_READS
@@ -38,7 +38,7 @@ class FollowedBlob:
     """
 
     def __init__(
-        self, wanted: Wanted, growing: GrowingFile, part: tuple[int, int], patience: float, rejoin: Rejoin
+        self, wanted: WantedData, growing: GrowingFile, part: tuple[int, int], patience: float, rejoin: Rejoin
     ) -> None:
         """Take over a use of ``growing``; ``part`` is offset and length."""
         growing.mark_read()

@@ -33,6 +33,7 @@ class CacheRecords:
         self._uses: dict[str, Use] = {}
         self._marks: dict[str, _Mark] = {}
         self._is_told = False
+        self._is_lost = False
 
     def is_verified(self, image_id: str, seen: os.stat_result) -> bool:
         """Say whether the data of the copy that has these facts were found right."""
@@ -69,19 +70,27 @@ class CacheRecords:
         self._asked(lambda: self._index.remove(image_id), None)
 
     def flush(self) -> None:
-        """Record what was counted."""
+        """Record what was counted, and what this process knows of copies that the index has lost."""
         with self._lock:
             uses, self._uses = self._uses, {}
-        if not uses or self._asked(lambda: self._counted(uses), False):
-            return
+        unknown: list[str] | None = self._asked(lambda: self._index.count(uses), None) if uses else []
+        if unknown is None:
+            self._keep(uses)
+        elif unknown or self._is_lost:
+            self._is_lost = False
+            with suppress(OSError):
+                self._keep({
+                    image_id: uses[image_id] for image_id in unknown
+                    if self._layout.inode_of(f"{self._layout.directory}/{image_id}") is not None
+                })
+                self.unverified()
+
+    def _keep(self, uses: dict[str, Use]) -> None:
+        """Keep uses that could not be recorded for the next time."""
         with self._lock:
             for image_id, use in uses.items():
                 later = self._uses.get(image_id, Use(0, 0.0))
                 self._uses[image_id] = Use(later.hits + use.hits, max(later.accessed, use.accessed))
-
-    def _counted(self, uses: dict[str, Use]) -> bool:
-        self._index.count(uses)
-        return True
 
     def entries(self) -> list[CachedImage]:
         """Return the copies in the directory with what is recorded of them, by image id. Raises OSError."""
@@ -117,9 +126,8 @@ class CacheRecords:
         """Forget the entries whose copies are gone. Raises OSError."""
         there = {file.image_id for file in self._layout.copies()}
         known: dict[str, IndexEntry] = self._asked(self._index.all, {})
-        for image_id in known:
-            if image_id not in there:
-                self.forget(image_id)
+        for image_id in {*known, *self._marks} - there:
+            self.forget(image_id)
 
     def _asked(self, ask: Callable[[], T], otherwise: T) -> T:
         """Return what the index says, ``otherwise`` when it cannot be asked. A broken one is made anew."""
@@ -131,6 +139,7 @@ class CacheRecords:
                 return otherwise
             except IndexBroken as error:
                 LOG.warning("the index of the image cache is broken and made anew from the directory: %s", error)
+                self._is_lost = True
                 try:
                     self._index.renew()
                 except OSError as problem:

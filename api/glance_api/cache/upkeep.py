@@ -8,7 +8,7 @@ from glance_api.cache.facade import CacheDirectory, ImageCache
 from glance_api.cache.fill import pieces_of
 from glance_api.cache.growing import FillEnd, GrowingFile
 from glance_api.cache.locks import CacheLock
-from glance_api.cache.wanted import Wanted
+from glance_api.cache.wanted import WantedData
 from glance_api.content.digests import Digests
 from glance_common.observability.metrics.catalog import CACHE_FILLS
 
@@ -24,7 +24,7 @@ class CacheUpkeep:
     def __init__(self, cache: ImageCache) -> None:
         self._cache = cache
 
-    def fetch(self, wanted: Wanted) -> bool:
+    def fetch(self, wanted: WantedData) -> bool:
         """Bring an image into the cache and say whether it is there. Raises what the store raises, and Unavailable."""
         with self._cache.using() as parts:
             while not parts.tools.stopping.is_set():
@@ -47,7 +47,7 @@ class CacheUpkeep:
         finally:
             growing.leave()
 
-    def verify(self, wanted: Wanted) -> bool:
+    def verify(self, wanted: WantedData) -> bool:
         """Say whether the copy of an image is right; one that is not is set aside. Raises Unavailable."""
         with self._cache.using() as parts:
             lock = parts.locks.fill(wanted.image_id)
@@ -63,7 +63,7 @@ class CacheUpkeep:
                 if lock is not None:
                     lock.close()
 
-    def _is_right(self, parts: CacheDirectory, wanted: Wanted, descriptor: int) -> bool:
+    def _is_right(self, parts: CacheDirectory, wanted: WantedData, descriptor: int) -> bool:
         seen = os.fstat(descriptor)
         if parts.records.is_verified(wanted.image_id, seen):
             return True
@@ -111,7 +111,14 @@ class CacheUpkeep:
             parts.queue.postpone(image_id)
 
     def tidy(self) -> None:
-        """Remove what dead processes left, and records of copies that are gone. Raises Unavailable."""
+        """Remove what dead processes left, what is too much, and records of copies that are gone. Raises Unavailable.
+        """
         with self._cache.using() as parts:
             parts.fills.sweep(self._cache.settings.stall_time)
             parts.records.match()
+            lock = parts.locks.room(0.0)
+            if lock is not None:
+                try:
+                    parts.room.prune()
+                finally:
+                    lock.close()

@@ -15,7 +15,7 @@ def is_cacheable(image_id: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedData:
     """The data of one image: how they are known to be right, and where they come from.
 
     ``digest`` is what the whole ``size`` bytes have under ``algorithm``. ``open`` opens the data in a store, from an

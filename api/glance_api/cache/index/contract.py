@@ -57,8 +57,8 @@ class CacheIndex(Protocol):
     def remove(self, image_id: str) -> None:
         """Forget the entry of an image, if there is one."""
 
-    def count(self, uses: Mapping[str, Use]) -> None:
-        """Add these uses to the entries; those without an entry are ignored."""
+    def count(self, uses: Mapping[str, Use]) -> list[str]:
+        """Add these uses to the entries; return the images that have no entry."""
 
     def renew(self) -> None:
         """Make an empty index in place of one that is broken. Raises OSError."""

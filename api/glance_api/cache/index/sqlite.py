@@ -22,6 +22,7 @@ _ADDED = "ALTER TABLE cached_images ADD COLUMN verified INTEGER NOT NULL DEFAULT
 """What the original's table does not have: none of its copies counts as verified."""
 
 _SELECT = "SELECT image_id, size, last_modified, verified, hits, last_accessed, checksum FROM cached_images"
+_COUNT = "UPDATE cached_images SET hits = hits + ?, last_accessed = MAX(last_accessed, ?) WHERE image_id = ?"
 _PUT = """INSERT OR REPLACE INTO cached_images
     (image_id, size, last_modified, verified, hits, last_accessed, checksum) VALUES (?, ?, ?, ?, ?, ?, ?)"""
 _NOT_BROKEN = {
@@ -61,14 +62,13 @@ class SqliteIndex:
         with self._connection() as connection:
             connection.execute("DELETE FROM cached_images WHERE image_id = ?", (image_id,))
 
-    def count(self, uses: Mapping[str, Use]) -> None:
+    def count(self, uses: Mapping[str, Use]) -> list[str]:
         """See the contract."""
-        rows = [(use.hits, use.accessed, image_id) for image_id, use in uses.items()]
         with self._connection() as connection:
-            connection.executemany(
-                "UPDATE cached_images SET hits = hits + ?, last_accessed = MAX(last_accessed, ?) WHERE image_id = ?",
-                rows,
-            )
+            return [
+                image_id for image_id, use in uses.items()
+                if not connection.execute(_COUNT, (use.hits, use.accessed, image_id)).rowcount
+            ]
 
     def renew(self) -> None:
         """See the contract."""

@@ -35,7 +35,7 @@ class XattrIndex:
         except OSError as error:
             raise IndexBusy(f"{path}: {error.strerror}") from error
         return IndexEntry(
-            image_id, seen.st_size, seen.st_mtime, int(_number(path, "verified")), int(_number(path, "hits")),
+            image_id, seen.st_size, seen.st_mtime, _count(path, "verified"), _count(path, "hits"),
             _number(path, "last_accessed"), _text(path, "checksum") or None,
         )
 
@@ -51,14 +51,15 @@ class XattrIndex:
     def remove(self, image_id: str) -> None:
         """Do nothing: the attributes go with the file."""
 
-    def count(self, uses: Mapping[str, Use]) -> None:
-        """See the contract."""
+    def count(self, uses: Mapping[str, Use]) -> list[str]:
+        """See the contract; the attributes of a copy are its entry."""
         for image_id, use in uses.items():
             path = f"{self._directory}/{image_id}"
             self._set(image_id, {
-                "hits": str(int(_number(path, "hits")) + use.hits),
+                "hits": str(_count(path, "hits") + use.hits),
                 "last_accessed": repr(max(_number(path, "last_accessed"), use.accessed)),
             })
+        return []
 
     def renew(self) -> None:
         """Do nothing: an attribute that is no number counts as 0."""
@@ -97,3 +98,8 @@ def _number(path: str, name: str) -> float:
         return float(_text(path, name) or 0)
     except ValueError:
         return 0.0
+
+
+def _count(path: str, name: str) -> int:
+    text = _text(path, name)
+    return int(text) if text.isascii() and text.isdigit() else 0
