@@ -16,6 +16,7 @@ import pytest
 from tests.e2e.calls import Caller
 from tests.e2e.people import People, keystone_options
 from tests.servers.keystone import Keystone
+from tests.support import tempest
 from tests.support.clients import Clients, Recorder, Result
 from tests.support.daemons import PROGRAMS, Services, WebDaemon
 from tests.support.waiting import wait_for
@@ -204,6 +205,17 @@ def test_every_method_of_the_sdk(nodes: tuple[Node, Node], users: People, client
     done = clients.sdk(SDK_STORY, image, ABSENT, env={**users.admin_env, **nodes[1].address}).check()
     assert json.loads(done.output) == {"total_files_pruned": 0, "total_bytes_pruned": 0}
     nodes[1].wait_cached()
+
+
+def test_tempest_finds_both_caches_right(
+    nodes: tuple[Node, Node], users: People, keystone: Keystone, tmp_path: Path
+):
+    """Its two tests of the cache, as they are; the catalog names the second node to them."""
+    keystone.set_endpoint("image_remote", "glance-remote", nodes[1].api.url)
+    options = {"image_caching_enabled": "true", "alternate_image_endpoint": "image_remote"}
+    told = tempest.run(tmp_path, keystone, options, "tempest.api.image.v2.admin.test_image_caching")
+    assert "Ran 2 tests" in told
+    assert "skip" not in told.lower()
 
 
 # --- glance-cache-manage, as the guides type it ---
