@@ -144,8 +144,11 @@ class CacheDuties:
         """Say whether nothing is left to do: the image is there, or can never be."""
         image = self._image(image_id)
         wanted = None if image is None else cached_data.wanted(self._services, image)
-        if wanted is None:
-            LOG.warning("queued image %s is not fetched: it is not active, or no digest of it is known", image_id)
+        if wanted is None or wanted.size > self._cache.settings.max_size:
+            LOG.warning(
+                "queued image %s is not fetched: it is not active, no digest of it is known, or it is larger than "
+                "image_cache_max_size", image_id,
+            )
             return True
         return self._upkeep.fetch(wanted)
 
