@@ -1,7 +1,6 @@
 """From options to the running application: the one place that chooses the collaborators."""
 
 import logging
-import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -92,20 +91,15 @@ def application(conf: cfg.ConfigOpts) -> Application:
         registry = connect(conf, secrets)
         queue = QueueDepth(parse_broker(conf.transport_url))
         watched = dependencies.watched(registry, load_stores(conf, registry.stores), queue)
-        settings = cache_settings(conf)
+        settings = CacheSettings.from_conf(conf)
         return watched if settings is None else with_cache(watched, settings)
 
     return Application(make, watch, is_transfer)
 
 
-def cache_settings(conf: cfg.ConfigOpts) -> CacheSettings | None:
-    """Return the settings of the image cache, None when it is off. Raises ConfigError."""
-    return CacheSettings.from_conf(conf, conf.worker_self_reference_url or socket.gethostname())
-
-
 def cache_directories(conf: cfg.ConfigOpts) -> Sequence[str]:
     """Return the directory of the image cache, from which a proxy may send too, or nothing."""
-    settings = cache_settings(conf)
+    settings = CacheSettings.from_conf(conf)
     return [] if settings is None else [settings.directory]
 
 
@@ -161,7 +155,7 @@ def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes]) -> Services:
         task_store=load_tasks(conf, registry.stores) or staging,
         url_filter=UrlFilter.from_conf(conf),
         work=WorkSignal(),
-        cache=ImageCache(settings) if (settings := cache_settings(conf)) else None,
+        cache=ImageCache(settings, registry.cached_copies) if (settings := CacheSettings.from_conf(conf)) else None,
     )
 
 
