@@ -1,7 +1,7 @@
 """From options to the running application: the one place that chooses the collaborators."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ from glance_api.imports.signals import WorkSignal
 from glance_api.policy import properties
 from glance_api.policy.enforcer import Enforcer
 from glance_api.services import limits
-from glance_api.services.collaborators import Services
+from glance_api.services.collaborators import Services, Staging
 from glance_api.settings import Settings
 from glance_api.transfers import accel
 from glance_api.transfers.permits import RemoteChecks, TransferPermits
@@ -103,6 +103,15 @@ def cache_directories(conf: cfg.ConfigOpts) -> Sequence[str]:
     return [] if settings is None else [settings.directory]
 
 
+def image_cache(conf: cfg.ConfigOpts, registry: RegistryClient, staging: Iterable[Staging]) -> ImageCache | None:
+    """Return the image cache, which is not open yet; None when it is off. Raises ConfigError."""
+    settings = CacheSettings.from_conf(conf)
+    if settings is None:
+        return None
+    settings.check_apart((*(place for place, _ in places(conf)), *(str(store.directory) for store in staging)))
+    return ImageCache(settings, registry.cached_copies)
+
+
 def start_cache(services: Services, cache: ImageCache, state: ServerState) -> None:
     """Use the cache in this process, and work for it; it says when it cannot be used, and is tried again."""
     cache.open()
@@ -139,6 +148,7 @@ def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes]) -> Services:
     registry = connect_registry(conf, secrets)
     policy = Enforcer(conf)
     staging = load_staging(conf, registry.stores)
+    task_store = load_tasks(conf, registry.stores) or staging
     return Services(
         settings=Settings.from_conf(conf),
         registry=registry,
@@ -152,10 +162,10 @@ def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes]) -> Services:
         leases=LeaseKeeper(conf.upload.lease),
         limits=limits.source(conf),
         staging=staging,
-        task_store=load_tasks(conf, registry.stores) or staging,
+        task_store=task_store,
         url_filter=UrlFilter.from_conf(conf),
         work=WorkSignal(),
-        cache=ImageCache(settings, registry.cached_copies) if (settings := CacheSettings.from_conf(conf)) else None,
+        cache=image_cache(conf, registry, (staging, task_store)),
     )
 
 

@@ -152,6 +152,7 @@ def test_a_herd_is_one_read_of_the_store(caller, web, remote, folder, services):
     assert seen.value("glance_cache_reads_total", outcome="follower") >= HERD - 1
     assert seen.value("glance_cache_reads_total", outcome="hit") >= 1
     assert seen.value("glance_cache_bytes_total", kind="filled") >= len(DATA)
+    wait_for(lambda: seen.value("glance_cache_bytes_total", kind="copy") >= len(DATA), "the bytes of the hit")
     assert seen.value("glance_cache_images", kind="copy") >= 1
 
 

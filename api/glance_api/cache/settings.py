@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -75,6 +76,18 @@ class CacheSettings:
     prefetch_rate: int
     node: str
     is_named: bool
+
+    def check_apart(self, places: Iterable[str]) -> None:
+        """Raise ConfigError when the directory is, contains or lies in one of ``places``, where stores have their data.
+
+        Files of the cache are named like images, and are removed to make room.
+        """
+        for place in places:
+            path = os.path.normpath(place)
+            if path.startswith("/") and os.path.commonpath([self.directory, path]) in (self.directory, path):
+                raise ConfigError(
+                    "DEFAULT", "image_cache_dir", self.directory, f"must be apart from the directory of a store, {path}"
+                )
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> Self | None:

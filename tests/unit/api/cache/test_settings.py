@@ -43,6 +43,23 @@ def test_bad_values_are_named(option, value):
         CacheSettings.from_conf(conf)
 
 
+@pytest.mark.parametrize(
+    ("place", "is_apart"),
+    [
+        ("/var/lib/glance/images", True), ("/var/lib/glance/cache2", True), ("pool/images", True), ("/", False),
+        ("/var/lib/glance/cache", False), ("/var/lib/glance/cache/", False), ("/var/lib/glance", False),
+        ("/var/lib/glance/cache/images", False),
+    ],
+)
+def test_the_directory_is_apart_from_those_of_stores(place, is_apart):
+    found = CacheSettings.from_conf(make_conf({"image_cache_dir": "/var/lib/glance/cache"}))
+    if is_apart:
+        found.check_apart([place])
+    else:
+        with pytest.raises(ConfigError, match="apart from the directory of a store"):
+            found.check_apart(["/elsewhere", place])
+
+
 @pytest.mark.parametrize("value", ["ten", "-1", "1.5"])
 def test_a_size_that_is_no_number_is_refused(tmp_path, value):
     file = tmp_path / "glance-api.conf"
