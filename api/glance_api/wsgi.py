@@ -1,8 +1,7 @@
 """From options to the running application: the one place that chooses the collaborators."""
 
 import logging
-import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -24,7 +23,7 @@ from glance_api.imports.signals import WorkSignal
 from glance_api.policy import properties
 from glance_api.policy.enforcer import Enforcer
 from glance_api.services import limits
-from glance_api.services.collaborators import Services
+from glance_api.services.collaborators import Services, Staging
 from glance_api.settings import Settings
 from glance_api.transfers import accel
 from glance_api.transfers.permits import RemoteChecks, TransferPermits
@@ -92,21 +91,25 @@ def application(conf: cfg.ConfigOpts) -> Application:
         registry = connect(conf, secrets)
         queue = QueueDepth(parse_broker(conf.transport_url))
         watched = dependencies.watched(registry, load_stores(conf, registry.stores), queue)
-        settings = cache_settings(conf)
+        settings = CacheSettings.from_conf(conf)
         return watched if settings is None else with_cache(watched, settings)
 
     return Application(make, watch, is_transfer)
 
 
-def cache_settings(conf: cfg.ConfigOpts) -> CacheSettings | None:
-    """Return the settings of the image cache, None when it is off. Raises ConfigError."""
-    return CacheSettings.from_conf(conf, conf.worker_self_reference_url or socket.gethostname())
-
-
 def cache_directories(conf: cfg.ConfigOpts) -> Sequence[str]:
     """Return the directory of the image cache, from which a proxy may send too, or nothing."""
-    settings = cache_settings(conf)
+    settings = CacheSettings.from_conf(conf)
     return [] if settings is None else [settings.directory]
+
+
+def image_cache(conf: cfg.ConfigOpts, registry: RegistryClient, staging: Iterable[Staging]) -> ImageCache | None:
+    """Return the image cache, which is not open yet; None when it is off. Raises ConfigError."""
+    settings = CacheSettings.from_conf(conf)
+    if settings is None:
+        return None
+    settings.check_apart((*(place for place, _ in places(conf)), *(str(store.directory) for store in staging)))
+    return ImageCache(settings, registry.cached_copies)
 
 
 def start_cache(services: Services, cache: ImageCache, state: ServerState) -> None:
@@ -146,6 +149,7 @@ def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes]) -> Services:
     registry = connect_registry(conf, secrets)
     policy = Enforcer(conf)
     staging = load_staging(conf, registry.stores)
+    task_store = load_tasks(conf, registry.stores) or staging
     return Services(
         settings=Settings.from_conf(conf),
         registry=registry,
@@ -159,10 +163,10 @@ def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes]) -> Services:
         leases=LeaseKeeper(conf.upload.lease),
         limits=limits.source(conf),
         staging=staging,
-        task_store=load_tasks(conf, registry.stores) or staging,
+        task_store=task_store,
         url_filter=UrlFilter.from_conf(conf),
         work=WorkSignal(),
-        cache=ImageCache(settings) if (settings := cache_settings(conf)) else None,
+        cache=image_cache(conf, registry, (staging, task_store)),
     )
 
 

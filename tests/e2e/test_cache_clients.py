@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deploy.local import configuration
 from tests.e2e.calls import Caller
 from tests.e2e.people import People, keystone_options
 from tests.servers.keystone import Keystone
@@ -171,7 +172,7 @@ def test_every_glance_command_against_two_nodes(
     assert second.cached() == []
     # Each node records its own copies here, which is what the API says.
     told = clients.glance("--os-image-url", first.api.url, "cache-nodes-list", image, env=users.admin_env)
-    assert "image_cache_driver is not centralized_db" in told.errors
+    assert "409" in told.errors
 
 
 SDK_STORY = """
@@ -205,6 +206,38 @@ def test_every_method_of_the_sdk(nodes: tuple[Node, Node], users: People, client
     done = clients.sdk(SDK_STORY, image, ABSENT, env={**users.admin_env, **nodes[1].address}).check()
     assert json.loads(done.output) == {"total_files_pruned": 0, "total_bytes_pruned": 0}
     nodes[1].wait_cached()
+
+
+def test_cac14_nodes_that_share_an_index(
+    services: Services, nodes: tuple[Node, Node], users: People, clients: Clients, image: str, tmp_path: Path
+):
+    sharing = []
+    for name in ("east", "west"):
+        api = services.new_api(name, {"DEFAULT": {
+            "image_cache_dir": tmp_path / name, "image_cache_driver": "centralized_db",
+            "worker_self_reference_url": f"http://{name}.example.org:9292",
+        }})
+        sharing.append(Node(api, tmp_path / name, Caller(api.url, users.admin.headers)))
+    services.start(*(node.api for node in sharing))
+    east, west = sharing
+    path = f"/v2/cache/nodes/{image}"
+    assert west.admin.call("GET", path, 200).json() == []
+    east.queue(image)
+    east.wait_cached(image)
+    assert wait_for(lambda: west.admin.call("GET", path, 200).json()) == ["http://east.example.org:9292"]
+    listed = clients.glance("--os-image-url", west.api.url, "cache-nodes-list", image, env=users.admin_env).check()
+    assert "http://east.example.org:9292" in listed.output
+    Caller(west.api.url, users.demo.headers).call("GET", path, 403)
+    west.admin.call("GET", f"/v2/cache/nodes/{ABSENT}", 404)
+    nodes[0].admin.call("GET", path, 409)
+    # The tools of the host tell the registry, too.
+    configuration.write(tmp_path / "small", "glance-cache", {"DEFAULT": {"image_cache_max_size": 0}})
+    pruned = subprocess.run(
+        [PROGRAMS / "glance-cache-pruner", "--config-dir", east.api.folder / "etc", "--config-dir", tmp_path / "small"],
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, env=east.api.environment(), timeout=120, check=False,
+    )
+    assert (pruned.returncode, pruned.stdout) == (0, f"Pruned 1 images, {len(DATA)} bytes.\n"), pruned.stderr
+    assert west.admin.call("GET", path, 200).json() == []
 
 
 def test_tempest_finds_both_caches_right(

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import requests
 from tests.e2e.calls import MIB, Caller, random_bytes
+from tests.e2e.leftovers import rows
 from tests.servers.web import Page, WebServer, web_server
 from tests.support.daemons import Services, WebDaemon
 from tests.support.image_client import identity
@@ -151,6 +152,7 @@ def test_a_herd_is_one_read_of_the_store(caller, web, remote, folder, services):
     assert seen.value("glance_cache_reads_total", outcome="follower") >= HERD - 1
     assert seen.value("glance_cache_reads_total", outcome="hit") >= 1
     assert seen.value("glance_cache_bytes_total", kind="filled") >= len(DATA)
+    wait_for(lambda: seen.value("glance_cache_bytes_total", kind="copy") >= len(DATA), "the bytes of the hit")
     assert seen.value("glance_cache_images", kind="copy") >= 1
 
 
@@ -345,7 +347,9 @@ def test_copies_of_the_original_are_taken_over(caller, remote, services, tmp_pat
     (folder / image).write_bytes(DATA)
     (folder / damaged).write_bytes(DATA[:-1] + b"!" if DATA[-1:] != b"!" else DATA[:-1] + b"?")
     (folder / "incomplete" / damaged).write_bytes(DATA[:1000])
-    [api] = started(services, successor={"image_cache_dir": folder})
+    url = "http://successor.example.com:9292"
+    central = {"image_cache_driver": "centralized_db", "worker_self_reference_url": url}
+    [api] = started(services, successor={"image_cache_dir": folder, **central})
     wait_until(lambda: f"the copy of image {image} in the cache was found right" in api.said(), "the verification")
     wait_until(lambda: (folder / "invalid" / damaged).exists(), "the end of the damaged copy")
     wait_until(lambda: not os.listdir(folder / "incomplete"), "the end of the unfinished copy")
@@ -353,6 +357,10 @@ def test_copies_of_the_original_are_taken_over(caller, remote, services, tmp_pat
     assert there.download(image) == DATA
     assert there.download(damaged) == DATA
     assert reads(web, image) == before
+    wait_for(
+        lambda: rows(services, "SELECT node, hits FROM cached_copies WHERE image_id = %s", image) == [(url, 1)],
+        "the record in the registry",
+    )
     api.stop()
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from glance_api.cache import index
 from glance_api.cache.fill import FillTools
 from glance_api.cache.fills import Fills
+from glance_api.cache.index.contract import CacheIndex
 from glance_api.cache.layout import CacheLayout, unlinked, used_now
 from glance_api.cache.locks import CacheLock, Locks
 from glance_api.cache.queue import PrefetchQueue
@@ -20,6 +21,7 @@ from glance_api.cache.settings import CacheSettings
 from glance_api.cache.wanted import CachedImage, Pruned, WantedData, is_cacheable
 from glance_common.model.errors import BadRequest, Unavailable
 from glance_common.observability.metrics.catalog import CACHE_READS
+from glance_common.registry_client.cached_copies import CachedCopiesClient
 from glance_common.stores.contract import Blob
 
 LOG = logging.getLogger(__name__)
@@ -35,11 +37,13 @@ _ROOM_PATIENCE = 10.0
 class CacheDirectory:
     """The parts over one directory that this process may use, for as long as it holds ``lock``."""
 
-    def __init__(self, settings: CacheSettings, layout: CacheLayout, locks: Locks, lock: CacheLock) -> None:
+    def __init__(
+        self, settings: CacheSettings, layout: CacheLayout, locks: Locks, lock: CacheLock, found: CacheIndex
+    ) -> None:
         self.layout = layout
         self.locks = locks
         self.lock = lock
-        self.records = CacheRecords(layout, index.choose(settings))
+        self.records = CacheRecords(layout, found)
         self.room = CacheRoom(layout, self.records, settings.max_size)
         self.queue = PrefetchQueue(layout)
         readers = ThreadPoolExecutor(settings.max_fills, thread_name_prefix="cache-read")
@@ -54,9 +58,10 @@ class ImageCache:
     the tools raise Unavailable while the cache is off or its disk fails.
     """
 
-    def __init__(self, settings: CacheSettings) -> None:
-        """Touch nothing yet."""
+    def __init__(self, settings: CacheSettings, copies: CachedCopiesClient | None = None) -> None:
+        """Touch nothing yet. ``copies`` reaches the registry, for ``image_cache_driver = centralized_db``."""
         self.settings = settings
+        self._copies = copies
         self.wake: Callable[[], None] = lambda: None
         """Tells the workers of this process that there is something to do."""
         self._parts: CacheDirectory | None = None
@@ -85,7 +90,7 @@ class ImageCache:
                 f"it belongs to the node {owner}, which uses it now; this node is {settings.node}. Each node needs an "
                 "image_cache_dir of its own"
             )
-        self._parts = CacheDirectory(settings, layout, locks, lock)
+        self._parts = CacheDirectory(settings, layout, locks, lock, index.choose(settings, self._copies))
         self._said = None
         LOG.info("image cache in %s, at most %d bytes", settings.directory, settings.max_size)
         return True

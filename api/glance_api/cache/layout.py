@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from glance_api.cache.wanted import is_cacheable
-from glance_common.stores.drivers.file import linking
+from glance_common.stores.drivers.file import linking, sentinel
 
 INCOMPLETE, INVALID, QUEUE = "incomplete", "invalid", "queue"
 LOCKS = ".glance-cache"
@@ -45,8 +45,11 @@ class CacheLayout:
     def prepare(self) -> None:
         """Make what is missing of the directory, close it to other users, and prove that it can be written.
 
-        The parent of the directory must exist: a missing mount is not replaced by a folder.
+        The parent of the directory must exist: a missing mount is not replaced by a folder. A directory that is marked
+        as that of a store is refused, by whatever name it is reached.
         """
+        if self.inode_of(f"{self.directory}/{sentinel.NAME}") is not None:
+            raise OSError(errno.EEXIST, "it is the directory of a store", self.directory)
         for path in (self.directory, self.incomplete, self.invalid, self.queue):
             with suppress(FileExistsError):
                 os.mkdir(path, 0o750)

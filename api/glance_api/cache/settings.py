@@ -1,6 +1,8 @@
 """The options of the image cache (configuration section 1.8)."""
 
 import os
+import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -19,7 +21,8 @@ OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
         "image_cache_driver", default="sqlite", choices=DRIVERS,
         help="Where hits and times of the copies are recorded: in an SQLite database, in extended attributes of the "
-        "files, or in the registry. sqlite is used where the other one cannot be.",
+        "files (xattr), or in the registry, where each node has its rows under its worker_self_reference_url "
+        "(centralized_db). sqlite is used where the other one cannot be.",
     ),
     cfg.StrOpt(
         "image_cache_sqlite_db", default="cache.db",
@@ -57,7 +60,10 @@ OPTS: list[cfg.Opt] = [
 
 @dataclass(frozen=True, slots=True)
 class CacheSettings:
-    """Values of the options ``image_cache_…``; sizes in bytes, times in seconds. ``node`` names this node."""
+    """Values of the options ``image_cache_…``; sizes in bytes, times in seconds.
+
+    ``node`` names this node; ``is_named``: by its ``worker_self_reference_url``, under which other nodes know it.
+    """
 
     directory: str
     driver: str
@@ -69,9 +75,22 @@ class CacheSettings:
     prefetch_workers: int
     prefetch_rate: int
     node: str
+    is_named: bool
+
+    def check_apart(self, places: Iterable[str]) -> None:
+        """Raise ConfigError when the directory is, contains or lies in one of ``places``, where stores have their data.
+
+        Files of the cache are named like images, and are removed to make room.
+        """
+        for place in places:
+            path = os.path.normpath(place)
+            if path.startswith("/") and os.path.commonpath([self.directory, path]) in (self.directory, path):
+                raise ConfigError(
+                    "DEFAULT", "image_cache_dir", self.directory, f"must be apart from the directory of a store, {path}"
+                )
 
     @classmethod
-    def from_conf(cls, conf: cfg.ConfigOpts, node: str) -> Self | None:
+    def from_conf(cls, conf: cfg.ConfigOpts) -> Self | None:
         """Read the options, None when the cache is off. Raises ConfigError."""
         text = (conf.image_cache_dir or "").strip()
         if not text:
@@ -92,5 +111,6 @@ class CacheSettings:
             patience=conf.image_cache_patience,
             prefetch_workers=conf.image_cache_prefetch_workers,
             prefetch_rate=conf.image_cache_prefetch_rate,
-            node=node,
+            node=conf.worker_self_reference_url or socket.gethostname(),
+            is_named=bool(conf.worker_self_reference_url),
         )

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from oslo_config import cfg
 
-from glance_api.cache.facade import ImageCache
 from glance_api.cache.settings import CacheSettings
 from glance_api.cache_tools import start
 
@@ -17,10 +16,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return start.run(PROG, argv, clean)
 
 
-def clean(_conf: cfg.ConfigOpts, settings: CacheSettings) -> int:
-    """Do it, and print how many went. Raises Unavailable."""
-    cache = ImageCache(settings)
-    with start.alone(cache, PROG, _NUMBER) as is_alone:
+def clean(conf: cfg.ConfigOpts, settings: CacheSettings) -> int:
+    """Do it, and print how many went. Raises ConfigError, Unavailable."""
+    with start.cache_of(conf, settings) as cache, start.alone(cache, PROG, _NUMBER) as is_alone:
         if is_alone:
             start.say(f"Removed {cache.clean()} damaged or unfinished copies.")
     return 0

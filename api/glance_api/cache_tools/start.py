@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from oslo_config import cfg
 
 from glance_api import config as api_config
-from glance_api import policy, wsgi
+from glance_api import policy
 from glance_api.cache.facade import ImageCache
 from glance_api.cache.settings import CacheSettings
 from glance_common.config import loading
 from glance_common.config.loading import ConfigError
 from glance_common.model.errors import GlanceError
 from glance_common.observability import log
+from glance_common.registry_client import connect
 from glance_common.stores import loader
 
 LOG = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ def run(prog: str, argv: Sequence[str] | None, work: Work) -> int:
         problems = _complaints(conf)
         for problem in problems:
             LOG.warning("%s", problem)
-        settings = wsgi.cache_settings(conf)
+        settings = CacheSettings.from_conf(conf)
         if settings is None:
             raise ConfigError("DEFAULT", "image_cache_dir", conf.image_cache_dir, "must name the directory to work on")
         if conf.check_config:
@@ -99,6 +100,19 @@ def become_owner(directory: str) -> None:
         os.setgroups([seen.st_gid])
     os.setgid(seen.st_gid)
     os.setuid(seen.st_uid)
+
+
+@contextmanager
+def cache_of(conf: cfg.ConfigOpts, settings: CacheSettings) -> Iterator[ImageCache]:
+    """Give the cache to the block, with its index in the registry where it is there. Raises ConfigError."""
+    if settings.driver != "centralized_db":
+        yield ImageCache(settings)
+        return
+    registry = connect(conf, loading.read_secrets(conf.registry.context_secret_file), pool_size=1)
+    try:
+        yield ImageCache(settings, registry.cached_copies)
+    finally:
+        registry.close()
 
 
 @contextmanager

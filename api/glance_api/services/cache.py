@@ -109,11 +109,14 @@ def _drop(cache: ImageCache, image_id: str) -> bool:
 
 def nodes(services: Services, context: RequestContext, image_id: str) -> list[str]:
     """Return the URLs of the nodes that have a copy. Raises Conflict unless the nodes tell the registry of theirs."""
-    cache = _allowed(services, context, "list_cached_nodes")
-    if cache.settings.driver != "centralized_db":
-        raise Conflict("the nodes do not share an index of their caches: image_cache_driver is not centralized_db")
-    services.registry.images.get(context, image_id)
-    raise Conflict("the nodes do not share an index of their caches yet")
+    settings = _allowed(services, context, "list_cached_nodes").settings
+    if settings.driver != "centralized_db" or not settings.is_named:
+        raise Conflict(
+            "the nodes do not share an index of their caches: that needs image_cache_driver = centralized_db and "
+            "worker_self_reference_url"
+        )
+    image = services.registry.images.get(context, image_id)
+    return services.registry.cached_copies.nodes(context, image.id)
 
 
 # --- the calls of the flavor ``cachemanagement``: the image need not exist ---

@@ -90,7 +90,7 @@ def make_api() -> Callable[..., Api]:
 
 def opened_cache(conf: cfg.ConfigOpts) -> ImageCache | None:
     """Return the image cache that the options ask for; it has no workers."""
-    settings = CacheSettings.from_conf(conf, "node")
+    settings = CacheSettings.from_conf(conf)
     if settings is None:
         return None
     cache = ImageCache(settings)

@@ -73,7 +73,7 @@ def settings(directory: Path, **changes: Any) -> CacheSettings:
     values: dict[str, Any] = {
         "directory": str(directory), "driver": "sqlite", "sqlite_db": "cache.db", "max_size": 1 << 30,
         "stall_time": 86400, "max_fills": 8, "patience": LONG, "prefetch_workers": 2, "prefetch_rate": 0,
-        "node": "here", **changes,
+        "node": "here", "is_named": False, **changes,
     }
     return CacheSettings(**values)
 

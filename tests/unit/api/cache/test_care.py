@@ -382,6 +382,15 @@ def test_a_directory_that_cannot_be_used_is_said_and_tried_again(tmp_path, caplo
     cache.close()
 
 
+def test_the_directory_of_a_store_is_refused_by_whatever_name(tmp_path, caplog):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / ".glance-store").write_text("uuid")
+    (tmp_path / "link").symlink_to(tmp_path / "images")
+    assert not ImageCache(settings(tmp_path / "link")).open()
+    assert "it is the directory of a store" in caplog.text
+    assert os.listdir(tmp_path / "images") == [".glance-store"]
+
+
 def test_the_monitor_tells_how_full_it_is(make_cache):
     cache = make_cache()
     keep(cache, 1)
