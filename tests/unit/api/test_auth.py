@@ -105,6 +105,11 @@ def test_flavors(text, name, ignored):
     assert len(chosen.warnings()) == len(ignored) + (not name)
 
 
+def test_the_image_cache_takes_the_words_of_the_flavor():
+    conf = make_conf({"paste_deploy.flavor": "trusted-auth+cachemanagement", "image_cache_dir": "/var/cache/images"})
+    assert choose(conf).warnings() == []
+
+
 @pytest.mark.parametrize("text", ["keystoen", "keystone+trusted-auth", "keystone+gzip"])
 def test_unknown_flavors(text):
     with pytest.raises(ConfigError, match="must be"):
