@@ -240,6 +240,23 @@ def test_s65_damaged_and_short_data_end_every_reader_and_leave_nothing(caller, r
         assert not (folder / "incomplete" / image).exists()
 
 
+def test_a_reload_in_the_middle_of_a_copy(caller, remote, services, web, folder):
+    image, page = remote()
+    before, gate = reads(web, image), threading.Event()
+    page.gate = gate
+    old = set(services.api.workers())
+    herd = [Download(caller, image).wait_for(2 * MIB) for _ in range(4)]
+    services.api.hang_up()
+    wait_for(lambda: len(set(services.api.workers()) - old) == 2, "new workers")
+    wait_for(lambda: services.api.said().count("Ready: 2 workers") >= 2, "the new workers' turn")
+    herd += [Download(caller, image).wait_for(2 * MIB) for _ in range(4)]
+    gate.set()
+    assert [download.end().data == DATA for download in herd] == [True] * 8
+    assert reads(web, image) - before == 1
+    wait_for(lambda: is_kept(folder, image), "the copy")
+    wait_for(lambda: not old & set(services.api.workers()), "the end of the old workers")
+
+
 def test_a_proxy_sends_whole_copies_only(caller, remote, folder):
     image, page = remote()
     path, asked = f"/v2/images/{image}/file", {"X-Sendfile-Type": "X-Accel-Redirect"}
@@ -313,7 +330,7 @@ def test_queued_images_are_fetched_and_the_rest_leaves_the_queue(caller, remote,
 
 def started(services: Services, **nodes: dict[str, Any]) -> list[WebDaemon]:
     """Start more APIs, each with its options, and return them."""
-    plain = {"x_accel_redirect": ""}
+    plain = {"x_accel_redirect": "", "workers": 1}
     apis = [services.new_api(name, {"DEFAULT": {**plain, **options}}) for name, options in nodes.items()]
     services.start(*apis)
     return apis
@@ -349,7 +366,7 @@ def test_copies_of_the_original_are_taken_over(caller, remote, services, tmp_pat
     (folder / "incomplete" / damaged).write_bytes(DATA[:1000])
     url = "http://successor.example.com:9292"
     central = {"image_cache_driver": "centralized_db", "worker_self_reference_url": url}
-    [api] = started(services, successor={"image_cache_dir": folder, **central})
+    [api] = started(services, successor={"image_cache_dir": folder, "image_cache_patience": 1, **central})
     wait_until(lambda: f"the copy of image {image} in the cache was found right" in api.said(), "the verification")
     wait_until(lambda: (folder / "invalid" / damaged).exists(), "the end of the damaged copy")
     wait_until(lambda: not os.listdir(folder / "incomplete"), "the end of the unfinished copy")
@@ -361,7 +378,15 @@ def test_copies_of_the_original_are_taken_over(caller, remote, services, tmp_pat
         lambda: rows(services, "SELECT node, hits FROM cached_copies WHERE image_id = %s", image) == [(url, 1)],
         "the record in the registry",
     )
-    api.stop()
+    # A stop does not wait for a store that hangs, and leaves nothing unfinished.
+    late, page = remote()
+    gate = page.gate = threading.Event()
+    with there.begin("GET", f"/v2/images/{late}/file") as wire:
+        wire.read(MIB)
+    assert os.listdir(folder / "incomplete") == [late]
+    assert api.stop() == 0
+    assert os.listdir(folder / "incomplete") == []
+    gate.set()
 
 
 def test_a_directory_of_another_node_or_without_a_parent_leaves_the_service_without_cache(

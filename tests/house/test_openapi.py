@@ -39,7 +39,7 @@ def test_the_document_holds_every_route(app, document):
         (path, "parameters") for path in document["paths"]
     }
     routes = {
-        (rule.rule.replace("<rest:", "<").replace("<", "{").replace(">", "}"), method.lower())
+        (re.sub("<(?:rest:|uuid:)?([^>]+)>", r"{\1}", rule.rule), method.lower())
         for rule in app.url_map.iter_rules()
         for method in rule.methods - {"HEAD", "OPTIONS"}
         if rule.rule.startswith("/v2/")

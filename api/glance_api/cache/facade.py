@@ -4,7 +4,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 from glance_api.cache import index
@@ -46,8 +45,7 @@ class CacheDirectory:
         self.records = CacheRecords(layout, found)
         self.room = CacheRoom(layout, self.records, settings.max_size)
         self.queue = PrefetchQueue(layout)
-        readers = ThreadPoolExecutor(settings.max_fills, thread_name_prefix="cache-read")
-        self.tools = FillTools(layout, locks, self.records, readers, threading.Event())
+        self.tools = FillTools(layout, locks, self.records, threading.Event())
         self.fills = Fills(self.tools, self.room, settings.max_fills)
 
 
@@ -114,7 +112,6 @@ class ImageCache:
         parts, self._parts = self._parts, None
         if parts is not None:
             parts.fills.stop()
-            parts.tools.readers.shutdown(wait=False)
             parts.records.flush()
             parts.lock.close()
 

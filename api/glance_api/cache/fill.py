@@ -6,9 +6,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
 from glance_api.cache.growing import FillEnd, GrowingFile
 from glance_api.cache.layout import CacheLayout
@@ -25,8 +26,26 @@ from glance_common.stores.drivers.file.writeback import WriteBehind
 
 LOG = logging.getLogger(__name__)
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _STEP = 0.1
 """Longest pause of a slow fill between two looks whether a reader has come."""
+
+
+class _FreeThreads(Executor):
+    """Runs each call in a thread of its own that keeps no process alive: a store may hang when the service stops.
+
+    There are as many calls as there are fills, which are bounded.
+    """
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Start the call. The future is never done: its caller learns by other means."""
+        threading.Thread(target=fn, args=args, kwargs=kwargs, name="cache-read", daemon=True).start()
+        return Future()
+
+
+_READERS = _FreeThreads()
 
 
 class _NotTheImage(Exception):
@@ -43,13 +62,11 @@ class _Stopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FillTools:
-    """What all fills of a process work with: ``readers`` are threads that read ahead, one for each fill at most;
-    ``stopping`` says that the process ends."""
+    """What all fills of a process work with; ``stopping`` says that the process ends."""
 
     layout: CacheLayout
     locks: Locks
     records: CacheRecords
-    readers: Executor
     stopping: threading.Event
 
 
@@ -101,7 +118,8 @@ class Fill:
             LOG.info("image %s is in the cache: %d bytes in %.1f s", image_id, self._wanted.size,
                      time.monotonic() - started)
         except _Stopped:
-            self._leave_to_others()
+            self.leave_to_others()
+            CACHE_FILLS.labels("abandoned").inc()
         except (_NotTheImage, StoreError) as error:
             LOG.error("image %s is not kept in the cache, its store failed: %s", image_id, error)
             self._set_aside()
@@ -140,7 +158,7 @@ class Fill:
     def _pieces(self) -> Iterator[bytes]:
         assert self._blob is not None
         # Store and disk work at the same time, and each piece reaches the readers as soon as it is there.
-        self._ahead = ReadAhead(self._blob, self._tools.readers)
+        self._ahead = ReadAhead(self._blob, _READERS)
         counter = CACHE_BYTES.labels("filled")
         begun, count = time.monotonic(), 0
         for piece in self._ahead:
@@ -186,13 +204,12 @@ class Fill:
         failpoint("cache.fill.after-link")
         self._tools.records.verified(image_id, os.fstat(file.descriptor), self._wanted.checksum)
 
-    def _leave_to_others(self) -> None:
-        """Remove the file, unless readers of other processes go on with it."""
-        if is_read(self._file.descriptor):
-            self._file.growing.ended(FillEnd.GONE)
-            CACHE_FILLS.labels("abandoned").inc()
-        else:
-            self._give_up("abandoned")
+    def leave_to_others(self) -> None:
+        """Remove the file because this process ends, unless readers of other processes go on with it."""
+        with suppress(OSError):
+            if not is_read(self._file.descriptor):
+                self._tools.layout.drop_incomplete(self._wanted.image_id, self._file.growing.inode)
+        self._file.growing.ended(FillEnd.GONE)
 
     def _give_up(self, outcome: str) -> None:
         with suppress(OSError):

@@ -18,7 +18,8 @@ LOG = logging.getLogger(__name__)
 _TRIES, _PAUSE = 50, 0.02
 """Looks for the file of another process that has the lock and not the file yet, and the seconds between two of them."""
 
-_STOP_WITHIN = 5.0
+_STOP_WITHIN = 2.0
+"""Seconds that fills have to end when the process does; each ends with the next piece that its store gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Fills:
         self._permits = threading.BoundedSemaphore(most)
         self._lock = threading.Lock()
         self._known: dict[str, GrowingFile] = {}
-        self._threads: set[threading.Thread] = set()
+        self._threads: dict[threading.Thread, Fill] = {}
         self._is_told = False
 
     def join(self, wanted: WantedData, *, may_start: bool, rate: int = 0) -> Joined | None:
@@ -97,11 +98,13 @@ class Fills:
         return count
 
     def stop(self) -> None:
-        """End the fills of this process; readers in other processes go on with them."""
+        """End the fills of this process; readers in other processes go on with them. A store may hang meanwhile."""
         self._tools.stopping.set()
         until = time.monotonic() + _STOP_WITHIN
-        for thread in list(self._threads):
+        for thread, fill in list(self._threads.items()):
             thread.join(max(until - time.monotonic(), 0))
+            if thread.is_alive():
+                fill.leave_to_others()
 
     def _is_filled(self, image_id: str) -> bool:
         try:
@@ -194,7 +197,7 @@ class Fills:
         try:
             fill.open()
             thread = threading.Thread(target=self._run, args=(fill,), name="cache-fill", daemon=True)
-            self._threads.add(thread)
+            self._threads[thread] = fill
             thread.start()
         except BaseException as error:
             fill.abandon()
@@ -209,7 +212,7 @@ class Fills:
         try:
             fill.run()
         finally:
-            self._threads.discard(threading.current_thread())
+            self._threads.pop(threading.current_thread(), None)
 
     def _forget(self, image_id: str, growing: GrowingFile) -> None:
         self._permits.release()

@@ -3,11 +3,15 @@
 import fcntl
 import os
 import threading
+import time
 from contextlib import suppress
 from enum import Enum
 
 _POLL = 0.01
 """Seconds between two looks at a file that another process fills: one thread looks for all readers of this one."""
+
+_LOOKS = 20
+"""Tries to mark a file as read."""
 
 
 class FillEnd(Enum):
@@ -42,6 +46,7 @@ class GrowingFile:
         self._changed = threading.Condition()
         self._end: FillEnd | None = None
         self._users = 1
+        self._readers = 0
         self._stalled_at = -1
 
     @property
@@ -69,15 +74,31 @@ class GrowingFile:
             if not self._users:
                 os.close(self.descriptor)
 
+    def begin_reading(self) -> None:
+        """Let other processes see that a user reads the file.
+
+        One that looks whether there are readers holds the lock for a moment.
+        """
+        with self._changed:
+            self._readers += 1
+            for _ in range(_LOOKS):
+                with suppress(BlockingIOError):
+                    fcntl.flock(self.descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                    return
+                time.sleep(_POLL / 10)
+
+    def end_reading(self) -> None:
+        """Cease to be a reader and a user."""
+        with self._changed:
+            self._readers -= 1
+            if not self._readers:
+                fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+        self.leave()
+
     @property
     def users(self) -> int:
         """How many use the file in this process."""
         return self._users
-
-    def mark_read(self) -> None:
-        """Let other processes see that the file is read; it is unmarked when it is closed."""
-        with suppress(BlockingIOError):
-            fcntl.flock(self.descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
     def grown(self, size: int) -> None:
         """Tell the readers how much there is."""

@@ -41,7 +41,7 @@ class FollowedBlob:
         self, wanted: WantedData, growing: GrowingFile, part: tuple[int, int], patience: float, rejoin: Rejoin
     ) -> None:
         """Take over a use of ``growing``; ``part`` is offset and length."""
-        growing.mark_read()
+        growing.begin_reading()
         self.size = wanted.size
         self._wanted = wanted
         self._growing = growing
@@ -104,8 +104,8 @@ class FollowedBlob:
             if found is None:
                 self._is_followed = False
             else:
-                found.mark_read()
-                self._growing.leave()
+                found.begin_reading()
+                self._growing.end_reading()
                 self._growing = found
         elif end is not None:
             self._is_followed = False
@@ -149,6 +149,6 @@ class FollowedBlob:
         """Release what the read holds; calling it again does nothing."""
         if self._is_open:
             self._is_open = self._is_followed = False
-            self._growing.leave()
+            self._growing.end_reading()
         if self._rest is not None:
             self._rest.close()

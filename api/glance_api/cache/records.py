@@ -126,7 +126,7 @@ class CacheRecords:
         """Forget the entries whose copies are gone. Raises OSError."""
         there = {file.image_id for file in self._layout.copies()}
         known: dict[str, IndexEntry] = self._asked(self._index.all, {})
-        for image_id in {*known, *self._marks} - there:
+        for image_id in {*known, *list(self._marks)} - there:
             self.forget(image_id)
 
     def _asked(self, ask: Callable[[], T], otherwise: T) -> T:

@@ -22,7 +22,7 @@ class ToolError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ApiAddress:
     """Where glance-api is; ``verify`` says how its certificate, and Keystone's, is checked."""
 
     host: str
@@ -40,11 +40,11 @@ class Place:
 class CacheClient:
     """Speaks to one glance-api as ``account``. Every method raises ToolError."""
 
-    def __init__(self, place: Place, account: Account) -> None:
-        self._place = place
+    def __init__(self, address: ApiAddress, account: Account) -> None:
+        self._address = address
         self._account = account
         self._session = document_session(LIMITS)
-        self._session.verify = place.verify
+        self._session.verify = address.verify
 
     def __enter__(self) -> Self:
         """Return the client."""
@@ -60,17 +60,17 @@ class CacheClient:
         """Send a request to ``/v2/<path>`` and return the document of the answer, None when it has none."""
         if not self._session.headers.get("X-Auth-Token") and (token := self._token()):
             self._session.headers["X-Auth-Token"] = token
-        answer = self._send(method, f"{self._place.url}/v2/{path}", "glance-api")
+        answer = self._send(method, f"{self._address.url}/v2/{path}", "glance-api")
         match answer.status_code:
             case 404:
                 raise ToolError(
-                    f"Cache management middleware not enabled on host {self._place.host}: it needs image_cache_dir "
+                    f"Cache management middleware not enabled on host {self._address.host}: it needs image_cache_dir "
                     "and +cachemanagement in [paste_deploy] flavor."
                 )
             case 401 | 403:
                 raise ToolError(f"Not authorized to make this request: {_reason(answer)}")
             case code if code >= 300:
-                raise ToolError(f"glance-api at {self._place.url} answers {code}: {_reason(answer)}")
+                raise ToolError(f"glance-api at {self._address.url} answers {code}: {_reason(answer)}")
         return _document(answer, "glance-api") if answer.content else None
 
     def _token(self) -> str:

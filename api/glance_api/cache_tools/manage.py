@@ -5,7 +5,7 @@ import time
 import traceback
 from collections.abc import Sequence
 
-from glance_api.cache_tools.client import CacheClient, Place, ToolError
+from glance_api.cache_tools.client import ApiAddress, CacheClient, ToolError
 from glance_api.cache_tools.commands import COMMANDS, Terminal, described, image_of
 from glance_api.cache_tools.options import Account, parser
 
@@ -27,9 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         image = image_of(name, words)
         account = Account.of(given)
         _check(given.os_auth_strategy, account)
-        place = Place(given.host, given.port, False if given.insecure else given.os_cacert or True)
+        address = ApiAddress(given.host, given.port, False if given.insecure else given.os_cacert or True)
         begun = time.monotonic()
-        with CacheClient(place, account) as client:
+        with CacheClient(address, account) as client:
             COMMANDS[name].run(client, terminal, image)
         if given.verbose:
             terminal.say(f"Completed in {time.monotonic() - begun:.4f} sec.")

@@ -38,11 +38,13 @@ def index() -> Response:
     return answer({"cached_images": [document(image) for image in found]})
 
 
+@without_body
 def clear() -> Response:
     """Remove all images from the cache of this node."""
     return answer({"num_deleted": service.clear(services(), context(), service.MANAGE)})
 
 
+@without_body
 def delete(image_id: str) -> Response:
     """Remove an image from the cache of this node."""
     service.drop(services(), context(), image_id)
@@ -55,17 +57,20 @@ def queued() -> Response:
     return answer({"queued_images": service.queued(services(), context(), service.MANAGE)})
 
 
+@without_body
 def clear_queue() -> Response:
     """Empty the queue of this node."""
     return answer({"num_deleted": service.clear_queue(services(), context(), service.MANAGE)})
 
 
+@without_body
 def queue(image_id: str) -> Response:
     """Queue an image for the cache of this node, whether it is there or not."""
     service.queue_unseen(services(), context(), image_id)
     return nothing(200)
 
 
+@without_body
 def dequeue(image_id: str) -> Response:
     """Take an image out of the queue of this node."""
     service.drop_queued(services(), context(), image_id)

@@ -1,5 +1,7 @@
 """Views of the image cache of this node (API section 14.2)."""
 
+from uuid import UUID
+
 from flask import Blueprint, Response, request
 
 from glance_api.http.cached_images import document, nothing
@@ -48,6 +50,7 @@ def show() -> Response:
 
 
 @blueprint.delete("/v2/cache")
+@without_body
 @operation(
     answers={204: None}, errors=(404,),
     parameters=[Parameter(TARGET, "What is cleared; nothing = both", {"type": "string", "enum": _TARGETS}, "header")],
@@ -64,23 +67,27 @@ def clear() -> Response:
     return Response(status=204)
 
 
-@blueprint.put("/v2/cache/<image_id>")
+# Only a UUID is an image here: ``clean`` and ``prune`` are paths of their own.
+@blueprint.put("/v2/cache/<uuid:image_id>")
+@without_body
 @operation(answers={202: None})
-def queue(image_id: str) -> Response:
+def queue(image_id: UUID) -> Response:
     """Queue an image for the cache of this node."""
-    service.queue(services(), context(), image_id)
+    service.queue(services(), context(), str(image_id))
     return nothing(202)
 
 
-@blueprint.delete("/v2/cache/<image_id>")
+@blueprint.delete("/v2/cache/<uuid:image_id>")
+@without_body
 @operation(answers={204: None})
-def delete(image_id: str) -> Response:
+def delete(image_id: UUID) -> Response:
     """Remove an image from the cache of this node and from its queue."""
-    service.delete(services(), context(), image_id)
+    service.delete(services(), context(), str(image_id))
     return Response(status=204)
 
 
 @blueprint.post("/v2/cache/clean")
+@without_body
 @operation(answers={200: None}, errors=(404,))
 def clean() -> Response:
     """Remove damaged copies, and unfinished ones that do not grow any more."""
@@ -89,6 +96,7 @@ def clean() -> Response:
 
 
 @blueprint.post("/v2/cache/prune")
+@without_body
 @operation(answers={200: json_of(object_of(total_files_pruned=_COUNT, total_bytes_pruned=_COUNT))}, errors=(404,))
 def prune() -> Response:
     """Remove the least recently used copies until image_cache_max_size holds."""

@@ -224,6 +224,21 @@ def test_s43_foreign_private_images_are_not_told_from_absent_ones(make_api, fold
     assert (folder / OTHER).exists()
 
 
-def test_a_list_takes_no_body(api):
-    for path in ("/v2/cache", f"/v2/cache/nodes/{ID}", "/v2/cached_images", "/v1/queued_images"):
-        assert api.call("GET", path, data=b"{}", **ADMIN).status_code == 400
+@pytest.mark.parametrize("word", ["clean", "prune"])
+def test_words_are_no_images(api, word):
+    for method in ("GET", "PUT", "DELETE"):
+        answer = api.call(method, f"/v2/cache/{word}", **ADMIN)
+        assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
+
+
+def test_no_call_takes_a_body(api):
+    calls = [*CALLS, *((method, f"/{version}/{path}") for version in ("v1", "v2") for method, path in (
+        ("GET", "cached_images"), ("DELETE", "cached_images"), ("DELETE", f"cached_images/{ID}"),
+        ("GET", "queued_images"), ("DELETE", "queued_images"), ("DELETE", f"queued_images/{ID}"),
+        ("PUT", f"queued_images/{ID}"),
+    ))]
+    for method, path in calls:
+        answer = api.call(method, path, data=b"{}", **ADMIN)
+        assert answer.status_code == 400, (method, path)
+        assert "takes no body" in answer.text
+    assert state(api) == ([], [])

@@ -16,8 +16,8 @@ from glance_common.model.status import ImageStatus
 
 ID = "11111111-1111-4111-8111-111111111111"
 VARIABLES = {
-    "<image_id>": ID, "<rest:tag>": "t", "<rest:member_id>": "m", "<rest:member>": "m", "<store_id>": "fast",
-    "<task_id>": ID,
+    "<image_id>": ID, "<uuid:image_id>": ID, "<rest:tag>": "t", "<rest:member_id>": "m", "<rest:member>": "m",
+    "<store_id>": "fast", "<task_id>": ID,
     "<namespace>": "N", "<rest:property_name>": "p", "<rest:object_name>": "o", "<rest:tag_name>": "t",
     "<rest:resource_type>": "r", "<metadef>": "tag",
 }

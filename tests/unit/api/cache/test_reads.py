@@ -265,6 +265,26 @@ def test_too_many_fills_leave_the_rest_to_the_store(make_cache):
     assert read(cache, wanted(other_id, other, SlowStore(other))) == other
 
 
+def test_a_fill_without_readers_ends_with_its_process_one_with_readers_is_taken_over(make_cache):
+    here, there = make_cache(), make_cache()
+    (first, data), (second, other) = image(20), image(21)
+    stores = SlowStore(data, hold=PIECE), SlowStore(other, hold=PIECE)
+    for asked in (wanted(first, data, stores[0]), wanted(second, other, stores[1])):
+        blob = here.read(asked, None)
+        assert next(iter(blob))
+        blob.close()
+    elsewhere = SlowStore(other)
+    follower = Reading(there, wanted(second, other, elsewhere)).wait_for(PIECE - 1)
+    here.interrupt()
+    for store in stores:
+        store.release()
+    here.close()
+    assert follower.result() == other
+    assert [offset for offset, _ in elsewhere.opened] in ([PIECE], [PIECE + 1], [2 * PIECE])
+    settle(there)
+    assert names(there) == {"": [second], "incomplete": [], "invalid": [], "queue": []}
+
+
 def test_readers_are_many_and_images_too(make_cache):
     caches = [make_cache(max_fills=32), make_cache(max_fills=32)]
     images = [image(100 + number, PIECE * (number % 5) + 1 + number) for number in range(20)]
