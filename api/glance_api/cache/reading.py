@@ -73,8 +73,11 @@ class FollowedBlob:
             yield piece
 
     def wait_first(self) -> bool:
-        """Return whether a byte can be given now, waiting for it; False when the store must be read from the start."""
-        while self._is_followed and self._at >= self._limit() and self._growing.end is not FillEnd.FAILED:
+        """Return whether a byte can be given now, waiting for it; False when the store must be read from the start.
+
+        Raises StoreUnavailable when the fill failed.
+        """
+        while self._is_followed and self._at >= self._limit():
             self._go_on()
         return self._is_followed
 

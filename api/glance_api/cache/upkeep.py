@@ -111,9 +111,12 @@ class CacheUpkeep:
             parts.queue.postpone(image_id)
 
     def tidy(self) -> None:
-        """Remove what dead processes left, what is too much, and records of copies that are gone. Raises Unavailable.
+        """Remove what dead processes left, what is too much, and records of copies that are gone.
+
+        Folders that were removed meanwhile are made again. Raises Unavailable.
         """
         with self._cache.using() as parts:
+            parts.layout.prepare()
             parts.fills.sweep(self._cache.settings.stall_time)
             parts.records.match()
             lock = parts.locks.room(0.0)

@@ -9,7 +9,7 @@ from glance_api.cache.facade import ImageCache
 from glance_api.cache.wanted import CachedImage, Pruned, is_cacheable
 from glance_api.services import cached_data
 from glance_api.services.collaborators import Services
-from glance_common.model.context import RequestContext
+from glance_common.model.context import RequestContext, system_context
 from glance_common.model.errors import BadRequest, Conflict, NotFound
 from glance_common.model.image import Image
 from glance_common.model.status import ImageStatus
@@ -116,7 +116,8 @@ def nodes(services: Services, context: RequestContext, image_id: str) -> list[st
             "worker_self_reference_url"
         )
     image = services.registry.images.get(context, image_id)
-    return services.registry.cached_copies.nodes(context, image.id)
+    # The policy has decided: the registry tells it to the service alone.
+    return services.registry.cached_copies.nodes(system_context(context.request_id), image.id)
 
 
 # --- the calls of the flavor ``cachemanagement``: the image need not exist ---

@@ -93,3 +93,21 @@ def test_what_can_never_be_fetched_leaves_the_queue(api):
         assert api.call("PUT", f"/v1/queued_images/{image}", **ADMIN).status_code == 200
     fetch_queued(api)
     assert state(api) == ([], [])
+
+
+def test_cac14_whom_policy_allows_it_learns_the_nodes(make_api, tmp_path):
+    (tmp_path / "policy.yaml").write_text("list_cached_nodes: 'role:operator'\ncache_image: 'role:operator'\n")
+    api = make_api(
+        image_cache_dir=tmp_path / "cache", image_cache_driver="centralized_db",
+        worker_self_reference_url="http://east:9292", oslo_policy__policy_file=tmp_path / "policy.yaml",
+    )
+    api.services.cache.open()
+    image = uploaded(api, visibility="private")
+    operator = {"roles": "operator,member,reader"}
+    assert api.call("GET", f"/v2/cache/nodes/{image}", **operator).get_json() == []
+    assert api.call("PUT", f"/v2/cache/{image}", **operator).status_code == 202
+    fetch_queued(api)
+    assert api.call("GET", f"/v2/cache/nodes/{image}", **operator).get_json() == ["http://east:9292"]
+    assert api.call("GET", f"/v2/cache/nodes/{image}", project="stranger", **operator).status_code == 404
+    assert api.call("GET", f"/v2/cache/nodes/{image}", **ADMIN).status_code == 403  # the rule names operators alone
+    api.services.cache.close()

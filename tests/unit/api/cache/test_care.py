@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import shutil
 import sqlite3
 import time
 
@@ -349,6 +350,20 @@ def test_drop_clear_and_forget(cache):
     assert cache.queued() == []
     assert cache.clear() == 2
     assert cache.cached() == []
+
+
+def test_folders_that_are_removed_while_it_works_come_back(cache):
+    keep(cache, 1)
+    shutil.rmtree(cache.settings.directory)
+    image_id, data = image(2, PIECE)
+    assert cache.read(wanted(image_id, data, SlowStore(data)), None) is None
+    with pytest.raises(Unavailable):
+        cache.cached()
+    CacheUpkeep(cache).tidy()
+    assert cache.cached() == []
+    assert read(cache, wanted(image_id, data, SlowStore(data))) == data
+    settle(cache)
+    assert ids(cache) == [image_id]
 
 
 def test_another_node_is_refused_by_name(make_cache, caplog):

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.support.waiting import wait_for
 from tests.unit.api.cache.conftest import PIECE, Reading, SlowStore, image, read, settle, wanted
 
 from glance_api.cache.facade import FAR
@@ -23,6 +24,12 @@ def names(cache):
     root = cache.settings.directory
     found = {name: sorted(os.listdir(f"{root}/{name}")) for name in ("incomplete", "invalid", "queue")}
     return {**found, "": sorted(name for name in os.listdir(root) if len(name) == 36)}
+
+
+def users(cache, image_id):
+    """Return how many use the file of the image that grows, as the process of this cache sees it."""
+    growing = cache._parts.fills._known.get(image_id)
+    return growing.users if growing else 0
 
 
 def test_a_miss_is_kept_and_the_next_reader_gets_the_file(cache):
@@ -149,6 +156,26 @@ def test_s65_bad_data_end_every_reader_with_an_error_and_are_set_aside(make_cach
     settle(here)
     settle(there)
     assert names(here) == {"": [], "incomplete": [], "invalid": [image_id], "queue": []}
+    assert len(store.opened) == 1
+
+
+def test_a_reader_that_got_nothing_yet_is_told_of_bad_data_before_the_answer_begins(make_cache):
+    here, there = make_cache(), make_cache()
+    image_id, data = image(5)
+    store = SlowStore(data, hold=0)
+    store.error = StoreUnavailable("gone")
+    asked = wanted(image_id, data, store)
+    first = Reading(here, asked)
+    wait_for(lambda: users(here, image_id) == 2, "the fill and its first reader")
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(cache.read, asked, None) for cache in (here, there, here, there)]
+        wait_for(lambda: (users(here, image_id), users(there, image_id)) == (4, 3), "four who wait")
+        store.release()
+        for each in waiting:
+            with pytest.raises(StoreUnavailable, match="not whole or right"):
+                each.result()
+    with pytest.raises(StoreError):
+        first.result()
     assert len(store.opened) == 1
 
 
