@@ -1,17 +1,20 @@
 """The API as a WSGI application: the routes, and the layers around them."""
 
-from flask import Flask
+from flask import Blueprint, Flask
 
 from glance_api.http import compression, health, hooks
 from glance_api.http.access_log import AccessLog
 from glance_api.http.auth.flavors import Layer
 from glance_api.http.collaborators import HttpServices
-from glance_api.http.versions import CURRENT, Versions
+from glance_api.http.versions import Versions, current
 from glance_api.services.collaborators import Services
+from glance_api.v1 import cached_images as v1_cached_images
 from glance_api.v1 import images as v1_images
 from glance_api.v1 import members as v1_members
 from glance_api.v2 import (
     actions,
+    cache,
+    cached_images,
     data,
     images,
     imports,
@@ -46,6 +49,7 @@ BLUEPRINTS = (
     tasks.blueprint,
     schemas.blueprint,
     usage.blueprint,
+    cache.blueprint,
     metadef_namespaces.blueprint,
     metadef_properties.blueprint,
     metadef_objects.blueprint,
@@ -55,6 +59,15 @@ BLUEPRINTS = (
     openapi.blueprint,
 )
 V1_BLUEPRINTS = (v1_images.blueprint, v1_members.blueprint)
+CACHE_MANAGEMENT = (cached_images.blueprint,)
+V1_CACHE_MANAGEMENT = (v1_cached_images.blueprint,)
+
+
+def blueprints(*, with_v1: bool, manages_cache: bool) -> tuple[Blueprint, ...]:
+    """Return the routes that the options ask for."""
+    v2 = (*BLUEPRINTS, *(CACHE_MANAGEMENT if manages_cache else ()))
+    v1 = (*V1_BLUEPRINTS, *(V1_CACHE_MANAGEMENT if manages_cache else ()))
+    return (*v2, *(v1 if with_v1 else ()))
 
 
 def create_app(services: Services, http: HttpServices, authenticate: Layer, outer: Layer = lambda app: app) -> Flask:
@@ -73,12 +86,13 @@ def create_app(services: Services, http: HttpServices, authenticate: Layer, oute
     if services.settings.compress_documents:
         app.after_request(compression.compressed)
     settings = services.settings
-    for blueprint in (*BLUEPRINTS, *(V1_BLUEPRINTS if settings.enable_v1_api else ())):
+    for blueprint in blueprints(with_v1=settings.enable_v1_api, manages_cache=http.manages_cache):
         app.register_blueprint(blueprint)
-    openapi.install(app, settings, CURRENT)
+    with_cache = services.cache is not None
+    openapi.install(app, settings, current(with_cache))
     behind = authenticate(app.wsgi_app)
     versions = Versions(
-        behind, multi_store=settings.multi_store, with_v1=settings.enable_v1_api,
+        behind, multi_store=settings.multi_store, with_v1=settings.enable_v1_api, with_cache=with_cache,
         public_endpoint=settings.public_endpoint,
     )
     app.wsgi_app = AccessLog(outer(versions), settings.max_request_id_length)  # type: ignore[method-assign]  # as Flask documents it

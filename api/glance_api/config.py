@@ -5,6 +5,7 @@ The table holds what the daemons share as well; the options of a store are in it
 
 from oslo_config import cfg, types
 
+from glance_api.cache import settings as cache_settings
 from glance_api.clients import key_manager
 from glance_api.http.middleware import cors_opts
 from glance_api.imports import options as import_options
@@ -14,6 +15,7 @@ from glance_api.transfers import accel
 from glance_common import server
 from glance_common.config import loading
 from glance_common.config.loading import OptionTable
+from glance_common.config.log_options import FORMAT_OPTS, LOG_OPTS
 from glance_common.notifications import options as notifications
 from glance_common.observability import profiling
 from glance_common.stores import loader, reserved
@@ -230,7 +232,7 @@ PASTE_OPTS: list[cfg.Opt] = [
         "flavor",
         help="How callers are authenticated: unset = every caller is one fixed administrator; keystone = tokens are "
         "checked by Keystone; trusted-auth = a proxy in front sets the identity headers. '+caching' and "
-        "'+cachemanagement' are accepted behind each.",
+        "'+cachemanagement' may stand behind each; image_cache_dir switches the image cache on with and without them.",
     ),
 ]
 
@@ -248,6 +250,7 @@ def list_opts() -> OptionTable:
         *loading.list_opts(),
         *server.list_opts(bind_host_default=None, bind_port_default=9292, metrics_default="127.0.0.1:9392"),
         ("DEFAULT", [*API_OPTS, *LOCATION_OPTS, *HASH_OPTS, *DATA_OPTS, *accel.OPTS, *NOAUTH_OPTS]),
+        ("DEFAULT", cache_settings.OPTS),
         ("store_type_location_strategy", STRATEGY_OPTS),
         ("upload", UPLOAD_OPTS),
         ("image_format", IMAGE_FORMAT_OPTS),
@@ -264,3 +267,9 @@ def list_opts() -> OptionTable:
         *loader.list_opts(),
         *reserved.list_opts(),
     ]
+
+
+def list_cache_opts() -> OptionTable:
+    """Return the options of glance-cache.conf: what the tools of the image cache need of those of glance-api."""
+    shared = [*LOG_OPTS, *FORMAT_OPTS, *loading.REGISTRY_CLIENT_OPTS, *cache_settings.OPTS, *import_settings.NODE_OPTS]
+    return [("DEFAULT", shared), ("registry", loading.REGISTRY_OPTS), *loader.list_opts()]

@@ -1,14 +1,19 @@
 """From options to the running application: the one place that chooses the collaborators."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from flask import Flask
 from oslo_config import cfg
 
 from glance_api.app import create_app
 from glance_api.background.bootstrap import build_pool
+from glance_api.background.cache_work import build_cache_pool
+from glance_api.cache import monitoring
+from glance_api.cache.facade import ImageCache
+from glance_api.cache.settings import CacheSettings
 from glance_api.clients.key_manager import KeyManager
 from glance_api.http.auth import choose
 from glance_api.http.bodies import is_transfer
@@ -18,7 +23,7 @@ from glance_api.imports.signals import WorkSignal
 from glance_api.policy import properties
 from glance_api.policy.enforcer import Enforcer
 from glance_api.services import limits
-from glance_api.services.collaborators import Services
+from glance_api.services.collaborators import Services, Staging
 from glance_api.settings import Settings
 from glance_api.transfers import accel
 from glance_api.transfers.permits import RemoteChecks, TransferPermits
@@ -30,6 +35,7 @@ from glance_common.leases import LeaseKeeper
 from glance_common.messaging.connection import parse_broker
 from glance_common.monitor import dependencies
 from glance_common.monitor.monitor import Watched
+from glance_common.monitor.probes import Probe
 from glance_common.notifications import Notifications
 from glance_common.notifications import options as notifications
 from glance_common.observability import profiling
@@ -46,6 +52,9 @@ SPARE_THREADS = 4
 
 LEFT_THREADS = 2
 """Threads that are left for them when all transfers and all requests that wait for other servers are under way."""
+
+CACHE_SECONDS = 5.0
+"""Seconds between two looks at the directory of the image cache."""
 
 
 def application(conf: cfg.ConfigOpts) -> Application:
@@ -70,6 +79,8 @@ def application(conf: cfg.ConfigOpts) -> Application:
         state.at_stop(http.readers.shutdown)
         state.at_stop(services.deletes.stop)
         state.at_stop(services.notifications.stop)
+        if services.cache is not None:
+            start_cache(services, services.cache, state)
         workers = build_pool(conf, services, state.stopping.is_set)
         workers.start()
         state.at_stop(workers.stop)
@@ -79,9 +90,46 @@ def application(conf: cfg.ConfigOpts) -> Application:
     def watch() -> Watched:
         registry = connect(conf, secrets)
         queue = QueueDepth(parse_broker(conf.transport_url))
-        return dependencies.watched(registry, load_stores(conf, registry.stores), queue)
+        watched = dependencies.watched(registry, load_stores(conf, registry.stores), queue)
+        settings = CacheSettings.from_conf(conf)
+        return watched if settings is None else with_cache(watched, settings)
 
     return Application(make, watch, is_transfer)
+
+
+def cache_directories(conf: cfg.ConfigOpts) -> Sequence[str]:
+    """Return the directory of the image cache, from which a proxy may send too, or nothing."""
+    settings = CacheSettings.from_conf(conf)
+    return [] if settings is None else [settings.directory]
+
+
+def image_cache(conf: cfg.ConfigOpts, registry: RegistryClient, staging: Iterable[Staging]) -> ImageCache | None:
+    """Return the image cache, which is not open yet; None when it is off. Raises ConfigError."""
+    settings = CacheSettings.from_conf(conf)
+    if settings is None:
+        return None
+    settings.check_apart((*(place for place, _ in places(conf)), *(str(store.directory) for store in staging)))
+    return ImageCache(settings, registry.cached_copies)
+
+
+def start_cache(services: Services, cache: ImageCache, state: ServerState) -> None:
+    """Use the cache in this process, and work for it; it says when it cannot be used, and is tried again."""
+    cache.open()
+    state.at_stop(cache.close)
+    workers = build_cache_pool(services, cache, state.stopping.is_set)
+    workers.start()
+    state.at_stop(workers.stop)
+    # Called first: what the workers do ends by it.
+    state.at_stop(cache.interrupt)
+
+
+def with_cache(watched: Watched, settings: CacheSettings) -> Watched:
+    """Return what is watched, with the directory of the image cache."""
+    probe = Probe("image cache", settings.directory, lambda: monitoring.check(settings), interval=CACHE_SECONDS)
+    return replace(
+        watched, probes=(*watched.probes, probe),
+        collectors=(*watched.collectors, monitoring.CacheNumbers(settings)),
+    )
 
 
 def build_http(conf: cfg.ConfigOpts, state: ServerState) -> HttpServices:
@@ -90,8 +138,9 @@ def build_http(conf: cfg.ConfigOpts, state: ServerState) -> HttpServices:
     return HttpServices(
         permits=permits,
         readers=ThreadPoolExecutor(permits.limit, thread_name_prefix="read-ahead"),
-        accel=accel.parse(conf, (place for place, _ in places(conf))),
+        accel=accel.parse(conf, (*(place for place, _ in places(conf)), *cache_directories(conf))),
         is_down=state.is_down,
+        manages_cache=choose(conf).manages_cache,
     )
 
 
@@ -100,6 +149,7 @@ def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes]) -> Services:
     registry = connect_registry(conf, secrets)
     policy = Enforcer(conf)
     staging = load_staging(conf, registry.stores)
+    task_store = load_tasks(conf, registry.stores) or staging
     return Services(
         settings=Settings.from_conf(conf),
         registry=registry,
@@ -113,9 +163,10 @@ def build(conf: cfg.ConfigOpts, secrets: Sequence[bytes]) -> Services:
         leases=LeaseKeeper(conf.upload.lease),
         limits=limits.source(conf),
         staging=staging,
-        task_store=load_tasks(conf, registry.stores) or staging,
+        task_store=task_store,
         url_filter=UrlFilter.from_conf(conf),
         work=WorkSignal(),
+        cache=image_cache(conf, registry, (staging, task_store)),
     )
 
 

@@ -9,6 +9,7 @@ from glance_registry import hooks
 from glance_registry.housekeeping import Housekeeping
 from glance_registry.records.bounds import Bounds
 from glance_registry.views import (
+    cached_copies,
     delete,
     deletions,
     health,
@@ -42,6 +43,7 @@ BLUEPRINTS = (
     delete.blueprint,
     deletions.blueprint,
     stores.blueprint,
+    cached_copies.blueprint,
     usage.blueprint,
     metadefs.blueprint,
 )

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from glance_api.cache.monitoring import CacheNumbers
 from glance_common.delete_queue.depth import QueueDepth
 from glance_common.messaging.connection import Broker
 from glance_common.monitor import dependencies, monitor
@@ -24,7 +25,8 @@ def families():
     registry = SimpleNamespace(http=SimpleNamespace(check=None), close=None)
     backlog = monitoring._Backlog(None)
     backlog._last = Backlog(0, 0.0, 0)
-    asked = [*dependencies.watched(registry, [], QueueDepth(Broker())).collectors, backlog, monitor._Up(list)]
+    cache = CacheNumbers(SimpleNamespace(directory="/nonexistent", max_size=1))
+    asked = [*dependencies.watched(registry, [], QueueDepth(Broker())).collectors, backlog, monitor._Up(list), cache]
     for collector in (*catalog.ALL, *asked):
         for family in collector.collect():
             yield family.name, family.type

@@ -19,8 +19,8 @@ from glance_api.v2 import openapi
 @pytest.fixture(scope="module")
 def app():
     conf = make_conf()
-    services = SimpleNamespace(settings=Settings.from_conf(conf), policy=Enforcer(conf))
-    return create_app(services, HttpServices(permits=None, readers=None), lambda inner: inner)
+    services = SimpleNamespace(settings=Settings.from_conf(conf), policy=Enforcer(conf), cache=None)
+    return create_app(services, HttpServices(permits=None, readers=None, manages_cache=True), lambda inner: inner)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_the_document_holds_every_route(app, document):
         (path, "parameters") for path in document["paths"]
     }
     routes = {
-        (rule.rule.replace("<rest:", "<").replace("<", "{").replace(">", "}"), method.lower())
+        (re.sub("<(?:rest:|uuid:)?([^>]+)>", r"{\1}", rule.rule), method.lower())
         for rule in app.url_map.iter_rules()
         for method in rule.methods - {"HEAD", "OPTIONS"}
         if rule.rule.startswith("/v2/")

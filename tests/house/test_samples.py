@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SAMPLES = ("glance-api.conf", "glance-registry.conf", "glance-manage.conf", "glance-scrubber.conf", "policy.yaml")
+SAMPLES = (
+    "glance-api.conf", "glance-cache.conf", "glance-registry.conf", "glance-manage.conf", "glance-scrubber.conf",
+    "policy.yaml",
+)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+_LONGEST_STAND = 300.0
+"""Seconds after which a request goes on although its gate was never opened."""
+
 
 @dataclass
 class Page:
@@ -29,6 +32,8 @@ class Page:
     """Close the connection after so many bytes of the body."""
     pause: float = 0
     """Stand still for so many seconds in the middle of the body."""
+    gate: threading.Event | None = None
+    """The next GET stands still in the middle of the body until it is set; those after it do not."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -69,6 +74,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         if with_body:
             body = body[: page.cut]
+            gate, page.gate = page.gate, None
+            if gate is not None:
+                half = len(body) // 2
+                self.wfile.write(body[:half])
+                gate.wait(_LONGEST_STAND)
+                body = body[half:]
             if page.pause:
                 half = len(body) // 2
                 self.wfile.write(body[:half])

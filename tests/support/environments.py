@@ -1,5 +1,5 @@
 """Virtual environments of their own for programs that must not share ours: services (Keystone, Barbican, Swift, the
-original image service), clients, Schemathesis, the library that consumes notifications, and
+original image service), clients, Schemathesis, Tempest, the library that consumes notifications, and
 servers that a wheel ships (MongoDB, SeaweedFS).
 
 They are made once and kept in ``~/.cache/glance-services-tests`` (or ``$GLANCE_TEST_CACHE``), named after what is in
@@ -32,9 +32,10 @@ NOVA = "nova"
 ECOSYSTEM = "ecosystem"
 ANSIBLE = "ansible"
 CINDER = "cinder"
+TEMPEST = "tempest"
 ALL = (
     KEYSTONE, CLIENTS, OLD_CLIENTS, SCHEMATHESIS, MESSAGING, BARBICAN, ORIGINAL, NOVA, ECOSYSTEM, ANSIBLE, MONGOD,
-    SEAWEEDFS, SWIFT, CINDER,
+    SEAWEEDFS, SWIFT, CINDER, TEMPEST,
 )
 
 _HERE = Path(__file__).resolve().parent

@@ -177,15 +177,20 @@ class DamagedData(Exception):
     """The bytes that came from a store are not the bytes of the image."""
 
 
-def verified(pieces: Iterable[bytes], size: int, algorithm: str, expected: str) -> Iterator[bytes]:
+def verified(
+    pieces: Iterable[bytes], size: int, algorithm: str, expected: str, begun: Iterable[bytes] = ()
+) -> Iterator[bytes]:
     """Yield ``pieces``, the last one only after size and digest of the whole were found right.
 
     A client therefore never gets the announced number of bytes of a damaged copy (I8). A thread hashes a piece while
-    the one before it is sent. Raises DamagedData.
+    the one before it is sent. ``begun`` is the start of the data that the client has already. Raises DamagedData.
     """
     digests = Digests([algorithm])
     held, count = b"", 0
     try:
+        for piece in begun:
+            digests.update(piece)
+            count += len(piece)
         for piece in pieces:
             digests.update(piece)
             count += len(piece)

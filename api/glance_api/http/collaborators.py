@@ -13,10 +13,12 @@ class HttpServices:
     """The collaborators of views and hooks.
 
     ``permits`` bounds the transfers; ``readers`` are threads that read ahead for downloads, one for each permit at
-    most; ``accel`` says which files a proxy sends; ``is_down`` tells whether the registry was found to be unusable.
+    most; ``accel`` says which files a proxy sends; ``is_down`` tells whether the registry was found to be unusable;
+    ``manages_cache`` says whether there are the calls that the flavor ``cachemanagement`` adds.
     """
 
     permits: TransferPermits
     readers: Executor
     accel: InternalLocations = field(default_factory=InternalLocations)
     is_down: Callable[[], bool] = lambda: False
+    manages_cache: bool = False

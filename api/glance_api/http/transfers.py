@@ -15,7 +15,7 @@ from glance_api.services.events import images
 from glance_api.transfers import accel
 from glance_common.body import BYTES_SENT, ClientDisconnected, ClientTooSlow, read_pieces
 from glance_common.model.errors import BadRequest, RequestTimeout
-from glance_common.observability.metrics.catalog import STORE_BYTES
+from glance_common.observability.metrics.catalog import CACHE_BYTES, STORE_BYTES
 from glance_common.stores.decorators.read_ahead import ReadAhead
 
 LOG = logging.getLogger(__name__)
@@ -60,6 +60,8 @@ def at_end(opened: Download, give_back: Callable[[], None]) -> Callable[[], None
 def sendable(opened: Download, end: Callable[[], None]) -> Iterable[bytes]:
     """Return the body of an answer with the opened data; ``end`` is called when it was sent, or broke off."""
     wrapper = request.environ.get("wsgi.file_wrapper")
+    if opened.is_cached and opened.blob.fileno() is None:
+        return Followed(opened, end)
     descriptor = opened.blob.fileno()
     if wrapper is not None and descriptor is not None:
         wrapped: Iterable[bytes] = wrapper(LocalFile(opened, descriptor, end, request.environ))
@@ -95,7 +97,28 @@ class HandedOver:
         count = self._opened.part.length if self._opened.part else self._opened.image.size or 0
         self._environ[BYTES_SENT] = count
         self._end()
-        STORE_BYTES.labels(self._opened.store, "out").inc(count)
+        _count(self._opened, count)
+
+
+def _count(opened: Download, count: int) -> None:
+    """Count bytes that went out without passing through the blob."""
+    (CACHE_BYTES.labels("copy") if opened.is_cached else STORE_BYTES.labels(opened.store, "out")).inc(count)
+
+
+class Followed:
+    """A copy that is being made in the cache, on this node's disk: there is nothing to read ahead."""
+
+    def __init__(self, opened: Download, end: Callable[[], None]) -> None:
+        self._opened = opened
+        self._end = end
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._opened.blob)
+
+    def close(self) -> None:
+        """Close the read and end the transfer."""
+        self._opened.blob.close()
+        self._end()
 
 
 class LocalFile:
@@ -126,7 +149,7 @@ class LocalFile:
         self._end()
         if not self._is_read:
             # The kernel sent the file past us; only the server knows how much of it.
-            STORE_BYTES.labels(self._opened.store, "out").inc(self._environ.get(BYTES_SENT, 0))
+            _count(self._opened, self._environ.get(BYTES_SENT, 0))
 
 
 class Pieces:

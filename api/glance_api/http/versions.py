@@ -19,21 +19,28 @@ UNVERSIONED = ("healthcheck",)
 _ALWAYS = ("2.7", "2.6", "2.5", "2.4", "2.3", "2.2", "2.1", "2.0")
 _MULTI_STORE = ("2.13", "2.12", "2.11", "2.10", "2.9", "2.8")
 _SINGLE_STORE = ("2.9",)
-CURRENT = "2.17"
-"""Minor version that the API has in full."""
+_CURRENT = "2.17"
+_CACHE_CURRENT, _CACHE = "2.18", ("2.17", "2.16", "2.15", "2.14")
+"""What an image cache adds and what there is besides."""
 _LEADING = "2.15"
 _V1 = ("1.1", "1.0")
 _IN_PATH = re.compile(r"v[0-9][0-9.]{0,8}")
 _AFTER_VERSION = re.compile(r"[,;\s]")
 
 
-def advertised(multi_store: bool, with_v1: bool) -> list[tuple[str, str]]:
+def current(with_cache: bool) -> str:
+    """Return the newest minor version."""
+    return _CACHE_CURRENT if with_cache else _CURRENT
+
+
+def advertised(multi_store: bool, with_v1: bool, with_cache: bool) -> list[tuple[str, str]]:
     """Return the versions with their status, in the order in which they are listed."""
-    supported = (_LEADING, *(_MULTI_STORE if multi_store else _SINGLE_STORE))
+    by_stores = _MULTI_STORE if multi_store else _SINGLE_STORE
+    leading = (_CACHE_CURRENT, *_CACHE, *by_stores) if with_cache else (_LEADING, *by_stores, _CURRENT)
+    newest = current(with_cache)
     return [
-        *((version, "SUPPORTED") for version in supported),
-        (CURRENT, "CURRENT"),
-        *((version, "SUPPORTED") for version in (*_ALWAYS, *(_V1 if with_v1 else ()))),
+        (version, "CURRENT" if version == newest else "SUPPORTED")
+        for version in (*leading, *_ALWAYS, *(_V1 if with_v1 else ()))
     ]
 
 
@@ -41,11 +48,11 @@ class Versions:
     """Wraps ``app``: answers version documents, and hands on requests of a known version under ``/v1`` or ``/v2``."""
 
     def __init__(
-        self, app: WSGIApplication, *, multi_store: bool, with_v1: bool, public_endpoint: str | None
+        self, app: WSGIApplication, *, multi_store: bool, with_v1: bool, with_cache: bool, public_endpoint: str | None
     ) -> None:
         self._app = app
         self._public_endpoint = public_endpoint
-        self._advertised = advertised(multi_store, with_v1)
+        self._advertised = advertised(multi_store, with_v1, with_cache)
         # Version in a request → first segment of the path behind this layer.
         self._known = {f"v{version}": f"v{version[0]}" for version, _ in self._advertised}
         self._known |= {major: major for major in self._known.values()}

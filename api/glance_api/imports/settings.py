@@ -19,11 +19,14 @@ SELF_OPTS: list[cfg.Opt] = [
         default=["glance-direct", "web-download", "copy-image"],
         help="Methods of POST /v2/images/{id}/import: glance-direct, web-download, copy-image, glance-download.",
     ),
+]
+
+NODE_OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
         "worker_self_reference_url",
         help="URL under which the other API nodes reach this one: an import goes to the node that holds the staged "
         "data. Unset: public_endpoint; with neither, nothing is forwarded, and the node with the data finds the import "
-        "by itself.",
+        "by itself. It is also the name of the node to which image_cache_dir belongs, the host's name when unset.",
     ),
 ]
 
@@ -68,7 +71,7 @@ EXECUTOR_OPTS: list[cfg.Opt] = [
 def list_opts() -> OptionTable:
     """Return the options of imports and tasks."""
     return [
-        ("DEFAULT", SELF_OPTS),
+        ("DEFAULT", [*SELF_OPTS, *NODE_OPTS]),
         ("image_import_opts", IMPORT_OPTS),
         ("task", TASK_OPTS),
         ("taskflow_executor", EXECUTOR_OPTS),

@@ -2,11 +2,11 @@
 
 from oslo_policy import opts, policy
 
-from glance_api.policy import base, images, locations, members, metadefs, stores, tasks
+from glance_api.policy import base, cache, images, locations, members, metadefs, stores, tasks
 from glance_common.config.loading import OptionTable
 
 RULES: list[policy.RuleDefault] = [
-    *base.RULES, *images.RULES, *members.RULES, *locations.RULES, *stores.RULES, *tasks.RULES,
+    *base.RULES, *images.RULES, *members.RULES, *locations.RULES, *stores.RULES, *cache.RULES, *tasks.RULES,
     *metadefs.RULES,
 ]
 """The default of every rule that a call asks."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from glance_api.cache.facade import ImageCache
 from glance_api.clients.key_manager import KeyManager
 from glance_api.imports.signals import WorkSignal
 from glance_api.policy.enforcer import Enforcer
@@ -116,7 +117,8 @@ class Services:
     wait for servers which callers name; ``leases`` keeps transfers that run alive; ``limits`` says how much each owner
     may have. ``staging`` is where data wait on this node for their import, ``task_store`` where tasks work (often the
     same); ``url_filter`` says what may be fetched for users, ``work`` reaches the workers of this process;
-    ``old_lists`` are images of which stores have older lists of readers than the records.
+    ``old_lists`` are images of which stores have older lists of readers than the records; ``cache`` is the image cache,
+    None when it is off.
     """
 
     settings: Settings
@@ -135,3 +137,4 @@ class Services:
     url_filter: UrlFilter
     work: WorkSignal
     old_lists: OldLists = field(default_factory=OldLists)
+    cache: ImageCache | None = None

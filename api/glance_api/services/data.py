@@ -56,7 +56,7 @@ class Source:
 class Download:
     """Opened data of an image: ``part`` is None for the whole of it. The caller closes ``blob``.
 
-    ``fingerprint`` is that of the copy which was opened.
+    ``fingerprint`` is that of the copy which was opened. What is cached gives no wrong data as complete by itself.
     """
 
     image: Image
@@ -64,17 +64,22 @@ class Download:
     part: ByteRange | None
     store: str
     fingerprint: str | None = None
+    is_cached: bool = False
 
     def proof(self) -> tuple[str, str] | None:
-        """Return the algorithm and the digest that the whole data have; None where none is known.
+        """Return the algorithm and the digest by which the whole data are to be verified; None where none is known."""
+        return None if self.is_cached else proof_of(self.image, self.fingerprint)
 
-        The fingerprint where there is one, because it takes a tenth of the time.
-        """
-        algorithm, colon, digest = (self.fingerprint or "").partition(":")
-        if colon and algorithm == FINGERPRINT:
-            return algorithm, digest
-        image = self.image
-        return (image.os_hash_algo, image.os_hash_value) if image.os_hash_algo and image.os_hash_value else None
+
+def proof_of(image: Image, fingerprint: str | None) -> tuple[str, str] | None:
+    """Return the algorithm and the digest that the whole data have; None where none is known.
+
+    ``fingerprint`` is that of one of its copies; it takes a tenth of the time.
+    """
+    algorithm, colon, digest = (fingerprint or "").partition(":")
+    if colon and algorithm == FINGERPRINT:
+        return algorithm, digest
+    return (image.os_hash_algo, image.os_hash_value) if image.os_hash_algo and image.os_hash_value else None
 
 
 def upload(
@@ -150,7 +155,7 @@ def readable(services: Services, context: RequestContext, image_id: str) -> Imag
     return image
 
 
-def open_data(services: Services, image: Image, part: ByteRange | None, prefer: Sequence[str] = ()) -> Download:
+def open_stored(services: Services, image: Image, part: ByteRange | None, prefer: Sequence[str] = ()) -> Download:
     """Open the data of a ``readable`` image, or a part of them, in one of the stores in ``prefer`` if that can be.
 
     The next location is tried when one cannot be opened. Raises Unavailable when none can.

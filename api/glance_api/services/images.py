@@ -308,6 +308,8 @@ def delete(services: Services, context: RequestContext, image_id: str, credentia
     )
     if due:
         services.deletes.publish(due, context.request_id)
+    if services.cache is not None:
+        services.cache.forget(image_id)
     events.image_deleted(services, context, image)
     if task := image.properties.get(TASK_PROPERTY):
         tasks.look_up(services, context, task, tasks.ended)

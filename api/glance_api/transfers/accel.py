@@ -23,7 +23,7 @@ ASKED_BY = ("X-Sendfile-Type", "X-Accel-Redirect")
 OPTS: list[cfg.Opt] = [
     cfg.DictOpt(
         OPTION, default={},
-        help="Directories of file stores with the internal location of nginx that shows each, as "
+        help="Directories of file stores, or image_cache_dir, with the internal location of nginx that shows each, as "
         "/var/lib/glance/images:/_glance/images, separated by commas: downloads through nginx are sent by nginx then. "
         "Directories that are not named are sent as ever. nginx needs the configuration of "
         "deploy/nginx/glance-downloads.conf.",
@@ -49,14 +49,17 @@ class InternalLocations:
 
 
 def parse(conf: cfg.ConfigOpts, directories: Iterable[str]) -> InternalLocations:
-    """Return what the option says; ``directories`` are those of the file stores. Raises ConfigError."""
+    """Return what the option says; ``directories`` are those of the file stores and of the image cache.
+
+    Raises ConfigError.
+    """
     named: dict[str, str] = conf[OPTION]
     known = set(directories)
     prefixes: dict[str, str] = {}
     for place, prefix in named.items():
         directory = os.path.normpath(place)
         if directory not in known:
-            raise ConfigError("DEFAULT", OPTION, place, "must be a directory of a file store")
+            raise ConfigError("DEFAULT", OPTION, place, "must be a directory of a file store, or image_cache_dir")
         if _PREFIX.fullmatch(prefix) is None:
             allowed = "must be a path of letters, digits, '.', '_', '~' and '-', without a slash at the end"
             raise ConfigError("DEFAULT", OPTION, prefix, allowed)

@@ -16,7 +16,7 @@ from glance_api.http.request import (
     services,
 )
 from glance_api.http.transfers import OCTETS, at_end, body, sendable
-from glance_api.services import data, images, stores
+from glance_api.services import cached_data, images, stores
 from glance_api.services.data import Source
 from glance_api.services.images import ImageQuery
 from glance_api.services.v1 import images as v1_images
@@ -78,7 +78,7 @@ def show(image_id: str) -> Response:
     image = v1_images.readable(services(), context(), image_id)
     give_back = http_services().permits.take(context().project_id)
     try:
-        opened = data.open_data(services(), image, None)
+        opened = cached_data.open_data(services(), image, None)
         # Passed through untouched, so that the server sees its own file wrapper and sends the file by the kernel.
         response = Response(sendable(opened, at_end(opened, give_back)), direct_passthrough=True)
     except BaseException:

@@ -8,8 +8,8 @@ from glance_api.content.streams import ByteRange, decimal, parse_content_range, 
 from glance_api.http import conditional
 from glance_api.http.request import context, credentials, http_services, media_type, services, without_body
 from glance_api.http.transfers import OCTETS, at_end, body, handed_over, sendable
+from glance_api.services import cached_data, stores
 from glance_api.services import data as service
-from glance_api.services import stores
 from glance_api.services.data import Download, Source
 from glance_api.v2.operations import BINARY, Parameter, operation
 from glance_common.model.errors import BadRequest, UnsupportedMediaType
@@ -86,7 +86,7 @@ def download(image_id: str) -> Response:
         return Response(status=302, headers={"Location": address, "Cache-Control": "no-store"})
     give_back = http_services().permits.take(context().project_id)
     try:
-        opened = service.open_data(services(), image, part, prefer)
+        opened = cached_data.open_data(services(), image, part, prefer, is_sent=is_read)
         return _answer(opened, tag, at_end(opened, give_back))
     except BaseException:
         give_back()

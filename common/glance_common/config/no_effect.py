@@ -14,7 +14,7 @@ _RATE = "no line is dropped"
 _CALLER = "the key manager is asked with the token of the caller"
 _SCRUBBERS = "several scrubbers share the work by themselves"
 
-_NOT_YET = "this release does not have what it belongs to"
+_IMAGE_CACHE = "the image cache is a part of glance-api"
 
 _BY_GROUP = {
     "oslo_messaging_rabbit": _BROKER,
@@ -33,7 +33,7 @@ _BY_GROUP = {
 """Groups in which every name that no option has does nothing."""
 
 _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
-    _NOT_YET: {
+    _IMAGE_CACHE: {
         "DEFAULT": (
             "image_cache_dir", "image_cache_driver", "image_cache_sqlite_db", "image_cache_max_size",
             "image_cache_stall_time",

@@ -10,6 +10,7 @@ from oslo_config import cfg
 
 from glance_common.model.context import ContextSigner
 from glance_common.observability.profiling import trace_headers
+from glance_common.registry_client.cached_copies import CachedCopiesClient
 from glance_common.registry_client.deletions import DeletionsClient
 from glance_common.registry_client.http import RegistryHttp, Timeouts, connect_to
 from glance_common.registry_client.images import ImagesClient
@@ -37,6 +38,7 @@ class RegistryClient:
     stores: StoresClient
     usage: UsageClient
     metadefs: MetadefsClient
+    cached_copies: CachedCopiesClient
 
     def close(self) -> None:
         """Close the kept connections."""
@@ -56,6 +58,7 @@ def over(http: RegistryHttp) -> RegistryClient:
         stores=StoresClient(http),
         usage=UsageClient(http),
         metadefs=MetadefsClient(http),
+        cached_copies=CachedCopiesClient(http),
     )
 
 

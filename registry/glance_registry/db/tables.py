@@ -6,7 +6,7 @@ compared with the database's own clock.
 """
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB, TIMESTAMP, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION, JSON, JSONB, TIMESTAMP, UUID
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -143,6 +143,28 @@ store_identities = sa.Table(
     sa.Column("place", Text, primary_key=True, comment="a directory of a file store"),
     sa.Column("identity", Id, nullable=False, comment="the uuid in the sentinel file of that place"),
     sa.Column("created_at", Time, nullable=False, server_default=NOW),
+)
+
+cached_copies = sa.Table(
+    "cached_copies",
+    metadata,
+    sa.Column(
+        "node", Text, primary_key=True, comment="worker_self_reference_url of the node whose cache has the copy"
+    ),
+    sa.Column("image_id", Id, primary_key=True),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("modified", DOUBLE_PRECISION, nullable=False, comment="seconds of the epoch, by the clock of the node"),
+    sa.Column(
+        "verified", sa.BigInteger, nullable=False,
+        comment="last change (ns) of the file whose data were found right, 0 = never",
+    ),
+    sa.Column("hits", sa.BigInteger, nullable=False),
+    sa.Column(
+        "accessed", DOUBLE_PRECISION, nullable=False,
+        comment="seconds of the epoch, by the clock of the node; 0 until the first hit",
+    ),
+    sa.Column("checksum", Text),
+    sa.Index("ix_cached_copies_image_id", "image_id"),
 )
 
 # A key is taken while bytes may be under it, and stays taken after a reaped attempt until the late passes are over. So

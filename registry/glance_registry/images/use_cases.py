@@ -1,6 +1,6 @@
 """What a caller can ask about images, members and tags: each function is one request, in transactions of its own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,7 +10,7 @@ from glance_common.model.context import RequestContext
 from glance_common.model.limits import Limits
 from glance_common.model.status import ImageStatus
 from glance_registry.db.session import read, read_prepared, run_alone, run_transaction
-from glance_registry.images import crud, listing, members, merging, tags
+from glance_registry.images import cached_copies, crud, listing, members, merging, tags
 from glance_registry.images import delete as hiding
 from glance_registry.records import rows, sizes
 
@@ -157,3 +157,28 @@ def remove_member(engine: sa.Engine, context: RequestContext, image_id: str, att
     """Stop sharing an image with a project; raises as ``members.remove``."""
     run_transaction(engine, members.remove, context, image_id, attempt, member)
     failpoint("registry.members.after-commit")
+
+
+def cached_of_node(engine: sa.Engine, node: str, image_id: str | None) -> list[dict[str, Any]]:
+    """Return the copies in the cache of a node, or the one of an image."""
+    return read(engine, cached_copies.of_node, node, image_id)
+
+
+def cached_nodes(engine: sa.Engine, image_id: str) -> list[str]:
+    """Return the nodes that have a copy of an image in their cache."""
+    return list(read(engine, cached_copies.nodes, image_id))
+
+
+def put_cached(engine: sa.Engine, node: str, image_id: str, values: Mapping[str, Any]) -> None:
+    """Write that a node has a copy of an image."""
+    run_transaction(engine, cached_copies.put, node, image_id, values)
+
+
+def remove_cached(engine: sa.Engine, node: str, image_id: str) -> None:
+    """Forget that a node has a copy of an image."""
+    run_transaction(engine, cached_copies.remove, node, image_id)
+
+
+def count_cached(engine: sa.Engine, node: str, uses: Sequence[tuple[str, int, float]]) -> list[str]:
+    """Add uses to the copies of a node; return the images of which it has none."""
+    return run_transaction(engine, cached_copies.count, node, uses)

@@ -106,7 +106,8 @@ PATH_VALUES = [
     f"%7b{MISSING}%7d", MISSING.replace("-", ""), f"urn:uuid:{MISSING}", "\U0001f4a9", "%e2%80%ae",
 ]
 NAMES = {
-    "<image_id>": "", "<store_id>": "slow", "<task_id>": MISSING, "<namespace>": "N", "<metadef>": "tag",
+    "<image_id>": "", "<uuid:image_id>": MISSING, "<store_id>": "slow", "<task_id>": MISSING, "<namespace>": "N",
+    "<metadef>": "tag",
 }
 ANY_TEXT = {
     "<rest:tag>": "t", "<rest:member_id>": "m", "<rest:member>": "m", "<rest:property_name>": "p",
@@ -120,11 +121,15 @@ def target(make_api: Any, tmp_path: Any) -> Any:
     """An API with all that options can switch on."""
     for name in ("fast", "slow"):
         (tmp_path / name).mkdir()
-    return make_api(
+    made = make_api(
         enabled_backends="fast:file,slow:file,web:http", glance_store__default_backend="fast",
         fast__filesystem_store_datadir=tmp_path / "fast", slow__filesystem_store_datadir=tmp_path / "slow",
         show_multiple_locations=True, show_image_direct_url=True,
+        image_cache_dir=tmp_path / "cache", paste_deploy__flavor="trusted-auth+cachemanagement",
     )
+    made.services.cache.open()
+    yield made
+    made.services.cache.close()
 
 
 @pytest.fixture
@@ -143,7 +148,8 @@ def make_namespace(target: Any) -> None:
 
 def role(rule: str) -> str:
     """Return the role that gets past the policy, so that the checks of what is sent are reached."""
-    return "admin" if "/metadefs/" in rule else "member,reader"
+    is_for_admins = any(part in rule for part in ("/metadefs/", "/cache", "/queued_images"))
+    return "admin" if is_for_admins else "member,reader"
 
 
 def routes(app: Any) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,10 @@ from tests.unit.api.fake_registry import FakeRegistry
 from glance_api import config as api_config
 from glance_api import policy
 from glance_api.app import create_app
+from glance_api.cache.facade import ImageCache
+from glance_api.cache.settings import CacheSettings
 from glance_api.clients.key_manager import KeyManager
+from glance_api.http.auth import choose
 from glance_api.http.collaborators import HttpServices
 from glance_api.imports.signals import WorkSignal
 from glance_api.policy import properties
@@ -73,14 +76,26 @@ def make_api() -> Callable[..., Api]:
             limits=limits.source(conf),
             url_filter=UrlFilter.from_conf(conf, lambda _host, _port: ["93.184.216.34"]),
             work=WorkSignal(),
+            cache=opened_cache(conf),
             **fakes,
         )
         unused: dict[str, Any] = {"permits": None, "readers": None}
-        app = create_app(services, HttpServices(**unused), lambda inner: inner)
+        http = HttpServices(**unused, manages_cache=choose(conf).manages_cache)
+        app = create_app(services, http, lambda inner: inner)
         app.testing = True
         return Api(app, registry, published)
 
     return make
+
+
+def opened_cache(conf: cfg.ConfigOpts) -> ImageCache | None:
+    """Return the image cache that the options ask for; it has no workers."""
+    settings = CacheSettings.from_conf(conf)
+    if settings is None:
+        return None
+    cache = ImageCache(settings)
+    cache.open()
+    return cache
 
 
 class FakeStores:

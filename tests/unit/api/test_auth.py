@@ -105,6 +105,18 @@ def test_flavors(text, name, ignored):
     assert len(chosen.warnings()) == len(ignored) + (not name)
 
 
+@pytest.mark.parametrize(
+    ("text", "manages"),
+    [(None, False), ("caching", False), ("cachemanagement", True), ("trusted-auth+caching", False),
+     ("keystone+cachemanagement", True), ("keystone+caching+cachemanagement", True)],
+)
+def test_flavors_of_the_image_cache(text, manages):
+    conf = make_conf({"paste_deploy.flavor": text, "image_cache_dir": "/var/lib/glance/image-cache"})
+    chosen = choose(conf)
+    assert (chosen.manages_cache, chosen.ignored) == (manages, ())
+    assert not flavor(text).manages_cache  # without a directory there is no cache
+
+
 @pytest.mark.parametrize("text", ["keystoen", "keystone+trusted-auth", "keystone+gzip"])
 def test_unknown_flavors(text):
     with pytest.raises(ConfigError, match="must be"):

@@ -16,8 +16,8 @@ from glance_common.model.status import ImageStatus
 
 ID = "11111111-1111-4111-8111-111111111111"
 VARIABLES = {
-    "<image_id>": ID, "<rest:tag>": "t", "<rest:member_id>": "m", "<rest:member>": "m", "<store_id>": "fast",
-    "<task_id>": ID,
+    "<image_id>": ID, "<uuid:image_id>": ID, "<rest:tag>": "t", "<rest:member_id>": "m", "<rest:member>": "m",
+    "<store_id>": "fast", "<task_id>": ID,
     "<namespace>": "N", "<rest:property_name>": "p", "<rest:object_name>": "o", "<rest:tag_name>": "t",
     "<rest:resource_type>": "r", "<metadef>": "tag",
 }
@@ -66,9 +66,17 @@ class GuardedStores(FakeStores):
 
 
 @pytest.fixture(params=["private", "shared", "public", "community"])
-def guarded(request, make_api):
-    """An API with one active image of project ``own``, whose permits and stores count what is taken from them."""
-    api = make_api(enabled_backends=["fast:file", "slow:file"])
+def guarded(request, make_api, tmp_path):
+    """An API with one active image of project ``own``, whose permits and stores count what is taken from them.
+
+    A copy of the image is in the cache, where only an administrator may see it.
+    """
+    api = make_api(
+        enabled_backends=["fast:file", "slow:file"], image_cache_dir=str(tmp_path / "cache"),
+        paste_deploy__flavor="trusted-auth+cachemanagement",
+    )
+    api.copy = tmp_path / "cache" / ID
+    api.copy.write_bytes(b"data")
     taken: list[str] = []
     services, http = api.app.extensions["glance"], api.app.extensions["glance_http"]
     object.__setattr__(http, "permits", SimpleNamespace(take=lambda _project: lambda: None))
@@ -126,6 +134,7 @@ def test_no_route_opens_for(stranger, guarded):
     assert guarded.registry.images.writes == []
     assert guarded.published == []
     assert guarded.taken == []
+    assert guarded.copy.exists()
     assert guarded.registry.images.rows[ID].status == "active"
 
 

@@ -4,6 +4,7 @@ import pytest
 
 SINGLE = ["2.15", "2.9", "2.17", "2.7", "2.6", "2.5", "2.4", "2.3", "2.2", "2.1", "2.0", "1.1", "1.0"]
 MULTI = ["2.15", "2.13", "2.12", "2.11", "2.10", "2.9", "2.8", *SINGLE[2:]]
+CACHE = ["2.18", "2.17", "2.16", "2.15", "2.14"]
 TWO_STORES = {"enabled_backends": ["fast:file", "slow:file"]}
 
 
@@ -20,6 +21,20 @@ def test_documents(make_api, options, expected):
     assert response.json["versions"][-1]["links"] == [{"rel": "self", "href": "http://localhost/v1/"}]
     explicit = client.get("/versions")
     assert (explicit.status_code, explicit.json) == (200, response.json)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"), [({}, [*CACHE, "2.9", *SINGLE[3:]]), (TWO_STORES, [*CACHE, *MULTI[1:7], *SINGLE[3:]])]
+)
+def test_ver04_the_image_cache_adds_versions(make_api, tmp_path, options, expected):
+    api = make_api(**options, image_cache_dir=str(tmp_path / "cache"))
+    versions = api.app.test_client().get("/versions").json["versions"]
+    assert [version["id"] for version in versions] == [f"v{version}" for version in expected]
+    statuses = [version["status"] for version in versions]
+    assert statuses == ["CURRENT"] + ["SUPPORTED"] * (len(versions) - 1)
+    for version in ("v2.14", "v2.16", "v2.18"):
+        assert api.call("GET", f"/{version}/images").status_code == 200
+    assert api.call("GET", "/v2/openapi.json").json["info"]["version"] == "2.18"
 
 
 def test_no_token_is_needed_and_ids_are_given(api):

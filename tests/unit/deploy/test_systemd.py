@@ -16,7 +16,10 @@ UNITS = CHECKOUT / "deploy" / "systemd"
 PROGRAMS = "/opt/glance/bin/"
 SERVICES = sorted(UNITS.glob("*.service"))
 WEB_SERVICES = ["glance-api", "glance-registry"]
-EXPOSURE = {"glance-api": 25, "glance-registry": 22, "glance-scrubber": 22, "glance-scrubber-cron": 22}
+EXPOSURE = {
+    "glance-api": 25, "glance-registry": 22, "glance-scrubber": 22, "glance-scrubber-cron": 22,
+    "glance-cache-pruner": 22, "glance-cache-cleaner": 22,
+}
 """The most that systemd may find, in tenths."""
 HARDENING = {
     "User": "glance",
@@ -50,11 +53,15 @@ def console_scripts():
 def test_all_units_are_here():
     assert [path.name for path in SERVICES] == [
         "glance-api.service",
+        "glance-cache-cleaner.service",
+        "glance-cache-pruner.service",
         "glance-registry.service",
         "glance-scrubber-cron.service",
         "glance-scrubber.service",
     ]
-    assert (UNITS / "glance-scrubber-cron.timer").exists()
+    assert sorted(path.stem for path in UNITS.glob("*.timer")) == [
+        "glance-cache-cleaner", "glance-cache-pruner", "glance-scrubber-cron",
+    ]
 
 
 @pytest.mark.parametrize("path", SERVICES, ids=lambda path: path.name)
@@ -106,6 +113,15 @@ def test_the_timer_starts_one_pass_and_never_two_at_once():
     assert unit(UNITS / "glance-scrubber-cron.service")["Service"]["Type"] == "oneshot"
     timer = unit(UNITS / "glance-scrubber-cron.timer")
     assert "OnUnitInactiveSec" in timer["Timer"]
+    assert timer["Install"]["WantedBy"] == "timers.target"
+
+
+@pytest.mark.parametrize("name", ["glance-cache-cleaner", "glance-cache-pruner"])
+def test_cac07_cac08_timers_start_the_tools_of_the_cache(name):
+    service = unit(UNITS / f"{name}.service")["Service"]
+    assert (service["Type"], service["ExecStart"]) == ("oneshot", f"{PROGRAMS}{name}")
+    timer = unit(UNITS / f"{name}.timer")
+    assert {"OnUnitInactiveSec", "OnCalendar"} & set(timer["Timer"])
     assert timer["Install"]["WantedBy"] == "timers.target"
 
 

@@ -23,12 +23,17 @@ _CACHE_TOKENS = ("caching", "cachemanagement")
 
 @dataclass(frozen=True, slots=True)
 class Flavor:
-    """One way to authenticate: the layer around the application, and whether callers prove their identity."""
+    """One way to authenticate: the layer around the application, and whether callers prove their identity.
+
+    ``ignored`` are the parts of the name that ask for the image cache, while it is off; ``manages_cache`` says whether
+    the calls of ``cachemanagement`` are there.
+    """
 
     name: str
     layer: Layer
     authenticates: bool
     ignored: tuple[str, ...] = ()
+    manages_cache: bool = False
 
     @property
     def default_host(self) -> str:
@@ -47,7 +52,10 @@ class Flavor:
 
     def warnings(self) -> list[str]:
         """Return what an operator should know about this choice."""
-        lines = [f"[paste_deploy] flavor: {token} has no effect, there is no image cache" for token in self.ignored]
+        lines = [
+            f"[paste_deploy] flavor: {token} has no effect without image_cache_dir: there is no image cache"
+            for token in self.ignored
+        ]
         if not self.name:
             lines.append("[paste_deploy] flavor is unset: every caller is an administrator (S-42)")
         return lines
@@ -57,7 +65,7 @@ def choose(conf: cfg.ConfigOpts) -> Flavor:
     """Return the flavor that ``[paste_deploy] flavor`` names. Raises ConfigError for an unknown one."""
     text = (conf.paste_deploy.flavor or "").strip()
     tokens = [token.strip() for token in text.split("+") if token.strip()]
-    ignored = tuple(token for token in tokens if token in _CACHE_TOKENS)
+    ignored = () if conf.image_cache_dir else tuple(token for token in tokens if token in _CACHE_TOKENS)
     names = [token for token in tokens if token not in _CACHE_TOKENS]
     if len(names) > 1 or (names and names[0] not in ("noauth", "none", "keystone", "trusted-auth")):
         raise ConfigError(
@@ -65,11 +73,12 @@ def choose(conf: cfg.ConfigOpts) -> Flavor:
             "must be unset, noauth, keystone or trusted-auth, each optionally followed by +caching or +cachemanagement",
         )
     name = names[0] if names else ""
+    manages_cache = "cachemanagement" in tokens and not ignored
     if name == "keystone":
-        return Flavor(name, _keystone(conf), authenticates=True, ignored=ignored)
+        return Flavor(name, _keystone(conf), authenticates=True, ignored=ignored, manages_cache=manages_cache)
     if name == "trusted-auth":
-        return Flavor(name, lambda app: app, authenticates=False, ignored=ignored)
-    return Flavor("", _noauth(conf), authenticates=False, ignored=ignored)
+        return Flavor(name, lambda app: app, authenticates=False, ignored=ignored, manages_cache=manages_cache)
+    return Flavor("", _noauth(conf), authenticates=False, ignored=ignored, manages_cache=manages_cache)
 
 
 def _is_loopback(host: str) -> bool:

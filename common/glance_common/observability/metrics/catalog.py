@@ -83,11 +83,36 @@ LAST_SWEEP = Gauge(
     "glance_last_sweep_timestamp_seconds", "When the last pass over the due rows ended, by how it ended.",
     ["outcome"], registry=REGISTRY, multiprocess_mode="livemax",
 )
+CACHE_READS = Counter(
+    "glance_cache_reads", "Downloads while the image cache is on: hit = from a whole copy, miss = began a copy, "
+    "follower = from a copy that was being made, bypass = from the store, left = began in the cache and went on at the "
+    "store.",
+    ["outcome"], registry=REGISTRY,
+)
+CACHE_BYTES = Counter(
+    "glance_cache_bytes", "Bytes of the image cache: sent from whole copies (copy) and from copies that were being "
+    "made (growing), and read from stores to make copies (filled).",
+    ["kind"], registry=REGISTRY,
+)
+CACHE_FILLS = Counter(
+    "glance_cache_fills", "Copies of the image cache by what became of them: stored; failed = the store gave no whole "
+    "or right data; disk = the cache could not write; defect; abandoned = not begun, or stopped; damaged = found wrong "
+    "later.",
+    ["outcome"], registry=REGISTRY,
+)
+CACHE_FILLS_RUNNING = Gauge(
+    "glance_cache_fills_running", "Copies of the image cache that are being made.",
+    ["state"], registry=REGISTRY, multiprocess_mode="livesum",
+)
+CACHE_EVICTIONS = Counter(
+    "glance_cache_evictions", "Copies removed from the image cache to make room (size).",
+    ["reason"], registry=REGISTRY,
+)
 
 ALL = (
     REQUESTS, REGISTRY_CALLS, STORE_BYTES, TRANSFERS, TRANSFERS_REFUSED, REMOTE_CHECKS, REMOTE_CHECKS_REFUSED,
     UPLOADS, CONNECTIONS, OUTBOX, OUTBOX_DROPPED, OPERATIONS, OPERATIONS_RUNNING, DATA_REFUSED, REMOVALS, SWEEPS,
-    LAST_SWEEP,
+    LAST_SWEEP, CACHE_READS, CACHE_BYTES, CACHE_FILLS, CACHE_FILLS_RUNNING, CACHE_EVICTIONS,
 )
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -1,0 +1,84 @@
+"""Data of images from the cache of this node, or from their stores. Who may read them was settled before (S-05)."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+
+from glance_api.cache.wanted import WantedData
+from glance_api.content.digests import CHECKSUM
+from glance_api.content.streams import ByteRange
+from glance_api.services import data
+from glance_api.services.collaborators import Services
+from glance_api.services.data import Download
+from glance_api.services.store_errors import as_api_error
+from glance_common.model.errors import BadRequest
+from glance_common.model.image import Image
+from glance_common.model.status import ImageStatus
+from glance_common.stores.base import StreamBlob
+from glance_common.stores.contract import Blob, StoreError
+
+
+def open_data(
+    services: Services, image: Image, part: ByteRange | None, prefer: Sequence[str] = (), *, is_sent: bool = True
+) -> Download:
+    """Open the data of a ``readable`` image, or a part of them, in the cache or in a store; ``is_sent``: not for HEAD.
+
+    ``prefer`` names the stores that are read before others when the cache has no copy. Raises Unavailable.
+    """
+    if services.cache is None:
+        return data.open_stored(services, image, part, prefer)
+    blob = _cached(services, image, part, prefer, is_sent)
+    if blob is None:
+        return data.open_stored(services, image, part, prefer)
+    return Download(image=image, blob=blob, part=part, store="", is_cached=True)
+
+
+def wanted(services: Services, image: Image, prefer: Sequence[str] = ()) -> WantedData | None:
+    """Return what the cache needs to keep the data of an image, read with its locations.
+
+    None for an image that is not active (a deactivated one is never kept or served: S-49, S-65), that has no data, or
+    whose data cannot be verified because no digest of them is known.
+    """
+    if image.status is not ImageStatus.ACTIVE or not image.size:
+        return None
+    fingerprint = next((place.fingerprint for place in image.locations if place.fingerprint), None)
+    proof = data.proof_of(image, fingerprint) or ((CHECKSUM, image.checksum) if image.checksum else None)
+    if proof is None:
+        return None
+    return WantedData(image.id, image.size, *proof, image.checksum, partial(_stored, services, image, prefer))
+
+
+def _cached(
+    services: Services, image: Image, part: ByteRange | None, prefer: Sequence[str], is_sent: bool
+) -> Blob | None:
+    asked = wanted(services, image, prefer)
+    if asked is None or services.cache is None:
+        return None
+    extent = (part.start, part.length) if part else None
+    try:
+        return services.cache.read(asked, extent) if is_sent else services.cache.copy(asked, extent)
+    except StoreError as error:
+        raise as_api_error(error, "the image's data") from error
+
+
+def _stored(services: Services, image: Image, prefer: Sequence[str], offset: int, length: int | None) -> Blob:
+    size = image.size or 0
+    is_whole = offset == 0 and length in (None, size)
+    part = None if is_whole else ByteRange(offset, size - offset if length is None else length)
+    try:
+        return data.open_stored(services, image, part, prefer).blob
+    except BadRequest:
+        # The store sends nothing but the whole.
+        whole = data.open_stored(services, image, None, prefer).blob
+        return StreamBlob(whole.size, _cut(whole, offset, size if length is None else offset + length), whole.close)
+
+
+def _cut(pieces: Iterable[bytes], start: int, end: int) -> Iterator[bytes]:
+    """Yield the bytes from ``start`` up to ``end`` of all that the pieces hold."""
+    at = 0
+    for piece in pieces:
+        part = piece[max(start - at, 0):max(end - at, 0)]
+        at += len(piece)
+        if part:
+            yield part
+        if at >= end:
+            return
