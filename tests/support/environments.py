@@ -31,9 +31,10 @@ ORIGINAL = "original"
 NOVA = "nova"
 ECOSYSTEM = "ecosystem"
 ANSIBLE = "ansible"
+CINDER = "cinder"
 ALL = (
     KEYSTONE, CLIENTS, OLD_CLIENTS, SCHEMATHESIS, MESSAGING, BARBICAN, ORIGINAL, NOVA, ECOSYSTEM, ANSIBLE, MONGOD,
-    SEAWEEDFS, SWIFT,
+    SEAWEEDFS, SWIFT, CINDER,
 )
 
 _HERE = Path(__file__).resolve().parent

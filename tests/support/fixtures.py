@@ -14,6 +14,7 @@ from glance_common.delete_queue.broker import connected
 from glance_common.messaging.connection import parse_broker
 from tests.servers.barbican_service import BarbicanService
 from tests.servers.ceph import Ceph
+from tests.servers.cinder import Cinder
 from tests.servers.keystone import Keystone
 from tests.servers.postgres import drop_database, running_postgres
 from tests.servers.rabbitmq import RabbitMQ
@@ -174,6 +175,18 @@ def barbican_service(keystone: Keystone, tmp_path_factory: pytest.TempPathFactor
         yield service
     finally:
         service.stop()
+
+
+@pytest.fixture(scope="session")
+def cinder(ceph: Ceph, keystone: Keystone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cinder]:
+    """A Cinder for the whole session, which Keystone's catalog names; each test has a type of volumes of its own."""
+    service = Cinder(tmp_path_factory.mktemp("cinder"), ceph, keystone)
+    try:
+        service.start()
+        yield service
+    finally:
+        service.stop()
+        service.remove_key()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,218 @@
+"""A real Cinder for tests, in a virtual environment of its own: its volumes are in a pool of a Ceph cluster.
+
+API, scheduler and volume service are one process. A real Keystone says who is who.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import requests
+from deploy.local import configuration, processes
+
+from glance_common.stores.drivers.rbd.bindings import FOLDERS
+from tests.servers.ceph import Ceph
+from tests.servers.keystone import ADMIN, Keystone
+from tests.support import environments
+from tests.support.waiting import wait_for
+
+_PROGRAM = Path(__file__).with_name("cinder_program.py")
+_KEYRINGS = Path("/etc/ceph")
+_BOOT_SECONDS = 300
+_BACKEND = "rbd"
+
+SERVICE_TYPE = "volumev3"
+"""What the catalog calls it."""
+
+
+class Cinder:
+    """One Block Storage service with all its files in ``folder``, but for the key of its user of Ceph.
+
+    os-brick, here and in the services that attach volumes, looks for that key in /etc/ceph alone.
+    """
+
+    def __init__(self, folder: Path, ceph: Ceph, keystone: Keystone, images: str | None = None) -> None:
+        """``images`` is the URL of the image service; by default the one that the catalog names."""
+        self.folder = folder
+        self.port = processes.free_port()
+        self.url = f"http://{processes.LOOPBACK}:{self.port}"
+        self.pool = f"volumes-{uuid4().hex[:8]}"
+        self.user = f"cinder-{self.pool}"
+        self._keyring = _KEYRINGS / f"ceph.client.{self.user}.keyring"
+        self._ceph = ceph
+        self._keystone = keystone
+        self._images = images
+        self._log = folder / "cinder.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._token = ""
+
+    def start(self) -> None:
+        """Start it, the first time after making its pool and its tables; the catalog names it. Raises StartError."""
+        root = environments.environment(environments.CINDER)
+        if not (self.folder / "cinder.conf").exists():
+            self._make_pool()
+            self._configure(root / "etc/cinder")
+            self._run(root / "bin/cinder-manage", "db", "sync")
+            self._keystone.set_endpoint(SERVICE_TYPE, "cinderv3", f"{self.url}/v3/$(project_id)s")
+        with self._log.open("ab") as log:
+            self._process = processes.spawn(
+                # -P: beside the program lies this file, which has the name of a package of Cinder.
+                [root / "bin/python", "-P", _PROGRAM, *self._options()], output=log, env=self._environment(),
+                cwd=self.folder,
+            )
+        self._token = self._keystone.token(ADMIN)
+        processes.wait_until(
+            self._has_room, what="Cinder", process=self._process, log=self._log, seconds=_BOOT_SECONDS
+        )
+
+    def stop(self) -> None:
+        """End it; its volumes stay."""
+        if self._process is not None:
+            processes.stop(self._process)
+            self._process = None
+
+    def kill(self) -> None:
+        """Kill it with -9; its volumes stay."""
+        if self._process is not None:
+            processes.kill_group(self._process)
+            self._process = None
+
+    def remove_key(self) -> None:
+        """Remove the file in /etc/ceph: nothing can attach volumes any more."""
+        self._keyring.unlink(missing_ok=True)
+
+    def call(self, method: str, path: str, body: Any = None, *, project: str = ADMIN.project) -> dict[str, Any]:
+        """Return the answer to a call of the administrator, by default in its own project. Asserts success."""
+        answer = self._send(method, path, body, project)
+        assert answer.ok, f"Cinder: {method} {path}: {answer.status_code} {answer.text[:500]}"
+        return dict(answer.json()) if answer.content else {}
+
+    def make_type(self, *, multiattach: bool = True, encrypted: bool = False, **specs: str) -> str:
+        """Make a type of volumes and return its name; quotas of its own have no limits."""
+        name = f"images-{uuid4().hex[:8]}"
+        specs = {"volume_backend_name": _BACKEND, **specs}
+        if multiattach and not encrypted:  # Cinder has no volumes that are both
+            specs["multiattach"] = "<is> True"
+        made = self.call("POST", "/types", {"volume_type": {"name": name, "extra_specs": specs}})["volume_type"]["id"]
+        if encrypted:
+            how = {"provider": "luks", "control_location": "front-end", "cipher": "aes-xts-plain64", "key_size": 256}
+            self.call("POST", f"/types/{made}/encryption", {"encryption": how})
+        return name
+
+    def set_quota(self, project: str, **limits: int) -> None:
+        """Set quotas of a project, for example ``volumes_<type>``."""
+        self.call("PUT", f"/os-quota-sets/{self._keystone.project_ids[project]}", {"quota_set": limits})
+
+    def volumes(self, volume_type: str | None = None) -> list[dict[str, Any]]:
+        """Return the volumes of all projects, of all types or of one, with all that Cinder says of them."""
+        found = self.call("GET", "/volumes/detail?all_tenants=1")["volumes"]
+        return [each for each in found if volume_type in (None, each["volume_type"])]
+
+    def volume(self, identifier: str) -> dict[str, Any] | None:
+        """Return what Cinder says of a volume, None when there is none."""
+        answer = self._send("GET", f"/volumes/{identifier}", None, ADMIN.project)
+        return None if answer.status_code == 404 else dict(answer.json()["volume"])
+
+    def act(self, volume: str, name: str, **values: Any) -> dict[str, Any]:
+        """Do an action of a volume, for example ``os-reset_status``."""
+        return self.call("POST", f"/volumes/{volume}/action", {name: values})
+
+    def make_volume(self, gib: int = 1, **values: Any) -> str:
+        """Make a volume in the administrator's project, wait until it is available, and return its id."""
+        made = str(self.call("POST", "/volumes", {"volume": {"size": gib, **values}})["volume"]["id"])
+        wait_for(lambda: self.state(made) == "available", f"the volume {made}", seconds=120)
+        return made
+
+    def state(self, volume: str) -> str | None:
+        """Return the status of a volume, None when there is none. Asserts that it is no error."""
+        found = self.volume(volume)
+        status = None if found is None else str(found["status"])
+        assert not (status or "").startswith("error"), f"{volume}: {status}; see {self._log}"
+        return status
+
+    def _send(self, method: str, path: str, body: Any, project: str) -> requests.Response:
+        # The newest microversion: it shows and takes most.
+        headers = {"X-Auth-Token": self._token, "OpenStack-API-Version": "volume 3.70"}
+        url = f"{self.url}/v3/{self._keystone.project_ids[project]}{path}"
+        return self._session.request(method, url, json=body, headers=headers, timeout=120)
+
+    def _make_pool(self) -> None:
+        self._ceph.command("ceph", "osd", "pool", "create", self.pool, "4")
+        self._ceph.command("ceph", "osd", "pool", "application", "enable", self.pool, "rbd")
+        # It clones images that are in other pools.
+        key = self._ceph.command(
+            "ceph", "auth", "get-or-create", f"client.{self.user}", "mon", "profile rbd",
+            "osd", f"profile rbd pool={self.pool}, profile rbd-read-only",
+        )
+        _KEYRINGS.mkdir(exist_ok=True)
+        self._keyring.touch(mode=0o600)
+        self._keyring.write_text(key)
+        mon = self._ceph.monitor_port
+        (self.folder / "ceph.conf").write_text(
+            f"[global]\nfsid = {self._ceph.fsid}\nmon_host = v2:127.0.0.1:{mon}\nkeyring = {self._keyring}\n"
+        )
+        # Debian's modules of Ceph, and nothing else of Debian's.
+        modules = self.folder / "modules"
+        modules.mkdir()
+        for module in (each for name in ("rados", "rbd") for each in Path(FOLDERS[0]).glob(f"{name}.*.so")):
+            (modules / module.name).symlink_to(module)
+
+    def _configure(self, samples: Path) -> None:
+        state = self.folder / "state"
+        (state / "lock").mkdir(parents=True)
+        configuration.write(self.folder, "cinder", {
+            "DEFAULT": {
+                "host": "cinder", "my_ip": processes.LOOPBACK, "state_path": state, "transport_url": "fake://",
+                "auth_strategy": "keystone", "api_paste_config": samples / "api-paste.ini",
+                "resource_query_filters_file": samples / "resource_filters.json",
+                "osapi_volume_listen": processes.LOOPBACK, "osapi_volume_listen_port": self.port,
+                "osapi_volume_workers": 1, "enabled_backends": _BACKEND, "glance_api_servers": self._images,
+                "periodic_interval": 10, "report_interval": 5, "service_down_time": 120,
+                "backend_stats_polling_interval": 10, "quota_volumes": -1, "quota_gigabytes": -1, "quota_snapshots": -1,
+                "osapi_max_limit": 1000,
+            },
+            _BACKEND: {
+                "volume_driver": "cinder.volume.drivers.rbd.RBDDriver", "volume_backend_name": _BACKEND,
+                "rbd_pool": self.pool, "rbd_user": self.user, "rbd_ceph_conf": self.folder / "ceph.conf",
+                "rados_connect_timeout": 30, "max_over_subscription_ratio": 1000.0, "reserved_percentage": 0,
+                "report_discard_supported": True,
+            },
+            "database": {"connection": f"sqlite:///{self.folder}/cinder.db?timeout=60"},
+            "key_manager": {
+                "backend": "cinder.keymgr.conf_key_mgr.ConfKeyManager", "fixed_key": uuid4().hex + uuid4().hex,
+            },
+            "oslo_concurrency": {"lock_path": state / "lock"},
+            "coordination": {"backend_url": f"file://{state}"},
+            "keystone_authtoken": self._keystone.middleware_options(),
+        })  # fmt: skip
+
+    def _options(self) -> list[str]:
+        return ["--config-file", str(self.folder / "cinder.conf")]
+
+    def _run(self, program: Path, *command: str) -> None:
+        done = subprocess.run(
+            [program, *self._options(), *command], env=self._environment(), cwd=self.folder,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise processes.StartError(f"{program.name} {' '.join(command)}: {done.stdout}{done.stderr}")
+
+    def _has_room(self) -> bool:
+        """Say whether the volume service has told the scheduler of itself, so that volumes can be made."""
+        try:
+            answer = self._send("GET", "/scheduler-stats/get_pools", None, ADMIN.project)
+        except (requests.ConnectionError, requests.Timeout):
+            return False
+        return answer.ok and f"@{_BACKEND}#" in answer.text
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "PATH": f"/usr/sbin:/sbin:{os.defpath}", "LANG": "C.UTF-8", "HOME": str(self.folder),
+            "PYTHONPATH": str(self.folder / "modules"), "PYTHONWARNINGS": "ignore",
+        }  # fmt: skip
