@@ -14,7 +14,7 @@ from uuid import uuid4
 import requests
 from deploy.local import configuration, processes
 
-from glance_common.stores.drivers.rbd.bindings import FOLDERS
+from glance_common.stores.ceph_modules import FOLDERS
 from tests.servers.ceph import Ceph
 from tests.servers.keystone import ADMIN, Keystone
 from tests.support import environments
