@@ -127,6 +127,19 @@ class CinderHarness(ConfiguredHarness):
         return {**super()._groups(options), **host_options(self._folder)}
 
 
+class ReadHarness(CinderHarness):
+    """A store whose data are only read."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._put: dict[bytes, str] = {}
+        super().__init__(*arguments, **options)
+
+    def put(self, data: bytes) -> str:
+        if data not in self._put:
+            self._put[data] = super().put(data)
+        return self._put[data]
+
+
 def login(keystone: Keystone) -> dict[str, Any]:
     """Return the options of the service's user."""
     return {

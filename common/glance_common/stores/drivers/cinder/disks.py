@@ -31,8 +31,9 @@ class DeviceDisk:
         """Open it. Raises OSError."""
         self._file = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
         self._lock = threading.Lock()
-        self._users = 1
-        """Transfers, and one until ``close``."""
+        self._users = 0
+        """Transfers that are under way."""
+        self._is_closed = False
 
     def read(self, at: int, size: int) -> bytes:
         """See the protocol."""
@@ -61,13 +62,17 @@ class DeviceDisk:
 
     def close(self) -> None:
         """See the protocol."""
-        self._leave()
+        with self._lock:
+            is_last = not self._is_closed and self._users == 0
+            self._is_closed = True
+        if is_last:
+            os.close(self._file)
 
     @contextmanager
     def _open(self) -> Iterator[int]:
         """Give the descriptor to a transfer: its number must not become another file's meanwhile."""
         with self._lock:
-            if self._users == 0:
+            if self._is_closed:
                 raise OSError(errno.EBADF, "closed")
             self._users += 1
         try:
@@ -78,7 +83,7 @@ class DeviceDisk:
     def _leave(self) -> None:
         with self._lock:
             self._users -= 1
-            is_last = self._users == 0
+            is_last = self._is_closed and self._users == 0
         if is_last:
             os.close(self._file)
 
