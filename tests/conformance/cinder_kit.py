@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from tests.conformance.remote import SHORT, ConfiguredHarness
 from tests.servers.cinder import Cinder
 from tests.servers.keystone import GLANCE, Keystone
-from tests.support.stores import MemoryIdentities
+from tests.support.stores import MemoryIdentities, bare
 
 from glance_common.stores.contract import Blob, Store, Stored, StoredObject
 from glance_common.stores.decorators.base import Wrapper
@@ -91,6 +92,20 @@ class CinderHarness(ConfiguredHarness):
         """Return the volumes of the store but its mark."""
         found = self.server.volumes(kind or self.type)
         return [volume for volume in found if str(volume["name"]).startswith(NAME)]
+
+    @property
+    def folder(self) -> Path:
+        """Where the configuration is."""
+        return self._folder
+
+    def volume(self, **values: Any) -> str:
+        """Make another volume in the project of the store, and return its id."""
+        return self.server.make_volume(project=GLANCE.project, volume_type=self.type, **values)
+
+    def read_by(self, store: Store, key: str) -> bytes:
+        """Return what another store reads under the key of a row."""
+        with closing(bare(store).open(key)) as blob:
+            return b"".join(blob)
 
     def objects(self) -> list[str]:
         return [str(volume["name"]).removeprefix(NAME) for volume in self.volumes()]

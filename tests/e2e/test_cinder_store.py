@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,15 +101,14 @@ def test_copies_between_files_ceph_and_volumes(cloud: CinderCloud):
     for store, gone in (("main", "disk"), ("ceph", "main"), ("main", "ceph"), ("disk", "main")):
         cloud.copied(image, store)
         caller.call("DELETE", f"/v2/stores/{gone}/{image}", 204)
-        wait_for(lambda gone=gone: image not in _held(cloud, gone), f"the end of the copy in {gone}", seconds=180)
+        wait_for(partial(_has_gone, cloud, image, gone), f"the end of the copy in {gone}", seconds=180)
         assert caller.download(image) == DATA
     caller.delete(image)
 
 
-def _held(cloud: CinderCloud, store: str) -> set[str]:
-    if store == "main":
-        return {name.partition(".")[0] for name in cloud.objects()}
-    return set(cloud.pool.images()) if store == "ceph" else files(cloud.disk)
+def _has_gone(cloud: CinderCloud, image: str, store: str) -> bool:
+    held = {"main": cloud.objects, "ceph": cloud.pool.images, "disk": lambda: files(cloud.disk)}[store]()
+    return image not in {name.partition(".")[0] for name in held}
 
 
 def test_locations_that_are_registered(cloud: CinderCloud):

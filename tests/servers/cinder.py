@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -87,6 +89,16 @@ class Cinder:
         """Remove the file in /etc/ceph: nothing can attach volumes any more."""
         self._keyring.unlink(missing_ok=True)
 
+    @contextmanager
+    def without_key(self) -> Iterator[None]:
+        """Keep the key away from this host in the block."""
+        away = self._keyring.with_suffix(".away")
+        self._keyring.rename(away)
+        try:
+            yield
+        finally:
+            away.rename(self._keyring)
+
     def call(self, method: str, path: str, body: Any = None, *, project: str = ADMIN.project) -> dict[str, Any]:
         """Return the answer to a call of the administrator, by default in its own project. Asserts success."""
         answer = self._send(method, path, body, project)
@@ -123,9 +135,10 @@ class Cinder:
         """Do an action of a volume, for example ``os-reset_status``."""
         return self.call("POST", f"/volumes/{volume}/action", {name: values})
 
-    def make_volume(self, gib: int = 1, **values: Any) -> str:
-        """Make a volume in the administrator's project, wait until it is available, and return its id."""
-        made = str(self.call("POST", "/volumes", {"volume": {"size": gib, **values}})["volume"]["id"])
+    def make_volume(self, project: str = ADMIN.project, **values: Any) -> str:
+        """Make a volume of a GiB in a project, wait until it is available, and return its id."""
+        body = {"volume": {"size": 1, **values}}
+        made = str(self.call("POST", "/volumes", body, project=project)["volume"]["id"])
         wait_for(lambda: self.state(made) == "available", f"the volume {made}", seconds=120)
         return made
 

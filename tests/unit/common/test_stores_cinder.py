@@ -113,7 +113,7 @@ def test_the_locks_need_a_folder(tmp_path: Path):
 
 
 def test_two_stores_cannot_have_one_type_in_one_project(tmp_path: Path):
-    groups = {
+    groups: dict[str, dict[str, object]] = {
         "DEFAULT": {"enabled_backends": "a:cinder,b:cinder"}, "glance_store": {"default_backend": "a"},
         "oslo_concurrency": {"lock_path": tmp_path},
     }
