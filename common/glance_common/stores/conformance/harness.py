@@ -21,13 +21,14 @@ class Harness(ABC):
     ``part``: bytes of the parts in which the store writes large objects, None when it writes in one go.
     ``in_flight``: bytes that ``add`` may hold in memory at a time. ``local``: the data are files of this host.
     ``exclusive``: of several ``add`` of one key at the same moment one succeeds. Where a server cannot promise that,
-    the registry alone does: it never hands out a key twice.
+    the registry alone does: it never hands out a key twice. ``many``: objects that the test of ``walk`` writes.
     """
 
     part: int | None = None
     in_flight: int = 4 * 1024 * 1024
     local: bool = False
     exclusive: bool = True
+    many: int = 25
 
     def __init__(self, store: Store) -> None:
         self.store = store
