@@ -229,6 +229,25 @@ def options(folder: Path, **more: Any) -> BrickOptions:
     })  # fmt: skip
 
 
+def test_a_host_without_the_helper(tmp_path: Path):
+    """It attaches what needs no privileges. In a process of its own that believes not to be root's."""
+    program = f"""
+import os
+from pathlib import Path
+os.geteuid = lambda: 1000
+from glance_common.stores.drivers.cinder.brick import Brick
+from tests.unit.common.test_stores_cinder import options
+brick = Brick(options(Path({str(tmp_path)!r}), helper="/none/privsep-helper"), "cinder://place")
+print({{name: value for name, value in brick.properties().items() if name in ("host", "multipath", "initiator")}})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        cwd=Path(__file__).parents[3],
+    )
+    assert done.stdout == "{'host': 'host-a', 'multipath': False}\n"
+    assert "only volumes that need no privileges, those of Ceph, can be attached" in done.stderr
+
+
 def test_a_volume_that_is_a_path(tmp_path: Path):
     """Through os-brick's own connector for paths: the driver opens it, and the helper is not asked for what it may."""
     device = tmp_path / "device"

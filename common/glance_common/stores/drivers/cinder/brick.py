@@ -6,7 +6,9 @@ its helper alone (oslo.privsep), or in the process where that runs as root.
 
 import logging
 import os
+import platform
 import shlex
+import socket
 import sys
 import threading
 import warnings
@@ -24,6 +26,9 @@ from glance_common.stores.drivers.cinder.options import BrickOptions
 LOG = logging.getLogger(__name__)
 
 _HELPER = "sudo"
+
+_NO_HELPER = frozenset({"FailedToDropPrivileges", "FileNotFoundError", "PermissionError"})
+"""What comes when the helper cannot be started."""
 
 T = TypeVar("T")
 
@@ -65,10 +70,22 @@ class Brick:
             raise of_device(error, operation, self._place) from None
 
     def _look(self) -> dict[str, Any]:
-        options = self.options
-        found: dict[str, Any] = _library(options).get_connector_properties(
-            _HELPER, _address(), options.multipath, options.enforce_multipath, host=options.host
-        )
+        options, library = self.options, _library(self.options)
+        try:
+            found: dict[str, Any] = library.get_connector_properties(
+                _HELPER, _address(), options.multipath, options.enforce_multipath, host=options.host
+            )
+        except Exception as error:
+            if options.enforce_multipath or type(error).__name__ not in _NO_HELPER:
+                raise
+            LOG.warning(
+                "os-brick's helper cannot be started (%s): until the next start of this process only volumes that need "
+                "no privileges, those of Ceph, can be attached", type(error).__name__,
+            )
+            return {
+                "platform": platform.machine(), "os_type": sys.platform, "ip": _address(), "host": options.host,
+                "multipath": False, "do_local_attach": False,
+            }
         return found
 
     def _connect(self, info: Mapping[str, Any], writable: bool) -> "Connected":
@@ -134,13 +151,17 @@ _lock = threading.Lock()
 _ready: tuple[int, Any] | None = None
 
 
-def _library(options: BrickOptions) -> Any:
-    """Return os-brick's module, which is set up once in each process. Raises ImportError."""
+def library(lock_path: str, helper: str | None = None) -> Any:
+    """Return os-brick's module of connectors, which is set up once in each process. Raises ImportError."""
     global _ready
     with _lock:
         if _ready is None or _ready[0] != os.getpid():
-            _ready = (os.getpid(), _set_up(options))
+            _ready = (os.getpid(), _set_up(lock_path, helper))
         return _ready[1]
+
+
+def _library(options: BrickOptions) -> Any:
+    return library(options.lock_path, options.helper)
 
 
 def load() -> None:
@@ -176,7 +197,7 @@ def _without_eventlet() -> Iterator[None]:
         del sys.modules["eventlet"]
 
 
-def _set_up(options: BrickOptions) -> Any:
+def _set_up(lock_path: str, helper: str | None) -> Any:
     load()
     import os_brick
     from os_brick import privileged
@@ -185,10 +206,10 @@ def _set_up(options: BrickOptions) -> Any:
     from oslo_config import cfg
     from oslo_privsep import priv_context
 
-    Path(options.lock_path).mkdir(mode=0o755, parents=True, exist_ok=True)
+    Path(lock_path).mkdir(mode=0o755, parents=True, exist_ok=True)
     conf = cfg.CONF  # noqa: TID251 - os-brick and its libraries know no other
     conf([], project="glance", default_config_files=[], default_config_dirs=[])
-    lockutils.set_defaults(options.lock_path)
+    lockutils.set_defaults(lock_path)
     os_brick.setup(conf)
     contexts = (privileged.default, privileged.brick_privsep_hide_output)
     if os.geteuid() == 0:
@@ -196,14 +217,12 @@ def _set_up(options: BrickOptions) -> Any:
             context.set_client_mode(False)
     else:
         priv_context.init(root_helper=shlex.split(_HELPER))
-        if options.helper:
-            conf.set_override("helper_command", options.helper, group="privsep_osbrick")
+        if helper:
+            conf.set_override("helper_command", helper, group="privsep_osbrick")
     return connector
 
 
 def _address() -> str:
-    import socket
-
     try:
         return socket.gethostbyname(socket.gethostname())
     except OSError:
