@@ -102,7 +102,7 @@ class CinderHarness(ConfiguredHarness):
 
     def volume(self, **values: Any) -> str:
         """Make another volume in the project of the store, and return its id."""
-        return self.server.make_volume(project=GLANCE.project, volume_type=self.type, **values)
+        return self.server.make_volume(GLANCE, volume_type=self.type, **values)
 
     def read_by(self, store: Store, key: str) -> bytes:
         """Return what another store reads under the key of a row."""

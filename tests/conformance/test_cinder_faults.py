@@ -10,11 +10,14 @@ from contextlib import closing, contextmanager, suppress
 
 import pytest
 from tests.conformance.cinder_kit import LEASE, CinderHarness, MakeCinder
+from tests.servers.keystone import GLANCE
 from tests.support.waiting import wait_for
 
 from glance_common.stores.conformance.harness import DATA
-from glance_common.stores.contract import BlobNotFound, InUse, StoreError, StoreUnavailable
+from glance_common.stores.contract import BlobNotFound, InUse, StoreError, StoreFull, StoreUnavailable
 from glance_common.stores.drivers.cinder import brick as bricks
+from glance_common.stores.drivers.cinder import writing
+from glance_common.stores.drivers.cinder.client import CinderApi
 from glance_common.stores.drivers.cinder.disks import FileLikeDisk
 
 MIB = 1024 * 1024
@@ -102,16 +105,33 @@ def test_a_slow_reader_keeps_its_volume(make_cinder: MakeCinder):
     assert harness.objects() == []
 
 
-def test_a_volume_that_comes_into_a_state_of_error(make_cinder: MakeCinder):
-    """An operator, or the backend, calls it broken in the middle of the upload: the upload fails and leaves nothing."""
+def test_a_volume_that_cannot_be_extended(make_cinder: MakeCinder, monkeypatch: pytest.MonkeyPatch):
+    """Its backend has no room: the upload fails and leaves nothing. A GiB has 4 MiB for the driver here."""
     harness = make_cinder()
+    monkeypatch.setattr(writing, "GIB", writing.PIECE)
+    monkeypatch.setattr(
+        CinderApi, "extend",
+        lambda _, volume, gib: harness.server.act(volume, "os-reset_status", status="error_extending"),
+    )
+    with pytest.raises(StoreFull, match="no room to extend the volume to 2 GiB"):
+        harness.store.add(harness.new_key(), [LARGE], None)
+    assert harness.objects() == []
 
-    def break_it() -> None:
+
+def test_an_operator_calls_the_volume_broken(make_cinder: MakeCinder, monkeypatch: pytest.MonkeyPatch):
+    """After the last byte. The upload fails, and leaves nothing."""
+    harness = make_cinder()
+    real = CinderApi.detach
+
+    def detach(api: CinderApi, attachment: str) -> None:
+        real(api, attachment)
         (volume,) = harness.volumes()
         harness.server.act(volume["id"], "os-reset_status", status="error")
 
-    with pytest.raises(StoreUnavailable, match="the volume is error"):
-        harness.store.add(harness.new_key(), pieces(break_it), len(LARGE))
+    with monkeypatch.context() as patch:
+        patch.setattr(CinderApi, "detach", detach)
+        with pytest.raises(StoreUnavailable, match="the volume is error"):
+            harness.put(DATA)
     assert harness.objects() == []
 
 
@@ -130,11 +150,11 @@ def test_attachments_of_others_stay(make_cinder: MakeCinder):
     """Nova may boot from the volume of an image."""
     harness = make_cinder()
     key = harness.put(DATA)
-    body = {"attachment": {"volume_uuid": harness.rows[key], "connector": None, "instance_uuid": None, "mode": "ro"}}
-    made = harness.server.call("POST", "/attachments", body, project="service")["attachment"]["id"]
+    body = {"attachment": {"volume_uuid": harness.rows[key], "connector": None, "mode": "ro"}}
+    made = harness.server.call("POST", "/attachments", body, user=GLANCE)["attachment"]["id"]
     with pytest.raises(InUse, match="attached by another service"):
         harness.store.delete(key)
-    harness.server.call("DELETE", f"/attachments/{made}", project="service")
+    harness.server.call("DELETE", f"/attachments/{made}", user=GLANCE)
     harness.delete(key)
 
 
@@ -176,10 +196,12 @@ def test_a_device_that_cannot_be_let_go(make_cinder: MakeCinder, monkeypatch: py
         assert harness.read(key) == DATA
     with pytest.raises(InUse, match="could not let go of its device"):
         harness.store.delete(key)
+    for kept in list(harness.driver._machinery._attacher.brick.kept):
+        kept.disconnect()
     (attachment,) = harness.server.call(
         "GET", f"/attachments?all_tenants=1&volume_id={harness.rows[key]}"
     )["attachments"]
-    harness.server.call("DELETE", f"/attachments/{attachment['id']}", project="service")
+    harness.server.call("DELETE", f"/attachments/{attachment['id']}", user=GLANCE)
     harness.delete(key)
 
 

@@ -268,7 +268,7 @@ def test_a_mark_that_is_lost_can_be_made_again(harness: CinderHarness):
     """As the page says."""
     key, identity = harness.put(DATA), harness.store.identity()
     (mark,) = [each for each in harness.server.volumes(harness.type) if each["name"] == f".glance-store.{harness.type}"]
-    harness.server.call("DELETE", f"/volumes/{mark['id']}", project=GLANCE.project)
+    harness.server.call("DELETE", f"/volumes/{mark['id']}", user=GLANCE)
     with pytest.raises(StoreUnavailable, match=f"has no object .glance-store, which must hold {identity}"):
         harness.store.delete(key)
     harness.volume(name=mark["name"], metadata={"glance_store": identity})

@@ -113,13 +113,13 @@ def _has_gone(cloud: CinderCloud, image: str, store: str) -> bool:
 
 def test_locations_that_are_registered(cloud: CinderCloud):
     """A volume that Cinder made into an image by itself is taken in; what is none is refused, with the reason."""
-    caller, project = cloud.caller, GLANCE.project
+    caller = cloud.caller
     image = str(caller.create()["id"])
     own = cloud.uploaded_to("main", DATA[:MIB])
 
     def make(**values: Any) -> str:
         body = {"volume": {"size": 1, "volume_type": cloud.kind, **values}}
-        made = str(cloud.server.call("POST", "/volumes", body, project=project)["volume"]["id"])
+        made = str(cloud.server.call("POST", "/volumes", body, user=GLANCE)["volume"]["id"])
         wait_for(lambda: cloud.server.state(made) == "available", "the volume")
         return made
 
@@ -142,7 +142,7 @@ def test_locations_that_are_registered(cloud: CinderCloud):
     wait_for(lambda: cloud.server.volume(taken) is None, "the end of the volume")
     assert cloud.server.volume(disk) is not None
     caller.delete(own)
-    cloud.server.call("DELETE", f"/volumes/{disk}", project=project)
+    cloud.server.call("DELETE", f"/volumes/{disk}", user=GLANCE)
 
 
 def test_a_volume_says_whose_image_it_is(cloud: CinderCloud):

@@ -136,10 +136,13 @@ class Attachment:
         if connected is None:
             return
         brick = self._attacher.brick
+        # What cannot be let go must not end with its last reference, in a thread that would hang with it.
+        brick.kept.add(connected)
         with host_lock(brick.options.lock_path, self._volume, self._attacher.change):
             brick.ask("close a volume", connected.disk.close)
             if not connected.is_shared or not self._has_others():
                 brick.ask("disconnect a volume", connected.disconnect)
+        brick.kept.discard(connected)
 
     def _has_others(self) -> bool:
         """Say whether another process of this host uses the same device."""

@@ -40,6 +40,8 @@ class Brick:
         self.options = options
         self.host = options.host
         self.calls = Calls("os-brick")
+        self.kept: set[Connected] = set()
+        """What could not be let go, besides what is being let go."""
         self._place = place
         self._properties: dict[str, Any] | None = None
 

@@ -193,12 +193,12 @@ class CinderStore(BaseStore):
         return f"{MARK}.{self._place.type}" if self._place.type else MARK
 
     def _read_mark(self) -> str | None:
-        marks = self._machinery.api().named(self._mark_name)
-        return next((volume.metadata[STORE] for volume in marks if volume.metadata.get(STORE)), None)
+        marks = self._marks(self._machinery.api())
+        return marks[0].metadata[STORE] if marks else None
 
     def _write_mark(self, identity: str, *, replace: bool) -> None:
         api = self._machinery.api()
-        marks = [volume for volume in api.named(self._mark_name) if volume.metadata.get(STORE)]
+        marks = self._marks(api)
         if replace and marks:
             api.set_metadata(marks[0].id, {STORE: identity})
             return
@@ -206,6 +206,11 @@ class CinderStore(BaseStore):
         if made.encrypted:
             api.delete(made.id)
             raise WriteDenied(f"{self._place.name}: the volume type encrypts volumes, which images cannot be in")
-        if api.named(self._mark_name)[0].id != made.id:
+        if self._marks(api)[0].id != made.id:
             # Another process was the first.
             api.delete(made.id)
+
+    def _marks(self, api: "CinderApi") -> list[Volume]:
+        """Return the volumes with the mark, the oldest first; several only while processes begin at one moment."""
+        found = api.named(self._mark_name)
+        return [volume for volume in found if volume.metadata.get(STORE) and volume.status != "deleting"]
