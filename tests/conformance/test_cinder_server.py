@@ -186,6 +186,20 @@ def test_a_token_that_ended_is_renewed(make_cinder: MakeCinder):
     harness.delete(key)
 
 
+def test_a_user_without_special_roles(make_cinder: MakeCinder):
+    """It owns the volumes, which is enough for all that the store does."""
+    store = bare(make_cinder().changed(
+        MemoryIdentities(), cinder_store_user_name=DEMO.name, cinder_store_password=DEMO.name,
+        cinder_store_project_name=DEMO.project,
+    ))
+    key = store.add("0b1c0a0e-5a51-4a3c-9d21-3c8f1d0a7d55", [DATA], None).key
+    assert key is not None
+    with closing(store.open(key)) as blob:
+        assert b"".join(blob) == DATA
+    assert [entry.key for entry in store.walk()] == [key]
+    store.delete(key)
+
+
 def test_an_application_credential(make_cinder: MakeCinder):
     harness = make_cinder()
     credential, secret = harness.keystone.application_credential(GLANCE)

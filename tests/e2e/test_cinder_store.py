@@ -63,9 +63,9 @@ def documented() -> dict[str, dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def alias(keystone: Keystone) -> Iterator[Gate]:
-    """The way of the store alias, to Keystone."""
-    made = Gate(keystone.port)
+def alias(cinder: Cinder) -> Iterator[Gate]:
+    """The way of the store alias to Cinder."""
+    made = Gate(cinder.port)
     made.shut()
     yield made
     made.close()
@@ -86,7 +86,10 @@ def cloud(
         "cinder_volume_type": kind,
     }
     assert page["main"].keys() == real.keys()
-    second = {**real, "cinder_store_auth_address": keystone.url.replace(str(keystone.port), str(alias.port))}
+    second = {
+        **real, "cinder_store_auth_address": keystone.url.replace("127.0.0.1", "localhost"),
+        "cinder_endpoint_template": f"http://127.0.0.1:{alias.port}/v3/%(project_id)s",
+    }
     with rbd.pool() as pool:
         options = store_lives.shared_options(
             web, disk, main=("cinder", real), alias=("cinder", second), ceph=("rbd", pool.options(folder))

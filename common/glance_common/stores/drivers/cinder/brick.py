@@ -74,9 +74,10 @@ class Brick:
     def _look(self) -> dict[str, Any]:
         options, library = self.options, _library(self.options)
         try:
-            found: dict[str, Any] = library.get_connector_properties(
-                _HELPER, _address(), options.multipath, options.enforce_multipath, host=options.host
-            )
+            with _warnings_withheld():
+                found: dict[str, Any] = library.get_connector_properties(
+                    _HELPER, _address(), options.multipath, options.enforce_multipath, host=options.host
+                )
         except Exception as error:
             if options.enforce_multipath or type(error).__name__ not in _NO_HELPER:
                 raise
@@ -181,6 +182,18 @@ def load() -> None:
             LOG.debug("Ceph's modules are not there: volumes of Ceph cannot be attached")
         import os_brick.initiator.connector  # noqa: F401 - as below
         import oslo_privsep.daemon  # noqa: F401 - it would come later
+
+
+@contextmanager
+def _warnings_withheld() -> Iterator[None]:
+    """Keep os-brick from warning, in the block, of each kind of storage that this host has no tools for."""
+    logger = logging.getLogger("os_brick")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager

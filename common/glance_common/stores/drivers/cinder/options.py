@@ -270,9 +270,8 @@ def _verify(settings: StoreSettings) -> bool | str:
 
 def _brick(settings: StoreSettings) -> BrickOptions:
     conf = settings.conf
-    for option in ("cinder_mount_point_base",):
-        if not settings.value(option).startswith("/"):
-            raise settings.refuse(option, "must be an absolute path")
+    if not settings.value("cinder_mount_point_base").startswith("/"):
+        raise settings.refuse("cinder_mount_point_base", "must be an absolute path")
     locks: str = conf[LOCKS].lock_path or ""
     if not locks.startswith("/"):
         raise StoreConfigError(LOCKS, "lock_path", locks, "must be an absolute path: the store keeps locks there")
