@@ -8,15 +8,15 @@ from cinder import monkey_patch
 monkey_patch.patch()
 
 import shlex  # noqa: E402 - Cinder's modules want to be imported behind the patch
-import sys  # noqa: E402
+import sys  # noqa: E402 - as above
 
-import os_brick  # noqa: E402
-from cinder import objects, rpc, service, utils, version  # noqa: E402
-from cinder.common import config  # noqa: E402, F401 - it registers the options
-from oslo_config import cfg  # noqa: E402
-from oslo_log import log  # noqa: E402
-from oslo_privsep import priv_context  # noqa: E402
-from oslo_service.service import ServiceLauncher  # noqa: E402
+import os_brick  # noqa: E402 - as above
+from cinder import objects, rpc, service, utils, version  # noqa: E402 - as above
+from cinder.common import config  # noqa: E402, F401 - as above, and it registers the options
+from oslo_config import cfg  # noqa: E402 - as above
+from oslo_log import log  # noqa: E402 - as above
+from oslo_privsep import priv_context  # noqa: E402 - as above
+from oslo_service.service import ServiceLauncher  # noqa: E402 - as above
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from glance_common.stores.drivers.cinder.host_locks import host_lock
 from glance_common.stores.drivers.cinder.options import BrickOptions
 from glance_common.stores.drivers.cinder.place import CinderPlace
 from glance_common.stores.drivers.cinder.transfers import Transfers
-from glance_common.stores.drivers.cinder.volumes import Lease, Volume, lease_text
+from glance_common.stores.drivers.cinder.volumes import Volume, VolumeLease, lease_text
 from glance_common.stores.settings import StoreConfigError
 
 KEY = "11111111-1111-4111-8111-111111111111"
@@ -165,13 +165,13 @@ print(sorted({name.partition(".")[0] for name in sys.modules} & {"eventlet", "gr
 
 
 def test_leases():
-    assert not Lease.read(lease_text(60, "host-a")).is_over
-    assert Lease.read(lease_text(60, "host-a")).host == "host-a"
-    assert Lease.read(f"{int(time.time()) - 2} host-a").is_over
-    assert not Lease.read("stuck host-a").is_over
-    assert Lease.read("stuck host-a").until is None
+    assert not VolumeLease.read(lease_text(60, "host-a")).is_over
+    assert VolumeLease.read(lease_text(60, "host-a")).host == "host-a"
+    assert VolumeLease.read(f"{int(time.time()) - 2} host-a").is_over
+    assert not VolumeLease.read("stuck host-a").is_over
+    assert VolumeLease.read("stuck host-a").until is None
     for nonsense in ("", "x", "x y", "-1 host"):
-        assert Lease.read(nonsense).is_over
+        assert VolumeLease.read(nonsense).is_over
 
 
 def shown(**metadata: str) -> Volume:
@@ -321,7 +321,7 @@ class OddFile(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         return bytes(self.data[self.at : self.at + size])
 
-    def write(self, data: Any) -> None:  # type: ignore[override]
+    def write(self, data: Any) -> None:  # type: ignore[override]  # they return nothing
         assert isinstance(data, bytes)
         self.data[self.at : self.at + len(data)] = data
 

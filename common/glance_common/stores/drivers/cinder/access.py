@@ -29,7 +29,7 @@ class CinderToken:
     ends_at: float = _NEVER
 
 
-class TokenSource(Protocol):
+class CinderTokens(Protocol):
     """Gives tokens."""
 
     def get(self) -> CinderToken:

@@ -13,8 +13,8 @@ from glance_common.stores.drivers.cinder.client import CinderApi
 from glance_common.stores.drivers.cinder.disks import Disk
 from glance_common.stores.drivers.cinder.errors import CinderFailed
 from glance_common.stores.drivers.cinder.host_locks import host_lock
-from glance_common.stores.drivers.cinder.leases import Held, Leases
-from glance_common.stores.drivers.cinder.volumes import ATTACHED, STUCK, Lease, Volume
+from glance_common.stores.drivers.cinder.leases import HeldLease, Leases
+from glance_common.stores.drivers.cinder.volumes import ATTACHED, STUCK, Volume, VolumeLease
 
 LOG = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Attachment:
         self._volume = volume
         self._id = identifier
         self._connected: Connected | None = None
-        self._held: Held | None = None
+        self._held: HeldLease | None = None
         self._may_be_connected = False
 
     @property
@@ -183,7 +183,7 @@ def remove_stale(brick: Brick, api: CinderApi, volume: Volume) -> str | None:
     return None
 
 
-def _remove(brick: Brick, api: CinderApi, identifier: str, lease: Lease) -> None:
+def _remove(brick: Brick, api: CinderApi, identifier: str, lease: VolumeLease) -> None:
     if lease.host == brick.host:
         info = api.connection_of(identifier)
         if info:

@@ -7,7 +7,7 @@ from cinderclient import api_versions
 from cinderclient.v3 import client as cinderclient
 
 from glance_common.fetch import deadlines
-from glance_common.stores.drivers.cinder.access import Bearer, CinderToken, TokenSource
+from glance_common.stores.drivers.cinder.access import Bearer, CinderToken, CinderTokens
 from glance_common.stores.drivers.cinder.errors import CinderFailed
 from glance_common.stores.drivers.cinder.volumes import Volume
 from glance_common.stores.drivers.cinder.wire import CinderWire
@@ -26,7 +26,7 @@ T = TypeVar("T")
 class CinderApi:
     """Cinder for one user. Calls raise CinderFailed, and StoreFull when a quota is reached."""
 
-    def __init__(self, tokens: TokenSource, wire: CinderWire, place: str) -> None:
+    def __init__(self, tokens: CinderTokens, wire: CinderWire, place: str) -> None:
         self._tokens = tokens
         self._wire = wire
         self.place = place

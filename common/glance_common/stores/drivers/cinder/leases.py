@@ -17,7 +17,7 @@ _RENEWALS = 3
 
 
 @dataclass(eq=False, slots=True)
-class Held:
+class HeldLease:
     """A lease that is renewed: the metadata ``name`` of a volume."""
 
     api: CinderApi
@@ -25,7 +25,7 @@ class Held:
     name: str
     renewed: float
     lock: threading.Lock = field(default_factory=threading.Lock)
-    """Held while it is being renewed."""
+    """HeldLease while it is being renewed."""
 
 
 class Leases:
@@ -35,16 +35,16 @@ class Leases:
         self._seconds = seconds
         self._host = host
         self._changed = threading.Condition()
-        self._held: set[Held] = set()
+        self._held: set[HeldLease] = set()
         self._thread: tuple[int, threading.Thread] | None = None
 
     def text(self) -> str:
         """Return the text of a lease that begins now."""
         return lease_text(self._seconds, self._host)
 
-    def hold(self, api: CinderApi, volume: str, name: str) -> Held:
+    def hold(self, api: CinderApi, volume: str, name: str) -> HeldLease:
         """Renew a lease that was just written, until ``release``."""
-        held = Held(api, volume, name, time.monotonic())
+        held = HeldLease(api, volume, name, time.monotonic())
         with self._changed:
             self._held.add(held)
             if self._thread is None or self._thread[0] != os.getpid():
@@ -54,7 +54,7 @@ class Leases:
             self._changed.notify()
         return held
 
-    def release(self, held: Held) -> None:
+    def release(self, held: HeldLease) -> None:
         """Renew it no more: on return no renewal is under way, which could undo what the caller says next."""
         with self._changed:
             self._held.discard(held)
@@ -78,7 +78,7 @@ class Leases:
             with oldest.lock:
                 self._renew(oldest)
 
-    def _renew(self, held: Held) -> None:
+    def _renew(self, held: HeldLease) -> None:
         with self._changed:
             if held not in self._held:
                 return

@@ -36,7 +36,7 @@ STUCK = "stuck"
 
 
 @dataclass(frozen=True, slots=True)
-class Lease:
+class VolumeLease:
     """Until when, in seconds of the epoch, a host says that it uses a volume; None: until an operator helps."""
 
     until: float | None
@@ -110,15 +110,15 @@ class Volume:
         return int(told) if told.isdigit() else self.gib * GIB
 
     @property
-    def upload(self) -> Lease | None:
+    def upload(self) -> VolumeLease | None:
         """The lease of the upload, None for a finished image, and for a volume of others."""
         told = self.metadata.get(UPLOAD)
-        return None if told is None or self.is_finished else Lease.read(told)
+        return None if told is None or self.is_finished else VolumeLease.read(told)
 
-    def lease_of(self, attachment: str) -> Lease | None:
+    def lease_of(self, attachment: str) -> VolumeLease | None:
         """Return the lease of an attachment; None for one of others."""
         told = self.metadata.get(ATTACHED + attachment)
-        return None if told is None else Lease.read(told)
+        return None if told is None else VolumeLease.read(told)
 
 
 def _seconds(text: str) -> float:

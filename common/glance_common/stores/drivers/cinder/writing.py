@@ -10,7 +10,7 @@ from glance_common.stores.drivers.cinder.attaching import Attacher, Attachment
 from glance_common.stores.drivers.cinder.client import CinderApi
 from glance_common.stores.drivers.cinder.deleting import delete_and_wait
 from glance_common.stores.drivers.cinder.errors import CinderFailed
-from glance_common.stores.drivers.cinder.leases import Held
+from glance_common.stores.drivers.cinder.leases import HeldLease
 from glance_common.stores.drivers.cinder.options import CinderOptions
 from glance_common.stores.drivers.cinder.transfers import Transfers
 from glance_common.stores.drivers.cinder.volumes import DELETED, GIB, IMAGE, NAME, OWNER, SIZE, STORE, UPLOAD, Volume
@@ -37,7 +37,7 @@ class CinderUpload:
         self._identity = identity
         self._volume: Volume | None = None
         self._gib = 0
-        self._held: Held | None = None
+        self._held: HeldLease | None = None
         self._attachment: Attachment | None = None
         self._transfers = Transfers(attacher.brick, api.place, "write")
 
