@@ -104,6 +104,11 @@ class CinderHarness(ConfiguredHarness):
         """Make another volume in the project of the store, and return its id."""
         return self.server.make_volume(GLANCE, volume_type=self.type, **values)
 
+    def attachments(self, volume: str) -> list[str]:
+        """Return the ids of the attachments of a volume."""
+        found = self.server.call("GET", f"/attachments?all_tenants=1&volume_id={volume}")["attachments"]
+        return [str(each["id"]) for each in found]
+
     def read_by(self, store: Store, key: str) -> bytes:
         """Return what another store reads under the key of a row."""
         with closing(bare(store).open(key)) as blob:

@@ -198,10 +198,8 @@ def test_a_device_that_cannot_be_let_go(make_cinder: MakeCinder, monkeypatch: py
         harness.store.delete(key)
     for kept in list(harness.driver._machinery._attacher.brick.kept):
         kept.disconnect()
-    (attachment,) = harness.server.call(
-        "GET", f"/attachments?all_tenants=1&volume_id={harness.rows[key]}"
-    )["attachments"]
-    harness.server.call("DELETE", f"/attachments/{attachment['id']}", user=GLANCE)
+    (attachment,) = harness.attachments(harness.rows[key])
+    harness.server.call("DELETE", f"/attachments/{attachment}", user=GLANCE)
     harness.delete(key)
 
 

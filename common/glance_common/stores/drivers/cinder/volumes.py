@@ -2,7 +2,9 @@
 
 A volume is one of the service by its metadata ``glance_image_id``. ``glance_upload`` is there until its data are whole.
 The one who has a volume attached says so in a lease: ``<seconds of the epoch> <host>``, renewed as long as it works.
-A lease that is over is that of a process that died.
+A lease that is over is that of a process that died. Cinder writes back what it read when several set metadata at one
+moment: a lease that was just removed may come back, and means nothing without its attachment; one may be set back by a
+renewal, and is still good for the next two.
 """
 
 import time
