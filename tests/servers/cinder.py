@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ _PROGRAM = Path(__file__).with_name("cinder_program.py")
 _KEYRINGS = Path("/etc/ceph")
 _BOOT_SECONDS = 300
 _BACKEND = "rbd"
+_OLD_SECONDS = 24 * 3600
 
 SERVICE_TYPE = "volumev3"
 """What the catalog calls it."""
@@ -165,6 +167,10 @@ class Cinder:
             "osd", f"profile rbd pool={self.pool}, profile rbd-read-only",
         )
         _KEYRINGS.mkdir(exist_ok=True)
+        for old in _KEYRINGS.glob("ceph.client.cinder-volumes-*"):
+            # Of runs that were killed.
+            if time.time() - old.stat().st_mtime > _OLD_SECONDS:
+                old.unlink(missing_ok=True)
         own, mon = self.folder / "keyring", self._ceph.monitor_port
         for path in (self._keyring, own):
             path.touch(mode=0o600)

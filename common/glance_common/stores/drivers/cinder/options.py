@@ -22,7 +22,10 @@ OPTIONS: Sequence[cfg.Opt] = [
         help="URL of Cinder instead of the one in the catalog, for example http://cinder.example.org:8776/v3; "
         "%(project_id)s and %(tenant)s stand for the id of the project.",
     ),
-    cfg.StrOpt("cinder_os_region_name", help="Region of Cinder in the catalog; by default the first one."),
+    cfg.StrOpt(
+        "cinder_os_region_name", deprecated_name="os_region_name",
+        help="Region of Cinder in the catalog; by default the first one.",
+    ),
     cfg.StrOpt("cinder_ca_certificates_file", help="PEM file of the CAs of Cinder and Keystone."),
     cfg.BoolOpt("cinder_api_insecure", default=False, help="Do not check certificates of Cinder and Keystone."),
     cfg.IntOpt(

@@ -59,8 +59,8 @@ class VolumeLease:
 
 
 def lease_text(seconds: float, host: str) -> str:
-    """Return the text of a lease that ends in so many seconds."""
-    return f"{int(time.time() + seconds)} {host}"
+    """Return the text of a lease that ends in so many seconds, or up to one later."""
+    return f"{int(time.time() + seconds) + 1} {host}"
 
 
 @dataclass(frozen=True, slots=True)
