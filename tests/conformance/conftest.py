@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conformance.cinder_kit import CinderHarness, MakeCinder
 from tests.conformance.rbd_kit import MakeRbd, RbdHarness
 from tests.conformance.s3_kit import MakeS3, S3Harness
 from tests.conformance.swift_kit import MakeSwift, SwiftHarness
 from tests.servers import vcsim
 from tests.servers.ceph import Ceph
+from tests.servers.cinder import Cinder
+from tests.servers.keystone import Keystone
 from tests.servers.rbd import Administrator
 from tests.servers.seaweedfs import SeaweedFS
 from tests.servers.swift import SwiftServer
@@ -45,6 +48,22 @@ def make_rbd(rbd: Administrator, tmp_path: Path) -> Iterator[MakeRbd]:
             folder = tmp_path / f"store-{len(list(tmp_path.iterdir()))}"
             folder.mkdir()
             harness = RbdHarness(folder, stack.enter_context(rbd.pool()), **options)
+            stack.callback(harness.close)
+            return harness
+
+        yield made
+
+
+@pytest.fixture
+def make_cinder(cinder: Cinder, keystone: Keystone, tmp_path: Path) -> Iterator[MakeCinder]:
+    """A function that returns a harness over a fresh type of volumes, with options of the store."""
+    with ExitStack() as stack:
+
+        def made(*, multiattach: bool = True, **options: Any) -> CinderHarness:
+            folder = tmp_path / f"store-{len(list(tmp_path.iterdir()))}"
+            folder.mkdir()
+            kind = cinder.make_type(multiattach=multiattach)
+            harness = CinderHarness(folder, cinder, keystone, kind, **options)
             stack.callback(harness.close)
             return harness
 

@@ -17,9 +17,9 @@ from tests.conformance.rbd_kit import MakeRbd
 from tests.servers.rbd import Administrator
 from tests.support.stores import MemoryIdentities, bare, load
 
+from glance_common.stores.ceph_modules import bindings
 from glance_common.stores.conformance.harness import DATA
 from glance_common.stores.contract import BlobNotFound, InUse, StoreUnavailable, WriteDenied
-from glance_common.stores.drivers.rbd.bindings import bindings
 from glance_common.stores.drivers.rbd.writing import RbdUpload
 from glance_common.stores.place_mark import NAME
 

@@ -21,7 +21,7 @@ from tests.support.clients import Clients
 from tests.support.daemons import Services
 from tests.support.waiting import wait_for
 
-from glance_common.stores.drivers.rbd.bindings import bindings
+from glance_common.stores.ceph_modules import bindings
 
 pytestmark = pytest.mark.timeout(900)
 

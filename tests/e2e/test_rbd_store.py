@@ -16,7 +16,7 @@ from tests.support.daemons import Services
 from tests.support.image_client import identity
 from tests.support.waiting import wait_for
 
-from glance_common.stores.drivers.rbd.bindings import bindings
+from glance_common.stores.ceph_modules import bindings
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,9 +17,9 @@ from uuid import uuid4
 import requests
 from deploy.local import configuration, processes
 
-from glance_common.stores.drivers.rbd.bindings import FOLDERS
+from glance_common.stores.ceph_modules import FOLDERS
 from tests.servers.ceph import Ceph
-from tests.servers.keystone import ADMIN, Keystone
+from tests.servers.keystone import ADMIN, Keystone, User
 from tests.support import environments
 from tests.support.waiting import wait_for
 
@@ -24,6 +27,7 @@ _PROGRAM = Path(__file__).with_name("cinder_program.py")
 _KEYRINGS = Path("/etc/ceph")
 _BOOT_SECONDS = 300
 _BACKEND = "rbd"
+_OLD_SECONDS = 24 * 3600
 
 SERVICE_TYPE = "volumev3"
 """What the catalog calls it."""
@@ -50,7 +54,7 @@ class Cinder:
         self._process: subprocess.Popen[bytes] | None = None
         self._session = requests.Session()
         self._session.trust_env = False
-        self._token = ""
+        self._tokens: dict[User, str] = {}
 
     def start(self) -> None:
         """Start it, the first time after making its pool and its tables; the catalog names it. Raises StartError."""
@@ -66,7 +70,6 @@ class Cinder:
                 [root / "bin/python", "-P", _PROGRAM, *self._options()], output=log, env=self._environment(),
                 cwd=self.folder,
             )
-        self._token = self._keystone.token(ADMIN)
         processes.wait_until(
             self._has_room, what="Cinder", process=self._process, log=self._log, seconds=_BOOT_SECONDS
         )
@@ -87,9 +90,19 @@ class Cinder:
         """Remove the file in /etc/ceph: nothing can attach volumes any more."""
         self._keyring.unlink(missing_ok=True)
 
-    def call(self, method: str, path: str, body: Any = None, *, project: str = ADMIN.project) -> dict[str, Any]:
-        """Return the answer to a call of the administrator, by default in its own project. Asserts success."""
-        answer = self._send(method, path, body, project)
+    @contextmanager
+    def without_key(self) -> Iterator[None]:
+        """Keep the key away from what attaches volumes in the block."""
+        away = self._keyring.with_suffix(".away")
+        self._keyring.rename(away)
+        try:
+            yield
+        finally:
+            away.rename(self._keyring)
+
+    def call(self, method: str, path: str, body: Any = None, *, user: User = ADMIN) -> dict[str, Any]:
+        """Return the answer to a call of a user in its project. Asserts success."""
+        answer = self._send(method, path, body, user)
         assert answer.ok, f"Cinder: {method} {path}: {answer.status_code} {answer.text[:500]}"
         return dict(answer.json()) if answer.content else {}
 
@@ -116,16 +129,17 @@ class Cinder:
 
     def volume(self, identifier: str) -> dict[str, Any] | None:
         """Return what Cinder says of a volume, None when there is none."""
-        answer = self._send("GET", f"/volumes/{identifier}", None, ADMIN.project)
+        answer = self._send("GET", f"/volumes/{identifier}")
         return None if answer.status_code == 404 else dict(answer.json()["volume"])
 
     def act(self, volume: str, name: str, **values: Any) -> dict[str, Any]:
         """Do an action of a volume, for example ``os-reset_status``."""
         return self.call("POST", f"/volumes/{volume}/action", {name: values})
 
-    def make_volume(self, gib: int = 1, **values: Any) -> str:
-        """Make a volume in the administrator's project, wait until it is available, and return its id."""
-        made = str(self.call("POST", "/volumes", {"volume": {"size": gib, **values}})["volume"]["id"])
+    def make_volume(self, user: User = ADMIN, **values: Any) -> str:
+        """Make a volume of a GiB in the project of a user, wait until it is available, and return its id."""
+        body = {"volume": {"size": 1, **values}}
+        made = str(self.call("POST", "/volumes", body, user=user)["volume"]["id"])
         wait_for(lambda: self.state(made) == "available", f"the volume {made}", seconds=120)
         return made
 
@@ -136,10 +150,12 @@ class Cinder:
         assert not (status or "").startswith("error"), f"{volume}: {status}; see {self._log}"
         return status
 
-    def _send(self, method: str, path: str, body: Any, project: str) -> requests.Response:
-        # The newest microversion: it shows and takes most.
-        headers = {"X-Auth-Token": self._token, "OpenStack-API-Version": "volume 3.70"}
-        url = f"{self.url}/v3/{self._keystone.project_ids[project]}{path}"
+    def _send(self, method: str, path: str, body: Any = None, user: User = ADMIN) -> requests.Response:
+        if user not in self._tokens:
+            self._tokens[user] = self._keystone.token(user)
+        # One of the newest microversions: it shows and takes most.
+        headers = {"X-Auth-Token": self._tokens[user], "OpenStack-API-Version": "volume 3.70"}
+        url = f"{self.url}/v3/{self._keystone.project_ids[user.project]}{path}"
         return self._session.request(method, url, json=body, headers=headers, timeout=120)
 
     def _make_pool(self) -> None:
@@ -151,11 +167,16 @@ class Cinder:
             "osd", f"profile rbd pool={self.pool}, profile rbd-read-only",
         )
         _KEYRINGS.mkdir(exist_ok=True)
-        self._keyring.touch(mode=0o600)
-        self._keyring.write_text(key)
-        mon = self._ceph.monitor_port
+        for old in _KEYRINGS.glob("ceph.client.cinder-volumes-*"):
+            # Of runs that were killed.
+            if time.time() - old.stat().st_mtime > _OLD_SECONDS:
+                old.unlink(missing_ok=True)
+        own, mon = self.folder / "keyring", self._ceph.monitor_port
+        for path in (self._keyring, own):
+            path.touch(mode=0o600)
+            path.write_text(key)
         (self.folder / "ceph.conf").write_text(
-            f"[global]\nfsid = {self._ceph.fsid}\nmon_host = v2:127.0.0.1:{mon}\nkeyring = {self._keyring}\n"
+            f"[global]\nfsid = {self._ceph.fsid}\nmon_host = v2:127.0.0.1:{mon}\nkeyring = {own}\n"
         )
         # Debian's modules of Ceph, and nothing else of Debian's.
         modules = self.folder / "modules"
@@ -209,7 +230,7 @@ class Cinder:
     def _has_room(self) -> bool:
         """Say whether the volume service has told the scheduler of itself, so that volumes can be made."""
         try:
-            answer = self._send("GET", "/scheduler-stats/get_pools", None, ADMIN.project)
+            answer = self._send("GET", "/scheduler-stats/get_pools")
         except (requests.ConnectionError, requests.Timeout):
             return False
         return answer.ok and f"@{_BACKEND}#" in answer.text

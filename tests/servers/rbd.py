@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from glance_common.stores.drivers.rbd.bindings import bindings
+from glance_common.stores.ceph_modules import bindings
 from tests.servers.ceph import Ceph
 from tests.support.waiting import wait_for
 

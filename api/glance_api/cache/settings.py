@@ -1,4 +1,4 @@
-"""The options of the image cache: names and defaults of the original, and a few of our own."""
+"""The options of the image cache (configuration section 1.8): those of the original, and a few of our own."""
 
 import os
 import socket

@@ -7,7 +7,7 @@ options of older files, all in ``[glance_store]``, make one store a kind, whose 
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
@@ -158,8 +158,15 @@ def list_opts() -> loading.OptionTable:
         ("DEFAULT", [_ENABLED, *_SHARED_OPTS]),
         (GROUP, [*_CHOICE_OPTS, *DIRECT_OPTIONS, *options]),
         (DEFAULTS, [*_STORE_OPTS, *options]),
+        *(entry for driver in drivers().values() for entry in _host_options(driver).items()),
         *url_filter.list_opts(),
     ]
+
+
+def _host_options(driver: type[Driver]) -> Mapping[str, Sequence[cfg.Opt]]:
+    """Return group → options of what the stores of a kind share on a host."""
+    found: Callable[[], Mapping[str, Sequence[cfg.Opt]]] = getattr(driver, "host_options", dict)
+    return found()
 
 
 def store_opts(conf: cfg.ConfigOpts) -> loading.OptionTable:

@@ -86,7 +86,10 @@ class Traits:
 
 
 class Driver(Protocol):
-    """What the loader needs from the class of a driver, which the entry point of its kind names."""
+    """What the loader needs from the class of a driver, which the entry point of its kind names.
+
+    It may also have the class method ``host_options``: it returns group → options of what its stores share on a host.
+    """
 
     traits: ClassVar[Traits]
 

@@ -2,7 +2,7 @@
 
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from deploy.local.configuration import Options
 from tests.benchmarks.stores.process import ToolProcess
 from tests.servers import mongod
 from tests.servers.ceph import Ceph
-from tests.servers.keystone import DEMO, Keystone
+from tests.servers.cinder import Cinder
+from tests.servers.keystone import DEMO, GLANCE, Keystone
 from tests.servers.rbd import Administrator
 from tests.servers.s3 import S3Keys
 from tests.servers.seaweedfs import SeaweedFS
@@ -30,6 +31,8 @@ class Peer:
     original: bool
     has_ranges: bool = True
     """Whether the tool can read from the middle."""
+    host: Options = field(default_factory=dict)
+    """More sections."""
     tidy: Callable[[], object] = field(default=lambda: None)
     """Gives back the room of what was deleted."""
 
@@ -39,6 +42,7 @@ class Peer:
             "DEFAULT": {"enabled_backends": f"measured:{self.kind}"},
             "glance_store": {"default_backend": "measured"},
             "measured": self.options,
+            **self.host,
         }
 
 
@@ -140,6 +144,31 @@ def swift(folder: Path) -> Iterator[Peer]:
         keystone.stop()
 
 
+@contextmanager
+def cinder(folder: Path) -> Iterator[Peer]:
+    """Volumes of Cinder in RBD of Ceph, its data in memory. The original's environment here has no os-brick."""
+    for name in ("ceph", "keystone", "cinder"):
+        (folder / name).mkdir()
+    ceph, keystone = Ceph(folder / "ceph", memory=10 << 30, gateway=False), Keystone(folder / "keystone")
+    server = Cinder(folder / "cinder", ceph, keystone)
+    with ExitStack() as stack:
+        stack.callback(server.remove_key)
+        for each in (ceph, keystone, server):
+            stack.callback(each.stop)
+            each.start()
+        kind, locks = server.make_type(), str(folder / "locks")
+        options: Values = {
+            "cinder_store_auth_address": keystone.url, "cinder_store_user_name": GLANCE.name,
+            "cinder_store_password": GLANCE.name, "cinder_store_project_name": GLANCE.project,
+            "cinder_volume_type": kind,
+        }
+        settings = {
+            "address": keystone.url, "user": GLANCE.name, "project": GLANCE.project, "kind": kind, "locks": locks,
+        }
+        with ToolProcess("cinder", settings) as tool:
+            yield Peer("cinder", options, tool, original=False, host={"oslo_concurrency": {"lock_path": locks}})
+
+
 PEERS: dict[str, Callable[[Path], AbstractContextManager[Peer]]] = {
-    "radosgw": radosgw, "seaweedfs": seaweedfs, "gridfs": gridfs, "rbd": rbd, "swift": swift,
+    "radosgw": radosgw, "seaweedfs": seaweedfs, "gridfs": gridfs, "rbd": rbd, "swift": swift, "cinder": cinder,
 }  # fmt: skip

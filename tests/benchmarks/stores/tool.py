@@ -13,7 +13,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -160,6 +161,68 @@ class RbdTool:
         subprocess.run([*self._rbd, "rm", f"{self._pool}/{key}"], check=True)
 
 
+class CinderTool:
+    """A new volume that is attached to this host, plain reads and writes of it, and its end."""
+
+    def __init__(self, address: str, user: str, project: str, kind: str, locks: str) -> None:
+        from cinderclient.api_versions import APIVersion
+        from cinderclient.v3.client import Client
+        from keystoneauth1.identity.v3 import Password
+        from keystoneauth1.session import Session
+
+        from glance_common.stores.drivers.cinder import brick
+
+        connectors: Any = brick.library(lock_path=locks)
+        login = Password(
+            address, username=user, password=user, project_name=project, user_domain_name="Default",
+            project_domain_name="Default",
+        )
+        self._cinder: Any = Client(session=Session(auth=login), api_version=APIVersion("3.54"))
+        self._connector: Any = connectors.InitiatorConnector.factory("rbd", "")
+        self._host: Any = connectors.get_connector_properties("", "127.0.0.1", False, False)
+        self._kind = kind
+        self._volumes: dict[str, str] = {}
+        self._sizes: dict[str, int] = {}
+
+    def upload(self, key: str, payload: Path) -> None:
+        """See Tool."""
+        size = self._sizes[key] = payload.stat().st_size
+        gib = -(-size >> 30)
+        volume = self._volumes[key] = self._cinder.volumes.create(gib, name=key, volume_type=self._kind).id
+        while self._cinder.volumes.get(volume).status != "available":
+            time.sleep(0.1)
+        with payload.open("rb") as source, self._attached(volume, "rw") as disk:
+            while piece := source.read(4 * PIECE):
+                disk.write(piece)
+            disk.flush()
+
+    def download(self, key: str) -> None:
+        """See Tool."""
+        with self._attached(self._volumes[key], "ro") as disk:
+            for at in range(0, self._sizes[key], 4 * PIECE):
+                disk.read(min(4 * PIECE, self._sizes[key] - at))
+
+    def first(self, key: str, offset: int) -> None:
+        """See Tool."""
+        with self._attached(self._volumes[key], "ro") as disk:
+            disk.seek(offset)
+            disk.read(1)
+
+    def remove(self, key: str) -> None:
+        """See Tool."""
+        self._cinder.volumes.delete(self._volumes[key])
+
+    @contextmanager
+    def _attached(self, volume: str, mode: str) -> Iterator[Any]:
+        attachment = self._cinder.attachments.create(volume, None, None, mode=mode)["id"]
+        info = self._cinder.attachments.update(attachment, self._host).connection_info
+        device = self._connector.connect_volume(info)
+        self._cinder.attachments.complete(attachment)
+        yield device["path"]
+        self._connector.disconnect_volume(info, device)
+        self._cinder.attachments.delete(attachment)
+
+
 class SwiftTool:
     """What ``swift upload`` and ``swift download`` do; the download computes an MD5, as they do."""
 
@@ -212,7 +275,9 @@ class SwiftTool:
                 raise RuntimeError(f"{result['action']}: {result.get('error')}")
 
 
-TOOLS: dict[str, type[Any]] = {"s3": S3Tool, "gridfs": GridfsTool, "rbd": RbdTool, "swift": SwiftTool}
+TOOLS: dict[str, type[Any]] = {
+    "s3": S3Tool, "gridfs": GridfsTool, "rbd": RbdTool, "swift": SwiftTool, "cinder": CinderTool,
+}  # fmt: skip
 
 
 def main() -> int:

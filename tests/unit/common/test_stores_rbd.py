@@ -13,10 +13,11 @@ import pytest
 from tests.support.stores import load
 from tests.support.waiting import wait_for
 
+from glance_common.stores import ceph_modules
+from glance_common.stores.calls import MOST_LOST, CallHangs, Calls, Steps
 from glance_common.stores.contract import StoreFull
-from glance_common.stores.drivers.rbd import bindings, errors
+from glance_common.stores.drivers.rbd import errors
 from glance_common.stores.drivers.rbd.address import RbdPlace
-from glance_common.stores.drivers.rbd.calls import MOST_LOST, CallHangs, Calls, Steps
 from glance_common.stores.drivers.rbd.cluster import free_bytes
 from glance_common.stores.settings import StoreConfigError
 
@@ -98,17 +99,17 @@ def test_the_driver_is_loaded_without_the_modules():
 
 
 def test_a_module_is_found_in_the_folders_of_the_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(bindings, "FOLDERS", (str(tmp_path / "none"), str(tmp_path)))
+    monkeypatch.setattr(ceph_modules, "FOLDERS", (str(tmp_path / "none"), str(tmp_path)))
     monkeypatch.setattr("sysconfig.get_config_var", lambda name: ".py")
     with pytest.raises(ImportError, match="no module a_module_of_ceph for this Python"):
-        bindings._module("a_module_of_ceph")
+        ceph_modules._module("a_module_of_ceph")
     (tmp_path / "a_module_of_ceph.py").write_text("value = 7\n")
     monkeypatch.setitem(sys.modules, "a_module_of_ceph", None)
     monkeypatch.delitem(sys.modules, "a_module_of_ceph")
-    assert bindings._module("a_module_of_ceph").value == 7
+    assert ceph_modules._module("a_module_of_ceph").value == 7
     (tmp_path / "a_broken_module.py").write_text("import a_module_that_is_not_there\n")
     with pytest.raises(ImportError):
-        bindings._module("a_broken_module")
+        ceph_modules._module("a_broken_module")
     assert "a_broken_module" not in sys.modules
 
 
@@ -159,7 +160,7 @@ def test_the_free_space_of_a_pool(answer: tuple[int, bytes, str], free: int | No
 
 
 def test_a_call_returns_and_raises_what_it_does():
-    calls = Calls()
+    calls = Calls("rbd")
     assert calls.run(lambda: 7, 60) == 7
     with pytest.raises(ZeroDivisionError):
         calls.run(lambda: 1 // 0, 60)
@@ -167,7 +168,7 @@ def test_a_call_returns_and_raises_what_it_does():
 
 
 def test_calls_that_hang_cost_a_bounded_number_of_threads():
-    calls, go, late = Calls(), threading.Event(), []
+    calls, go, late = Calls("rbd"), threading.Event(), []
 
     def hang() -> int:
         go.wait()
@@ -188,7 +189,7 @@ def test_calls_that_hang_cost_a_bounded_number_of_threads():
 
 
 def test_an_error_that_comes_late_is_no_result():
-    calls, go, late = Calls(), threading.Event(), []
+    calls, go, late = Calls("rbd"), threading.Event(), []
 
     def fail() -> None:
         go.wait()
@@ -213,7 +214,7 @@ def test_a_call_that_makes_progress_is_waited_for():
     # Longer than the limit as a whole; a machine that stands still makes the limit come twice without a step.
     for _ in range(20):
         try:
-            assert Calls().run(steps, 0.3, progress=progress) == "done"
+            assert Calls("rbd").run(steps, 0.3, progress=progress) == "done"
             return
         except CallHangs:
             continue

@@ -22,7 +22,7 @@ class Harness(ABC):
     ``in_flight``: bytes that ``add`` may hold in memory at a time. ``read_ahead``: bytes that a read may hold.
     ``local``: the data are files of this host.
     ``exclusive``: of several ``add`` of one key at the same moment one succeeds. Where a server cannot promise that,
-    the registry alone does: it never hands out a key twice.
+    the registry alone does: it never hands out a key twice. ``many``: objects that the test of ``walk`` writes.
     """
 
     part: int | None = None
@@ -30,6 +30,7 @@ class Harness(ABC):
     read_ahead: int = 12 * 1024 * 1024
     local: bool = False
     exclusive: bool = True
+    many: int = 25
 
     def __init__(self, store: Store) -> None:
         self.store = store

@@ -8,10 +8,10 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
+from glance_common.stores.calls import CallHangs, Calls, Steps
+from glance_common.stores.ceph_modules import bindings
 from glance_common.stores.contract import StoreError
 from glance_common.stores.drivers.rbd import errors
-from glance_common.stores.drivers.rbd.bindings import bindings
-from glance_common.stores.drivers.rbd.calls import CallHangs, Calls, Steps
 from glance_common.stores.drivers.rbd.options import RbdOptions
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class CephCluster:
 
     def _renew(self) -> None:
         self._pid = os.getpid()
-        self._calls = Calls()
+        self._calls = Calls("rbd")
         self._link: Future[Link] | None = None
         self._current: Link | None = None
 

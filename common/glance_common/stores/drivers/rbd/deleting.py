@@ -11,10 +11,10 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import uuid4
 
+from glance_common.stores.calls import Steps
+from glance_common.stores.ceph_modules import bindings
 from glance_common.stores.contract import InUse, StoreUnavailable
 from glance_common.stores.drivers.rbd.address import SNAPSHOT
-from glance_common.stores.drivers.rbd.bindings import bindings
-from glance_common.stores.drivers.rbd.calls import Steps
 
 LOG = logging.getLogger(__name__)
 

@@ -11,6 +11,8 @@ from typing import Any, Self
 from oslo_config import cfg
 
 from glance_common.stores.base import BaseStore, StreamBlob
+from glance_common.stores.calls import Steps
+from glance_common.stores.ceph_modules import bindings
 from glance_common.stores.contract import (
     BlobNotFound,
     Capabilities,
@@ -26,8 +28,6 @@ from glance_common.stores.contract import (
 from glance_common.stores.drivers.rbd import deleting
 from glance_common.stores.drivers.rbd import options as rbd_options
 from glance_common.stores.drivers.rbd.address import SCHEME, SNAPSHOT
-from glance_common.stores.drivers.rbd.bindings import bindings
-from glance_common.stores.drivers.rbd.calls import Steps
 from glance_common.stores.drivers.rbd.cluster import PATIENCE, CephCluster, Pool
 from glance_common.stores.drivers.rbd.errors import RbdFailed
 from glance_common.stores.drivers.rbd.options import RbdOptions

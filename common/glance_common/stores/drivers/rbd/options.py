@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from oslo_config import cfg
 
+from glance_common.stores.ceph_modules import PACKAGES, bindings
 from glance_common.stores.drivers.rbd.address import RbdPlace
-from glance_common.stores.drivers.rbd.bindings import PACKAGES, bindings
 from glance_common.stores.settings import StoreConfigError, StoreSettings
 
 MIB = 1024 * 1024

@@ -6,9 +6,9 @@ from contextlib import suppress
 from typing import Any
 
 from glance_common.stores.base import StreamBlob, piece_sizes
+from glance_common.stores.ceph_modules import bindings
 from glance_common.stores.contract import StoreError, StoreUnavailable
 from glance_common.stores.drivers.rbd.address import SNAPSHOT
-from glance_common.stores.drivers.rbd.bindings import bindings
 from glance_common.stores.drivers.rbd.cluster import Pool
 from glance_common.stores.drivers.rbd.transfer import Transfer
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from itertools import repeat
 from typing import Any
 
+from glance_common.stores.ceph_modules import bindings
 from glance_common.stores.contract import BlobExists, StoreError, StoreUnavailable
 from glance_common.stores.drivers.rbd.address import SNAPSHOT
-from glance_common.stores.drivers.rbd.bindings import bindings
 from glance_common.stores.drivers.rbd.cluster import PATIENCE, Pool
 from glance_common.stores.drivers.rbd.deleting import discard
 from glance_common.stores.drivers.rbd.errors import RbdFailed

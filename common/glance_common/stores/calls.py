@@ -1,4 +1,4 @@
-"""Calls into Ceph's libraries, which can hang whatever their own time limits say.
+"""Calls that can hang whatever their own time limits say: into Ceph's libraries, os-brick and attached devices.
 
 Each call has a thread of its own, and waiting for it ends in time. A thread whose call hangs is lost until the call
 comes back; only so many may be lost.
@@ -7,7 +7,7 @@ comes back; only so many may be lost.
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -34,7 +34,9 @@ class Steps:
 class Calls:
     """The calls of one store."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        """``name`` is that of the threads."""
+        self._name = name
         self._lock = threading.Lock()
         self._lost = 0
 
@@ -51,29 +53,28 @@ class Calls:
 
         ``late`` gets the result that comes when it is no longer waited for. Raises CallHangs.
         """
+        return self.begin(act, late=late).result(seconds, progress)
+
+    def begin(self, act: Callable[[], T], *, late: Callable[[T], object] | None = None) -> "Call[T]":
+        """Begin a call, whose result the caller asks for later. Raises CallHangs when too many hang."""
         with self._lock:
             if self._lost >= MOST_LOST:
                 raise CallHangs
         answer: Future[T] = Future()
         try:
-            threading.Thread(target=self._work, args=(act, answer, late), name="rbd", daemon=True).start()
+            threading.Thread(target=self._work, args=(act, answer, late), name=self._name, daemon=True).start()
         except RuntimeError as error:
             raise CallHangs from error
-        while True:
-            steps = progress.count if progress else 0
-            try:
-                return answer.result(seconds)
-            except TimeoutError:
-                if progress and progress.count != steps:
-                    continue
-                break
+        return Call(self, answer)
+
+    def give_up(self, answer: "Future[T]") -> bool:
+        """Wait for the call no more; return False when it has just ended."""
         with self._lock:
             self._lost += 1
         if answer.cancel():
-            raise CallHangs
-        # It came at this very moment.
+            return True
         self._found()
-        return answer.result()
+        return False
 
     def _work(self, act: Callable[[], T], answer: "Future[T]", late: Callable[[T], object] | None) -> None:
         result: T | None = None
@@ -97,3 +98,26 @@ class Calls:
     def _found(self) -> None:
         with self._lock:
             self._lost -= 1
+
+
+class Call(Generic[T]):
+    """A call that has begun."""
+
+    def __init__(self, calls: Calls, answer: Future[T]) -> None:
+        self._calls = calls
+        self._answer = answer
+
+    def result(self, seconds: float, progress: Steps | None = None) -> T:
+        """Return the result, within these seconds from now or these seconds after its last step. Raises CallHangs."""
+        while True:
+            steps = progress.count if progress else 0
+            try:
+                return self._answer.result(seconds)
+            except TimeoutError:
+                if self._answer.done():
+                    return self._answer.result()
+                if progress and progress.count != steps:
+                    continue
+            if self._calls.give_up(self._answer):
+                raise CallHangs
+            return self._answer.result()

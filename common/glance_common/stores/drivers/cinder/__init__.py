@@ -1,0 +1,1 @@
+"""The cinder store: images are volumes of OpenStack's Block Storage service."""
