@@ -19,10 +19,11 @@ class LogFile(logging.Handler):
     """
 
     def __init__(self, path: Path) -> None:
+        # First what may fail: from then on the library closes the handler at the end.
+        self._file = _open(path)
         super().__init__()
         self._path = path
         self._following = threading.Lock()
-        self._file = _open(path)
         self._looked = time.monotonic()
 
     def createLock(self) -> None:  # noqa: N802 - the name is that of logging

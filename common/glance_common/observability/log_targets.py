@@ -37,7 +37,6 @@ class Journal(logging.Handler):
     """
 
     def __init__(self, prog: str) -> None:
-        super().__init__()
         self._prog = prog
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.settimeout(_WAIT)
@@ -47,6 +46,8 @@ class Journal(logging.Handler):
         except OSError:
             self._socket.close()
             raise
+        # Last, because from then on the library closes the handler at the end.
+        super().__init__()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send one event."""
