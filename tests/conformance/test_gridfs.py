@@ -30,7 +30,7 @@ class GridfsHarness(ConfiguredHarness):
     """A database of its own on the server."""
 
     part = BATCH * CHUNK
-    in_flight = 16 * 1024 * 1024
+    in_flight = 24 * 1024 * 1024
     first_piece = CHUNK
 
     def __init__(self, folder: Path, server: Mongod) -> None:

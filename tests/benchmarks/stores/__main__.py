@@ -176,13 +176,16 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="stores-") as folder:
         Path(folder).chmod(0o711)
         payload = write_payload(Path(folder) / "payload", options.size)
-        for name in options.stores:
-            measured(table, name, Path(folder) / name, payload, options)
-    said = f"{datetime.now(UTC):%d %B %Y}; {machine.describe()}; {options.size} MiB;"
-    text = table.markdown(f"{said} medians of {options.rounds} rounds.")
-    print(text)
-    if options.out:
-        options.out.write_text(text)
+        try:
+            for name in options.stores:
+                measured(table, name, Path(folder) / name, payload, options)
+        finally:
+            # Also what there is of a run that fails: it takes long.
+            said = f"{datetime.now(UTC):%d %B %Y}; {machine.describe()}; {options.size} MiB;"
+            text = table.markdown(f"{said} medians of {options.rounds} rounds.")
+            print(text)
+            if options.out:
+                options.out.write_text(text)
     return 0
 
 

@@ -57,8 +57,11 @@ class Table:
             f"| store | measure | {' | '.join(_COLUMNS)} | ratio | budget | ours / original | budget |",
             "|---|---|---|---|---|---|---|---|---|---|",
         ]
+        measured = {(store, measure) for store, measure, _ in self._readings}
         stores = dict.fromkeys(store for store, _, _ in self._readings)
-        lines += [self._row(store, measure) for store in stores for measure in Measure]
+        lines += [
+            self._row(store, measure) for store in stores for measure in Measure if (store, measure) in measured
+        ]
         lines += ["", f"| processor seconds of the API a GiB | {ORIGINAL} | {OURS} |", "|---|---|---|"]
         for store, measure in dict.fromkeys((store, measure) for store, measure, _ in self._costs):
             costs = [self._costs.get((store, measure, column), []) for column in (ORIGINAL, OURS)]

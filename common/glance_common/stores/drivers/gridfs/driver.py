@@ -105,28 +105,27 @@ class GridfsStore(BaseStore):
         return Stored(written, {})
 
     def _write(self, key: str, attempt: str, pieces: Iterable[bytes]) -> int:
-        written = 0
-        documents: list[Document] = []
-        for number, part in enumerate(in_parts(pieces, repeat(CHUNK))):
-            documents.append({"files_id": key, "n": number, "data": bytes(part), "attempt": attempt})
-            written += len(part)
-            if len(documents) == BATCH:
+        number = written = 0
+        for part in in_parts(pieces, repeat(BATCH * CHUNK)):
+            documents: list[Document] = []
+            for start in range(0, len(part), CHUNK):
+                data = bytes(part[start : start + CHUNK])
+                documents.append({"files_id": key, "n": number, "data": data, "attempt": attempt})
+                number += 1
+            with self._database.asked():
                 self._insert(key, documents)
-                documents = []
-        if documents:
-            self._insert(key, documents)
+            written += len(part)
         return written
 
     def _insert(self, key: str, documents: list[Document]) -> None:
         from pymongo.errors import BulkWriteError
 
-        with self._database.asked():
-            try:
-                self._chunks.insert_many(documents)
-            except BulkWriteError as error:
-                if any(problem.get("code") == 11000 for problem in (error.details or {}).get("writeErrors", [])):
-                    raise BlobExists(f"{self.id}: {key} is there, or is being written") from None
-                raise
+        try:
+            self._chunks.insert_many(documents)
+        except BulkWriteError as error:
+            if any(problem.get("code") == 11000 for problem in (error.details or {}).get("writeErrors", [])):
+                raise BlobExists(f"{self.id}: {key} is there, or is being written") from None
+            raise
 
     def _publish(self, key: str, attempt: str, size: int) -> None:
         """Make the image visible. Raises StoreUnavailable when a delete took chunks meanwhile."""
