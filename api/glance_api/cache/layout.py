@@ -56,9 +56,11 @@ class CacheLayout:
             mode = stat.S_IMODE(os.stat(path).st_mode)
             if mode & 0o007:
                 os.chmod(path, mode & ~0o007)
-        probe = f"{self.incomplete}/.probe.{os.getpid()}"
+        # One name for all processes: what one that is killed here leaves goes with the next look.
+        probe = f"{self.incomplete}/.probe"
         os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        os.unlink(probe)
+        with suppress(FileNotFoundError):
+            os.unlink(probe)
 
     def open(self, image_id: str) -> int | None:
         """Return a descriptor of the whole copy, None when there is none."""

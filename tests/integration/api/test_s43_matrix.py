@@ -366,6 +366,8 @@ def test_routes_without_an_image_change_nothing_for_who_may_only_look(make_world
             continue
         for method in rule.methods - {"GET", "HEAD"}:
             who = dict(CALLERS[caller])
-            answer = world.api.call(method, rule.rule, json=NEW.get(rule.rule, {}), **who)
+            # The calls of the image cache refuse every body, before they ask the policy.
+            body = None if rule.rule.startswith("/v2/cache") else NEW.get(rule.rule, {})
+            answer = world.api.call(method, rule.rule, json=body, **who)
             assert answer.status_code in (403, 404), (method, rule.rule, answer.text)
     assert world.rows() == before

@@ -397,6 +397,22 @@ def test_a_directory_that_cannot_be_used_is_said_and_tried_again(tmp_path, caplo
     cache.close()
 
 
+def test_a_process_that_dies_while_it_looks_leaves_nothing(cache, monkeypatch):
+    """The next look removes what the killed one has made."""
+    place = layout.CacheLayout(cache.settings.directory)
+
+    def killed(path, **_):
+        raise KeyboardInterrupt(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            place.prepare()
+    assert len(os.listdir(place.incomplete)) == 1
+    place.prepare()
+    assert os.listdir(place.incomplete) == []
+
+
 def test_the_directory_of_a_store_is_refused_by_whatever_name(tmp_path, caplog):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / ".glance-store").write_text("uuid")

@@ -1,19 +1,20 @@
 """Reading a volume, or a range of it. Readers of one process share the attachment of a volume."""
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 
-from glance_common.stores.base import StreamBlob
+from glance_common.stores.base import StreamBlob, piece_sizes
 from glance_common.stores.contract import StoreError, StoreUnavailable
 from glance_common.stores.drivers.cinder.attaching import Attacher, Attachment
 from glance_common.stores.drivers.cinder.client import CinderApi
 from glance_common.stores.drivers.cinder.transfers import Transfers
 from glance_common.stores.drivers.cinder.volumes import Volume
 
-READ = 4 * 1024 * 1024
-AHEAD = 2
+READ = 2 * 1024 * 1024
+AHEAD = 3
 """Reads that are under way before their data are wanted."""
 
 PIECE = 512 * 1024
@@ -101,17 +102,17 @@ class CinderReaders:
 
 def _pieces(attachment: Attachment, transfers: Transfers, at: int, end: int) -> Iterator[bytes]:
     disk = attachment.disk
-    begun = at
-    while at < end:
-        while begun < end and len(transfers) < AHEAD:
-            transfers.begin(_read(disk.read, begun, min(READ, end - begun)))
-            begun += min(READ, end - begun)
-        data = transfers.oldest()
+    sizes = piece_sizes(READ)
+    asked: deque[int] = deque()
+    while at < end or asked:
+        while at < end and len(transfers) < AHEAD:
+            asked.append(min(next(sizes), end - at))
+            transfers.begin(_read(disk.read, at, asked[-1]))
+            at += asked[-1]
+        data, wanted = transfers.oldest(), asked.popleft()
         assert isinstance(data, bytes)
-        wanted = min(READ, end - at)
         if len(data) != wanted:
             raise StoreUnavailable(f"the volume gave {len(data)} bytes instead of {wanted}")
-        at += wanted
         for start in range(0, wanted, PIECE):
             yield data[start : start + PIECE]
 
