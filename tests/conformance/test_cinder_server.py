@@ -154,7 +154,7 @@ def test_readers_of_several_processes(make_cinder: MakeCinder):
     key = harness.put(LARGE)
     others = [harness.changed() for _ in range(2)]
     with closing(harness.store.open(key)) as first, closing(others[0].open(key, 5)) as second:
-        assert next(iter(first)) == LARGE[: 512 * 1024]
+        assert LARGE.startswith(next(iter(first)))
         assert b"".join(second) == LARGE[5:]
         assert harness.read_by(others[1], harness.rows[key]) == LARGE
     (volume,) = harness.volumes()
@@ -168,7 +168,7 @@ def test_a_type_without_multiattach(make_cinder: MakeCinder):
     key = harness.put(LARGE)
     other = harness.changed()
     with closing(harness.store.open(key)) as first, closing(harness.store.open(key, 7)) as second:
-        assert next(iter(first)) == LARGE[: 512 * 1024]
+        assert LARGE.startswith(next(iter(first)))
         with pytest.raises(StoreUnavailable, match="attached elsewhere, or not available; a type with multiattach"):
             other.open(key)
         assert b"".join(second) == LARGE[7:]
