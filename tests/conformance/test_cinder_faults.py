@@ -184,7 +184,7 @@ def test_cinder_dies_in_the_middle_of_an_upload(make_cinder: MakeCinder):
 
 
 def test_a_device_that_cannot_be_let_go(make_cinder: MakeCinder, monkeypatch: pytest.MonkeyPatch):
-    """The volume is given to nobody else, and not deleted, until an operator has seen to it (S-20)."""
+    """Cinder neither gives the volume to another user nor deletes it until an operator has disconnected it (S-20)."""
     harness = make_cinder()
     key = harness.put(DATA)
 

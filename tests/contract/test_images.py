@@ -179,7 +179,7 @@ def test_deactivate_and_reactivate(client: RegistryClient, engine: sa.Engine) ->
 
 
 def test_s15_no_status_that_comes_with_bytes_is_set_by_name(client: RegistryClient, engine: sa.Engine) -> None:
-    """A queued image never becomes active without an upload, whoever asks, unless it is to have no data at all."""
+    """No caller makes a queued image active without an upload, unless it is to have no data at all."""
     plain = {("active", "deactivated"), ("deactivated", "active"), ("queued", "killed"), ("queued", "active")}
     for source in ImageStatus:
         image_id = insert_image(engine, status=source)

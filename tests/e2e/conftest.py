@@ -15,6 +15,7 @@ from tests.servers import mongod
 from tests.servers.keystone import Keystone
 from tests.servers.mongod import Mongod
 from tests.servers.postgres import drop_database
+from tests.servers.web import WebServer, web_server
 from tests.support.daemons import Services
 from tests.support.run_local import RunLocal
 
@@ -37,6 +38,13 @@ def qcow2(iso: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("disk") / "grub-rescue.qcow2"
     subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(iso), str(target)], check=True)
     return target
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[WebServer]:
+    """A web server to import from, and for locations; it has no pages yet."""
+    with web_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

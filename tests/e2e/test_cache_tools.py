@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(600)
 
 ABSENT = "11111111-1111-4111-8111-111111111111"
 DATA = bytes(range(256)) * 1024
-NOBODY = 65534
+OTHER_USER = 65534
 
 
 @dataclass
@@ -158,8 +158,8 @@ def test_cac08_the_cleaner_removes_damaged_and_stalled_copies(host: Host):
 def test_root_works_as_the_owner_of_the_directory(host: Host, data_dir: Path):
     """Otherwise glance-api could not read what root has fetched."""
     data_dir.mkdir()
-    os.chown(data_dir, NOBODY, NOBODY)
+    os.chown(data_dir, OTHER_USER, OTHER_USER)
     done = host.run("cleaner", options={"DEFAULT": {"image_cache_dir": data_dir}})
     assert (done.returncode, done.stdout) == (0, "Removed 0 damaged or unfinished copies.\n"), done.stderr
     made = [data_dir / name for name in (".glance-cache", "incomplete", "queue", "invalid")]
-    assert {(path.stat().st_uid, path.stat().st_gid) for path in made} == {(NOBODY, NOBODY)}
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in made} == {(OTHER_USER, OTHER_USER)}

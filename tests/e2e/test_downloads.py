@@ -117,7 +117,7 @@ def sent_by_nginx(nginx: Nginx, image: str) -> list[str]:
         ("HEAD", {"Range": "bytes=5-9"}, False),
     ],
 )
-def test_whoever_sends_the_answer_is_the_same(
+def test_the_answer_is_the_same_with_and_without_a_proxy(
     direct: Caller, proxied: Caller, nginx: Nginx, image: str, method: str, headers: dict[str, str], by_nginx: bool
 ):
     path = f"/v2/images/{image}/file"

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import md5, sha512
 from pathlib import Path
@@ -16,7 +16,7 @@ import pytest
 import requests
 from tests.e2e.calls import MIB, Caller, random_bytes
 from tests.e2e.leftovers import rows
-from tests.servers.web import Page, WebServer, web_server
+from tests.servers.web import Page, WebServer
 from tests.support.daemons import Services, WebDaemon
 from tests.support.image_client import identity
 from tests.support.observer import Seen, wait_until
@@ -28,13 +28,6 @@ DATA = random_bytes(6 * MIB + 1234)
 HERD = 40
 PATIENCE = 6.0
 """Seconds: longer than the machine may stand still, and waited for by one test only."""
-
-
-@pytest.fixture(scope="module")
-def web() -> Iterator[WebServer]:
-    """The server with the data of http locations."""
-    with web_server() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +87,7 @@ def reads(web: WebServer, image: str) -> int:
 
 
 def is_kept(folder: Path, image: str) -> bool:
-    """Return whether the copy has its final name and nobody works on it any more."""
+    """Return whether the copy has its final name and no process works on it any more."""
     return (folder / image).exists() and not (folder / "incomplete" / image).exists()
 
 

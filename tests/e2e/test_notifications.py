@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from tests.e2e.calls import MIB, OCTETS, Caller, random_bytes
 from tests.servers.rabbitmq import RabbitMQ
-from tests.servers.web import Page, WebServer, web_server
+from tests.servers.web import Page, WebServer
 from tests.support.daemons import Services
 from tests.support.notifications import Listener
 from tests.support.waiting import wait_for
@@ -26,13 +26,6 @@ IMAGE = {
 }
 STEPS = ("image.prepare", "image.upload", "image.activate")
 DATA = IMAGE | {"os_glance_importing_to_stores", "os_glance_failed_import", "backend"}
-
-
-@pytest.fixture(scope="module")
-def web() -> Iterator[WebServer]:
-    """A web server to import from."""
-    with web_server() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

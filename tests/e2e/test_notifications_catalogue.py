@@ -4,13 +4,13 @@ Rules: configuration section 11. Events and fields are those of the original ser
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from tests.e2e.calls import OCTETS, Caller
 from tests.servers.rabbitmq import RabbitMQ
-from tests.servers.web import Page, WebServer, web_server
+from tests.servers.web import Page, WebServer
 from tests.support.daemons import Services
 from tests.support.notifications import Listener
 from tests.support.waiting import wait_for
@@ -34,13 +34,6 @@ FIELDS = {
     "tag": {"namespace", "name", "name_old"},
     "resource_type": {"namespace", "name", "name_old", "prefix", "properties_target"},
 }
-
-
-@pytest.fixture(scope="module")
-def web() -> Iterator[WebServer]:
-    """A web server to import from."""
-    with web_server() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -130,7 +130,7 @@ def test_s04_the_api_refuses_a_registry_it_does_not_know(services: Services, tru
         api.stop()
 
 
-def test_the_registry_refuses_whoever_shows_no_known_certificate(services: Services, trust: Trust):
+def test_the_registry_refuses_a_client_without_a_known_certificate(services: Services, trust: Trust):
     flaws: dict[str, dict[str, object]] = {
         "no-certificate": {"registry_client_cert_file": None, "registry_client_key_file": None},
         "other-certificate": {

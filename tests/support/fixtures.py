@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import pytest
 from deploy.local.embedded_postgres import PostgresServer
@@ -85,6 +87,39 @@ def empty_database(postgres: PostgresServer) -> Iterator[str]:
     drop_database(postgres, name)
 
 
+class Server(Protocol):
+    """What is started for a test and stopped after it."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+ServerT = TypeVar("ServerT", bound=Server)
+
+
+@contextmanager
+def running(server: ServerT) -> Iterator[ServerT]:
+    """Run a server in the block. It is stopped also when its start fails half-way."""
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def root_logger() -> Iterator[logging.Logger]:
+    """The root logger, which afterwards has the handlers and the level of before: a program sets up its own."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield root
+    for handler in set(root.handlers).difference(handlers):
+        handler.close()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
 @pytest.fixture(scope="session")
 def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
     """A RabbitMQ broker for the whole session; a test that stops it or raises an alarm undoes that.
@@ -104,34 +139,22 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
 @pytest.fixture(scope="session")
 def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
     """An S3 server for the whole session; each test has a bucket of its own."""
-    server = SeaweedFS(tmp_path_factory.mktemp("seaweedfs"))
-    try:
-        server.start()
+    with running(SeaweedFS(tmp_path_factory.mktemp("seaweedfs"))) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="session")
 def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
     """A Swift for the whole session; each test has a container of its own."""
-    server = Swift(tmp_path_factory.mktemp("swift"))
-    try:
-        server.start()
+    with running(Swift(tmp_path_factory.mktemp("swift"))) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="session")
 def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
     """A Ceph with its gateway for the whole session; each test has a bucket or container of its own."""
-    cluster = Ceph(tmp_path_factory.mktemp("ceph"))
-    try:
-        cluster.start()
+    with running(Ceph(tmp_path_factory.mktemp("ceph"))) as cluster:
         yield cluster
-    finally:
-        cluster.stop()
 
 
 @pytest.fixture(scope="session")
@@ -145,12 +168,8 @@ def rbd(ceph: Ceph) -> Iterator[Administrator]:
 @pytest.fixture(scope="session")
 def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
     """A Keystone for the whole session; tell it the image service's URL with ``set_image_endpoint``."""
-    identity = Keystone(tmp_path_factory.mktemp("keystone"))
-    try:
-        identity.start()
+    with running(Keystone(tmp_path_factory.mktemp("keystone"))) as identity:
         yield identity
-    finally:
-        identity.stop()
 
 
 @pytest.fixture(scope="session")
@@ -180,12 +199,8 @@ def barbican_service(keystone: Keystone, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="session")
 def cinder(ceph: Ceph, keystone: Keystone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cinder]:
     """A Cinder for the whole session, which Keystone's catalog names; each test has a type of volumes of its own."""
-    service = Cinder(tmp_path_factory.mktemp("cinder"), ceph, keystone)
-    try:
-        service.start()
+    with running(Cinder(tmp_path_factory.mktemp("cinder"), ceph, keystone)) as service:
         yield service
-    finally:
-        service.stop()
         service.remove_key()
 
 
@@ -222,12 +237,8 @@ def schemathesis() -> Path:
 @pytest.fixture(scope="module")
 def messaging(rabbitmq: RabbitMQ, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listener]:
     """oslo.messaging listening to the notifications that go to the session's broker."""
-    listener = Listener(rabbitmq.url, tmp_path_factory.mktemp("messaging"))
-    try:
-        listener.start()
+    with running(Listener(rabbitmq.url, tmp_path_factory.mktemp("messaging"))) as listener:
         yield listener
-    finally:
-        listener.stop()
 
 
 @pytest.fixture

@@ -234,7 +234,7 @@ class Fill:
             self._blob.close()
         os.close(self._file.descriptor)
         self._over()
-        # Last: whoever finds the image without this lock finds its file where it belongs.
+        # Last: a process that finds the image without this lock finds its file in its final place.
         self._file.lock.close()
         self._file.growing.leave()
 

@@ -284,7 +284,7 @@ def test_s01_s44_s46_who_sees_an_image_does_no_more_than_he_may(make_world, call
         for route in walked:
             if not may(caller, route.key):
                 answer = world.answer(route, subject.id, caller)
-                # An import looks at the status first (API section 11.2), which whoever sees the image sees.
+                # An import looks at the status first (API section 11.2), which the caller may see.
                 refusals = (403, 404, 409) if route.key == ("POST", "/import") else (400, 403, 404)
                 assert answer.status_code in refusals, (route, subject, answer.status_code, answer.text)
         assert world.rows() == before, subject

@@ -11,7 +11,7 @@ from tests.support.daemons import Services, WebDaemon
 from tests.support.observer import Seen, wait_until
 
 QUICK = 6.0
-"""Seconds that a public health check may take, whatever is down: whoever asked a registry that hangs would wait ten."""
+"""Seconds that a public health check may take, whatever is down: one that asked a hanging registry would wait ten."""
 
 
 def public(daemon: WebDaemon, method: str = "GET") -> tuple[int, str]:

@@ -22,7 +22,7 @@ def broker(rabbitmq, rabbit_url):
 
 
 AT_ONCE = 6.0
-"""Seconds: whoever waited for the broker's answer would wait for ten."""
+"""Seconds: a caller that waited for the broker's answer would wait for ten."""
 
 
 def timed(publish, *arguments):

@@ -124,7 +124,7 @@ def test_the_same_tag_is_added_once_and_a_removed_namespace_takes_all_tags(engin
         assert connection.execute(sa.select(sa.func.count()).select_from(metadef_tags)).scalar_one() == 0
 
 
-def test_an_attempt_is_done_once_whoever_comes_first_and_forgotten_later(engine: sa.Engine) -> None:
+def test_an_attempt_is_done_once_and_forgotten_later(engine: sa.Engine) -> None:
     make(engine, document())
     same, done = str(uuid4()), []
 

@@ -1,7 +1,6 @@
 """The tools that work on the directory of the cache, in this process: what they refuse and what they print."""
 
 import io
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,13 +18,7 @@ OTHER = "22222222-2222-4222-8222-222222222222"
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture(autouse=True)
-def _own_log():
-    """Setting up the log replaces the handlers of the root logger."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
+pytestmark = pytest.mark.usefixtures("root_logger")
 
 
 @pytest.fixture

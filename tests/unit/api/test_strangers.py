@@ -1,6 +1,6 @@
 """Every route, called by those who may not: no answer but 401, 403 or 404, and nothing happens.
 
-New routes are found by themselves: whoever adds one without a policy rule fails here.
+New routes are found by themselves: one without a policy rule fails here.
 """
 
 from types import SimpleNamespace

@@ -16,17 +16,6 @@ from glance_common.observability.log_context import working_for
 from glance_common.observability.log_formats import MAX_MESSAGE
 
 
-@pytest.fixture
-def root():
-    logger = logging.getLogger()
-    handlers, level = logger.handlers[:], logger.level
-    yield logger
-    for handler in logger.handlers:
-        handler.close()
-    logger.handlers[:] = handlers
-    logger.setLevel(level)
-
-
 def options(**values):
     conf = cfg.ConfigOpts()
     conf.register_opts([*LOG_OPTS, *FORMAT_OPTS])
@@ -36,7 +25,7 @@ def options(**values):
     return conf
 
 
-def test_text_lines_hold_request_id_and_extras_and_stay_one_line(root, tmp_path):
+def test_text_lines_hold_request_id_and_extras_and_stay_one_line(root_logger, tmp_path):
     log.setup(options(log_dir=str(tmp_path)), "glance-test")
     with working_for("req-7"):
         logging.getLogger("x").info("a\nb", extra={"status": 204})
@@ -48,7 +37,7 @@ def test_text_lines_hold_request_id_and_extras_and_stay_one_line(root, tmp_path)
 
 
 @pytest.mark.parametrize("use_json", [False, True])
-def test_s59_a_line_has_a_bounded_length(root, tmp_path, use_json):
+def test_s59_a_line_has_a_bounded_length(root_logger, tmp_path, use_json):
     log.setup(options(log_dir=str(tmp_path), use_json=use_json), "glance-test")
     logging.getLogger("x").info("first %s last", "y" * 10**6)
     line = (tmp_path / "glance-test.log").read_text()
@@ -57,7 +46,7 @@ def test_s59_a_line_has_a_bounded_length(root, tmp_path, use_json):
     assert "y last" in line
 
 
-def test_json_lines(root, tmp_path):
+def test_json_lines(root_logger, tmp_path):
     log.setup(options(log_dir=str(tmp_path), log_file="own.log", use_json=True, debug=True), "glance-test")
     # Applications that other tests ran in this process have left ids of their own.
     with working_for(None):
@@ -88,7 +77,7 @@ def test_s02_credentials_of_urls_are_masked(url, shown):
 ORIGINAL = "%(asctime)s.%(msecs)03d %(process)d %(levelname)s %(name)s"
 
 
-def test_forms_of_the_operator(root, tmp_path):
+def test_forms_of_the_operator(root_logger, tmp_path):
     """Those that files of the original hold: what only its log knows is empty."""
     log.setup(
         options(
@@ -128,7 +117,7 @@ def test_forms_of_the_operator(root, tmp_path):
         ("log_config_append", "/no/such/file"), ("log_dir", "/no/such/folder"),
     ],
 )
-def test_what_cannot_be_used_names_the_option(root, name, value):
+def test_what_cannot_be_used_names_the_option(root_logger, name, value):
     with pytest.raises(ConfigError) as caught:
         log.setup(options(**{name: value}), "glance-test")
     assert "_format_string" in str(caught.value) or str(caught.value).startswith(
@@ -136,7 +125,7 @@ def test_what_cannot_be_used_names_the_option(root, name, value):
     )
 
 
-def test_levels_of_loggers(root, tmp_path):
+def test_levels_of_loggers(root_logger, tmp_path):
     """S-53: libraries that print tokens on level DEBUG stay quiet."""
     levels = ["one=ERROR", " two = debug", "urllib3=DEBUG", "keystoneauth=CRITICAL"]
     log.setup(options(log_dir=str(tmp_path), default_log_levels=levels), "glance-test")
@@ -146,7 +135,7 @@ def test_levels_of_loggers(root, tmp_path):
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
-def test_a_configuration_of_logging_replaces_the_rest(root, tmp_path):
+def test_a_configuration_of_logging_replaces_the_rest(root_logger, tmp_path):
     (tmp_path / "logging.conf").write_text(
         "[loggers]\nkeys=root\n[handlers]\nkeys=own\n[formatters]\nkeys=short\n[logger_root]\nlevel=WARNING\n"
         f"handlers=own\n[handler_own]\nclass=FileHandler\nargs=('{tmp_path}/own.log',)\nformatter=short\n"
@@ -169,7 +158,7 @@ def listening(tmp_path):
         yield server, str(tmp_path / "socket")
 
 
-def test_the_systems_log(root, monkeypatch, listening):
+def test_the_systems_log(root_logger, monkeypatch, listening):
     server, path = listening
     monkeypatch.setattr(log_targets, "SYSLOG", path)
     log.setup(options(use_syslog=True, syslog_log_facility="LOG_LOCAL3", use_json=True), "glance-test")
@@ -179,7 +168,7 @@ def test_the_systems_log(root, monkeypatch, listening):
     assert json.loads(line.partition(": ")[2])["message"] == "told"
 
 
-def test_the_journal(root, monkeypatch, listening):
+def test_the_journal(root_logger, monkeypatch, listening):
     server, path = listening
     monkeypatch.setattr(log_targets, "JOURNAL", path)
     log.setup(options(use_journal=True), "glance-test")
@@ -190,7 +179,7 @@ def test_the_journal(root, monkeypatch, listening):
     assert fields.endswith(b"PRIORITY=3\nSYSLOG_IDENTIFIER=glance-test\nLOGGER=x\nREQUEST_ID=req-7\n")
 
 
-def test_an_event_that_is_larger_than_a_datagram_reaches_the_journal(root, monkeypatch, listening):
+def test_an_event_that_is_larger_than_a_datagram_reaches_the_journal(root_logger, monkeypatch, listening):
     server, path = listening
     monkeypatch.setattr(log_targets, "JOURNAL", path)
     log.setup(options(use_journal=True), "glance-test")
@@ -204,7 +193,7 @@ def test_an_event_that_is_larger_than_a_datagram_reaches_the_journal(root, monke
 
 
 @pytest.mark.parametrize("name", ["use_syslog", "use_journal"])
-def test_a_log_that_is_not_there_stops_the_start(root, monkeypatch, tmp_path, name):
+def test_a_log_that_is_not_there_stops_the_start(root_logger, monkeypatch, tmp_path, name):
     for place in ("SYSLOG", "JOURNAL"):
         monkeypatch.setattr(log_targets, place, str(tmp_path / "none"))
     with pytest.raises(ConfigError, match=rf"\[DEFAULT\] {name} = {tmp_path}/none: cannot be opened"):

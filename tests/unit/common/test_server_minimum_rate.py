@@ -40,7 +40,7 @@ def test_no_floor():
 
 
 @given(st.lists(st.tuples(st.integers(0, 10_000), st.floats(0.001, 5)), min_size=1, max_size=200))
-def test_whoever_is_faster_than_the_floor_is_never_cut(steps):
+def test_a_client_that_is_faster_than_the_floor_is_never_cut(steps):
     rate = MinimumRate(100, 10)
     for extra, seconds in steps:
         rate.moved(int(100 * seconds) + 1 + extra)

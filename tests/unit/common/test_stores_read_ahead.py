@@ -12,7 +12,7 @@ from glance_common.stores.decorators.read_ahead import ReadAhead
 
 @pytest.fixture
 def pool() -> Iterator[ThreadPoolExecutor]:
-    """One thread for everybody: whoever held it while he waits would stop the others."""
+    """One thread for all readers: a reader that held it while it waits would stop the others."""
     with ThreadPoolExecutor(1) as made:
         yield made
 

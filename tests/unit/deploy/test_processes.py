@@ -1,4 +1,4 @@
-"""Children end when they are told to, and when whoever started them is no more."""
+"""Children end when they are told to, and when the process that started them is gone."""
 
 import signal
 import subprocess

@@ -102,7 +102,7 @@ def test_a_folder_with_other_files_does_not_become_a_virtual_environment(bare_ma
     assert [path.name for path in precious.iterdir()] == ["file"]
 
 
-def test_whoever_is_not_root_is_told_what_is_missing(bare_machine):
+def test_a_user_who_is_not_root_is_told_what_is_missing(bare_machine):
     env = bare_machine(python3=python(venv_ok=False), id="echo 1000")
     done = run(env, str(CHECKOUT / "deploy/test"))
     assert done.returncode == 2

@@ -1,19 +1,11 @@
 """The command line: what is refused before anything runs."""
 
-import logging
 
 import pytest
 
 from glance_scrubber.main import main
 
-
-@pytest.fixture(autouse=True)
-def _own_log():
-    """Setting up the log replaces the handlers of the root logger."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
+pytestmark = pytest.mark.usefixtures("root_logger")
 
 
 @pytest.fixture
