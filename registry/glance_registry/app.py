@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 from glance_common.model.context import ContextSigner
 from glance_common.routing import RestApplication
 from glance_registry import hooks
-from glance_registry.housekeeping import Housekeeping
+from glance_registry.housekeeping import Ages, Housekeeping
 from glance_registry.records.bounds import Bounds
 from glance_registry.views import (
     cached_copies,
@@ -49,12 +49,14 @@ BLUEPRINTS = (
 )
 
 
-def create_app(engine: Engine, signer: ContextSigner, bounds: Bounds | None = None) -> Flask:
-    """Return the application on ``engine``, open to those who hold a secret of ``signer``; None: default bounds."""
+def create_app(
+    engine: Engine, signer: ContextSigner, bounds: Bounds | None = None, ages: Ages | None = None
+) -> Flask:
+    """Return the application on ``engine``, open to those who hold a secret of ``signer``; None: the defaults."""
     app = RestApplication("glance_registry")
     app.config[parsing.ENGINE] = engine
     app.config[parsing.BOUNDS] = bounds or Bounds()
-    app.config[parsing.HOUSEKEEPING] = Housekeeping(engine)
+    app.config[parsing.HOUSEKEEPING] = Housekeeping(engine, ages or Ages())
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     hooks.install(app, signer)
     for blueprint in BLUEPRINTS:

@@ -10,6 +10,9 @@ from glance_common.observability import profiling
 from glance_common.stores import loader, reserved
 from glance_registry.records import bounds
 
+MOST_DAYS = 36_500
+"""A century: the largest age of rows."""
+
 
 def _old(*names: tuple[str, str]) -> list[cfg.DeprecatedOpt]:
     return [cfg.DeprecatedOpt(name, group=group) for group, name in names]
@@ -72,6 +75,23 @@ BOUND_OPTS: list[cfg.Opt] = [
 ]
 
 
+PURGE_OPTS: list[cfg.Opt] = [
+    cfg.IntOpt(
+        "purge_deleted_rows_after", default=0, min=0, max=MOST_DAYS,
+        help="Days after which rows of purged locations are deleted from the database; 0 = never, as glance-manage "
+        "db purge does it.",
+    ),
+    cfg.IntOpt(
+        "purge_deleted_images_after", default=0, min=0, max=MOST_DAYS,
+        help="Days after which rows of deleted images are deleted from the database with all that belongs to them; "
+        "0 = never, as glance-manage db purge_images_table does it. From then on another image can have the id of such "
+        "an image, so keep the rows for as long as anything may refer to them: 180 days or longer. Needs "
+        "purge_deleted_rows_after.",
+    ),
+]
+"""When the registry by itself purges rows of what was deleted."""
+
+
 METADEF_OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
         "metadata_source_path", default="/etc/glance/metadefs/",
@@ -98,6 +118,7 @@ def list_opts() -> OptionTable:
         *database_opts(),
         ("database", POOL_OPTS),
         ("DEFAULT", BOUND_OPTS),
+        ("DEFAULT", PURGE_OPTS),
         ("registry", loading.REGISTRY_OPTS),
         ("profiler", profiling.OPTS),
     ]

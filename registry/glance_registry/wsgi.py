@@ -16,6 +16,7 @@ from glance_common.server import Application, ServerState
 from glance_registry import monitoring
 from glance_registry.app import create_app
 from glance_registry.db.session import EngineSettings, make_engine, read
+from glance_registry.housekeeping import Ages
 from glance_registry.records.bounds import Bounds
 
 SPARE_CONNECTIONS = 3
@@ -30,13 +31,14 @@ def application(conf: cfg.ConfigOpts) -> Application:
     url = database_url(conf)
     settings = worker_settings(conf)
     bounds = Bounds(image_document=conf.max_image_document, page=conf.max_page_bytes)
+    ages = kept_ages(conf)
     profiling.layer(conf, "registry")
 
     def make(state: ServerState) -> Flask:
         engine = make_engine(url, settings)
         CONNECTIONS.labels("limit").set(settings.pool_size + settings.overflow)
         state.at_stop(engine.dispose)
-        app = create_app(engine, ContextSigner(secrets), bounds)
+        app = create_app(engine, ContextSigner(secrets), bounds, ages)
         app.wsgi_app = profiling.layer(conf, "registry")(app.wsgi_app)  # type: ignore[method-assign]  # as Flask documents it
         return app
 
@@ -44,6 +46,17 @@ def application(conf: cfg.ConfigOpts) -> Application:
         return monitoring.watched(make_engine(url, replace(settings, pool_size=MONITOR_CONNECTIONS, overflow=0)))
 
     return Application(make, watch)
+
+
+def kept_ages(conf: cfg.ConfigOpts) -> Ages:
+    """Return after how many days deleted rows are purged. Raises ConfigError."""
+    ages = Ages(images=conf.purge_deleted_images_after, rows=conf.purge_deleted_rows_after)
+    if ages.images and not 0 < ages.rows <= ages.images:
+        raise ConfigError(
+            "DEFAULT", "purge_deleted_images_after", ages.images,
+            f"needs a purge_deleted_rows_after from 1 to {ages.images}: the other rows of an image go first",
+        )
+    return ages
 
 
 def database_url(conf: cfg.ConfigOpts) -> str:

@@ -49,6 +49,24 @@ def setup(conf: cfg.ConfigOpts, prog: str, *, terminal: bool = False) -> None:
         logger.setLevel(max(logger.level, logging.WARNING))
 
 
+def setup_tool(conf: cfg.ConfigOpts, prog: str, *, terminal: bool = False) -> None:
+    """Send the log of a tool where the options say, as ``setup`` does, but never into the file of a service.
+
+    A tool reads the files of services, and cron and systemd collect what it says on stderr: a file counts on the
+    command line alone.
+    """
+    for name in ("log_file", "log_dir", "log_config_append"):
+        if conf[name] and not is_on_command_line(conf, name):
+            conf.set_override(name, None)
+    setup(conf, prog, terminal=terminal)
+
+
+def is_on_command_line(conf: cfg.ConfigOpts, name: str) -> bool:
+    """Say whether an option of no group was given on the command line."""
+    place = conf.get_location(name)
+    return place is not None and place.location is cfg.Locations.command_line
+
+
 def _handlers(conf: cfg.ConfigOpts, prog: str, *, terminal: bool) -> list[logging.Handler]:
     handlers: list[logging.Handler] = []
     facility = conf.syslog_log_facility.strip().lower().removeprefix("log_")

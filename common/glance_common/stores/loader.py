@@ -194,6 +194,11 @@ def load_stores(conf: cfg.ConfigOpts, identities: Identities) -> Stores:
     return Stores(stores, _default(conf, [store.id for store in stores]), direct)
 
 
+def ids(conf: cfg.ConfigOpts) -> tuple[str, ...]:
+    """Return the ids of the configured stores. Raises ConfigError."""
+    return tuple(settings.id for settings, _ in _chosen(conf))
+
+
 def init_directories(conf: cfg.ConfigOpts) -> list[tuple[str, str]]:
     """Create the missing directories of all stores and return (store id, directory) of each that was created.
 

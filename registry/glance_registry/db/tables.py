@@ -181,6 +181,9 @@ sa.Index(
     postgresql_where=sa.text("status IN ('writing','pending_delete','deleting','reaping') OR late_passes > 0"),
 )
 sa.Index("ix_locations_operation", locations.c.operation, postgresql_where=sa.text("operation IS NOT NULL"))
+# The purge of deleted rows.
+sa.Index("ix_images_deleted_at", images.c.deleted_at, postgresql_where=sa.text("status = 'deleted'"))
+sa.Index("ix_locations_deleted_at", locations.c.deleted_at, postgresql_where=sa.text("status = 'deleted'"))
 sa.Index("ix_locations_failed", locations.c.image_id, postgresql_where=sa.text("status = 'failed'"))
 
 # The import lock: an image has one live operation.

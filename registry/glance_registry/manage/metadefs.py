@@ -2,7 +2,6 @@
 
 import argparse
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from oslo_utils import strutils
 
 from glance_common.model import errors
 from glance_registry.db.session import make_engine, read, run_transaction
+from glance_registry.manage.terminal import add_command, complain, say
 from glance_registry.metadefs import files
 from glance_registry.metadefs.files import Existing
 from glance_registry.views.parsing import Fields
@@ -25,7 +25,8 @@ _MODES = ("merge", "prefer_new", "overwrite")
 
 def add_commands(group: Any, prefix: str) -> None:
     """Add the commands to ``group``, with ``prefix`` before their names."""
-    loading = _add(group, f"{prefix}load_metadefs", "load definition files; namespaces that exist are skipped", load)
+    text = "load definition files; namespaces that exist are skipped"
+    loading = add_command(group, f"{prefix}load_metadefs", text, load)
     _add_path(loading, "file or directory of *.json, instead of metadata_source_path")
     for mode, text in zip(_MODES, (
         "add to namespaces that exist what they do not have",
@@ -37,8 +38,8 @@ def add_commands(group: Any, prefix: str) -> None:
         # The old form: words behind the path, in this order.
         loading.add_argument(f"{mode}_word", nargs="?", type=_boolean, default=False, metavar=mode,
                              help=f"true is the same as --{mode}")
-    _add(group, f"{prefix}unload_metadefs", "empty the catalogue of metadata definitions", unload)
-    exporting = _add(group, f"{prefix}export_metadefs", "write one file for each namespace", export)
+    add_command(group, f"{prefix}unload_metadefs", "empty the catalogue of metadata definitions", unload)
+    exporting = add_command(group, f"{prefix}export_metadefs", "write one file for each namespace", export)
     _add_path(exporting, "directory, instead of metadata_source_path; files of the same names are replaced")
 
 
@@ -53,16 +54,16 @@ def load(conf: cfg.ConfigOpts, arguments: Any) -> int:
             done = run_transaction(engine, files.load, _read(path), existing)
         except (errors.BadRequest, errors.Duplicate, errors.TooLarge, OSError) as error:
             broken += 1
-            _say(f"ERROR: {path}: {_one_line(error)}")
+            complain(f"ERROR: {path}: {_one_line(error)}")
         else:
-            _say(f"{path}: {done}")
+            say(f"{path}: {done}")
     return 1 if broken else 0
 
 
 def unload(conf: cfg.ConfigOpts, _arguments: Any) -> int:
     """Empty the catalogue."""
     count = run_transaction(make_engine(database_url(conf)), files.unload)
-    _say(f"The catalogue of metadata definitions is empty; it had {count} namespaces.")
+    say(f"The catalogue of metadata definitions is empty; it had {count} namespaces.")
     return 0
 
 
@@ -76,7 +77,7 @@ def export(conf: cfg.ConfigOpts, arguments: Any) -> int:
         name = f"{document['namespace']}.json"
         if len(name.encode()) > MAX_FILE_NAME:
             left_out += 1
-            _say(f"ERROR: {name}: longer than the name of a file can be")
+            complain(f"ERROR: {name}: longer than the name of a file can be")
         else:
             _write(folder / name, document)
     return 1 if left_out else 0
@@ -90,13 +91,7 @@ def _write(path: Path, document: dict[str, Any]) -> None:
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         raise errors.BadRequest(f"{path}: {error.strerror}") from error
-    _say(f"{path}: written")
-
-
-def _add(group: Any, name: str, text: str, run: Callable[[cfg.ConfigOpts, Any], int]) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = group.add_parser(name, help=text, description=text)
-    parser.set_defaults(run=run)
-    return parser
+    say(f"{path}: written")
 
 
 def _add_path(parser: argparse.ArgumentParser, text: str) -> None:
@@ -144,7 +139,3 @@ def _read(path: Path) -> dict[str, Any]:
 def _one_line(error: Exception) -> str:
     text = error.strerror or "not readable" if isinstance(error, OSError) else str(error)
     return " ".join(text.split())
-
-
-def _say(text: str) -> None:
-    print(text)  # noqa: T201 - a command line tool speaks to the terminal

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from glance_common.model.errors import GlanceError
 from glance_registry.db.session import make_engine, read, run_transaction
 from glance_registry.locations import purge
+from glance_registry.manage.terminal import add_command, add_group, say
 from glance_registry.wsgi import database_url
 
 PAGE = 1000
@@ -17,28 +18,22 @@ HEADINGS = ("location", "image", "store", "attempts", "error")
 
 def add_commands(parsers: Any) -> None:
     """Add the commands of ``deletions`` to the parsers of glance-manage."""
-    parser = parsers.add_parser("deletions", help="removals of data that failed too often")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    text = "list the removals that failed too often"
-    listing = commands.add_parser("failed", help=text, description=text)
-    listing.set_defaults(run=show_failed)
-    text = "let failed removals be tried again"
-    again = commands.add_parser("replay", help=text, description=text)
+    commands = add_group(parsers, "deletions", "removals of data that failed too often")
+    add_command(commands, "failed", "list the removals that failed too often", show_failed)
+    again = add_command(commands, "replay", "let failed removals be tried again", replay)
     which = again.add_mutually_exclusive_group(required=True)
     which.add_argument("location", nargs="?", type=_location_id, help="the id of one location, as listed by failed")
     which.add_argument("--all", action="store_true", help="every location that is listed by failed")
-    again.set_defaults(run=replay)
     text = "record what is to be removed from a store as gone, because the store itself is lost"
-    lost = commands.add_parser("write-off", help=text, description=text)
+    lost = add_command(commands, "write-off", text, write_off)
     lost.add_argument("store", help="the id of the store, as listed by failed or in the log of the scrubber")
-    lost.set_defaults(run=write_off)
 
 
 def show_failed(conf: cfg.ConfigOpts, _arguments: Any) -> int:
     """Print a table of the locations whose removal failed too often."""
     rows = _all_failed(make_engine(database_url(conf)))
     if not rows:
-        _say("No removal has failed.")
+        say("No removal has failed.")
         return 0
     cells = [HEADINGS] + [
         (row["location"], row["image_id"], row["store"], str(row["attempts"]), _one_line(row["last_error"]))
@@ -46,7 +41,7 @@ def show_failed(conf: cfg.ConfigOpts, _arguments: Any) -> int:
     ]
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
     for line in cells:
-        _say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     return 0
 
 
@@ -60,11 +55,11 @@ def replay(conf: cfg.ConfigOpts, arguments: Any) -> int:
             row = run_transaction(engine, purge.replay, location, str(uuid4()))
         except GlanceError as error:
             refused += 1
-            _say(f"{location}: {error.message}")
+            say(f"{location}: {error.message}")
         else:
-            _say(f"{location}: {row['status']}, a scrubber will try again")
+            say(f"{location}: {row['status']}, a scrubber will try again")
     if not wanted:
-        _say("No removal has failed.")
+        say("No removal has failed.")
     return 1 if refused else 0
 
 
@@ -73,7 +68,7 @@ def write_off(conf: cfg.ConfigOpts, arguments: Any) -> int:
     engine = make_engine(database_url(conf))
     owed = read(engine, purge.owed, arguments.store)
     written = sum(run_transaction(engine, purge.write_off, location) for location in owed)
-    _say(f"{written} of {len(owed)} removals from the store {arguments.store} are written off.")
+    say(f"{written} of {len(owed)} removals from the store {arguments.store} are written off.")
     return 0 if written == len(owed) else 1
 
 
@@ -90,7 +85,3 @@ def _all_failed(engine: Engine) -> list[dict[str, Any]]:
 
 def _one_line(text: str | None) -> str:
     return " ".join((text or "").split())
-
-
-def _say(text: str) -> None:
-    print(text)  # noqa: T201 - a command line tool speaks to the terminal

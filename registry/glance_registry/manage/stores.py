@@ -14,6 +14,7 @@ from glance_common.stores import loader, reserved
 from glance_common.stores.contract import BlobNotFound, Store, StoreError, UnknownStore
 from glance_registry.db.session import make_engine
 from glance_registry.locations import use_cases
+from glance_registry.manage.terminal import add_command, add_group, say
 from glance_registry.wsgi import database_url
 
 PROBE = b"glance-manage store check\n" * 4096
@@ -40,24 +41,22 @@ class RegisteredPlaces:
         return use_cases.register_identity(self._engine, store, place, identity)
 
 
-def add_commands(parsers: Any) -> None:
-    """Add the commands of ``store`` to the parsers of glance-manage."""
-    commands = parsers.add_parser("store", help="stores").add_subparsers(required=True, metavar="COMMAND")
-    text = "create the directories of the file stores"
-    commands.add_parser("init", help=text, description=text).set_defaults(run=init)
-    text = "write, read, list and delete a small object in each store"
-    check_parser = commands.add_parser("check", help=text, description=text)
-    check_parser.add_argument("store", nargs="?", help="the id of one store; without it all are checked")
-    check_parser.set_defaults(run=check)
+def add_commands(parsers: Any) -> Any:
+    """Add the commands of ``store`` to the parsers of glance-manage; return their group, where more may be added."""
+    commands = add_group(parsers, "store", "stores")
+    add_command(commands, "init", "create the directories of the file stores", init)
+    checking = add_command(commands, "check", "write, read, list and delete a small object in each store", check)
+    checking.add_argument("store", nargs="?", help="the id of one store; without it all are checked")
+    return commands
 
 
 def init(conf: cfg.ConfigOpts, _arguments: Any) -> int:
     """Create the directories of the file stores; the services never do, so that no mount point is filled by mistake."""
     created = [*loader.init_directories(conf), *reserved.init_directories(conf)]
     for store, path in created:
-        _say(f"{store}: created {path}")
+        say(f"{store}: created {path}")
     if not created:
-        _say("Every directory is there.")
+        say("Every directory is there.")
     return 0
 
 
@@ -75,7 +74,7 @@ def check(conf: cfg.ConfigOpts, arguments: Any) -> int:
             lines.append((store.id, store.kind, step, f"{took * 1000:.1f}", problem or "ok"))
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
     for line in lines:
-        _say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     return 1 if failed else 0
 
 
@@ -134,7 +133,3 @@ def _delete(store: Store, key: str, was_written: bool) -> None:
     except BlobNotFound:
         if was_written:
             raise
-
-
-def _say(text: str) -> None:
-    print(text)  # noqa: T201 - a command line tool speaks to the terminal

@@ -23,8 +23,18 @@ _AT_REST = (LocationStatus.ACTIVE, LocationStatus.DELETED, LocationStatus.FAILED
 
 def purge_expired(connection: sa.Connection) -> int:
     """Remove finished operations whose time is over, one batch at most; return how many."""
-    is_expired = operations.c.expires_at < sa.func.now() - _UNREPEATED
-    return _purge(connection, sa.select(operations.c.id).where(is_expired, *_is_removable()))
+    return purge_older(connection, 0, BATCH)
+
+
+def older(days: int) -> sa.Select[str]:
+    """Return the select of finished operations that have not been shown for ``days``, and ten minutes at least."""
+    age = sa.func.greatest(sa.func.make_interval(0, 0, 0, days), _UNREPEATED)
+    return sa.select(operations.c.id).where(operations.c.expires_at < sa.func.now() - age, *_is_removable())
+
+
+def purge_older(connection: sa.Connection, days: int, limit: int) -> int:
+    """Remove such operations, at most ``limit``; return how many."""
+    return _purge(connection, older(days), limit)
 
 
 def purge_oldest(connection: sa.Connection, image_id: str) -> int:
@@ -32,7 +42,7 @@ def purge_oldest(connection: sa.Connection, image_id: str) -> int:
     newest_first = (operations.c.updated_at.desc(), operations.c.id.desc())
     of_image = sa.and_(operations.c.image_id == image_id, operations.c.status.in_(_OVER))
     beyond = sa.select(operations.c.id).where(of_image).order_by(*newest_first).offset(KEPT_OF_IMAGE)
-    return _purge(connection, sa.select(operations.c.id).where(operations.c.id.in_(beyond), *_is_removable()))
+    return _purge(connection, sa.select(operations.c.id).where(operations.c.id.in_(beyond), *_is_removable()), BATCH)
 
 
 def _is_removable() -> tuple[sa.ColumnElement[bool], ...]:
@@ -42,7 +52,7 @@ def _is_removable() -> tuple[sa.ColumnElement[bool], ...]:
     return operations.c.status.in_(_OVER), sa.not_(under_way.exists())
 
 
-def _purge(connection: sa.Connection, chosen: sa.Select[str]) -> int:
+def _purge(connection: sa.Connection, chosen: sa.Select[str], limit: int) -> int:
     # Rows that another registry is removing are skipped, so that the two do not wait for each other.
-    some = chosen.limit(BATCH).with_for_update(of=operations, skip_locked=True)
+    some = chosen.limit(limit).with_for_update(of=operations, skip_locked=True)
     return connection.execute(sa.delete(operations).where(operations.c.id.in_(some))).rowcount

@@ -152,8 +152,8 @@ def test_too02_nothing_of_a_broken_file_is_loaded_and_one_line_says_where(
 ) -> None:
     write(folder, a=OLD, m=content, z={"namespace": "Last"})
     assert run("db", "load_metadefs", *flags) == 1
-    out = capsys.readouterr().out
-    [line] = [line for line in out.splitlines() if "ERROR" in line]
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("ERROR: ")
     assert str(folder / "m.json") in line
     assert re.search(said, line)
     assert len(line) < 600
@@ -175,7 +175,7 @@ def test_too02_what_fits_no_file_name_holds_up_no_other_export(
     write(folder, a={"namespace": "\x01first"}, b={"namespace": long}, c={"namespace": "\U0001f600last"})
     assert run("db", "load_metadefs") == 0
     assert run("db", "export_metadefs", tmp_path) == 1
-    assert f"ERROR: {long}.json: longer than the name of a file can be" in capsys.readouterr().out
+    assert f"ERROR: {long}.json: longer than the name of a file can be" in capsys.readouterr().err
     assert {path.name for path in tmp_path.glob("*.json")} == {"\x01first.json", "\U0001f600last.json"}
 
 

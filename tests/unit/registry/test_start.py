@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from glance_common.config import loading
 from glance_common.config.findings import findings
 from glance_registry import cli, wsgi
 from glance_registry.config import list_opts
+from glance_registry.housekeeping import Ages
 from glance_registry.manage import main
 
 SECRET = "s" * 32
@@ -88,14 +91,51 @@ def test_an_unknown_name_fails_the_check(tmp_path: Path) -> None:
     assert cli.main(["--config-file", config_file(tmp_path, more="bind_prot = 9191"), "--check-config"]) == 1
 
 
-@pytest.mark.parametrize("arguments", [[], ["db"], ["nothing"], ["db", "nothing"], ["db_nothing"]])
-def test_manage_without_a_command_shows_usage_and_exits_2(
+@pytest.mark.parametrize(("arguments", "listed"), [
+    ([], ("db_sync", "store", "deletions")), (["db"], ("sync", "purge_images_table", "load_metadefs")),
+    (["store"], ("init", "rename")), (["deletions"], ("replay",)),
+])
+def test_manage_without_a_command_lists_the_commands_and_exits_2(
+    arguments: list[str], listed: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(arguments) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert all(re.search(rf"^ +{name}\s", told.err, re.MULTILINE) for name in listed)
+
+
+@pytest.mark.parametrize("arguments", [["nothing"], ["db", "nothing"], ["db_nothing"], ["db", "sync", "--nothing"]])
+def test_manage_with_a_wrong_command_shows_usage_and_exits_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
         main.main(arguments)
     assert caught.value.code == 2
     assert "usage" in capsys.readouterr().err
+
+
+def test_manage_checks_the_configuration_and_does_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(["--config-file", config_file(tmp_path), "--check-config", "db", "sync"]) == 0
+    assert main.main(["--config-file", config_file(tmp_path, more="bind_prot = 1"), "--check-config"]) == 1
+    assert "bind_prot is not a known option" in capsys.readouterr().err
+
+
+def test_manage_logs_into_a_file_of_the_command_line_and_never_into_that_of_a_service(
+    tmp_path: Path, root_logger: logging.Logger
+) -> None:
+    service, own = tmp_path / "service.log", tmp_path / "own.log"
+    path = config_file(tmp_path, more=f"log_file = {service}\nlog_dir = {tmp_path}")
+    before = root_logger.handlers[:]
+    assert main.main(["--config-file", path, "db", "version"]) == 1
+    assert root_logger.handlers == before
+    assert main.main(["--config-file", path, "--debug", "db", "version"]) == 1
+    logging.getLogger("glance_registry").error("to the terminal")
+    assert main.main(["--config-file", path, "--log-file", str(own), "db", "version"]) == 1
+    logging.getLogger("glance_registry").error("to the file")
+    assert "to the file" in own.read_text()
+    assert not service.exists()
 
 
 @pytest.mark.parametrize("command", ["sync", "check", "version"])
@@ -110,3 +150,24 @@ def test_s80_without_a_word_the_registry_is_reached_from_its_own_machine_only(tm
     conf = loading.load(cli.PROG, ["--config-file", config_file(tmp_path)], list_opts())
     settings, _ = cli.prepare(conf)
     assert settings.host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(("options", "ages"), [
+    ("", Ages()), ("purge_deleted_rows_after = 30", Ages(rows=30)),
+    ("purge_deleted_rows_after = 30\npurge_deleted_images_after = 180", Ages(images=180, rows=30)),
+])
+def test_del10_the_ages_of_deleted_rows(tmp_path: Path, options: str, ages: Ages) -> None:
+    conf = loading.load(cli.PROG, ["--config-file", config_file(tmp_path, more=options)], list_opts())
+    assert wsgi.kept_ages(conf) == ages
+
+
+@pytest.mark.parametrize(("options", "named"), [
+    ("purge_deleted_images_after = 180", "purge_deleted_images_after"),
+    ("purge_deleted_rows_after = 30\npurge_deleted_images_after = 29", "purge_deleted_images_after"),
+    ("purge_deleted_rows_after = -1", "purge_deleted_rows_after"),
+])
+def test_del10_ages_without_sense_stop_the_start(
+    tmp_path: Path, options: str, named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["--config-file", config_file(tmp_path, more=options), "--check-config"]) == 1
+    assert named in capsys.readouterr().err

@@ -4,6 +4,7 @@ from alembic import op
 
 revision = "0003"
 down_revision = "0002"
+phase = "expand"
 
 SCHEMA = """
 ALTER TABLE locations ADD COLUMN external BOOLEAN DEFAULT false NOT NULL;

@@ -4,6 +4,7 @@ from alembic import op
 
 revision = "0004"
 down_revision = "0003"
+phase = "expand"
 
 INDEXES = """
 CREATE INDEX ix_locations_active_size ON locations (image_id) INCLUDE (size) WHERE status = 'active';

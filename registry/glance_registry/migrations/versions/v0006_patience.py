@@ -4,6 +4,7 @@ from alembic import op
 
 revision = "0006"
 down_revision = "0005"
+phase = "expand"
 
 SCHEMA = """
 ALTER TABLE operations ADD COLUMN patience DOUBLE PRECISION DEFAULT 7200 NOT NULL;

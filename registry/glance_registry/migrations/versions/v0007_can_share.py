@@ -4,6 +4,7 @@ from alembic import op
 
 revision = "0007"
 down_revision = "0006"
+phase = "expand"
 
 SCHEMA = """
 ALTER TABLE members ADD COLUMN can_share BOOLEAN NOT NULL DEFAULT false;

@@ -4,6 +4,7 @@ from alembic import op
 
 revision = "0008"
 down_revision = "0007"
+phase = "expand"
 
 SCHEMA = """
 CREATE TABLE metadef_namespaces (

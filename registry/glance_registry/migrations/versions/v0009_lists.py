@@ -4,6 +4,7 @@ from alembic import op
 
 revision = "0009"
 down_revision = "0008"
+phase = "expand"
 
 INDEXES = """
 DROP INDEX ix_images_everyone_id, ix_images_public_id, ix_images_community_id;

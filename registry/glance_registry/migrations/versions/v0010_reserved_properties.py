@@ -1,9 +1,12 @@
 """Properties with reserved names, which older versions let through, and which no request could remove again."""
 
-from alembic import op
+from uuid import UUID
+
+import sqlalchemy as sa
 
 revision = "0010"
 down_revision = "0009"
+phase = "migrate"
 
 # What is reserved and what the service writes itself, as of this revision.
 RESERVED = r"""
@@ -20,18 +23,31 @@ OWN = """
     'os_glance_hash_op_host', 'os_glance_data_refused'
 """
 
+BATCH = 5000
+"""Images that one transaction looks at."""
+
 # The row version moves, so that no update which is under way brings them back.
 REMOVE = f"""
-UPDATE images SET properties = images.properties - found.keys, row_version = images.row_version + 1
-FROM (
-    SELECT id, array_agg(key) AS keys FROM images, jsonb_object_keys(images.properties) AS key
+WITH page AS (
+    SELECT id, properties FROM images WHERE id > :after ORDER BY id LIMIT :limit
+), found AS (
+    SELECT id, array_agg(key) AS keys FROM page, jsonb_object_keys(page.properties) AS key
     WHERE ({RESERVED}) AND key NOT IN ({OWN})
     GROUP BY id
-) AS found
-WHERE images.id = found.id
+), removed AS (
+    UPDATE images SET properties = images.properties - found.keys, row_version = images.row_version + 1
+    FROM found WHERE images.id = found.id
+)
+SELECT id FROM page ORDER BY id DESC LIMIT 1
 """  # noqa: S608 - constants of this file
 
 
+def batch(connection: sa.Connection, after: str | None) -> str | None:
+    """Remove them from the next images, deleted ones too: a restore would bring them back."""
+    values = {"after": after or UUID(int=0), "limit": BATCH}
+    last = connection.execute(sa.text(REMOVE), values).scalar_one_or_none()
+    return None if last is None else str(last)
+
+
 def upgrade() -> None:
-    """Remove them from all images, deleted ones too: a restore would bring them back."""
-    op.execute(REMOVE)
+    """Nothing is left to do."""

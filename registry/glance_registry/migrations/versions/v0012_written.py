@@ -4,6 +4,7 @@ from alembic import op
 
 revision = "0012"
 down_revision = "0011"
+phase = "expand"
 
 SCHEMA = """
 ALTER TABLE operations ADD COLUMN written JSONB DEFAULT '{}' NOT NULL;

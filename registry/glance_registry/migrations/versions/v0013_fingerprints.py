@@ -4,6 +4,7 @@ from alembic import op
 
 revision = "0013"
 down_revision = "0012"
+phase = "expand"
 
 SCHEMA = """
 ALTER TABLE locations ADD COLUMN fingerprint TEXT COLLATE "C";

@@ -4,6 +4,7 @@ from alembic import op
 
 revision = "0014"
 down_revision = "0013"
+phase = "expand"
 
 SCHEMA = """
 CREATE TABLE cached_copies (
