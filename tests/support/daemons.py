@@ -54,6 +54,8 @@ class Daemon:
         self.log = folder / f"{program}.log"
         self.output = folder / "output.log"
         self.metrics_port = processes.free_port()
+        self.code: Path | None = None
+        """Packages of another release that the daemon runs; None for those that are installed."""
         self._arguments = [*arguments, "--config-dir", str(folder / "etc")]
         self._process: subprocess.Popen[bytes] | None = None
         self._word: ReadySocket | None = None
@@ -209,8 +211,10 @@ class Daemon:
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the process; a PYTHONPATH of the tests holds for it, so that both run one code."""
+        places = [str(self.code)] if self.code is not None else []
+        places += [os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else []
         return {
-            **{name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ},
+            **({"PYTHONPATH": os.pathsep.join(places)} if places else {}),
             "PATH": f"{PROGRAMS}:/usr/bin:/bin",
             "HOME": str(self.folder),
             "LANG": "C.UTF-8",
