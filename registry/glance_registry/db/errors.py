@@ -21,8 +21,8 @@ _KNOWN_TO_HAVE_FAILED = ("23", "40")
 _UNAVAILABLE = {
     "25006": "the database is read-only",
     "26000": "the database forgot a prepared statement: a pooler in front of it has to pool sessions",
-    "42P01": "the database has no schema of this version: run glance-manage db sync",
-    "42703": "the database has no schema of this version: run glance-manage db sync",
+    "42P01": "the database has no schema of this version: run glance-manage db check",
+    "42703": "the database has no schema of this version: run glance-manage db check",
     "53100": "the database has no space left",
     "53200": "the database has no memory left",
     "53300": "the database takes no more connections",

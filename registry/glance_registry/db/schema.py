@@ -207,7 +207,8 @@ def _run(connection: sa.Connection, revision: str) -> None:
     from alembic import command
 
     try:
-        command.upgrade(_config(connection), revision)
+        with _known(revision):
+            command.upgrade(_config(connection), revision)
     finally:
         connection.rollback()
 

@@ -354,7 +354,7 @@ def test_a_busy_pool_is_unavailable(postgres: PostgresServer, registry_engine: s
 
 def test_a_database_without_schema_names_the_remedy(empty_database: str) -> None:
     engine = make_engine(empty_database)
-    with pytest.raises(errors.Unavailable, match="glance-manage db sync"):
+    with pytest.raises(errors.Unavailable, match="glance-manage db check"):
         read(engine, crud.get, OWNER, "00000000-0000-0000-0000-000000000000")
     engine.dispose()
 
