@@ -169,7 +169,7 @@ def test_too04_a_daemon_that_dies_is_started_again_until_it_is_stopped(host: Hos
         wait_for(lambda: host.answers(registry), "the daemon")
         begun = time.monotonic()
         first = host.pid(registry)
-        wait_for(lambda: time.monotonic() - begun > launching.BOUNCE_SECONDS + 1, "a daemon that is older than a second")
+        wait_for(lambda: time.monotonic() - begun > launching.BOUNCE_SECONDS + 1, "a daemon older than a second")
         os.killpg(first, signal.SIGKILL)
         wait_for(lambda: host.pid(registry) != first and registry.said().count("Ready: 2") == 2, "the daemon again")
         assert host.run(registry, "stop").returncode == 0
