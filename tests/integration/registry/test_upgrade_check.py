@@ -125,10 +125,8 @@ def test_too05_the_mode_of_the_secret_and_names_in_the_files(installation: Insta
 def test_too05_a_database_without_schema_or_away(installation: Installation, empty_database: str):
     installation.database = empty_database
     found = installation.found(2)
-    assert found["Database and schema"] == (
-        "failure", "the schema is at revision none, this code needs "
-        f"{found['Database and schema'][1].split('needs ')[1]}",
-    )
+    assert found["Database and schema"][0] == "failure"
+    assert found["Database and schema"][1].startswith("the schema is at revision none, this code needs ")
     assert "glance-manage db sync" in found["Database and schema"][1]
     assert found["Stores"] == ("failure", "not checked: that needs the database with the right schema.")
     installation.database = "postgresql://glance:hush-hush@127.0.0.1:1/glance"
