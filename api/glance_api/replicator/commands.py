@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from glance_api.replicator.apis import ImageApi
 from glance_api.replicator.content import checked, fetched
@@ -14,8 +15,8 @@ from glance_api.replicator.progress import shown
 
 LOG = logging.getLogger(__name__)
 
-_DATA = ("size", "checksum", "os_hash_algo", "os_hash_value")
-_UNFINISHED = "queued"
+_QUEUED = "queued"
+_WITH_DATA = ("active", "deactivated")
 
 Data = Callable[[], Iterator[bytes]]
 
@@ -32,7 +33,7 @@ class Replication:
     def each(self, images: Iterable[ReplicaImage], act: Callable[[ReplicaImage], None]) -> None:
         """Do ``act`` for each image; count and tell what fails."""
         for image in images:
-            self.attempt(image.id, lambda image=image: act(image))  # type: ignore[misc]  # the loop's own image
+            self.attempt(image.id, partial(act, image))
 
     def attempt(self, image_id: str, act: Callable[[], None]) -> None:
         """Do ``act`` for one image; count and tell when it fails."""
@@ -85,7 +86,7 @@ def load(folder: DumpFolder, target: ImageApi, work: Replication) -> None:
         _bring(image, target, lambda: folder.pieces(image, work.chunk), work)
 
     for each in folder.ids():
-        work.attempt(each, lambda each=each: act(each))  # type: ignore[misc]  # the loop's own id
+        work.attempt(each, partial(act, each))
 
 
 def livecopy(source: ImageApi, target: ImageApi, work: Replication) -> None:
@@ -99,20 +100,33 @@ def _bring(image: ReplicaImage, target: ImageApi, data: Data, work: Replication)
     """Create an image, with its data, or change the metadata of the one that is there."""
     wanted = target.as_shown(image.without(work.ignored))
     there = target.find(image.id)
-    is_new = there is None
     if there is None:
         target.create(wanted)
-    if image.is_active and not work.is_metadata_only and (there is None or there.fields.get("status") == _UNFINISHED):
-        target.fill(wanted, shown(checked(data(), image), image.id, image.size))
-        _compare_data(image, target)
-        LOG.info("image %s: copied, %d bytes", image.id, image.size)
-    if there is not None:
+    else:
         _update(wanted, there, target)
-        if there.fields.get("status") != _UNFINISHED and _differing_data(image, there):
-            raise ReplicationError("the server has other data under this id.")
-    if is_new:
+    if image.is_active and not work.is_metadata_only:
+        _fill(image, there, target, data)
+    if there is None:
         target.complete(wanted)
         LOG.info("image %s: created", image.id)
+
+
+def _fill(image: ReplicaImage, there: ReplicaImage | None, target: ImageApi, data: Data) -> None:
+    """Upload the data unless they are there. Raises ReplicationError when others are, or can be no more."""
+    status = _QUEUED if there is None else there.fields.get("status")
+    if there is not None and status in _WITH_DATA:
+        if _differing_data(image, there):
+            raise ReplicationError("the server has other data under this id.")
+        return
+    if status != _QUEUED:
+        raise ReplicationError(f"the image on the server is {status}: it takes no data.")
+    target.fill(image, shown(checked(data(), image), image.id, image.size))
+    stored = target.find(image.id)
+    if stored is None or stored.fields.get("status") not in _WITH_DATA:
+        raise ReplicationError("the image is not active after its upload.")
+    if names := _differing_data(image, stored):
+        raise ReplicationError(f"the server stored other data: {', '.join(names)} differ.")
+    LOG.info("image %s: copied, %d bytes", image.id, image.size)
 
 
 def _update(wanted: ReplicaImage, there: ReplicaImage, target: ImageApi) -> None:
@@ -122,21 +136,9 @@ def _update(wanted: ReplicaImage, there: ReplicaImage, target: ImageApi) -> None
         LOG.info("image %s: updated %s", wanted.id, ", ".join(names))
 
 
-def _compare_data(image: ReplicaImage, target: ImageApi) -> None:
-    there = target.find(image.id)
-    if there is None or not there.is_active:
-        raise ReplicationError("the image is not active after its upload.")
-    if names := _differing_data(image, there):
-        raise ReplicationError(f"the server stored other data: {', '.join(names)} differ.")
-
-
 def _differing_data(image: ReplicaImage, there: ReplicaImage) -> list[str]:
-    if not (image.is_active and there.is_active):
-        return []
-    names: tuple[str, ...] = _DATA
-    if image.fields.get("os_hash_algo") != there.fields.get("os_hash_algo"):
-        names = ("size", "checksum")
-    return differing(image, there, names)
+    same_digest = image.fields.get("os_hash_algo") == there.fields.get("os_hash_algo")
+    return differing(image, there, ("size", "checksum", *(("os_hash_value",) if same_digest else ())))
 
 
 def compare(source: ImageApi, target: ImageApi, work: Replication) -> None:

@@ -24,7 +24,10 @@ class DumpFolder:
 
     def ids(self) -> list[str]:
         """Return the ids of the images that are described here, in order."""
-        return sorted(name for name in os.listdir(self.path) if is_id(name))
+        try:
+            return sorted(name for name in os.listdir(self.path) if is_id(name))
+        except OSError as error:
+            raise _trouble(self.path, error) from None
 
     def is_described(self, image_id: str) -> bool:
         """Tell whether there is a description of the image."""

@@ -1,7 +1,7 @@
 """The connection to one glance-api: bounded in time and size, and its token goes to no other server."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -130,9 +130,10 @@ class Peer:
     def upload(self, path: str, headers: Mapping[str, str], pieces: Iterable[bytes], size: int) -> Answer:
         """Send data of a known size with PUT. What ``pieces`` raises breaks the connection off."""
         guard = self._exchanges.begin(self._limits)
-        # The data may take any time, as long as they move; so does the answer: the server completes the image first.
+        # The data may take any time, as long as they move. The answer has a time of its own.
         guard.begin_body(document=False)
-        with self._send("PUT", path, headers, _Sized(pieces, size) if size else b"") as response:
+        body = _Sized(pieces, size, lambda: self._exchanges.begin(self._limits)) if size else b""
+        with self._send("PUT", path, headers, body) as response:
             return self._whole(response)
 
     def _whole(self, response: requests.Response) -> Answer:
@@ -181,16 +182,18 @@ class Peer:
 
 
 class _Sized:
-    """Pieces whose size is announced; requests asks for the length of what it sends."""
+    """Pieces whose size is announced: requests asks for the length of what it sends. ``at_end`` is called behind them.
+    """
 
-    def __init__(self, pieces: Iterable[bytes], size: int) -> None:
-        self._pieces, self._size = pieces, size
+    def __init__(self, pieces: Iterable[bytes], size: int, at_end: Callable[[], object]) -> None:
+        self._pieces, self._size, self._at_end = pieces, size, at_end
 
     def __len__(self) -> int:
         return self._size
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._pieces)
+        yield from self._pieces
+        self._at_end()
 
 
 def refused(answer: Answer, what: str) -> ReplicationError:
