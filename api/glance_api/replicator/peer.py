@@ -45,7 +45,7 @@ class PeerSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PeerAnswer:
     """An answer that came whole."""
 
     status: int
@@ -114,7 +114,7 @@ class Peer:
 
     def ask(
         self, method: str, path: str, headers: Mapping[str, str] = _NO_HEADERS, body: bytes | None = None
-    ) -> Answer:
+    ) -> PeerAnswer:
         """Send a request whose answer is a document, or none."""
         self._exchanges.begin(self._limits)
         with self._send(method, path, headers, body) as response:
@@ -127,7 +127,7 @@ class Peer:
         guard.begin_body(document=False)
         return Response(response, guard)
 
-    def upload(self, path: str, headers: Mapping[str, str], pieces: Iterable[bytes], size: int) -> Answer:
+    def upload(self, path: str, headers: Mapping[str, str], pieces: Iterable[bytes], size: int) -> PeerAnswer:
         """Send data of a known size with PUT. What ``pieces`` raises breaks the connection off."""
         guard = self._exchanges.begin(self._limits)
         # The data may take any time, as long as they move. The answer has a time of its own.
@@ -136,14 +136,14 @@ class Peer:
         with self._send("PUT", path, headers, body) as response:
             return self._whole(response)
 
-    def _whole(self, response: requests.Response) -> Answer:
+    def _whole(self, response: requests.Response) -> PeerAnswer:
         try:
             content = response.raw.read(LARGEST_DOCUMENT + 1, decode_content=False)
         except Exception as error:
             raise self._trouble(error) from error
         if len(content) > LARGEST_DOCUMENT:
             raise ReplicationError(f"{self.url} answers with more than {LARGEST_DOCUMENT} bytes.")
-        return Answer(response.status_code, response.headers, content)
+        return PeerAnswer(response.status_code, response.headers, content)
 
     def _send(self, method: str, path: str, headers: Mapping[str, str], body: Any) -> requests.Response:
         url = self.url + path
@@ -196,7 +196,7 @@ class _Sized:
         self._at_end()
 
 
-def refused(answer: Answer, what: str) -> ReplicationError:
+def refused(answer: PeerAnswer, what: str) -> ReplicationError:
     """Return the error for an answer that says that ``what`` was not done."""
     text = f"{what}: {answer.status} {answer.reason()}"
     return TemporaryTrouble(text) if answer.status >= 500 or answer.status == 429 else ReplicationError(text)

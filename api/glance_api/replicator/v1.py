@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote, urlencode
 
 from glance_api.replicator.apis import PAGE, open_v2, opened
 from glance_api.replicator.documents import ReplicaImage
-from glance_api.replicator.peer import Answer, Peer, ReplicationError, refused
+from glance_api.replicator.peer import Peer, PeerAnswer, ReplicationError, refused
 from glance_common.fetch.url_session import Response
 
 META = "x-image-meta-"
@@ -94,7 +94,7 @@ class ImagesV1:
         """See the protocol: everything is set when the image is created."""
 
 
-def _expect_200(answer: Answer, what: str) -> None:
+def _expect_200(answer: PeerAnswer, what: str) -> None:
     if answer.status != 200:
         raise refused(answer, what)
 

@@ -8,7 +8,7 @@ import orjson
 
 from glance_api.replicator.apis import PAGE, open_v2
 from glance_api.replicator.documents import WRITABLE, ReplicaImage
-from glance_api.replicator.peer import Answer, Peer, ReplicationError, refused
+from glance_api.replicator.peer import Peer, PeerAnswer, ReplicationError, refused
 from glance_common.fetch.url_session import Response
 
 JSON = {"Content-Type": "application/json"}
@@ -71,7 +71,7 @@ class ImagesV2:
         """See the protocol."""
         fields = {name: value for name, value in image.writable().items() if value is not None and name not in _LATER}
 
-        def attempt(names: Collection[str]) -> Answer:
+        def attempt(names: Collection[str]) -> PeerAnswer:
             document = {**image.properties, "id": image.id, **{name: fields[name] for name in names}}
             return self._peer.ask("POST", "/v2/images", JSON, orjson.dumps(document))
 
@@ -88,7 +88,7 @@ class ImagesV2:
     def update(self, image: ReplicaImage, there: ReplicaImage, names: Collection[str]) -> None:
         """See the protocol."""
 
-        def attempt(chosen: Collection[str]) -> Answer:
+        def attempt(chosen: Collection[str]) -> PeerAnswer:
             return self._patch(image.id, _changes(image, there, chosen))
 
         answer = _without_owner(attempt, names)
@@ -105,11 +105,11 @@ class ImagesV2:
         if answer.status != 200:
             raise refused(answer, f"{' and '.join(fields)} cannot be set")
 
-    def _patch(self, image_id: str, changes: list[dict[str, Any]]) -> Answer:
+    def _patch(self, image_id: str, changes: list[dict[str, Any]]) -> PeerAnswer:
         return self._peer.ask("PATCH", f"/v2/images/{image_id}", PATCH, orjson.dumps(changes))
 
 
-def _without_owner(attempt: Callable[[Collection[str]], Answer], names: Collection[str]) -> Answer:
+def _without_owner(attempt: Callable[[Collection[str]], PeerAnswer], names: Collection[str]) -> PeerAnswer:
     """Try with all fields, and when that is forbidden without the owner, which only administrators set.
 
     v1 ignores the owner that others name; so do we.

@@ -75,6 +75,7 @@ class Launch:
                 start_new_session=True, pass_fds=(self._lock,),
             )
         except OSError as error:
+            self._drop_file()
             raise ControlError(f"{self._command[0]} cannot be started: {error.strerror}.") from None
         pid_file.write(self._lock, self._process.pid)
 
@@ -119,6 +120,8 @@ class Launch:
                 return 1
             _complain(f"{what} and is started again.")
             self._spawn()
+            if self._stops.is_set():
+                self.end()  # the signal came between the two
 
     def end(self) -> None:
         """Tell the server to end, for good."""
@@ -140,7 +143,7 @@ class Launch:
 
 
 def run_all(launches: Sequence[Launch], options: LaunchOptions) -> int:
-    """Start the servers and do what the options ask for; return 0, or the code of the first that did not come up."""
+    """Start the servers and do what the options ask for; return 0, or the code of one that did not come up."""
     _raise_limits()
     with ExitStack() as scope:
         code = 0
@@ -157,7 +160,7 @@ def run_all(launches: Sequence[Launch], options: LaunchOptions) -> int:
             return _watch_all(started) or code
         for launch in started:
             if options.await_child is not None:
-                code = code or launch.early_code()
+                code = launch.early_code() or code
             launch.leave()
     return code
 
