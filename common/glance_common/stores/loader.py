@@ -219,6 +219,11 @@ def places(conf: cfg.ConfigOpts) -> list[tuple[str, str]]:
     return [(place, settings.id) for settings, driver in _chosen(conf) for place in driver.places(settings)]
 
 
+def kinds_in_use(conf: cfg.ConfigOpts) -> list[str]:
+    """Return the kind of each configured store. Raises ConfigError."""
+    return list(_enabled(conf).values()) or _single(conf)
+
+
 def _cipher(conf: cfg.ConfigOpts) -> KeyCipher | None:
     secret: str | None = conf.metadata_encryption_key
     if not secret:

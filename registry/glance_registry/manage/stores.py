@@ -78,9 +78,14 @@ def check(conf: cfg.ConfigOpts, arguments: Any) -> int:
     return 1 if failed else 0
 
 
+def reached(store: Store) -> Step:
+    """Return the first step: whether the store answers and is the right one. Nothing is written."""
+    return _timed("check", store.check)
+
+
 def _steps(store: Store) -> Iterator[Step]:
     """Yield name, seconds and problem of each step; what was written is deleted whatever fails before."""
-    yield _timed("check", store.check)
+    yield reached(store)
     if store.capabilities.add:
         yield from _object_steps(store, str(uuid4()))
 

@@ -1,0 +1,1 @@
+"""glance-status: what must hold before an upgrade, checked by each package."""
