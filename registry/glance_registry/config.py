@@ -57,6 +57,19 @@ POOL_OPTS: list[cfg.Opt] = [
 """How many connections a worker of the registry has."""
 
 
+REPLICA_OPTS: list[cfg.Opt] = [
+    cfg.StrOpt(
+        "slave_connection", secret=True,
+        help="URL of a replica of the database. Lists are read from it, which may be a little old; all else, and lists "
+        "while it cannot be used, from connection.",
+    ),
+    cfg.FloatOpt(
+        "slave_max_lag", default=10.0, min=0,
+        help="Seconds that a streaming replica may be behind before lists are read from connection; 0 = any time.",
+    ),
+]
+
+
 BOUND_OPTS: list[cfg.Opt] = [
     cfg.IntOpt(
         "max_image_document", default=bounds.MAX_IMAGE_DOCUMENT, min=4096, max=8 * 1024 * 1024,
@@ -70,6 +83,22 @@ BOUND_OPTS: list[cfg.Opt] = [
         "times max_image_document.",
     ),
 ]
+
+
+PATIENCE_OPTS: list[cfg.Opt] = [
+    cfg.IntOpt(
+        "max_retries", default=0, min=-1,
+        deprecated_opts=_old(("DEFAULT", "sql_max_retries"), ("DATABASE", "sql_max_retries")),
+        help="How often a command asks again for a database that does not answer before it fails; -1 = for ever. The "
+        "original's default is 10. glance-registry starts without its database and needs no such limit.",
+    ),
+    cfg.FloatOpt(
+        "retry_interval", default=10.0, min=0.1,
+        deprecated_opts=_old(("DEFAULT", "sql_retry_interval"), ("DATABASE", "reconnect_interval")),
+        help="Seconds between these tries.",
+    ),
+]
+"""How long the commands of glance-manage wait for the database."""
 
 
 METADEF_OPTS: list[cfg.Opt] = [
@@ -96,7 +125,7 @@ def list_opts() -> OptionTable:
             most_workers=8, threads_default=8
         ),
         *database_opts(),
-        ("database", POOL_OPTS),
+        ("database", [*POOL_OPTS, *REPLICA_OPTS]),
         ("DEFAULT", BOUND_OPTS),
         ("registry", loading.REGISTRY_OPTS),
         ("profiler", profiling.OPTS),
@@ -105,4 +134,5 @@ def list_opts() -> OptionTable:
 
 def list_manage_opts() -> OptionTable:
     """Return the options of glance-manage: the database, definition files, and the stores for ``store init``."""
-    return [*database_opts(), ("DEFAULT", METADEF_OPTS), *loader.list_opts(), *reserved.list_opts()]
+    own: OptionTable = [("database", PATIENCE_OPTS), ("DEFAULT", METADEF_OPTS)]
+    return [*database_opts(), *own, *loader.list_opts(), *reserved.list_opts()]

@@ -47,10 +47,8 @@ _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
         ),
     },
     _RECONNECT: {
-        "DEFAULT": ("sql_max_retries", "sql_retry_interval"),
-        "DATABASE": ("sql_max_retries", "reconnect_interval"),
         "database": (
-            "max_retries", "retry_interval", "use_db_reconnect", "db_retry_interval", "db_inc_retry_interval",
+            "use_db_reconnect", "db_retry_interval", "db_inc_retry_interval",
             "db_max_retry_interval", "db_max_retries",
         ),
     },
@@ -61,7 +59,7 @@ _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
             "asyncio_connection", "asyncio_slave_connection", "use_tpool",
         ),
     },
-    "all reads go to connection": {"database": ("slave_connection", "synchronous_reader")},
+    "all reads but lists go to connection": {"database": ("synchronous_reader",)},
     "no connection is kept before it is needed": {
         "DEFAULT": ("sql_min_pool_size",), "DATABASE": ("sql_min_pool_size",), "database": ("min_pool_size",),
     },

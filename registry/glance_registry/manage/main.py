@@ -12,6 +12,7 @@ from glance_common.model.errors import GlanceError
 from glance_registry.config import list_manage_opts
 from glance_registry.db import schema
 from glance_registry.manage import metadefs, purge, stores
+from glance_registry.manage.patience import wait_for_database
 from glance_registry.wsgi import database_url
 
 PROG = "glance-manage"
@@ -31,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         cli = [cfg.SubCommandOpt("command", handler=_add_commands, title="Commands")]
         conf = loading.load(PROG, arguments, list_manage_opts(), cli, others=READS_ALSO)
         run: Command = conf.command.run
+        wait_for_database(conf)
         return run(conf, conf.command)
     except (loading.ConfigError, GlanceError) as error:
         print(f"ERROR: {error}", file=sys.stderr)  # noqa: T201 - a command line tool speaks to the terminal
