@@ -36,7 +36,11 @@ API_OPTS: list[cfg.Opt] = [
         help="Longest X-Openstack-Request-ID that is accepted from a client; 0 = no limit.",
     ),
     cfg.IntOpt("limit_param_default", default=25, min=1, help="Images on a page when the request has no limit."),
-    cfg.IntOpt("api_limit_max", default=1000, min=1, max=10_000, help="Most images on one page."),
+    cfg.IntOpt(
+        "api_limit_max", default=1000, min=1,
+        help="Most images on one page. A page ends at 10000 rows all the same, and at max_page_bytes of "
+        "glance-registry; the next link goes on from there.",
+    ),
     cfg.IntOpt(
         "max_json_body", default=1024 * 1024, min=1024,
         help="Largest JSON body of a request, in bytes. The original has no such limit.",

@@ -8,6 +8,7 @@ from oslo_config import cfg
 from glance_api.content.formats import FormatRules
 from glance_api.imports.settings import ImportSettings
 from glance_common.config.loading import ConfigError
+from glance_common.model.pages import MAX_PAGE_ROWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Settings:
             max_request_id_length=conf.max_request_id_length,
             healthcheck_disable_file=conf.healthcheck.disable_by_file_path,
             limit_param_default=conf.limit_param_default,
-            api_limit_max=conf.api_limit_max,
+            api_limit_max=min(conf.api_limit_max, MAX_PAGE_ROWS),
             max_json_body=conf.max_json_body,
             max_image_document=conf.max_image_document,
             compress_documents=conf.compress_documents,

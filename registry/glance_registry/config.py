@@ -6,6 +6,7 @@ from glance_common import server
 from glance_common.config import loading
 from glance_common.config.loading import OptionTable
 from glance_common.config.log_options import FORMAT_OPTS, LOG_OPTS
+from glance_common.model.pages import MAX_PAGE_ROWS
 from glance_common.observability import profiling
 from glance_common.stores import loader, reserved
 from glance_registry.records import bounds
@@ -82,6 +83,12 @@ BOUND_OPTS: list[cfg.Opt] = [
         "the next one goes on from there. Clients of v1 take a page that ends early for the last: leave room for 25 "
         "times max_image_document.",
     ),
+    cfg.IntOpt(
+        "api_limit_max", default=MAX_PAGE_ROWS, min=1,
+        help="Most images or namespaces of one page, whatever glance-api asks for; at most 10000. The next page goes "
+        "on from there.",
+    ),
+    cfg.IntOpt("limit_param_default", default=25, min=1, help="Rows of a page when a request names no number."),
 ]
 
 

@@ -9,6 +9,7 @@ from oslo_config import cfg
 from glance_common.config.loading import ConfigError, read_secrets
 from glance_common.model.context import ContextSigner
 from glance_common.model.errors import Unavailable
+from glance_common.model.pages import MAX_PAGE_ROWS
 from glance_common.monitor.monitor import Watched
 from glance_common.observability import profiling
 from glance_common.observability.metrics.catalog import CONNECTIONS
@@ -30,7 +31,10 @@ def application(conf: cfg.ConfigOpts) -> Application:
     secrets = read_secrets(conf.registry.context_secret_file)
     url, replica = database_url(conf), replica_url(conf)
     settings = worker_settings(conf)
-    bounds = Bounds(image_document=conf.max_image_document, page=conf.max_page_bytes)
+    bounds = Bounds(
+        image_document=conf.max_image_document, page=conf.max_page_bytes,
+        rows=min(conf.api_limit_max, MAX_PAGE_ROWS), default_rows=conf.limit_param_default,
+    )
     profiling.layer(conf, "registry")
 
     def make(state: ServerState) -> Flask:

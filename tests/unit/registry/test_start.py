@@ -10,7 +10,7 @@ from glance_common.config import loading
 from glance_common.config.findings import findings
 from glance_registry import cli, wsgi
 from glance_registry.config import list_opts
-from glance_registry.manage import main, patience
+from glance_registry.manage import main
 
 SECRET = "s" * 32
 
@@ -90,7 +90,7 @@ def test_manage_waits_for_the_database_as_long_as_it_is_told(
     tmp_path: Path, names: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(patience.time, "sleep", waits.append)
+    monkeypatch.setattr("time.sleep", waits.append)
     path = config_file(tmp_path, more=f"[database]\n{names}")
     assert main.main(["--config-file", path, "db", "version"]) == 1
     assert waits == ([0.1, 0.1] if "retry_interval" in names else [10.0, 10.0])
