@@ -2,8 +2,8 @@
 
 from oslo_config import cfg
 
-from glance_common import server
-from glance_common.config import loading
+from glance_common import health_switches, server
+from glance_common.config import loading, paste
 from glance_common.config.loading import OptionTable
 from glance_common.config.log_options import FORMAT_OPTS, LOG_OPTS
 from glance_common.model.pages import MAX_PAGE_ROWS
@@ -134,6 +134,8 @@ def list_opts() -> OptionTable:
         *database_opts(),
         ("database", [*POOL_OPTS, *REPLICA_OPTS]),
         ("DEFAULT", BOUND_OPTS),
+        (paste.GROUP, [paste.CONFIG_FILE_OPT]),
+        (health_switches.GROUP, health_switches.OPTS),
         ("registry", loading.REGISTRY_OPTS),
         ("profiler", profiling.OPTS),
     ]

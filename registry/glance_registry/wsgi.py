@@ -6,7 +6,9 @@ import sqlalchemy as sa
 from flask import Flask
 from oslo_config import cfg
 
+from glance_common.config import paste
 from glance_common.config.loading import ConfigError, read_secrets
+from glance_common.health_switches import HealthSwitches
 from glance_common.model.context import ContextSigner
 from glance_common.model.errors import Unavailable
 from glance_common.model.pages import MAX_PAGE_ROWS
@@ -35,6 +37,7 @@ def application(conf: cfg.ConfigOpts) -> Application:
         image_document=conf.max_image_document, page=conf.max_page_bytes,
         rows=min(conf.api_limit_max, MAX_PAGE_ROWS), default_rows=conf.limit_param_default,
     )
+    switches = HealthSwitches.from_conf(conf, paste.read(conf).health_options(), conf.bind_port)
     profiling.layer(conf, "registry")
 
     def make(state: ServerState) -> Flask:
@@ -45,7 +48,7 @@ def application(conf: cfg.ConfigOpts) -> Application:
             lists = make_engine(replica, settings)
             Replica(lists, conf.database.slave_max_lag).attach(engine)
             state.at_stop(lists.dispose)
-        app = create_app(engine, ContextSigner(secrets), bounds)
+        app = create_app(engine, ContextSigner(secrets), bounds, switches)
         app.wsgi_app = profiling.layer(conf, "registry")(app.wsgi_app)  # type: ignore[method-assign]  # as Flask documents it
         return app
 

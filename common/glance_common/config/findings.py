@@ -11,6 +11,7 @@ from oslo_config import cfg
 
 from glance_common.config.loading import OptionTable, read_files
 from glance_common.config.no_effect import reason_of
+from glance_common.config.paste_findings import paste_findings
 
 LOG = logging.getLogger(__name__)
 
@@ -32,8 +33,18 @@ class ConfigFinding:
 
 
 def findings(conf: cfg.ConfigOpts, table: OptionTable) -> list[ConfigFinding]:
-    """Return what is to be said about the names in the files that no option of ``table`` has, the last file first."""
+    """Return what is to be said about the paste file, and about names in the files that no option of ``table`` has.
+
+    The last file comes first. Raises ConfigError for a paste file that cannot be read.
+    """
     known = _names(table)
+    return [
+        *(ConfigFinding(text, is_wrong) for text, is_wrong in paste_findings(conf)),
+        *_of_names(conf, known),
+    ]
+
+
+def _of_names(conf: cfg.ConfigOpts, known: dict[str, set[str]]) -> list[ConfigFinding]:
     return [
         _finding(path, group, name, known)
         for path, sections in read_files(conf)
