@@ -121,9 +121,11 @@ def show_member(engine: sa.Engine, context: RequestContext, image_id: str, membe
     return read(engine, members.get, context, image_id, member)
 
 
-def shared_with(engine: sa.Engine, context: RequestContext, member: str) -> list[dict[str, Any]]:
+def shared_with(
+    engine: sa.Engine, context: RequestContext, member: str, page: members.SharedPage | None = None
+) -> list[dict[str, Any]]:
     """Return the memberships of a project that the caller may see."""
-    return maybe_old(engine, lambda chosen: read(chosen, members.shared_with, context, member))
+    return maybe_old(engine, lambda chosen: read(chosen, members.shared_with, context, member, page))
 
 
 def add_member(

@@ -48,6 +48,13 @@ def page_rows(fields: Fields) -> int:
     return min(bounds().default_rows if asked is None else asked, bounds().rows)
 
 
+def row_count(text: str) -> int:
+    """Return ``limit`` of a query string. Raises BadRequest unless it is a number of rows that a page may have."""
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) <= MAX_PAGE_ROWS):
+        raise errors.BadRequest(f"limit must be a whole number from 0 to {MAX_PAGE_ROWS}", field="limit")
+    return int(text)
+
+
 def housekeeping() -> Housekeeping:
     """Return the housekeeping of this process."""
     found: Housekeeping = current_app.config[HOUSEKEEPING]
