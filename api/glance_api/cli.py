@@ -32,7 +32,7 @@ def load(arguments: Sequence[str]) -> cfg.ConfigOpts:
 
 def option_table(conf: cfg.ConfigOpts) -> loading.OptionTable:
     """Return all options of this configuration, those of its stores too."""
-    return [*api_config.list_opts(), *loader.store_opts(conf)]
+    return [*api_config.list_opts(), *policy.list_opts(), *loader.store_opts(conf)]
 
 
 def prepare(conf: cfg.ConfigOpts) -> tuple[ServerSettings, Application]:

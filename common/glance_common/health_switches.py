@@ -12,15 +12,15 @@ from typing import Self
 from oslo_config import cfg, types
 
 from glance_common.config.loading import ConfigError
+from glance_common.config.paste import HEALTH_BACKENDS
 
 GROUP = "healthcheck"
-BACKENDS = ("disable_by_file", "disable_by_files_ports", "enable_by_files")
 _PROXIED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PROTO",
             "HTTP_X_FORWARDED_PREFIX")
 
 OPTS: list[cfg.Opt] = [
     cfg.ListOpt(
-        "backends", default=[], item_type=types.String(choices=BACKENDS),
+        "backends", default=[], item_type=types.String(choices=HEALTH_BACKENDS),
         help="Which of the options with files here count; empty: all.",
     ),
     cfg.StrOpt(
@@ -63,7 +63,7 @@ class HealthSwitches:
             values = written[name].split(",") if name in written else group[name]
             return [value.strip() for value in values if value.strip()]
 
-        used = texts("backends") or BACKENDS
+        used = texts("backends") or HEALTH_BACKENDS
         single = written.get("disable_by_file_path", group.disable_by_file_path)
         disabling = [single] if single and "disable_by_file" in used else []
         if "disable_by_files_ports" in used:

@@ -1,6 +1,7 @@
 """What an operator should know about the configuration files: names that mean nothing, and where values come from."""
 
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ FOREIGN_GROUPS = frozenset({"keystone_authtoken", "oslo_limit", "oslo_policy", "
 
 _LIKE = 0.8
 """How alike a name must be to be offered in the place of an unknown one; less would send readers to another option."""
+
+_SECRET = re.compile("password|passwd|secret|token|key")
+"""What the name of an option says that holds a secret; a URL with one has an @."""
 
 _PROGRAMS = ("glance_api", "glance_registry", "glance_scrubber", "glance_manage")
 
@@ -111,7 +115,19 @@ def explained(conf: cfg.ConfigOpts, table: OptionTable) -> list[str]:
             holder = conf if group == "DEFAULT" else conf[group]
             value = "***" if opt.secret and holder[opt.dest] else holder[opt.dest]
             lines.append(f"[{group}] {opt.dest} = {value}  ({_origin(conf, group, opt)})")
-    return list(dict.fromkeys(lines))
+    return list(dict.fromkeys(lines)) + _foreign(conf, _names(table))
+
+
+def _foreign(conf: cfg.ConfigOpts, known: dict[str, set[str]]) -> list[str]:
+    """Return lines for what the files hold for libraries, whose options are not known here."""
+    return [
+        f"[{group}] {name} = {'***' if _SECRET.search(name) or '@' in values[-1] else values[-1]}  ({path})"
+        for path, sections in read_files(conf)
+        for group, entries in sections.items()
+        if group in FOREIGN_GROUPS
+        for name, values in entries.items()
+        if name not in known.get(group, ())
+    ]
 
 
 def _origin(conf: cfg.ConfigOpts, group: str, opt: cfg.Opt) -> str:

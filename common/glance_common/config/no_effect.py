@@ -116,6 +116,7 @@ _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
     "the addresses stand in the catalogue, or in barbican_endpoint": {
         "barbican": ("auth_endpoint", "barbican_api_version"),
     },
+    "the path is /healthcheck": {"healthcheck": ("path",)},
     "the public answer is OK or DOWN; the rest stands at metrics_bind": {"healthcheck": ("detailed",)},
     "spans are kept as they are": {
         "profiler": ("es_doc_type", "es_scroll_time", "es_scroll_size", "filter_error_trace", "trace_requests"),

@@ -86,6 +86,8 @@ FACTORIES = (
     "use", "paste.filter_factory", "paste.app_factory", "paste.composite_factory", "paste.filter_app_factory",
 )
 """Keys that say what a section is."""
+HEALTH_BACKENDS = ("disable_by_file", "disable_by_files_ports", "enable_by_files")
+"""The checks of the health check that look at files, as oslo.middleware names them."""
 _KINDS = ("filter", "app", "composite", "pipeline", "filter-app")
 
 

@@ -63,6 +63,9 @@ def _of_part(conf: cfg.ConfigOpts, file: PasteFile, part: Part) -> Iterator[tupl
         yield f"{where} has no effect: set [DEFAULT] compress_documents", False
     if part.kind is FilterKind.SIZE:
         yield f"{where} has no effect: [DEFAULT] max_json_body bounds the documents of requests", False
+    for backend in part.options.get("backends", "").split(",") if part.kind is FilterKind.HEALTH else ():
+        if backend.strip() and backend.strip() not in paste.HEALTH_BACKENDS:
+            yield f"{where} backends {backend.strip()} has no effect: the checks are those of the service", False
     if part.kind is FilterKind.HEALTH and part.options.get("path", "/healthcheck") != "/healthcheck":
         yield f"{where} path has no effect: the path is /healthcheck", False
     if part.kind in _ELSEWHERE:

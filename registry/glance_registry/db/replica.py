@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 
 from glance_common.model import errors
 from glance_common.observability.metrics.catalog import LIST_READS
@@ -70,6 +71,14 @@ class Replica:
 
     def _compare(self, primary: sa.Engine, now: float) -> None:
         self._compare_at = now + self._lag
+        try:
+            self._compare_positions(primary, now)
+        except exc.DBAPIError:
+            # Some services that speak PostgreSQL's protocol have no log positions, nor has a standby as primary.
+            self._lag, self._is_fresh = 0.0, True
+            LOG.warning("the databases tell no positions: how far slave_connection is behind cannot be watched")
+
+    def _compare_positions(self, primary: sa.Engine, now: float) -> None:
         # A position from long ago would say nothing of the time between.
         before = self._position if now - self._noted_at < 2 * self._lag else None
         try:

@@ -193,6 +193,19 @@ def test_all_lists_may_come_from_it(connect: Callable[[float], sa.Engine]) -> No
     assert reads("replica") == before + 3
 
 
+def test_databases_without_positions_are_used_with_a_warning(
+    servers: tuple[PostgresServer, PostgresServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    primary, standby = (make_engine(server.url(NAME), PATIENT) for server in servers)
+    Replica(primary, 0.2).attach(standby)
+    new = insert_image(primary)
+    assert new in listed(standby)
+    assert new in listed(standby)
+    assert caplog.text.count("cannot be watched") == 1
+    primary.dispose()
+    standby.dispose()
+
+
 def test_the_lag_of_a_database_that_replays_nothing_is_not_watched(
     postgres: PostgresServer, migrated_template: str, connect: Callable[[float], sa.Engine]
 ) -> None:

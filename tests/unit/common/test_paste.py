@@ -152,6 +152,8 @@ def test_what_has_no_effect_is_told_once(load, tmp_path):
          "[filter:x] allowed_origin has no effect: it stands in [cors]", False),
         ("[filter:x]\nuse = egg:oslo.middleware#healthcheck\npath = /alive",
          "[filter:x] path has no effect: the path is /healthcheck", False),
+        ("[filter:x]\nuse = egg:oslo.middleware#healthcheck\nbackends = disable_by_file, mine",
+         "[filter:x] backends mine has no effect: the checks are those of the service", False),
     ],
 )
 def test_each_part_that_is_not_obeyed_is_named(load, tmp_path, part, text, is_wrong):
