@@ -10,6 +10,7 @@ from glance_api import policy
 from glance_api.http.auth import choose
 from glance_api.wsgi import application
 from glance_common.config import loading
+from glance_common.model.pages import MAX_PAGE_ROWS
 from glance_common.server import Application, Command, ServerSettings
 from glance_common.stores import loader
 
@@ -31,7 +32,7 @@ def load(arguments: Sequence[str]) -> cfg.ConfigOpts:
 
 def option_table(conf: cfg.ConfigOpts) -> loading.OptionTable:
     """Return all options of this configuration, those of its stores too."""
-    return [*api_config.list_opts(), *loader.store_opts(conf)]
+    return [*api_config.list_opts(), *policy.list_opts(), *loader.store_opts(conf)]
 
 
 def prepare(conf: cfg.ConfigOpts) -> tuple[ServerSettings, Application]:
@@ -41,6 +42,8 @@ def prepare(conf: cfg.ConfigOpts) -> tuple[ServerSettings, Application]:
         LOG.warning("%s", line)
     if conf.find_file(conf.schema_image_file) is None:
         LOG.warning("there is no %s: the image schema has no additional properties", conf.schema_image_file)
+    if conf.api_limit_max > MAX_PAGE_ROWS:
+        LOG.warning("[DEFAULT] api_limit_max = %d: a page holds at most %d rows", conf.api_limit_max, MAX_PAGE_ROWS)
     settings = ServerSettings.from_conf(conf, default_host=flavor.default_host, max_document=conf.max_json_body)
     flavor.check_bind(settings.host, allow_insecure=conf.allow_insecure_bind)
     return settings, application(conf)

@@ -12,8 +12,8 @@ from glance_api.imports import options as import_options
 from glance_api.imports import settings as import_settings
 from glance_api.services.limits import ByteCount
 from glance_api.transfers import accel
-from glance_common import server
-from glance_common.config import loading
+from glance_common import health_switches, server
+from glance_common.config import loading, paste
 from glance_common.config.loading import OptionTable
 from glance_common.config.log_options import FORMAT_OPTS, LOG_OPTS
 from glance_common.notifications import options as notifications
@@ -36,7 +36,11 @@ API_OPTS: list[cfg.Opt] = [
         help="Longest X-Openstack-Request-ID that is accepted from a client; 0 = no limit.",
     ),
     cfg.IntOpt("limit_param_default", default=25, min=1, help="Images on a page when the request has no limit."),
-    cfg.IntOpt("api_limit_max", default=1000, min=1, max=10_000, help="Most images on one page."),
+    cfg.IntOpt(
+        "api_limit_max", default=1000, min=1,
+        help="Most images on one page. A page ends at 10000 rows all the same, and at max_page_bytes of "
+        "glance-registry; the next link goes on from there.",
+    ),
     cfg.IntOpt(
         "max_json_body", default=1024 * 1024, min=1024,
         help="Largest JSON body of a request, in bytes. The original has no such limit.",
@@ -232,17 +236,10 @@ PASTE_OPTS: list[cfg.Opt] = [
         "flavor",
         help="How callers are authenticated: unset = every caller is one fixed administrator; keystone = tokens are "
         "checked by Keystone; trusted-auth = a proxy in front sets the identity headers. '+caching' and "
-        "'+cachemanagement' may stand behind each; image_cache_dir switches the image cache on with and without them.",
+        "'+cachemanagement' may stand behind each; image_cache_dir switches the image cache on with and without them. "
+        "Other names are those of pipelines in the paste file.",
     ),
 ]
-
-HEALTHCHECK_OPTS: list[cfg.Opt] = [
-    cfg.StrOpt(
-        "disable_by_file_path", default="/etc/glance/healthcheck_disable",
-        help="While this file exists /healthcheck answers 503, so that a load balancer takes this server out.",
-    ),
-]
-
 
 def list_opts() -> OptionTable:
     """Return every option of glance-api, except those of single stores (their ids name them) and of libraries."""
@@ -255,8 +252,8 @@ def list_opts() -> OptionTable:
         ("upload", UPLOAD_OPTS),
         ("image_format", IMAGE_FORMAT_OPTS),
         ("oslo_limit", LIMIT_OPTS),
-        ("paste_deploy", PASTE_OPTS),
-        ("healthcheck", HEALTHCHECK_OPTS),
+        (paste.GROUP, [*PASTE_OPTS, paste.CONFIG_FILE_OPT]),
+        (health_switches.GROUP, health_switches.OPTS),
         *import_options.list_opts(),
         ("cors", cors_opts()),
         ("profiler", profiling.OPTS),

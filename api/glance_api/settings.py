@@ -7,7 +7,10 @@ from oslo_config import cfg
 
 from glance_api.content.formats import FormatRules
 from glance_api.imports.settings import ImportSettings
+from glance_common.config import paste
 from glance_common.config.loading import ConfigError
+from glance_common.health_switches import HealthSwitches
+from glance_common.model.pages import MAX_PAGE_ROWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ class Settings:
     enable_v1_api: bool
     allow_anonymous_access: bool
     max_request_id_length: int
-    healthcheck_disable_file: str | None
+    health: HealthSwitches
     limit_param_default: int
     api_limit_max: int
     max_json_body: int
@@ -63,9 +66,9 @@ class Settings:
             enable_v1_api=conf.enable_v1_api,
             allow_anonymous_access=conf.allow_anonymous_access,
             max_request_id_length=conf.max_request_id_length,
-            healthcheck_disable_file=conf.healthcheck.disable_by_file_path,
+            health=HealthSwitches.from_conf(conf, paste.read(conf).health_options(), conf.bind_port),
             limit_param_default=conf.limit_param_default,
-            api_limit_max=conf.api_limit_max,
+            api_limit_max=min(conf.api_limit_max, MAX_PAGE_ROWS),
             max_json_body=conf.max_json_body,
             max_image_document=conf.max_image_document,
             compress_documents=conf.compress_documents,

@@ -3,6 +3,7 @@
 from flask import Flask
 from sqlalchemy import Engine
 
+from glance_common.health_switches import HealthSwitches
 from glance_common.model.context import ContextSigner
 from glance_common.routing import RestApplication
 from glance_registry import hooks
@@ -50,12 +51,14 @@ BLUEPRINTS = (
 
 
 def create_app(
-    engine: Engine, signer: ContextSigner, bounds: Bounds | None = None, ages: Ages | None = None
+    engine: Engine, signer: ContextSigner, bounds: Bounds | None = None, ages: Ages | None = None,
+    switches: HealthSwitches | None = None,
 ) -> Flask:
     """Return the application on ``engine``, open to those who hold a secret of ``signer``; None: the defaults."""
     app = RestApplication("glance_registry")
     app.config[parsing.ENGINE] = engine
     app.config[parsing.BOUNDS] = bounds or Bounds()
+    app.config[health.SWITCHES] = switches or HealthSwitches()
     app.config[parsing.HOUSEKEEPING] = Housekeeping(engine, ages or Ages())
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     hooks.install(app, signer)

@@ -2,10 +2,11 @@
 
 from oslo_config import cfg
 
-from glance_common import server
-from glance_common.config import loading
+from glance_common import health_switches, server
+from glance_common.config import loading, paste
 from glance_common.config.loading import OptionTable
 from glance_common.config.log_options import FORMAT_OPTS, LOG_OPTS
+from glance_common.model.pages import MAX_PAGE_ROWS
 from glance_common.observability import profiling
 from glance_common.stores import loader, reserved
 from glance_registry.records import bounds
@@ -60,6 +61,19 @@ POOL_OPTS: list[cfg.Opt] = [
 """How many connections a worker of the registry has."""
 
 
+REPLICA_OPTS: list[cfg.Opt] = [
+    cfg.StrOpt(
+        "slave_connection", secret=True,
+        help="URL of a replica of the database. Lists are read from it, which may be a little old; all else, and lists "
+        "while it cannot be used, from connection.",
+    ),
+    cfg.FloatOpt(
+        "slave_max_lag", default=10.0, min=0,
+        help="Seconds that a streaming replica may be behind before lists are read from connection; 0 = any time.",
+    ),
+]
+
+
 BOUND_OPTS: list[cfg.Opt] = [
     cfg.IntOpt(
         "max_image_document", default=bounds.MAX_IMAGE_DOCUMENT, min=4096, max=8 * 1024 * 1024,
@@ -72,6 +86,12 @@ BOUND_OPTS: list[cfg.Opt] = [
         "the next one goes on from there. Clients of v1 take a page that ends early for the last: leave room for 25 "
         "times max_image_document.",
     ),
+    cfg.IntOpt(
+        "api_limit_max", default=MAX_PAGE_ROWS, min=1,
+        help="Most images or namespaces of one page, whatever glance-api asks for; at most 10000. The next page goes "
+        "on from there.",
+    ),
+    cfg.IntOpt("limit_param_default", default=25, min=1, help="Rows of a page when a request names no number."),
 ]
 
 
@@ -90,6 +110,22 @@ PURGE_OPTS: list[cfg.Opt] = [
     ),
 ]
 """When the registry by itself purges rows of what was deleted."""
+
+
+PATIENCE_OPTS: list[cfg.Opt] = [
+    cfg.IntOpt(
+        "max_retries", default=0, min=-1,
+        deprecated_opts=_old(("DEFAULT", "sql_max_retries"), ("DATABASE", "sql_max_retries")),
+        help="How often a command asks again for a database that does not answer before it fails; -1 = for ever. The "
+        "original's default is 10. glance-registry starts without its database and needs no such limit.",
+    ),
+    cfg.FloatOpt(
+        "retry_interval", default=10.0, min=0.1,
+        deprecated_opts=_old(("DEFAULT", "sql_retry_interval"), ("DATABASE", "reconnect_interval")),
+        help="Seconds between these tries.",
+    ),
+]
+"""How long the commands of glance-manage wait for the database."""
 
 
 METADEF_OPTS: list[cfg.Opt] = [
@@ -116,9 +152,11 @@ def list_opts() -> OptionTable:
             most_workers=8, threads_default=8
         ),
         *database_opts(),
-        ("database", POOL_OPTS),
+        ("database", [*POOL_OPTS, *REPLICA_OPTS]),
         ("DEFAULT", BOUND_OPTS),
         ("DEFAULT", PURGE_OPTS),
+        (paste.GROUP, [paste.CONFIG_FILE_OPT]),
+        (health_switches.GROUP, health_switches.OPTS),
         ("registry", loading.REGISTRY_OPTS),
         ("profiler", profiling.OPTS),
     ]
@@ -126,4 +164,5 @@ def list_opts() -> OptionTable:
 
 def list_manage_opts() -> OptionTable:
     """Return the options of glance-manage: the database, definition files, and the stores for ``store init``."""
-    return [*database_opts(), ("DEFAULT", METADEF_OPTS), *loader.list_opts(), *reserved.list_opts()]
+    own: OptionTable = [("database", PATIENCE_OPTS), ("DEFAULT", METADEF_OPTS)]
+    return [*database_opts(), *own, *loader.list_opts(), *reserved.list_opts()]

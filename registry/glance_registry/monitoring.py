@@ -14,17 +14,21 @@ from glance_registry.locations import purge
 BACKLOG_SECONDS = 10.0
 
 
-def watched(engine: sa.Engine) -> Watched:
-    """Return the probes; they may hold two connections of ``engine`` at a time, which is closed at the end."""
+def watched(engine: sa.Engine, replica: sa.Engine | None = None) -> Watched:
+    """Return the probes; they may hold two connections of ``engine`` at a time, and one of ``replica``.
+
+    Both engines are closed at the end.
+    """
     backlog = _Backlog(engine)
-    return Watched(
-        probes=(
-            Probe("database", "postgresql", lambda: check_database(engine), essential=True),
-            Probe("deletions", "due rows", backlog.ask, interval=BACKLOG_SECONDS),
-        ),
-        collectors=(backlog,),
-        closers=(engine.dispose,),
-    )
+    probes = [
+        Probe("database", "postgresql", lambda: check_database(engine), essential=True),
+        Probe("deletions", "due rows", backlog.ask, interval=BACKLOG_SECONDS),
+    ]
+    closers = [engine.dispose]
+    if replica is not None:
+        probes.append(Probe("database", "replica", lambda: check_database(replica)))
+        closers.append(replica.dispose)
+    return Watched(probes=tuple(probes), collectors=(backlog,), closers=tuple(closers))
 
 
 def check_database(engine: sa.Engine) -> None:

@@ -6,15 +6,19 @@ import sqlalchemy as sa
 from flask import Flask
 from oslo_config import cfg
 
+from glance_common.config import paste
 from glance_common.config.loading import ConfigError, read_secrets
+from glance_common.health_switches import HealthSwitches
 from glance_common.model.context import ContextSigner
 from glance_common.model.errors import Unavailable
+from glance_common.model.pages import MAX_PAGE_ROWS
 from glance_common.monitor.monitor import Watched
 from glance_common.observability import profiling
 from glance_common.observability.metrics.catalog import CONNECTIONS
 from glance_common.server import Application, ServerState
 from glance_registry import monitoring
 from glance_registry.app import create_app
+from glance_registry.db.replica import Replica
 from glance_registry.db.session import EngineSettings, make_engine, read
 from glance_registry.housekeeping import Ages
 from glance_registry.records.bounds import Bounds
@@ -28,22 +32,31 @@ MONITOR_CONNECTIONS = 2
 def application(conf: cfg.ConfigOpts) -> Application:
     """Return what builds the application in each worker process, and what is watched. Raises ConfigError."""
     secrets = read_secrets(conf.registry.context_secret_file)
-    url = database_url(conf)
+    url, replica = database_url(conf), replica_url(conf)
     settings = worker_settings(conf)
-    bounds = Bounds(image_document=conf.max_image_document, page=conf.max_page_bytes)
+    bounds = Bounds(
+        image_document=conf.max_image_document, page=conf.max_page_bytes,
+        rows=min(conf.api_limit_max, MAX_PAGE_ROWS), default_rows=conf.limit_param_default,
+    )
     ages = kept_ages(conf)
+    switches = HealthSwitches.from_conf(conf, paste.read(conf).health_options(), conf.bind_port)
     profiling.layer(conf, "registry")
 
     def make(state: ServerState) -> Flask:
         engine = make_engine(url, settings)
         CONNECTIONS.labels("limit").set(settings.pool_size + settings.overflow)
         state.at_stop(engine.dispose)
-        app = create_app(engine, ContextSigner(secrets), bounds, ages)
+        if replica is not None:
+            lists = make_engine(replica, settings)
+            Replica(lists, conf.database.slave_max_lag).attach(engine)
+            state.at_stop(lists.dispose)
+        app = create_app(engine, ContextSigner(secrets), bounds, ages, switches)
         app.wsgi_app = profiling.layer(conf, "registry")(app.wsgi_app)  # type: ignore[method-assign]  # as Flask documents it
         return app
 
     def watch() -> Watched:
-        return monitoring.watched(make_engine(url, replace(settings, pool_size=MONITOR_CONNECTIONS, overflow=0)))
+        few = replace(settings, pool_size=MONITOR_CONNECTIONS, overflow=0)
+        return monitoring.watched(make_engine(url, few), None if replica is None else make_engine(replica, few))
 
     return Application(make, watch)
 
@@ -61,14 +74,23 @@ def kept_ages(conf: cfg.ConfigOpts) -> Ages:
 
 def database_url(conf: cfg.ConfigOpts) -> str:
     """Return ``[database] connection``; raise ConfigError when it is not the URL of a PostgreSQL database."""
-    url = conf.database.connection
+    return _postgresql("connection", conf.database.connection or "")
+
+
+def replica_url(conf: cfg.ConfigOpts) -> str | None:
+    """Return ``[database] slave_connection``; raise ConfigError when it is not the URL of a PostgreSQL database."""
+    url = conf.database.slave_connection
+    return _postgresql("slave_connection", url) if url else None
+
+
+def _postgresql(option: str, url: str) -> str:
     try:
-        backend = sa.make_url(url or "").get_backend_name()
+        backend = sa.make_url(url).get_backend_name()
     except sa.exc.ArgumentError:
         backend = ""
     if backend not in ("postgresql", "postgres"):
-        raise ConfigError("database", "connection", "***", "must be postgresql://user:password@host/database")
-    return str(url)
+        raise ConfigError("database", option, "***", "must be postgresql://user:password@host/database")
+    return url
 
 
 def engine_settings(conf: cfg.ConfigOpts) -> EngineSettings:
@@ -99,19 +121,24 @@ def check_capacity(conf: cfg.ConfigOpts) -> None:
     """
     each = worker_settings(conf)
     wanted = max(conf.workers, 1) * (each.pool_size + each.overflow) + MONITOR_CONNECTIONS
-    engine = make_engine(database_url(conf), engine_settings(conf))
+    for name, url in (("database", database_url(conf)), ("replica", replica_url(conf))):
+        limit = None if url is None else _connections_of(url, engine_settings(conf))
+        if limit is not None and wanted > limit - SPARE_CONNECTIONS:
+            raise ConfigError(
+                "DEFAULT", "threads", conf.threads,
+                f"the workers and their monitor want {wanted} connections, but the {name} allows {limit} "
+                f"(max_connections), {SPARE_CONNECTIONS} of them for administrators",
+            )
+
+
+def _connections_of(url: str, settings: EngineSettings) -> int | None:
+    engine = make_engine(url, settings)
     try:
-        limit = read(engine, _max_connections)
+        return read(engine, _max_connections)
     except Unavailable:
-        return
+        return None
     finally:
         engine.dispose()
-    if wanted > limit - SPARE_CONNECTIONS:
-        raise ConfigError(
-            "DEFAULT", "threads", conf.threads,
-            f"the workers and their monitor want {wanted} connections, but the database allows {limit} "
-            f"(max_connections), {SPARE_CONNECTIONS} of them for administrators",
-        )
 
 
 def _max_connections(connection: sa.Connection) -> int:

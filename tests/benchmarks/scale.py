@@ -22,9 +22,10 @@ import sqlalchemy as sa
 from fill import BIG, PARTNER, STRANGER
 
 from glance_common.model.context import RequestContext
+from glance_common.model.pages import MAX_PAGE_ROWS
 from glance_registry.db.session import EngineSettings, make_engine, read
 from glance_registry.images.filters import Filter
-from glance_registry.images.listing import MAX_LIMIT, ListingQuery, list_images
+from glance_registry.images.listing import ListingQuery, list_images
 from glance_registry.records.documents import row_fields
 
 DEPTHS = (0, 1_000, 100_000)
@@ -118,7 +119,7 @@ def marker_at(engine: sa.Engine, caller: RequestContext, query: ListingQuery, de
     """Return the id of the image that has ``depth`` images up to itself in the list; None when it is shorter."""
     marker: str | None = None
     while depth > 0:
-        page = read(engine, list_images, caller, replace(query, limit=min(depth, MAX_LIMIT), marker=marker))
+        page = read(engine, list_images, caller, replace(query, limit=min(depth, MAX_PAGE_ROWS), marker=marker))
         if not page.has_more:
             return None
         depth -= len(page.rows)

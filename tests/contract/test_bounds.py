@@ -18,6 +18,7 @@ from glance_common.model.errors import BadRequest, TooLarge
 from glance_common.model.image import Image, NewLocation
 from glance_common.model.metadef import NamespaceQuery
 from glance_common.model.operation import Held, OperationKind
+from glance_common.model.pages import MAX_PAGE_ROWS
 from glance_common.model.status import ImageStatus
 from glance_common.registry_client import RegistryClient, over
 from glance_common.registry_client.http import RegistryHttp, Timeouts
@@ -209,3 +210,25 @@ def test_s59_of_very_many_memberships_the_newest_are_told(
     for image in made:
         insert_members(engine, image, {"friend": "accepted"})
     assert [member.image_id for member in bounded.members.shared_with(OWNER, "friend")] == made[2:]
+
+
+@pytest.mark.parametrize("most", [2, 3])
+def test_a_page_has_at_most_the_rows_that_the_registry_allows(engine: sa.Engine, most: int) -> None:
+    app = create_app(engine, SIGNER, Bounds(rows=most, default_rows=1))
+    client = over(RegistryHttp(WsgiAdapter(app), SIGNER, timeouts=Timeouts(read_deadline=60, write_deadline=60)))
+    made = [insert_image(engine) for _ in range(5)]
+    query: dict[str, Any] = {"limit": 1000, "sort": [["created_at", "asc"], ["id", "asc"]]}
+    page = client.images.list(OWNER, query)
+    found = [image.id for image in page.images]
+    assert (len(found), page.has_more) == (most, True)
+    while page.has_more:
+        page = client.images.list(OWNER, {**query, "marker": found[-1]})
+        found += [image.id for image in page.images]
+    assert sorted(found) == sorted(made)
+    del query["limit"]
+    assert len(client.images.list(OWNER, query).images) == 1
+    client.close()
+
+
+def test_a_page_of_tasks_may_be_as_long_as_one_of_images(bounded: RegistryClient) -> None:
+    assert bounded.operations.list(OWNER, OperationQuery(limit=MAX_PAGE_ROWS)) == []

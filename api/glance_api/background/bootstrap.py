@@ -14,6 +14,7 @@ from glance_api.background.pool import PoolWork, StopSign, WorkerPool
 from glance_api.background.runner import Claimed, Flow, Operations
 from glance_api.imports import options
 from glance_api.imports.contract import Plugin
+from glance_api.imports.ova import OvaTools, read_settings
 from glance_api.services.collaborators import Services
 from glance_common.config.loading import ConfigError
 from glance_common.model.operation import OperationKind
@@ -26,7 +27,7 @@ def build_parts(conf: cfg.ConfigOpts, services: Services) -> ImportParts:
         plugins=options.build_plugins(conf, imports.plugins, rules),
         session=options.web_session(conf, services.url_filter),
         rules=options.download_rules(conf),
-        tools=TaskTools(rules, options.sandbox(conf), _conversion(conf, services)),
+        tools=TaskTools(OvaTools(rules, options.sandbox(conf), read_settings(conf)), _conversion(conf, services)),
     )
 
 

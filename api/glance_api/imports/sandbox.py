@@ -103,14 +103,18 @@ class Sandbox:
             raise kind(f"{Path(command[0]).name} was stopped: {_REASONS[code]}")
         return outcome
 
-    def unpack(self, program: str, source: Path, target: Path, work: Work, *tools: Path) -> None:
-        """Let one of ``PROGRAMS`` take the bytes for ``target`` out of ``source``; ``tools`` are what it may run.
+    def unpack(
+        self, program: str, source: Path, target: Path, work: Work, *tools: Path, words: Sequence[str] = ()
+    ) -> str:
+        """Let one of ``PROGRAMS`` take the bytes for ``target`` out of ``source``; return what it says on stderr.
+
+        ``tools`` are what it may run, ``words`` further arguments.
 
         The program only reads: what it says is written here, and never more than ``image_size_cap`` and ``work.room``
         allow. Raises ImportFailed with the sentence that the program wrote to stderr, TooLarge, and as ``run``.
         """
         # -I -S: neither the environment nor the folder nor installed packages have a say in what is imported.
-        command = [sys.executable, "-I", "-S", str(PROGRAMS / f"{program}.py"), *map(str, (source, *tools))]
+        command = [sys.executable, "-I", "-S", str(PROGRAMS / f"{program}.py"), *map(str, (source, *tools, *words))]
         sandbox = self.with_file_size(_KEPT)
         with Output(target, self.limits.file_size, work.room) as output:
             access = Access(read=(source,), run=tools)
@@ -121,6 +125,7 @@ class Sandbox:
                 raise ImportFailed(lines[0])
             LOG.error("program %s ended with %d: %s", program, outcome.code, outcome.stderr)
             raise ImportFailed("the image cannot be unpacked")
+        return outcome.stderr
 
     @contextmanager
     def _started(

@@ -15,7 +15,7 @@ from typing import Any
 from oslo_config import cfg
 from oslo_policy import _checks, policy
 
-from glance_api.policy import RULES
+from glance_api.policy import RULES, tasks
 from glance_api.policy.files import Fingerprint, PolicyFiles, nodes
 from glance_api.policy.targets import IMAGE_ATTRIBUTES, image_target
 from glance_common.config.loading import ConfigError
@@ -220,7 +220,10 @@ def _references(check: _checks.BaseCheck) -> list[str]:
 def _warn_of_unknown(file_rules: Mapping[str, Any], engine: policy.Enforcer) -> None:
     used = {match for check in engine.rules.values() for match in _references(check)}
     for name in sorted(file_rules.keys() - engine.registered_rules.keys() - used):
-        LOG.warning("policy rule %s guards nothing in this service", name)
+        if name in tasks.UNUSED:
+            LOG.info("policy rule %s has no effect: %s", name, tasks.UNUSED[name])
+        else:
+            LOG.warning("policy rule %s guards nothing in this service", name)
 
 
 _PLACEHOLDER = re.compile(r"%\(([^()%]*)\)")

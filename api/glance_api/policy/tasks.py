@@ -12,3 +12,6 @@ RULES = [
     rule("get_tasks", _EVERYBODY, "List tasks.", f"GET {_TASKS}"),
     rule("add_task", _EVERYBODY, "Create a task.", f"POST {_TASKS}"),
 ]
+
+UNUSED = {"modify_task": "no call changes a task"}
+"""Rules of the original that its files may hold, and why no call asks them."""

@@ -6,7 +6,7 @@ from flask import Blueprint, Response, request
 
 from glance_api.http.request import answer, context, has_body, json_object, services
 from glance_api.services.v1 import members as sharing
-from glance_api.v1 import wire
+from glance_api.v1 import queries, wire
 from glance_common.model.errors import BadRequest
 
 blueprint = Blueprint("v1_members", __name__)
@@ -58,8 +58,10 @@ def delete(image_id: str, member: str) -> Response:
 
 @blueprint.get("/v1/shared-images/<rest:member>")
 def shared_images(member: str) -> Response:
-    """List the images that are shared with a project."""
-    found = sharing.shared_with(services(), context(), member)
+    """List the images that are shared with a project; with limit or marker page by page, the oldest first."""
+    query = request.environ.get("QUERY_STRING", "")
+    limit, marker = queries.shared_page(query, services().settings.api_limit_max)
+    found = sharing.shared_with(services(), context(), member, limit=limit, marker=marker)
     return answer({"shared_images": [wire.shared_document(row) for row in found]})
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from glance_api.http.query_string import SORT_KEYS, page_limit, pairs_of
 from glance_api.services.images import ImageQuery
+from glance_api.v1.headers import boolean
 from glance_api.v1.values import MAX_SIZE, identifier, whole_number
 from glance_common.model.errors import BadRequest
 
@@ -29,7 +30,7 @@ def parse(query_string: str, *, is_admin: bool, default_limit: int, max_limit: i
     ]
     if "protected" in given:
         filters.append(("protected", "eq", _boolean("protected", given["protected"])))
-    deleted = "only" if is_admin and _boolean("deleted", given.get("deleted", "false")) else "no"
+    deleted = "only" if is_admin and boolean(given.get("deleted")) else "no"
     if "changes-since" in given:
         filters.append(("updated_at", "gte", _time("changes-since", given["changes-since"])))
         deleted = "too" if deleted == "no" else deleted
@@ -50,6 +51,14 @@ def parse(query_string: str, *, is_admin: bool, default_limit: int, max_limit: i
         deleted=deleted,
         as_user=is_admin and not sees_all,
     )
+
+
+def shared_page(query_string: str, max_limit: int) -> tuple[int | None, str | None]:
+    """Return limit and marker of a list of shared images; clients that know no pages give neither. Raises BadRequest.
+    """
+    given = dict(pairs_of(query_string))
+    limit = page_limit(given["limit"], max_limit, max_limit) if "limit" in given else None
+    return limit, _marker(given.get("marker"))
 
 
 def _sort(key: str, direction: str) -> tuple[tuple[str, str], ...]:

@@ -1,6 +1,7 @@
 """What an operator should know about the configuration files: names that mean nothing, and where values come from."""
 
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from oslo_config import cfg
 
 from glance_common.config.loading import OptionTable, read_files
 from glance_common.config.no_effect import reason_of
+from glance_common.config.paste_findings import paste_findings
 
 LOG = logging.getLogger(__name__)
 
@@ -19,6 +21,9 @@ FOREIGN_GROUPS = frozenset({"keystone_authtoken", "oslo_limit", "oslo_policy", "
 
 _LIKE = 0.8
 """How alike a name must be to be offered in the place of an unknown one; less would send readers to another option."""
+
+_SECRET = re.compile("password|passwd|secret|token|key")
+"""What the name of an option says that holds a secret; a URL with one has an @."""
 
 _PROGRAMS = ("glance_api", "glance_registry", "glance_scrubber", "glance_manage")
 
@@ -32,8 +37,18 @@ class ConfigFinding:
 
 
 def findings(conf: cfg.ConfigOpts, table: OptionTable) -> list[ConfigFinding]:
-    """Return what is to be said about the names in the files that no option of ``table`` has, the last file first."""
+    """Return what is to be said about the paste file, and about names in the files that no option of ``table`` has.
+
+    The last file comes first. Raises ConfigError for a paste file that cannot be read.
+    """
     known = _names(table)
+    return [
+        *(ConfigFinding(text, is_wrong) for text, is_wrong in paste_findings(conf)),
+        *_of_names(conf, known),
+    ]
+
+
+def _of_names(conf: cfg.ConfigOpts, known: dict[str, set[str]]) -> list[ConfigFinding]:
     return [
         _finding(path, group, name, known)
         for path, sections in read_files(conf)
@@ -100,7 +115,19 @@ def explained(conf: cfg.ConfigOpts, table: OptionTable) -> list[str]:
             holder = conf if group == "DEFAULT" else conf[group]
             value = "***" if opt.secret and holder[opt.dest] else holder[opt.dest]
             lines.append(f"[{group}] {opt.dest} = {value}  ({_origin(conf, group, opt)})")
-    return list(dict.fromkeys(lines))
+    return list(dict.fromkeys(lines)) + _foreign(conf, _names(table))
+
+
+def _foreign(conf: cfg.ConfigOpts, known: dict[str, set[str]]) -> list[str]:
+    """Return lines for what the files hold for libraries, whose options are not known here."""
+    return [
+        f"[{group}] {name} = {'***' if _SECRET.search(name) or '@' in values[-1] else values[-1]}  ({path})"
+        for path, sections in read_files(conf)
+        for group, entries in sections.items()
+        if group in FOREIGN_GROUPS
+        for name, values in entries.items()
+        if name not in known.get(group, ())
+    ]
 
 
 def _origin(conf: cfg.ConfigOpts, group: str, opt: cfg.Opt) -> str:

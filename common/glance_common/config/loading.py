@@ -7,6 +7,7 @@ nearest known one.
 """
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -19,6 +20,9 @@ from glance_common.config.log_options import FORMAT_OPTS, LOG_OPTS
 OptionTable = Sequence[tuple[str, Sequence[cfg.Opt]]]
 """Groups with their options, as ``list_opts`` of each package returns them; the group of no group is ``DEFAULT``."""
 
+_PLACE = re.compile(r"at (.+):(\d+), (.+?): '", re.DOTALL)
+
+
 class ConfigError(Exception):
     """A setting that stops the start; the text names group, option, value and what is allowed."""
 
@@ -26,6 +30,14 @@ class ConfigError(Exception):
         where = f"{source}: " if source else ""
         super().__init__(f"{where}[{group}] {option} = {value}: {allowed}")
         self.group, self.option, self.value, self.allowed = group, option, value, allowed
+
+
+class ConfigFileError(ConfigError):
+    """A configuration file that cannot be read or parsed; the text names it, and the line without what stands there."""
+
+    def __init__(self, reason: str) -> None:
+        Exception.__init__(self, reason)
+        self.group, self.option, self.value, self.allowed = "-", "--config-file", "", reason
 
 
 REGISTRY_CLIENT_OPTS: list[cfg.Opt] = [
@@ -115,12 +127,24 @@ def load(
     try:
         files = _default_files([*others, prog])
         conf(list(argv), project="glance", prog=prog, version=version("glance-services"), default_config_files=files)
-    except (cfg.ConfigFileParseError, cfg.ConfigFilesNotFoundError, cfg.ConfigDirNotFoundError) as error:
-        raise ConfigError("-", "--config-file", "", str(error)) from None
+    except cfg.ConfigFileParseError as error:
+        raise ConfigFileError(_place_of(str(error))) from None
+    except (
+        cfg.ConfigFilesNotFoundError, cfg.ConfigFilesPermissionDeniedError, cfg.ConfigDirNotFoundError, OSError,
+    ) as error:
+        raise ConfigFileError(str(error)) from None
+    except UnicodeDecodeError:
+        raise ConfigFileError("a configuration file is not UTF-8") from None
     except cfg.ConfigFileValueError as error:
         raise ConfigError("-", "-", "", str(error)) from None
     check_values(conf, table)
     return conf
+
+
+def _place_of(said: str) -> str:
+    """Return file, line and reason of a parser's complaint; the line itself may hold a password."""
+    match = _PLACE.search(said)
+    return f"{match[1]}, line {match[2]}: {match[3]}" if match else said
 
 
 def _default_files(progs: Sequence[str]) -> list[str]:

@@ -47,10 +47,8 @@ _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
         ),
     },
     _RECONNECT: {
-        "DEFAULT": ("sql_max_retries", "sql_retry_interval"),
-        "DATABASE": ("sql_max_retries", "reconnect_interval"),
         "database": (
-            "max_retries", "retry_interval", "use_db_reconnect", "db_retry_interval", "db_inc_retry_interval",
+            "use_db_reconnect", "db_retry_interval", "db_inc_retry_interval",
             "db_max_retry_interval", "db_max_retries",
         ),
     },
@@ -61,7 +59,7 @@ _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
             "asyncio_connection", "asyncio_slave_connection", "use_tpool",
         ),
     },
-    "all reads go to connection": {"database": ("slave_connection", "synchronous_reader")},
+    "all reads but lists go to connection": {"database": ("synchronous_reader",)},
     "no connection is kept before it is needed": {
         "DEFAULT": ("sql_min_pool_size",), "DATABASE": ("sql_min_pool_size",), "database": ("min_pool_size",),
     },
@@ -118,13 +116,8 @@ _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
     "the addresses stand in the catalogue, or in barbican_endpoint": {
         "barbican": ("auth_endpoint", "barbican_api_version"),
     },
+    "the path is /healthcheck": {"healthcheck": ("path",)},
     "the public answer is OK or DOWN; the rest stands at metrics_bind": {"healthcheck": ("detailed",)},
-    "the checks are those of the service; disable_by_file_path switches the answer": {
-        "healthcheck": (
-            "backends", "disable_by_file_paths", "enable_by_file_paths", "allowed_source_ranges",
-            "ignore_proxied_requests",
-        ),
-    },
     "spans are kept as they are": {
         "profiler": ("es_doc_type", "es_scroll_time", "es_scroll_size", "filter_error_trace", "trace_requests"),
     },
@@ -158,7 +151,7 @@ _REASONS = {
     "glance-api.conf and glance-scrubber.conf",
     ("glance_store", "store_capabilities_update_min_interval"): "capabilities of a store do not change",
     ("paste_deploy", "flavor"): "the registry and the scrubber know callers by their signature alone",
-    ("paste_deploy", "config_file"): "the pipeline is chosen by [paste_deploy] flavor alone",
+    ("paste_deploy", "config_file"): "only glance-api and glance-registry have a paste file",
     ("profiler", "trace_sqlalchemy"): "spans end at the registry",
     ("wsgi", "task_pool_threads"): "see [taskflow_executor] max_workers",
     ("wsgi", "python_interpreter"): "the service runs its own workers",

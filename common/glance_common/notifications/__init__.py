@@ -2,6 +2,7 @@
 
     wire.py        one message as its consumers expect it
     topology.py    exchange and queues as oslo.messaging declares them
+    routing.py     which drivers get which events
     publisher.py   which events are told, and the sending end of one process
 """
 

@@ -3,10 +3,12 @@
 from oslo_config import cfg, types
 
 from glance_common.config.loading import OptionTable
-from glance_common.notifications.publisher import GROUP, NotificationSettings
+from glance_common.notifications.publisher import NotificationSettings
+from glance_common.notifications.routing import DRIVERS, GROUP, read_routes
 from glance_common.notifications.topology import Topology
 
 RABBIT_GROUP = "oslo_messaging_rabbit"
+_ROUTING = "routing"
 
 EVENT_OPTS: list[cfg.Opt] = [
     cfg.StrOpt("default_publisher_id", default="image.localhost", help="Who notifications say they come from."),
@@ -18,11 +20,17 @@ EVENT_OPTS: list[cfg.Opt] = [
 
 NOTIFICATION_OPTS: list[cfg.Opt] = [
     cfg.MultiOpt(
-        "driver", item_type=types.String(choices=["messagingv2", "messaging", "log", "noop", "test"]),
+        "driver", item_type=types.String(choices=[*DRIVERS, _ROUTING]),
         deprecated_name="notification_driver", deprecated_group="DEFAULT",
         help="messagingv2 sends notifications; messaging sends them in the older format without an envelope, for "
-        "consumers that need it; log writes them into the log of the service; noop, test and the default do nothing. "
-        "May be given several times.",
+        "consumers that need it; log writes them into the log of the service; noop, test and the default do nothing; "
+        "routing chooses among these for each event, as the file routing_config says. May be given several times; an "
+        "event goes to each driver once.",
+    ),
+    cfg.StrOpt(
+        "routing_config", default="", deprecated_name="routing_notifier_config", deprecated_group="DEFAULT",
+        help="YAML file of the driver routing: groups of any name, which hold drivers, which hold the lists "
+        "accepted_events and accepted_priorities with patterns as of a shell; without a list all are accepted.",
     ),
     cfg.StrOpt(
         "transport_url", secret=True, deprecated_name="notification_transport_url", deprecated_group="DEFAULT",
@@ -56,10 +64,12 @@ def list_opts() -> OptionTable:
 
 
 def read(conf: cfg.ConfigOpts) -> NotificationSettings:
-    """Return the settings that the options hold."""
+    """Return the settings that the options hold. Raises ConfigError for a wrong ``routing_config``."""
     group, rabbit = conf[GROUP], conf[RABBIT_GROUP]
+    drivers = tuple(group.driver or ())
     return NotificationSettings(
-        drivers=tuple(group.driver or ()),
+        drivers=drivers,
+        routes=read_routes(group.routing_config) if _ROUTING in drivers else (),
         transport_url=group.transport_url or conf.transport_url,
         topics=tuple(group.topics),
         retry=group.retry,

@@ -10,10 +10,9 @@ from glance_common.config.loading import ConfigError
 from glance_common.messaging.connection import Broker, parse_broker
 from glance_common.messaging.outbox import Message, Outbox, OutboxLimits
 from glance_common.model.context import RequestContext
+from glance_common.notifications.routing import GROUP, Route
 from glance_common.notifications.topology import EXCHANGE, Topology, connected
 from glance_common.notifications.wire import Notification, Priority, encode
-
-GROUP = "oslo_messaging_notifications"
 
 _ENVELOPES = {"messagingv2": True, "messaging": False}
 _LOG_DRIVER = "log"
@@ -27,7 +26,8 @@ class NotificationSettings:
     """Options of ``[oslo_messaging_notifications]`` and those named in configuration section 11.
 
     ``drivers`` are ``messagingv2``, ``messaging`` (without the envelope), ``log``, and ``noop`` or ``test``; without
-    one of the first three nothing is told. ``transport_url`` is the group's own or else the one of the delete queue.
+    one of the first three nothing is told. ``routes`` add drivers for some events. ``transport_url`` is the group's
+    own or else the one of the delete queue.
     ``retry`` is how often a failed message is tried again, -1 = until it works. ``disabled`` holds event types and
     groups of them.
     """
@@ -39,6 +39,7 @@ class NotificationSettings:
     publisher_id: str = "image.localhost"
     disabled: tuple[str, ...] = ()
     topology: Topology = field(default_factory=Topology)
+    routes: tuple[Route, ...] = ()
 
 
 class Notifications:
@@ -50,9 +51,8 @@ class Notifications:
     def __init__(self, settings: NotificationSettings, limits: OutboxLimits | None = None) -> None:
         """Read the settings; raises ConfigError when they name no broker that notifications can go to."""
         self._settings = settings
-        self._envelopes = [_ENVELOPES[driver] for driver in dict.fromkeys(settings.drivers) if driver in _ENVELOPES]
-        self._outbox = self._make_outbox(limits) if self._envelopes else None
-        self._is_on = self._outbox is not None or _LOG_DRIVER in settings.drivers
+        used = {*settings.drivers, *(route.driver for route in settings.routes)}
+        self._outbox = self._make_outbox(limits) if used & _ENVELOPES.keys() else None
 
     def _make_outbox(self, limits: OutboxLimits | None) -> Outbox:
         settings = self._settings
@@ -83,7 +83,14 @@ class Notifications:
 
     def wants(self, event_type: str) -> bool:
         """Say whether an event is sent, so that no payload is built in vain."""
-        return self._is_on and not is_disabled(event_type, self._settings.disabled)
+        is_told = any(self._drivers(event_type, priority) for priority in Priority)
+        return is_told and not is_disabled(event_type, self._settings.disabled)
+
+    def _drivers(self, event_type: str, priority: Priority) -> list[str]:
+        """Return the drivers that tell an event, each once."""
+        routed = [route.driver for route in self._settings.routes if route.accepts(event_type, priority)]
+        drivers = dict.fromkeys((*self._settings.drivers, *routed))
+        return [driver for driver in drivers if driver in _ENVELOPES or driver == _LOG_DRIVER]
 
     def send(
         self,
@@ -93,18 +100,22 @@ class Notifications:
         priority: Priority = Priority.INFO,
     ) -> None:
         """Hand over one event for every topic, unless it is not wanted. Never waits for the broker and never raises."""
-        if not self.wants(event_type):
+        if is_disabled(event_type, self._settings.disabled):
             return
         notification = Notification(event_type, priority, payload)
-        if _LOG_DRIVER in self._settings.drivers:
-            _write(notification, self._settings.publisher_id, context)
+        for driver in self._drivers(event_type, priority):
+            if driver == _LOG_DRIVER:
+                _write(notification, self._settings.publisher_id, context)
+            else:
+                self._put(notification, context, envelope=_ENVELOPES[driver])
+
+    def _put(self, notification: Notification, context: RequestContext, *, envelope: bool) -> None:
         if self._outbox is None:
             return
-        keys = [_routing_key(topic, priority) for topic in self._settings.topics]
-        for envelope in self._envelopes:
-            body = encode(notification, self._settings.publisher_id, context, envelope=envelope)
-            for key in keys:
-                self._outbox.put(Message(body, EXCHANGE, key, f"event {event_type}", context.request_id))
+        body = encode(notification, self._settings.publisher_id, context, envelope=envelope)
+        for topic in self._settings.topics:
+            key = _routing_key(topic, notification.priority)
+            self._outbox.put(Message(body, EXCHANGE, key, f"event {notification.event_type}", context.request_id))
 
 
 def _write(notification: Notification, publisher_id: str, context: RequestContext) -> None:

@@ -22,12 +22,15 @@ _QUIET = (
 )
 """Libraries that repeat on level DEBUG what ours say, or print headers with tokens, signatures and documents (S-53)."""
 
+_OURS = ("glance_api", "glance_common", "glance_registry", "glance_scrubber")
+
 
 def setup(conf: cfg.ConfigOpts, prog: str, *, terminal: bool = False) -> None:
     """Send the log of this process where the options say: ``log_config_append``'s places alone, or the system's log,
     the journal, ``log_file`` or ``<log_dir>/<prog>.log``; without any of these to stderr.
 
-    With ``terminal`` it goes to stderr as well: an operator who checks the configuration waits there for the answer.
+    With ``terminal`` it goes to stderr as well, from WARNING on whatever the levels are: an operator who checks the
+    configuration waits there for the answer.
     Raises ConfigError for what cannot be used or opened.
     """
     root = logging.getLogger()
@@ -44,6 +47,10 @@ def setup(conf: cfg.ConfigOpts, prog: str, *, terminal: bool = False) -> None:
         root.setLevel(logging.DEBUG if conf.debug else logging.INFO)
     for name, level in _levels(conf):
         logging.getLogger(name).setLevel(level)
+    if terminal:
+        for name in _OURS:
+            logger = logging.getLogger(name)
+            logger.setLevel(min(logger.getEffectiveLevel(), logging.WARNING))
     for name in _QUIET:
         logger = logging.getLogger(name)
         logger.setLevel(max(logger.level, logging.WARNING))

@@ -1,6 +1,7 @@
 """Members in the registry: the projects that an image is shared with."""
 
 from collections.abc import Mapping, Sequence
+from urllib.parse import urlencode
 
 from glance_common.model.context import RequestContext
 from glance_common.model.image import Member
@@ -52,9 +53,17 @@ class MembersClient:
         answer = self._http.call(context, "PUT", _path(image_id), body)
         return [Member.from_document(document) for document in answer["members"]]
 
-    def shared_with(self, context: RequestContext, member: str) -> Sequence[Member]:
-        """Return the memberships of a project that the caller may see, the oldest first."""
-        answer = self._http.call(context, "GET", f"/v1/memberships/{segment(member)}")
+    def shared_with(
+        self, context: RequestContext, member: str, *, limit: int | None = None, marker: str | None = None
+    ) -> Sequence[Member]:
+        """Return the memberships of a project that the caller may see, the oldest first.
+
+        With ``limit`` or ``marker``, an image, it is a page; without, it is the newest of very many. Raises BadRequest
+        for an unknown marker.
+        """
+        query = urlencode({name: value for name, value in (("limit", limit), ("marker", marker)) if value is not None})
+        path = f"/v1/memberships/{segment(member)}"
+        answer = self._http.call(context, "GET", f"{path}?{query}" if query else path)
         return [Member.from_document(document) for document in answer["members"]]
 
     def remove(self, context: RequestContext, image_id: str, member: str, attempt: str) -> None:

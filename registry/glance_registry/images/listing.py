@@ -36,7 +36,6 @@ from glance_registry.records.visibility import EXISTING, Arm, arms, kind_of, vis
 
 Clause = sa.ColumnElement[bool]
 
-MAX_LIMIT = 10_000
 SMALL = 2048
 """Bytes: an image of this size is never read by a statement of its own."""
 

@@ -5,6 +5,7 @@ itself, and other callers see none. Whether the image takes members at all is th
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -139,15 +140,36 @@ def _share(connection: sa.Connection, image: ImageRow, names: list[str], can_sha
     connection.execute(insertion.on_conflict_do_update(index_elements=keys, set_=changed, where=is_other))
 
 
-def shared_with(connection: sa.Connection, context: RequestContext, member: str) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class SharedPage:
+    """At most ``limit`` memberships, after the one in the image ``marker``."""
+
+    limit: int
+    marker: str | None = None
+
+
+def shared_with(
+    connection: sa.Connection, context: RequestContext, member: str, page: SharedPage | None = None
+) -> list[dict[str, Any]]:
     """Return the memberships of ``member`` that the caller may see and that have an effect, the oldest first.
 
-    Other projects decide their number, so only the newest ``MAX_SHARED`` are returned (S-59).
+    Other projects decide their number, so without a page only the newest ``MAX_SHARED`` are returned (S-59). Raises
+    BadRequest for a marker that is none of them.
     """
     shared = sa.select(images.c.id).where(images.c.id == members.c.image_id, images.c.visibility == "shared").exists()
     select = sa.select(*_FIELDS.values()).where(members.c.member == member, shared, _seen_by(context))
-    newest = select.order_by(members.c.created_at.desc(), members.c.image_id.desc()).limit(MAX_SHARED)
-    return [_document(row) for row in connection.execute(newest)][::-1]
+    if page is None:
+        newest = select.order_by(members.c.created_at.desc(), members.c.image_id.desc()).limit(MAX_SHARED)
+        return [_document(row) for row in connection.execute(newest)][::-1]
+    key = (members.c.created_at, members.c.image_id)
+    if page.marker is not None:
+        wanted = (members.c.member == member, members.c.image_id == page.marker, shared, _seen_by(context))
+        if connection.execute(sa.select(*key).where(*wanted)).one_or_none() is None:
+            raise errors.BadRequest(f"marker: no shared image with ID {page.marker}")
+        at = members.alias("at")
+        after = sa.select(at.c.created_at, at.c.image_id).where(at.c.member == member, at.c.image_id == page.marker)
+        select = select.where(sa.tuple_(*key) > after.scalar_subquery())
+    return [_document(row) for row in connection.execute(select.order_by(*key).limit(page.limit))]
 
 
 def remove(

@@ -9,6 +9,7 @@ from glance_common.failpoints import failpoint
 from glance_common.model.context import RequestContext
 from glance_common.model.limits import Limits
 from glance_common.model.status import ImageStatus
+from glance_registry.db.replica import maybe_old
 from glance_registry.db.session import read, read_prepared, run_alone, run_transaction
 from glance_registry.images import cached_copies, crud, listing, members, merging, tags
 from glance_registry.images import delete as hiding
@@ -17,7 +18,7 @@ from glance_registry.records import rows, sizes
 
 def search(engine: sa.Engine, context: RequestContext, query: listing.ListingQuery, largest: int) -> listing.Page:
     """Return a page of images of at most ``largest`` bytes; raises as ``listing.list_images``."""
-    return read_prepared(engine, listing.list_images, context, query, largest)
+    return maybe_old(engine, lambda chosen: read_prepared(chosen, listing.list_images, context, query, largest))
 
 
 def create(
@@ -120,9 +121,11 @@ def show_member(engine: sa.Engine, context: RequestContext, image_id: str, membe
     return read(engine, members.get, context, image_id, member)
 
 
-def shared_with(engine: sa.Engine, context: RequestContext, member: str) -> list[dict[str, Any]]:
+def shared_with(
+    engine: sa.Engine, context: RequestContext, member: str, page: members.SharedPage | None = None
+) -> list[dict[str, Any]]:
     """Return the memberships of a project that the caller may see."""
-    return read(engine, members.shared_with, context, member)
+    return maybe_old(engine, lambda chosen: read(chosen, members.shared_with, context, member, page))
 
 
 def add_member(

@@ -14,6 +14,7 @@ from glance_common.observability import log
 from glance_common.stores import loader
 from glance_registry.config import list_manage_opts
 from glance_registry.manage import database, deleted_rows, metadefs, purge, store_rename, stores
+from glance_registry.manage.patience import wait_for_database
 from glance_registry.manage.terminal import USAGE, Run, add_group, complain
 
 PROG = "glance-manage"
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             conf.print_help(sys.stderr)
             return USAGE
         run: Run = conf.command.run
+        wait_for_database(conf)
         return run(conf, conf.command)
     except (loading.ConfigError, GlanceError) as error:
         complain(f"ERROR: {' '.join(str(error).split())}")

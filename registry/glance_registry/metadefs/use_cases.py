@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from glance_common.failpoints import failpoint
 from glance_common.model.context import RequestContext
 from glance_common.model.metadef import NamespaceQuery, TagQuery
+from glance_registry.db.replica import maybe_old
 from glance_registry.db.session import read, run_transaction
 from glance_registry.images.listing import Page
 from glance_registry.metadefs import content, listing, namespaces
@@ -30,12 +31,12 @@ class Thing:
 
 def list_resource_types(engine: sa.Engine) -> Sequence[str]:
     """Return the documents of all resource types."""
-    return read(engine, listing.list_resource_types)
+    return maybe_old(engine, lambda chosen: read(chosen, listing.list_resource_types))
 
 
 def list_namespaces(engine: sa.Engine, context: RequestContext, query: NamespaceQuery, largest: int) -> Page:
     """Return a page of namespaces of at most ``largest`` bytes; raises as ``listing.list_namespaces``."""
-    return read(engine, listing.list_namespaces, context, query, largest)
+    return maybe_old(engine, lambda chosen: read(chosen, listing.list_namespaces, context, query, largest))
 
 
 def show_namespace(engine: sa.Engine, context: RequestContext, namespace: str, *, whole: bool) -> str:
@@ -64,7 +65,7 @@ def remove_namespace(engine: sa.Engine, context: RequestContext, attempt: str, n
 
 def list_tags(engine: sa.Engine, context: RequestContext, namespace: str, query: TagQuery) -> Sequence[str]:
     """Return the documents of a page of tags; raises as ``listing.list_tags``."""
-    return read(engine, listing.list_tags, context, namespace, query)
+    return maybe_old(engine, lambda chosen: read(chosen, listing.list_tags, context, namespace, query))
 
 
 def list_content(engine: sa.Engine, context: RequestContext, namespace: str, kind: Kind) -> str:

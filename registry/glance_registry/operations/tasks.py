@@ -13,8 +13,8 @@ from glance_registry.records import operations as operation_rows
 from glance_registry.records.documents import no_image
 from glance_registry.records.visibility import visible_to
 
-MAX_LIMIT = 1000
-"""Tasks on a page, and of one image."""
+MAX_OF_IMAGE = 1000
+"""Tasks of one image that are shown."""
 SORT_KEYS = ("created_at", "updated_at", "expires_at", "id", "kind", "status", "owner")
 
 _LATEST = sa.text("'infinity'::timestamptz")
@@ -109,6 +109,6 @@ def of_image(
         .where(operations.c.image_id == image_id, _visible_to(context))
         .subquery()
     )
-    fits = sa.or_(ranked.c.rank == 1, sa.and_(ranked.c.bytes <= largest, ranked.c.rank <= MAX_LIMIT))
+    fits = sa.or_(ranked.c.rank == 1, sa.and_(ranked.c.bytes <= largest, ranked.c.rank <= MAX_OF_IMAGE))
     shown = sa.select(ranked).where(fits).order_by(ranked.c.created_at, ranked.c.id)
     return [operation_rows.document(row) for row in every(connection, shown, OperationRow)]

@@ -13,6 +13,7 @@ from glance_common.failpoints import failpoint
 from glance_common.model import errors
 from glance_common.model.context import RequestContext
 from glance_common.model.operation import Held
+from glance_registry.db.replica import maybe_old
 from glance_registry.db.session import read, run_transaction
 from glance_registry.locations import edit, purge
 from glance_registry.operations import completion, hashing, lifecycle, steps, tasks
@@ -150,7 +151,7 @@ def _step(
 
 def list_tasks(engine: sa.Engine, context: RequestContext, query: tasks.TaskQuery) -> list[dict[str, Any]]:
     """Return a page of tasks; raises as ``tasks.list_tasks``."""
-    return read(engine, tasks.list_tasks, context, query)
+    return maybe_old(engine, lambda chosen: read(chosen, tasks.list_tasks, context, query))
 
 
 def show_task(engine: sa.Engine, context: RequestContext, operation_id: str) -> dict[str, Any]:

@@ -1,17 +1,25 @@
 """GET /healthcheck: the only route without a signature, so it tells nothing but up or down."""
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, current_app, request
 
+from glance_common.health_switches import HealthSwitches
 from glance_common.model import errors
 from glance_registry import monitoring
 from glance_registry.views import parsing
 
 blueprint = Blueprint("health", __name__)
 
+SWITCHES = "GLANCE_HEALTH_SWITCHES"
+
 
 @blueprint.get("/healthcheck")
 def show() -> Response:
-    """Answer OK when the database answers; 503 with what is down otherwise."""
+    """Answer OK when the database answers; 503 with what is down, or that an operator took the server out."""
+    switches: HealthSwitches = current_app.config[SWITCHES]
+    if switches.hides_from(request.environ):
+        raise errors.NotFound("No route found")
+    if (reason := switches.reason()) is not None:
+        return Response(reason, 503, content_type="text/plain; charset=utf-8")
     try:
         monitoring.check_database(parsing.engine())
     except errors.Unavailable as error:

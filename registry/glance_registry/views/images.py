@@ -130,7 +130,7 @@ def _query(q: Fields) -> listing.ListingQuery:
         "limit", "marker", "sort", "filters", "properties", "tags", "visibility", "member_status", "os_hidden",
         "locations", "deleted",
     )
-    given: dict[str, Any] = {"limit": q.integer("limit", maximum=listing.MAX_LIMIT)}
+    given: dict[str, Any] = {"limit": parsing.page_rows(q)}
     if q.values.get("marker") is not None:
         given["marker"] = q.uuid("marker")
     if q.given("sort"):

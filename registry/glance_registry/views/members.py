@@ -1,9 +1,10 @@
 """Members of images over HTTP (docs/registry-protocol.md)."""
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from glance_common.model.image import MEMBER_STATUSES
-from glance_registry.images import use_cases
+from glance_common.model.pages import MAX_PAGE_ROWS
+from glance_registry.images import members, use_cases
 from glance_registry.views import parsing
 
 blueprint = Blueprint("members", __name__)
@@ -49,8 +50,15 @@ def share(image_id: str) -> Response:
 
 @blueprint.get("/v1/memberships/<rest:member>")
 def shared_with(member: str) -> Response:
-    """Answer the memberships of a project that the caller may see."""
-    return parsing.answer({"members": use_cases.shared_with(parsing.engine(), parsing.caller(), member)})
+    """Answer the memberships of a project that the caller may see; with limit or marker a page of them."""
+    limit, marker = request.args.get("limit"), request.args.get("marker")
+    page = members.SharedPage(
+        MAX_PAGE_ROWS if limit is None else parsing.row_count(limit),
+        None if marker is None else parsing.path_id(marker),
+    )
+    is_paged = limit is not None or marker is not None
+    found = use_cases.shared_with(parsing.engine(), parsing.caller(), member, page if is_paged else None)
+    return parsing.answer({"members": found})
 
 
 @blueprint.get("/v1/images/<image_id>/members/<rest:member>")

@@ -8,6 +8,7 @@ from flask import Blueprint, Response, request
 from glance_common.model import errors
 from glance_common.model.json_text import refuse_nul
 from glance_common.model.metadef import NamespaceQuery, TagQuery
+from glance_common.model.pages import MAX_PAGE_ROWS
 from glance_registry.metadefs import schema, use_cases
 from glance_registry.metadefs.content import KINDS, PROPERTIES, TAGS, Kind, Row
 from glance_registry.metadefs.use_cases import Thing
@@ -17,7 +18,6 @@ from glance_registry.views.parsing import Fields
 
 blueprint = Blueprint("metadefs", __name__)
 
-MAX_LIMIT = 10_000
 MAX_MARKER = 100_000
 _KINDS = {kind.key: kind for kind in KINDS}
 
@@ -34,7 +34,7 @@ def index() -> Response:
     q = Fields.parse(request.args.get("q", "{}"), "q")
     q.only("limit", "marker", "sort_key", "sort_dir", "visibility", "resource_types")
     query = NamespaceQuery(
-        limit=q.integer("limit", maximum=MAX_LIMIT),
+        limit=parsing.page_rows(q),
         visibility=q.optional_text("visibility"),
         resource_types=tuple(q.optional_texts("resource_types") or ()),
         **_page_fields(q),
@@ -172,7 +172,7 @@ def _kind(key: str) -> Kind:
 
 def _tag_query(q: Fields) -> TagQuery:
     q.only("limit", "marker", "sort_key", "sort_dir")
-    return TagQuery(limit=q.optional_integer("limit", maximum=MAX_LIMIT), **_page_fields(q))
+    return TagQuery(limit=q.optional_integer("limit", maximum=MAX_PAGE_ROWS), **_page_fields(q))
 
 
 def _page_fields(q: Fields) -> dict[str, Any]:

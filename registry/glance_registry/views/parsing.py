@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from glance_common.model import errors
 from glance_common.model.context import RequestContext
 from glance_common.model.json_text import refuse_nul
+from glance_common.model.pages import MAX_PAGE_ROWS
 from glance_registry.housekeeping import Housekeeping
 from glance_registry.records.bounds import Bounds
 
@@ -39,6 +40,19 @@ def bounds() -> Bounds:
     """Return the bounds that ``create_app`` was given."""
     found: Bounds = current_app.config[BOUNDS]
     return found
+
+
+def page_rows(fields: Fields) -> int:
+    """Return how many rows a page holds: what the field ``limit`` asks for, within the bounds. Raises BadRequest."""
+    asked = fields.optional_integer("limit", maximum=MAX_PAGE_ROWS)
+    return min(bounds().default_rows if asked is None else asked, bounds().rows)
+
+
+def row_count(text: str) -> int:
+    """Return ``limit`` of a query string. Raises BadRequest unless it is a number of rows that a page may have."""
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) <= MAX_PAGE_ROWS):
+        raise errors.BadRequest(f"limit must be a whole number from 0 to {MAX_PAGE_ROWS}", field="limit")
+    return int(text)
 
 
 def housekeeping() -> Housekeeping:

@@ -3,6 +3,7 @@
 from flask import Blueprint, Response, request
 
 from glance_common.model.operation import OperationKind
+from glance_common.model.pages import MAX_PAGE_ROWS
 from glance_common.model.status import OperationStatus
 from glance_registry.operations import tasks, use_cases
 from glance_registry.views import parsing
@@ -21,7 +22,7 @@ def index() -> Response:
         if q.values.get(name) is not None
     }
     query = tasks.TaskQuery(
-        limit=q.integer("limit", maximum=tasks.MAX_LIMIT),
+        limit=q.integer("limit", maximum=MAX_PAGE_ROWS),
         marker=None if q.values.get("marker") is None else q.uuid("marker"),
         sort_key=q.choice("sort_key", tasks.SORT_KEYS),
         is_descending=q.choice("sort_dir", ("asc", "desc")) == "desc",

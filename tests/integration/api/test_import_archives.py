@@ -37,11 +37,11 @@ def disk(folder, disk_format: str, *how: str) -> bytes:
     return bytes(path.read_bytes())
 
 
-def ova(vmdk: bytes) -> bytes:
+def ova(vmdk: bytes, descriptor: bytes = DESCRIPTOR) -> bytes:
     """Return a tar archive as hypervisors export it."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
-        for name, data in (("machine.ovf", DESCRIPTOR), ("disk.vmdk", vmdk)):
+        for name, data in (("machine.ovf", descriptor), ("disk.vmdk", vmdk)):
             member = tarfile.TarInfo(name)
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
@@ -87,6 +87,21 @@ def test_tsk02_the_disk_of_an_ova_becomes_the_image(start, web, tmp_path):
         shown = node.show(task["result"]["image_id"])
         assert (shown["disk_format"], shown["container_format"], shown["virtual_size"]) == ("vmdk", "bare", 2**20)
         assert node.data(shown["id"]) == vmdk
+        node.settled()
+
+
+def test_tsk02_ovf_metadata_json_names_the_settings_that_become_properties(start, web, tmp_path):
+    vmdk = disk(tmp_path, "vmdk", "-o", "subformat=streamOptimized")
+    (tmp_path / "ovf-metadata.json").write_text('{"cim_pasd": ["ProcessorArchitecture", "InstructionSet"]}')
+    namespace = "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ProcessorAllocationSettingData"
+    item = f'<p:ProcessorArchitecture xmlns:p="{namespace}">ARM</p:ProcessorArchitecture></Envelope>'
+    with start() as node:
+        archive = ova(vmdk, DESCRIPTOR.replace(b"</Envelope>", item.encode()))
+        task = import_ova(node, page(web, archive), "admin,member,reader")
+        shown = node.show(task["result"]["image_id"])
+        assert {name: value for name, value in shown.items() if name.startswith("cim")} == {
+            "cim_pasd_ProcessorArchitecture": "ARM",
+        }
         node.settled()
 
 

@@ -259,7 +259,8 @@ def test_deleted_images_of_administrators(make_api, delayed):
     assert shown["deleted_at"]
     put(api, image, 403, fields={"name": "x"}, **ADMIN)
     assert api.call("DELETE", f"/v1/images/{image}", **ADMIN).status_code == (403 if delayed else 404)
-    for query, caller in (("deleted=true", ADMIN), (f"changes-since={since}", {})):
+    queries = [(query, ADMIN) for query in ("deleted=true", "deleted=yes", "is_public=none&deleted=1")]
+    for query, caller in (*queries, (f"changes-since={since}", {})):
         (told,) = api.call("GET", f"/v1/images/detail?{query}", **caller).json["images"]
         assert (told["status"], told["deleted"]) == (status, True)
         assert names(api, f"{query}&status={status}&sort_key=status", **caller) == ["one"]
@@ -410,6 +411,7 @@ def test_v1_06_to_08_lists(api):
         "protected=perhaps", "changes-since=yesterday", "min_ram=-1",
     ):
         assert api.call("GET", f"/v1/images/detail?{query}").status_code == 400, query
+    assert api.call("GET", "/v1/images?deleted=yes").status_code == 200, "others may say anything"
     lists = [api.call("HEAD", "/v1/images/detail"), api.call("PATCH", "/v1/images")]
     assert [(answer.status_code, answer.headers["Allow"]) for answer in lists] == [(405, "GET"), (405, "GET, POST")]
     assert api.call("PATCH", f"/v1/images/{theirs}").headers["Allow"] == "DELETE, GET, HEAD, PUT"
@@ -482,6 +484,31 @@ def members(api: Any, image: str, **caller: Any) -> dict[str, bool]:
     answer = api.call("GET", f"/v1/images/{image}/members", **caller)
     assert answer.status_code == 200, answer.text
     return {row["member_id"]: row["can_share"] for row in answer.json["members"]}
+
+
+def test_shared_images_page_by_page(make_api):
+    api = make_api(api_limit_max=3)
+    made = [create(api)["id"] for _ in range(5)]
+    for image in made:
+        assert api.call("PUT", f"/v1/images/{image}/members/friend").status_code == 204
+
+    def page(query: str, project: str = "friend") -> list[str]:
+        answer = api.call("GET", f"/v1/shared-images/friend?{query}", project=project)
+        assert answer.status_code == 200, answer.text
+        return [row["image_id"] for row in answer.json["shared_images"]]
+
+    assert page("") == made
+    assert page("limit=2") == made[:2]
+    assert page(f"limit=2&marker={made[1]}") == made[2:4]
+    assert page(f"limit=99&marker={made[0]}") == made[1:4], "cut at api_limit_max"
+    assert page(f"marker={made[3]}") == made[4:]
+    assert page(f"marker={made[4]}") == page("limit=0") == []
+    other = create(api)["id"]
+    for query in ("limit=-1", "limit=many", "marker=x", f"marker={other}"):
+        assert api.call("GET", f"/v1/shared-images/friend?{query}", project="friend").status_code == 400, query
+    # A stranger learns nothing from a marker.
+    asked = api.call("GET", f"/v1/shared-images/friend?marker={made[0]}", project="stranger")
+    assert asked.status_code == 400
 
 
 def test_v1_09_v1_10_members(api):

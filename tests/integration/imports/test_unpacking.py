@@ -14,11 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from oslo_config import cfg
 
 from glance_api.content.formats import FormatRules
 from glance_api.imports.contract import ImageFacts, ImportChanges, ImportFailed, Work
-from glance_api.imports.ova import extract_disk
+from glance_api.imports.ova import OvaTools, read_settings
 from glance_api.imports.plugins.image_decompression import ImageDecompression
+from glance_common.config.loading import ConfigError
 from glance_common.model.errors import TooLarge, UnsupportedMediaType
 
 from .conftest import LIMITS, Budget, run, sandbox
@@ -217,7 +219,10 @@ def test_s40_a_zip_of_a_million_entries_costs_no_memory_of_ours(tmp_path: Path, 
 # OVA
 
 
-def descriptor(disks: str = '<Disk ovf:diskId="d" ovf:fileRef="f"/>', href: str = "disk.vmdk", more: str = "") -> bytes:
+ONE_DISK = '<Disk ovf:diskId="d" ovf:fileRef="f"/>'
+
+
+def descriptor(disks: str = ONE_DISK, href: str = "disk.vmdk", more: str = "") -> bytes:
     return (
         '<?xml version="1.0"?>\n<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1" '
         f'xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1"><References><File ovf:id="f" ovf:href="{href}"{more}/>'
@@ -245,11 +250,13 @@ def link(kind: bytes, name: str, target: str) -> tarfile.TarInfo:
 
 
 def extract(
-    tmp_path: Path, work: Work, archive: bytes, *, is_admin: bool = True, container: str = "ova"
+    tmp_path: Path, work: Work, archive: bytes, *, is_admin: bool = True, container: str = "ova",
+    settings: tuple[str, ...] = (),
 ) -> ImportChanges:
     (tmp_path / "staged").write_bytes(archive)
     image = ImageFacts(ID, "vmdk", container)
-    return extract_disk(image, tmp_path / "staged", work, is_admin=is_admin, rules=FormatRules(), sandbox=sandbox())
+    tools = OvaTools(FormatRules(), sandbox(), settings)
+    return tools.extract_disk(image, tmp_path / "staged", work, is_admin=is_admin)
 
 
 @pytest.fixture
@@ -263,6 +270,62 @@ def test_s41_the_disk_of_an_ova(tmp_path: Path, work: Work, vmdk: bytes):
     assert content(changes) == vmdk
     assert (changes.disk_format, changes.virtual_size) == ("vmdk", 8 << 20)
     assert extract(tmp_path, work, archive, container="bare") == ImportChanges()
+
+
+CIM = "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_"
+PROCESSOR = f"""<Item xmlns:p="{CIM}ProcessorAllocationSettingData" xmlns:r="{CIM}ResourceAllocationSettingData">
+<p:ProcessorArchitecture>  x86 </p:ProcessorArchitecture><p:InstructionSet>x86:64</p:InstructionSet>
+<p:InstructionSet>x86:i686</p:InstructionSet><r:Limit>7</r:Limit><p:Empty/><InstructionSetExtensionName>none
+</InstructionSetExtensionName></Item>"""
+
+
+def test_tsk02_settings_of_processors_become_properties(tmp_path: Path, work: Work, vmdk: bytes):
+    archive = tarred(("x.ovf", descriptor(ONE_DISK + PROCESSOR)), ("disk.vmdk", vmdk))
+    wanted = ("ProcessorArchitecture", "InstructionSet", "InstructionSetExtensionName", "Limit", "Empty")
+    changes = extract(tmp_path, work, archive, settings=wanted)
+    assert changes.properties == {
+        "cim_pasd_ProcessorArchitecture": "x86", "cim_pasd_InstructionSet": "x86:i686", "cim_pasd_Empty": "",
+    }
+    assert content(changes) == vmdk
+    assert extract(tmp_path, work, archive).properties == {}
+    with pytest.raises(ImportFailed, match="only administrators"):
+        extract(tmp_path, work, archive, is_admin=False, settings=wanted)
+
+
+def test_s41_a_setting_that_is_too_long_is_refused(tmp_path: Path, work: Work, vmdk: bytes):
+    archive = tarred(("x.ovf", descriptor(ONE_DISK + PROCESSOR.replace("x86:64", "x" * 256))), ("disk.vmdk", vmdk))
+    assert extract(tmp_path, work, archive, settings=("InstructionSet",)).properties
+    archive = tarred(("x.ovf", descriptor(ONE_DISK + PROCESSOR.replace("i686", "x" * 256))), ("disk.vmdk", vmdk))
+    with pytest.raises(ImportFailed, match="no text of at most 255 characters"):
+        extract(tmp_path, work, archive, settings=("InstructionSet",))
+
+
+def load_settings(folder: Path, text: str | None) -> tuple[str, ...]:
+    if text is not None:
+        (folder / "ovf-metadata.json").write_text(text)
+    (folder / "glance-api.conf").write_text("")
+    conf = cfg.ConfigOpts()
+    conf(["--config-file", str(folder / "glance-api.conf")], project="glance", prog="glance-api")
+    return read_settings(conf)
+
+
+def test_the_wanted_settings_stand_beside_the_configuration(tmp_path: Path):
+    assert load_settings(tmp_path, None) == ()
+    assert load_settings(tmp_path, '{"cim_pasd": ["A", "B", "A"]}') == ("A", "B")
+    assert load_settings(tmp_path, "{}") == ()
+    sample = Path(__file__).parents[3] / "etc/glance/ovf-metadata.json"
+    assert load_settings(tmp_path, sample.read_text()) == (
+        "ProcessorArchitecture", "InstructionSet", "InstructionSetExtensionName",
+    )
+
+
+@pytest.mark.parametrize(("text", "reason"), [
+    ("{", "is not JSON"), ("[]", "must be an object"), ('{"cim_pasd": "A"}', "list of names"),
+    ('{"cim_pasd": ["a b"]}', "list of names"),
+])
+def test_a_wrong_list_of_settings_stops_the_start(tmp_path: Path, text: str, reason: str):
+    with pytest.raises(ConfigError, match=reason):
+        load_settings(tmp_path, text)
 
 
 def test_s41_only_administrators(tmp_path: Path, work: Work, vmdk: bytes):

@@ -13,12 +13,13 @@ from tests.benchmarks.fill import BIG, PARTNER, STRANGER, TABLES, fill
 from tests.support.registry_rows import ADMIN, PATIENT, page
 
 from glance_common.model.context import RequestContext
+from glance_common.model.pages import MAX_PAGE_ROWS
 from glance_registry.db.connections import reading
 from glance_registry.db.prepared import Prepared
 from glance_registry.db.session import make_engine
 from glance_registry.images import listing
 from glance_registry.images.filters import Filter, property_values
-from glance_registry.images.listing import MAX_LIMIT, ListingQuery, Shape
+from glance_registry.images.listing import ListingQuery, Shape
 from glance_registry.locations import purge
 from glance_registry.operations import lifecycle
 from glance_registry.quota import usage
@@ -159,7 +160,7 @@ def test_a_plan_of_all_values_is_used_only_where_values_do_not_matter() -> None:
         assert not isinstance(listing._page(kind_of(OWNER), shape), Prepared)
 
 
-@pytest.mark.parametrize("limit", [1, 32, 33, 1024, 1025, MAX_LIMIT])
+@pytest.mark.parametrize("limit", [1, 32, 33, 1024, 1025, MAX_PAGE_ROWS])
 def test_every_page_size_is_met_exactly(many: sa.Engine, limit: int) -> None:
     assert len(page(many, ADMIN, ListingQuery(limit, visibility="all"))) == limit
 

@@ -179,7 +179,9 @@ class FakeMembers:
         self._images.writes.append("share")
         return self.list(context, image_id)
 
-    def shared_with(self, context: RequestContext, member: str) -> Sequence[Member]:
+    def shared_with(
+        self, context: RequestContext, member: str, *, limit: int | None = None, marker: str | None = None
+    ) -> Sequence[Member]:
         return [row for (_, who), row in self._images.members.items() if who == member]
 
     def remove(self, context: RequestContext, image_id: str, member: str, attempt: str) -> None:

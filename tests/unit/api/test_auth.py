@@ -187,3 +187,45 @@ def test_a_broken_catalog():
     with pytest.raises(BadRequest, match="X-Service-Catalog"):
         caller(identity_status="Confirmed", service_catalog="{")
     assert caller(identity_status="Confirmed", service_catalog="[]").is_admin is False
+
+
+def written(folder, pipeline: str, flavor_name: str | None = None, cache: str | None = None) -> Any:
+    """Return the flavor of a paste file whose one pipeline has these filters."""
+    parts = {
+        "authtoken": "keystonemiddleware.auth_token:filter_factory",
+        "context": "glance.api.middleware.context:ContextMiddleware.factory",
+        "unauthenticated-context": "glance.api.middleware.context:UnauthenticatedContextMiddleware.factory",
+        "cachemanage": "glance.api.middleware.cache_manage:CacheManageFilter.factory",
+        "cache": "glance.api.middleware.cache:CacheFilter.factory", "own": "site.auth:Filter.factory",
+    }
+    suffix = f"-{flavor_name}" if flavor_name else ""
+    text = f"[pipeline:glance-api{suffix}]\npipeline = {pipeline}\n"
+    text += "".join(f"[filter:{name}]\npaste.filter_factory = {target}\n" for name, target in parts.items())
+    path = folder / "paste.ini"
+    path.write_text(text)
+    return flavor(flavor_name, **{"paste_deploy.config_file": str(path), "image_cache_dir": cache})
+
+
+@pytest.mark.parametrize("flavor_name", [None, "site", "trusted-auth"])
+def test_s42_a_pipeline_that_checks_tokens_is_keystone_whatever_its_name(tmp_path, flavor_name):
+    assert written(tmp_path, "authtoken context", flavor_name).name == "keystone"
+
+
+def test_a_pipeline_of_the_site_says_how_callers_are_authenticated(tmp_path):
+    assert written(tmp_path, "context cache", "site").name == "trusted-auth"
+    assert written(tmp_path, "unauthenticated-context", "site").name == ""
+    assert written(tmp_path, "context", "keystone").name == "keystone", "never less than the flavor says"
+
+
+@pytest.mark.parametrize("flavor_name", [None, "site"])
+@pytest.mark.parametrize("pipeline", ["own", "own context", ""])
+def test_s42_a_pipeline_with_an_authentication_of_its_own_stops_the_start(tmp_path, pipeline, flavor_name):
+    with pytest.raises(ConfigError, match="says how callers are authenticated"):
+        written(tmp_path, pipeline, flavor_name)
+
+
+def test_a_pipeline_with_a_cache_asks_for_it(tmp_path):
+    chosen = written(tmp_path, "context cache cachemanage", "site")
+    assert (chosen.ignored, chosen.manages_cache) == (("caching", "cachemanagement"), False)
+    chosen = written(tmp_path, "context cache cachemanage", "site", cache="/var/lib/glance/cache")
+    assert (chosen.ignored, chosen.manages_cache) == ((), True)

@@ -61,6 +61,12 @@ def test_what_stops_the_start(start, text, said):
     assert "Traceback" not in err
 
 
+def test_more_rows_on_a_page_than_memory_allows_are_no_reason_not_to_start(start, caplog):
+    code, served, _ = start("api_limit_max = 50000")
+    assert (code, len(served)) == (0, 1)
+    assert "[DEFAULT] api_limit_max = 50000: a page holds at most 10000 rows" in caplog.text
+
+
 def test_an_open_door_on_purpose(start):
     code, served, _ = start("bind_host = 0.0.0.0\nallow_insecure_bind = true")
     assert code == 0

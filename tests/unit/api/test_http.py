@@ -231,7 +231,13 @@ def test_healthcheck(make_api, tmp_path):
     client = make_api(healthcheck__disable_by_file_path=str(switch)).app.test_client()
     assert (client.get("/healthcheck").status_code, client.get("/healthcheck").text) == (200, "OK\n")
     switch.touch()
-    assert client.get("/healthcheck").status_code == 503
+    assert (client.get("/healthcheck").status_code, client.get("/healthcheck").text) == (503, "DISABLED BY FILE\n")
+
+
+def test_healthcheck_answers_only_those_who_may_ask(make_api):
+    client = make_api(healthcheck__allowed_source_ranges=["10.0.0.0/8"]).app.test_client()
+    assert client.get("/healthcheck").status_code == 404
+    assert client.get("/healthcheck", environ_base={"REMOTE_ADDR": "10.2.3.4"}).status_code == 200
 
 
 def test_a_route_that_asks_no_rule_fails(api):

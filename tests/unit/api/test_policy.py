@@ -98,6 +98,16 @@ def test_yaml_and_json_files(configured, caplog):
     assert not caplog.records
 
 
+def test_every_rule_of_the_original_is_known(configured, caplog):
+    caplog.set_level("INFO")
+    unknown = "get_imges"
+    configured({"policy.yaml": f"modify_task: ''\nmanage_image_cache: 'role:admin'\ncopy_from: ''\n{unknown}: ''\n"})
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("WARNING", "policy rule get_imges guards nothing in this service"),
+        ("INFO", "policy rule modify_task has no effect: no call changes a task"),
+    ]
+
+
 def test_json_is_read_with_a_warning(configured, caplog):
     policy = configured({"policy.json": '{"get_images": "!"}'})
     assert not policy.allows(ADMIN, "get_images", {})

@@ -1,6 +1,7 @@
 """Property protections: the file, and what callers may do with which property (configuration section 8)."""
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -105,6 +106,15 @@ def test_policies(protect):
     assert allowed(protections, MEMBER, "x") == "read"
     assert allowed(protections, BILLING, "x") == "create read"
     assert allowed(protections, ADMIN, "x") == "read update"
+
+
+@pytest.mark.parametrize("form", ["roles", "policies"])
+def test_the_samples_are_right(protect, form):
+    sample = Path(__file__).parents[3] / "etc" / "glance" / f"property-protections-{form}.conf"
+    protections = protect(sample.read_text(), form)
+    assert allowed(protections, MEMBER, "internal_note") == ""
+    assert allowed(protections, ADMIN, "internal_note") == "create read update"
+    assert allowed(protections, MEMBER, "os_distro") == "create read update delete"
 
 
 def test_a_rule_that_was_taken_out_of_the_policy_file_denies(protect, tmp_path, monkeypatch):

@@ -60,10 +60,27 @@ def test_a_bad_secret_value_is_not_repeated(tmp_path):
     assert "[DEFAULT] pin = ***" in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["no section\n", "[DEFAULT\n"])
-def test_a_file_that_cannot_be_parsed(load, text):
-    with pytest.raises(loading.ConfigError):
+@pytest.mark.parametrize(
+    ("text", "line", "reason"),
+    [
+        ("no section\n", 1, "No ':' or '=' found in assignment"),
+        ("[DEFAULT\n", 1, "Invalid section (must end with ])"),
+        ("[DEFAULT]\ndebug = true\nadmin_password hunter2\n", 3, "No ':' or '=' found in assignment"),
+        ("[DEFAULT]\n  hunter2 = 1\n", 2, "Unexpected continuation line"),
+    ],
+)
+def test_a_file_that_cannot_be_parsed_is_told_with_its_line(load, tmp_path, text, line, reason):
+    with pytest.raises(loading.ConfigError) as caught:
         load(text)
+    assert str(caught.value) == f"{tmp_path}/glance-test.conf, line {line}: {reason}"
+
+
+def test_a_file_that_is_no_text_or_no_file(tmp_path):
+    (tmp_path / "x.conf").write_bytes(b"[DEFAULT]\nlog_file = \xff\n")
+    with pytest.raises(loading.ConfigError, match="not UTF-8"):
+        loading.load("x", ["--config-file", str(tmp_path / "x.conf")], TABLE)
+    with pytest.raises(loading.ConfigError, match="Is a directory"):
+        loading.load("x", ["--config-file", str(tmp_path)], TABLE)
 
 
 def test_a_missing_file_is_named():
@@ -134,6 +151,14 @@ def test_explain_says_where_a_value_comes_from(load, tmp_path):
     assert "[DEFAULT] log_file = x.log  (command line)" in lines
     assert f"[DEFAULT] transport_url = ***  ({tmp_path}/glance-test.conf)" in lines
     assert "hidden" not in "".join(lines)
+
+
+def test_explain_repeats_what_stands_there_for_libraries(load, tmp_path):
+    conf = load("[keystone_authtoken]\nusername = glance\npassword = hunter2\nmemcache_secret_key = hunter2\n")
+    lines = explained(conf, TABLE)
+    assert f"[keystone_authtoken] username = glance  ({tmp_path}/glance-test.conf)" in lines
+    assert f"[keystone_authtoken] password = ***  ({tmp_path}/glance-test.conf)" in lines
+    assert "hunter2" not in "".join(lines)
 
 
 def test_every_program_tells_its_version(load, capsys):

@@ -87,6 +87,30 @@ def test_text_that_has_no_bytes_is_escaped(path: Path, handler: LogFile):
     assert path.read_text() == "a\\udcffb\n"
 
 
+LEVELS = (
+    "[loggers]\nkeys = root\n[handlers]\nkeys = none\n[formatters]\nkeys =\n[logger_root]\nlevel = ERROR\n"
+    "handlers = none\n[handler_none]\nclass = NullHandler\nargs = ()\n"
+)
+
+
+@pytest.mark.parametrize("how", ["log_config_append", "default_log_levels"])
+def test_the_terminal_hears_of_the_check_whatever_the_levels_of_the_log_are(tmp_path: Path, how: str):
+    (tmp_path / "secret").touch(mode=0o600)
+    (tmp_path / "secret").write_text("s" * 64)
+    (tmp_path / "levels.conf").write_text(LEVELS)
+    value = tmp_path / "levels.conf" if how == "log_config_append" else "glance_common=ERROR"
+    configuration = tmp_path / "glance-registry.conf"
+    configuration.write_text(
+        f"[DEFAULT]\n{how} = {value}\nlog_file = {tmp_path}/x.log\nno_such_option = 1\n"
+        f"[registry]\ncontext_secret_file = {tmp_path}/secret\n"
+        "[database]\nconnection = postgresql://nobody@127.0.0.1:1/none\n"
+    )
+    command: list[str | Path] = [PROGRAMS / "glance-registry", "--config-file", configuration, "--check-config"]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 1
+    assert "no_such_option is not a known option" in checked.stderr
+
+
 @pytest.mark.parametrize("program", ["glance-api", "glance-registry", "glance-scrubber"])
 def test_arc24_a_daemon_names_its_log_after_itself(tmp_path: Path, program: str):
     secret, logs, images = tmp_path / "secret", tmp_path / "log", tmp_path / "images"

@@ -6,13 +6,15 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from oslo_config import cfg
 
 from glance_common.config.loading import ConfigError
 from glance_common.messaging import outbox as outbox_module
 from glance_common.messaging.outbox import MAX_BODY, Message, Outbox, OutboxLimits
 from glance_common.model.context import RequestContext
-from glance_common.notifications import Notifications, NotificationSettings
+from glance_common.notifications import Notifications, NotificationSettings, options
 from glance_common.notifications.publisher import is_disabled
+from glance_common.notifications.routing import read_routes
 from glance_common.notifications.topology import Topology
 from glance_common.notifications.wire import Notification, Priority, encode
 
@@ -63,6 +65,106 @@ def test_the_driver_log_writes_events_into_the_log_and_needs_no_broker(caplog):
         ("oslo.messaging.notification.image.upload", "ERROR", "it failed"),
     ]
     notifications.stop()
+
+
+ROUTING = """
+audit:
+  log:
+    accepted_events: ["image.*"]
+    accepted_priorities: ["Error"]
+all:
+  messaging: {accepted_events: ["task.*", "image.send"]}
+  noop:
+silent: {}
+"""
+
+
+def routes(tmp_path, text):
+    path = tmp_path / "routing.yaml"
+    path.write_text(text)
+    return read_routes(str(path))
+
+
+@pytest.mark.parametrize(
+    ("event", "priority", "drivers"),
+    [
+        ("image.upload", Priority.ERROR, ["log"]),
+        ("image.upload", Priority.INFO, []),
+        ("image.send", Priority.INFO, ["messaging"]),
+        ("image.send", Priority.ERROR, ["log", "messaging"]),
+        ("task.create", Priority.INFO, ["messaging"]),
+        ("metadef_tag.create", Priority.INFO, []),
+    ],
+)
+def test_not_routing_chooses_the_drivers_of_each_event(tmp_path, monkeypatch, caplog, event, priority, drivers):
+    sent = []
+    monkeypatch.setattr(Outbox, "put", lambda _self, message: sent.append(message))
+    notifications = Notifications(NotificationSettings(("noop",), BROKER, routes=routes(tmp_path, ROUTING)))
+    caplog.set_level("INFO")
+    notifications.send(CALLER, event, {"id": "1"}, priority)
+    told = [record.name for record in caplog.records if record.name == f"oslo.messaging.notification.{event}"]
+    assert (bool(told), len(sent)) == ("log" in drivers, int("messaging" in drivers))
+    assert all("oslo.version" not in json.loads(message.body) for message in sent)
+
+
+def test_what_no_route_accepts_is_not_wanted(tmp_path):
+    notifications = Notifications(NotificationSettings((), BROKER, routes=routes(tmp_path, ROUTING)))
+    assert notifications.wants("image.upload")
+    assert not notifications.wants("metadef_tag.create")
+
+
+def test_several_drivers_tell_each_event_once(tmp_path, monkeypatch):
+    sent = []
+    monkeypatch.setattr(Outbox, "put", lambda _self, message: sent.append(json.loads(message.body)))
+    also = routes(tmp_path, "again: {messagingv2: {}}")
+    drivers = ("messagingv2", "messaging", "log", "noop", "test", "messagingv2")
+    notifications = Notifications(NotificationSettings(drivers, BROKER, routes=also))
+    notifications.send(CALLER, "image.create", {"id": "1"})
+    assert ["oslo.version" in body for body in sent] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a: {rabbit: {}}", "a: rabbit is no driver; there are messagingv2, messaging, log, noop, test"),
+        ("a: {routing: {}}", "a: routing is no driver"),
+        ("a: {log: {accepted: []}}", "a: log: accepted is no rule"),
+        ("a: {log: {accepted_events: image}}", "a: log: accepted_events must be a list of patterns"),
+        ("a: {log: {accepted_events: [1]}}", "a: log: accepted_events must be a list of patterns"),
+        ("a: log", "a must be a mapping"),
+        ("[a]", "the file must be a mapping"),
+        ("a:\n  log: {\n", "is not YAML in line 3"),
+    ],
+)
+def test_a_wrong_routing_file_is_told_with_its_place(tmp_path, text, reason):
+    with pytest.raises(ConfigError) as caught:
+        routes(tmp_path, text)
+    assert f"[oslo_messaging_notifications] routing_config = {tmp_path}/routing.yaml: {reason}" in str(caught.value)
+
+
+@pytest.mark.parametrize(("path", "reason"), [("", "needs a file"), ("/no/such", "cannot be read: No such file")])
+def test_routing_needs_its_file(path, reason):
+    with pytest.raises(ConfigError, match=reason):
+        read_routes(path)
+
+
+def test_the_options_of_routing_are_read(tmp_path):
+    rules = tmp_path / "routing.yaml"
+    rules.write_text("a: {log: {}}")
+    conf = cfg.ConfigOpts()
+    table = [*options.list_opts(), ("DEFAULT", [cfg.StrOpt("transport_url", default="filesystem:///x")])]
+    for group, opts in table:
+        conf.register_opts(opts, None if group == "DEFAULT" else group)
+    path = tmp_path / "x.conf"
+    path.write_text(
+        "[DEFAULT]\nnotification_driver = noop\nnotification_driver = routing\n"
+        f"routing_notifier_config = {rules}\n"
+    )
+    conf(["--config-file", str(path)])
+    settings = options.read(conf)
+    assert settings.drivers == ("noop", "routing")
+    assert [route.driver for route in settings.routes] == ["log"]
+    assert Notifications(settings).wants("image.create")
 
 
 def test_without_a_broker_the_start_fails_and_says_why():

@@ -74,6 +74,34 @@ def test_the_oldest_names_of_the_database_are_read(tmp_path: Path) -> None:
     assert findings(conf, list_opts()) == []
 
 
+@pytest.mark.parametrize("url", ["sqlite:///x", "mysql://u:hunter2@h/d"])
+def test_a_replica_is_postgresql_too(tmp_path: Path, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = config_file(tmp_path, more=f"[database]\nslave_connection = {url}")
+    assert cli.main(["--config-file", path, "--check-config"]) == 1
+    told = capsys.readouterr().err
+    assert "[database] slave_connection = ***" in told
+    assert "hunter2" not in told
+
+
+def test_a_replica_that_is_away_does_not_stop_the_start(tmp_path: Path) -> None:
+    path = config_file(tmp_path, more="[database]\nslave_connection = postgresql://u@127.0.0.1:1/none")
+    assert cli.main(["--config-file", path, "--check-config"]) == 0
+
+
+@pytest.mark.parametrize("names", ["max_retries = 2\nretry_interval = 0.1", "[DATABASE]\nsql_max_retries = 2"])
+def test_manage_waits_for_the_database_as_long_as_it_is_told(
+    tmp_path: Path, names: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    path = config_file(tmp_path, more=f"[database]\n{names}")
+    assert main.main(["--config-file", path, "db", "version"]) == 1
+    assert waits == ([0.1, 0.1] if "retry_interval" in names else [10.0, 10.0])
+    told = capsys.readouterr().err.splitlines()
+    assert [line for line in told if line.startswith("The database does not answer; next try in ")] == told[:2]
+    assert told[2].startswith("ERROR: the database does not answer")
+
+
 def test_a_secret_that_everybody_reads_stops_the_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = config_file(tmp_path)
     (tmp_path / "secret").chmod(0o644)

@@ -7,21 +7,19 @@ from typing import ClassVar
 from glance_api.content.formats import PLAIN_CONTAINERS, FormatRules
 from glance_api.imports.contract import ImageFacts, ImportChanges, Plugin, Work
 from glance_api.imports.inspection import introspect_file
-from glance_api.imports.ova import extract_disk
-from glance_api.imports.sandbox import Sandbox
+from glance_api.imports.ova import OvaTools
 
 
 @dataclass(frozen=True, slots=True)
 class TaskTools:
     """What the steps work with; ``conversion`` is None where no conversion is configured."""
 
-    rules: FormatRules
-    sandbox: Sandbox
+    ova: OvaTools
     conversion: Plugin | None
 
     def steps(self, *, is_admin: bool) -> tuple[Plugin, ...]:
         """Return the steps for a task of an administrator, or of another caller."""
-        known: tuple[Plugin, ...] = (_ExtractDisk(is_admin, self.rules, self.sandbox), _Introspect(self.rules))
+        known: tuple[Plugin, ...] = (_ExtractDisk(is_admin, self.ova), _Introspect(self.ova.rules))
         return (*known, self.conversion) if self.conversion else known
 
 
@@ -30,13 +28,12 @@ class _ExtractDisk:
     """Takes the disk out of an OVA (S-41)."""
 
     is_admin: bool
-    rules: FormatRules
-    sandbox: Sandbox
+    tools: OvaTools
     name: ClassVar[str] = "extract_disk"
 
     def apply(self, image: ImageFacts, path: Path, work: Work) -> ImportChanges:
         """See the contract."""
-        return extract_disk(image, path, work, is_admin=self.is_admin, rules=self.rules, sandbox=self.sandbox)
+        return self.tools.extract_disk(image, path, work, is_admin=self.is_admin)
 
 
 @dataclass(frozen=True, slots=True)

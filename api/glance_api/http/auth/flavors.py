@@ -12,13 +12,15 @@ from oslo_config import cfg
 
 from glance_api.http import errors
 from glance_api.http.auth import identity
+from glance_common.config import paste
 from glance_common.config.loading import ConfigError
+from glance_common.config.paste import FilterKind
 from glance_common.model.errors import Unavailable
 
 Layer = Callable[[WSGIApplication], WSGIApplication]
 LOOPBACK = "127.0.0.1"
 _ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - what an authenticated service listens on, as the original does
-_CACHE_TOKENS = ("caching", "cachemanagement")
+_CACHE_TOKENS = {"caching": FilterKind.CACHE, "cachemanagement": FilterKind.CACHE_MANAGEMENT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +64,41 @@ class Flavor:
 
 
 def choose(conf: cfg.ConfigOpts) -> Flavor:
-    """Return the flavor that ``[paste_deploy] flavor`` names. Raises ConfigError for an unknown one."""
+    """Return the flavor that ``[paste_deploy] flavor`` names, or that its pipeline in the paste file has.
+
+    A pipeline that checks tokens means that they are checked, whatever its name is. Raises ConfigError for an unknown
+    flavor, and as ``paste.read``.
+    """
     text = (conf.paste_deploy.flavor or "").strip()
     tokens = [token.strip() for token in text.split("+") if token.strip()]
-    ignored = () if conf.image_cache_dir else tuple(token for token in tokens if token in _CACHE_TOKENS)
-    names = [token for token in tokens if token not in _CACHE_TOKENS]
-    if len(names) > 1 or (names and names[0] not in ("noauth", "none", "keystone", "trusted-auth")):
-        raise ConfigError(
-            "paste_deploy", "flavor", text,
-            "must be unset, noauth, keystone or trusted-auth, each optionally followed by +caching or +cachemanagement",
-        )
-    name = names[0] if names else ""
-    manages_cache = "cachemanagement" in tokens and not ignored
+    written = paste.read(conf).kinds(text)
+    wanted = [token for token, kind in _CACHE_TOKENS.items() if token in tokens or (written and kind in written)]
+    ignored = () if conf.image_cache_dir else tuple(wanted)
+    name = _name(text, [token for token in tokens if token not in _CACHE_TOKENS], written)
+    manages_cache = "cachemanagement" in wanted and not ignored
     if name == "keystone":
         return Flavor(name, _keystone(conf), authenticates=True, ignored=ignored, manages_cache=manages_cache)
     if name == "trusted-auth":
         return Flavor(name, lambda app: app, authenticates=False, ignored=ignored, manages_cache=manages_cache)
     return Flavor("", _noauth(conf), authenticates=False, ignored=ignored, manages_cache=manages_cache)
+
+
+def _name(text: str, names: list[str], written: set[FilterKind | None] | None) -> str:
+    """Return ``keystone``, ``trusted-auth`` or '' for no authentication. Raises ConfigError.
+
+    A filter that is not known may be what authenticates: then the identity headers behind it are not to be believed.
+    """
+    if names == ["keystone"] or (written and FilterKind.TOKEN in written):
+        return "keystone"
+    if names == ["trusted-auth"] or (written and FilterKind.CONTEXT in written and None not in written):
+        return "trusted-auth"
+    if FilterKind.NO_AUTH in written if written else names in ([], ["noauth"], ["none"]):
+        return ""
+    raise ConfigError(
+        "paste_deploy", "flavor", text,
+        "must be unset, noauth, keystone or trusted-auth, each optionally followed by +caching or +cachemanagement, or "
+        "a pipeline of the paste file that says how callers are authenticated",
+    )
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,12 +1,14 @@
 """Takes the one disk out of an OVA; every byte of the archive may be hostile, so this runs confined (S-41).
 
-usage: extract_ova.py ARCHIVE
+usage: extract_ova.py ARCHIVE [SETTING ...]
 
 An OVA is a tar archive of plain files without folders: a descriptor ``*.ovf`` and what it refers to. The disk goes to
-the standard output, where the reader stops this program when it is too much. Exit code 1 and one line on stderr say why
-not.
+the standard output, where the reader stops this program when it is too much. Then a JSON object on stderr has
+the values of the settings of processors that were asked for and that the descriptor has. Exit code 1 and one line on
+stderr say why not.
 """
 
+import json
 import sys
 import tarfile
 from pathlib import Path
@@ -16,6 +18,8 @@ from xml.parsers import expat
 _PIECE = 1024 * 1024
 _LARGEST_DESCRIPTOR = 1024 * 1024
 _MOST_MEMBERS = 1000
+_PROCESSOR = "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ProcessorAllocationSettingData"
+"""Namespace of the settings of processors."""
 
 
 class OvaRefused(Exception):
@@ -25,7 +29,7 @@ class OvaRefused(Exception):
 def main(argv: list[str]) -> int:
     """Extract and return the exit code."""
     try:
-        extract(Path(argv[0]), sys.stdout.buffer)
+        settings = extract(Path(argv[0]), sys.stdout.buffer, frozenset(argv[1:]))
     except OvaRefused as refused:
         return _failed(str(refused))
     except MemoryError:
@@ -34,6 +38,7 @@ def main(argv: list[str]) -> int:
         return _failed("the OVA is not a tar archive, or a damaged one")
     except OSError:
         return _failed("the OVA cannot be unpacked")
+    sys.stderr.write(json.dumps(settings))
     return 0
 
 
@@ -42,14 +47,18 @@ def _failed(text: str) -> int:
     return 1
 
 
-def extract(archive: Path, out: BinaryIO) -> None:
-    """Write the disk that the descriptor names to ``out``. Raises Refused, TarError, OSError, MemoryError."""
+def extract(archive: Path, out: BinaryIO, wanted: frozenset[str]) -> dict[str, str]:
+    """Write the disk that the descriptor names to ``out``; return the values of the ``wanted`` settings.
+
+    Raises OvaRefused, TarError, OSError, MemoryError.
+    """
     with tarfile.open(archive, "r:") as tar:
         members = _members(tar)
         descriptors = [member for name, member in members.items() if name.lower().endswith(".ovf")]
         if len(descriptors) != 1:
             raise OvaRefused(f"the OVA must hold exactly one descriptor (*.ovf); it holds {len(descriptors)}")
-        disk = members.get(_disk_name(_text(tar, descriptors[0])))
+        descriptor = _Descriptor(_text(tar, descriptors[0]), wanted)
+        disk = members.get(_disk_name(descriptor))
         if disk is None:
             raise OvaRefused("the disk that the descriptor names is not in the OVA")
         content = tar.extractfile(disk)
@@ -61,6 +70,7 @@ def extract(archive: Path, out: BinaryIO) -> None:
         out.flush()
         if size != disk.size:
             raise OvaRefused("the OVA ends too early")
+        return descriptor.settings
 
 
 def _members(tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
@@ -87,14 +97,21 @@ def _text(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 class _Descriptor:
-    """The files and the disks that an OVF descriptor names."""
+    """The files and the disks that an OVF descriptor names, and the settings of processors that are wanted."""
 
-    def __init__(self, text: bytes) -> None:
+    def __init__(self, text: bytes, wanted: frozenset[str]) -> None:
         self.files: dict[str, dict[str, str]] = {}
         self.disks: list[dict[str, str]] = []
+        self.settings: dict[str, str] = {}
+        self._wanted = frozenset(f"{_PROCESSOR} {name}" for name in wanted)
+        self._open = ""
         parser = expat.ParserCreate(namespace_separator=" ")
+        # A call for each line of a text would take hours for a hostile one.
+        parser.buffer_text = True
         parser.StartDoctypeDeclHandler = self._refuse_doctype
         parser.StartElementHandler = self._element
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._characters
         try:
             parser.Parse(text, True)
         except expat.ExpatError:
@@ -111,11 +128,23 @@ class _Descriptor:
                 self.files[local.get("id", "")] = local
             case "Disk":
                 self.disks.append(local)
+        if name in self._wanted:
+            self._open = name
+            self.settings[name.rpartition(" ")[2]] = ""
+
+    def _end(self, name: str) -> None:
+        if name == self._open:
+            self._open = ""
+            setting = name.rpartition(" ")[2]
+            self.settings[setting] = self.settings[setting].strip()
+
+    def _characters(self, text: str) -> None:
+        if self._open:
+            self.settings[self._open.rpartition(" ")[2]] += text
 
 
-def _disk_name(text: bytes) -> str:
+def _disk_name(descriptor: _Descriptor) -> str:
     """Return the name of the file of the only disk."""
-    descriptor = _Descriptor(text)
     if len(descriptor.disks) != 1:
         raise OvaRefused(f"the OVA must describe exactly one disk; it describes {len(descriptor.disks)}")
     file = descriptor.files.get(descriptor.disks[0].get("fileRef", ""), {})

@@ -54,10 +54,17 @@ def remove(services: SharingServices, context: RequestContext, image_id: str, me
     images.member_deleted(services, context, known)
 
 
-def shared_with(services: RecordServices, context: RequestContext, member: str) -> Sequence[Member]:
-    """Return the memberships of a project as far as the caller may see them. Raises PolicyDenied."""
+def shared_with(
+    services: RecordServices, context: RequestContext, member: str, *, limit: int | None, marker: str | None
+) -> Sequence[Member]:
+    """Return the memberships of a project as far as the caller may see them.
+
+    With ``limit`` or ``marker``, an image, it is a page. Raises PolicyDenied, BadRequest for an unknown marker.
+    """
     services.policy.check(context, "get_members", {**project_target(context), "member_id": member})
-    return services.registry.members.shared_with(context, member)
+    if limit == 0:
+        return []
+    return services.registry.members.shared_with(context, member, limit=limit, marker=marker)
 
 
 def _require_right(services: RecordServices, context: RequestContext, image_id: str, *rules: str) -> Image:

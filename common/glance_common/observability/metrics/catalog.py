@@ -50,6 +50,11 @@ CONNECTIONS = Gauge(
     "glance_database_connections", "Database connections: used (or waited for) by requests, and the limit of the pool.",
     ["state"], registry=REGISTRY, multiprocess_mode="livesum",
 )
+LIST_READS = Counter(
+    "glance_list_reads", "Lists that the registry read from the replica of slave_connection, or from the primary "
+    "because the replica could not be used.",
+    ["database"], registry=REGISTRY,
+)
 OUTBOX = Gauge(
     "glance_outbox_messages", "Messages that wait in the process for the broker: deletions to announce, notifications.",
     ["queue"], registry=REGISTRY, multiprocess_mode="livesum",
@@ -111,8 +116,8 @@ CACHE_EVICTIONS = Counter(
 
 ALL = (
     REQUESTS, REGISTRY_CALLS, STORE_BYTES, TRANSFERS, TRANSFERS_REFUSED, REMOTE_CHECKS, REMOTE_CHECKS_REFUSED,
-    UPLOADS, CONNECTIONS, OUTBOX, OUTBOX_DROPPED, OPERATIONS, OPERATIONS_RUNNING, DATA_REFUSED, REMOVALS, SWEEPS,
-    LAST_SWEEP, CACHE_READS, CACHE_BYTES, CACHE_FILLS, CACHE_FILLS_RUNNING, CACHE_EVICTIONS,
+    UPLOADS, CONNECTIONS, LIST_READS, OUTBOX, OUTBOX_DROPPED, OPERATIONS, OPERATIONS_RUNNING, DATA_REFUSED, REMOVALS,
+    SWEEPS, LAST_SWEEP, CACHE_READS, CACHE_BYTES, CACHE_FILLS, CACHE_FILLS_RUNNING, CACHE_EVICTIONS,
 )
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
