@@ -31,7 +31,7 @@ __all__ = [
     "test_zeros_to_the_end",
 ]
 
-LEASE = 60
+LEASE = 30
 """Seconds of a lease, on a machine on which a call to Cinder takes seconds."""
 
 

@@ -18,14 +18,16 @@ from uuid import uuid4
 import requests
 from deploy.local import configuration, processes
 
-from glance_common.stores.ceph_modules import FOLDERS
-from tests.servers.ceph import Ceph
+from tests.servers.ceph import Ceph, link_modules
 from tests.servers.keystone import ADMIN, Keystone, User
 from tests.support import environments
 from tests.support.waiting import wait_for
 
 _PROGRAM = Path(__file__).with_name("cinder_program.py")
 _KEYRINGS = Path("/etc/ceph")
+_MODULES = "modules"
+"""Folder of Python modules that the environment lacks."""
+
 _BOOT_SECONDS = 300
 _OLD_SECONDS = 24 * 3600
 
@@ -197,7 +199,7 @@ class CinderServer:
     def _environment(self) -> dict[str, str]:
         return {
             "PATH": f"/usr/sbin:/sbin:{os.defpath}", "LANG": "C.UTF-8", "HOME": str(self.folder),
-            "PYTHONPATH": str(self.folder / "modules"), "PYTHONWARNINGS": "ignore",
+            "PYTHONPATH": str(self.folder / _MODULES), "PYTHONWARNINGS": "ignore",
         }  # fmt: skip
 
 
@@ -250,11 +252,7 @@ class Cinder(CinderServer):
         (self.folder / "ceph.conf").write_text(
             f"[global]\nfsid = {self._ceph.fsid}\nmon_host = v2:127.0.0.1:{mon}\nkeyring = {own}\n"
         )
-        # Debian's modules of Ceph, and nothing else of Debian's.
-        modules = self.folder / "modules"
-        modules.mkdir()
-        for module in (each for name in ("rados", "rbd") for each in Path(FOLDERS[0]).glob(f"{name}.*.so")):
-            (modules / module.name).symlink_to(module)
+        link_modules(self.folder / _MODULES)
 
     def _backend_options(self) -> Mapping[str, object]:
         return {
