@@ -19,7 +19,7 @@ from glance_common.stores.contract import BlobNotFound, InUse, StoreError, Store
 from glance_common.stores.drivers.cinder import brick as bricks
 from glance_common.stores.drivers.cinder import writing
 from glance_common.stores.drivers.cinder.client import CinderApi
-from glance_common.stores.drivers.cinder.disks import FileLikeDisk
+from glance_common.stores.drivers.cinder.disks import RbdDisk
 
 MIB = 1024 * 1024
 LARGE = bytes(range(256)) * 4096 * 13
@@ -211,7 +211,7 @@ def test_reads_and_writes_that_hang(make_cinder: MakeCinder, monkeypatch: pytest
     hurried, hangs = harness.changed(cinder_io_timeout=1), threading.Event()
     with monkeypatch.context() as patch:
         for name in ("read", "write"):
-            patch.setattr(FileLikeDisk, name, lambda *_: hangs.wait(60))
+            patch.setattr(RbdDisk, name, lambda *_: hangs.wait(60))
         with pytest.raises(StoreUnavailable, match="read: no answer in time"), closing(hurried.open(key)) as blob:
             next(iter(blob))
         with pytest.raises(StoreUnavailable, match="write: no answer in time"):
