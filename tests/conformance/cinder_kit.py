@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conformance.remote import SHORT, ConfiguredHarness
-from tests.servers.cinder import Cinder
+from tests.servers.cinder import CinderServer
 from tests.servers.keystone import GLANCE, Keystone
 from tests.support.stores import MemoryIdentities, bare
 
@@ -71,7 +71,7 @@ class CinderHarness(ConfiguredHarness):
     timeout = 2 * SHORT
     """That of a connection and of an answer."""
 
-    def __init__(self, folder: Path, server: Cinder, keystone: Keystone, kind: str, **options: Any) -> None:
+    def __init__(self, folder: Path, server: CinderServer, keystone: Keystone, kind: str, **options: Any) -> None:
         self.server = server
         self.keystone = keystone
         self.port = server.port

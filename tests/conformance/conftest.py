@@ -12,7 +12,7 @@ from tests.conformance.s3_kit import MakeS3, S3Harness
 from tests.conformance.swift_kit import MakeSwift, SwiftHarness
 from tests.servers import vcsim
 from tests.servers.ceph import Ceph
-from tests.servers.cinder import Cinder
+from tests.servers.cinder import CinderServer
 from tests.servers.keystone import Keystone
 from tests.servers.rbd import Administrator
 from tests.servers.seaweedfs import SeaweedFS
@@ -55,7 +55,7 @@ def make_rbd(rbd: Administrator, tmp_path: Path) -> Iterator[MakeRbd]:
 
 
 @pytest.fixture
-def make_cinder(cinder: Cinder, keystone: Keystone, tmp_path: Path) -> Iterator[MakeCinder]:
+def make_cinder(cinder: CinderServer, keystone: Keystone, tmp_path: Path) -> Iterator[MakeCinder]:
     """A function that returns a harness over a fresh type of volumes, with options of the store."""
     with ExitStack() as stack:
 

@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager, suppress
 
 import pytest
 from tests.conformance.cinder_kit import LEASE, CinderHarness, MakeCinder
+from tests.servers.cinder import Cinder
 from tests.servers.keystone import GLANCE
 from tests.support.waiting import wait_for
 
@@ -18,7 +19,7 @@ from glance_common.stores.contract import BlobNotFound, InUse, StoreError, Store
 from glance_common.stores.drivers.cinder import brick as bricks
 from glance_common.stores.drivers.cinder import writing
 from glance_common.stores.drivers.cinder.client import CinderApi
-from glance_common.stores.drivers.cinder.disks import FileLikeDisk
+from glance_common.stores.drivers.cinder.disks import RbdDisk
 
 MIB = 1024 * 1024
 LARGE = bytes(range(256)) * 4096 * 13
@@ -210,7 +211,7 @@ def test_reads_and_writes_that_hang(make_cinder: MakeCinder, monkeypatch: pytest
     hurried, hangs = harness.changed(cinder_io_timeout=1), threading.Event()
     with monkeypatch.context() as patch:
         for name in ("read", "write"):
-            patch.setattr(FileLikeDisk, name, lambda *_: hangs.wait(60))
+            patch.setattr(RbdDisk, name, lambda *_: hangs.wait(60))
         with pytest.raises(StoreUnavailable, match="read: no answer in time"), closing(hurried.open(key)) as blob:
             next(iter(blob))
         with pytest.raises(StoreUnavailable, match="write: no answer in time"):
@@ -220,14 +221,14 @@ def test_reads_and_writes_that_hang(make_cinder: MakeCinder, monkeypatch: pytest
     wait_for(lambda: harness.objects() == [key], "the end of the volume that was given up")
 
 
-def test_no_key_of_the_storage(make_cinder: MakeCinder):
+def test_no_key_of_the_storage(make_cinder: MakeCinder, cinder: Cinder):
     """A host that lacks it says so, and leaves nothing attached."""
     harness = make_cinder()
     key = harness.put(DATA)
-    with harness.server.without_key(), pytest.raises(StoreUnavailable, match="the keys of this host"):
+    with cinder.without_key(), pytest.raises(StoreUnavailable, match="the keys of this host"):
         harness.store.open(key)
     assert harness.read(key) == DATA
-    with harness.server.without_key(), pytest.raises(StoreError, match="the keys of this host"):
+    with cinder.without_key(), pytest.raises(StoreError, match="the keys of this host"):
         harness.put(DATA)
     harness.delete(key)
     assert harness.objects() == []

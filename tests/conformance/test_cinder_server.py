@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from glance_common.stores.contract import (
     WriteDenied,
 )
 from glance_common.stores.drivers.cinder import writing
+from glance_common.stores.drivers.cinder.disks import RbdDisk
 from glance_common.stores.drivers.cinder.writing import PIECE
 
 LARGE = bytes(range(256)) * 4096 * 13
@@ -160,6 +162,27 @@ def test_readers_of_several_processes(make_cinder: MakeCinder):
     (volume,) = harness.volumes()
     assert volume["status"] == "available"
     assert harness.attachments(volume["id"]) == []
+
+
+@pytest.mark.parametrize("operation", ["read", "write"])
+def test_transfers_of_a_volume_of_ceph_are_under_way_side_by_side(
+    make_cinder: MakeCinder, monkeypatch: pytest.MonkeyPatch, operation: str
+):
+    """One at a time would leave Ceph idle between them."""
+    harness = make_cinder()
+    key = harness.put(LARGE)
+    real, both = getattr(RbdDisk, operation), threading.Barrier(2)
+
+    def transfer(disk: RbdDisk, at: int, data: Any) -> Any:
+        if at < 2 * PIECE:
+            both.wait(60)
+        return real(disk, at, data)
+
+    # The first two pieces that are written, and as many of the first reads: their sizes double from 64 KiB on.
+    monkeypatch.setattr(RbdDisk, operation, transfer)
+    if operation == "write":
+        key = harness.put(LARGE)
+    assert harness.read(key) == LARGE
 
 
 def test_a_type_without_multiattach(make_cinder: MakeCinder):

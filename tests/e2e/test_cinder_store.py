@@ -1,10 +1,11 @@
-"""The service with volumes of a Cinder, beside a pool of Ceph and files, from the configuration of the page."""
+"""The service with volumes of a Cinder, beside a pool and a bucket of Ceph and files, from the page's configuration."""
 
 from __future__ import annotations
 
 import configparser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from tests.e2e.calls import Caller
 from tests.e2e.leftovers import files, rows
 from tests.e2e.store_lives import *  # noqa: F403 - the tests of every kind
 from tests.e2e.store_lives import DATA, MIB, StoreLives
+from tests.servers.ceph import Ceph
 from tests.servers.cinder import Cinder
 from tests.servers.gate import Gate
 from tests.servers.keystone import GLANCE, Keystone
-from tests.servers.rbd import Administrator, RbdPool
+from tests.servers.rbd import Administrator
 from tests.servers.web import WebServer
 from tests.support.daemons import Services
 from tests.support.waiting import wait_for
@@ -26,17 +28,23 @@ from glance_common.stores.drivers.cinder.volumes import NAME
 
 pytestmark = pytest.mark.timeout(900)
 
+Listing = Callable[[], Iterable[str]]
+"""Returns the names of what is in a store."""
+
 PAGE = Path(__file__).parents[2] / "docs" / "stores" / "cinder.md"
 
 
 class CinderCloud(StoreLives):
-    """The daemons with a cinder store and its second name, a pool of Ceph, and a file store."""
+    """The daemons with a cinder store and its second name, a pool and a bucket of Ceph, and a file store."""
 
-    def __init__(self, services: Services, disk: Path, alias: Gate, server: Cinder, kind: str, pool: RbdPool) -> None:
+    def __init__(
+        self, services: Services, disk: Path, alias: Gate, server: Cinder, kind: str, others: Mapping[str, Listing]
+    ) -> None:
+        """``others`` list what is in the other stores."""
         super().__init__(services, disk, alias)
         self.server = server
         self.kind = kind
-        self.pool = pool
+        self._listings: dict[str, Listing] = {"main": self.objects, "disk": lambda: files(disk), **others}
         self.secrets = (f"password={GLANCE.name}", "auth_username", self.server.user)
 
     def volumes(self) -> dict[str, dict[str, Any]]:
@@ -46,6 +54,10 @@ class CinderCloud(StoreLives):
 
     def objects(self) -> set[str]:
         return set(self.volumes())
+
+    def has_not(self, store: str, image: str) -> bool:
+        """Say whether a store has no data of an image."""
+        return image not in {name.partition(".")[0] for name in self._listings[store]()}
 
     def key(self, image: str) -> str:
         return str(self.volumes()[image]["id"])
@@ -73,8 +85,8 @@ def alias(cinder: Cinder) -> Iterator[Gate]:
 
 @pytest.fixture(scope="module")
 def cloud(
-    deploy: Callable[..., Services], cinder: Cinder, keystone: Keystone, rbd: Administrator, web: WebServer,
-    alias: Gate, tmp_path_factory: pytest.TempPathFactory,
+    deploy: Callable[..., Services], cinder: Cinder, keystone: Keystone, ceph: Ceph, rbd: Administrator,
+    web: WebServer, alias: Gate, tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[CinderCloud]:
     """The daemons. Only the values of the page that name the operator's own servers are replaced."""
     disk, folder, kind = tmp_path_factory.mktemp("disk"), tmp_path_factory.mktemp("cinder"), cinder.make_type()
@@ -90,28 +102,35 @@ def cloud(
         **real, "cinder_store_auth_address": keystone.url.replace("127.0.0.1", "localhost"),
         "cinder_endpoint_template": f"http://127.0.0.1:{alias.port}/v3/%(project_id)s",
     }
-    with rbd.pool() as pool:
+    with rbd.pool() as pool, ceph.bucket() as bucket:
+        client = ceph.client()
+        listings: dict[str, Listing] = {
+            "ceph": pool.images,
+            "objects": lambda: [each["Key"] for each in client.list_objects_v2(Bucket=bucket).get("Contents", [])],
+        }
+        s3 = {
+            "s3_store_host": ceph.url, "s3_store_access_key": ceph.keys.access,
+            "s3_store_secret_key": ceph.keys.secret, "s3_store_bucket": bucket, "s3_store_bucket_url_format": "path",
+        }
         options = store_lives.shared_options(
-            web, disk, main=("cinder", real), alias=("cinder", second), ceph=("rbd", pool.options(folder))
+            web, disk, main=("cinder", real), alias=("cinder", second), ceph=("rbd", pool.options(folder)),
+            objects=("s3", s3),
         )
         options["shared"]["oslo_concurrency"] = {"lock_path": folder / "locks"}
-        yield CinderCloud(deploy(**options), disk, alias, cinder, kind, pool)
+        yield CinderCloud(deploy(**options), disk, alias, cinder, kind, listings)
 
 
-def test_copies_between_files_ceph_and_volumes(cloud: CinderCloud):
+def test_copies_between_files_ceph_objects_and_volumes(cloud: CinderCloud):
     caller = cloud.caller
     image = cloud.uploaded_to("disk", DATA)
-    for store, gone in (("main", "disk"), ("ceph", "main"), ("main", "ceph"), ("disk", "main")):
+    way = ("disk", "main", "ceph", "objects", "main", "objects", "disk", "ceph", "disk")
+    for gone, store in pairwise(way):
         cloud.copied(image, store)
         caller.call("DELETE", f"/v2/stores/{gone}/{image}", 204)
-        wait_for(partial(_has_gone, cloud, image, gone), f"the end of the copy in {gone}", seconds=180)
+        wait_for(partial(cloud.has_not, gone, image), f"the end of the copy in {gone}", seconds=180)
+        assert not cloud.has_not(store, image)
         assert caller.download(image) == DATA
     caller.delete(image)
-
-
-def _has_gone(cloud: CinderCloud, image: str, store: str) -> bool:
-    held = {"main": cloud.objects, "ceph": cloud.pool.images, "disk": lambda: files(cloud.disk)}[store]()
-    return image not in {name.partition(".")[0] for name in held}
 
 
 def test_locations_that_are_registered(cloud: CinderCloud):

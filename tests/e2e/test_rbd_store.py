@@ -7,6 +7,7 @@ import json
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from tests.e2e.calls import RAW, Caller, random_bytes
@@ -204,11 +205,16 @@ def test_locations_that_are_registered(cloud: Cloud):
         f"rbd://{pool.fsid}/{pool.name}/{image};x/snap", f"rbd://{pool.fsid}/{pool.name}/volume-1/snap",
     ):
         assert "another server or place, or a name" in add(url, 400)
+    disk = str(uuid4())
+    bindings().rbd.RBD().create(pool.io, disk, MIB)
+    assert "finds no data" in add(f"rbd://{pool.fsid}/{pool.name}/{disk}/snap", 400), "it has no snapshot: a disk"
     add(f"rbd://{pool.fsid}/{pool.name}/{image}/snap", 200)
     assert caller.show(image)["status"] == "active"
     assert caller.download(image) == DATA[:MIB]
     caller.delete(image)
     cloud.wait_until_gone(image)
+    assert disk in pool.images()
+    bindings().rbd.RBD().remove(pool.io, disk)
 
 
 def test_an_image_that_cannot_be_cloned_is_told(cloud: Cloud, tmp_path: Path):

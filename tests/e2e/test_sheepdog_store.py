@@ -60,7 +60,7 @@ def cloud(deploy: Callable[..., Services], tmp_path_factory: pytest.TempPathFact
                 },
                 "disk": {"filesystem_store_datadir": disk},
             },
-            api={"DEFAULT": {"workers": 1, "show_image_direct_url": "true"}},
+            api={"DEFAULT": {"workers": 1, "show_multiple_locations": "true", "show_image_direct_url": "true"}},
             scrubber={"DEFAULT": {"wakeup_time": 1}},
         )
         yield Cloud(services, disk, cluster)
@@ -95,6 +95,23 @@ def test_copies_between_the_stores(cloud: Cloud):
     wait_for(lambda: files(cloud.disk) == set(), "the end of the first copy")
     assert caller.download(image) == DATA
     cloud.deleted(image)
+
+
+def test_no_location_can_be_registered(cloud: Cloud):
+    """The scheme is none of those that callers may register, and the answer says so."""
+    caller = cloud.caller
+    held = cloud.uploaded_to("herd", DATA[:1000])
+    image, place = str(caller.create()["id"]), f"127.0.0.1:{cloud.cluster.port}"
+
+    def add(url: str) -> str:
+        change = [{"op": "add", "path": "/locations/-", "value": {"url": url, "metadata": {}}}]
+        headers = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
+        return str(caller.call("PATCH", f"/v2/images/{image}", 400, json=change, headers=headers).text)
+
+    for rest in (f"{place}:{held}", f"{place}:guest-disk", f"{place}:--snapshot", f"{place}:{held};x", held):
+        assert "cannot be registered" in add(f"sheepdog://{rest}")
+    caller.delete(image)
+    cloud.deleted(held)
 
 
 def test_a_full_cluster_answers_413_and_a_cluster_that_is_away_503(cloud: Cloud):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from uuid import uuid4
 
 import pytest
 from tests.e2e.calls import Caller, random_bytes
@@ -97,6 +98,36 @@ def test_locations_name_the_datastore_and_hold_no_credentials(cloud: Cloud):
         assert secret not in detail
         assert secret not in logs
     cloud.caller.delete(image)
+    cloud.wait_until_gone(image)
+
+
+def test_locations_that_are_registered(cloud: Cloud):
+    """A file of the directory is taken in; what is elsewhere is refused, with the reason."""
+    caller, server = cloud.caller, cloud.server
+    image, missing = str(caller.create()["id"]), str(uuid4())
+    (server.datastore(DATASTORES[0]) / cloud.directory / image).write_bytes(DATA[:1000])
+
+    def add(status: int, **changed: str) -> str:
+        names = {
+            "host": server.address, "directory": cloud.directory, "key": image, "datacenter": DATACENTER,
+            "datastore": DATASTORES[0], **changed,
+        }
+        url = "vsphere://{host}/folder/{directory}/{key}?dcPath={datacenter}&dsName={datastore}".format(**names)
+        change = [{"op": "add", "path": "/locations/-", "value": {"url": url, "metadata": {}}}]
+        headers = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
+        return str(caller.call("PATCH", f"/v2/images/{image}", status, json=change, headers=headers).text)
+
+    for changed in (
+        {"datastore": "none"}, {"datacenter": "DC1"}, {"host": "vc.example.org"}, {"directory": "other"},
+        {"key": "../x"}, {"key": f"{image}%0d%0aX: y"}, {"key": f"{image};x"}, {"datastore": f"{DATASTORES[0]}&x=y"},
+        {"datastore": f"{DATASTORES[0]}%0a"},
+    ):
+        assert "another server or place, or a name" in add(400, **changed)
+    assert "finds no data" in add(400, key=missing)
+    add(200)
+    assert caller.show(image)["status"] == "active"
+    assert caller.download(image) == DATA[:1000]
+    caller.delete(image)
     cloud.wait_until_gone(image)
 
 

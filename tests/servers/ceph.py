@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from deploy.local import processes
 
+from glance_common.stores.ceph_modules import FOLDERS
 from tests.servers.s3 import Buckets, S3Keys, new_keys, s3_client
 from tests.servers.swift import SwiftServer, new_swift_user
 from tests.support.certificates import server_certificate
@@ -231,3 +232,11 @@ class Ceph(SwiftServer):
             )
         self._daemons[name] = daemon
         return daemon
+
+
+def link_modules(folder: Path) -> Path:
+    """Make a folder with Debian's modules of Ceph for Python, and nothing else of Debian's; return it."""
+    folder.mkdir()
+    for module in (each for name in ("rados", "rbd") for each in Path(FOLDERS[0]).glob(f"{name}.*.so")):
+        (folder / module.name).symlink_to(module)
+    return folder

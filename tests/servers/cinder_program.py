@@ -13,6 +13,7 @@ import sys  # noqa: E402 - as above
 import os_brick  # noqa: E402 - as above
 from cinder import objects, privsep, rpc, service, utils, version  # noqa: E402 - as above
 from cinder.common import config  # noqa: E402, F401 - it registers the options
+from os_brick import privileged  # noqa: E402 - as above
 from oslo_config import cfg  # noqa: E402 - as above
 from oslo_log import log  # noqa: E402 - as above
 from oslo_privsep import priv_context  # noqa: E402 - as above
@@ -26,7 +27,8 @@ def main() -> None:
     conf(sys.argv[1:], project="cinder", version=version.version_string())
     log.setup(conf, "cinder")
     # It is root already, and needs nothing that makes it so.
-    privsep.sys_admin_pctxt.set_client_mode(False)
+    for context in (privsep.sys_admin_pctxt, privileged.default, privileged.brick_privsep_hide_output):
+        context.set_client_mode(False)
     utils.get_root_helper = lambda: "env"
     priv_context.init(root_helper=shlex.split(utils.get_root_helper()))
     os_brick.setup(conf)

@@ -25,6 +25,9 @@ class Original:
 
     workers, threads = 1, 8
 
+    modules: Path | None = None
+    """A folder of modules that the environment lacks."""
+
     def __init__(
         self, folder: Path, database_url: str, options: Options, environment: str = environments.ORIGINAL
     ) -> None:
@@ -102,4 +105,5 @@ class Original:
         return {
             "PATH": f"{self.programs}:{os.defpath}", "HOME": str(self.folder), "LANG": "C.UTF-8",
             "OS_GLANCE_CONFIG_DIR": str(self.folder), "PYTHONWARNINGS": "ignore",
+            "PYTHONPATH": str(self.modules or ""),
         }

@@ -1,6 +1,6 @@
 """Measures each store through this service, through the original and with the store's own tool, in one run.
 
-    python -m tests.benchmarks.stores [--stores radosgw seaweedfs gridfs rbd swift cinder] [--size MIB] [--rounds N]
+    python -m tests.benchmarks.stores [--stores rbd cinder vmware …] [--size MIB] [--rounds N]
 
 Uploads and downloads of one file, hashed with md5 and sha512 as by default; the table holds medians and ratios.
 """
@@ -130,6 +130,7 @@ def services(
             theirs = MeasuredOriginal(
                 folder / "original", "gunicorn", database.url(f"original_{name}"), peer.stores()
             )
+            theirs.modules = peer.modules
             stack.callback(theirs.stop)
             theirs.start()
             started[ORIGINAL] = Endpoint(ORIGINAL, theirs.url, (theirs.pid,))

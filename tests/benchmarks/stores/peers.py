@@ -9,8 +9,8 @@ from pathlib import Path
 from deploy.local.configuration import Options
 
 from tests.benchmarks.stores.process import ToolProcess
-from tests.servers import mongod
-from tests.servers.ceph import Ceph
+from tests.servers import mongod, vcsim
+from tests.servers.ceph import Ceph, link_modules
 from tests.servers.cinder import Cinder
 from tests.servers.keystone import DEMO, GLANCE, Keystone
 from tests.servers.rbd import Administrator
@@ -19,6 +19,9 @@ from tests.servers.seaweedfs import SeaweedFS
 from tests.servers.swift import Swift
 
 Values = dict[str, object]
+
+PLACE = (vcsim.DATACENTER, vcsim.DATASTORES[0])
+"""Where the vCenter simulator keeps what is measured."""
 
 
 @dataclass
@@ -35,6 +38,8 @@ class Peer:
     """More sections."""
     tidy: Callable[[], object] = field(default=lambda: None)
     """Gives back the room of what was deleted."""
+    modules: Path | None = None
+    """A folder of modules that the original's environment lacks."""
 
     def stores(self) -> Options:
         """Return the sections of a configuration with this one store."""
@@ -110,7 +115,8 @@ def rbd(folder: Path) -> Iterator[Peer]:
             options: Values = pool.options(folder)
             settings = {"conf": str(options["rbd_store_ceph_conf"]), "user": pool.user, "pool": pool.name}
             with ToolProcess("rbd", settings) as tool:
-                yield Peer("rbd", options, tool, original=False, has_ranges=False)
+                modules = link_modules(folder / "modules")
+                yield Peer("rbd", options, tool, original=True, has_ranges=False, modules=modules)
         administrator.close()
     finally:
         server.stop()
@@ -146,7 +152,7 @@ def swift(folder: Path) -> Iterator[Peer]:
 
 @contextmanager
 def cinder(folder: Path) -> Iterator[Peer]:
-    """Volumes of Cinder in RBD of Ceph, its data in memory. The original's environment here has no os-brick."""
+    """Volumes of Cinder in RBD of Ceph, its data in memory."""
     for name in ("ceph", "keystone", "cinder"):
         (folder / name).mkdir()
     ceph, keystone = Ceph(folder / "ceph", memory=10 << 30, gateway=False), Keystone(folder / "keystone")
@@ -166,9 +172,26 @@ def cinder(folder: Path) -> Iterator[Peer]:
             "address": keystone.url, "user": GLANCE.name, "project": GLANCE.project, "kind": kind, "locks": locks,
         }
         with ToolProcess("cinder", settings) as tool:
-            yield Peer("cinder", options, tool, original=False, host={"oslo_concurrency": {"lock_path": locks}})
+            modules = link_modules(folder / "modules")
+            host: Options = {"oslo_concurrency": {"lock_path": locks}}
+            yield Peer("cinder", options, tool, original=True, host=host, modules=modules)
+
+
+@contextmanager
+def vmware(folder: Path) -> Iterator[Peer]:
+    """A datastore of a vCenter simulator. The original wants a WSDL of 4 MB, which the simulator does not have."""
+    with vcsim.running(folder) as server:
+        directory = "/images"
+        options: Values = {**server.options(directory), "vmware_datastores": ":".join(PLACE)}
+        settings = {
+            "address": server.address, "ca": str(server.ca), "user": vcsim.USER, "password": vcsim.PASSWORD,
+            "datacenter": PLACE[0], "datastore": PLACE[1], "directory": "tool",
+        }
+        with ToolProcess("vmware", settings) as tool:
+            yield Peer("vmware", options, tool, original=False)
 
 
 PEERS: dict[str, Callable[[Path], AbstractContextManager[Peer]]] = {
     "radosgw": radosgw, "seaweedfs": seaweedfs, "gridfs": gridfs, "rbd": rbd, "swift": swift, "cinder": cinder,
+    "vmware": vmware,
 }  # fmt: skip

@@ -223,6 +223,65 @@ class CinderTool:
         self._cinder.attachments.delete(attachment)
 
 
+class VmwareTool:
+    """A plain PUT and GET of files at ``/folder``, with the cookie of one session."""
+
+    def __init__(
+        self, address: str, ca: str, user: str, password: str, datacenter: str, datastore: str, directory: str
+    ) -> None:
+        import ssl
+
+        import requests
+        from pyVmomi import vim
+        from pyVmomi.SoapAdapter import SoapStubAdapter
+
+        host, port = address.split(":")
+        line: Any = SoapStubAdapter(
+            host, int(port), version="vim.version.version10", sslContext=ssl.create_default_context(cafile=ca)
+        )
+        sessions: Any = vim.ServiceInstance("ServiceInstance", line).RetrieveContent().sessionManager
+        sessions.Login(user, password, None)
+        self._url = f"https://{address}/folder/{directory}"
+        self._place = {"dcPath": datacenter, "dsName": datastore}
+        self._headers = {"Cookie": line.cookie}
+        self._session = requests.Session()
+        # The environment may name other authorities.
+        self._session.trust_env = False
+        self._session.verify = ca
+
+    def upload(self, key: str, payload: Path) -> None:
+        """See Tool."""
+        with payload.open("rb") as file:
+            self._ask("PUT", key, data=file).close()
+
+    def download(self, key: str) -> None:
+        """See Tool."""
+        self.send(key, Sink())
+
+    def send(self, key: str, sink: Any) -> None:
+        """See Tool."""
+        with self._ask("GET", key) as answer:
+            while piece := answer.raw.read(PIECE):
+                sink.write(piece)
+
+    def first(self, key: str, offset: int) -> None:
+        """See Tool."""
+        with self._ask("GET", key, {"Range": f"bytes={offset}-"}) as answer:
+            answer.raw.read(1)
+
+    def remove(self, key: str) -> None:
+        """Make the file empty: only a task of the server removes files."""
+        self._ask("PUT", key, data=b"").close()
+
+    def _ask(self, method: str, key: str, headers: dict[str, str] | None = None, data: Any = None) -> Any:
+        answer = self._session.request(
+            method, f"{self._url}/{key}", params=self._place, headers={**self._headers, **(headers or {})}, data=data,
+            stream=True,
+        )
+        answer.raise_for_status()
+        return answer
+
+
 class SwiftTool:
     """What ``swift upload`` and ``swift download`` do; the download computes an MD5, as they do."""
 
@@ -277,6 +336,7 @@ class SwiftTool:
 
 TOOLS: dict[str, type[Any]] = {
     "s3": S3Tool, "gridfs": GridfsTool, "rbd": RbdTool, "swift": SwiftTool, "cinder": CinderTool,
+    "vmware": VmwareTool,
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from glance_common.stores.calls import CallHangs, Calls
 from glance_common.stores.ceph_modules import bindings
-from glance_common.stores.drivers.cinder.disks import DeviceDisk, Disk, FileLikeDisk
+from glance_common.stores.drivers.cinder.disks import DeviceDisk, Disk, FileLikeDisk, RbdDisk
 from glance_common.stores.drivers.cinder.errors import of_device
 from glance_common.stores.drivers.cinder.options import BrickOptions
 
@@ -128,7 +128,7 @@ class Connected:
 
     def _open(self, path: Any, writable: bool) -> Disk:
         if not self.is_shared:
-            return FileLikeDisk(path)
+            return RbdDisk(path) if hasattr(path, "rbd_image") else FileLikeDisk(path)
         path = os.fsdecode(path)
         if not os.access(path, os.R_OK | (os.W_OK if writable else 0)):
             self._owner = (path, os.stat(path).st_uid)

@@ -1,4 +1,4 @@
-"""An attached volume: a device, a file, or a file-like object without a descriptor, as os-brick has it for Ceph."""
+"""An attached volume: a device, a file, an image of Ceph, or another file-like object without a descriptor."""
 
 import errno
 import os
@@ -86,6 +86,33 @@ class DeviceDisk:
             is_last = self._is_closed and self._users == 0
         if is_last:
             os.close(self._file)
+
+
+class RbdDisk:
+    """An image of Ceph as os-brick opens it. Several transfers are under way at once, which its file-like form has not.
+    """
+
+    def __init__(self, file: Any) -> None:
+        """``file`` has the open image as its attribute ``rbd_image``; closing both is their maker's."""
+        self._file = file
+        self._image = file.rbd_image
+
+    def read(self, at: int, size: int) -> bytes:
+        """See the protocol."""
+        left = self._image.size() - at
+        return bytes(self._image.read(at, min(size, left))) if left > 0 else b""
+
+    def write(self, at: int, data: bytes | bytearray | memoryview) -> None:
+        """See the protocol."""
+        # Ceph's module takes bytes alone.
+        self._image.write(bytes(data), at)
+
+    def sync(self) -> None:
+        """See the protocol."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 class FileLikeDisk:
