@@ -1,4 +1,4 @@
-"""The console script glance-manage: schema, metadata definitions, stores, failed removals."""
+"""The console script glance-manage: schema, definitions, stores, failed removals, taking over an installation."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ from glance_common.config import loading
 from glance_common.model.errors import GlanceError
 from glance_registry.config import list_manage_opts
 from glance_registry.db import schema
-from glance_registry.manage import metadefs, purge, stores
+from glance_registry.manage import adopt, metadefs, purge, stores
 from glance_registry.wsgi import database_url
 
 PROG = "glance-manage"
@@ -49,6 +49,7 @@ def _add_commands(parsers: Any) -> None:
         metadefs.add_commands(group, prefix)
     stores.add_commands(parsers)
     purge.add_commands(parsers)
+    adopt.add_commands(parsers)
 
 
 def _add(group: Any, name: str, text: str, run: Command) -> argparse.ArgumentParser:
