@@ -18,6 +18,7 @@ from tests.servers.barbican_service import BarbicanService
 from tests.servers.ceph import Ceph
 from tests.servers.cinder import Cinder
 from tests.servers.keystone import Keystone
+from tests.servers.mariadb import MariaDB, running_mariadb
 from tests.servers.postgres import drop_database, running_postgres
 from tests.servers.rabbitmq import RabbitMQ
 from tests.servers.rbd import Administrator
@@ -56,6 +57,13 @@ def postgres() -> Iterator[PostgresServer]:
 def own_postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL server for one test, which may do to it what it likes."""
     with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    """A MariaDB server for the whole session; each test has a database of its own."""
+    with running_mariadb() as server:
         yield server
 
 

@@ -1,4 +1,4 @@
-"""The console script glance-manage: schema, old rows, metadata definitions, stores, failed removals."""
+"""The console script glance-manage: schema, old rows, definitions, stores, failed removals, taking over."""
 
 import sys
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from glance_common.model.errors import GlanceError
 from glance_common.observability import log
 from glance_common.stores import loader
 from glance_registry.config import list_manage_opts
-from glance_registry.manage import database, deleted_rows, metadefs, purge, store_rename, stores
+from glance_registry.manage import adopt, database, deleted_rows, metadefs, purge, store_rename, stores
 from glance_registry.manage.patience import wait_for_database
 from glance_registry.manage.terminal import USAGE, Run, add_group, complain
 
@@ -56,3 +56,4 @@ def _add_commands(parsers: Any) -> None:
         metadefs.add_commands(group, prefix)
     store_rename.add_commands(stores.add_commands(parsers))
     purge.add_commands(parsers)
+    adopt.add_commands(parsers)

@@ -1,0 +1,313 @@
+"""An installation of the original, filled through its API, is taken over, compared and started again.
+
+Its database is PostgreSQL or MariaDB; its data are files, objects of an S3 server and pages of a web server.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deploy.local import configuration
+from deploy.local.embedded_postgres import PostgresServer
+from tests.e2e.calls import MIB, RAW, Caller, random_bytes
+from tests.e2e.people import People, keystone_options
+from tests.servers.keystone import ADMIN, ALT_DEMO, DEMO, Keystone
+from tests.servers.mariadb import MariaDB
+from tests.servers.original import Original
+from tests.servers.postgres import drop_database
+from tests.servers.seaweedfs import SeaweedFS
+from tests.servers.web import Page, WebServer
+from tests.support.daemons import PROGRAMS, Services
+from tests.support.waiting import wait_for
+
+pytestmark = pytest.mark.timeout(900)
+
+ROOT = Path(__file__).resolve().parents[2]
+STABLE = (
+    "id", "name", "status", "visibility", "owner", "disk_format", "container_format", "size", "virtual_size", "min_disk",
+    "min_ram", "protected", "os_hidden", "checksum", "os_hash_algo", "os_hash_value", "created_at", "updated_at", "stores",
+)
+
+
+@dataclass
+class Old:
+    """The other installation: its service, its database, and what was put into it."""
+
+    service: Original
+    database: str
+    keystone: Keystone
+    stores: dict[str, dict[str, object]]
+    data: dict[str, bytes] = field(default_factory=dict)
+    """Image → bytes, of those that can be downloaded."""
+    images: dict[str, str] = field(default_factory=dict)
+    """Name → image."""
+    shown: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Image → document, as the original showed it last."""
+
+    def caller(self, user: Any) -> Caller:
+        """Return a user of it."""
+        return Caller(self.service.url, {"X-Auth-Token": self.keystone.token(user)})
+
+    def configured(self) -> Path:
+        """Return its configuration file."""
+        return self.service.folder / "glance-api.conf"
+
+
+@contextmanager
+def database_of(request: pytest.FixtureRequest, kind: str) -> Iterator[str]:
+    """Give the URL of an empty database on a server of that kind."""
+    name = "adopted_original"
+    if kind == "mariadb":
+        mariadb: MariaDB = request.getfixturevalue("mariadb")
+        mariadb.create_database(name)
+        yield mariadb.url(name)
+        mariadb.drop_database(name)
+    else:
+        postgres: PostgresServer = request.getfixturevalue("postgres")
+        postgres.create_database(name)
+        yield postgres.url(name)
+        drop_database(postgres, name)
+
+
+@pytest.fixture(scope="module", params=["postgresql", "mariadb"])
+def old(
+    request: pytest.FixtureRequest, keystone: Keystone, seaweedfs: SeaweedFS, web: WebServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Old]:
+    """The other installation, filled and stopped."""
+    folder = tmp_path_factory.mktemp("old") / "original"
+    folder.mkdir()
+    with seaweedfs.bucket() as bucket, database_of(request, request.param) as database:
+        stores: dict[str, dict[str, object]] = {
+            "DEFAULT": {"enabled_backends": "fast:file,cloud:s3,pages:http"},
+            "glance_store": {"default_backend": "fast"},
+            "fast": {"filesystem_store_datadir": folder / "images"},
+            "cloud": {
+                "s3_store_host": seaweedfs.url, "s3_store_bucket": bucket, "s3_store_access_key": seaweedfs.keys.access,
+                "s3_store_secret_key": seaweedfs.keys.secret, "s3_store_bucket_url_format": "path",
+            },
+            "import_filtering_opts": {"allowed_hosts": "[127.0.0.1]", "allowed_ports": f"[{web.port}]"},
+        }
+        options = configuration.merged(stores, {
+            "DEFAULT": {"delayed_delete": True, "show_multiple_locations": True, "show_image_direct_url": True},
+            "paste_deploy": {"flavor": "keystone"}, "keystone_authtoken": keystone.middleware_options(),
+        })  # fmt: skip
+        service = Original(folder, database, options)
+        made = Old(service, database, keystone, stores)
+        keystone.set_image_endpoint(service.url)
+        try:
+            service.start()
+            fill(made, web)
+            made.shown = documents(made.caller(ADMIN))
+            service.stop()
+            yield made
+        finally:
+            service.stop()
+
+
+def fill(old: Old, web: WebServer) -> None:
+    """Put images of every state into it, with everything that belongs to images, and definitions."""
+    admin, demo = old.caller(ADMIN), old.caller(DEMO)
+
+    def keep(name: str, image: str, data: bytes | None) -> str:
+        old.images[name] = image
+        if data is not None:
+            old.data[image] = data
+        return image
+
+    def uploaded(name: str, who: Caller, store: str = "fast", **fields: Any) -> str:
+        data = random_bytes(MIB + len(name))
+        image = str(who.create(name=name, **fields)["id"])
+        who.upload(image, data, headers={"X-Image-Meta-Store": store})
+        return keep(name, image, data)
+
+    shared = uploaded("shared", demo, visibility="shared", os_distro="debian", owner_specified_note="grün", tags=["a", "b"])
+    other = old.keystone.project_ids[ALT_DEMO.project]
+    demo.call("POST", f"/v2/images/{shared}/members", 200, json={"member": other})
+    old.caller(ALT_DEMO).call("PUT", f"/v2/images/{shared}/members/{other}", 200, json={"status": "accepted"})
+    uploaded("object", demo, "cloud")
+    uploaded("public", admin, visibility="public", min_disk=3, min_ram=64)
+    uploaded("community", demo, visibility="community")
+    uploaded("hidden", demo, os_hidden=True)
+    protected = uploaded("protected", demo)
+    demo.patch(protected, {"op": "replace", "path": "/protected", "value": True})
+    closed = uploaded("closed", demo)
+    admin.call("POST", f"/v2/images/{closed}/actions/deactivate", 204)
+    keep("queued", str(demo.create(name="queued")["id"]), None)
+    page = random_bytes(MIB)
+    web.pages["/old.raw"] = Page(page)
+    linked = keep("linked", str(admin.create(name="linked")["id"]), page)
+    location = {"url": web.url("/old.raw"), "metadata": {}}
+    admin.patch(linked, {"op": "add", "path": "/locations/-", "value": location})
+    staged = keep("staged", str(demo.create(name="staged")["id"]), None)
+    headers = {"Content-Type": "application/octet-stream"}
+    demo.call("PUT", f"/v2/images/{staged}/stage", 204, headers=headers, data=random_bytes(1000))
+    imported, data = str(demo.create(name="imported")["id"]), random_bytes(MIB)
+    demo.call("PUT", f"/v2/images/{imported}/stage", 204, headers=headers, data=data)
+    demo.call("POST", f"/v2/images/{imported}/import", 202, json={"method": {"name": "glance-direct"}})
+    wait_for(lambda: demo.show(imported)["status"] == "active", "the end of the import")
+    keep("imported", imported, data)
+    for name, store in (("waits", "fast"), ("waits in the cloud", "cloud")):
+        demo.delete(uploaded(name, demo, store))
+    demo.delete(keep("deleted", str(demo.create(name="deleted")["id"]), None))
+    admin.call("POST", "/v2/metadefs/namespaces", 201, json={
+        "namespace": "OS::Old", "visibility": "public", "protected": True, "display_name": "Old",
+        "properties": {"speed": {"title": "Speed", "type": "integer", "minimum": 1}},
+        "objects": [{"name": "Group", "required": ["a"], "properties": {"a": {"title": "A", "type": "string"}}}],
+        "resource_type_associations": [{"name": "OS::Glance::Image", "prefix": "hw_"}], "tags": [{"name": "t"}],
+    })  # fmt: skip
+
+
+def documents(caller: Caller) -> dict[str, dict[str, Any]]:
+    """Return id → document of all images, as a list and as each one shows them."""
+    found = {}
+    for query in ({}, {"visibility": "community"}, {"os_hidden": "true"}):
+        listed = caller.call("GET", "/v2/images", 200, params={"limit": "100", **query}).json()["images"]
+        found |= {image["id"]: image for image in listed}
+    return {image: caller.show(image) for image in found}
+
+
+@pytest.fixture(scope="module")
+def rehearsed(old: Old) -> str:
+    """What the rehearsal printed, which must end well but for what it says itself."""
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.migrate.main", "--config", old.configured()], cwd=ROOT, check=False,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
+        env={**os.environ, "GLANCE_ADOPT_FROM": old.database},
+    )
+    assert not done.stderr, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def services(
+    old: Old, rehearsed: str, module_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory,
+    keystone: Keystone,
+) -> Iterator[Services]:
+    """Our daemons on a database into which the other one was adopted, with its stores."""
+    shared = {**old.stores, "glance_store": {"default_backend": "fast"}}
+    options = {"DEFAULT": {"delayed_delete": True, "scrub_time": 36000, "show_multiple_locations": True}}
+    made = Services(
+        tmp_path_factory.mktemp("services"), module_database(), shared=shared, scrubber={"DEFAULT": {"scrub_time": 36000}},
+        api=configuration.merged(keystone_options(keystone), options),
+    )
+    assert adopt(made, old).returncode == 3, "one image was being written"
+    made.start()
+    keystone.set_image_endpoint(made.api.url)
+    yield made
+    made.stop()
+
+
+def adopt(services: Services, old: Old, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run glance-manage adopt on the database of our services."""
+    configured = [services.registry.folder / "etc/glance-registry.conf", services.api.folder / "etc/glance-api.conf"]
+    files = [word for file in configured for word in ("--config-file", str(file))]
+    return subprocess.run(
+        [PROGRAMS / "glance-manage", *files, "adopt", "--from", old.database, *arguments], check=False,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120,
+    )
+
+
+@pytest.fixture(scope="module")
+def people(services: Services, keystone: Keystone) -> People:
+    """The users, at our service."""
+    return People(keystone, services.api.url)
+
+
+def test_the_rehearsal_reads_every_image_and_changes_nothing(old: Old, rehearsed: str):
+    assert "         0 wrong" in rehearsed
+    downloads = len([image for image in old.shown if image in old.data])
+    assert f"{downloads} downloaded" in rehearsed
+    assert f"{len(old.shown)} listed and shown, of {len(old.shown)} in the database" in rehearsed
+    assert "data were staged" in rehearsed
+    secret = str(old.stores["cloud"]["s3_store_secret_key"])
+    assert secret not in rehearsed
+
+
+def test_every_image_is_listed_and_shown_as_before(old: Old, people: People):
+    found = documents(people.admin)
+    assert found.keys() == old.shown.keys()
+    for image, before in old.shown.items():
+        expected, now = dict(before), found[image]
+        if image == old.images["staged"]:
+            expected |= {"status": "queued", "size": None, "virtual_size": None}
+            expected.pop("updated_at")
+        properties = {name for name in {*expected, *now} if not name.startswith("os_glance_")}
+        names = {*STABLE, *properties} - {"file", "schema", "self", "locations", "direct_url", "tags", "updated_at"}
+        assert {name: now.get(name) for name in names} == {name: expected.get(name) for name in names}
+        assert sorted(now["tags"]) == sorted(expected["tags"])
+
+
+def test_every_image_is_downloaded_byte_for_byte(old: Old, people: People):
+    read = 0
+    for image in old.shown:
+        if image in old.data:
+            assert people.admin.download(image) == old.data[image]
+            read += 1
+    assert read == 9
+
+
+def test_members_definitions_and_tasks(old: Old, people: People):
+    shared = old.images["shared"]
+    members = people.demo.call("GET", f"/v2/images/{shared}/members", 200).json()["members"]
+    assert [(each["member_id"], each["status"]) for each in members] == [(people.project(ALT_DEMO.project), "accepted")]
+    assert people.alt_demo.show(shared)["name"] == "shared"
+    namespace = people.admin.call("GET", "/v2/metadefs/namespaces/OS::Old", 200).json()
+    assert (namespace["protected"], namespace["display_name"]) == (True, "Old")
+    assert namespace["properties"] == {"speed": {"title": "Speed", "type": "integer", "minimum": 1}}
+    assert [each["name"] for each in namespace["objects"]] == ["Group"]
+    tasks = people.demo.call("GET", f"/v2/images/{old.images['imported']}/tasks", 200).json()["tasks"]
+    assert [(each["type"], each["status"]) for each in tasks] == [("api_image_import", "success")]
+
+
+def test_ids_of_deleted_images_stay_taken(old: Old, people: People):
+    for name in ("deleted", "waits"):
+        people.demo.call("GET", f"/v2/images/{old.images[name]}", 404)
+        people.demo.call("POST", "/v2/images", 409, json={"id": old.images[name], **RAW})
+
+
+def test_both_sides_are_the_same_but_for_what_the_report_said(old: Old, services: Services):
+    done = adopt(services, old, "--verify")
+    assert done.returncode == 1
+    assert "1 difference." in done.stdout, done.stdout
+    assert "data were staged" in done.stdout
+
+
+def test_the_way_back(old: Old, services: Services, web: WebServer):
+    """The original starts again on its database and its stores, which ours have read."""
+    services.stop()
+    old.service.start()
+    try:
+        admin = old.caller(ADMIN)
+        assert documents(admin) == old.shown
+        for image in old.shown:
+            if image in old.data:
+                assert admin.download(image) == old.data[image]
+        fresh = admin.uploaded(b"new", name="after the way back")
+        assert admin.download(fresh) == b"new"
+    finally:
+        old.service.stop()
+    services.start()
+
+
+def test_the_next_run_brings_what_was_made_meanwhile(old: Old, services: Services, people: People):
+    assert "after the way back" not in people.admin.names(limit="100")
+    adopt(services, old)
+    assert "after the way back" in people.admin.names(limit="100")
+
+
+@pytest.mark.parametrize("name", ["waits", "waits in the cloud"])
+def test_an_image_that_was_deleted_with_a_delay_is_restored(old: Old, services: Services, people: People, name: str):
+    image = old.images[name]
+    done = services.scrub_once("--restore", image)
+    assert done.returncode == 0, done.stderr
+    assert people.demo.show(image)["status"] == "active"
+    assert people.demo.download(image) == old.data[image]
