@@ -127,11 +127,12 @@ class ImageCache:
             return None
         return self._copy(parts, wanted, part, is_hit=False)
 
-    def read(self, wanted: WantedData, part: tuple[int, int] | None) -> Blob | None:
+    def read(self, wanted: WantedData, part: tuple[int, int] | None, *, waits: bool = True) -> Blob | None:
         """Return the data, or the part (offset, length) of them, from the cache; None when the store is to be read.
 
         A reader of the whole begins a copy that others can follow. Raises only what the store raises when it is opened
-        for that, or has given wrong data. The blob verifies what it gives by itself.
+        for that, or has given wrong data. The blob verifies what it gives by itself. Unless the caller ``waits``, no
+        byte of a copy that is being made need be there yet.
         """
         parts = self._parts
         if parts is None or not is_cacheable(wanted.image_id):
@@ -139,7 +140,7 @@ class ImageCache:
         found = self._copy(parts, wanted, part)
         if found is None and not self._is_to_be_verified(parts, wanted):
             # Another process may finish between the two looks for a copy.
-            found = self._followed(parts, wanted, part) or self._copy(parts, wanted, part)
+            found = self._followed(parts, wanted, part, waits) or self._copy(parts, wanted, part)
         if found is None:
             CACHE_READS.labels("bypass").inc()
         return found
@@ -186,7 +187,9 @@ class ImageCache:
         self.wake()
         return True
 
-    def _followed(self, parts: CacheDirectory, wanted: WantedData, part: tuple[int, int] | None) -> Blob | None:
+    def _followed(
+        self, parts: CacheDirectory, wanted: WantedData, part: tuple[int, int] | None, waits: bool
+    ) -> Blob | None:
         offset, length = part or (0, wanted.size)
         joined = parts.fills.join(wanted, may_start=part is None)
         if joined is None:
@@ -199,8 +202,8 @@ class ImageCache:
             lambda left: parts.fills.rejoin(wanted, left),
         )
         try:
-            # Who began the fill has opened the store; all others wait here, so that a failure has a status of its own.
-            if not joined.is_new and not blob.wait_first():
+            # Who began the fill has opened the store; the others wait here, so that a failure has a status of its own.
+            if waits and not joined.is_new and not blob.wait_first():
                 blob.close()
                 return None
         except BaseException:

@@ -4,6 +4,7 @@ import fcntl
 import os
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 
@@ -48,6 +49,8 @@ class GrowingFile:
         self._users = 1
         self._readers = 0
         self._stalled_at = -1
+        self._grown_at = time.monotonic()
+        self._listeners: set[Callable[[], None]] = set()
 
     @property
     def size(self) -> int:
@@ -100,18 +103,33 @@ class GrowingFile:
         """How many use the file in this process."""
         return self._users
 
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called when there is more, and at the end. It must not wait."""
+        with self._changed:
+            self._listeners.add(wake)
+
+    def is_stalled(self, seconds: float) -> bool:
+        """Say whether nothing has come for so many seconds."""
+        return self._end is None and time.monotonic() - self._grown_at >= seconds
+
     def grown(self, size: int) -> None:
         """Tell the readers how much there is."""
         with self._changed:
             self._size = size
-            self._changed.notify_all()
+            self._grown_at = time.monotonic()
+            self._tell()
+
+    def _tell(self) -> None:
+        self._changed.notify_all()
+        for wake in self._listeners:
+            wake()
 
     def ended(self, end: FillEnd) -> None:
         """Tell the readers how it ended; the first word counts."""
         with self._changed:
             if self._end is None:
                 self._end = end
-                self._changed.notify_all()
+                self._tell()
 
     def wait(self, beyond: int, seconds: float) -> bool:
         """Return True as soon as there are more than ``beyond`` bytes or the end is known, False after ``seconds``.
