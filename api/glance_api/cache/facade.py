@@ -10,7 +10,7 @@ from glance_api.cache import index
 from glance_api.cache.fill import FillTools
 from glance_api.cache.fills import Fills
 from glance_api.cache.index.contract import CacheIndex
-from glance_api.cache.layout import CacheLayout, unlinked, used_now
+from glance_api.cache.layout import CacheLayout, unlinked
 from glance_api.cache.locks import CacheLock, Locks
 from glance_api.cache.queue import PrefetchQueue
 from glance_api.cache.reading import CopyBlob, FollowedBlob
@@ -156,7 +156,7 @@ class ImageCache:
             seen = os.fstat(descriptor)
             if seen.st_size == wanted.size and parts.records.is_verified(wanted.image_id, seen):
                 if is_hit:
-                    used_now(descriptor)
+                    parts.layout.used_now(descriptor)
                     parts.records.used(wanted.image_id)
                     CACHE_READS.labels("hit").inc()
                 offset, length = part or (0, None)
@@ -284,7 +284,7 @@ class ImageCache:
         """Remove what was set aside, what dead processes left and what does not grow any more; return how many."""
         with self.using() as parts:
             count = sum(unlinked(f"{parts.layout.invalid}/{file.image_id}") for file in parts.layout.damaged())
-            return count + parts.fills.sweep(self.settings.stall_time)
+            return count + parts.fills.sweep(self.settings.stall_time, of_others=True)
 
     @contextmanager
     def using(self) -> Iterator[CacheDirectory]:

@@ -199,6 +199,7 @@ class Fill:
         failpoint("cache.fill.before-sync")
         os.fdatasync(file.descriptor)
         failpoint("cache.fill.before-link")
+        layout.used_now(file.descriptor)
         if not layout.commit(image_id, file.growing.inode):
             raise _NoDisk("the unfinished file was removed")
         failpoint("cache.fill.after-link")

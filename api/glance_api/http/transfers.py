@@ -73,7 +73,7 @@ def begin(image: Image, part: ByteRange | None, prefer: Sequence[str] = (), *, i
     try:
         cached = cached_data.open_cached(services(), image, part, prefer)
         if cached is not None:
-            # A copy may have to come from the disk first: with threads of their own, readers do not wait for each other.
+            # A copy may have to come from the disk: with threads of their own, readers do not wait for each other.
             permit = http.permits.try_take(project) if cached.blob.fileno() is not None else None
             transfer = Transfer(cached, permit or apart, has_thread=permit is not None)
             return transfer

@@ -28,8 +28,8 @@ def server(make_server):
     return make_server(threads=4, min_transfer_rate=0).start()
 
 
-def target(path, size=len(DATA)):
-    return TARGET.format(path=path, size=size)
+def target(path, size=None):
+    return TARGET.format(path=path, size=size or len(DATA))
 
 
 def grow(path, data):
