@@ -50,6 +50,7 @@ class GrowingFile:
         self._readers = 0
         self._stalled_at = -1
         self._grown_at = time.monotonic()
+        self._told_at = -1
         self._listeners: set[Callable[[], None]] = set()
 
     @property
@@ -111,6 +112,12 @@ class GrowingFile:
     def is_stalled(self, seconds: float) -> bool:
         """Say whether nothing has come for so many seconds."""
         return self._end is None and time.monotonic() - self._grown_at >= seconds
+
+    def is_news(self) -> bool:
+        """Say whether it is the first time that this is asked since it has grown: many readers notice one stall."""
+        with self._changed:
+            told, self._told_at = self._told_at, self._size
+            return told != self._size
 
     def grown(self, size: int) -> None:
         """Tell the readers how much there is."""

@@ -157,10 +157,11 @@ class FollowedBlob:
 
     def _stop_following(self) -> None:
         self._is_followed = False
-        LOG.warning(
-            "image %s: its copy in the cache did not grow for %.1f s; a reader goes on at the store",
-            self._wanted.image_id, self._patience,
-        )
+        if self._growing.is_news():
+            LOG.warning(
+                "image %s: its copy in the cache did not grow for %.1f s; its readers go on at the store",
+                self._wanted.image_id, self._patience,
+            )
 
     def _beyond(self) -> int:
         """Return the number of bytes that do not suffice: of a whole image the last one waits for the end."""

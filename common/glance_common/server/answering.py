@@ -38,7 +38,7 @@ class Answering:
         response, environ = self._prepare(request, conn)
         try:
             result = self._application(environ, response.start_response)
-            if isinstance(result, FileBody):
+            if isinstance(result, FileBody) and response.has_known_body:
                 return Sending(conn, request, response, environ, result)
             try:
                 if isinstance(result, FileWrapper):

@@ -174,6 +174,8 @@ def conclude(sending: Sending) -> None:
     request, error = sending.request, sending.error
     if isinstance(error, ClientGone):
         log.info("Client %s left during %s %s: %s", sending.conn.client[0], request.method, request.path, error)
+    elif isinstance(error, NoThread):
+        log.warning("The response to %s %s was cut: %s", request.method, request.path, error)
     elif error is not None:
         # Closing is the only way left to tell the client that its data is incomplete.
         log.error("The response to %s %s was cut: %s", request.method, request.path, error, exc_info=error)
