@@ -197,7 +197,7 @@ def transfer_permits(conf: cfg.ConfigOpts, stopping: Callable[[], bool]) -> Tran
 
 def cache_permits(conf: cfg.ConfigOpts, permits: TransferPermits, stopping: Callable[[], bool]) -> TransferPermits:
     """Return the permits of downloads that need no thread; a project has the same part of them as of the others."""
-    limit = conf.image_cache_max_readers
+    limit = conf.image_cache_max_readers if conf.image_cache_dir else 0
     share = max(limit * permits.share // permits.limit, 1) if limit else 0
     return TransferPermits(limit, share, stopping, state="cache")
 

@@ -131,8 +131,8 @@ class ImageCache:
         """Return the data, or the part (offset, length) of them, from the cache; None when the store is to be read.
 
         A reader of the whole begins a copy that others can follow. Raises only what the store raises when it is opened
-        for that, or has given wrong data. The blob verifies what it gives by itself. Unless the caller ``waits``, no
-        byte of a copy that is being made need be there yet.
+        for that, or has given wrong data. The blob verifies what it gives by itself. Unless the caller ``waits``, its
+        thread waits for no store, and no byte of a copy that is being made need be there yet.
         """
         parts = self._parts
         if parts is None or not is_cacheable(wanted.image_id):
@@ -191,7 +191,7 @@ class ImageCache:
         self, parts: CacheDirectory, wanted: WantedData, part: tuple[int, int] | None, waits: bool
     ) -> Blob | None:
         offset, length = part or (0, wanted.size)
-        joined = parts.fills.join(wanted, may_start=part is None)
+        joined = parts.fills.join(wanted, may_start=part is None, waits=waits)
         if joined is None:
             return None
         if part is not None and offset > joined.growing.size + FAR:

@@ -46,10 +46,11 @@ class Fills:
         self._threads: dict[threading.Thread, Fill] = {}
         self._is_told = False
 
-    def join(self, wanted: WantedData, *, may_start: bool, rate: int = 0) -> Joined | None:
+    def join(self, wanted: WantedData, *, may_start: bool, rate: int = 0, waits: bool = True) -> Joined | None:
         """Return the file of the image that grows, to be left by the caller; None when none does, or none can.
 
-        With ``may_start`` a fill begins when there is none. Raises what the store raises then.
+        With ``may_start`` a fill begins when there is none. If the caller ``waits``, its thread opens the store for
+        that, and raises what the store raises.
         """
         for _ in range(_TRIES):
             with self._lock:
@@ -60,7 +61,7 @@ class Fills:
                 if growing is None:
                     growing = self._watched(wanted.image_id)
             if growing is not None:
-                return Joined(growing, is_new=False) if fill is None else self._started(fill, growing)
+                return Joined(growing, is_new=False) if fill is None else self._started(fill, growing, waits)
             if not self._is_filled(wanted.image_id):
                 return None
             time.sleep(_PAUSE)
@@ -211,10 +212,14 @@ class Fills:
                 os.close(descriptor)
         return None if reading is None else FillFile(lock, descriptor, GrowingFile(reading))
 
-    def _started(self, fill: Fill, growing: GrowingFile) -> Joined | None:
-        """Open the store and start the fill's thread. Raises what the store raises."""
+    def _started(self, fill: Fill, growing: GrowingFile, waits: bool) -> Joined | None:
+        """Start the fill's thread, which opens the store unless this one ``waits`` for it.
+
+        Raises what the store raises.
+        """
         try:
-            fill.open()
+            if waits:
+                fill.open()
             thread = threading.Thread(target=self._run, args=(fill,), name="cache-fill", daemon=True)
             self._threads[thread] = fill
             thread.start()

@@ -69,18 +69,21 @@ def begin(image: Image, part: ByteRange | None, prefer: Sequence[str] = (), *, i
     apart = http.cache_permits.try_take(project) if is_sent and SENDS_FILES in request.environ else None
     if apart is None:
         return _with_thread(lambda: cached_data.open_data(services(), image, part, prefer, is_sent=is_sent))
-    transfer = None
+    # Only a thread with a permit waits for a store.
+    permit = http.permits.try_take(project)
+    transfer: Transfer | None = None
     try:
-        cached = cached_data.open_cached(services(), image, part, prefer)
-        if cached is not None:
+        cached = cached_data.open_cached(services(), image, part, prefer, waits=permit is not None)
+        if cached is not None and cached.blob.fileno() is None:
+            transfer = Transfer(cached, apart, has_thread=False)
+        elif cached is not None:
             # A copy may have to come from the disk: with threads of their own, readers do not wait for each other.
-            permit = http.permits.try_take(project) if cached.blob.fileno() is not None else None
             transfer = Transfer(cached, permit or apart, has_thread=permit is not None)
-            return transfer
     finally:
-        if transfer is None or transfer.has_thread:
-            apart()
-    return _with_thread(lambda: data.open_stored(services(), image, part, prefer))
+        for unused in (permit, apart):
+            if unused is not None and (transfer is None or unused is not transfer.give_back):
+                unused()
+    return transfer or _with_thread(lambda: data.open_stored(services(), image, part, prefer))
 
 
 def _with_thread(open_data: Callable[[], Download]) -> Transfer:

@@ -36,17 +36,18 @@ def open_data(
 
 
 def open_cached(
-    services: Services, image: Image, part: ByteRange | None, prefer: Sequence[str] = ()
+    services: Services, image: Image, part: ByteRange | None, prefer: Sequence[str] = (), *, waits: bool
 ) -> Download | None:
     """Open the data of a ``readable`` image, or a part of them, in the cache; None when their store is to be read.
 
-    It never waits for the first byte of a copy that is being made. Raises Unavailable.
+    Unless it ``waits`` for a store and for the first byte of a copy that is being made, their failures show later.
+    Raises Unavailable.
     """
     asked = wanted(services, image, prefer) if services.cache is not None else None
     if asked is None or services.cache is None:
         return None
     try:
-        blob = services.cache.read(asked, _extent(part), waits=False)
+        blob = services.cache.read(asked, _extent(part), waits=waits)
     except StoreError as error:
         raise as_api_error(error, "the image's data") from error
     return None if blob is None else _download(image, blob, part)
