@@ -308,18 +308,23 @@ class TransferWorker(ThreadWorker):
     def _finish_requests(self) -> None:
         while self.nr_conns and time.monotonic() < self._deadline:
             self._tick()
-        if not (self._running or self._sent_apart):
+        if not self._unfinished:
             return
-        self.log.warning("Aborting %d requests: their time is over", len(self._running) + self._sent_apart)
+        self.log.warning("Aborting %d requests: their time is over", self._unfinished)
         self.state.aborting.set()
         limit = time.monotonic() + self.settings.abort_grace
-        while (self._running or self._sent_apart) and time.monotonic() < limit:
+        while self._unfinished and time.monotonic() < limit:
             for conn in tuple(self._running):
                 conn.cut()
             self._tick(timeout=0.2)
-        if self._running or self._sent_apart:
-            self.log.critical("Leaving %d requests that did not end", len(self._running) + self._sent_apart)
+        if self._unfinished:
+            self.log.critical("Leaving %d requests that did not end", self._unfinished)
             os._exit(1)
+
+    @property
+    def _unfinished(self) -> int:
+        """Requests that have a thread, wait for one, or whose answers the sender sends."""
+        return self._busy + self._sent_apart
 
     # --- request threads ---
 

@@ -1,6 +1,7 @@
 """The image cache while the clock of the host jumps, and fills that do not grow."""
 
 import os
+import threading
 import time
 
 import pytest
@@ -55,3 +56,30 @@ def test_a_clock_that_is_set_back_does_not_change_who_was_used_last(make_cache, 
     fifth = keep(cache, 5)
     assert ids(cache) == sorted([third, first, fifth])
     assert second not in ids(cache)
+
+
+@pytest.mark.parametrize("jump", [-5 * 86400, 5 * 86400])
+def test_the_cleaner_believes_what_it_sees_rather_than_the_clock(make_cache, monkeypatch, jump):
+    filling, cleaning = make_cache(), make_cache()
+    image_id = image(1)[0]
+    path = f"{filling.settings.directory}/incomplete/{image_id}"
+    lock = filling._parts.locks.fill(image_id)
+    over = threading.Event()
+
+    def grow():
+        with open(path, "wb", buffering=0) as file:
+            while not over.wait(0.02):
+                file.write(b"more")
+
+    thread = threading.Thread(target=grow)
+    thread.start()
+    try:
+        wait_for(lambda: os.path.exists(path) and os.path.getsize(path), "the file")
+        real = time.time
+        monkeypatch.setattr(time, "time", lambda: real() + jump)
+        assert cleaning.clean() == 0
+    finally:
+        over.set()
+        thread.join()
+    assert cleaning.clean() == 1, "it stands still now"
+    lock.close()
