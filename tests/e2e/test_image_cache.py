@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(900)
 
 DATA = random_bytes(6 * MIB + 1234)
 HERD = 100
-"""Clients: more than twice the permits of both processes."""
+"""Clients: many more than both processes have threads."""
 PATIENCE = 6.0
 """Seconds: longer than the machine may stand still, and waited for by one test only."""
 
@@ -357,7 +357,7 @@ def test_a_full_disk_switches_the_cache_off_for_the_request(caller, remote, serv
     disk = tmp_path_factory.mktemp("small")
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], check=True)
     try:
-        [api] = started(services, full={"image_cache_dir": disk / "cache"})
+        [api] = started(services, full={"image_cache_dir": disk / "cache", "max_transfers_per_project": 0})
         there = Caller(api.url, caller.headers)
         (first, _), (second, _) = remote(), remote()
         assert there.download(first) == DATA
