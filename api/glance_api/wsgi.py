@@ -138,6 +138,7 @@ def build_http(conf: cfg.ConfigOpts, state: ServerState) -> HttpServices:
     return HttpServices(
         permits=permits,
         readers=ThreadPoolExecutor(permits.limit, thread_name_prefix="read-ahead"),
+        cache_permits=cache_permits(conf, permits, state.stopping.is_set),
         accel=accel.parse(conf, (*(place for place, _ in places(conf)), *cache_directories(conf))),
         is_down=state.is_down,
         manages_cache=choose(conf).manages_cache,
@@ -192,6 +193,13 @@ def transfer_permits(conf: cfg.ConfigOpts, stopping: Callable[[], bool]) -> Tran
     if share is None:
         share = max(limit * 3 // 4, 1)
     return TransferPermits(limit, share if choose(conf).name else 0, stopping)
+
+
+def cache_permits(conf: cfg.ConfigOpts, permits: TransferPermits, stopping: Callable[[], bool]) -> TransferPermits:
+    """Return the permits of downloads that need no thread; a project has the same part of them as of the others."""
+    limit = conf.image_cache_max_readers if conf.image_cache_dir else 0
+    share = max(limit * permits.share // permits.limit, 1) if limit else 0
+    return TransferPermits(limit, share, stopping, state="cache")
 
 
 def connect_registry(conf: cfg.ConfigOpts, secrets: Sequence[bytes]) -> RegistryClient:

@@ -1,9 +1,10 @@
-"""Request bodies as pieces of one size, with honest ends.
+"""Request bodies as pieces of one size, with honest ends; answers that our server sends from a file.
 
 A WSGI server may report a body that stopped too early as a normal end, so the bytes are counted here. The reader of an
 upload gets either every announced byte or an exception.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +21,12 @@ took 0.2 to 0.4 of the time and 0.1 to 0.3 of the CPU. A request is read through
 BYTES_SENT = "glance.bytes_sent"
 """Key in the environ: bytes of the answer's body that were sent; our server sets it before it closes the answer."""
 
+SENDS_FILES = "glance.sends_files"
+"""Key in the environ: our server sends a ``FileBody`` without a thread of its own; others do not know the class."""
+
+STATUS_SENT = "glance.status_sent"
+"""Key in the environ: the status code that our server sent instead of the application's."""
+
 
 class ClientGone(Exception):
     """The client's part of a transfer failed; no client may be left to answer."""
@@ -31,6 +38,50 @@ class ClientDisconnected(ClientGone):
 
 class ClientTooSlow(ClientGone):
     """The client did not move a byte within ``client_socket_timeout``, or moved fewer than ``min_transfer_rate``."""
+
+
+class FileBody(ABC):
+    """The body of an answer in a file, which may still grow. One thread of our server sends many of them.
+
+    That thread calls ``ready``, ``sent``, ``admit`` and ``close``, which never wait. When ``ready`` says that the file
+    cannot give the rest, a thread of the pool calls ``resume``, and iterates over the rest where that does not help;
+    a file that is whole can always give it.
+    """
+
+    @property
+    @abstractmethod
+    def descriptor(self) -> int:
+        """The file, open for reading."""
+
+    @abstractmethod
+    def ready(self) -> tuple[int, int] | None:
+        """Return the offset in the file and the number of bytes that can be sent now.
+
+        The number is 0 while more has to come, None stands for a rest that the file cannot give.
+        """
+
+    @abstractmethod
+    def sent(self, count: int) -> None:
+        """Note that so many bytes of those that were ready have been sent."""
+
+    def on_growth(self, wake: Callable[[], None]) -> None:  # noqa: B027 - nothing to do for a file that is whole
+        """Have ``wake`` called from any thread when ``ready`` may say something else."""
+
+    def admit(self) -> bool:
+        """Say whether the rest may have a thread now."""
+        return True
+
+    def resume(self) -> bool:
+        """Say whether ``ready`` goes on. It may wait, and raise what iterating raises."""
+        return False
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the rest."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the answer."""
 
 
 def announced_length(environ: dict[str, Any]) -> int | None:

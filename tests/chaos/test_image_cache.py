@@ -96,14 +96,18 @@ def test_killed_in_the_middle_of_a_fill(deployment: Deployment, ledger: Ledger, 
     assert os.listdir(folder / "invalid") == []
 
 
+ROUNDS = 20
+
+
 def test_workers_are_killed_again_and_again(deployment: Deployment, ledger: Ledger, folder: Path):
     seed = int(os.environ.get("GLANCE_CHAOS_SEED", random.randrange(1 << 32)))
     choice = random.Random(seed)
     right = images(deployment, ledger, 3)
-    complete = 0
+    complete = rounds = 0
     until = time.monotonic() + SECONDS
     with ThreadPoolExecutor(CLIENTS) as pool:
-        while time.monotonic() < until or not complete:
+        while time.monotonic() < until or rounds < ROUNDS or not complete:
+            rounds += 1
             for path in (folder / image for image in right):
                 path.unlink(missing_ok=True)
             image = choice.choice(list(right))

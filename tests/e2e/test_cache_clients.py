@@ -242,6 +242,27 @@ def test_cac14_nodes_that_share_an_index(
     assert west.admin.call("GET", path, 200).json() == []
 
 
+def test_s05_s49_what_one_node_deletes_or_deactivates_no_other_serves(nodes: tuple[Node, Node], users: People):
+    first, second = nodes
+    path = "/v2/images/{}/file"
+    image = users.demo.uploaded(DATA)
+    for node in nodes:
+        node.queue(image)
+        node.wait_cached(image)
+    there = Caller(second.api.url, users.demo.headers)
+    assert there.download(image) == DATA
+    first.admin.call("POST", f"/v2/images/{image}/actions/deactivate", 204)
+    there.call("GET", path.format(image), 403)
+    there.call("GET", path.format(image), 403, headers={"Range": "bytes=0-9"})
+    first.admin.call("POST", f"/v2/images/{image}/actions/reactivate", 204)
+    assert there.download(image) == DATA
+    users.demo.delete(image)
+    for address in (path.format(image), f"/v1/images/{image}"):
+        there.call("GET", address, 404)
+        there.call("HEAD", address, 404)
+    assert (first.files(), second.files()) == ([], [image]), "the row decides, not the file"
+
+
 def test_tempest_finds_both_caches_right(
     nodes: tuple[Node, Node], users: People, keystone: Keystone, tmp_path: Path
 ):

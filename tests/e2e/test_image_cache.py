@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from hashlib import md5, sha512
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ from tests.support.waiting import wait_for
 pytestmark = pytest.mark.timeout(900)
 
 DATA = random_bytes(6 * MIB + 1234)
-HERD = 40
+HERD = 100
+"""Clients: many more than both processes have threads."""
 PATIENCE = 6.0
 """Seconds: longer than the machine may stand still, and waited for by one test only."""
 
@@ -43,8 +45,7 @@ def services(
         },
         api={
             "DEFAULT": {
-                "image_cache_dir": node / "cache", "threads": 64, "max_transfers": 48,
-                "max_transfers_per_project": 0, "show_multiple_locations": "true", "image_cache_patience": PATIENCE,
+                "image_cache_dir": node / "cache", "show_multiple_locations": "true", "image_cache_patience": PATIENCE,
                 "x_accel_redirect": f"{node}/cache:/_cache",
             },
             "paste_deploy": {"flavor": "trusted-auth+cachemanagement"},
@@ -96,7 +97,7 @@ class Download:
 
     def __init__(self, caller: Caller, image: str, path: str = "/v2/images/{}/file", **headers: str) -> None:
         self.status: int | None = None
-        self.data = b""
+        self.data = bytearray()
         self.broken = False
         self._url = caller.url + path.format(image)
         self._headers = {**caller.headers, **headers}
@@ -135,6 +136,9 @@ def test_a_herd_is_one_read_of_the_store(caller, web, remote, folder, services):
         download.wait_for(2 * MIB)
     assert (folder / "incomplete" / image).exists()
     assert not (folder / image).exists()
+    # None of the readers has a thread: all others are served as before.
+    assert [caller.show(image)["status"] for _ in range(20)] == ["active"] * 20
+    assert caller.download(str(caller.uploaded(b"another"))) == b"another"
     gate.set()
     assert [download.end().data == DATA for download in herd] == [True] * HERD
     assert reads(web, image) - before == 1
@@ -147,6 +151,25 @@ def test_a_herd_is_one_read_of_the_store(caller, web, remote, folder, services):
     assert seen.value("glance_cache_bytes_total", kind="filled") >= len(DATA)
     wait_for(lambda: seen.value("glance_cache_bytes_total", kind="copy") >= len(DATA), "the bytes of the hit")
     assert seen.value("glance_cache_images", kind="copy") >= 1
+
+
+def test_more_hits_than_permits_are_sent_at_once(caller, web, remote, folder, services):
+    image, _ = remote()
+    caller.download(image)
+    wait_for(lambda: is_kept(folder, image), "the copy")
+    before = reads(web, image)
+    with ExitStack() as stack:
+        # They read slowly: what the kernel does not take waits in the service.
+        wires = [
+            stack.enter_context(caller.begin("GET", f"/v2/images/{image}/file", receive_buffer=16384))
+            for _ in range(HERD)
+        ]
+        assert [wire.read(15) for wire in wires] == [b"HTTP/1.1 200 OK"] * HERD
+        assert Seen(services.api).value("glance_transfers", state="cache") > 0
+        assert caller.show(image)["status"] == "active"
+        assert [wire.rest().endswith(DATA) for wire in wires] == [True] * HERD
+    assert reads(web, image) == before
+    wait_for(lambda: Seen(services.api).value("glance_transfers", state="cache") == 0, "the end of all")
 
 
 def test_ranges_while_it_grows_and_the_starter_leaves(caller, web, remote, folder):
@@ -268,12 +291,13 @@ def test_readers_of_a_fill_that_stalls_read_the_store_themselves(caller, remote,
     without_ranges.ranges = False
     before, gate = reads(web, image), threading.Event()
     page.gate = without_ranges.gate = gate
-    herd = [Download(caller, each) for each in (image, image, image, other)]
+    # More than may have a thread: they come one after the other.
+    herd = [Download(caller, each) for each in (*[image] * 60, other)]
     for download in herd:
         download.wait_for(2 * MIB)
     # None of them has to wait for the gate.
-    assert [download.end().data == DATA for download in herd] == [True] * 4
-    assert reads(web, image) - before == 4
+    assert [download.end().data == DATA for download in herd] == [True] * 61
+    assert reads(web, image) - before == 61
     gate.set()
     for each in (image, other):
         wait_for((folder / each).exists, "the copy")
@@ -333,7 +357,7 @@ def test_a_full_disk_switches_the_cache_off_for_the_request(caller, remote, serv
     disk = tmp_path_factory.mktemp("small")
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], check=True)
     try:
-        [api] = started(services, full={"image_cache_dir": disk / "cache"})
+        [api] = started(services, full={"image_cache_dir": disk / "cache", "max_transfers_per_project": 0})
         there = Caller(api.url, caller.headers)
         (first, _), (second, _) = remote(), remote()
         assert there.download(first) == DATA

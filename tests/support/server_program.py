@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -16,7 +17,7 @@ from urllib.parse import parse_qsl
 from gunicorn.workers import gthread
 
 from glance_api.http.bodies import is_transfer
-from glance_common.body import ClientGone, read_pieces
+from glance_common.body import ClientGone, FileBody, read_pieces
 from glance_common.config.loading import ConfigError
 from glance_common.server import Application as Service
 from glance_common.server import RequestHead, ServerSettings, lingering, master, serve, waiting, worker
@@ -36,6 +37,56 @@ def note(event, **values):
 
 def brings_data(head):
     return head.target.startswith(OWN_TRANSFERS) or is_transfer(head)
+
+
+class Growing(FileBody):
+    """A file that a test writes. It holds no more than a file named like it with ``.end`` says, once that is there."""
+
+    def __init__(self, path, size, query):
+        self.file = Path(path).open("rb")  # noqa: SIM115 - closed with the answer
+        self.end = Path(f"{path}.end")
+        self.size, self.query = size, query
+        self.at = self.there = 0
+        self.open = True
+
+    @property
+    def descriptor(self):
+        return self.file.fileno()
+
+    def ready(self):
+        self.there = max(self.there, min(os.fstat(self.descriptor).st_size, self.size))
+        return None if self.there == self.at < self.size and self.end.exists() else (self.at, self.there - self.at)
+
+    def sent(self, count):
+        self.at += count
+
+    def on_growth(self, wake):
+        def look():
+            while self.open:
+                time.sleep(0.01)
+                wake()
+
+        threading.Thread(target=look, daemon=True).start()
+
+    def admit(self):
+        return not Path(self.end).with_suffix(".full").exists()
+
+    def resume(self):
+        note("resumed")
+        return False
+
+    def __iter__(self):
+        if "fail" in self.query:
+            raise OSError(5, "disk on fire")
+        while self.at < self.size:
+            piece = b"r" * min(self.size - self.at, 1024 * 1024)
+            self.at += len(piece)
+            yield piece
+
+    def close(self):
+        self.open = False
+        self.file.close()
+        note("closed")
 
 
 class Application:
@@ -106,6 +157,11 @@ class Application:
             file = io.BytesIO(file.read())
         start_response("200 OK", [("Content-Length", str(size))])
         return environ["wsgi.file_wrapper"](file, 65536)
+
+    def growing(self, environ, start_response, query):
+        note("growing")
+        start_response("200 OK", [("Content-Length", query["size"])])
+        return Growing(query["path"], int(query["size"]), query)
 
     def pieces(self, environ, start_response, query):
         note("download")

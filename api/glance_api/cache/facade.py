@@ -10,7 +10,7 @@ from glance_api.cache import index
 from glance_api.cache.fill import FillTools
 from glance_api.cache.fills import Fills
 from glance_api.cache.index.contract import CacheIndex
-from glance_api.cache.layout import CacheLayout, unlinked, used_now
+from glance_api.cache.layout import CacheLayout, unlinked
 from glance_api.cache.locks import CacheLock, Locks
 from glance_api.cache.queue import PrefetchQueue
 from glance_api.cache.reading import CopyBlob, FollowedBlob
@@ -127,11 +127,12 @@ class ImageCache:
             return None
         return self._copy(parts, wanted, part, is_hit=False)
 
-    def read(self, wanted: WantedData, part: tuple[int, int] | None) -> Blob | None:
+    def read(self, wanted: WantedData, part: tuple[int, int] | None, *, waits: bool = True) -> Blob | None:
         """Return the data, or the part (offset, length) of them, from the cache; None when the store is to be read.
 
         A reader of the whole begins a copy that others can follow. Raises only what the store raises when it is opened
-        for that, or has given wrong data. The blob verifies what it gives by itself.
+        for that, or has given wrong data. The blob verifies what it gives by itself. Unless the caller ``waits``, its
+        thread waits for no store, and no byte of a copy that is being made need be there yet.
         """
         parts = self._parts
         if parts is None or not is_cacheable(wanted.image_id):
@@ -139,7 +140,7 @@ class ImageCache:
         found = self._copy(parts, wanted, part)
         if found is None and not self._is_to_be_verified(parts, wanted):
             # Another process may finish between the two looks for a copy.
-            found = self._followed(parts, wanted, part) or self._copy(parts, wanted, part)
+            found = self._followed(parts, wanted, part, waits) or self._copy(parts, wanted, part)
         if found is None:
             CACHE_READS.labels("bypass").inc()
         return found
@@ -155,7 +156,7 @@ class ImageCache:
             seen = os.fstat(descriptor)
             if seen.st_size == wanted.size and parts.records.is_verified(wanted.image_id, seen):
                 if is_hit:
-                    used_now(descriptor)
+                    parts.layout.used_now(descriptor)
                     parts.records.used(wanted.image_id)
                     CACHE_READS.labels("hit").inc()
                 offset, length = part or (0, None)
@@ -186,9 +187,11 @@ class ImageCache:
         self.wake()
         return True
 
-    def _followed(self, parts: CacheDirectory, wanted: WantedData, part: tuple[int, int] | None) -> Blob | None:
+    def _followed(
+        self, parts: CacheDirectory, wanted: WantedData, part: tuple[int, int] | None, waits: bool
+    ) -> Blob | None:
         offset, length = part or (0, wanted.size)
-        joined = parts.fills.join(wanted, may_start=part is None)
+        joined = parts.fills.join(wanted, may_start=part is None, waits=waits)
         if joined is None:
             return None
         if part is not None and offset > joined.growing.size + FAR:
@@ -199,8 +202,8 @@ class ImageCache:
             lambda left: parts.fills.rejoin(wanted, left),
         )
         try:
-            # Who began the fill has opened the store; all others wait here, so that a failure has a status of its own.
-            if not joined.is_new and not blob.wait_first():
+            # Who began the fill has opened the store; the others wait here, so that a failure has a status of its own.
+            if waits and not joined.is_new and not blob.wait_first():
                 blob.close()
                 return None
         except BaseException:
@@ -281,7 +284,7 @@ class ImageCache:
         """Remove what was set aside, what dead processes left and what does not grow any more; return how many."""
         with self.using() as parts:
             count = sum(unlinked(f"{parts.layout.invalid}/{file.image_id}") for file in parts.layout.damaged())
-            return count + parts.fills.sweep(self.settings.stall_time)
+            return count + parts.fills.sweep(self.settings.stall_time, of_others=True)
 
     @contextmanager
     def using(self) -> Iterator[CacheDirectory]:

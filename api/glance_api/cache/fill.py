@@ -81,7 +81,7 @@ class FillFile:
 
 
 class Fill:
-    """Call ``open`` in the thread of the first reader, then ``run`` in one of its own, or ``abandon``."""
+    """Call ``open`` in the thread of the first reader if that may wait, then ``run`` in another one, or ``abandon``."""
 
     def __init__(
         self, tools: FillTools, wanted: WantedData, file: FillFile, rate: int, over: Callable[[], None]
@@ -109,6 +109,8 @@ class Fill:
         """Fill the file and commit it; the readers learn how it ended."""
         image_id = self._wanted.image_id
         started = time.monotonic()
+        if self._blob is None and not self._opened():
+            return
         try:
             self._receive()
             self._tools.locks.verified(image_id, self._file.lock)
@@ -131,6 +133,16 @@ class Fill:
             self._give_up("defect")
         finally:
             self._close()
+
+    def _opened(self) -> bool:
+        """Open the store; the readers read it themselves when that fails, and are told why."""
+        try:
+            self.open()
+        except Exception as error:
+            LOG.warning("image %s is not kept in the cache: %s", self._wanted.image_id, error)
+            self.abandon()
+            return False
+        return True
 
     def _receive(self) -> None:
         """Write what the store gives, and find it right. Raises _NotTheImage, _NoDisk, and what the store raises."""
@@ -199,6 +211,7 @@ class Fill:
         failpoint("cache.fill.before-sync")
         os.fdatasync(file.descriptor)
         failpoint("cache.fill.before-link")
+        layout.used_now(file.descriptor)
         if not layout.commit(image_id, file.growing.inode):
             raise _NoDisk("the unfinished file was removed")
         failpoint("cache.fill.after-link")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from glance_api.cache.fill import Fill, FillFile, FillTools, is_read
 from glance_api.cache.growing import FillEnd, GrowingFile
+from glance_api.cache.layout import CacheFile
 from glance_api.cache.locks import CacheLock
 from glance_api.cache.room import CacheRoom
 from glance_api.cache.wanted import WantedData, is_cacheable
@@ -17,6 +18,9 @@ LOG = logging.getLogger(__name__)
 
 _TRIES, _PAUSE = 50, 0.02
 """Looks for the file of another process that has the lock and not the file yet, and the seconds between two of them."""
+
+_LOOK = 1.0
+"""Seconds for which the file of another process must stand still to be given up."""
 
 _STOP_WITHIN = 2.0
 """Seconds that fills have to end when the process does; each ends with the next piece that its store gives."""
@@ -42,10 +46,11 @@ class Fills:
         self._threads: dict[threading.Thread, Fill] = {}
         self._is_told = False
 
-    def join(self, wanted: WantedData, *, may_start: bool, rate: int = 0) -> Joined | None:
+    def join(self, wanted: WantedData, *, may_start: bool, rate: int = 0, waits: bool = True) -> Joined | None:
         """Return the file of the image that grows, to be left by the caller; None when none does, or none can.
 
-        With ``may_start`` a fill begins when there is none. Raises what the store raises then.
+        With ``may_start`` a fill begins when there is none. If the caller ``waits``, its thread opens the store for
+        that, and raises what the store raises.
         """
         for _ in range(_TRIES):
             with self._lock:
@@ -56,7 +61,7 @@ class Fills:
                 if growing is None:
                     growing = self._watched(wanted.image_id)
             if growing is not None:
-                return Joined(growing, is_new=False) if fill is None else self._started(fill, growing)
+                return Joined(growing, is_new=False) if fill is None else self._started(fill, growing, waits)
             if not self._is_filled(wanted.image_id):
                 return None
             time.sleep(_PAUSE)
@@ -73,14 +78,16 @@ class Fills:
         found.growing.leave()
         return None
 
-    def sweep(self, stall_time: float) -> int:
+    def sweep(self, stall_time: float, *, of_others: bool = False) -> int:
         """Remove the unfinished files of dead processes, and those that did not grow for ``stall_time`` seconds.
 
-        Return how many. Raises OSError.
+        Each process knows that of its own fills, whatever the clock says; ``of_others``: look at the files of others
+        too. Return how many went. Raises OSError.
         """
         count = 0
         for file in self._tools.layout.unfinished():
-            is_stalled = time.time() - file.modified > stall_time
+            known = self._known.get(file.image_id)
+            is_stalled = known.is_stalled(stall_time) if known else of_others and self._stands_still(file, stall_time)
             lock = self._tools.locks.fill(file.image_id)
             try:
                 descriptor = self._tools.layout.open_incomplete(file.image_id) if lock or is_stalled else None
@@ -96,6 +103,19 @@ class Fills:
                 if lock is not None:
                     lock.close()
         return count
+
+    def _stands_still(self, file: CacheFile, stall_time: float) -> bool:
+        """Say whether the file was not changed for a long time, and is not while this looks: the clock may be wrong."""
+        if abs(time.time() - file.modified) <= stall_time:
+            return False
+        until = time.monotonic() + _LOOK
+        while time.monotonic() < until:
+            if self._tools.stopping.wait(_PAUSE):
+                return False
+            now = next((each for each in self._tools.layout.unfinished() if each.image_id == file.image_id), None)
+            if now is None or (now.size, now.modified) != (file.size, file.modified):
+                return False
+        return True
 
     def stop(self) -> None:
         """End the fills of this process; readers in other processes go on with them. A store may hang meanwhile."""
@@ -192,10 +212,14 @@ class Fills:
                 os.close(descriptor)
         return None if reading is None else FillFile(lock, descriptor, GrowingFile(reading))
 
-    def _started(self, fill: Fill, growing: GrowingFile) -> Joined | None:
-        """Open the store and start the fill's thread. Raises what the store raises."""
+    def _started(self, fill: Fill, growing: GrowingFile, waits: bool) -> Joined | None:
+        """Start the fill's thread, which opens the store unless this one ``waits`` for it.
+
+        Raises what the store raises.
+        """
         try:
-            fill.open()
+            if waits:
+                fill.open()
             thread = threading.Thread(target=self._run, args=(fill,), name="cache-fill", daemon=True)
             self._threads[thread] = fill
             thread.start()

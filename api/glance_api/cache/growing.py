@@ -4,6 +4,7 @@ import fcntl
 import os
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 
@@ -48,6 +49,9 @@ class GrowingFile:
         self._users = 1
         self._readers = 0
         self._stalled_at = -1
+        self._grown_at = time.monotonic()
+        self._told_at = -1
+        self._listeners: set[Callable[[], None]] = set()
 
     @property
     def size(self) -> int:
@@ -100,18 +104,39 @@ class GrowingFile:
         """How many use the file in this process."""
         return self._users
 
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called when there is more, and at the end. It must not wait."""
+        with self._changed:
+            self._listeners.add(wake)
+
+    def is_stalled(self, seconds: float) -> bool:
+        """Say whether nothing has come for so many seconds."""
+        return self._end is None and time.monotonic() - self._grown_at >= seconds
+
+    def is_news(self) -> bool:
+        """Say whether it is the first time that this is asked since it has grown: many readers notice one stall."""
+        with self._changed:
+            told, self._told_at = self._told_at, self._size
+            return told != self._size
+
     def grown(self, size: int) -> None:
         """Tell the readers how much there is."""
         with self._changed:
             self._size = size
-            self._changed.notify_all()
+            self._grown_at = time.monotonic()
+            self._tell()
+
+    def _tell(self) -> None:
+        self._changed.notify_all()
+        for wake in self._listeners:
+            wake()
 
     def ended(self, end: FillEnd) -> None:
         """Tell the readers how it ended; the first word counts."""
         with self._changed:
             if self._end is None:
                 self._end = end
-                self._changed.notify_all()
+                self._tell()
 
     def wait(self, beyond: int, seconds: float) -> bool:
         """Return True as soon as there are more than ``beyond`` bytes or the end is known, False after ``seconds``.

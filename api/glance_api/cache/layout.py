@@ -20,6 +20,8 @@ LOCKS = ".glance-cache"
 _KEEP_SIZE = 1
 """FALLOC_FL_KEEP_SIZE"""
 _UNKNOWN = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+_STEP = 1000
+"""Nanoseconds between two uses, when the clock does not go on: a float of seconds tells them apart."""
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -41,6 +43,7 @@ class CacheLayout:
         self.directory = directory
         self.locks = f"{directory}/{LOCKS}"
         self.incomplete, self.invalid, self.queue = (f"{directory}/{name}" for name in (INCOMPLETE, INVALID, QUEUE))
+        self._latest = 0
 
     def prepare(self) -> None:
         """Make what is missing of the directory, close it to other users, and prove that it can be written.
@@ -155,7 +158,17 @@ class CacheLayout:
 
     def copies(self) -> list[CacheFile]:
         """Return the whole copies."""
-        return _files(self.directory)
+        found = _files(self.directory)
+        self._latest = max(self._latest, *(int(file.accessed * 1e9) for file in found), 0)
+        return found
+
+    def used_now(self, descriptor: int) -> None:
+        """Note in the open file itself that it is used now, later than all uses before: a clock may be set back.
+
+        ``noatime`` of the file system does not matter.
+        """
+        self._latest = max(time.time_ns(), self._latest + _STEP)
+        os.utime(descriptor, ns=(self._latest, os.fstat(descriptor).st_mtime_ns))
 
     def unfinished(self) -> list[CacheFile]:
         """Return the unfinished copies."""
@@ -195,12 +208,6 @@ def touch(path: str) -> bool:
         return False
     os.close(descriptor)
     return True
-
-
-def used_now(descriptor: int) -> None:
-    """Note in the open file itself that it is used now; ``noatime`` of the file system does not matter."""
-    seen = os.fstat(descriptor)
-    os.utime(descriptor, ns=(time.time_ns(), seen.st_mtime_ns))
 
 
 def reserve(descriptor: int, size: int) -> None:

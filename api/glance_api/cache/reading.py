@@ -72,6 +72,46 @@ class FollowedBlob:
             counter.inc(len(piece))
             yield piece
 
+    @property
+    def descriptor(self) -> int:
+        """The file that grows."""
+        return self._growing.descriptor
+
+    def ready(self) -> tuple[int, int] | None:
+        """Return the offset and the number of bytes that the file can give now.
+
+        The number is 0 while more has to come. None: the file gives no more, ``resume`` says what then.
+        """
+        if not self._is_followed:
+            return None
+        # The end is looked at first: what is there at an end is all that comes.
+        end = self._growing.end
+        count = max(self._limit() - self._at, 0)
+        if count or self._at == self._until:
+            return self._at, count
+        return None if end is not None or self._growing.is_stalled(self._patience) else (self._at, 0)
+
+    def sent(self, count: int) -> None:
+        """Note that so many of the bytes that were ready went out by the descriptor."""
+        self._at += count
+        CACHE_BYTES.labels("growing").inc(count)
+
+    def on_growth(self, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called when ``ready`` may say more."""
+        self._growing.listen(wake)
+
+    def resume(self) -> bool:
+        """Say whether the file goes on, taking over what a dead process left; False when the store has the rest.
+
+        Raises StoreUnavailable when the fill failed.
+        """
+        while self._is_followed and self.ready() is None:
+            if self._growing.end is None:
+                self._stop_following()
+            else:
+                self._go_on()
+        return self._is_followed
+
     def wait_first(self) -> bool:
         """Return whether a byte can be given now, waiting for it; False when the store must be read from the start.
 
@@ -113,9 +153,13 @@ class FollowedBlob:
         elif end is not None:
             self._is_followed = False
         elif not self._growing.wait(self._beyond(), self._patience):
-            self._is_followed = False
+            self._stop_following()
+
+    def _stop_following(self) -> None:
+        self._is_followed = False
+        if self._growing.is_news():
             LOG.warning(
-                "image %s: its copy in the cache did not grow for %.1f s; a reader goes on at the store",
+                "image %s: its copy in the cache did not grow for %.1f s; its readers go on at the store",
                 self._wanted.image_id, self._patience,
             )
 

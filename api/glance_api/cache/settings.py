@@ -42,6 +42,12 @@ OPTS: list[cfg.Opt] = [
         "image_cache_max_fills", default=8, min=1,
         help="Copies that one process makes at the same time; further images are read from their store only.",
     ),
+    cfg.IntOpt(
+        "image_cache_max_readers", default=1000, min=0, max=1500,
+        help="Downloads from the cache that one process carries without a thread for each, beside max_transfers: all "
+        "from copies that are being made, and those from whole copies that find no permit of max_transfers. A project "
+        "may have the same part of them as of max_transfers.",
+    ),
     cfg.FloatOpt(
         "image_cache_patience", default=10.0, min=0.1,
         help="Seconds for which the reader of a copy that is being made waits for its next byte. After that it reads "

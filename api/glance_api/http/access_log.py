@@ -15,7 +15,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from glance_api.http import errors
 from glance_api.http.links import LOCATION
-from glance_common.body import BYTES_SENT
+from glance_common.body import BYTES_SENT, STATUS_SENT, FileBody
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import BadRequest, GlanceError, RequestIdTooLong
 from glance_common.observability.log_context import request_id
@@ -105,8 +105,8 @@ class _Record:
             self.log()
             return body
         wrapper = self._environ.get("wsgi.file_wrapper")
-        if isinstance(wrapper, type) and isinstance(body, wrapper):
-            # The server sends a file by the kernel only for this class, so its own ``close`` marks the end.
+        if isinstance(body, FileBody) or (isinstance(wrapper, type) and isinstance(body, wrapper)):
+            # The server sends a file by the kernel only for these classes, so their own ``close`` marks the end.
             _call_after(body, self.log)
             return body
         return _Counted(body, self)
@@ -115,13 +115,14 @@ class _Record:
         """Write the line, and count the request."""
         environ = self._environ
         seconds = time.monotonic() - self._started
-        request_done(environ["REQUEST_METHOD"], environ.get(ROUTE), self._status, seconds)
+        status = environ.get(STATUS_SENT, self._status)
+        request_done(environ["REQUEST_METHOD"], environ.get(ROUTE), status, seconds)
         context: RequestContext | None = environ.get(CONTEXT)
         ACCESS.info(
             "%s %s %s",
             environ["REQUEST_METHOD"],
             self._target,
-            self._status,
+            status,
             extra={
                 "user": (context and context.user_id) or "-",
                 "project": (context and context.project_id) or "-",

@@ -1,20 +1,25 @@
 """Image data in requests and answers, as every version of the API moves them."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
 from wsgiref.types import WSGIEnvironment
 
 from flask import request
 
-from glance_api.content.streams import DamagedData, verified
+from glance_api.cache.reading import FollowedBlob
+from glance_api.content.streams import ByteRange, DamagedData, verified
 from glance_api.http.access_log import BYTES_IN
 from glance_api.http.request import context, http_services, services
+from glance_api.services import cached_data, data
 from glance_api.services.data import Download
 from glance_api.services.events import images
 from glance_api.transfers import accel
-from glance_common.body import BYTES_SENT, ClientDisconnected, ClientTooSlow, read_pieces
+from glance_common.body import BYTES_SENT, SENDS_FILES, ClientDisconnected, ClientTooSlow, FileBody, read_pieces
 from glance_common.model.errors import BadRequest, RequestTimeout
+from glance_common.model.image import Image
 from glance_common.observability.metrics.catalog import CACHE_BYTES, STORE_BYTES
 from glance_common.stores.decorators.read_ahead import ReadAhead
 
@@ -43,8 +48,56 @@ def _pieces_of(environ: WSGIEnvironment) -> Iterator[bytes]:
         environ[BYTES_IN] = received
 
 
-def at_end(opened: Download, give_back: Callable[[], None]) -> Callable[[], None]:
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Opened data on their way to the client; ``give_back`` returns the permit.
+
+    Without a thread (``has_thread``) our server sends them from a file, many of them at once.
+    """
+
+    opened: Download
+    give_back: Callable[[], None]
+    has_thread: bool = True
+
+
+def begin(image: Image, part: ByteRange | None, prefer: Sequence[str] = (), *, is_sent: bool = True) -> Transfer:
+    """Open the data of a ``readable`` image, or a part of them, with a permit; ``is_sent``: not for HEAD.
+
+    Raises Unavailable, also when there is no permit.
+    """
+    project, http = context().project_id, http_services()
+    apart = http.cache_permits.try_take(project) if is_sent and SENDS_FILES in request.environ else None
+    if apart is None:
+        return _with_thread(lambda: cached_data.open_data(services(), image, part, prefer, is_sent=is_sent))
+    # Only a thread with a permit waits for a store.
+    permit = http.permits.try_take(project)
+    transfer: Transfer | None = None
+    try:
+        cached = cached_data.open_cached(services(), image, part, prefer, waits=permit is not None)
+        if cached is not None and cached.blob.fileno() is None:
+            transfer = Transfer(cached, apart, has_thread=False)
+        elif cached is not None:
+            # A copy may have to come from the disk: with threads of their own, readers do not wait for each other.
+            transfer = Transfer(cached, permit or apart, has_thread=permit is not None)
+    finally:
+        for unused in (permit, apart):
+            if unused is not None and (transfer is None or unused is not transfer.give_back):
+                unused()
+    return transfer or _with_thread(lambda: data.open_stored(services(), image, part, prefer))
+
+
+def _with_thread(open_data: Callable[[], Download]) -> Transfer:
+    give_back = http_services().permits.take(context().project_id)
+    try:
+        return Transfer(open_data(), give_back)
+    except BaseException:
+        give_back()
+        raise
+
+
+def at_end(transfer: Transfer) -> Callable[[], None]:
     """Return what ends the transfer: the permit goes back and the bytes that really left are told."""
+    opened, give_back = transfer.opened, transfer.give_back
     environ, collaborators, caller = request.environ, services(), context()
     wanted = opened.part.length if opened.part else opened.image.size or 0
 
@@ -57,12 +110,17 @@ def at_end(opened: Download, give_back: Callable[[], None]) -> Callable[[], None
     return end
 
 
-def sendable(opened: Download, end: Callable[[], None]) -> Iterable[bytes]:
+def sendable(transfer: Transfer, end: Callable[[], None]) -> Iterable[bytes]:
     """Return the body of an answer with the opened data; ``end`` is called when it was sent, or broke off."""
+    opened, blob = transfer.opened, transfer.opened.blob
     wrapper = request.environ.get("wsgi.file_wrapper")
-    if opened.is_cached and opened.blob.fileno() is None:
-        return Followed(opened, end)
-    descriptor = opened.blob.fileno()
+    descriptor = blob.fileno()
+    if isinstance(blob, FollowedBlob):
+        if transfer.has_thread:
+            return Followed(opened, end)
+        return FollowedFile(blob, partial(http_services().permits.try_take, context().project_id), end)
+    if not transfer.has_thread and descriptor is not None:
+        return CopyFile(opened, descriptor, end)
     if wrapper is not None and descriptor is not None:
         wrapped: Iterable[bytes] = wrapper(LocalFile(opened, descriptor, end, request.environ))
         return wrapped
@@ -119,6 +177,95 @@ class Followed:
         """Close the read and end the transfer."""
         self._opened.blob.close()
         self._end()
+
+
+class FollowedFile(FileBody):
+    """A copy that is being made, sent by our server as it grows."""
+
+    def __init__(
+        self, blob: FollowedBlob, permit: Callable[[], Callable[[], None] | None], end: Callable[[], None]
+    ) -> None:
+        """``permit`` returns a permit for the rest from the store, None while there is none."""
+        self._blob = blob
+        self._permit = permit
+        self._end = end
+        self._give_back: Callable[[], None] | None = None
+
+    @property
+    def descriptor(self) -> int:
+        """The file that grows."""
+        return self._blob.descriptor
+
+    def ready(self) -> tuple[int, int] | None:
+        """Return what is there now, None when the copy has no more."""
+        return self._blob.ready()
+
+    def sent(self, count: int) -> None:
+        """Count the bytes."""
+        self._blob.sent(count)
+
+    def on_growth(self, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called when there is more."""
+        self._blob.on_growth(wake)
+
+    def admit(self) -> bool:
+        """Take a permit for a thread, if there is one."""
+        self._give_back = self._permit()
+        return self._give_back is not None
+
+    def resume(self) -> bool:
+        """Say whether the copy goes on; then no thread is needed any more. Raises what the store raises."""
+        goes_on = self._blob.resume()
+        if goes_on:
+            self._release()
+        return goes_on
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._blob)
+
+    def _release(self) -> None:
+        give_back, self._give_back = self._give_back, None
+        if give_back is not None:
+            give_back()
+
+    def close(self) -> None:
+        """Close the read and end the transfer."""
+        self._blob.close()
+        self._release()
+        self._end()
+
+
+class CopyFile(FileBody):
+    """A whole copy in the cache, sent by our server beside many others."""
+
+    def __init__(self, opened: Download, descriptor: int, end: Callable[[], None]) -> None:
+        self._opened = opened
+        self._descriptor = descriptor
+        self._end = end
+        self._start = self._at = opened.part.start if opened.part else 0
+        self._until = self._at + opened.part.length if opened.part else opened.image.size or 0
+
+    @property
+    def descriptor(self) -> int:
+        """The file."""
+        return self._descriptor
+
+    def ready(self) -> tuple[int, int]:
+        """Return the rest."""
+        return self._at, self._until - self._at
+
+    def sent(self, count: int) -> None:
+        """Go on behind these bytes."""
+        self._at += count
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._opened.blob)
+
+    def close(self) -> None:
+        """Close the file and end the transfer."""
+        self._opened.blob.close()
+        self._end()
+        _count(self._opened, self._at - self._start)
 
 
 class LocalFile:

@@ -24,12 +24,33 @@ def open_data(
 
     ``prefer`` names the stores that are read before others when the cache has no copy. Raises Unavailable.
     """
-    if services.cache is None:
+    asked = wanted(services, image, prefer) if services.cache is not None else None
+    if asked is None or services.cache is None:
         return data.open_stored(services, image, part, prefer)
-    blob = _cached(services, image, part, prefer, is_sent)
-    if blob is None:
-        return data.open_stored(services, image, part, prefer)
-    return Download(image=image, blob=blob, part=part, store="", is_cached=True)
+    extent = _extent(part)
+    try:
+        blob = services.cache.read(asked, extent) if is_sent else services.cache.copy(asked, extent)
+    except StoreError as error:
+        raise as_api_error(error, "the image's data") from error
+    return data.open_stored(services, image, part, prefer) if blob is None else _download(image, blob, part)
+
+
+def open_cached(
+    services: Services, image: Image, part: ByteRange | None, prefer: Sequence[str] = (), *, waits: bool
+) -> Download | None:
+    """Open the data of a ``readable`` image, or a part of them, in the cache; None when their store is to be read.
+
+    Unless it ``waits`` for a store and for the first byte of a copy that is being made, their failures show later.
+    Raises Unavailable.
+    """
+    asked = wanted(services, image, prefer) if services.cache is not None else None
+    if asked is None or services.cache is None:
+        return None
+    try:
+        blob = services.cache.read(asked, _extent(part), waits=waits)
+    except StoreError as error:
+        raise as_api_error(error, "the image's data") from error
+    return None if blob is None else _download(image, blob, part)
 
 
 def wanted(services: Services, image: Image, prefer: Sequence[str] = ()) -> WantedData | None:
@@ -47,17 +68,12 @@ def wanted(services: Services, image: Image, prefer: Sequence[str] = ()) -> Want
     return WantedData(image.id, image.size, *proof, image.checksum, partial(_stored, services, image, prefer))
 
 
-def _cached(
-    services: Services, image: Image, part: ByteRange | None, prefer: Sequence[str], is_sent: bool
-) -> Blob | None:
-    asked = wanted(services, image, prefer)
-    if asked is None or services.cache is None:
-        return None
-    extent = (part.start, part.length) if part else None
-    try:
-        return services.cache.read(asked, extent) if is_sent else services.cache.copy(asked, extent)
-    except StoreError as error:
-        raise as_api_error(error, "the image's data") from error
+def _extent(part: ByteRange | None) -> tuple[int, int] | None:
+    return (part.start, part.length) if part else None
+
+
+def _download(image: Image, blob: Blob, part: ByteRange | None) -> Download:
+    return Download(image=image, blob=blob, part=part, store="", is_cached=True)
 
 
 def _stored(services: Services, image: Image, prefer: Sequence[str], offset: int, length: int | None) -> Blob:

@@ -31,8 +31,11 @@ _is_held: ContextVar[bool] = ContextVar("remote_check", default=False)
 class TransferPermits:
     """A counted set of permits; taking one never waits."""
 
-    def __init__(self, limit: int, share: int = 0, stopping: Callable[[], bool] = lambda: False) -> None:
-        """``share`` is the most that one project may have; 0 = all of them."""
+    def __init__(
+        self, limit: int, share: int = 0, stopping: Callable[[], bool] = lambda: False, state: str = "taken"
+    ) -> None:
+        """``share`` is the most that one project may have; 0 = all of them. The metrics count them as ``state``."""
+        self._state = state
         self.limit = limit
         self.share = min(share or limit, limit)
         self._taken: Counter[str | None] = Counter()
@@ -46,23 +49,38 @@ class TransferPermits:
         about to stop: before a byte of the body is read, so that the client can go to another process. Callers without
         a project count as one.
         """
-        if self._stopping():
-            raise _refused("stopping", "this server is stopping and takes no new transfers")
-        with self._lock:
-            if self._taken.total() >= self.limit:
-                raise _refused("full", f"all {self.limit} transfers of this server process are taken (max_transfers)")
-            if self._taken[project] >= self.share:
-                raise _refused(
-                    "share",
-                    f"this project has {self.share} of the {self.limit} transfers of this server process, the most "
-                    "that one may have (max_transfers_per_project)",
-                )
-            self._taken[project] += 1
-        TRANSFERS.labels("taken").inc()
+        reason = self._reason(project)
+        if reason == "stopping":
+            raise _refused(reason, "this server is stopping and takes no new transfers")
+        if reason == "full":
+            raise _refused(reason, f"all {self.limit} transfers of this server process are taken (max_transfers)")
+        if reason == "share":
+            raise _refused(
+                reason,
+                f"this project has {self.share} of the {self.limit} transfers of this server process, the most "
+                "that one may have (max_transfers_per_project)",
+            )
         return _Once(partial(self._give_back, project))
 
+    def try_take(self, project: str | None) -> Callable[[], None] | None:
+        """Return what ``take`` returns, None where it raises."""
+        return _Once(partial(self._give_back, project)) if self._reason(project) is None else None
+
+    def _reason(self, project: str | None) -> str | None:
+        """Take a permit and return None, or return why there is none."""
+        if self._stopping():
+            return "stopping"
+        with self._lock:
+            if self._taken.total() >= self.limit:
+                return "full"
+            if self._taken[project] >= self.share:
+                return "share"
+            self._taken[project] += 1
+        TRANSFERS.labels(self._state).inc()
+        return None
+
     def _give_back(self, project: str | None) -> None:
-        TRANSFERS.labels("taken").dec()
+        TRANSFERS.labels(self._state).dec()
         with self._lock:
             self._taken[project] -= 1
             if not self._taken[project]:

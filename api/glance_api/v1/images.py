@@ -15,8 +15,8 @@ from glance_api.http.request import (
     media_type,
     services,
 )
-from glance_api.http.transfers import OCTETS, at_end, body, sendable
-from glance_api.services import cached_data, images, stores
+from glance_api.http.transfers import OCTETS, at_end, begin, body, sendable
+from glance_api.services import images, stores
 from glance_api.services.data import Source
 from glance_api.services.images import ImageQuery
 from glance_api.services.v1 import images as v1_images
@@ -76,13 +76,12 @@ def show(image_id: str) -> Response:
     if request.method == "HEAD":
         return _described(Response(), v1_images.find(services(), context(), image_id))
     image = v1_images.readable(services(), context(), image_id)
-    give_back = http_services().permits.take(context().project_id)
+    transfer = begin(image, None)
     try:
-        opened = cached_data.open_data(services(), image, None)
         # Passed through untouched, so that the server sees its own file wrapper and sends the file by the kernel.
-        response = Response(sendable(opened, at_end(opened, give_back)), direct_passthrough=True)
+        response = Response(sendable(transfer, at_end(transfer)), direct_passthrough=True)
     except BaseException:
-        give_back()
+        transfer.give_back()
         raise
     response.headers["Content-Length"] = str(image.size or 0)
     return _described(response, image)

@@ -1,16 +1,14 @@
 """Views of image data: upload and download (API section 10)."""
 
-from collections.abc import Callable
-
 from flask import Blueprint, Response, request
 
 from glance_api.content.streams import ByteRange, decimal, parse_content_range, parse_range
 from glance_api.http import conditional
 from glance_api.http.request import context, credentials, http_services, media_type, services, without_body
-from glance_api.http.transfers import OCTETS, at_end, body, handed_over, sendable
-from glance_api.services import cached_data, stores
+from glance_api.http.transfers import OCTETS, Transfer, at_end, begin, body, handed_over, sendable
 from glance_api.services import data as service
-from glance_api.services.data import Download, Source
+from glance_api.services import stores
+from glance_api.services.data import Source
 from glance_api.v2.operations import BINARY, Parameter, operation
 from glance_common.model.errors import BadRequest, UnsupportedMediaType
 
@@ -84,12 +82,11 @@ def download(image_id: str) -> Response:
     address = service.elsewhere(services(), image, prefer, request.remote_addr or "") if is_read else None
     if address is not None:
         return Response(status=302, headers={"Location": address, "Cache-Control": "no-store"})
-    give_back = http_services().permits.take(context().project_id)
+    transfer = begin(image, part, prefer, is_sent=is_read)
     try:
-        opened = cached_data.open_data(services(), image, part, prefer, is_sent=is_read)
-        return _answer(opened, tag, at_end(opened, give_back))
+        return _answer(transfer, tag)
     except BaseException:
-        give_back()
+        transfer.give_back()
         raise
 
 
@@ -102,7 +99,8 @@ def _wanted_part(size: int, tag: str) -> ByteRange | None:
     return None
 
 
-def _answer(opened: Download, tag: str, end: Callable[[], None]) -> Response:
+def _answer(transfer: Transfer, tag: str) -> Response:
+    opened, end = transfer.opened, at_end(transfer)
     image, part = opened.image, opened.part
     size = image.size or 0
     headers = {
@@ -125,5 +123,5 @@ def _answer(opened: Download, tag: str, end: Callable[[], None]) -> Response:
         return Response(nothing, status=206 if part else 200, headers=headers, direct_passthrough=True)
     # Passed through untouched, so that the server sees its own file wrapper and sends the file by the kernel.
     return Response(
-        sendable(opened, end), status=206 if part else 200, headers=headers, direct_passthrough=True
+        sendable(transfer, end), status=206 if part else 200, headers=headers, direct_passthrough=True
     )

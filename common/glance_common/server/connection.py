@@ -29,6 +29,8 @@ SENDFILE_STEP = 8 * MIB
 DRAIN_BYTES = 64 * 1024
 """An unread rest of a body up to this size is discarded to keep the connection; a larger one closes it."""
 DISCARD_READ = 256 * 1024
+_ENCRYPTED_STEP = 256 * 1024
+"""Bytes of a file that are read at once where the kernel cannot send it."""
 TAKEN_SECONDS = 0.5
 """How long a thread waits for a client to take the rest of a document, while enough other threads are free."""
 
@@ -72,6 +74,7 @@ class Connection(ArrivingConnection):
         self._minimum_rate = MinimumRate(settings.min_transfer_rate, settings.rate_window)
         self._continue_due = False
         self._is_collected = False
+        self._has_sendfile = True
 
     def begin(self) -> None:
         """Hand the collected request to the parser, in the thread that serves it."""
@@ -245,6 +248,49 @@ class Connection(ArrivingConnection):
             progress(sent)
             offset, count, is_full = offset + sent, count - sent, sent < step
         self._copy_file(fd, offset, count, progress)
+
+    def send_some(self, data: memoryview) -> int:
+        """Send what the client takes at once and return its length. Raises ClientDisconnected."""
+        return self._at_once(self.sock.send, data)
+
+    def send_some_of_file(self, fd: int, offset: int, count: int) -> int:
+        """Send what the client takes at once of a file and return its length.
+
+        Raises ShortFile when there is nothing at the offset, ClientDisconnected.
+        """
+        if self._tls is None and self._has_sendfile:
+            try:
+                sent = self._at_once(os.sendfile, self.sock.fileno(), fd, offset, count, otherwise=-1)
+                if not sent:
+                    raise ShortFile(f"{count} bytes are missing at the end of the file")
+                return max(sent, 0)
+            except OSError as error:
+                if error.errno not in _NO_SENDFILE:
+                    raise
+                self._has_sendfile = False
+        data = os.pread(fd, min(count, _ENCRYPTED_STEP), offset)
+        if not data:
+            raise ShortFile(f"{count} bytes are missing at the end of the file")
+        return self._at_once(self.sock.send, data)
+
+    def _at_once(self, operation: Callable[..., int], *args: Any, otherwise: int = 0) -> int:
+        """Return what ``operation(*args)`` has sent, ``otherwise`` when the client takes nothing now."""
+        try:
+            sent = operation(*args)
+        except NOT_NOW:
+            return otherwise
+        except OSError as error:
+            if isinstance(error, ssl.SSLError) or error.errno in _GONE:
+                raise ClientDisconnected(str(error)) from error
+            raise
+        self._minimum_rate.moved(sent)
+        return sent
+
+    def note_wait(self, seconds: float, idle: float) -> None:
+        """Note that the client took nothing for so many more seconds, ``idle`` in all. Raises ClientTooSlow."""
+        self._minimum_rate.waited(seconds)
+        if self._timeout is not None and idle >= self._timeout:
+            raise ClientTooSlow(f"no byte moved for {idle:.0f} s")
 
     def _copy_file(self, fd: int, offset: int, count: int, progress: Callable[[int], None]) -> None:
         buffer = memoryview(bytearray(min(count, MIB)))

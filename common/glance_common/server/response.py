@@ -86,6 +86,21 @@ class TransferResponse(Response):
         self._head = b""
         self._connection.send_file(fd, offset, self.response_length, self._count)
 
+    @property
+    def has_known_body(self) -> bool:
+        """Whether a body follows, of a length that is known."""
+        return bool(self.response_length) and not self._omits_body
+
+    def take_head(self) -> bytes:
+        """Return the header, which the caller sends with the first bytes of the body; empty when it has left."""
+        self.send_headers()
+        head, self._head = self._head, b""
+        return head
+
+    def give_head(self, head: bytes) -> None:
+        """Take back what ``take_head`` returned."""
+        self._head = head
+
     def _count(self, sent: int) -> None:
         self.sent += sent
 

@@ -17,22 +17,21 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-from gunicorn.http import wsgi
-from gunicorn.http.body import Body, EOFReader, LengthReader
 from gunicorn.http.errors import NoMoreData
-from gunicorn.http.wsgi import FileWrapper
 from gunicorn.workers.gthread import ThreadWorker
 
-from glance_common.body import BYTES_SENT, READ_BODY, ClientGone
+from glance_common.body import ClientGone
 from glance_common.config.loading import ConfigError
 from glance_common.model.errors import GlanceError
+from glance_common.server.answering import Answering
 from glance_common.server.arrival import Arrival
 from glance_common.server.boot import BootReport
 from glance_common.server.connection import Connection
 from glance_common.server.intake import IntakeLimits, RequestRefused
 from glance_common.server.lingering import Lingering
 from glance_common.server.malformed import refused
-from glance_common.server.response import TransferResponse
+from glance_common.server.sender import Sender
+from glance_common.server.sending import Sending
 from glance_common.server.settings import tls_context
 from glance_common.server.state import ServerState
 from glance_common.server.waiting import WaitingRoom
@@ -41,8 +40,6 @@ COLLECT_EVERY = (20_000, 10, 20)
 """New objects before the garbage collector looks at them, and how many times before it looks at older ones."""
 IDLE_SECONDS = 75
 """How long a connection without a request stays open: longer than the pools of common clients and proxies."""
-UNDERSCORED = "X-IMAGE-META-"
-"""How the names begin that may hold underscores: v1 clients write ``x-image-meta-disk_format``."""
 NEXT_SECONDS = 0.02
 """How long a thread stays with a connection for its next request, while enough others are free."""
 REST_SECONDS = 0.002
@@ -64,6 +61,7 @@ class TransferWorker(ThreadWorker):
         self._tls: ssl.SSLContext | None = None
         self._running: set[Connection] = set()
         self._busy = 0
+        self._sent_apart = 0
         self._deadline = float("inf")
         self._stop = False
         self._most_patient = self.cfg.threads * 3 // 4
@@ -137,6 +135,14 @@ class TransferWorker(ThreadWorker):
         )
         self._waiting = WaitingRoom(self.poller, self._on_arrival)
         self._lingering = Lingering(self.poller, self._drop)
+        self._answering = Answering(self.wsgi, self.cfg, self._keeps_connections)
+        # Both are called in the sender's thread; connections belong to the main thread.
+        self._sender = Sender(
+            lambda sending: self.method_queue.defer(self._on_sent, sending),
+            lambda sending: self.method_queue.defer(self._give_thread, sending),
+            self.state.aborting.is_set,
+        )
+        self._sender.start()
         self.set_accept_enabled(True)
         self.report.ready()
         while self.alive:
@@ -147,6 +153,7 @@ class TransferWorker(ThreadWorker):
                 self.handle_exit(signal.SIGTERM, None)
         self._stop_accepting()
         self._finish_requests()
+        self._sender.close()
         self.state.close()
 
     def _tick(self, timeout: float = 1.0) -> None:
@@ -229,14 +236,33 @@ class TransferWorker(ThreadWorker):
             future = self._health.submit(self.handle, conn, stays=False)
         else:
             future = self.tpool.submit(self.handle, conn)
+        self._expect(conn, future)
+
+    def _expect(self, conn: Connection, future: "Future[bool | Sending]") -> None:
         self._busy += 1
         future.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
 
-    def finish_request(self, conn: Connection, future: "Future[bool]") -> None:
-        """Wait for the connection's next request or for the client to read the end; neither needs a thread."""
+    def finish_request(self, conn: Connection, future: "Future[bool | Sending]") -> None:
+        """Go on with a connection that needs no thread any more."""
         self._busy -= 1
         self._waiting.release(conn)
         keep = not future.cancelled() and future.exception() is None and future.result()
+        if isinstance(keep, Sending):
+            self._sent_apart += 1
+            self._sender.add(keep)
+        else:
+            self._go_on(conn, keep)
+
+    def _on_sent(self, sending: Sending) -> None:
+        self._sent_apart -= 1
+        self._go_on(sending.conn, sending.keeps_connection)
+
+    def _give_thread(self, sending: Sending) -> None:
+        self._sent_apart -= 1
+        self._expect(sending.conn, self.tpool.submit(self._send_rest, sending))
+
+    def _go_on(self, conn: Connection, keep: bool) -> None:
+        """Wait for the connection's next request or for the client to read the end; neither needs a thread."""
         if conn.is_sending:
             conn.ends = not keep
             self._waiting.enter(conn)
@@ -245,9 +271,16 @@ class TransferWorker(ThreadWorker):
         elif conn.has_input():
             self._waiting.enter(conn)
         elif conn.is_idle:
-            super().finish_request(conn, future)
+            self._keep(conn)
         else:
             self._waiting.wait(conn)
+
+    def _keep(self, conn: Connection) -> None:
+        conn.set_timeout()
+        if not self.alive:
+            conn.timeout = min(conn.timeout, time.monotonic() + STOP_LINGER)
+        self.keepalived_conns.append(conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_client_socket_readable, conn))
 
     def _end(self, conn: Connection) -> None:
         self._waiting.release(conn)
@@ -275,23 +308,30 @@ class TransferWorker(ThreadWorker):
     def _finish_requests(self) -> None:
         while self.nr_conns and time.monotonic() < self._deadline:
             self._tick()
-        if not self._running:
+        if not self._unfinished:
             return
-        self.log.warning("Aborting %d requests: their time is over", len(self._running))
+        self.log.warning("Aborting %d requests: their time is over", self._unfinished)
         self.state.aborting.set()
         limit = time.monotonic() + self.settings.abort_grace
-        while self._running and time.monotonic() < limit:
+        while self._unfinished and time.monotonic() < limit:
             for conn in tuple(self._running):
                 conn.cut()
             self._tick(timeout=0.2)
-        if self._running:
-            self.log.critical("Leaving %d requests that did not end", len(self._running))
+        if self._unfinished:
+            self.log.critical("Leaving %d requests that did not end", self._unfinished)
             os._exit(1)
+
+    @property
+    def _unfinished(self) -> int:
+        """Requests that have a thread, wait for one, or whose answers the sender sends."""
+        return self._busy + self._sent_apart
 
     # --- request threads ---
 
-    def handle(self, conn: Connection, stays: bool = True) -> bool:
+    def handle(self, conn: Connection, stays: bool = True) -> bool | Sending:
         """Serve requests as long as they follow each other closely; return whether the connection stays open.
+
+        Or return the last answer, when the sender has to send it.
 
         Handing a connection to the main thread and back costs as much as a small request itself. A thread that stays
         spares that, as long as a quarter of the threads is left for other connections. Many clients send a header and
@@ -300,7 +340,7 @@ class TransferWorker(ThreadWorker):
         self._running.add(conn)
         try:
             keep = not self.state.aborting.is_set() and self._serve(conn)
-            while keep and stays and self._may_stay() and not conn.is_sending and conn.has_next_within(NEXT_SECONDS):
+            while keep is True and stays and self._has_next(conn):
                 arrival = self._proceed(conn)
                 if arrival is Arrival.MORE and conn.has_next_within(REST_SECONDS):
                     arrival = self._proceed(conn)
@@ -318,15 +358,19 @@ class TransferWorker(ThreadWorker):
             conn.reject(refusal)
             return Arrival.END
 
+    def _has_next(self, conn: Connection) -> bool:
+        return self._may_stay() and not conn.is_sending and conn.has_next_within(NEXT_SECONDS)
+
     def _may_stay(self) -> bool:
         return self.alive and len(self._running) <= self._most_patient
 
-    def _serve(self, conn: Connection) -> bool:
+    def _serve(self, conn: Connection) -> bool | Sending:
         request = None
         try:
             conn.begin()
             request = next(conn.parser)
-            return self.handle_request(request, conn) and conn.drain()
+            kept = self._answering.answer(request, conn)
+            return kept and conn.drain() if isinstance(kept, bool) else kept
         except (ClientGone, NoMoreData, StopIteration) as error:
             self.log.debug("Connection of %s ended: %s", conn.client, error)
         except Exception as error:
@@ -334,60 +378,15 @@ class TransferWorker(ThreadWorker):
                 self.handle_error(request, conn.sock, conn.client, error)
         return False
 
-    def handle_request(self, request: Any, conn: Connection) -> bool:
-        """Run the application for one request; return whether the connection may be used again."""
-        response, environ = self._prepare(request, conn)
+    def _send_rest(self, sending: Sending) -> bool | Sending:
+        self._running.add(sending.conn)
         try:
-            result = self.wsgi(environ, response.start_response)
-            try:
-                if isinstance(result, FileWrapper):
-                    response.write_file(result)
-                else:
-                    for item in result:
-                        response.write(item)
-                response.close()
-            finally:
-                environ[BYTES_SENT] = response.sent
-                with_close = getattr(result, "close", None)
-                if with_close is not None:
-                    with_close()
-        except ClientGone as error:
-            self.log.info("Client %s left during %s %s: %s", conn.client[0], request.method, request.path, error)
-            return False
-        except Exception:
-            if not response.headers_sent:
-                raise
-            # Closing is the only way left to tell the client that its data is incomplete.
-            self.log.exception("The response to %s %s was cut", request.method, request.path)
-            return False
-        return not response.should_close()
-
-    def _prepare(self, request: Any, conn: Connection) -> tuple[TransferResponse, dict[str, Any]]:
-        if isinstance(request.body.reader, EOFReader):
-            request.body = Body(LengthReader(request.unreader, 0))
-        # gunicorn would invite the body before the application has seen the request.
-        if request._expected_100_continue:  # noqa: SLF001 - gunicorn has no public name for it
-            request._expected_100_continue = False  # noqa: SLF001 - as above
-            conn.expect_continue()
-        request.headers = [pair for pair in request.headers if _is_plain(pair[0])]
-        response, environ = wsgi.create(
-            request, conn.sock, conn.client, conn.server, self.cfg, TransferResponse, (conn, self._keeps_connections)
-        )
-        environ["wsgi.multithread"] = True
-        environ[READ_BODY] = conn.read_body
-        return response, environ
+            return self._answering.rest(sending)
+        finally:
+            self._running.discard(sending.conn)
 
     def _keeps_connections(self) -> bool:
         return self.alive and self.settings.keepalive and len(self.keepalived_conns) < self.max_keepalived
-
-
-def _is_plain(name: str) -> bool:
-    """Say whether a header's name cannot be taken for another one's.
-
-    The environ writes ``-`` as ``_``, so a name with underscores could pass for that of an identity header. Names of
-    image metadata in v1 have them, and mean nothing else.
-    """
-    return "_" not in name or name.startswith(UNDERSCORED)
 
 
 def _nothing() -> None:

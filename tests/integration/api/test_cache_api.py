@@ -1,6 +1,9 @@
 """The API of the image cache with real records: who may see what, and what becomes of copies (API section 14.2)."""
 
+import os
+
 import pytest
+from tests.support.waiting import wait_for
 
 from glance_api.background.cache_work import CacheDuties
 
@@ -77,6 +80,32 @@ def test_s49_a_deactivated_image_is_not_queued_and_a_queued_one_not_fetched(api)
     assert "deactivated" in refused.text
     fetch_queued(api)
     assert state(api) == ([], [])
+
+
+@pytest.mark.parametrize("path", ["/v1/images/{}", "/v2/images/{}/file"])
+def test_s47_a_hit_shows_no_protected_property(make_api, tmp_path, path):
+    rules = tmp_path / "protections.ini"
+    rules.write_text("[^secret]\ncreate=@\nread=admin\nupdate=@\ndelete=@\n"
+                     "[.*]\ncreate=@\nread=@\nupdate=@\ndelete=@\n")
+    api = make_api(image_cache_dir=tmp_path / "cache", property_protection_file=rules)
+    cache = api.services.cache
+    cache.open()
+    try:
+        image = uploaded(api, secret_a="1", open="2")
+        miss = api.call("GET", path.format(image))
+        wait_for(lambda: cache.has(image) and not os.listdir(tmp_path / "cache" / "incomplete"), "the copy")
+        hit = api.call("GET", path.format(image))
+        assert (miss.data, hit.data) == (DATA, DATA)
+        cache.flush()
+        assert [entry.hits for entry in cache.cached()] == [1]
+        shown = {name.lower(): value for name, value in hit.headers if "request-id" not in name.lower()}
+        assert shown == {name.lower(): value for name, value in miss.headers if "request-id" not in name.lower()}
+        assert not [name for name in shown if "secret" in name]
+        if path.startswith("/v1"):
+            assert shown["x-image-meta-property-open"] == "2"
+            assert "x-image-meta-property-secret_a" in api.call("GET", path.format(image), **ADMIN).headers
+    finally:
+        cache.close()
 
 
 def test_an_image_without_data_is_not_queued(api):

@@ -27,7 +27,8 @@ STORE_BYTES = Counter(
     ["store", "direction"], registry=REGISTRY,
 )
 TRANSFERS = Gauge(
-    "glance_transfers", "Transfer permits: taken = uploads and downloads under way, limit = how many may be.",
+    "glance_transfers", "Transfer permits: taken = uploads and downloads under way, limit = how many may be, "
+    "cache = downloads from the image cache besides, which need no thread.",
     ["state"], registry=REGISTRY, multiprocess_mode="livesum",
 )
 TRANSFERS_REFUSED = Counter(

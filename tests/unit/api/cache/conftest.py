@@ -153,3 +153,23 @@ def settle(cache: ImageCache) -> None:
     for thread in list(cache._parts.fills._threads):
         thread.join(LONG)
         assert not thread.is_alive()
+
+
+def keep(cache, number, size=PIECE):
+    """Bring an image into the cache and return its id."""
+    image_id, data = image(number, size)
+    assert read(cache, wanted(image_id, data, SlowStore(data))) == data
+    settle(cache)
+    return image_id
+
+
+def again(cache, number, size=PIECE):
+    """Return what a further reader gets, and how often it has read the store for it."""
+    image_id, data = image(number, size)
+    store = SlowStore(data)
+    assert read(cache, wanted(image_id, data, store)) == data
+    return len(store.opened)
+
+
+def ids(cache):
+    return [entry.image_id for entry in cache.cached()]
