@@ -1,5 +1,8 @@
 # Finds Python and installs the project into a virtual environment; sourced by run-local and test.
 
+# What the tests need, and the cluster that is made of their parts.
+TEST_EXTRAS=test,lint,keystone,embedded,profiler,cinder,gridfs,mysql,s3,swift,vmware
+
 # Bash goes on after Ctrl-C when the command of that moment answers it with an exit code of its own.
 trap 'exit 130' INT
 

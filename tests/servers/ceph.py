@@ -151,9 +151,9 @@ class Ceph(SwiftServer):
         self._run("ceph-osd", *self._conf, "-i", "0", "--mkfs", "--osd-uuid", uuid, "--no-mon-config")
         self.start_daemon("osd.0")
         if self._has_gateway:
-            self._start_gateway()
+            self._make_gateway()
 
-    def _start_gateway(self) -> None:
+    def _make_gateway(self) -> None:
         users = (("images", self.keys, self.swift_user), ("other", self.other_keys, self.other_swift_user))
         for name, keys, user in users:
             self._gateway_admin(
@@ -164,11 +164,7 @@ class Ceph(SwiftServer):
                 "subuser", "create", f"--uid={name}", f"--subuser={user.name}", "--access=full", "--key-type=swift",
                 f"--secret-key={user.key}",
             )
-        gateway = self._daemon("rgw.a", "radosgw", "-n", "client.rgw.a")
-        processes.wait_until(
-            lambda: not processes.port_is_free(self.port), what="radosgw", process=gateway, log=self._log,
-            seconds=_START_SECONDS,
-        )
+        self.start_gateway()
         self.client().list_buckets()
 
     def stop(self) -> None:
@@ -180,6 +176,18 @@ class Ceph(SwiftServer):
         """Start the monitor (``mon.a``) or the OSD (``osd.0``), with the data that it has."""
         kind, _, number = name.partition(".")
         self._daemon(name, f"ceph-{kind}", "-i", number)
+
+    def start_gateway(self) -> None:
+        """Start radosgw (``rgw.a``) and wait until it takes connections. Raises StartError."""
+        gateway = self._daemon("rgw.a", "radosgw", "-n", "client.rgw.a")
+        processes.wait_until(
+            lambda: not processes.port_is_free(self.port), what="radosgw", process=gateway, log=self._log,
+            seconds=_START_SECONDS,
+        )
+
+    def pid(self, name: str) -> int:
+        """Return the process id of a daemon that runs."""
+        return self._daemons[name].pid
 
     def is_running(self, name: str) -> bool:
         """Say whether a daemon was started and not killed."""

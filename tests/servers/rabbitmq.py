@@ -15,6 +15,7 @@ from tests.support.waiting import accepts_connections
 
 PROGRAMS = Path("/usr/lib/rabbitmq/bin")
 PACKAGE = "rabbitmq-server"
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 _CONFIGURATION = """\
 log.console = false
@@ -22,21 +23,72 @@ log.file.level = info
 disk_free_limit.absolute = 20MB
 """
 
+_CLUSTER = """\
+cluster_formation.peer_discovery_backend = classic_config
+cluster_partition_handling = pause_minority
+"""
+
 _NORMAL_MEMORY = "0.4"
 _NO_MEMORY = "0.0000001"
 
 
-class RabbitMQ:
-    """One broker with everything it writes in ``folder``; also its port mapper is a child of this process."""
+class PortMapper:
+    """Erlang's port mapper, by which nodes that share a cookie find each other; the cookie is in ``folder``."""
 
     def __init__(self, folder: Path) -> None:
+        self.port = processes.free_port()
+        self.home = folder / "home"
+        self._output = folder / "mapper.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it takes connections; does nothing when it runs. Raises StartError."""
+        if self._process is not None:
+            return
+        self.home.mkdir(parents=True, exist_ok=True)
+        cookie = self.home / ".erlang.cookie"
+        if not cookie.exists():
+            cookie.write_text(os.urandom(16).hex())
+            cookie.chmod(0o400)
+        with self._output.open("ab") as output:
+            self._process = processes.spawn(
+                ["epmd", "-address", processes.LOOPBACK, "-port", str(self.port)],
+                output=output, env={"PATH": _PATH, "HOME": str(self.home)},
+            )
+        processes.wait_until(
+            lambda: accepts_connections(self.port),
+            what="Erlang's port mapper", process=self._process, log=self._output,
+        )
+
+    def stop(self) -> None:
+        """Stop it."""
+        if self._process is not None:
+            processes.stop(self._process)
+            self._process = None
+
+
+class RabbitMQ:
+    """One broker with everything it writes in ``folder``; also its port mapper is a child of this process.
+
+    Brokers with one ``mapper`` may form a cluster: ``peers`` are the names of all its nodes, for the first start.
+    """
+
+    def __init__(self, folder: Path, mapper: PortMapper | None = None) -> None:
         self.folder = folder
         self.port = processes.free_port()
-        self._mapper_port = processes.free_port()
-        self._environment = self._settings(node_port=self.port, distribution_port=processes.free_port())
+        self.name = f"glance-test-{self.port}@localhost"
+        self.peers: tuple[str, ...] = ()
+        self._mapper = mapper or PortMapper(folder)
+        self._owns_mapper = mapper is None
+        self._environment = self._settings(distribution_port=processes.free_port())
         self._output = folder / "output.log"
-        self._mapper: subprocess.Popen[bytes] | None = None
         self._broker: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The id of the running broker."""
+        assert self._broker is not None, "the broker was not started"
+        return self._broker.pid
 
     @property
     def url(self) -> str:
@@ -51,26 +103,17 @@ class RabbitMQ:
         if not (PROGRAMS / "rabbitmq-server").exists():
             raise processes.StartError(f"RabbitMQ is not installed: apt-get install {PACKAGE}")
         self._write_files()
+        self._mapper.start()
         with self._output.open("ab") as output:
-            if self._mapper is None:
-                mapper = ["epmd", "-address", processes.LOOPBACK, "-port", str(self._mapper_port)]
-                self._mapper = processes.spawn(mapper, output=output, env=self._environment)
-                processes.wait_until(
-                    lambda: accepts_connections(self._mapper_port),
-                    what="Erlang's port mapper",
-                    process=self._mapper,
-                    log=self._output,
-                )
             program = [PROGRAMS / "rabbitmq-server"]
             self._broker = processes.spawn(program, output=output, env=self._environment, cwd=self.folder)
         processes.wait_until(self._answers, what="RabbitMQ", process=self._broker, log=self._output, seconds=180)
 
     def stop(self) -> None:
-        """Stop broker and port mapper cleanly."""
+        """Stop the broker cleanly, and its port mapper unless others have it too."""
         self._stop_broker()
-        if self._mapper is not None:
-            processes.stop(self._mapper)
-            self._mapper = None
+        if self._owns_mapper:
+            self._mapper.stop()
 
     def restart(self) -> None:
         """Stop the broker cleanly and start it again on the same port."""
@@ -140,27 +183,27 @@ class RabbitMQ:
             return False
 
     def _write_files(self) -> None:
-        for name in ("mnesia", "log", "home"):
+        for name in ("mnesia", "log"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
-        (self.folder / "rabbitmq.conf").write_text(_CONFIGURATION)
+        nodes = [
+            f"cluster_formation.classic_config.nodes.{number} = {name}\n" for number, name in enumerate(self.peers, 1)
+        ]
+        cluster = "".join([_CLUSTER, *nodes]) if nodes else ""
+        (self.folder / "rabbitmq.conf").write_text(_CONFIGURATION + cluster)
         (self.folder / "enabled_plugins").write_text("[].\n")
-        cookie = self.folder / "home" / ".erlang.cookie"
-        if not cookie.exists():
-            cookie.write_text(os.urandom(16).hex())
-            cookie.chmod(0o400)
 
-    def _settings(self, *, node_port: int, distribution_port: int) -> Mapping[str, str]:
+    def _settings(self, *, distribution_port: int) -> Mapping[str, str]:
         loopback_only = "-kernel inet_dist_use_interface {127,0,0,1}"
         # Erlang's schedulers spin before they sleep, which costs the other processes of a small machine dear.
         no_spinning = "+sbwt none +sbwtdcpu none +sbwtdio none"
         return {
-            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "PATH": _PATH,
             "LANG": "C.UTF-8",
-            "HOME": str(self.folder / "home"),
-            "ERL_EPMD_PORT": str(self._mapper_port),
-            "RABBITMQ_NODENAME": f"glance-test-{node_port}@localhost",
+            "HOME": str(self._mapper.home),
+            "ERL_EPMD_PORT": str(self._mapper.port),
+            "RABBITMQ_NODENAME": self.name,
             "RABBITMQ_NODE_IP_ADDRESS": processes.LOOPBACK,
-            "RABBITMQ_NODE_PORT": str(node_port),
+            "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(distribution_port),
             "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"),
             "RABBITMQ_LOG_BASE": str(self.folder / "log"),

@@ -116,6 +116,12 @@ class Daemon:
         self._end_listening()
         return processes.stop(self._process, seconds=_STOP_SECONDS) if self._process is not None else 0
 
+    def interrupt(self) -> int:
+        """INT, as Ctrl-C does, wait for the end, and return the exit code: no balancer is waited for."""
+        assert self._process is not None
+        self._end_listening()
+        return processes.stop(self._process, how=signal.SIGINT, seconds=_STOP_SECONDS)
+
     def kill(self) -> None:
         """Kill -9 the process and all its workers at once; none of them is left afterwards."""
         assert self._process is not None

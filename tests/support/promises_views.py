@@ -44,14 +44,15 @@ def served(deployment: Deployment, state: State, ledger: Ledger) -> Iterator[str
     """I9 and I10: all is back without help, and shown to those who may see it."""
     clients = [deployment.client(ledger, api) for api in deployment.apis]
     for number, image in enumerate(state.images):
-        yield from _image(clients[number % len(clients)], image, state)
+        yield from image_served(clients[number % len(clients)], image, state)
         yield from _tasks(clients[number % len(clients)], image, state)
     if deployment.identifies:
         yield from _shared(deployment, state, ledger)
         yield from _lists(deployment, state, ledger)
 
 
-def _image(client: ImageClient, image: str, state: State) -> Iterator[str]:
+def image_served(client: ImageClient, image: str, state: State) -> Iterator[str]:
+    """I10: a client gets the data of an image that is active, and 404 for one that is deleted."""
     if not state.visible(image):
         if (status := client.show(image).status) != 404:
             yield f"I4: GET of the deleted image {image} is answered {status}"

@@ -22,6 +22,7 @@ from glance_common.monitor.monitor import Watched
 from glance_common.notify import Notifier
 from glance_common.observability.metrics.shared import SharedNumbers
 from glance_common.retry import Backoff
+from glance_common.server.draining import Draining
 from glance_common.server.intake import RequestHead
 from glance_common.server.monitor_process import MonitorProcess, SharedVerdict
 from glance_common.server.settings import UMASK, ServerSettings
@@ -73,6 +74,7 @@ class Service:
     cfg: Config
     numbers: SharedNumbers | None = None
     verdict: SharedVerdict = field(default_factory=SharedVerdict)
+    draining: Draining = field(default_factory=Draining)
 
 
 class RootLogger(Logger):
@@ -241,8 +243,10 @@ class Master(Arbiter):
 
     def stop(self, graceful: bool = True) -> None:
         """Stop all workers: at once unless ``graceful``; after ``stop_timeout`` and the time to clean up by force."""
-        self._halting = True
         self._notifier.send("STOPPING=1")
+        if graceful and self._serving and not self._interrupts:
+            self._drain()
+        self._halting = True
         for listener in self.LISTENERS:
             listener.close()
         settings = self._service.settings
@@ -264,6 +268,15 @@ class Master(Arbiter):
         self.reap_workers()
         if self._service.numbers is not None:
             self._service.numbers.close()
+
+    def _drain(self) -> None:
+        """Serve on for ``drain_time`` while health checks answer 503; QUIT, or INT twice, ends it early."""
+        limit = time.monotonic() + self._service.settings.drain_time
+        self._service.draining.begin()
+        while time.monotonic() < limit and not self._hurry():
+            self.reap_workers()
+            self.manage_workers()
+            time.sleep(0.05)
 
     def _hurry(self) -> bool:
         """Tell whether QUIT or a second INT came."""

@@ -61,6 +61,12 @@ _PROCESS_OPTS: list[cfg.Opt] = [
         help="Seconds that old workers have after a reload (HUP) to finish the requests they are serving.",
     ),
     cfg.IntOpt(
+        "drain_time", min=0, default=0,
+        help="Seconds after TERM in which the service goes on as before, except that /healthcheck answers 503 and that "
+        "connections end with their next answer. A load balancer needs that long to send requests elsewhere; "
+        "stop_timeout begins afterwards. 0 = stop at once.",
+    ),
+    cfg.IntOpt(
         "stop_timeout", min=0, default=30,
         help="Seconds that requests have to finish after TERM; then they are aborted and cleaned up, which takes up to "
         "10 s more.",
@@ -119,6 +125,7 @@ class ServerSettings:
     workers: int = 1
     threads: int = 32
     graceful_timeout: float = 3600
+    drain_time: float = 0
     stop_timeout: float = 30
     client_timeout: float | None = 900
     min_transfer_rate: int = 1024
@@ -152,6 +159,7 @@ class ServerSettings:
             workers=max(conf.workers, 1),
             threads=conf.threads,
             graceful_timeout=conf.graceful_timeout,
+            drain_time=conf.drain_time,
             stop_timeout=conf.stop_timeout,
             client_timeout=conf.client_socket_timeout or None,
             min_transfer_rate=conf.min_transfer_rate,

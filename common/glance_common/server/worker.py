@@ -27,6 +27,7 @@ from glance_common.server.answering import Answering
 from glance_common.server.arrival import Arrival
 from glance_common.server.boot import BootReport
 from glance_common.server.connection import Connection
+from glance_common.server.draining import announcing
 from glance_common.server.intake import IntakeLimits, RequestRefused
 from glance_common.server.lingering import Lingering
 from glance_common.server.malformed import refused
@@ -77,7 +78,7 @@ class TransferWorker(ThreadWorker):
             self.app.numbers.enter()
         try:
             self._tls = tls_context(self.settings)
-            self.wsgi = self.app.application.build(self.state)
+            self.wsgi = announcing(self.app.application.build(self.state), self.app.draining)
         except Exception as error:
             if not isinstance(error, ConfigError | GlanceError | OSError):
                 self.log.exception("The application cannot be built")
@@ -386,7 +387,8 @@ class TransferWorker(ThreadWorker):
             self._running.discard(sending.conn)
 
     def _keeps_connections(self) -> bool:
-        return self.alive and self.settings.keepalive and len(self.keepalived_conns) < self.max_keepalived
+        leaves = self.app.draining.has_begun() or not self.alive
+        return self.settings.keepalive and not leaves and len(self.keepalived_conns) < self.max_keepalived
 
 
 def _nothing() -> None:

@@ -60,6 +60,40 @@ def test_term_refuses_new_connections_and_tells_the_application(make_server):
     assert server.process.wait(30) == 0
 
 
+def test_a_balancer_learns_of_the_stop_before_it_and_is_served_meanwhile(make_server):
+    server = make_server(drain_time=3600).start()
+    with server.connect() as kept, server.connect() as busy:
+        begin_upload(server, busy)
+        server.signal(signal.SIGTERM)
+        wait_for(lambda: server.get("/healthcheck")[0] == 503, what="the begin of the drain")
+        kept.request("GET", "/hello")
+        status, headers, body = kept.response()
+        assert (status, headers["connection"]) == (200, "close")
+        assert b'"stopping": false' in body
+        with server.connect() as late:
+            begin_upload(server, late)
+            late.send(b"x" * MIB)
+            assert late.response()[0] == 200
+        os.kill(server.workers()[0], signal.SIGKILL)
+        wait_for(lambda: server.workers() and server.get("/healthcheck")[0] == 503, what="the next worker")
+        assert server.process.poll() is None
+    server.signal(signal.SIGQUIT)
+    assert server.process.wait(30) == 0
+
+
+def test_the_stop_follows_the_drain(make_server):
+    server = make_server(drain_time=0.5).start()
+    assert server.get("/healthcheck")[0] == 200
+    assert server.stop() == 0
+    assert len(server.events("stopped")) == 1
+
+
+def test_an_interrupt_does_not_wait_for_a_balancer(make_server):
+    server = make_server(drain_time=3600).start()
+    server.signal(signal.SIGINT)
+    assert server.process.wait(30) == 0
+
+
 def test_term_aborts_what_does_not_finish_and_lets_it_clean_up(make_server):
     server = make_server(stop_timeout=1, client_timeout=60).start()
     with server.connect() as client:

@@ -162,7 +162,8 @@ def test_the_samples_are_valid(tmp_path):
         f"http {{ include {nginx.SAMPLES}/glance.conf; }}\n"
     )
     for command in (
-        [haproxy.PROGRAM, "-c", "-f", haproxy.SAMPLE],
+        [haproxy.PROGRAM, "-c", "-f", haproxy.SAMPLES / "glance.cfg"],
+        [haproxy.PROGRAM, "-c", "-f", haproxy.SAMPLES / "glance.cfg", "-f", haproxy.SAMPLES / "registry.cfg"],
         [nginx.PROGRAM, "-t", "-p", tmp_path, "-c", tmp_path / "nginx.conf"],
     ):
         checked = subprocess.run(command, capture_output=True, text=True, check=False)

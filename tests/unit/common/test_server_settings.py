@@ -43,6 +43,7 @@ def test_defaults(conf):
     assert (settings.host, settings.port, settings.backlog, settings.threads) == ("127.0.0.1", 9292, 4096, 32)
     assert (settings.client_timeout, settings.keepidle, settings.max_header_line) == (900, 600, 16384)
     assert (settings.graceful_timeout, settings.stop_timeout, settings.keepalive) == (3600, 30, True)
+    assert settings.drain_time == 0
     assert settings.trust_proxy_headers is False
     assert settings.workers >= 1
 
@@ -74,8 +75,8 @@ def test_zero_workers_are_one_and_no_timeout_is_none(conf):
     ("option", "value"),
     [
         ("workers", -1), ("threads", 0), ("backlog", 0), ("client_socket_timeout", -1), ("min_transfer_rate", -1),
-        ("stop_timeout", -1), ("graceful_timeout", -1), ("max_header_line", 10), ("tcp_keepidle", 0),
-        ("bind_port", 70000),
+        ("stop_timeout", -1), ("drain_time", -1), ("graceful_timeout", -1), ("max_header_line", 10),
+        ("tcp_keepidle", 0), ("bind_port", 70000),
     ],
 )
 def test_values_out_of_range_are_refused(conf, option, value):

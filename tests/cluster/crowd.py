@@ -1,0 +1,154 @@
+"""Several client programs beside each other, and what they tell: for the table, and for the ledger of promises."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.local import processes
+
+from tests.cluster import callers
+from tests.support import environments
+from tests.support.ledger import Content, Ledger, Outcome
+
+_CHECKOUT = Path(__file__).resolve().parents[2]
+_STOP_SECONDS = 180
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One call as a client tells it, in seconds of the monotonic clock, which all processes share."""
+
+    client: str
+    call: str
+    image: str
+    began: float
+    ended: float
+    done: bool
+    statuses: Sequence[int | None]
+    """Of all tries, and of what was read between them."""
+    is_retried: bool
+    error: str
+
+    @property
+    def seconds(self) -> float:
+        """How long it took, repetitions included."""
+        return self.ended - self.began
+
+    @property
+    def about(self) -> str:
+        """What was tried, and how it ended."""
+        return f"{self.call} image {self.image}: {list(self.statuses)} {self.error}"
+
+
+class Crowd:
+    """The clients of a drill; ``ledger`` knows what they were told."""
+
+    def __init__(self, url: str, folder: Path, seed: int) -> None:
+        self.ledger = Ledger()
+        self._lock = threading.Lock()
+        self._told: list[Told] = []
+        self._began: dict[str, float] = {}
+        """When each client began the last call that succeeded."""
+        self._url, self._folder, self._seed = url, folder, seed
+        self._clients: dict[str, subprocess.Popen[bytes]] = {}
+        self._readers: list[threading.Thread] = []
+        self.log = folder / "clients.log"
+
+    def start(self) -> None:
+        """Start one client of each kind, and wait until each has done something. Raises StartError."""
+        python = environments.environment(environments.CLIENTS) / "bin" / "python"
+        for number, kind in enumerate(callers.KINDS):
+            program = [python, "-W", "ignore", "-m", "tests.cluster.load", self._url, kind, str(self._seed + number)]
+            self._clients[kind] = processes.spawn(
+                # Its words are for us, its errors for the log.
+                ["/bin/sh", "-c", 'log=$1; shift; exec "$@" 2>>"$log"', "client", self.log, *program],
+                output=subprocess.PIPE, cwd=self._folder,
+                env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(self._folder),
+                     "PYTHONPATH": str(_CHECKOUT)},
+            )
+            reader = threading.Thread(target=self._read, args=(kind, self._clients[kind]), daemon=True)
+            reader.start()
+            self._readers.append(reader)
+        self.wait_served()
+
+    def wait_served(self, seconds: float = 180) -> None:
+        """Wait until each client has succeeded in a call that it began after now. Raises StartError."""
+        now = time.monotonic()
+
+        def served() -> bool:
+            for kind, client in self._clients.items():
+                if client.poll() is not None:
+                    raise processes.StartError(f"client {kind} ended: {processes.last_lines(self.log)}")
+            with self._lock:
+                return all(self._began.get(kind, 0.0) >= now for kind in self._clients)
+
+        processes.wait_until(served, what="a call of each client that succeeds", seconds=seconds)
+
+    def stop(self) -> None:
+        """End the clients after the calls in hand."""
+        for client in self._clients.values():
+            client.send_signal(signal.SIGTERM)
+        for client in self._clients.values():
+            processes.stop(client, seconds=_STOP_SECONDS)
+        for reader in self._readers:
+            reader.join(30)
+        self._clients.clear()
+
+    def take(self) -> list[Told]:
+        """Return the calls that ended since the last time."""
+        with self._lock:
+            taken, self._told = self._told, []
+        return taken
+
+    def _read(self, kind: str, client: subprocess.Popen[bytes]) -> None:
+        assert client.stdout is not None
+        with client.stdout as lines:
+            for line in lines:
+                self._note(kind, json.loads(line))
+
+    def _note(self, kind: str, told: dict[str, Any]) -> None:
+        tries = [(at, status) for at, status in told["tries"]]
+        everything = sorted([*tries, *((at, status) for at, status in told["reads"])], key=lambda each: each[0])
+        call = Told(
+            kind, told["call"], told["image"], told["began"], everything[-1][0], told["done"],
+            [status for _, status in everything], len(everything) > 1, "" if told["done"] else told["error"],
+        )
+        outcomes = [_outcome(status) for _, status in tries]
+        with self._lock:
+            self._told.append(call)
+            if call.done:
+                self._began[kind] = call.began
+        _write_down(self.ledger, call, outcomes, told)
+
+
+def _outcome(status: int | None) -> Outcome:
+    if status is None or status >= 500:
+        return Outcome.UNCLEAR
+    return Outcome.DONE if status < 300 else Outcome.REFUSED
+
+
+def _write_down(ledger: Ledger, call: Told, outcomes: Sequence[Outcome], told: dict[str, Any]) -> None:
+    """Tell the ledger of each try: a call that succeeds at last may have been done by an earlier one."""
+    image = call.image
+    if call.call == "download" and call.done:
+        ledger.downloaded(image, Content(**told["content"]))
+    if call.call == "upload":
+        ledger.sending(image, Content(**told["content"]))
+    for outcome in outcomes:
+        match call.call:
+            case "create":
+                ledger.created(image, outcome, told["name"])
+            case "upload":
+                ledger.uploaded(image, outcome, Content(**told["content"]))
+            case "rename":
+                ledger.renamed(image, outcome, told["name"])
+            case "delete":
+                ledger.deleted(image, outcome)
