@@ -26,6 +26,7 @@ from glance_registry.views import (
     tasks,
     uploads,
     usage,
+    verification,
 )
 
 MAX_BODY = 16 * 2**20
@@ -43,6 +44,7 @@ BLUEPRINTS = (
     locations.blueprint,
     delete.blueprint,
     deletions.blueprint,
+    verification.blueprint,
     stores.blueprint,
     cached_copies.blueprint,
     usage.blueprint,

@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 from glance_common.monitor.monitor import Watched
 from glance_common.monitor.probes import Probe
 from glance_registry.db.session import read
-from glance_registry.locations import purge
+from glance_registry.locations import orphans, purge, quarantine
 
 BACKLOG_SECONDS = 10.0
 
@@ -46,10 +46,14 @@ class _Backlog(Collector):
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
         self._last: purge.Backlog | None = None
+        self._quarantined = 0
+        self._orphans = 0
 
     def ask(self) -> None:
         """Ask the database. Raises Unavailable."""
         self._last = None
+        self._quarantined = read(self._engine, quarantine.count)
+        self._orphans = read(self._engine, orphans.count)
         self._last = read(self._engine, purge.backlog)
 
     def collect(self) -> Iterator[Metric]:
@@ -66,4 +70,11 @@ class _Backlog(Collector):
         )
         yield GaugeMetricFamily(
             "glance_deletions_failed", "Removals given up until an operator replays them.", value=last.failed
+        )
+        yield GaugeMetricFamily(
+            "glance_quarantined", "Copies of images that were found damaged or missing, until an operator decides.",
+            value=self._quarantined,
+        )
+        yield GaugeMetricFamily(
+            "glance_orphans", "Objects in stores that no image owns, until an operator decides.", value=self._orphans
         )

@@ -16,8 +16,8 @@ from glance_api.cache.layout import CacheLayout
 from glance_api.cache.locks import CacheLock, Locks
 from glance_api.cache.records import CacheRecords
 from glance_api.cache.wanted import WantedData
-from glance_api.content.digests import Digests
 from glance_common.body import MIB
+from glance_common.digests import Digests
 from glance_common.failpoints import failpoint
 from glance_common.observability.metrics.catalog import CACHE_BYTES, CACHE_FILLS, CACHE_FILLS_RUNNING
 from glance_common.stores.contract import Blob, StoreError

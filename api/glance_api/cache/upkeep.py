@@ -9,7 +9,7 @@ from glance_api.cache.fill import pieces_of
 from glance_api.cache.growing import FillEnd, GrowingFile
 from glance_api.cache.locks import CacheLock
 from glance_api.cache.wanted import WantedData
-from glance_api.content.digests import Digests
+from glance_common.digests import Digests
 from glance_common.observability.metrics.catalog import CACHE_FILLS
 
 LOG = logging.getLogger(__name__)

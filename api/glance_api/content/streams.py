@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from glance_api.content.digests import Digests
 from glance_api.content.formats import Inspection
+from glance_common.digests import Digests
 from glance_common.model.errors import BadRequest, RangeNotSatisfiable, TooLarge
 
 

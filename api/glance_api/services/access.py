@@ -6,22 +6,15 @@ members or of the visibility never waits for a store, and the janitor mends the 
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from glance_api.services.collaborators import AttemptServices, SharingServices
-from glance_common.fetch import deadlines
+from glance_common.access_lists import set_access
 from glance_common.model.context import RequestContext, system_context
 from glance_common.model.errors import GlanceError
-from glance_common.model.image import Image
-from glance_common.registry_client import RegistryClient
-from glance_common.stores.contract import BlobNotFound, DataAccess, Store, StoreError
+from glance_common.stores.contract import Store
 
 LOG = logging.getLogger(__name__)
-
-SECONDS = 10.0
-"""Time for the lists of one image. A store that takes longer is told later."""
-
-_PUBLIC = frozenset({"public", "community"})
 
 
 def set_changed(services: SharingServices, context: RequestContext, image_id: str) -> bool:
@@ -33,7 +26,7 @@ def set_changed(services: SharingServices, context: RequestContext, image_id: st
     try:
         image = services.registry.images.get(system, image_id, locations=True)
         places = {location.key: stores[location.store] for location in image.locations if location.store in stores}
-        is_done = _set(services.registry, system, image, places)
+        is_done = set_access(services.registry, system, image, places)
     except GlanceError as error:
         LOG.warning("image %s: its stores were not told who may read it: %s", image_id, error)
         is_done = error.code < 500
@@ -47,7 +40,7 @@ def set_new(services: AttemptServices, context: RequestContext, image_id: str, s
         return
     system = system_context(context.request_id)
     try:
-        is_done = _set(services.registry, system, services.registry.images.get(system, image_id), {key: store})
+        is_done = set_access(services.registry, system, services.registry.images.get(system, image_id), {key: store})
     except GlanceError as error:
         LOG.warning("image %s: the store %s was not told who may read it: %s", image_id, store.id, error)
         is_done = error.code < 500
@@ -60,24 +53,3 @@ def mend(services: SharingServices, context: RequestContext, stopping: Callable[
         if stopping() or not set_changed(services, context, image_id):
             return
         LOG.info("image %s: its stores know now who may read the data", image_id)
-
-
-def _set(registry: RegistryClient, system: RequestContext, image: Image, places: Mapping[str, Store]) -> bool:
-    if not places:
-        return True
-    shared = image.visibility == "shared"
-    members = [member.member for member in registry.members.list(system, image.id)] if shared else []
-    access = DataAccess(image.visibility in _PUBLIC, tuple(sorted({*members, *([image.owner] if image.owner else [])})))
-    is_done = True
-    with deadlines.within(SECONDS):
-        for key, store in places.items():
-            try:
-                store.set_access(key, access)
-            except BlobNotFound:
-                LOG.info("image %s: its data are no longer in the store %s", image.id, store.id)
-            except StoreError as error:
-                is_done = False
-                LOG.warning(
-                    "image %s: the store %s has an old list of who may read the data: %s", image.id, store.id, error
-                )
-    return is_done

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from glance_api.clients.key_manager import Credentials
-from glance_api.content.digests import CHECKSUM, FINGERPRINT, Digests
 from glance_api.content.formats import Inspection
 from glance_api.content.signatures import Verification
 from glance_api.content.streams import Received, StreamChecks, UploadStream
@@ -21,6 +20,7 @@ from glance_api.services.collaborators import AttemptServices
 from glance_api.services.quotas import Reservation
 from glance_api.services.store_errors import as_api_error
 from glance_api.settings import Settings
+from glance_common.digests import CHECKSUM, FINGERPRINT, Digests
 from glance_common.failpoints import failpoint
 from glance_common.leases import Lease
 from glance_common.model.context import RequestContext

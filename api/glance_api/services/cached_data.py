@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from glance_api.cache.wanted import WantedData
-from glance_api.content.digests import CHECKSUM
 from glance_api.content.streams import ByteRange
 from glance_api.services import data
 from glance_api.services.collaborators import Services
 from glance_api.services.data import Download
 from glance_api.services.store_errors import as_api_error
+from glance_common.digests import CHECKSUM
 from glance_common.model.errors import BadRequest
 from glance_common.model.image import Image
 from glance_common.model.status import ImageStatus

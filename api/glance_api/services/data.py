@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from glance_api.clients.key_manager import Credentials
-from glance_api.content.digests import CHECKSUM, FINGERPRINT
 from glance_api.content.streams import ByteRange, Received
 from glance_api.services import attempts
 from glance_api.services.attempts import Data, Formats
@@ -14,6 +13,7 @@ from glance_api.services.collaborators import Services
 from glance_api.services.events import images
 from glance_api.services.locations.read import in_order
 from glance_api.services.store_errors import as_api_error
+from glance_common.digests import CHECKSUM, FINGERPRINT
 from glance_common.failpoints import failpoint
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import BadRequest, Forbidden, GlanceError, Gone, TooLarge, Unavailable

@@ -171,3 +171,19 @@ class Due:
 
     locations: tuple[str, ...]
     oldest: float
+
+
+@dataclass(frozen=True, slots=True)
+class FailedPurge:
+    """Bytes whose purge failed ``attempts`` times and waits for an operator; ``last_error`` holds no credentials."""
+
+    location: str
+    image_id: str
+    store: str
+    attempts: int
+    last_error: str | None
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> Self:
+        """Build it from the registry's JSON object; unknown keys are ignored."""
+        return cls(**{field.name: document[field.name] for field in fields(cls)})

@@ -29,6 +29,8 @@ class LocationStatus(StrEnum):
     """The bytes are durable and belong to an image that can be read."""
     STAGED = "staged"
     """The bytes wait in a staging store for an import; they are not downloaded."""
+    QUARANTINED = "quarantined"
+    """The bytes were found damaged or missing: they are never served, and kept until an operator decides."""
     PENDING_DELETE = "pending_delete"
     """The image was deleted; the bytes wait for a scrubber."""
     DELETING = "deleting"
@@ -70,9 +72,11 @@ IMAGE_TRANSITIONS: dict[ImageStatus, frozenset[ImageStatus]] = {
 LOCATION_TRANSITIONS: dict[LocationStatus, frozenset[LocationStatus]] = {
     _L.WRITING: frozenset({_L.ACTIVE, _L.STAGED, _L.REAPING, _L.PENDING_DELETE}),
     # Straight to deleting: taken from an image that stays, so that no restore may bring it back.
-    _L.ACTIVE: frozenset({_L.PENDING_DELETE, _L.DELETING}),
+    _L.ACTIVE: frozenset({_L.PENDING_DELETE, _L.DELETING, _L.QUARANTINED}),
+    _L.QUARANTINED: frozenset({_L.ACTIVE, _L.PENDING_DELETE, _L.DELETING}),
     _L.STAGED: frozenset({_L.DELETING}),
-    _L.PENDING_DELETE: frozenset({_L.DELETING, _L.ACTIVE}),
+    # Restore brings a quarantined copy back as quarantined.
+    _L.PENDING_DELETE: frozenset({_L.DELETING, _L.ACTIVE, _L.QUARANTINED}),
     _L.DELETING: frozenset({_L.DELETED, _L.FAILED}),
     _L.REAPING: frozenset({_L.DELETED, _L.FAILED}),
     _L.FAILED: frozenset({_L.DELETING, _L.REAPING}),

@@ -18,6 +18,8 @@ from glance_common.registry_client.locations import LocationsClient
 from glance_common.registry_client.members import MembersClient
 from glance_common.registry_client.metadefs import MetadefsClient
 from glance_common.registry_client.operations import OperationsClient
+from glance_common.registry_client.quarantine import QuarantineClient
+from glance_common.registry_client.store_runs import StoreRunsClient
 from glance_common.registry_client.stores import StoresClient
 from glance_common.registry_client.tls import client_tls
 from glance_common.registry_client.uploads import UploadsClient
@@ -39,6 +41,8 @@ class RegistryClient:
     usage: UsageClient
     metadefs: MetadefsClient
     cached_copies: CachedCopiesClient
+    quarantine: QuarantineClient
+    store_runs: StoreRunsClient
 
     def close(self) -> None:
         """Close the kept connections."""
@@ -59,6 +63,8 @@ def over(http: RegistryHttp) -> RegistryClient:
         usage=UsageClient(http),
         metadefs=MetadefsClient(http),
         cached_copies=CachedCopiesClient(http),
+        quarantine=QuarantineClient(http),
+        store_runs=StoreRunsClient(http),
     )
 
 

@@ -1,18 +1,19 @@
 """Deletions in the registry: which bytes may be removed, who has claimed them, and how it ended."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import orjson
 
 from glance_common.model.context import RequestContext
 from glance_common.model.errors import Conflict, NotFound
-from glance_common.model.image import Deletion, Due
+from glance_common.model.image import Deletion, Due, FailedPurge
 from glance_common.model.status import LocationStatus
 from glance_common.registry_client.http import RegistryHttp, segment
 from glance_common.registry_client.uploads import MAX_ERROR
 
 LOG = logging.getLogger(__name__)
+_PAGE = 500
 
 
 class DeletionsClient:
@@ -75,6 +76,25 @@ class DeletionsClient:
         """
         body = {"token": token, "error": error[:MAX_ERROR], "delay": delay, "max_attempts": max_attempts}
         return LocationStatus(self._http.call(context, "POST", f"{_path(location)}/retry", body)["status"])
+
+    def failed(self, context: RequestContext) -> Iterator[FailedPurge]:
+        """Yield the purges that failed too often, page by page."""
+        marker = None
+        while True:
+            query = orjson.dumps({"limit": _PAGE, "marker": marker}).decode()
+            page = self._http.call(context, "GET", "/v1/deletions/failed", query={"q": query})["deletions"]
+            yield from (FailedPurge.from_document(document) for document in page)
+            if len(page) < _PAGE:
+                return
+            marker = page[-1]["location"]
+
+    def replay(self, context: RequestContext, location: str, attempt: str) -> LocationStatus:
+        """Let a purge that failed too often be tried again, due now; return the row's status.
+
+        Raises NotFound, Conflict for a location that is not to be purged.
+        """
+        answer = self._http.call(context, "POST", f"{_path(location)}/replay", {"attempt": attempt})
+        return LocationStatus(answer["deletion"]["status"])
 
 
 def _listed(stores: Sequence[str] | None) -> list[str] | None:

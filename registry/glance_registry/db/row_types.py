@@ -83,6 +83,10 @@ class LocationRow(StandingRow, ClaimedRow):
     staging: bool
     operation: str | None
     external: bool
+    verified_at: datetime | None
+    quarantined_at: datetime | None
+    quarantine_reason: str | None
+    replaces: str | None
 
 
 class ListedOperationRow:

@@ -100,6 +100,10 @@ locations = sa.Table(
     sa.Column("external", sa.Boolean, nullable=False, server_default=sa.false(),
               comment="the bytes are not ours: nothing deletes them, and several images may point at them"),
     sa.Column("fingerprint", Text, comment="what downloads are verified by: the algorithm, a colon, the digest"),
+    sa.Column("verified_at", Time, comment="when the bytes were last read in the store and found right"),
+    sa.Column("quarantined_at", Time),
+    sa.Column("quarantine_reason", sa.Text, comment="set while quarantined, and kept by a delete for its restore"),
+    sa.Column("replaces", Id, comment="the quarantined location that this one was written to replace"),
 )
 
 operations = sa.Table(
@@ -145,6 +149,31 @@ store_identities = sa.Table(
     sa.Column("created_at", Time, nullable=False, server_default=NOW),
 )
 
+store_runs = sa.Table(
+    "store_runs",
+    metadata,
+    sa.Column("kind", Text, primary_key=True, comment="verify or reconcile"),
+    sa.Column("store", Text, primary_key=True),
+    sa.Column("cursor", Text, comment="the key up to which an unfinished run has come"),
+    sa.Column("token", Id, comment="of the process that runs it, or ran it last"),
+    sa.Column("lease_until", Time, comment="of that process"),
+    sa.Column("started_at", Time),
+    sa.Column("finished_at", Time, comment="when a run last came to its end"),
+)
+
+orphans = sa.Table(
+    "orphans",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("store", Text, nullable=False),
+    sa.Column("key", Text, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("found_at", Time, nullable=False, server_default=NOW),
+    sa.Column("token", Id, comment="the claim that may remove the bytes"),
+    sa.Column("lease_until", Time, comment="of the claim"),
+    sa.Index("uq_orphans_key", "store", "key", unique=True),
+)
+
 cached_copies = sa.Table(
     "cached_copies",
     metadata,
@@ -185,6 +214,7 @@ sa.Index("ix_locations_operation", locations.c.operation, postgresql_where=sa.te
 sa.Index("ix_images_deleted_at", images.c.deleted_at, postgresql_where=sa.text("status = 'deleted'"))
 sa.Index("ix_locations_deleted_at", locations.c.deleted_at, postgresql_where=sa.text("status = 'deleted'"))
 sa.Index("ix_locations_failed", locations.c.image_id, postgresql_where=sa.text("status = 'failed'"))
+sa.Index("ix_locations_quarantined", locations.c.id, postgresql_where=sa.text("status = 'quarantined'"))
 
 # The import lock: an image has one live operation.
 sa.Index(

@@ -194,7 +194,9 @@ def restore(
     for row in rows:
         # What a dead upload left in a row of its own still waits for the reaper.
         if row.status == LocationStatus.PENDING_DELETE and row.on_fail is None:
-            owners.set_location(connection, row, LocationStatus.ACTIVE, not_before=None, request_id=None)
+            # A copy that was found damaged stays out of use.
+            back_to = LocationStatus.ACTIVE if row.quarantine_reason is None else LocationStatus.QUARANTINED
+            owners.set_location(connection, row, back_to, not_before=None, request_id=None)
     no_data = owners.NO_DATA if before is ImageStatus.QUEUED else {}
     owners.set_image(
         connection, image, before,

@@ -150,8 +150,8 @@ def _refusal(location: StandingRow, is_leased: bool) -> str:
     match location.status:
         case LocationStatus.ACTIVE:
             return "in_use"
-        case LocationStatus.FAILED:
-            return "failed"
+        case LocationStatus.FAILED | LocationStatus.QUARANTINED:
+            return str(location.status)
         case LocationStatus.DELETED if location.late_passes == 0:
             return "gone"
         case LocationStatus.WRITING | LocationStatus.PENDING_DELETE if is_leased:

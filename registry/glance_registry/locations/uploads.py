@@ -16,14 +16,15 @@ from glance_common.model.limits import Limits
 from glance_common.model.operation import STAGE_HOST_PROPERTY, Held
 from glance_common.model.status import ImageStatus, LocationStatus
 from glance_registry.db.row_types import ImageRow, LocationRow, one, one_or_none
-from glance_registry.db.tables import images, locations
+from glance_registry.db.tables import images, locations, orphans
 from glance_registry.quota import usage
 from glance_registry.records import import_properties, operations, rows
 from glance_registry.records.documents import no_image
 from glance_registry.records.visibility import visible_to
 
 _WITHOUT_DATA = (ImageStatus.IMPORTING, ImageStatus.SAVING)
-_TAKES_COPIES = (*_WITHOUT_DATA, ImageStatus.ACTIVE, ImageStatus.DEACTIVATED)
+HAS_DATA = (ImageStatus.ACTIVE, ImageStatus.DEACTIVATED)
+_TAKES_COPIES = (*_WITHOUT_DATA, *HAS_DATA)
 _REMOVABLE = (LocationStatus.REAPING, LocationStatus.DELETING)
 
 
@@ -118,6 +119,44 @@ def start(connection: sa.Connection, context: RequestContext, image_id: str, beg
     return location
 
 
+def replace(connection: sa.Connection, location_id: str, begin: Begin) -> LocationRow:
+    """Begin an attempt to write a good copy in place of a quarantined one, in the same store, under a key of its own.
+
+    The image keeps its status. No limit is asked: a copy in quarantine does not count, the one that replaces it does.
+    Raises NotFound, Conflict unless the location is quarantined and its image has data, Conflict with the reason
+    ``replaced`` when another copy replaces it already, Gone when this attempt is over.
+    """
+    found = rows.lock_owner(connection, locations.c.id == location_id)
+    if found is None:
+        raise errors.NotFound(f"No location found with ID {location_id}")
+    image, damaged = found
+    known = one_or_none(connection, sa.select(locations).where(locations.c.attempt == begin.attempt), LocationRow)
+    if known is not None:
+        return _begun_before(connection, image, known, begin)
+    if damaged.status != LocationStatus.QUARANTINED or image.status not in HAS_DATA:
+        raise errors.Conflict(
+            f"location {location_id} is {damaged.status} and its image {image.status}", reason=str(damaged.status)
+        )
+    if replaced_by(connection, location_id) is not None:
+        raise errors.Conflict(f"location {location_id} is replaced by another copy already", reason="replaced")
+    insert = sa.insert(locations).values(
+        id=str(uuid4()), image_id=image.id, store=damaged.store, key=_free_key(connection, image.id, damaged.store),
+        status=LocationStatus.WRITING, size=image.size, attempt=begin.attempt, on_fail=begin.on_fail,
+        lease_until=rows.after(begin.lease), replaces=location_id,
+    )
+    return one(connection, insert.returning(locations), LocationRow)
+
+
+def replaced_by(connection: sa.Connection, location_id: str) -> str | None:
+    """Return the live location that replaces a quarantined one of a locked image, None without any."""
+    live = (LocationStatus.WRITING, LocationStatus.ACTIVE)
+    image_id = sa.select(locations.c.image_id).where(locations.c.id == location_id).scalar_subquery()
+    select = sa.select(locations.c.id).where(
+        locations.c.image_id == image_id, locations.c.replaces == location_id, locations.c.status.in_(live)
+    )
+    return connection.scalars(select.limit(1)).first()
+
+
 def _take_image(connection: sa.Connection, image: ImageRow, begin: Begin) -> None:
     if begin.operation is not None:
         operations.check_held(connection, image.id, begin.operation)
@@ -146,20 +185,21 @@ def _free_key(connection: sa.Connection, image_id: str, store: str) -> str:
 
     A key stays taken while bytes may be under it, and until the late passes of an expired lease are over.
     """
-    taken = set(
-        connection.scalars(
-            sa.select(locations.c.key).where(
-                locations.c.store == store,
-                sa.or_(locations.c.key == image_id, locations.c.key.startswith(f"{image_id}.", autoescape=True)),
-                sa.or_(locations.c.status != LocationStatus.DELETED, locations.c.late_passes > 0),
-            )
-        )
+    owned = _keys_of(locations, store, image_id).where(
+        sa.or_(locations.c.status != LocationStatus.DELETED, locations.c.late_passes > 0)
     )
+    taken: set[str] = set(connection.scalars(sa.union_all(owned, _keys_of(orphans, store, image_id))))
     key, number = image_id, 0
     while key in taken:
         number += 1
         key = f"{image_id}.{number}"
     return key
+
+
+def _keys_of(table: sa.Table, store: str, image_id: str) -> sa.Select[tuple[str]]:
+    columns = table.c
+    is_of_image = sa.or_(columns.key == image_id, columns.key.startswith(f"{image_id}.", autoescape=True))
+    return sa.select(columns.key).where(columns.store == store, is_of_image)
 
 
 def renew(connection: sa.Connection, attempt: str, lease: float) -> None:
@@ -195,7 +235,9 @@ def commit(connection: sa.Connection, attempt: str, content: Content, terms: Ter
         return str(image.id)
     if location.status != LocationStatus.WRITING:
         raise _over(location, image)
-    if location.operation is not None:
+    if location.replaces is not None:
+        _check_replacement(image, location, content)
+    elif location.operation is not None:
         _commit_copy(connection, image, location, content, terms)
     elif image.status != (ImageStatus.UPLOADING if location.staging else ImageStatus.SAVING):
         raise _over(location, image)
@@ -237,6 +279,13 @@ def _commit_copy(
         rows.set_image(connection, image, ImageStatus.ACTIVE, **values)
     else:
         rows.change_image(connection, image, **values)
+
+
+def _check_replacement(image: ImageRow, location: LocationRow, content: Content) -> None:
+    """Raise Gone when the image was deleted meanwhile, Conflict for other data than the image has."""
+    if image.status not in HAS_DATA:
+        raise _over(location, image)
+    _check_same(image, content)
 
 
 def _data_of(content: Content) -> dict[str, Any]:

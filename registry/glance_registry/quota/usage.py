@@ -8,7 +8,8 @@ is computed.
 Bytes count as soon as they are reserved: the size of a row that is being written is what its writer may write. Those
 of an attempt that never committed count until they are removed, also when their image is deleted: otherwise an owner
 could delete image after image under running uploads and fill the store beyond every quota (S-11). Committed bytes of a
-deleted image do not count. Rows whose purge failed too often do not either: they wait for an operator, not the owner.
+deleted image do not count. Rows whose purge failed too often, and copies in quarantine, do not either: they wait for an
+operator, not the owner, and the copy that replaces a damaged one must fit into a quota that was full.
 Staged bytes count on their own, as do images that are copied into more stores.
 """
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from glance_api.content.digests import Digests
+from glance_common.digests import Digests
 
 BEFORE: set[threading.Thread] = set()
 

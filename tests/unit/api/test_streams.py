@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glance_api.content.digests import Digests
 from glance_api.content.formats import FormatRules, Inspection
 from glance_api.content.streams import (
     ByteRange,
@@ -18,6 +17,7 @@ from glance_api.content.streams import (
     parse_range,
     verified,
 )
+from glance_common.digests import Digests
 from glance_common.model.errors import BadRequest, Gone, RangeNotSatisfiable, TooLarge
 
 

@@ -12,13 +12,13 @@ from functools import partial
 from uuid import uuid4
 
 from glance_api.background.job import Job, explain
-from glance_api.content.digests import CHECKSUM
 from glance_api.content.signatures import Verification
 from glance_api.content.streams import Received
 from glance_api.imports.contract import ImportFailed
 from glance_api.services import attempts
 from glance_api.services.attempts import Data, Formats
 from glance_api.services.events import images
+from glance_common.digests import CHECKSUM
 from glance_common.failpoints import failpoint
 from glance_common.fetch.deadlines import pause
 from glance_common.model.errors import Unavailable

@@ -13,13 +13,13 @@ from typing import Any
 from uuid import uuid4
 
 from glance_api.background.job import Job
-from glance_api.content.digests import CHECKSUM, Digests
 from glance_api.content.formats import Inspection
 from glance_api.content.streams import Received, StreamChecks, UploadStream
 from glance_api.imports.contract import ImportFailed
 from glance_api.services.attempts import algorithms
 from glance_api.services.events import images
 from glance_api.services.locations.read import in_order
+from glance_common.digests import CHECKSUM, Digests
 from glance_common.model.errors import BadRequest, StatusConflict, TooLarge, UnsupportedMediaType
 from glance_common.model.image import Image, ImageLocation
 from glance_common.model.operation import REFUSED_PROPERTY

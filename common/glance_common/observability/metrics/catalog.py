@@ -89,6 +89,26 @@ LAST_SWEEP = Gauge(
     "glance_last_sweep_timestamp_seconds", "When the last pass over the due rows ended, by how it ended.",
     ["outcome"], registry=REGISTRY, multiprocess_mode="livemax",
 )
+VERIFIED = Counter(
+    "glance_verified", "Copies that verify read, by store and result: right, damaged, unreadable, unproved.",
+    ["store", "result"], registry=REGISTRY,
+)
+VERIFIED_BYTES = Counter(
+    "glance_verified_bytes", "Bytes that verify read.",
+    ["store"], registry=REGISTRY,
+)
+QUARANTINED = Counter(
+    "glance_copies_quarantined", "Copies taken out of use, by store and damage: digest, size, missing.",
+    ["store", "damage"], registry=REGISTRY,
+)
+REPAIRS = Counter(
+    "glance_copies_replaced", "Quarantined copies that were replaced by a good one.",
+    ["store"], registry=REGISTRY,
+)
+RECONCILED = Counter(
+    "glance_reconciled", "Differences between stores and registry that reconcile found: orphan, missing, size.",
+    ["store", "found"], registry=REGISTRY,
+)
 CACHE_READS = Counter(
     "glance_cache_reads", "Downloads while the image cache is on: hit = from a whole copy, miss = began a copy, "
     "follower = from a copy that was being made, bypass = from the store, left = began in the cache and went on at the "
@@ -118,7 +138,8 @@ CACHE_EVICTIONS = Counter(
 ALL = (
     REQUESTS, REGISTRY_CALLS, STORE_BYTES, TRANSFERS, TRANSFERS_REFUSED, REMOTE_CHECKS, REMOTE_CHECKS_REFUSED,
     UPLOADS, CONNECTIONS, LIST_READS, OUTBOX, OUTBOX_DROPPED, OPERATIONS, OPERATIONS_RUNNING, DATA_REFUSED, REMOVALS,
-    SWEEPS, LAST_SWEEP, CACHE_READS, CACHE_BYTES, CACHE_FILLS, CACHE_FILLS_RUNNING, CACHE_EVICTIONS,
+    SWEEPS, LAST_SWEEP, VERIFIED, VERIFIED_BYTES, QUARANTINED, REPAIRS, RECONCILED, CACHE_READS, CACHE_BYTES,
+    CACHE_FILLS, CACHE_FILLS_RUNNING, CACHE_EVICTIONS,
 )
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

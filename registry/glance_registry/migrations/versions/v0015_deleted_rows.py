@@ -2,7 +2,7 @@
 
 from glance_registry.migrations import online
 
-revision = "0016"
+revision = "0015"
 down_revision = "0014"
 phase = "expand"
 

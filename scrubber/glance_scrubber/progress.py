@@ -1,0 +1,44 @@
+"""How far a run is, shown to a person at a terminal and not in files or logs."""
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+EVERY = 0.5
+"""Seconds between two looks."""
+
+
+@contextmanager
+def shown(line: Callable[[], str], terminal: TextIO | None = None) -> Iterator[None]:
+    """Show on a terminal what ``line`` returns, again and again within the block; nothing anywhere else."""
+    out = terminal or sys.stderr
+    if not out.isatty():
+        yield
+        return
+    over = threading.Event()
+    thread = threading.Thread(target=_show, args=(line, out, over), name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        out.write("\r\x1b[K")
+        out.flush()
+
+
+def _show(line: Callable[[], str], out: TextIO, over: threading.Event) -> None:
+    while not over.wait(EVERY):
+        out.write(f"\r\x1b[K{line()}")
+        out.flush()
+
+
+def amount(size: float) -> str:
+    """Return a number of bytes for people."""
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
