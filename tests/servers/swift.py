@@ -63,6 +63,9 @@ pipeline = catch_errors gatekeeper healthcheck cache listing_formats bulk tempur
 container_quotas account_quotas slo dlo versioned_writes symlink proxy_logging proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
+# One process serves all objects here: several large reads at once may keep another one waiting for long.
+node_timeout = 120
+recoverable_node_timeout = 120
 account_autocreate = true
 allow_account_management = true
 [filter:tempauth]
