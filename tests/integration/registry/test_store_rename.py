@@ -66,7 +66,7 @@ class Installation:
         """Return how many locations each store has."""
         with self.owners.engine.connect() as connection:
             rows = connection.execute(sa.text("SELECT store, count(*) FROM locations GROUP BY store"))
-            return {row.store: row.count for row in rows}
+            return {row[0]: row[1] for row in rows}
 
     def places(self) -> dict[tuple[str, str], str]:
         """Return the uuid of each store and place."""
