@@ -61,7 +61,8 @@ def _old_images(days: int) -> sa.Select[str]:
 def purge_locations(connection: sa.Connection, days: int, limit: int) -> int:
     """See the table above and ``Purge``."""
     # Rows that others hold are skipped, so that no process waits for another one.
-    some = _old_locations(days).order_by(locations.c.deleted_at).limit(limit).with_for_update(of=locations, skip_locked=True)
+    some = _old_locations(days).order_by(locations.c.deleted_at).limit(limit)
+    some = some.with_for_update(of=locations, skip_locked=True)
     return connection.execute(sa.delete(locations).where(locations.c.id.in_(some))).rowcount
 
 
