@@ -44,6 +44,13 @@ def _catches(pid: int, number: signal.Signals) -> bool:
     return bool(caught >> (number - 1) & 1)
 
 
+def python_path(code: Path | None = None) -> dict[str, str]:
+    """Return the environment variable for a program of ours that runs ``code``, None for that of the tests."""
+    places = [str(code)] if code is not None else []
+    places += [os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else []
+    return {"PYTHONPATH": os.pathsep.join(places)} if places else {}
+
+
 class Daemon:
     """One process (with its workers) of one of our programs."""
 
@@ -217,10 +224,8 @@ class Daemon:
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the process; a PYTHONPATH of the tests holds for it, so that both run one code."""
-        places = [str(self.code)] if self.code is not None else []
-        places += [os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else []
         return {
-            **({"PYTHONPATH": os.pathsep.join(places)} if places else {}),
+            **python_path(self.code),
             "PATH": f"{PROGRAMS}:/usr/bin:/bin",
             "HOME": str(self.folder),
             "LANG": "C.UTF-8",

@@ -54,7 +54,7 @@ def run(prog: str, argv: Sequence[str] | None, work: Work) -> int:
 def load(prog: str, argv: Sequence[str]) -> cfg.ConfigOpts:
     """Read the configuration, which is that of glance-api with changes, and begin to log. Raises ConfigError."""
     conf = loading.load(prog, argv, [*api_config.list_opts(), *policy.list_opts()], others=READS_ALSO)
-    log.setup_tool(conf, prog, terminal=conf.check_config)
+    log.setup_tool(conf, prog, argv)
     for name, value in _old_places(conf).items():
         if not conf.glance_store.filesystem_store_datadirs:
             conf.set_override(name, value, loader.GROUP)

@@ -4,13 +4,14 @@ import configparser
 import logging
 import logging.config
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from oslo_config import cfg
 
 from glance_common.config.loading import ConfigError
+from glance_common.config.log_options import LOG_OPTS
 from glance_common.observability import log_targets
 from glance_common.observability.log_file import LogFile
 from glance_common.observability.log_formats import Forms, JsonFormatter, OperatorFormatter, TextFormatter
@@ -56,22 +57,26 @@ def setup(conf: cfg.ConfigOpts, prog: str, *, terminal: bool = False) -> None:
         logger.setLevel(max(logger.level, logging.WARNING))
 
 
-def setup_tool(conf: cfg.ConfigOpts, prog: str, *, terminal: bool = False) -> None:
+def setup_tool(conf: cfg.ConfigOpts, prog: str, argv: Sequence[str]) -> None:
     """Send the log of a tool where the options say, as ``setup`` does, but never into the file of a service.
 
     A tool reads the files of services, and cron and systemd collect what it says on stderr: a file counts on the
-    command line alone.
+    command line ``argv`` alone.
     """
+    given = on_command_line(argv)
     for name in ("log_file", "log_dir", "log_config_append"):
-        if conf[name] and not is_on_command_line(conf, name):
+        if name not in given:
             conf.set_override(name, None)
-    setup(conf, prog, terminal=terminal)
+    setup(conf, prog, terminal=conf.check_config)
 
 
-def is_on_command_line(conf: cfg.ConfigOpts, name: str) -> bool:
-    """Say whether an option of no group was given on the command line."""
-    place = conf.get_location(name)
-    return place is not None and place.location is cfg.Locations.command_line
+def on_command_line(argv: Sequence[str]) -> set[str]:
+    """Return the options of the log that a command line has. The library tells it only of those that no file has."""
+    words = {word.partition("=")[0].lstrip("-").replace("_", "-") for word in argv if word.startswith("-")}
+    return {
+        opt.dest for opt in LOG_OPTS
+        if words & {opt.name, opt.short, *((old.name or "").replace("_", "-") for old in opt.deprecated_opts)}
+    }
 
 
 def _handlers(conf: cfg.ConfigOpts, prog: str, *, terminal: bool) -> list[logging.Handler]:

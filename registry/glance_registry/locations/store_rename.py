@@ -1,7 +1,8 @@
 """A store whose id was changed in the configuration: its rows follow, while the service runs.
 
-First the new id gets the places of the old one, which lets the store work under it, then the locations move in small
-transactions, then the old id gives its places up. A rename that was broken off is completed by doing it again.
+First the new id gets the places of the old one, then the locations move in small transactions, then the old id gives
+its places up. Until all have moved, the store stays unavailable under the new id: what compares a store with the rows
+of its id would take the data of the others for orphans. A rename that was broken off is completed by doing it again.
 """
 
 from dataclasses import dataclass
@@ -11,10 +12,13 @@ from sqlalchemy.dialects.postgresql import insert
 
 from glance_common.model.errors import Conflict, NotFound
 from glance_common.model.status import LocationStatus
-from glance_registry.db.tables import locations, store_identities
+from glance_registry.db.tables import locations, metadata, store_identities
 
 BATCH = 500
 """Rows that one transaction moves."""
+
+FOUND_AGAIN = ("orphans", "store_runs")
+"""Tables of what runs over a store have found: the next run under the new id finds it again."""
 
 _COLUMNS = store_identities.c
 
@@ -47,9 +51,9 @@ def examine(connection: sa.Connection, store: Renamed) -> tuple[int, int]:
 def begin(connection: sa.Connection, store: Renamed) -> None:
     """Give the places of the old id to the new one, which keeps what it has. Raises as ``examine``."""
     examine(connection, store)
-    # The first owner of a place has it (store_identity).
-    earlier = _COLUMNS.created_at - sa.text("interval '1 microsecond'")
-    olds = sa.select(sa.literal(store.new), _COLUMNS.place, _COLUMNS.identity, earlier).where(
+    # The first owner of a place has it as long as it has data (store_identity).
+    later = _COLUMNS.created_at + sa.text("interval '1 microsecond'")
+    olds = sa.select(sa.literal(store.new), _COLUMNS.place, _COLUMNS.identity, later).where(
         _COLUMNS.store == store.old
     )
     columns = ["store", "place", "identity", "created_at"]
@@ -78,7 +82,8 @@ def end(connection: sa.Connection, store: Renamed) -> int:
     """Let the old id give up its places when no location is left to it; return how many are."""
     left = _count(connection, store.old)
     if not left:
-        connection.execute(sa.delete(store_identities).where(_COLUMNS.store == store.old))
+        for table in (store_identities, *(each for each in metadata.sorted_tables if each.name in FOUND_AGAIN)):
+            connection.execute(sa.delete(table).where(table.c.store == store.old))
     return left
 
 

@@ -8,7 +8,6 @@ from oslo_config import cfg
 
 from glance_common.config import loading
 from glance_common.config.findings import report
-from glance_common.config.log_options import LOG_OPTS
 from glance_common.model.errors import GlanceError
 from glance_common.observability import log
 from glance_common.stores import loader
@@ -29,8 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         cli = [cfg.SubCommandOpt("command", handler=_add_commands, title="Commands")]
         conf = loading.load(PROG, arguments, list_manage_opts(), cli, others=READS_ALSO)
         # Without such an option, what is wrong goes to stderr as it is.
-        if conf.check_config or any(log.is_on_command_line(conf, opt.dest) for opt in LOG_OPTS):
-            log.setup_tool(conf, PROG, terminal=conf.check_config)
+        if conf.check_config or log.on_command_line(arguments):
+            log.setup_tool(conf, PROG, arguments)
         if conf.check_config:
             return 0 if report(conf, [*list_manage_opts(), *loader.store_opts(conf)]) else 1
         if conf.command.name is None:

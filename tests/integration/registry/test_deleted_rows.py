@@ -176,6 +176,22 @@ def test_del10_most_rows_and_all_rows_in_small_transactions(
     assert left(owners) == {"images": 2, "members": 0, "locations": 0, "operations": 0}
 
 
+def test_del10_progress_is_shown_on_a_terminal_alone(
+    owners: Owners, manage: Manage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(deleted_rows, "BATCH", 2)
+    for _ in range(3):
+        deleted(owners)
+    owners.pass_time(31 * DAY)
+    assert manage("db", "purge", "--max_rows", "1") == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert manage("db", "purge") == 0
+    told = capsys.readouterr().err
+    assert "\r\x1b[Klocations: 2 rows purged" in told
+    assert told.endswith("\r\x1b[K"), "nothing of it is left"
+
+
 def test_del10_rows_that_a_request_holds_are_left_out(owners: Owners, manage: Manage) -> None:
     held, free = deleted(owners), deleted(owners)
     owners.pass_time(200 * DAY)

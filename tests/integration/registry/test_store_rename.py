@@ -15,7 +15,7 @@ from glance_common.stores.contract import StoreUnavailable
 from glance_common.stores.loader import load_stores
 from glance_registry.config import list_manage_opts
 from glance_registry.db.session import run_transaction
-from glance_registry.db.tables import store_identities
+from glance_registry.db.tables import metadata, store_identities
 from glance_registry.locations import store_identity, store_rename
 from glance_registry.manage import main
 from glance_registry.manage.stores import RegisteredPlaces
@@ -66,7 +66,7 @@ class Installation:
         """Return how many locations each store has."""
         with self.owners.engine.connect() as connection:
             rows = connection.execute(sa.text("SELECT store, count(*) FROM locations GROUP BY store"))
-            return {row.store: row.count for row in rows}
+            return {row[0]: row[1] for row in rows}
 
     def places(self) -> dict[tuple[str, str], str]:
         """Return the uuid of each store and place."""
@@ -135,8 +135,10 @@ def test_a_rename_that_was_broken_off_is_done_again(
     assert installation.manage("store", "rename", OLD, NEW) == 130
     monkeypatch.setattr(store_rename, "move", real)
     assert installation.stores() == {OLD: 3, NEW: 2}
-    assert installation.read(NEW, images[0]) == b"data", "what moved works already"
+    with pytest.raises(StoreUnavailable, match=f"is the place of the store {OLD}"):
+        installation.read(NEW, images[0])
     assert installation.manage("store", "rename", OLD, NEW) == 0
+    assert all(installation.read(NEW, image) == b"data" for image in images)
     assert installation.stores() == {NEW: 5}
     assert {store for store, _ in installation.places()} == {NEW}
 
@@ -228,3 +230,8 @@ def test_two_stores_with_data_under_one_key_stay_apart(owners: Owners) -> None:
     owners.run(store_rename.begin, store)
     with pytest.raises(Conflict, match="have data under the same key"):
         owners.run(store_rename.move, store, None)
+
+
+def test_every_table_that_names_a_store_follows() -> None:
+    names = {table.name for table in metadata.sorted_tables if "store" in table.c}
+    assert names - {"locations", "store_identities", *store_rename.FOUND_AGAIN} == set()

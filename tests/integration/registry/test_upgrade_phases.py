@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from tests.support.registry_rows import insert_image
+from tests.support.waiting import wait_for
 
 from glance_registry.db import schema
 from glance_registry.db.schema import Phase
@@ -17,8 +19,8 @@ from glance_registry.db.session import make_engine
 from glance_registry.manage import main
 
 Db = Callable[..., int]
-BEFORE_MIGRATE, MIGRATE, EXPANDED = "0009", "0010", "0011"
-"""Revisions around the first one that changes rows."""
+BEFORE_MIGRATE, MIGRATE = "0009", "0010"
+"""The first revision that changes rows, and the one before."""
 
 
 @pytest.fixture
@@ -132,20 +134,68 @@ def changed(engine: sa.Engine) -> list[str]:
         return list(connection.scalars(select))
 
 
-def test_too03_an_index_is_built_while_rows_are_written_and_again_after_a_try_that_was_broken_off(
-    db: Db, engine: sa.Engine
+def test_too03_a_change_of_a_table_lets_requests_go_first(
+    db: Db, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It waits for a moment only: every other request would wait behind it."""
+    assert db("sync", "0012") == 0
+    holder = engine.connect()
+    holder.execute(sa.text("SELECT count(*) FROM locations"))
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        insert_image(engine, status="queued")
+        holder.rollback()
+
+    monkeypatch.setattr(schema, "time", SimpleNamespace(sleep=sleep))
+    assert db("expand") == 0
+    holder.close()
+    assert waits == [1]
+    assert db("check") == 0
+
+
+def test_too03_an_index_is_built_while_rows_are_written(db: Db, engine: sa.Engine) -> None:
     assert db("sync", "0014") == 0
     with engine.begin() as connection:
+        # A try that was broken off left it.
         connection.execute(sa.text("CREATE INDEX ix_images_deleted_at ON images (id)"))
-    with engine.connect() as writer:
-        writer.execute(sa.text("SELECT pg_advisory_xact_lock(1)"))  # a transaction that has nothing to do with images
-        insert_image(engine, status="queued")
-        writer.rollback()
-    assert db("expand") == 0
+    image = insert_image(engine, status="queued")
+    older, codes = engine.connect(), []
+    older.begin()
+    older.execute(sa.text("UPDATE images SET name = 'x' WHERE id = :id"), {"id": image})
+    building = threading.Thread(target=lambda: codes.append(db("expand")))
+    building.start()
+    wait_for(lambda: waiting(engine))
+    insert_image(engine, status="queued")
+    older.rollback()
+    building.join()
+    older.close()
+    assert codes == [0]
     with engine.connect() as connection:
         found = connection.execute(sa.text("SELECT indexdef FROM pg_indexes WHERE indexname = 'ix_images_deleted_at'"))
         assert "(deleted_at)" in found.scalar_one()
+
+
+def waiting(engine: sa.Engine) -> bool:
+    """Say whether a change of indexes waits for a transaction."""
+    select = sa.text(
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%INDEX CONCURRENTLY%' AND wait_event_type = 'Lock'"
+        " AND pid <> pg_backend_pid()"
+    )
+    with engine.connect() as connection:
+        return bool(connection.execute(select).scalar_one())
+
+
+def test_hosts_that_begin_the_same_phase_wait_for_each_other(db: Db, empty_database: str) -> None:
+    codes: list[int] = []
+    threads = [threading.Thread(target=lambda: codes.append(db("expand"))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert codes == [0, 0, 0]
+    assert schema.version(empty_database) == BEFORE_MIGRATE
 
 
 def test_too01_version_control_marks_what_is_there(

@@ -85,9 +85,12 @@ def test_the_log_goes_to_the_terminal_not_to_the_file_of_the_api(run: Run, tmp_p
     assert code == 0
     assert "image cache in" in errors
     assert not (tmp_path / "api.log").exists()
-    code, _, errors = run("pruner", "--log-file", f"{tmp_path}/own.log")
-    assert (code, errors) == (0, "")
-    assert "image cache in" in (tmp_path / "own.log").read_text()
+    for number, api in enumerate(("", f"log_file = {tmp_path}/api.log\nlog_dir = {tmp_path}")):
+        own = tmp_path / f"own-{number}.log"
+        code, _, errors = run("pruner", "--log-file", str(own), api=api)
+        assert (code, errors) == (0, "")
+        assert "image cache in" in own.read_text()
+        assert not (tmp_path / "api.log").exists()
 
 
 @pytest.mark.parametrize("tool", MAINS)
