@@ -99,7 +99,7 @@ def test_too05_what_the_original_checks(installation: Installation):
     assert found["Owners are projects"][0] == "failure"
     assert found["Sheepdog store"][0] == "warning"
     assert found["Stores"][0] == "failure"
-    assert found["Stores"][1].startswith("sheepdog: ")
+    assert "sheepdog" in found["Stores"][1]  # its program, or its cluster, is not here
 
 
 def test_too05_a_broken_policy_file(installation: Installation):
