@@ -122,6 +122,16 @@ def test_too05_the_mode_of_the_secret_and_names_in_the_files(installation: Insta
     assert found["Names of options"][1].startswith("2 options without effect: ")
 
 
+def test_too05_only_the_files(installation: Installation):
+    words = ("--check-config", "--explain", "upgrade", "check")
+    done = installation.check(*words)
+    assert done.returncode == 0, done.stderr
+    assert "[DEFAULT] bind_port = 19292  (" in done.stdout
+    done = installation.check(*words, options={"DEFAULT": {"data_bind": 1}})
+    assert done.returncode == 1
+    assert "data_bind is not a known option" in done.stderr
+
+
 def test_too05_a_database_without_schema_or_away(installation: Installation, empty_database: str):
     installation.database = empty_database
     found = installation.found(2)
