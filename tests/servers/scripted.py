@@ -12,14 +12,15 @@ Script = Callable[[socket.socket], None]
 
 
 class ScriptedPeer:
-    """Listens on the loopback address and lets ``script`` talk on each connection, in a thread of its own.
+    """Listens on a loopback address and lets ``script`` talk on each connection, in a thread of its own.
 
     A script ends by returning or by the OSError of a connection that is gone; then the connection is closed.
     """
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, host: str = "127.0.0.1") -> None:
         self._script = script
-        self._listening = socket.create_server(("127.0.0.1", 0))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listening = socket.create_server((host, 0), family=family)
         self._connections: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self.port = int(self._listening.getsockname()[1])
@@ -61,9 +62,9 @@ class ScriptedPeer:
 
 
 @contextmanager
-def scripted_peer(script: Script) -> Iterator[ScriptedPeer]:
+def scripted_peer(script: Script, host: str = "127.0.0.1") -> Iterator[ScriptedPeer]:
     """Let a scripted peer listen until the block ends."""
-    peer = ScriptedPeer(script)
+    peer = ScriptedPeer(script, host)
     try:
         yield peer
     finally:

@@ -97,7 +97,31 @@ def load(argv: Sequence[str]) -> cfg.ConfigOpts:
         cfg.StrOpt("command", positional=True, required=True, help=f"One of {', '.join(['help', *COMMANDS])}."),
         cfg.MultiStrOpt("arguments", positional=True, default=[], help="What the command is about: see help COMMAND."),
     ]
-    return loading.load(PROG, argv, options(), [*words, *_OPTS])
+    return loading.load(PROG, _options_first(argv), options(), [*words, *_OPTS])
+
+
+def _options_first(argv: Sequence[str]) -> list[str]:
+    """Return the command line with its options in front: argparse takes all words behind one of its positions at once.
+    """
+    names = ["config-file", "config-dir"]
+    for opt in (*LOG_OPTS, *_OPTS):
+        if not isinstance(opt, cfg.BoolOpt):
+            names += [opt.name, *(str(old.name) for old in opt.deprecated_opts), *([opt.short] if opt.short else [])]
+    with_value = {f"--{name}" if len(name) > 1 else f"-{name}" for name in names}
+    with_value |= {name.replace("_", "-") for name in with_value}
+    given: list[str] = []
+    words: list[str] = []
+    rest = iter(argv)
+    for word in rest:
+        if word == "--":
+            words += rest
+        elif not word.startswith("-") or word == "-":
+            words.append(word)
+        else:
+            given.append(word)
+            if word in with_value:
+                given += [value for value in [next(rest, None)] if value is not None]
+    return [*given, "--", *words] if words else given
 
 
 def _command(name: str) -> ReplicatorCommand:

@@ -52,7 +52,9 @@ class PidFile:
                 break
             # A start that is under way has locked the file and not written it yet.
             if time.monotonic() >= until:
-                raise ControlError(f"{self.path} is locked by another program than {self._program}.")
+                raise ControlError(
+                    f"{self.path} is locked, and no {self._program} has its id: processes of it may still be ending."
+                )
             time.sleep(0.05)
         if is_locked:
             return pid

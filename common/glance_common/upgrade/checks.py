@@ -9,6 +9,7 @@ from pathlib import Path
 from oslo_config import cfg
 
 from glance_common.config import findings, loading
+from glance_common.config.loading import OptionTable
 from glance_common.delete_queue.broker import DEAD_QUEUE
 from glance_common.messaging.connection import BROKER_ERRORS, Broker, describe, held, open_amqp, parse_broker
 from glance_common.stores import loader
@@ -53,16 +54,21 @@ def _dead_messages(place: Broker) -> int:
 
 def option_names(conf: cfg.ConfigOpts) -> UpgradeOutcome:
     """Check that each name in the files means something."""
-    table = [*loader.store_opts(conf)]
-    for point in entry_points(group="oslo.config.opts"):
-        if point.name.startswith("glance_"):
-            table += point.load()()
-    found = findings.findings(conf, table)
+    found = findings.findings(conf, every_option(conf))
     wrong = [finding.text for finding in found if finding.is_wrong]
     if wrong:
         return warning(_listed("names that no program knows", wrong))
     texts = [finding.text for finding in found]
     return warning(_listed("options without effect", texts)) if texts else FINE
+
+
+def every_option(conf: cfg.ConfigOpts) -> OptionTable:
+    """Return the options of all programs, and of the configured stores."""
+    table = [*loader.store_opts(conf)]
+    for point in entry_points(group="oslo.config.opts"):
+        if point.name.startswith("glance_"):
+            table += point.load()()
+    return table
 
 
 def _listed(what: str, texts: Sequence[str]) -> str:

@@ -11,9 +11,11 @@ from typing import Any
 from oslo_config import cfg
 
 from glance_common.config import loading
+from glance_common.config.findings import report
 from glance_common.config.loading import ConfigError
 from glance_common.model.errors import GlanceError
 from glance_common.observability import log
+from glance_common.upgrade.checks import every_option
 from glance_common.upgrade.contract import GROUP, Severity, UpgradeCheck, UpgradeChecks, UpgradeOutcome, failure
 
 LOG = logging.getLogger(__name__)
@@ -34,8 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         contributed = [point.load() for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)]
         conf = load(sys.argv[1:] if argv is None else argv, contributed)
         # What libraries and stores say while they are asked is in the outcome; the log is for --debug.
-        log.setup(conf, PROG)
-        logging.getLogger().setLevel(logging.DEBUG if conf.debug else logging.CRITICAL)
+        log.setup(conf, PROG, terminal=conf.check_config)
+        if not (conf.debug or conf.check_config):
+            logging.getLogger().setLevel(logging.CRITICAL)
+        if conf.check_config:
+            return int(not report(conf, every_option(conf)))
         outcomes = [(check.name, _outcome(check, conf)) for each in contributed for check in each.checks]
     except SystemExit as end:
         return UNEXPECTED if end.code == _WRONG_USAGE else int(end.code or 0)

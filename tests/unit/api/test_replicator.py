@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,19 @@ def test_too06_a_silent_server_is_given_up(capsys: pytest.CaptureFixture[str]):
     with scripted_peer(deaf) as peer:
         assert main(["--timeout", "1", "size", f"127.0.0.1:{peer.port}"]) == 1
     assert "was silent for 1 seconds" in capsys.readouterr().err
+
+
+def test_too06_a_server_at_an_ipv6_address(capsys: pytest.CaptureFixture[str]):
+    answers = [b'{"versions": [{"id": "v2.0"}]}', b'{"images": []}', b'{"images": []}']
+
+    def script(connection: socket.socket) -> None:
+        connection.recv(65536)
+        body = answers.pop(0)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+    with scripted_peer(script, host="::1") as peer:
+        assert main(["size", f"[::1]:{peer.port}"]) == 0
+    assert capsys.readouterr().out.endswith("across 0 images\n")
 
 
 def test_too06_an_endless_answer_is_given_up(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
