@@ -43,11 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if conf.restore and conf.daemon:
             raise loading.ConfigError("DEFAULT", "restore", conf.restore, "cannot be used together with daemon")
         log.setup(conf, PROG, terminal=conf.check_config)
-        registry = connect_registry(conf)
         if conf.restore:
-            return restore(registry, conf.restore)
-        parts = build(conf, registry)
+            return restore(connect_registry(conf), conf.restore)
         is_right = report(conf, [*list_opts(), *loader.store_opts(conf)])
+        parts = build(conf, connect_registry(conf))
         watching = monitor(conf, parts)
         if conf.check_config:
             return 0 if is_right else 1

@@ -32,12 +32,12 @@ class Command:
         try:
             conf = self.load(given)
             log.setup(conf, self.prog, terminal=conf.check_config)
-            table = self.options(conf)
+            # First, so that an operator hears of all names although something stops the start.
+            is_right = report(conf, self.options(conf))
             settings, service = self.prepare(conf)
         except ConfigError as error:
             print(f"{self.prog}: {error}", file=sys.stderr)  # noqa: T201 - the log may not be set up yet
             return 1
-        is_right = report(conf, table)
         if conf.check_config:
             return 0 if is_right else 1
         serve(settings, service, name=self.prog, on_reload=lambda: self.prepare(self.load(given)))

@@ -115,6 +115,13 @@ def test_unknown_names_are_warnings_and_fail_the_check(start, caplog):
     assert "data_api has no effect" in caplog.text
 
 
+def test_all_names_are_told_although_something_stops_the_start(start, caplog):
+    code, served, err = start("limit_param_defualt = 5\ntransport_url = carrier-pigeon://x", "--check-config")
+    assert (code, served) == (1, [])
+    assert "did you mean limit_param_default?" in caplog.text
+    assert "carrier-pigeon" in err
+
+
 def test_cfg07_the_file_of_imports_is_read_before_that_of_the_api(tmp_path, monkeypatch):
     monkeypatch.setenv("OS_GLANCE_CONFIG_DIR", str(tmp_path))
     (tmp_path / "glance-image-import.conf").write_text(
