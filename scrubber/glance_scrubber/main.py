@@ -10,7 +10,7 @@ from uuid import uuid4
 from oslo_config import cfg
 
 from glance_common.config import loading
-from glance_common.config.findings import report
+from glance_common.config.findings import explain, report
 from glance_common.delete_queue.depth import QueueDepth
 from glance_common.messaging.connection import BROKER_ERRORS, Broker, describe, parse_broker
 from glance_common.model.context import system_context
@@ -45,10 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.setup(conf, PROG, terminal=conf.check_config)
         if conf.restore:
             return restore(connect_registry(conf), conf.restore)
-        is_right = report(conf, [*list_opts(), *loader.store_opts(conf)])
+        table = [*list_opts(), *loader.store_opts(conf)]
+        is_right = report(conf, table)
         parts = build(conf, connect_registry(conf))
         watching = monitor(conf, parts)
         if conf.check_config:
+            explain(conf, table)
             return 0 if is_right else 1
         return run(parts, watching, conf.wakeup_time) if conf.daemon else one_pass(parts)
     except (loading.ConfigError, GlanceError) as error:
