@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if conf.restore:
             return restore(connect_registry(conf), conf.restore)
         table = [*list_opts(), *loader.store_opts(conf)]
-        is_right = report(conf, table)
+        is_right = report(conf, table, explains=False)
         parts = build(conf, connect_registry(conf))
         watching = monitor(conf, parts)
         if conf.check_config:

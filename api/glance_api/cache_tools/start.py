@@ -36,7 +36,7 @@ def run(prog: str, argv: Sequence[str] | None, work: Work) -> int:
     """Do ``work`` for the console script ``prog``; return its exit code, 1 with ``ERROR: …`` when it cannot be done."""
     try:
         conf = load(prog, sys.argv[1:] if argv is None else argv)
-        is_right = report(conf, _options(conf))
+        is_right = report(conf, _options(conf), explains=False)
         settings = CacheSettings.from_conf(conf)
         if settings is None:
             raise ConfigError("DEFAULT", "image_cache_dir", conf.image_cache_dir, "must name the directory to work on")

@@ -59,11 +59,17 @@ def _of_names(conf: cfg.ConfigOpts, known: dict[str, set[str]]) -> list[ConfigFi
     ]
 
 
-def report(conf: cfg.ConfigOpts, table: OptionTable) -> bool:
-    """Log each finding; return whether nothing is wrong. Raises ConfigError as ``findings``."""
+def report(conf: cfg.ConfigOpts, table: OptionTable, *, explains: bool = True) -> bool:
+    """Log each finding; return whether nothing is wrong. Raises ConfigError as ``findings``.
+
+    With ``explains`` and ``--explain`` print each option too; a program whose options of stores are registered later
+    calls ``explain`` then.
+    """
     found = findings(conf, table)
     for finding in found:
         LOG.warning("%s", finding.text)
+    if explains and conf.check_config:
+        explain(conf, table)
     return not any(finding.is_wrong for finding in found)
 
 
@@ -118,6 +124,9 @@ def explained(conf: cfg.ConfigOpts, table: OptionTable) -> list[str]:
     lines = []
     for group, options in sorted(table, key=lambda each: each[0]):
         for opt in sorted(options, key=lambda each: each.dest):
+            if group != "DEFAULT" and group not in conf:
+                # A store that the program does not load.
+                continue
             holder = conf if group == "DEFAULT" else conf[group]
             if opt.dest not in holder:
                 # A name that a file may have and the program moves to another place.

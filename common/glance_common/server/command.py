@@ -34,7 +34,7 @@ class Command:
             log.setup(conf, self.prog, terminal=conf.check_config)
             # First, so that an operator hears of all names although something stops the start.
             table = self.options(conf)
-            is_right = report(conf, table)
+            is_right = report(conf, table, explains=False)
             settings, service = self.prepare(conf)
         except ConfigError as error:
             print(f"{self.prog}: {error}", file=sys.stderr)  # noqa: T201 - the log may not be set up yet
