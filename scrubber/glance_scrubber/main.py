@@ -11,7 +11,7 @@ from uuid import uuid4
 from oslo_config import cfg
 
 from glance_common.config import loading
-from glance_common.config.findings import report
+from glance_common.config.findings import explain, report
 from glance_common.delete_queue.depth import QueueDepth
 from glance_common.messaging.connection import BROKER_ERRORS, Broker, describe, parse_broker
 from glance_common.model.context import system_context
@@ -49,13 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         conf = loading.load(PROG, sys.argv[1:] if argv is None else argv, list_opts(), cli=COMMAND_OPTS)
         commands.check(conf)
         log.setup(conf, PROG, terminal=conf.check_config)
-        registry = connect_registry(conf)
         if conf.restore:
-            return restore(registry, conf.restore)
-        parts = build(conf, registry)
-        is_right = report(conf, [*list_opts(), *loader.store_opts(conf)])
+            return restore(connect_registry(conf), conf.restore)
+        table = [*list_opts(), *loader.store_opts(conf)]
+        is_right = report(conf, table, explains=False)
+        parts = build(conf, connect_registry(conf))
         watching = monitor(conf, parts)
         if conf.check_config:
+            explain(conf, table)
             return 0 if is_right else 1
         with stopping(parts.stop), _notifying(conf) as notifications:
             workshop = Workshop(

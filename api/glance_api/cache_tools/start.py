@@ -14,7 +14,7 @@ from glance_api import policy
 from glance_api.cache.facade import ImageCache
 from glance_api.cache.settings import CacheSettings
 from glance_common.config import loading
-from glance_common.config.findings import report
+from glance_common.config.findings import explain, report
 from glance_common.config.loading import ConfigError
 from glance_common.model.errors import GlanceError
 from glance_common.observability import log
@@ -36,11 +36,13 @@ def run(prog: str, argv: Sequence[str] | None, work: Work) -> int:
     """Do ``work`` for the console script ``prog``; return its exit code, 1 with ``ERROR: …`` when it cannot be done."""
     try:
         conf = load(prog, sys.argv[1:] if argv is None else argv)
-        is_right = report(conf, _options(conf))
+        is_right = report(conf, _options(conf), explains=False)
         settings = CacheSettings.from_conf(conf)
         if settings is None:
             raise ConfigError("DEFAULT", "image_cache_dir", conf.image_cache_dir, "must name the directory to work on")
         if conf.check_config:
+            loading.register(conf, loader.store_opts(conf))
+            explain(conf, _options(conf))
             return 0 if is_right else 1
         become_owner(settings.directory)
         return work(conf, settings)

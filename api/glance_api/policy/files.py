@@ -17,7 +17,7 @@ LOG = logging.getLogger(__name__)
 
 FileRules = dict[str, str]
 Fingerprint = tuple[tuple[str, int, int, int], ...]
-_YAML, _JSON = "policy.yaml", "policy.json"
+_YAML, _JSON, _DIRECTORY = "policy.yaml", "policy.json", "policy.d"
 
 
 class PolicyFiles:
@@ -63,7 +63,8 @@ class PolicyFiles:
         for name in self._conf.oslo_policy.policy_dirs:
             directory = self._conf.find_file(name)
             if directory is None:
-                if self._is_named("policy_dirs"):
+                # Files of the original often repeat its default, and that directory need not exist.
+                if name != _DIRECTORY and self._is_named("policy_dirs"):
                     raise ConfigError("oslo_policy", "policy_dirs", name, "there is no such directory")
                 continue
             if not Path(directory).is_dir():

@@ -54,8 +54,7 @@ def parse(query_string: str, *, is_admin: bool, default_limit: int, max_limit: i
 
 
 def shared_page(query_string: str, max_limit: int) -> tuple[int | None, str | None]:
-    """Return limit and marker of a list of shared images; clients that know no pages give neither. Raises BadRequest.
-    """
+    """Return limit and marker of a list of shared images, None for what is not given. Raises BadRequest."""
     given = dict(pairs_of(query_string))
     limit = page_limit(given["limit"], max_limit, max_limit) if "limit" in given else None
     return limit, _marker(given.get("marker"))

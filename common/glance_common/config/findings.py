@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 from oslo_config import cfg
 
 from glance_common.config.loading import OptionTable, read_files
-from glance_common.config.no_effect import reason_of
+from glance_common.config.no_effect import reason_of, section_reason
 from glance_common.config.paste_findings import paste_findings
 
 LOG = logging.getLogger(__name__)
@@ -59,14 +59,24 @@ def _of_names(conf: cfg.ConfigOpts, known: dict[str, set[str]]) -> list[ConfigFi
     ]
 
 
-def report(conf: cfg.ConfigOpts, table: OptionTable) -> bool:
-    """Log each finding, with ``--explain`` print each option; return whether nothing is wrong."""
+def report(conf: cfg.ConfigOpts, table: OptionTable, *, explains: bool = True) -> bool:
+    """Log each finding; return whether nothing is wrong. Raises ConfigError as ``findings``.
+
+    With ``explains`` and ``--explain`` print each option too; a program whose options of stores are registered later
+    calls ``explain`` then.
+    """
     found = findings(conf, table)
     for finding in found:
         LOG.warning("%s", finding.text)
-    if conf.check_config and conf.explain:
-        sys.stdout.writelines(f"{line}\n" for line in explained(conf, table))
+    if explains and conf.check_config:
+        explain(conf, table)
     return not any(finding.is_wrong for finding in found)
+
+
+def explain(conf: cfg.ConfigOpts, table: OptionTable) -> None:
+    """Print each option with ``--explain``. The groups of ``table`` are registered, those of stores too."""
+    if conf.explain:
+        sys.stdout.writelines(f"{line}\n" for line in explained(conf, table))
 
 
 def _names(table: OptionTable) -> dict[str, set[str]]:
@@ -86,6 +96,8 @@ def _finding(path: str, group: str, name: str, known: dict[str, set[str]]) -> Co
     if reason is None:
         owners = sorted(program for program, names in _others() if name in names.get(group, ()))
         reason = f"{' and '.join(owners)} read it" if len(owners) > 1 else f"{owners[0]} reads it" if owners else None
+    if reason is None and group not in known:
+        reason = section_reason(group)
     if reason is not None:
         return ConfigFinding(f"{path}: [{group}] {name} has no effect: {reason}", is_wrong=False)
     if group not in known:
@@ -112,7 +124,13 @@ def explained(conf: cfg.ConfigOpts, table: OptionTable) -> list[str]:
     lines = []
     for group, options in sorted(table, key=lambda each: each[0]):
         for opt in sorted(options, key=lambda each: each.dest):
+            if group != "DEFAULT" and group not in conf:
+                # A store that the program does not load.
+                continue
             holder = conf if group == "DEFAULT" else conf[group]
+            if opt.dest not in holder:
+                # A name that a file may have and the program moves to another place.
+                continue
             value = "***" if opt.secret and holder[opt.dest] else holder[opt.dest]
             lines.append(f"[{group}] {opt.dest} = {value}  ({_origin(conf, group, opt)})")
     return list(dict.fromkeys(lines)) + _foreign(conf, _names(table))

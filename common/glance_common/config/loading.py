@@ -144,7 +144,7 @@ def load(
 def _place_of(said: str) -> str:
     """Return file, line and reason of a parser's complaint; the line itself may hold a password."""
     match = _PLACE.search(said)
-    return f"{match[1]}, line {match[2]}: {match[3]}" if match else said
+    return f"{match[1]}, line {match[2]}: {match[3]}" if match else said.partition(": '")[0]
 
 
 def _default_files(progs: Sequence[str]) -> list[str]:

@@ -164,6 +164,16 @@ _REASONS = {
 }
 
 
+_STORE_SECTIONS = ("cinder", "file", "os_brick")
+
+
+def section_reason(group: str) -> str | None:
+    """Return why a whole section that no option has does nothing, None when it is not one of the original's samples."""
+    if group in _STORE_SECTIONS or group.startswith("glance.store."):
+        return "the options of a store stand in [glance_store], or in the section of its id in enabled_backends"
+    return None
+
+
 def reason_of(group: str, name: str) -> str | None:
     """Return why an option of the original does nothing, None when it is not one of those."""
     return _REASONS.get((group, name)) or _BY_GROUP.get(group)

@@ -115,8 +115,7 @@ class PasteFile:
         if f"pipeline:{name}" in self.sections:
             return self.sections[f"pipeline:{name}"].get("pipeline", "").split()
         mounted = self.sections.get(f"composite:{name}", {}).get("/")
-        pipelines = self.sections.get(f"composite:{mounted}", {})
-        chosen = pipelines.get(flavor or "default", pipelines.get("default"))
+        chosen = self.sections.get(f"composite:{mounted}", {}).get(flavor or "default")
         return None if chosen is None else chosen.split()
 
     def part(self, name: str) -> Part | None:
@@ -162,7 +161,7 @@ def read(conf: cfg.ConfigOpts) -> PasteFile:
         if named:
             raise ConfigError(GROUP, "config_file", named, "there is no such file")
         return PasteFile(prog, "", {})
-    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    parser = configparser.ConfigParser(interpolation=None, strict=False, default_section="")
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # as the library documents it
     try:
         parser.read_string(Path(path).read_text(encoding="utf-8"), path)

@@ -10,7 +10,7 @@ from glance_common.config.loading import ConfigError
 from glance_common.messaging.connection import Broker, parse_broker
 from glance_common.messaging.outbox import Message, Outbox, OutboxLimits
 from glance_common.model.context import RequestContext
-from glance_common.notifications.routing import GROUP, Route
+from glance_common.notifications.routing import GROUP, NotificationRoute
 from glance_common.notifications.topology import EXCHANGE, Topology, connected
 from glance_common.notifications.wire import Notification, Priority, encode
 
@@ -39,7 +39,7 @@ class NotificationSettings:
     publisher_id: str = "image.localhost"
     disabled: tuple[str, ...] = ()
     topology: Topology = field(default_factory=Topology)
-    routes: tuple[Route, ...] = ()
+    routes: tuple[NotificationRoute, ...] = ()
 
 
 class Notifications:

@@ -25,7 +25,7 @@ _KEYS = ("accepted_events", "accepted_priorities")
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class NotificationRoute:
     """A driver with what it accepts: patterns of event types and of priorities in small letters; None accepts all."""
 
     driver: str
@@ -37,7 +37,7 @@ class Route:
         return _fits(event_type, self.events) and _fits(priority.lower(), self.priorities)
 
 
-def read_routes(path: str) -> tuple[Route, ...]:
+def read_routes(path: str) -> tuple[NotificationRoute, ...]:
     """Return the routes in the file ``[oslo_messaging_notifications] routing_config``.
 
     Raises ConfigError, with the line where the file is not YAML, otherwise with the group and the rule.
@@ -61,7 +61,7 @@ def read_routes(path: str) -> tuple[Route, ...]:
     )
 
 
-def _route(path: str, where: str, driver: str, rules: Any) -> Route:
+def _route(path: str, where: str, driver: str, rules: Any) -> NotificationRoute:
     if driver not in DRIVERS:
         raise _error(path, f"{where} is no driver; there are {', '.join(DRIVERS)}")
     known = _mapping(path, where, rules or {})
@@ -69,7 +69,7 @@ def _route(path: str, where: str, driver: str, rules: Any) -> Route:
     if unknown:
         raise _error(path, f"{where}: {unknown[0]} is no rule; there are {' and '.join(_KEYS)}")
     events, priorities = (_patterns(path, where, known, key) for key in _KEYS)
-    return Route(driver, events, None if priorities is None else tuple(each.lower() for each in priorities))
+    return NotificationRoute(driver, events, None if priorities is None else tuple(each.lower() for each in priorities))
 
 
 def _patterns(path: str, where: str, rules: Mapping[str, Any], key: str) -> tuple[str, ...] | None:

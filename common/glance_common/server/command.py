@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from oslo_config import cfg
 
-from glance_common.config.findings import report
+from glance_common.config.findings import explain, report
 from glance_common.config.loading import ConfigError, OptionTable
 from glance_common.observability import log
 from glance_common.server.master import Application, serve
@@ -32,13 +32,15 @@ class Command:
         try:
             conf = self.load(given)
             log.setup(conf, self.prog, terminal=conf.check_config)
+            # First, so that an operator hears of all names although something stops the start.
             table = self.options(conf)
+            is_right = report(conf, table, explains=False)
             settings, service = self.prepare(conf)
         except ConfigError as error:
             print(f"{self.prog}: {error}", file=sys.stderr)  # noqa: T201 - the log may not be set up yet
             return 1
-        is_right = report(conf, table)
         if conf.check_config:
+            explain(conf, table)
             return 0 if is_right else 1
         serve(settings, service, name=self.prog, on_reload=lambda: self.prepare(self.load(given)))
         return 0

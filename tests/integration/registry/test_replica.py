@@ -80,7 +80,7 @@ def resume(replica: PostgresServer) -> None:
 
 def listed(engine: sa.Engine, **query: object) -> list[str]:
     """The ids of the newest images of the owner."""
-    found = use_cases.search(engine, OWNER, ListingQuery(limit=1000, **query), 2**24)  # type: ignore[arg-type]
+    found = use_cases.search(engine, OWNER, ListingQuery(limit=1000, **query), 2**24)  # type: ignore[arg-type]  # fields of the query
     at = row_fields(False).index("id")
     return [orjson.loads(row)[at] for row in found.rows]
 

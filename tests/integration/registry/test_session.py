@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from deploy.local.embedded_postgres import PostgresServer
 from sqlalchemy import exc
 from tests.support.registry_rows import ADMIN, OWNER, PATIENT, insert_image
+from tests.support.waiting import wait_for
 
 from glance_common.model import errors
 from glance_registry.db import prepared
@@ -479,3 +480,16 @@ def test_a_pooler_that_forgets_statements_is_named(engine: sa.Engine) -> None:
 
     with pytest.raises(errors.Unavailable, match="pool"):
         read(engine, forget_and_get)
+
+
+def test_a_connection_is_made_anew_when_it_is_older_than_connection_recycle_time(
+    impatient: Callable[..., sa.Engine]
+) -> None:
+    engine = impatient(recycle=1)
+    pid = sa.text("SELECT pg_backend_pid()")
+
+    def backend() -> int:
+        return read(engine, lambda connection: int(connection.execute(pid).scalar_one()))
+
+    first = backend()
+    wait_for(lambda: backend() != first, "another connection")

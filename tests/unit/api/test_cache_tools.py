@@ -162,6 +162,14 @@ def test_the_configuration_is_checked(run: Run, folder: Path):
     assert "did you mean image_cache_max_size?" in errors
 
 
+def test_a_tool_explains_its_options_those_of_stores_too(run: Run, folder: Path):
+    stores = "enabled_backends = fast:file\n[glance_store]\ndefault_backend = fast\n[fast]\n"
+    code, output, _ = run("pruner", "--check-config", "--explain", api=f"{stores}filesystem_store_datadir = /there")
+    assert code == 0
+    assert f"[DEFAULT] image_cache_dir = {folder}  (" in output
+    assert "[fast] filesystem_store_datadir = /there  (" in output
+
+
 class Screen(io.StringIO):
     """A terminal that keeps what is written to it."""
 

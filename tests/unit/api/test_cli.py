@@ -51,6 +51,10 @@ def test_a_plain_start(start):
         ("[image_format]\ngpt_safety_checks_nonfatal = all", "gpt_safety_checks_nonfatal"),
         ("schema_image_file = none.json", "schema_image_file"),
         ("transport_url = carrier-pigeon://x", "transport_url"),
+        ("[key_manager]\nbackend = vault", "backend = vault: must be one of barbican"),
+        ("[oslo_messaging_notifications]\ndriver = routing", "routing_config"),
+        ("[healthcheck]\nbackends = mine", "backends"),
+        ("[healthcheck]\nallowed_source_ranges = here", "allowed_source_ranges"),
     ],
 )
 def test_what_stops_the_start(start, text, said):
@@ -59,6 +63,33 @@ def test_what_stops_the_start(start, text, said):
     assert err.startswith("glance-api: ")
     assert said in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("line", [
+    "backend = barbican", "backend = castellan.key_manager.barbican_key_manager.BarbicanKeyManager",
+    "api_class = castellan.key_manager.barbican_key_manager.BarbicanKeyManager",
+])
+def test_the_key_manager_has_the_names_that_castellan_gives_it(start, line):
+    code, served, err = start(f"[key_manager]\n{line}")
+    assert (code, err, len(served)) == (0, "", 1)
+
+
+def test_a_paste_file_is_read_beside_the_configuration(start, tmp_path, caplog):
+    (tmp_path / "glance-api-paste.ini").write_text("[pipeline:glance-api]\npipeline = authtoken rootapp\n")
+    code, served, err = start()
+    assert (code, served) == (1, []), "no part of it says how callers are authenticated"
+    (tmp_path / "glance-api-paste.ini").write_text(
+        "[pipeline:glance-api]\npipeline = unauthenticated-context cachee\n[filter:unauthenticated-context]\n"
+        "paste.filter_factory = glance.api.middleware.context:UnauthenticatedContextMiddleware.factory\n"
+    )
+    assert start()[0] == 0
+    assert "glance-api-paste.ini: the pipeline names cachee, which has no section" in caplog.text
+    assert start("", "--check-config")[0] == 1
+    (tmp_path / "glance-api-paste.ini").write_text("[pipeline:glance-api\n")
+    code, _, err = start()
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "glance-api-paste.ini: cannot be parsed in line 1" in err
 
 
 def test_more_rows_on_a_page_than_memory_allows_are_no_reason_not_to_start(start, caplog):
@@ -82,6 +113,13 @@ def test_unknown_names_are_warnings_and_fail_the_check(start, caplog):
     caplog.clear()
     assert start("data_api = x", "--check-config")[0] == 0
     assert "data_api has no effect" in caplog.text
+
+
+def test_all_names_are_told_although_something_stops_the_start(start, caplog):
+    code, served, err = start("limit_param_defualt = 5\ntransport_url = carrier-pigeon://x", "--check-config")
+    assert (code, served) == (1, [])
+    assert "did you mean limit_param_default?" in caplog.text
+    assert "[DEFAULT] transport_url" in err
 
 
 def test_cfg07_the_file_of_imports_is_read_before_that_of_the_api(tmp_path, monkeypatch):

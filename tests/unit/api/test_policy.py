@@ -123,6 +123,11 @@ def test_directories_apply_on_top(configured):
     assert policy.allows(STRANGER, "get_image", {})
 
 
+def test_the_default_directory_may_be_missing_although_a_file_names_it(configured):
+    policy = configured({"policy.yaml": "get_images: '!'\n"}, "[oslo_policy]\npolicy_dirs = policy.d\n")
+    assert not policy.allows(ADMIN, "get_images", {})
+
+
 @pytest.mark.parametrize(
     ("files", "options", "reason"),
     [

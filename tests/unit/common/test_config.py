@@ -113,6 +113,16 @@ def test_options_without_effect_say_why(load):
     ]
 
 
+@pytest.mark.parametrize("group", ["cinder", "glance.store.rbd.store", "os_brick"])
+def test_sections_of_the_samples_of_stores_say_where_their_options_stand(load, group):
+    conf = load(f"[{group}]\nsome_option = 1\n")
+    [found] = findings(conf, TABLE)
+    assert found.text.endswith("stand in [glance_store], or in the section of its id in enabled_backends")
+    assert not found.is_wrong
+    [typo] = findings(conf, [*TABLE, (group, [cfg.StrOpt("known")])])
+    assert typo.is_wrong, "a store may have such an id"
+
+
 def test_options_of_another_program_name_it(load):
     found = findings(load("[DEFAULT]\nimage_size_cap = 1\nwakeup_time = 5\n[task]\nwork_dir = /x\n"), TABLE)
     assert [each.text.partition(": ")[2] for each in found] == [

@@ -283,7 +283,9 @@ def test_cfg01_in_a_whole_file_of_a_site_nothing_is_wrong(tmp_path, prog, text):
     table = options.load()()
     conf = loading.load(prog, ["--config-file", str(path)], table)
     if prog != "glance-registry":
-        table = [*table, *loader.store_opts(conf)]
+        stores = loader.store_opts(conf)
+        loading.register(conf, stores)
+        table = [*table, *stores]
     found = findings(conf, table)
     assert [each.text for each in found if each.is_wrong] == []
     assert all(": [" in each.text and "has no effect: " in each.text for each in found)

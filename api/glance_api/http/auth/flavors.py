@@ -88,11 +88,12 @@ def _name(text: str, names: list[str], written: set[FilterKind | None] | None) -
 
     A filter that is not known may be what authenticates: then the identity headers behind it are not to be believed.
     """
-    if names == ["keystone"] or (written and FilterKind.TOKEN in written):
+    kinds = written or set()
+    if names == ["keystone"] or FilterKind.TOKEN in kinds:
         return "keystone"
-    if names == ["trusted-auth"] or (written and FilterKind.CONTEXT in written and None not in written):
+    if names == ["trusted-auth"] or (FilterKind.CONTEXT in kinds and None not in kinds):
         return "trusted-auth"
-    if FilterKind.NO_AUTH in written if written else names in ([], ["noauth"], ["none"]):
+    if FilterKind.NO_AUTH in kinds or (written is None and names in ([], ["noauth"], ["none"])):
         return ""
     raise ConfigError(
         "paste_deploy", "flavor", text,
