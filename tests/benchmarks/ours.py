@@ -112,4 +112,5 @@ class Ours:
 def environment(home: Path) -> dict[str, str]:
     """Return the environment of our programs; a PYTHONPATH of ours holds for them, so that both run one code."""
     own = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
-    return {**own, "PATH": f"{PROGRAMS}:{os.defpath}", "HOME": str(home), "LANG": "C.UTF-8"}
+    # Configuration in the home directory is read as well, and would be read twice.
+    return {**own, "PATH": f"{PROGRAMS}:{os.defpath}", "HOME": str(home / "home"), "LANG": "C.UTF-8"}
