@@ -42,7 +42,7 @@ def add_commands(parsers: Any) -> None:
         help="only what changed there at this time (ISO 8601, UTC) or later, as the report of the last run says it",
     )
     parser.add_argument(
-        "--metadata-encryption-key", metavar="KEY",
+        "--metadata-encryption-key", dest="encryption_key", metavar="KEY",
         help="its metadata_encryption_key, if it is not the one of the configuration; "
         f"instead the variable {KEY_VARIABLE}",
     )
@@ -60,7 +60,7 @@ def adopt(conf: cfg.ConfigOpts, arguments: Any) -> int:
     target = database_url(conf)
     url = parse(source)
     engine = run.target_engine(target)
-    key = arguments.metadata_encryption_key or os.environ.get(KEY_VARIABLE) or conf.metadata_encryption_key
+    key = arguments.encryption_key or os.environ.get(KEY_VARIABLE) or conf.metadata_encryption_key
     stores = loader.load_stores(conf, RegisteredPlaces(make_engine(target)))
     places = Places(stores, LocationCipher(key) if key else None)
     wanted = run.Wanted(url, places, arguments.since, arguments.dry_run)

@@ -153,9 +153,7 @@ def test_sto22_locations_of_every_spelling(adopting: Adopting):
         key = url.format(id=image) if store == "web" else image
         assert adopting.locations(image) == [(store, key, "active", 3)]
     assert not adopting.rows("SELECT FROM locations WHERE metadata ?| ARRAY['store', 'backend'] OR key LIKE '%ret@%'")
-    assert [row.external for row in adopting.rows("SELECT external FROM locations ORDER BY external")] == [False] * 5 + [
-        True
-    ]
+    assert [row.store for row in adopting.rows("SELECT store FROM locations WHERE external")] == ["web"]
     assert "no difference" in adopting.run("--verify")
 
 
@@ -229,9 +227,9 @@ def test_tasks(adopting: Adopting):
     strange = old.task("success", type="export")
     old.task("success", deleted=True, deleted_at=now())
     report = adopting.run(expected=LEFT_OUT)
-    found = {row.id: row for row in adopting.rows("SELECT * FROM operations")}
+    found = {str(row.id): row for row in adopting.rows("SELECT * FROM operations")}
     assert found.keys() == {done, failed, running}
-    assert (found[done].status, found[done].input, found[done].image_id) == ("success", given, image)
+    assert (found[done].status, found[done].input, str(found[done].image_id)) == ("success", given, image)
     assert (found[failed].message, found[failed].owner) == ("no such host", "project")
     assert (found[running].status, found[running].lease_until) == ("failure", None)
     assert strange in report
@@ -333,7 +331,7 @@ def test_many_pages(adopting: Adopting, monkeypatch: pytest.MonkeyPatch):
     for image in images:
         adopting.old.tag(image, "t")
     adopting.run()
-    assert sorted(row.id for row in adopting.rows("SELECT id FROM images")) == sorted(images)
+    assert sorted(str(row.id) for row in adopting.rows("SELECT id FROM images")) == sorted(images)
     assert len(adopting.rows("SELECT FROM images WHERE tags = ARRAY['t']")) == 6
     assert "no difference" in adopting.run("--verify")
 
@@ -389,5 +387,6 @@ def test_the_schema_of_today(adopting: Adopting):
     found = adopting.image(image)
     assert {name: getattr(found, name) for name in values} == values
     (operation,) = adopting.rows("SELECT * FROM operations")
-    assert (operation.id, operation.image_id, operation.user_id, operation.request_id) == (task, image, "u", "req-1")
+    assert (str(operation.id), str(operation.image_id)) == (task, image)
+    assert (operation.user_id, operation.request_id) == ("u", "req-1")
     assert "no difference" in adopting.run("--verify")
