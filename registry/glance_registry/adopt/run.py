@@ -150,13 +150,14 @@ class _Run:
                 self._report.problem(f"image {name}", problem)
                 if problem.startswith("location:"):
                     self._report.count("locations", "", Outcome.LEFT)
-            for row in each.locations:
+            for row in [] if name in written.purged else each.locations:
                 if row["id"] in written.owned:
                     self._report.count("locations", row["store"], Outcome.LEFT)
                     self._report.problem(f"image {name}", "location: its data belong to another image already")
                 else:
                     self._report.count("locations", row["store"], outcome_of(written.locations.get(row["id"])))
-        members = sum(len(each.members) for each in page if each.image["id"] not in written.kept)
+        others = written.kept | written.purged
+        members = sum(len(each.members) for each in page if each.image["id"] not in others)
         new = sum(written.members)
         self._report.count("members", "", Outcome.NEW, new)
         self._report.count("members", "", Outcome.CHANGED, len(written.members) - new)

@@ -15,7 +15,7 @@ from glance_registry.adopt.run import Progress, Wanted
 from glance_registry.adopt.source import snapshot
 from glance_registry.adopt.writing import is_as_adopted
 from glance_registry.db.session import read
-from glance_registry.db.tables import images, locations, members, operations
+from glance_registry.db.tables import images, locations, members, metadef_namespaces, operations
 
 _PAGE = 5000
 _FIELDS = (
@@ -87,6 +87,8 @@ def _page(connection: sa.Connection, page: Sequence[ImageRows], wanted: Wanted) 
         if row is None:
             found.append(Difference(f"image {name}", "", "is there", "missing"))
             continue
+        if (each.image["status"], row.status) == ("pending_delete", "deleted"):
+            continue  # purged here, as it was to be
         thing = f"image {name}" if row.as_adopted else f"image {name} (changed here)"
         found += [Difference(thing, "", "", problem) for problem in each.problems]
         found += _fields(thing, _FIELDS, each.image, row)
@@ -170,10 +172,15 @@ def _compare_definitions(engine: sa.Engine, source: Source, compared: Compared) 
     def refuse(name: str, reason: str) -> None:
         refused.append(Difference(name, "", "is there", f"left out: {reason}"))
 
+    names = set()
     for namespace in definitions.read(source, refuse):
         compared.namespaces += 1
+        names.add(namespace.values["namespace"])
         yield from read(engine, _namespace, namespace)
     yield from refused
+    for row in read(engine, _all(sa.select(metadef_namespaces.c.namespace).order_by(metadef_namespaces.c.id))):
+        if row.namespace not in names:
+            yield Difference(f"namespace {row.namespace}", "", "missing", "is here")
 
 
 def _namespace(connection: sa.Connection, namespace: definitions.Namespace) -> list[Difference]:

@@ -1,5 +1,6 @@
 """glance-manage adopt: take over the database of an installation of the original, and compare both sides."""
 
+import argparse
 import os
 import sys
 import time
@@ -101,8 +102,11 @@ def _verify(engine: Any, wanted: run.Wanted) -> int:
 
 
 def _moment(text: str) -> datetime:
-    """Return a time in UTC without a zone, as the other database has it. Raises ValueError."""
-    moment = datetime.fromisoformat(text)
+    """Return a time in UTC without a zone, as the other database has it. Raises ArgumentTypeError."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2026-03-01T11:50:00") from None
     return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
 
 

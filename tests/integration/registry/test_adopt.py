@@ -265,6 +265,8 @@ def test_metadata_definitions(adopting: Adopting):
     assert "1 difference." in adopting.run("--verify", expected=1)
     adopting.run()
     assert "no difference" in adopting.run("--verify")
+    adopting.execute("INSERT INTO metadef_namespaces (namespace, visibility, protected) VALUES ('mine', 'public', false)")
+    assert "namespace mine" in adopting.run("--verify", expected=1)
 
 
 def test_a_second_run_brings_what_changed_and_nothing_else(adopting: Adopting):
@@ -310,6 +312,18 @@ def test_what_was_changed_here_stays(adopting: Adopting):
     assert adopting.image(made_here).status == "queued"
     assert "it stays as it is here" in report
     assert "(changed here)" in adopting.run("--verify", expected=1)
+
+
+def test_data_that_were_purged_here_are_no_difference(adopting: Adopting):
+    image = adopting.old.image(status="pending_delete", **DELETED)
+    adopting.old.location(image, adopting.file(image), status="pending_delete", **DELETED)
+    adopting.run()
+    adopting.execute("UPDATE locations SET status = 'deleted', token = id")
+    adopting.execute("UPDATE images SET status = 'deleted', row_version = row_version + 1")
+    before = adopting.contents()
+    adopting.run()
+    assert adopting.contents() == before
+    assert "no difference" in adopting.run("--verify")
 
 
 def test_a_dry_run_reports_the_same_and_changes_nothing(adopting: Adopting):
