@@ -98,7 +98,7 @@ def _write_content(
 
 def stored(connection: sa.Connection, table: str, holder: int) -> dict[str, Values]:
     """Return name → columns of the content of one kind that a namespace here has."""
-    select = f"SELECT {', '.join(CONTENT[table])} FROM {table} WHERE namespace_id = :holder"  # noqa: S608
+    select = f"SELECT {', '.join(CONTENT[table])} FROM {table} WHERE namespace_id = :holder"  # noqa: S608 - names of this file
     found = connection.execute(sa.text(select), {"holder": holder})
     return {row.name: comparable(dict(row._mapping)) for row in found}  # noqa: SLF001 - SQLAlchemy's public name
 
@@ -128,9 +128,9 @@ def _outcome(is_new: bool | None, is_same_now: bool) -> Outcome:
     return Outcome.NEW if is_new else Outcome.CHANGED
 
 
-_FIND = sa.text(f"SELECT id, {', '.join(_NAMESPACE)} FROM metadef_namespaces WHERE namespace = :name")  # noqa: S608
+_FIND = sa.text(f"SELECT id, {', '.join(_NAMESPACE)} FROM metadef_namespaces WHERE namespace = :name")  # noqa: S608 - names of this file
 _TYPES = sa.text(
-    "INSERT INTO metadef_resource_types (name, created_at, updated_at)"  # noqa: S608
+    "INSERT INTO metadef_resource_types (name, created_at, updated_at)"  # noqa: S608 - names of this file
     f" SELECT r.name, r.created_at, r.updated_at FROM {rows_of({'name': 'text', **_TIMES})} ORDER BY r.name"
     " ON CONFLICT DO NOTHING"
 )

@@ -68,7 +68,7 @@ _IMAGES = sa.text(f"""
 """)  # noqa: S608 - names of this file
 
 _MINE = sa.text(
-    f"SELECT CAST(id AS text) FROM images i WHERE id = ANY(CAST(:ids AS uuid[])) AND {is_as_adopted('i')}"  # noqa: S608
+    f"SELECT CAST(id AS text) FROM images i WHERE id = ANY(CAST(:ids AS uuid[])) AND {is_as_adopted('i')}"  # noqa: S608 - names of this file
 )
 
 _PURGED = sa.text(f"""
