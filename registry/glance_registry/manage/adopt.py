@@ -64,11 +64,11 @@ def adopt(conf: cfg.ConfigOpts, arguments: Any) -> int:
     key = arguments.encryption_key or os.environ.get(KEY_VARIABLE) or conf.metadata_encryption_key
     stores = loader.load_stores(conf, RegisteredPlaces(make_engine(target)))
     places = Places(stores, LocationCipher(key) if key else None)
-    wanted = run.Wanted(url, places, arguments.since, arguments.dry_run)
+    wanted = run.TakeOver(url, places, arguments.since, arguments.dry_run)
     return _verify(engine, wanted) if arguments.verify else _adopt(engine, wanted)
 
 
-def _adopt(engine: Any, wanted: run.Wanted) -> int:
+def _adopt(engine: Any, wanted: run.TakeOver) -> int:
     with _Bar() as bar:
         report = run.adopt(engine, wanted, bar.show)
     _say(f"Revision of the schema there: {report.revision}.")
@@ -82,7 +82,7 @@ def _adopt(engine: Any, wanted: run.Wanted) -> int:
     return 0 if report.is_complete else LEFT_OUT
 
 
-def _verify(engine: Any, wanted: run.Wanted) -> int:
+def _verify(engine: Any, wanted: run.TakeOver) -> int:
     compared, shown, total = verify.Compared(), [("what", "field", "there", "here")], 0
     with _Bar() as bar:
         for each in verify.compare(engine, wanted, compared, bar.show):
