@@ -77,7 +77,7 @@ def _problem(session: requests.Session, url: str, image: dict[str, Any], found: 
 
 
 def _compare(answer: requests.Response, image: dict[str, Any], found: Readout) -> str | None:
-    algorithm, wanted = image.get("os_hash_algo"), image.get("os_hash_value")
+    algorithm, wanted = str(image.get("os_hash_algo")), image.get("os_hash_value")
     if not wanted or algorithm not in hashlib.algorithms_available:
         algorithm, wanted = "md5", image.get("checksum")
     digest, size = hashlib.new(algorithm, usedforsecurity=False), 0

@@ -77,7 +77,8 @@ class Beside:
 
         with psycopg2.connect(self._database().replace("+psycopg2", "")) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM images WHERE listed")
-            return int(cursor.fetchone()[0])
+            ((count,),) = cursor.fetchall()
+            return int(count)
 
     def _start(self, program: str) -> None:
         word = ReadySocket()

@@ -16,11 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from glance_registry.db.schema import upgrade
 from tests.servers.mariadb import running_mariadb
 from tests.servers.postgres import running_postgres
 from tests.support.old_database import OldDatabase
-
-from glance_registry.db.schema import upgrade
 
 _CHUNK = 50_000
 
@@ -29,7 +28,7 @@ FILL = {
     "images": """SELECT {id}, concat('image-', n), n, CASE WHEN n % 11 = 0 THEN 'deleted' ELSE 'active' END, n % 7 = 0,
         {times}, CASE WHEN n % 11 = 0 THEN {now} END, n % 11 = 0, 'qcow2', 'bare', md5(concat('c', n)),
         concat('project-', n % 300), 1, 512, false, NULL FROM numbers""",
-    "image_properties": """SELECT n * 4 + k, {id}, concat('property_', k), concat('value ', n % 1000, ' of ', k), {child}
+    "image_properties": """SELECT n * 4 + k, {id}, concat('property_', k), concat('value ', n % 1000), {child}
         FROM numbers, (SELECT 0 AS k UNION SELECT 1 UNION SELECT 2 UNION SELECT 3) keys WHERE n % 11 <> 0""",
     "image_tags": """SELECT n * 2 + k, {id}, concat('tag-', k, '-', n % 50), {child}
         FROM numbers, (SELECT 0 AS k UNION SELECT 1) keys WHERE n % 11 <> 0""",
@@ -51,13 +50,13 @@ def fill(old: OldDatabase, images: int) -> None:
     everything = images * 11 // 10
     for begin in range(1, everything + 1, _CHUNK):
         end = min(begin + _CHUNK - 1, everything)
-        series = f"SELECT seq AS n FROM seq_{begin}_to_{end}" if mysql else f"SELECT generate_series({begin}, {end}) AS n"
+        numbers = f"seq AS n FROM seq_{begin}_to_{end}" if mysql else f"generate_series({begin}, {end}) AS n"
         for table, select in FILL.items():
             text = select.format(
                 id=_TEXT_ID, now=_typed("2016-06-01 00:00:00", mysql), times=_times(mysql),
                 child=f"{_times(mysql)}, NULL, false",
             )
-            statement = f"INSERT INTO {table} WITH numbers AS ({series}) {text}"
+            statement = f"INSERT INTO {table} WITH numbers AS (SELECT {numbers}) {text}"
             # The drivers take a percent sign for a parameter.
             old.run(statement.replace("%", "%%"))
     old.run("ANALYZE TABLE images" if mysql else "ANALYZE")

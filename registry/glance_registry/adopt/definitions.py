@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 from glance_common.model.metadef import VISIBILITIES
 from glance_registry.adopt.places import CannotCome
-from glance_registry.adopt.reading import Row, Source
-from glance_registry.adopt.report import Outcome
+from glance_registry.adopt.reading import Row, SourceRows
+from glance_registry.adopt.report import RowOutcome
 from glance_registry.adopt.translation import Values, clean, document, moment
 from glance_registry.adopt.writing import rows_of
 
@@ -40,20 +40,20 @@ KINDS = {
 
 
 @dataclass(slots=True)
-class Namespace:
+class AdoptedNamespace:
     """A namespace as columns, and its content by our tables."""
 
     values: Values
     content: dict[str, list[Values]] = field(default_factory=lambda: defaultdict(list))
 
 
-def read(source: Source, refuse: Callable[[str, str], None]) -> Iterator[Namespace]:
+def read(source: SourceRows, refuse: Callable[[str, str], None]) -> Iterator[AdoptedNamespace]:
     """Yield the namespaces of the other side; ``refuse`` is told name and reason of what cannot come."""
     types = {row.id: row.name for row in source.all("metadef_resource_types")}
     content = {table: _by_namespace(source.all(table)) for table in CONTENT}
     for row in source.all("metadef_namespaces"):
         try:
-            found = Namespace(_namespace(row))
+            found = AdoptedNamespace(_namespace(row))
         except CannotCome as reason:
             refuse(f"namespace {row.namespace}", str(reason))
             continue
@@ -66,7 +66,7 @@ def read(source: Source, refuse: Callable[[str, str], None]) -> Iterator[Namespa
         yield found
 
 
-def write(connection: sa.Connection, namespace: Namespace) -> list[tuple[str, Outcome]]:
+def write(connection: sa.Connection, namespace: AdoptedNamespace) -> list[tuple[str, RowOutcome]]:
     """Write a namespace with its content; return the kind and the outcome of each row."""
     columns = tuple(_NAMESPACE)
     statement = _upsert("metadef_namespaces", _NAMESPACE, ("namespace",), "")
@@ -82,8 +82,8 @@ def write(connection: sa.Connection, namespace: Namespace) -> list[tuple[str, Ou
 
 
 def _write_content(
-    connection: sa.Connection, table: str, columns: Mapping[str, str], holder: int, namespace: Namespace
-) -> Iterator[Outcome]:
+    connection: sa.Connection, table: str, columns: Mapping[str, str], holder: int, namespace: AdoptedNamespace
+) -> Iterator[RowOutcome]:
     rows = namespace.content[table]
     if not rows:
         return
@@ -98,7 +98,7 @@ def _write_content(
 
 def stored(connection: sa.Connection, table: str, holder: int) -> dict[str, Values]:
     """Return name → columns of the content of one kind that a namespace here has."""
-    select = f"SELECT {', '.join(CONTENT[table])} FROM {table} WHERE namespace_id = :holder"  # noqa: S608
+    select = f"SELECT {', '.join(CONTENT[table])} FROM {table} WHERE namespace_id = :holder"  # noqa: S608 - names of this file
     found = connection.execute(sa.text(select), {"holder": holder})
     return {row.name: comparable(dict(row._mapping)) for row in found}  # noqa: SLF001 - SQLAlchemy's public name
 
@@ -122,15 +122,15 @@ def _same(row: Any, values: Values, columns: Sequence[str]) -> bool:
     return all(getattr(row, name) == values[name] for name in columns if name not in _TIMES)
 
 
-def _outcome(is_new: bool | None, is_same_now: bool) -> Outcome:
+def _outcome(is_new: bool | None, is_same_now: bool) -> RowOutcome:
     if is_new is None:
-        return Outcome.SAME if is_same_now else Outcome.KEPT
-    return Outcome.NEW if is_new else Outcome.CHANGED
+        return RowOutcome.SAME if is_same_now else RowOutcome.KEPT
+    return RowOutcome.NEW if is_new else RowOutcome.CHANGED
 
 
-_FIND = sa.text(f"SELECT id, {', '.join(_NAMESPACE)} FROM metadef_namespaces WHERE namespace = :name")  # noqa: S608
+_FIND = sa.text(f"SELECT id, {', '.join(_NAMESPACE)} FROM metadef_namespaces WHERE namespace = :name")  # noqa: S608 - names of this file
 _TYPES = sa.text(
-    "INSERT INTO metadef_resource_types (name, created_at, updated_at)"  # noqa: S608
+    "INSERT INTO metadef_resource_types (name, created_at, updated_at)"  # noqa: S608 - names of this file
     f" SELECT r.name, r.created_at, r.updated_at FROM {rows_of({'name': 'text', **_TIMES})} ORDER BY r.name"
     " ON CONFLICT DO NOTHING"
 )

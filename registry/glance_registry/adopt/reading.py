@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from glance_registry.adopt.recognition import ADDED, REQUIRED, Schema
+from glance_registry.adopt.recognition import ADDED, REQUIRED, SourceSchema
 
 PAGE = 1000
 """Rows of images or tasks that are in memory at a time."""
@@ -53,10 +53,10 @@ class ImageRows:
     locations: list[Row] = field(default_factory=list)
 
 
-class Source:
+class SourceRows:
     """What can be read of the other database. ``since``: only what changed at or after this time of its clock (UTC)."""
 
-    def __init__(self, connection: sa.Connection, schema: Schema, since: datetime | None = None) -> None:
+    def __init__(self, connection: sa.Connection, schema: SourceSchema, since: datetime | None = None) -> None:
         self._connection = connection
         self._schema = schema
         self._since = since

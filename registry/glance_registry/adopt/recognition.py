@@ -64,7 +64,7 @@ _SINCE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Schema:
+class SourceSchema:
     """A schema that can be read: its revision as told to operators, and the columns of ``ADDED`` that it has."""
 
     revision: str
@@ -75,7 +75,7 @@ class Schema:
         return (table, column) in self.added
 
 
-def recognize(connection: sa.Connection) -> Schema:
+def recognize(connection: sa.Connection) -> SourceSchema:
     """Return the schema of the other database. Raises BadRequest for every one that cannot be read."""
     found = _columns(connection)
     revisions = _revisions(connection, found)
@@ -93,7 +93,7 @@ def recognize(connection: sa.Connection) -> Schema:
         raise BadRequest(f"the other database has a schema that is not known here: revision {', '.join(unknown)[:80]}")
     _refuse_incomplete(found, revisions)
     added = {(table, name) for table, names in ADDED.items() for name in names if name in found[table]}
-    return Schema(", ".join(sorted(revisions)), frozenset(added))
+    return SourceSchema(", ".join(sorted(revisions)), frozenset(added))
 
 
 def _refuse_incomplete(found: Mapping[str, set[str]], revisions: set[str]) -> None:
@@ -118,7 +118,7 @@ def _refuse_incomplete(found: Mapping[str, set[str]], revisions: set[str]) -> No
 def _columns(connection: sa.Connection) -> dict[str, set[str]]:
     """Return the columns of all tables of the database itself."""
     current = "database()" if connection.dialect.name == "mysql" else "current_schema()"
-    select = f"SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = {current}"  # noqa: S608
+    select = f"SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = {current}"  # noqa: S608 - names of this file
     rows = connection.exec_driver_sql(select)
     found: dict[str, set[str]] = {}
     for table, column in rows:

@@ -9,7 +9,7 @@ _MOST_REASONS = 200
 """Reasons that are told apart; they hold names of stores and properties, of which there can be many."""
 
 
-class Outcome(StrEnum):
+class RowOutcome(StrEnum):
     """What became of a row of the other side; also the heading of its column."""
 
     NEW = "new"
@@ -24,7 +24,7 @@ class Report:
     """Counts rows and collects reasons; bounded, however many rows there are."""
 
     def __init__(self) -> None:
-        self._counts: defaultdict[tuple[str, str], Counter[Outcome]] = defaultdict(Counter)
+        self._counts: defaultdict[tuple[str, str], Counter[RowOutcome]] = defaultdict(Counter)
         self._reasons: Counter[str] = Counter()
         self._examples: defaultdict[str, list[str]] = defaultdict(list)
         self.warnings: list[str] = []
@@ -33,7 +33,7 @@ class Report:
         self.next_since = ""
         """What the next run gives to ``--since`` to bring what changes from now on."""
 
-    def count(self, kind: str, state: str, outcome: Outcome, number: int = 1) -> None:
+    def count(self, kind: str, state: str, outcome: RowOutcome, number: int = 1) -> None:
         """Note what became of rows of a kind in a state."""
         if number:
             self._counts[kind, state][outcome] += number
@@ -49,13 +49,13 @@ class Report:
     @property
     def is_complete(self) -> bool:
         """Whether everything comes as it is."""
-        return not self._reasons and not any(counts[Outcome.KEPT] for counts in self._counts.values())
+        return not self._reasons and not any(counts[RowOutcome.KEPT] for counts in self._counts.values())
 
     def lines(self) -> Iterator[str]:
         """Yield the report, line by line."""
-        headings = ("", "", "there", *Outcome)
+        headings = ("", "", "there", *RowOutcome)
         rows = [
-            (kind, state, str(counts.total()), *(str(counts[each]) if counts[each] else "-" for each in Outcome))
+            (kind, state, str(counts.total()), *(str(counts[each]) if counts[each] else "-" for each in RowOutcome))
             for (kind, state), counts in sorted(self._counts.items())
         ]
         yield from table([headings, *rows])

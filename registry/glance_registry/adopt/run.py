@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from glance_common.model.errors import BadRequest, Conflict, GlanceError, Unavailable
 from glance_registry.adopt import definitions, tasks, translation
 from glance_registry.adopt.places import CannotCome, Places
-from glance_registry.adopt.reading import ImageRows, Source
+from glance_registry.adopt.reading import ImageRows, SourceRows
 from glance_registry.adopt.recognition import recognize
-from glance_registry.adopt.report import Outcome, Report
+from glance_registry.adopt.report import Report, RowOutcome
 from glance_registry.adopt.source import snapshot
 from glance_registry.adopt.writing import Written, write_page
 from glance_registry.db import schema
@@ -34,7 +34,7 @@ _LOCK = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('glance adopt'))")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class TakeOver:
     """What to take over: from which database, which stores have the data, and what changed since when (UTC)."""
 
     url: sa.URL
@@ -63,7 +63,7 @@ def target_engine(url: str) -> sa.Engine:
     ))
 
 
-def adopt(engine: sa.Engine, wanted: Wanted, progress: Progress) -> Report:
+def adopt(engine: sa.Engine, wanted: TakeOver, progress: Progress) -> Report:
     """Take over what is there, and return the report.
 
     Raises Conflict while another run is under way, BadRequest for a database that is not understood, Unavailable.
@@ -85,7 +85,7 @@ def adopt(engine: sa.Engine, wanted: Wanted, progress: Progress) -> Report:
 class _Run:
     """One run, with what it has counted."""
 
-    def __init__(self, wanted: Wanted, progress: Progress, apply: Apply) -> None:
+    def __init__(self, wanted: TakeOver, progress: Progress, apply: Apply) -> None:
         self._wanted = wanted
         self._progress = progress
         self._apply = apply
@@ -95,7 +95,7 @@ class _Run:
     def all(self) -> Report:
         with snapshot(self._wanted.url) as connection:
             found = recognize(connection)
-            source = Source(connection, found, self._wanted.since)
+            source = SourceRows(connection, found, self._wanted.since)
             began, before = source.now(), source.state()
             try:
                 self._images(source)
@@ -113,13 +113,13 @@ class _Run:
 
     def _warn_of_writes(self, before: tuple[Any, ...]) -> None:
         with snapshot(self._wanted.url) as connection:
-            if Source(connection, recognize(connection)).state() != before:
+            if SourceRows(connection, recognize(connection)).state() != before:
                 self._report.warnings.append(
                     "rows changed there during the run: it is being written to. What came is as it was when the run "
                     f"began. Stop it, and run again with --since {self._report.next_since}"
                 )
 
-    def _images(self, source: Source) -> None:
+    def _images(self, source: SourceRows) -> None:
         total = source.count()
         self._progress(0, total)
         for page in source.images():
@@ -133,7 +133,7 @@ class _Run:
         try:
             return translation.image(rows, self._wanted.places)
         except CannotCome as reason:
-            self._report.count("images", str(rows.image.status)[:40], Outcome.LEFT)
+            self._report.count("images", str(rows.image.status)[:40], RowOutcome.LEFT)
             self._report.problem(f"image {rows.image.id}", str(reason))
             return None
 
@@ -141,7 +141,7 @@ class _Run:
         for each in page:
             name = each.image["id"]
             is_kept = name in written.kept
-            outcome = Outcome.KEPT if is_kept else outcome_of(written.images.get(name))
+            outcome = RowOutcome.KEPT if is_kept else outcome_of(written.images.get(name))
             self._report.count("images", each.image["status"], outcome)
             if is_kept:
                 self._report.problem(f"image {name}", "the image was made or changed here: it stays as it is here")
@@ -149,27 +149,28 @@ class _Run:
             for problem in each.problems:
                 self._report.problem(f"image {name}", problem)
                 if problem.startswith("location:"):
-                    self._report.count("locations", "", Outcome.LEFT)
-            for row in each.locations:
+                    self._report.count("locations", "", RowOutcome.LEFT)
+            for row in [] if name in written.purged else each.locations:
                 if row["id"] in written.owned:
-                    self._report.count("locations", row["store"], Outcome.LEFT)
+                    self._report.count("locations", row["store"], RowOutcome.LEFT)
                     self._report.problem(f"image {name}", "location: its data belong to another image already")
                 else:
                     self._report.count("locations", row["store"], outcome_of(written.locations.get(row["id"])))
-        members = sum(len(each.members) for each in page if each.image["id"] not in written.kept)
+        others = written.kept | written.purged
+        members = sum(len(each.members) for each in page if each.image["id"] not in others)
         new = sum(written.members)
-        self._report.count("members", "", Outcome.NEW, new)
-        self._report.count("members", "", Outcome.CHANGED, len(written.members) - new)
-        self._report.count("members", "", Outcome.SAME, members - len(written.members))
+        self._report.count("members", "", RowOutcome.NEW, new)
+        self._report.count("members", "", RowOutcome.CHANGED, len(written.members) - new)
+        self._report.count("members", "", RowOutcome.SAME, members - len(written.members))
 
-    def _tasks(self, source: Source, now: datetime) -> None:
+    def _tasks(self, source: SourceRows, now: datetime) -> None:
         for page in source.tasks():
             rows = []
             for row in page:
                 try:
                     found = tasks.task(row, now)
                 except CannotCome as reason:
-                    self._report.count("tasks", row.status[:40], Outcome.LEFT)
+                    self._report.count("tasks", row.status[:40], RowOutcome.LEFT)
                     self._report.problem(f"task {row.id}", str(reason))
                     continue
                 if found is None:
@@ -183,21 +184,21 @@ class _Run:
                 for values in rows:
                     self._report.count("tasks", values["status"], outcome_of(written.get(values["id"])))
 
-    def _definitions(self, source: Source) -> None:
+    def _definitions(self, source: SourceRows) -> None:
         def refuse(name: str, reason: str) -> None:
-            self._report.count("definitions", "", Outcome.LEFT)
+            self._report.count("definitions", "", RowOutcome.LEFT)
             self._report.problem(name, reason)
 
         for namespace in definitions.read(source, refuse):
             done = self._apply(definitions.write, namespace)
             for kind, outcome in done:
                 self._report.count("definitions", kind, outcome)
-                if outcome is Outcome.KEPT:
+                if outcome is RowOutcome.KEPT:
                     self._report.problem(
                         f"namespace {namespace.values['namespace']}, {kind}", "the definition here differs and is newer"
                     )
 
 
-def outcome_of(is_new: bool | None) -> Outcome:
+def outcome_of(is_new: bool | None) -> RowOutcome:
     """Return what became of a row that a statement wrote as new, or over another one, or not at all."""
-    return Outcome.SAME if is_new is None else Outcome.NEW if is_new else Outcome.CHANGED
+    return RowOutcome.SAME if is_new is None else RowOutcome.NEW if is_new else RowOutcome.CHANGED

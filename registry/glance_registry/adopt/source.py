@@ -88,7 +88,8 @@ def _engine(url: sa.URL) -> sa.Engine:
         raise BadRequest("--from: MySQL and MariaDB need a driver: pip install glance-services[mysql]") from None
 
     def tell(context: sa.ExceptionContext) -> None:
-        raise Unavailable(f"{named(url)}: {_reason(url, context.original_exception)}") from None
+        if isinstance(context.original_exception, Exception):  # no signal that ends the program
+            raise Unavailable(f"{named(url)}: {_reason(url, context.original_exception)}") from None
 
     event.listen(engine, "handle_error", tell)
     return engine

@@ -9,13 +9,13 @@ import sqlalchemy as sa
 
 from glance_registry.adopt import definitions, tasks, translation
 from glance_registry.adopt.places import CannotCome
-from glance_registry.adopt.reading import ImageRows, Source
+from glance_registry.adopt.reading import ImageRows, SourceRows
 from glance_registry.adopt.recognition import recognize
-from glance_registry.adopt.run import Progress, Wanted
+from glance_registry.adopt.run import Progress, TakeOver
 from glance_registry.adopt.source import snapshot
 from glance_registry.adopt.writing import is_as_adopted
 from glance_registry.db.session import read
-from glance_registry.db.tables import images, locations, members, operations
+from glance_registry.db.tables import images, locations, members, metadef_namespaces, operations
 
 _PAGE = 5000
 _FIELDS = (
@@ -50,11 +50,11 @@ class Compared:
 
 
 def compare(
-    engine: sa.Engine, wanted: Wanted, compared: Compared, progress: Progress
+    engine: sa.Engine, wanted: TakeOver, compared: Compared, progress: Progress
 ) -> Iterator[Difference]:
     """Yield every difference, and count in ``compared``. Raises as ``run.adopt``."""
     with snapshot(wanted.url) as connection:
-        source = Source(connection, recognize(connection), wanted.since)
+        source = SourceRows(connection, recognize(connection), wanted.since)
         total = source.count()
         for page in source.images():
             yield from read(engine, _page, page, wanted)
@@ -66,7 +66,7 @@ def compare(
             yield from _only_here(engine, source)
 
 
-def _page(connection: sa.Connection, page: Sequence[ImageRows], wanted: Wanted) -> list[Difference]:
+def _page(connection: sa.Connection, page: Sequence[ImageRows], wanted: TakeOver) -> list[Difference]:
     found: list[Difference] = []
     expected: dict[str, translation.Translated] = {}
     for rows in page:
@@ -87,6 +87,8 @@ def _page(connection: sa.Connection, page: Sequence[ImageRows], wanted: Wanted) 
         if row is None:
             found.append(Difference(f"image {name}", "", "is there", "missing"))
             continue
+        if (each.image["status"], row.status) == ("pending_delete", "deleted"):
+            continue  # purged here, as it was to be
         thing = f"image {name}" if row.as_adopted else f"image {name} (changed here)"
         found += [Difference(thing, "", "", problem) for problem in each.problems]
         found += _fields(thing, _FIELDS, each.image, row)
@@ -142,7 +144,7 @@ def _compare_members(thing: str, there: Sequence[Mapping[str, Any]], here: Seque
         yield Difference(thing, f"member {row.member}", "", row.status)
 
 
-def _compare_tasks(engine: sa.Engine, source: Source, compared: Compared) -> Iterator[Difference]:
+def _compare_tasks(engine: sa.Engine, source: SourceRows, compared: Compared) -> Iterator[Difference]:
     now = source.now()
     for page in source.tasks():
         expected = {}
@@ -164,19 +166,24 @@ def _compare_tasks(engine: sa.Engine, source: Source, compared: Compared) -> Ite
                 yield from _fields(f"task {name}", _TASK_FIELDS, values, here[name])
 
 
-def _compare_definitions(engine: sa.Engine, source: Source, compared: Compared) -> Iterator[Difference]:
+def _compare_definitions(engine: sa.Engine, source: SourceRows, compared: Compared) -> Iterator[Difference]:
     refused: list[Difference] = []
 
     def refuse(name: str, reason: str) -> None:
         refused.append(Difference(name, "", "is there", f"left out: {reason}"))
 
+    names = set()
     for namespace in definitions.read(source, refuse):
         compared.namespaces += 1
+        names.add(namespace.values["namespace"])
         yield from read(engine, _namespace, namespace)
     yield from refused
+    for row in read(engine, _all(sa.select(metadef_namespaces.c.namespace).order_by(metadef_namespaces.c.id))):
+        if row.namespace not in names:
+            yield Difference(f"namespace {row.namespace}", "", "missing", "is here")
 
 
-def _namespace(connection: sa.Connection, namespace: definitions.Namespace) -> list[Difference]:
+def _namespace(connection: sa.Connection, namespace: definitions.AdoptedNamespace) -> list[Difference]:
     thing = f"namespace {namespace.values['namespace']}"
     holder = definitions.holder_of(connection, namespace.values["namespace"])
     if holder is None:
@@ -193,7 +200,7 @@ def _namespace(connection: sa.Connection, namespace: definitions.Namespace) -> l
     return found
 
 
-def _only_here(engine: sa.Engine, source: Source) -> Iterator[Difference]:
+def _only_here(engine: sa.Engine, source: SourceRows) -> Iterator[Difference]:
     last: str | None = None
     while True:
         select = sa.select(images.c.id).order_by(images.c.id).limit(_PAGE)

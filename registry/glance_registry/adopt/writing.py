@@ -68,8 +68,13 @@ _IMAGES = sa.text(f"""
 """)  # noqa: S608 - names of this file
 
 _MINE = sa.text(
-    f"SELECT CAST(id AS text) FROM images i WHERE id = ANY(CAST(:ids AS uuid[])) AND {is_as_adopted('i')}"  # noqa: S608
+    f"SELECT CAST(id AS text) FROM images i WHERE id = ANY(CAST(:ids AS uuid[])) AND {is_as_adopted('i')}"  # noqa: S608 - names of this file
 )
+
+_PURGED = sa.text(f"""
+    SELECT CAST(id AS text) FROM images i
+    WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'deleted' AND create_attempt = {mark("id", "0")}
+""")  # noqa: S608 - names of this file
 
 _GONE_LOCATIONS = sa.text("""
     UPDATE locations SET status = 'deleted', deleted_at = now(), not_before = NULL
@@ -129,11 +134,13 @@ _MEMBERS = sa.text(f"""
 class Written:
     """What a page changed: ids of images and locations, and rows of members by whether they are new.
 
-    ``kept`` are images that were changed here, and stay. ``owned`` are locations whose data belong to another image.
+    ``kept`` are images that were changed here, and stay; ``purged`` are those of them whose data were to be purged, and
+    are. ``owned`` are locations whose data belong to another image.
     """
 
     images: dict[str, bool] = field(default_factory=dict)
     kept: set[str] = field(default_factory=set)
+    purged: set[str] = field(default_factory=set)
     locations: dict[str, bool] = field(default_factory=dict)
     owned: set[str] = field(default_factory=set)
     members: list[bool] = field(default_factory=list)
@@ -146,12 +153,15 @@ def write_page(connection: sa.Connection, page: Sequence[Translated]) -> Written
     done.images = dict(_run(connection, _IMAGES, rows=[each.image for each in page]))
     mine = {row[0] for row in connection.execute(_MINE, {"ids": ids})}
     done.kept = set(ids) - mine
+    waiting = [each.image["id"] for each in page if each.image["status"] == "pending_delete"]
+    if done.kept and waiting:
+        done.purged = {row[0] for row in connection.execute(_PURGED, {"ids": waiting})} & done.kept
+        done.kept -= done.purged
     written = [each for each in page if each.image["id"] in mine]
     _write_locations(connection, sorted(mine), _in_order(written), done)
     members = [row for each in written for row in each.members]
     _run(connection, _GONE_MEMBERS, rows=members, mine=sorted(mine))
     done.members = [row[1] for row in _run(connection, _MEMBERS, rows=members)] if members else []
-    waiting = [each.image["id"] for each in written if each.image["status"] == "pending_delete"]
     if waiting and done.owned:
         connection.execute(_NOTHING_TO_PURGE, {"ids": waiting})
     return done

@@ -1,5 +1,6 @@
 """glance-manage adopt: take over the database of an installation of the original, and compare both sides."""
 
+import argparse
 import os
 import sys
 import time
@@ -42,7 +43,7 @@ def add_commands(parsers: Any) -> None:
         help="only what changed there at this time (ISO 8601, UTC) or later, as the report of the last run says it",
     )
     parser.add_argument(
-        "--metadata-encryption-key", metavar="KEY",
+        "--metadata-encryption-key", dest="encryption_key", metavar="KEY",
         help="its metadata_encryption_key, if it is not the one of the configuration; "
         f"instead the variable {KEY_VARIABLE}",
     )
@@ -60,14 +61,14 @@ def adopt(conf: cfg.ConfigOpts, arguments: Any) -> int:
     target = database_url(conf)
     url = parse(source)
     engine = run.target_engine(target)
-    key = arguments.metadata_encryption_key or os.environ.get(KEY_VARIABLE) or conf.metadata_encryption_key
+    key = arguments.encryption_key or os.environ.get(KEY_VARIABLE) or conf.metadata_encryption_key
     stores = loader.load_stores(conf, RegisteredPlaces(make_engine(target)))
     places = Places(stores, LocationCipher(key) if key else None)
-    wanted = run.Wanted(url, places, arguments.since, arguments.dry_run)
+    wanted = run.TakeOver(url, places, arguments.since, arguments.dry_run)
     return _verify(engine, wanted) if arguments.verify else _adopt(engine, wanted)
 
 
-def _adopt(engine: Any, wanted: run.Wanted) -> int:
+def _adopt(engine: Any, wanted: run.TakeOver) -> int:
     with _Bar() as bar:
         report = run.adopt(engine, wanted, bar.show)
     _say(f"Revision of the schema there: {report.revision}.")
@@ -81,7 +82,7 @@ def _adopt(engine: Any, wanted: run.Wanted) -> int:
     return 0 if report.is_complete else LEFT_OUT
 
 
-def _verify(engine: Any, wanted: run.Wanted) -> int:
+def _verify(engine: Any, wanted: run.TakeOver) -> int:
     compared, shown, total = verify.Compared(), [("what", "field", "there", "here")], 0
     with _Bar() as bar:
         for each in verify.compare(engine, wanted, compared, bar.show):
@@ -101,8 +102,11 @@ def _verify(engine: Any, wanted: run.Wanted) -> int:
 
 
 def _moment(text: str) -> datetime:
-    """Return a time in UTC without a zone, as the other database has it. Raises ValueError."""
-    moment = datetime.fromisoformat(text)
+    """Return a time in UTC without a zone, as the other database has it. Raises ArgumentTypeError."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2026-03-01T11:50:00") from None
     return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
 
 

@@ -77,9 +77,8 @@ class Adopting:
 
     def make_here(self, image: str) -> None:
         """Make an image here, as a user does."""
-        self.execute(
-            "INSERT INTO images (id, status, visibility, create_attempt) VALUES (:id, 'queued', 'private', :id)", id=image
-        )
+        columns = "id, status, visibility, create_attempt"
+        self.execute(f"INSERT INTO images ({columns}) VALUES (:id, 'queued', 'private', :id)", id=image)
 
     def image(self, image: str) -> Any:
         """Return the row of an image here."""
