@@ -372,6 +372,31 @@ def test_a_full_disk_switches_the_cache_off_for_the_request(caller, remote, serv
         subprocess.run(["umount", "--lazy", disk], check=True)
 
 
+def test_a_store_that_fails_before_the_first_byte_is_503_also_without_a_thread(
+    caller, remote, services, tmp_path, web
+):
+    [api] = started(services, one={
+        "image_cache_dir": tmp_path / "cache", "max_transfers": 1, "max_transfers_per_project": 0,
+    })
+    there = Caller(api.url, caller.headers)
+    (good, _), (bad, page) = remote(), remote()
+    assert there.download(good) == DATA
+    wait_for(lambda: is_kept(tmp_path / "cache", good), "the copy")
+    page.status = page.head = 500
+    with there.begin("GET", f"/v2/images/{good}/file", receive_buffer=16384) as wire:
+        assert wire.read(15) == b"HTTP/1.1 200 OK"
+        waiting = [Download(there, bad) for _ in range(3)]
+        wait_for(lambda: f"image {bad} is not kept in the cache" in api.said(), "the failure of the copy")
+        assert there.show(good)["status"] == "active"
+        assert [download.status for download in waiting] == [None] * 3, "no thread is free to read the store for them"
+        assert wire.rest().endswith(DATA)
+    assert [download.end().status for download in waiting] == [503] * 3
+    wait_for(lambda: api.said().count(f"GET /v2/images/{bad}/file 503") == 3, "the lines of the access log")
+    page.status, page.head = 200, None
+    assert there.download(bad) == DATA
+    api.stop()
+
+
 def test_copies_of_the_original_are_taken_over(caller, remote, services, tmp_path, web):
     image, _ = remote()
     damaged, _ = remote()
