@@ -372,6 +372,52 @@ def test_a_full_disk_switches_the_cache_off_for_the_request(caller, remote, serv
         subprocess.run(["umount", "--lazy", disk], check=True)
 
 
+JUMPING = """
+import time
+
+_real, _real_ns = time.time, time.time_ns
+
+
+def _jump():
+    try:
+        with open({path!r}) as file:
+            return float(file.read() or 0)
+    except FileNotFoundError:
+        return 0.0
+
+
+time.time = lambda: _real() + _jump()
+time.time_ns = lambda: _real_ns() + int(_jump() * 1e9)
+"""
+"""A start of Python whose clock is ahead by the seconds in a file."""
+
+
+@pytest.mark.parametrize("jump", [250, -250])
+def test_a_clock_that_jumps_ends_no_copy(caller, remote, services, tmp_path, web, monkeypatch, jump):
+    """By less than what a signed call to the registry may be old, and by more than what a copy may stall."""
+    (tmp_path / "sitecustomize.py").write_text(JUMPING.format(path=str(tmp_path / "jump")))
+    folders = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(folders))
+    [api] = started(services, jumping={
+        "image_cache_dir": tmp_path / "cache", "image_cache_stall_time": 200, "image_cache_patience": 280,
+    })
+    there, (image, page) = Caller(api.url, caller.headers), remote()
+    before, gate = reads(web, image), threading.Event()
+    page.gate = gate
+    herd = [Download(there, image).wait_for(2 * MIB) for _ in range(3)]
+    left = tmp_path / "cache" / "incomplete" / "00000000-0000-0000-0000-000000000009"
+    left.write_bytes(b"what a dead process left")
+    (tmp_path / "jump").write_text(str(jump))
+    wait_for(lambda: not left.exists(), "the next look at what is unfinished", 150)
+    assert os.listdir(left.parent) == [image]
+    gate.set()
+    assert [download.end().data == DATA for download in herd] == [True] * 3
+    wait_for(lambda: is_kept(tmp_path / "cache", image), "the copy")
+    assert there.download(image) == DATA
+    assert reads(web, image) - before == 1
+    api.stop()
+
+
 def test_a_store_that_fails_before_the_first_byte_is_503_also_without_a_thread(
     caller, remote, services, tmp_path, web
 ):
