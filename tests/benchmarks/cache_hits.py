@@ -44,8 +44,8 @@ def measure(folder: Path, options: argparse.Namespace, stack: ExitStack) -> None
     stack.callback(ours.stop)
     servers = [Server("nginx", f"{nginx.url}/{payload.name}", (nginx.pid,))]
     for name, permits in (("ours", {}), ("apart", {"max_transfers": 1})):
-        api = ours.api(name, {"image_cache_dir": folder / name, **permits})
-        servers.append(cached(Endpoint(name, api.url, (api.pid,)), payload, folder / name))
+        api = ours.api(name, {"image_cache_dir": folder / f"cache-{name}", **permits})
+        servers.append(cached(Endpoint(name, api.url, (api.pid,)), payload, folder / f"cache-{name}"))
     for streams in options.streams:
         download.report(servers, options.size * MIB, streams, options.repeats, options.rounds)
 

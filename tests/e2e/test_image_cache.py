@@ -372,6 +372,77 @@ def test_a_full_disk_switches_the_cache_off_for_the_request(caller, remote, serv
         subprocess.run(["umount", "--lazy", disk], check=True)
 
 
+JUMPING = """
+import time
+
+_real, _real_ns = time.time, time.time_ns
+
+
+def _jump():
+    try:
+        with open({path!r}) as file:
+            return float(file.read() or 0)
+    except FileNotFoundError:
+        return 0.0
+
+
+time.time = lambda: _real() + _jump()
+time.time_ns = lambda: _real_ns() + int(_jump() * 1e9)
+"""
+"""A start of Python whose clock is ahead by the seconds in a file."""
+
+
+def test_a_clock_that_jumps_ends_no_copy(caller, remote, services, tmp_path, web, monkeypatch):
+    """By less than what a signed call to the registry may be old, and by more than what a copy may stall."""
+    (tmp_path / "sitecustomize.py").write_text(JUMPING.format(path=str(tmp_path / "jump")))
+    folders = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(folders))
+    [api] = started(services, jumping={
+        "image_cache_dir": tmp_path / "cache", "image_cache_stall_time": 200, "image_cache_patience": 280,
+    })
+    there, (image, page) = Caller(api.url, caller.headers), remote()
+    before, gate = reads(web, image), threading.Event()
+    page.gate = gate
+    herd = [Download(there, image).wait_for(2 * MIB) for _ in range(3)]
+    left = tmp_path / "cache" / "incomplete" / "00000000-0000-0000-0000-000000000009"
+    left.write_bytes(b"what a dead process left")
+    (tmp_path / "jump").write_text("250")
+    wait_for(lambda: not left.exists(), "the next look at what is unfinished", 150)
+    assert os.listdir(left.parent) == [image]
+    gate.set()
+    assert [download.end().data == DATA for download in herd] == [True] * 3
+    wait_for(lambda: is_kept(tmp_path / "cache", image), "the copy")
+    assert there.download(image) == DATA
+    assert reads(web, image) - before == 1
+    api.stop()
+
+
+def test_a_store_that_fails_before_the_first_byte_is_503_also_without_a_thread(
+    caller, remote, services, tmp_path, web
+):
+    [api] = started(services, one={
+        "image_cache_dir": tmp_path / "cache", "max_transfers": 1, "max_transfers_per_project": 0,
+    })
+    there = Caller(api.url, caller.headers)
+    (good, _), (bad, page) = remote(), remote()
+    assert there.download(good) == DATA
+    wait_for(lambda: is_kept(tmp_path / "cache", good), "the copy")
+    page.status = page.head = 500
+    with there.begin("GET", f"/v2/images/{good}/file", receive_buffer=16384) as wire:
+        assert wire.read(15) == b"HTTP/1.1 200 OK"
+        waiting = [Download(there, bad) for _ in range(3)]
+        wait_for(lambda: f"image {bad} is not kept in the cache" in api.said(), "the failure of the copy")
+        assert there.show(good)["status"] == "active"
+        assert [download.status for download in waiting] == [None] * 3, "no thread is free to read the store for them"
+        assert wire.rest().endswith(DATA)
+    assert [download.end().status for download in waiting] == [503] * 3
+    wait_for(lambda: api.said().count(f"GET /v2/images/{bad}/file 503") == 3, "the lines of the access log")
+    page.status, page.head = 200, None
+    # The store is asked again a moment after it was found to be down.
+    wait_until(lambda: there.call("GET", f"/v2/images/{bad}/file").content == DATA, "the data")
+    api.stop()
+
+
 def test_copies_of_the_original_are_taken_over(caller, remote, services, tmp_path, web):
     image, _ = remote()
     damaged, _ = remote()

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from glance_common.body import ClientDisconnected, ClientGone
+from glance_common.body import ClientGone
 from glance_common.server.sending import Progress, Sending
 
 log = logging.getLogger(__name__)
@@ -21,8 +21,8 @@ REST_PATIENCE = 60.0
 _SWEEP_SECONDS = 0.25
 
 
-class NoThread(Exception):
-    """No thread was free in time for the rest of an answer."""
+class AnswerEnded(Exception):
+    """The server itself ends an answer early: it stops, or no thread was free in time for the rest."""
 
 
 class Sender:
@@ -140,11 +140,11 @@ class Sender:
                 del self._rests[sending]
                 self._on_rest(sending)
             elif now - sending.left_at > REST_PATIENCE:
-                self._end(sending, NoThread(f"no thread was free for the rest within {REST_PATIENCE:.0f} s"))
+                self._end(sending, AnswerEnded(f"no thread was free for the rest within {REST_PATIENCE:.0f} s"))
 
     def _check_abort(self) -> None:
         if self._aborting():
-            raise ClientDisconnected("the server stops")
+            raise AnswerEnded("the server stops")
 
     def _goes_on(self, sending: Sending, check: Callable[[], None] = lambda: None) -> bool:
         """Say whether the answer goes on; it ends when the server stops, or for the reason that ``check`` raises."""
@@ -174,7 +174,7 @@ def conclude(sending: Sending) -> None:
     request, error = sending.request, sending.error
     if isinstance(error, ClientGone):
         log.info("Client %s left during %s %s: %s", sending.conn.client[0], request.method, request.path, error)
-    elif isinstance(error, NoThread):
+    elif isinstance(error, AnswerEnded):
         log.warning("The response to %s %s was cut: %s", request.method, request.path, error)
     elif error is not None:
         # Closing is the only way left to tell the client that its data is incomplete.

@@ -4,7 +4,7 @@ import time
 from enum import Enum
 from typing import Any
 
-from glance_common.body import BYTES_SENT, STATUS_SENT, FileBody
+from glance_common.body import BYTES_SENT, STATUS_SENT, ClientGone, FileBody
 from glance_common.server.connection import Connection
 from glance_common.server.intake import RequestRefused
 from glance_common.server.response import TransferResponse
@@ -104,7 +104,7 @@ class Sending:
 
     def end(self) -> None:
         """Tell the application that the answer is over; one that failed before its first byte is refused."""
-        if self.error is not None and not self._is_begun:
+        if self.error is not None and not self._is_begun and not isinstance(self.error, ClientGone):
             self._environ[STATUS_SENT] = _REFUSED.status.partition(" ")[0]
             self.conn.reject(_REFUSED)
         self._environ[BYTES_SENT] = self.response.sent

@@ -149,6 +149,16 @@ def test_a_stop_ends_those_who_wait(server, path):
     assert len(server.events("closed")) == 2
 
 
+def test_a_stop_tells_those_who_have_got_nothing(server, path):
+    with server.connect() as client:
+        client.request("GET", target(path))
+        server.wait_event("growing")
+        server.signal(signal.SIGTERM)
+        assert client.response()[0] == 503
+        assert server.process.wait(60) == 0
+    assert "was cut: the server stops" in server.log()
+
+
 def test_a_reload_lets_them_end(server, path):
     grow(path, DATA[:MIB])
     with server.connect() as client:

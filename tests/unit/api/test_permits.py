@@ -7,7 +7,7 @@ import pytest
 from tests.unit.api.conftest import make_conf
 
 from glance_api.transfers.permits import RemoteChecks, TransferPermits
-from glance_api.wsgi import remote_checks, transfer_permits
+from glance_api.wsgi import cache_permits, remote_checks, transfer_permits
 from glance_common.fetch import deadlines
 from glance_common.model.errors import Unavailable
 
@@ -65,6 +65,33 @@ def test_callers_without_a_project_count_as_one():
 def test_a_project_may_have_three_quarters_unless_told_otherwise(options, limit, share):
     conf = make_conf({"paste_deploy.flavor": "trusted-auth", **options})
     permits = transfer_permits(conf, lambda: False)
+    assert (permits.limit, permits.share) == (limit, share)
+
+
+def test_where_a_caller_has_another_way_there_is_a_permit_or_none():
+    permits = TransferPermits(2, share=1)
+    give_back = permits.try_take("p")
+    assert give_back is not None
+    assert permits.try_take("p") is None
+    other = permits.try_take("q")
+    assert other is not None
+    assert permits.try_take("r") is None
+    give_back()
+    assert permits.try_take("p") is not None
+    assert TransferPermits(2, stopping=lambda: True).try_take("p") is None
+
+
+@pytest.mark.parametrize(("options", "limit", "share"), [
+    ({"image_cache_dir": "/cache"}, 1000, 727),
+    ({"image_cache_dir": "/cache", "image_cache_max_readers": 22}, 22, 16),
+    ({"image_cache_dir": "/cache", "image_cache_max_readers": 1}, 1, 1),
+    ({"image_cache_dir": "/cache", "image_cache_max_readers": 0}, 0, 0),
+    ({"image_cache_dir": "/cache", "paste_deploy.flavor": ""}, 1000, 1000),
+    ({}, 0, 0),
+])
+def test_a_project_has_the_same_part_of_the_readers_of_the_cache(options, limit, share):
+    conf = make_conf({"paste_deploy.flavor": "trusted-auth", **options})
+    permits = cache_permits(conf, transfer_permits(conf, lambda: False), lambda: False)
     assert (permits.limit, permits.share) == (limit, share)
 
 

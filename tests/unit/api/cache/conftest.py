@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -173,3 +176,30 @@ def again(cache, number, size=PIECE):
 
 def ids(cache):
     return [entry.image_id for entry in cache.cached()]
+
+
+FILLER = """
+import sys, threading
+from pathlib import Path
+from tests.unit.api.cache.conftest import PIECE, Reading, SlowStore, image, settings, wanted
+from glance_api.cache.facade import ImageCache
+
+cache = ImageCache(settings(Path(sys.argv[1])))
+cache.open()
+image_id, data = image(8)
+Reading(cache, wanted(image_id, data, SlowStore(data, hold=3 * PIECE))).wait_for(3 * PIECE)
+print("ready", flush=True)
+threading.Event().wait()
+"""
+
+
+@contextmanager
+def another_process(cache: ImageCache) -> Iterator[subprocess.Popen[str]]:
+    """Give a process that has filled three pieces of image 8 into the same folder, and waits for more."""
+    root = Path(__file__).resolve().parents[4]
+    with subprocess.Popen(
+        [sys.executable, "-c", FILLER, cache.settings.directory], cwd=root, stdout=subprocess.PIPE, text=True
+    ) as filler:
+        assert filler.stdout is not None
+        assert filler.stdout.readline() == "ready\n"
+        yield filler

@@ -1,22 +1,17 @@
 """Readers of the image cache: hits, single flight, followers, and what happens when a fill fails, stalls or dies."""
 
 import os
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from tests.support.waiting import wait_for
-from tests.unit.api.cache.conftest import PIECE, Reading, SlowStore, image, read, settle, wanted
+from tests.unit.api.cache.conftest import PIECE, Reading, SlowStore, another_process, image, read, settle, wanted
 
 from glance_api.cache.facade import FAR
 from glance_api.content.streams import DamagedData
 from glance_common.model.errors import Unavailable
 from glance_common.stores.contract import StoreError, StoreUnavailable
-
-ROOT = Path(__file__).resolve().parents[4]
 
 
 def names(cache):
@@ -237,29 +232,11 @@ def test_who_goes_on_at_the_store_verifies_the_whole(make_cache):
 
 
 
-FILLER = """
-import sys, threading
-from pathlib import Path
-from tests.unit.api.cache.conftest import PIECE, Reading, SlowStore, image, settings, wanted
-from glance_api.cache.facade import ImageCache
-
-cache = ImageCache(settings(Path(sys.argv[1])))
-cache.open()
-image_id, data = image(8)
-Reading(cache, wanted(image_id, data, SlowStore(data, hold=3 * PIECE))).wait_for(3 * PIECE)
-print("ready", flush=True)
-threading.Event().wait()
-"""
-
-
 def test_a_file_whose_process_died_is_taken_over_and_goes_on(make_cache):
     there = make_cache()
     image_id, data = image(8)
     other = SlowStore(data)
-    with subprocess.Popen(
-        [sys.executable, "-c", FILLER, there.settings.directory], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as filler:
-        assert filler.stdout.readline() == "ready\n"
+    with another_process(there) as filler:
         followers = [Reading(there, wanted(image_id, data, other)).wait_for(3 * PIECE) for _ in range(3)]
         inode = os.stat(f"{there.settings.directory}/incomplete/{image_id}").st_ino
         filler.kill()

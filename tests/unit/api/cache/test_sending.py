@@ -5,7 +5,7 @@ import threading
 
 import pytest
 from tests.support.waiting import wait_for
-from tests.unit.api.cache.conftest import PIECE, Reading, SlowStore, ids, image, settle, wanted
+from tests.unit.api.cache.conftest import PIECE, Reading, SlowStore, another_process, ids, image, settle, wanted
 
 from glance_api.cache.reading import FollowedBlob
 from glance_common.model.errors import Unavailable
@@ -128,3 +128,23 @@ def test_a_file_that_grows_again_needs_no_thread(make_cache):
     at, count = blob.ready()
     assert os.pread(blob.descriptor, count, at) == data[2 * PIECE:2 * PIECE + count]
     blob.close()
+
+
+def test_readers_of_a_process_that_died_go_on_with_its_file_and_need_no_thread(make_cache):
+    cache = make_cache()
+    image_id, data = image(8)
+    store = SlowStore(data)
+    with another_process(cache) as filler:
+        blobs = [followed(cache, wanted(image_id, data, store)) for _ in range(3)]
+        for blob in blobs:
+            assert taken(blob, 3 * PIECE) == data[:3 * PIECE]
+        filler.kill()
+    for blob in blobs:
+        wait_for(lambda blob=blob: blob.ready() is None, "the death")
+    assert [blob.resume() for blob in blobs] == [True] * 3
+    for blob in blobs:
+        assert taken(blob, len(data) - 3 * PIECE) == data[3 * PIECE:]
+        blob.close()
+    settle(cache)
+    assert ids(cache) == [image_id]
+    assert store.opened == [(3 * PIECE, None)]
