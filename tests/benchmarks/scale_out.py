@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.benchmarks import cpu
@@ -80,17 +80,13 @@ def _tables(found: Readings) -> str:
     units = {measure.name: (measure.unit, measure.per) for measure in MEASURES}
     lines = ["| | 1 API | 2 APIs | 3 APIs |", "|---|---|---|---|"]
     for name in NAMES:
-        rates = [_median(found[name, count], lambda reading: reading[0]) for count in (1, 2, 3)]
+        rates = [statistics.median(rate for rate, _ in found[name, count]) for count in (1, 2, 3)]
         lines.append(f"| {name}, {units[name][0]} | " + " | ".join(f"{rate:.0f}" for rate in rates) + " |")
     lines += ["", f"| processor ms with 3 APIs | {' | '.join(GROUPS)} |", "|---|---|---|---|---|"]
     for name in NAMES:
-        spent = [1000 * _median(found[name, 3], lambda reading, at=at: reading[1][at]) for at in range(len(GROUPS))]
+        spent = [1000 * statistics.median(each) for each in zip(*(spent for _, spent in found[name, 3]), strict=True)]
         lines.append(f"| {name}, a {units[name][1]} | " + " | ".join(f"{each:.2f}" for each in spent) + " |")
     return "\n".join(lines)
-
-
-def _median(readings: list[tuple[float, list[float]]], value: Callable[[tuple[float, list[float]]], float]) -> float:
-    return statistics.median(map(value, readings))
 
 
 if __name__ == "__main__":

@@ -64,8 +64,8 @@ def run(
         step.act()
         processes.wait_until(cluster.is_whole, what=f"a whole cluster after: {step.name}", seconds=_WHOLE_SECONDS)
         took = time.monotonic() - began
-        # Each client is past what it began in trouble: it belongs to this step.
-        crowd.wait_served()
+        # Each client is past what it began in trouble: that belongs to this step.
+        crowd.wait_calm()
         results.append(StepResult(step.name, step.is_silent, took, crowd.take()))
         say(table.rows(results[-1:]).splitlines()[-1])
     crowd.stop()
