@@ -179,7 +179,7 @@ class Glanceclient:
             yield
         except exc.HTTPException as error:
             raise Failure(int(error.code), str(error)) from None
-        except (exc.ClientException, RequestException, OSError) as error:
+        except (exc.BaseException, exc.ClientException, RequestException, OSError) as error:
             raise Failure(None, f"{type(error).__name__}: {error}") from None
 
     def create(self, image: str, name: str) -> None:

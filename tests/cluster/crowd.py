@@ -20,6 +20,8 @@ from tests.support.ledger import Content, Ledger, Outcome
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _STOP_SECONDS = 180
+CALM = 10
+"""Calls of each client by which a step is over: a store is asked again some seconds after it is back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,9 @@ class Crowd:
         self.ledger = Ledger()
         self._lock = threading.Lock()
         self._told: list[Told] = []
-        self._began: dict[str, float] = {}
-        """When each client began the last call that succeeded."""
+        self._calm: dict[str, int] = {}
+        """How many calls of each client have succeeded at once since the last one that did not."""
+        self._since = 0.0
         self._url, self._folder, self._seed = url, folder, seed
         self._clients: dict[str, subprocess.Popen[bytes]] = {}
         self._readers: list[threading.Thread] = []
@@ -66,10 +69,10 @@ class Crowd:
         """Start one client of each kind, and wait until each has done something. Raises StartError."""
         python = environments.environment(environments.CLIENTS) / "bin" / "python"
         for number, kind in enumerate(callers.KINDS):
-            program = [python, "-W", "ignore", "-m", "tests.cluster.load", self._url, kind, str(self._seed + number)]
+            arguments = ["-W", "ignore", "-m", "tests.cluster.load", self._url, kind, str(self._seed + number)]
             self._clients[kind] = processes.spawn(
                 # Its words are for us, its errors for the log.
-                ["/bin/sh", "-c", 'log=$1; shift; exec "$@" 2>>"$log"', "client", self.log, *program],
+                ["/bin/sh", "-c", 'log=$1; shift; exec "$@" 2>>"$log"', "client", self.log, python, *arguments],
                 output=subprocess.PIPE, cwd=self._folder,
                 env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(self._folder),
                      "PYTHONPATH": str(_CHECKOUT)},
@@ -77,20 +80,22 @@ class Crowd:
             reader = threading.Thread(target=self._read, args=(kind, self._clients[kind]), daemon=True)
             reader.start()
             self._readers.append(reader)
-        self.wait_served()
+        self.wait_calm()
 
-    def wait_served(self, seconds: float = 180) -> None:
-        """Wait until each client has succeeded in a call that it began after now. Raises StartError."""
-        now = time.monotonic()
+    def wait_calm(self, seconds: float = 180) -> None:
+        """Wait until the last CALM calls of each client succeeded at once, and began after now. Raises StartError."""
+        with self._lock:
+            self._since = time.monotonic()
+            self._calm.clear()
 
-        def served() -> bool:
+        def calm() -> bool:
             for kind, client in self._clients.items():
                 if client.poll() is not None:
                     raise processes.StartError(f"client {kind} ended: {processes.last_lines(self.log)}")
             with self._lock:
-                return all(self._began.get(kind, 0.0) >= now for kind in self._clients)
+                return all(self._calm.get(kind, 0) >= CALM for kind in self._clients)
 
-        processes.wait_until(served, what="a call of each client that succeeds", seconds=seconds)
+        processes.wait_until(calm, what="clients that have nothing to repeat", seconds=seconds)
 
     def stop(self) -> None:
         """End the clients after the calls in hand."""
@@ -124,8 +129,10 @@ class Crowd:
         outcomes = [_outcome(status) for _, status in tries]
         with self._lock:
             self._told.append(call)
-            if call.done:
-                self._began[kind] = call.began
+            if call.is_retried or not call.done:
+                self._calm[kind] = 0
+            elif call.began >= self._since:
+                self._calm[kind] = self._calm.get(kind, 0) + 1
         _write_down(self.ledger, call, outcomes, told)
 
 

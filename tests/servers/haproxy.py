@@ -61,13 +61,18 @@ class Haproxy:
 
     def states(self) -> dict[str, str]:
         """Return what HAProxy thinks of each server: ``UP``, ``DOWN``, or ``UP 1/2`` while that changes."""
+        lines = [line.removeprefix("# ") for line in self.tell("show stat").splitlines() if line.strip()]
+        rows = csv.DictReader(lines)
+        return {row["svname"]: row["status"] for row in rows if row["svname"] not in ("FRONTEND", "BACKEND")}
+
+    def tell(self, command: str) -> str:
+        """Give HAProxy a command of its runtime API and return the answer. Raises OSError."""
         with socket.socket(socket.AF_UNIX) as admin:
             admin.settimeout(10)
             admin.connect(str(self._folder / "admin.sock"))
-            admin.sendall(b"show stat\n")
-            with admin.makefile("r") as lines:
-                rows = list(csv.DictReader(line.removeprefix("# ") for line in lines if line.strip()))
-        return {row["svname"]: row["status"] for row in rows if row["svname"] not in ("FRONTEND", "BACKEND")}
+            admin.sendall(command.encode() + b"\n")
+            with admin.makefile("r") as answer:
+                return answer.read()
 
     def _answers(self) -> bool:
         try:

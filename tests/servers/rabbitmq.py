@@ -129,6 +129,11 @@ class RabbitMQ:
         processes.kill_group(self._broker)
         self._broker = None
 
+    def end(self) -> None:
+        """Kill -9 the broker if it runs."""
+        if self._broker is not None:
+            self.kill()
+
     def save_queues(self) -> None:
         """Write to disk which quorum queues there are.
 

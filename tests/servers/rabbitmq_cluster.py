@@ -33,8 +33,8 @@ class RabbitMQCluster:
         self.nodes[0].control("await_online_nodes", str(len(self.nodes)))
 
     def stop(self) -> None:
-        """Stop all nodes."""
-        self._each(RabbitMQ.stop)
+        """End all nodes at once: their data are not needed again, and a clean end of a cluster takes long."""
+        self._each(RabbitMQ.end)
         self._mapper.stop()
 
     def save_queues(self) -> None:

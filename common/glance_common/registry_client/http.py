@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from glance_common.model import errors
+from glance_common.model import errors, health
 from glance_common.model.context import HEADER, ContextSigner, RequestContext
 from glance_common.observability.metrics.catalog import REGISTRY_CALLS
 from glance_common.registry_client.connections import Answer, KeptConnections, NoAnswer, NotSent, Transport
@@ -99,12 +99,15 @@ class RegistryHttp:
         raise AssertionError("the last try returns or raises")
 
     def check(self) -> None:
-        """Raise Unavailable with the reason when the registry does not answer, or cannot work itself. Asks once."""
+        """Raise Unavailable with the reason when the registry does not answer, or cannot work itself. Asks once.
+
+        One that stops works until then: behind a balancer another one would answer soon.
+        """
         try:
-            answer = self._transport.exchange("GET", "/healthcheck", {})
+            answer = self._transport.exchange("GET", health.PATH, {})
         except (NotSent, NoAnswer) as error:
             raise errors.Unavailable(_NO_ANSWER) from error
-        if answer.status != 200:
+        if answer.status != 200 and answer.body != health.STOPPING:
             said = answer.body[:200].decode(errors="replace")
             raise errors.Unavailable(f"the registry answers {answer.status}: {said}")
 

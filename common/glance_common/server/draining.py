@@ -4,8 +4,7 @@ import mmap
 from collections.abc import Iterable
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-HEALTH = "/healthcheck"
-_BODY = b"STOPPING\n"
+from glance_common.model.health import PATH, STOPPING
 
 
 class Draining:
@@ -27,11 +26,11 @@ def announcing(application: WSGIApplication, draining: Draining) -> WSGIApplicat
     """Return ``application`` with health checks that answer 503 as soon as ``draining`` has begun."""
 
     def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if not draining.has_begun() or environ["PATH_INFO"] != HEALTH:
+        if not draining.has_begun() or environ["PATH_INFO"] != PATH:
             return application(environ, start_response)
         start_response(
-            "503 Service Unavailable", [("Content-Type", "text/plain"), ("Content-Length", str(len(_BODY)))]
+            "503 Service Unavailable", [("Content-Type", "text/plain"), ("Content-Length", str(len(STOPPING)))]
         )
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else [_BODY]
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [STOPPING]
 
     return call
