@@ -71,9 +71,8 @@ def test_the_key_of_a_quarantined_copy_stays_taken(owners: Owners) -> None:
     replaced_by = replace(owners, location)
     assert owners.location(location).key == image
     assert replaced_by.key == f"{image}.1"
-    with pytest.raises(sa.exc.IntegrityError), owners.engine.begin() as connection:
-        row = {"id": new_id(), "image_id": image, "store": "fast", "key": image, "status": "active"}
-        connection.execute(sa.insert(location_rows).values(attempt=new_id(), **row))
+    with pytest.raises(sa.exc.IntegrityError):
+        owners.add_copy(image, "fast")
 
 
 @pytest.mark.parametrize("status", ["writing", "deleting", "deleted"])
@@ -166,10 +165,9 @@ def test_a_full_quota_does_not_keep_a_copy_from_being_replaced(owners: Owners) -
     commit(owners, attempt)
     assert used(owners) == 14
     other = owners.create()
+    limits = Limits("own", {"image_size_total": 0})
+    begin = uploads.Begin(new_id(), "fast", 2**20, LEASE, ImageStatus.QUEUED, limits=limits)
     with pytest.raises(errors.TooLarge):
-        begin = uploads.Begin(
-            new_id(), "fast", 2**20, LEASE, ImageStatus.QUEUED, limits=Limits("own", {"image_size_total": 0})
-        )
         owners.run(uploads.start, OWNER, other, begin)
 
 

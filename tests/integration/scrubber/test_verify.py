@@ -212,7 +212,8 @@ def test_without_a_registry_it_is_one_line(make_cloud):
     for arguments in (("--verify",), ("--reconcile",), ("--quarantine", "list"), ("--dead-letters", "list")):
         done = cloud.services.scrub_once(*arguments)
         assert done.returncode == 1, arguments
-        assert done.stderr.startswith("ERROR: ") and done.stderr.count("\n") == 1, done.stderr
+        assert done.stderr.startswith("ERROR: "), done.stderr
+        assert done.stderr.count("\n") == 1, done.stderr
 
 
 def test_a_store_that_is_down_damages_nothing(make_cloud):
@@ -234,7 +235,8 @@ def test_release_reads_the_copy_again_and_discard_spares_the_last_one(make_cloud
     (row,) = cloud.rows("SELECT id::text FROM locations WHERE image_id = :id", id=image)
     listed = cloud.services.scrub_once("--quarantine", "list")
     assert listed.returncode == 0
-    assert row.id in listed.stdout and "digest: " in listed.stdout
+    assert row.id in listed.stdout
+    assert "digest: " in listed.stdout
     for action, words in (("release", "stays in quarantine: it is damaged"), ("discard", "the last copy of image")):
         done = cloud.services.scrub_once("--quarantine", action, row.id)
         assert (done.returncode, cloud.states(image)) == (1, ("active", "quarantined"))
