@@ -136,7 +136,7 @@ def test_failed_purges_are_listed_and_replayed(client: RegistryClient, engine: s
 
 
 @pytest.mark.parametrize("query", ["", "[]", '{"limit": 1}', '{"limit": 0, "store": "fast"}', '{"limit": 1, "odd": 2}',
-                                   '{"limit": 1, "store": "s", "image_id": "%s"}' % uuid4()])
+                                   f'{{"limit": 1, "store": "s", "image_id": "{uuid4()}"}}'])
 def test_a_wrong_query_is_told(client: RegistryClient, query: str) -> None:
     for path in ("/v1/locations", "/v1/quarantine", "/v1/orphans", "/v1/deletions/failed"):
         if query == '{"limit": 1}' and path != "/v1/locations":
