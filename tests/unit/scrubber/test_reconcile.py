@@ -45,18 +45,14 @@ def stored(key: str) -> StoredObject:
 @given(st.sets(st.text()), st.sets(st.text()))
 def test_both_sides_meet_by_their_keys(left: set[str], right: set[str]) -> None:
     objects = (stored(key) for key in sorted(left))
-    copies = (copy_of(key) for key in sorted(right, key=str.encode if all(map(_is_plain, right)) else None))
+    copies = (copy_of(key) for key in sorted(right))
     pairs = [(one and one.key, two and two.key) for one, two in merged(objects, copies)]
     assert pairs == [
         (key if key in left else None, key if key in right else None) for key in sorted(left | right)
     ]
 
 
-def _is_plain(text: str) -> bool:
-    return text.isascii()
-
-
-def test_a_million_objects_take_no_memory() -> None:
+def test_many_objects_take_no_memory() -> None:
     count = 100_000
     keys = [f"{number:08d}" for number in range(count)]
 
