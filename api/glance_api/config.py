@@ -145,6 +145,13 @@ DATA_OPTS: list[cfg.Opt] = [
         help="Compute the MD5 of new data, which clients see as checksum, Content-MD5 and the ETag of v1. It bounds "
         "the speed of an upload; without it checksum is null and clients verify by os_hash_value.",
     ),
+    cfg.StrOpt(
+        "verify_downloads", default="remote", choices=["remote", "always", "never"],
+        help="Which whole downloads are compared with the digests of the image while they are sent: those from remote "
+        "stores; always, also local files, which the kernel then cannot send by itself, and no client is sent to a "
+        "store; or never. A damaged copy never arrives whole and goes into quarantine. Copies and the image cache are "
+        "always verified.",
+    ),
     cfg.IntOpt(
         "max_transfers", min=1,
         help="Uploads and downloads that one process carries at the same time; more are answered 503. Unset: threads "

@@ -49,6 +49,7 @@ class Settings:
     container_formats: tuple[str, ...]
     disk_formats: tuple[str, ...]
     image_size_cap: int
+    verify_downloads: str
     hashing_algorithm: str
     compute_checksum: bool
     format_rules: FormatRules
@@ -87,6 +88,7 @@ class Settings:
             container_formats=tuple(formats.container_formats),
             disk_formats=tuple(formats.disk_formats),
             image_size_cap=conf.image_size_cap,
+            verify_downloads=conf.verify_downloads,
             hashing_algorithm=conf.hashing_algorithm,
             compute_checksum=conf.compute_checksum,
             format_rules=FormatRules(

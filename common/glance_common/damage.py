@@ -4,11 +4,10 @@ The registry takes the copy out of use; the log, a metric and an event tell it. 
 """
 
 import logging
-from enum import StrEnum
 
 from glance_common.model.context import RequestContext, system_context
 from glance_common.model.errors import GlanceError
-from glance_common.model.stored_copy import Quarantined
+from glance_common.model.stored_copy import Damage, Quarantined
 from glance_common.notifications import Notifications
 from glance_common.notifications.wire import Priority
 from glance_common.observability.metrics.catalog import QUARANTINED
@@ -17,17 +16,6 @@ from glance_common.registry_client.quarantine import QuarantineClient
 LOG = logging.getLogger(__name__)
 
 EVENT = "image.quarantine"
-
-
-class Damage(StrEnum):
-    """What is wrong with a copy."""
-
-    DIGEST = "digest"
-    """The bytes are others than those of the image."""
-    SIZE = "size"
-    """There are more or fewer bytes than the image has."""
-    MISSING = "missing"
-    """The store proved that it holds nothing under the key."""
 
 
 class DamageReporter:

@@ -46,7 +46,7 @@ COMMAND_OPTS: list[cfg.Opt] = [
         "again, and exit.",
     ),
     cfg.StrOpt(
-        "id", dest="wanted_id", positional=True, required=False, metavar="ID",
+        "wanted_id", positional=True, required=False, metavar="ID",
         help="With --quarantine release or discard: what --quarantine list names.",
     ),
 ]

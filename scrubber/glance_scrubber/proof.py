@@ -6,9 +6,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 
-from glance_common.damage import Damage
 from glance_common.digests import CHECKSUM, FINGERPRINT, Digests
-from glance_common.model.stored_copy import StoredCopy
+from glance_common.model.stored_copy import Damage, StoredCopy
 from glance_common.purge import error_text
 from glance_common.stores.contract import Blob, BlobNotFound, Store, StoreError
 

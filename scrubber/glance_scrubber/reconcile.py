@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from glance_common.damage import Damage, DamageReporter
+from glance_common.damage import DamageReporter
 from glance_common.model.context import RequestContext
 from glance_common.model.status import LocationStatus
-from glance_common.model.stored_copy import StoredCopy
+from glance_common.model.stored_copy import Damage, StoredCopy
 from glance_common.observability.metrics.catalog import RECONCILED
 from glance_common.registry_client import RegistryClient
 from glance_common.registry_client.quarantine import PAGE

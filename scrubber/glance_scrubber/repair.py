@@ -13,7 +13,7 @@ from functools import partial
 from uuid import uuid4
 
 from glance_common.access_lists import set_access
-from glance_common.damage import Damage, DamageReporter
+from glance_common.damage import DamageReporter
 from glance_common.digests import CHECKSUM, FINGERPRINT, Digests
 from glance_common.failpoints import failpoint
 from glance_common.leases import Lease, LeaseKeeper
@@ -21,7 +21,7 @@ from glance_common.model.context import RequestContext
 from glance_common.model.errors import Conflict, GlanceError, Gone, NotFound, OutcomeUnknown
 from glance_common.model.image import Upload
 from glance_common.model.status import LocationStatus
-from glance_common.model.stored_copy import Quarantined, StoredCopy
+from glance_common.model.stored_copy import Damage, Quarantined, StoredCopy
 from glance_common.observability.metrics.catalog import REPAIRS
 from glance_common.purge import Outcome, Purger, Verdict, error_text
 from glance_common.registry_client import RegistryClient

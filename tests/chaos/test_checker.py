@@ -120,6 +120,11 @@ FILES: dict[str, tuple[str, Damage]] = {
     "a lost location": (
         "owns no data", lambda scene: scene.execute("DELETE FROM locations WHERE image_id = %s", scene.image)
     ),
+    "right data in quarantine": (
+        "I8: .* the right data", lambda scene: scene.execute(
+            "UPDATE locations SET status = 'quarantined' WHERE store = 'slow' AND image_id = %s", scene.image
+        ),
+    ),
     "a file without an owner": ("has 0 owners", lambda scene: scene.file("slow", "foreign").touch()),
     "an unfinished file": ("unfinished", lambda scene: (scene.deployment.images / INCOMING / "left").touch()),
     "staged data without an owner": (
@@ -389,6 +394,8 @@ def test_the_monkey_knows_every_failpoint():
         # Of the image cache, which is off there: tests/chaos/test_image_cache.py sets them.
         "cache.watch.dead", "cache.fill.piece", "cache.fill.before-sync", "cache.fill.before-link",
         "cache.fill.after-link",
+        # Of damaged data, which there are none of there: tests/integration/scrubber/test_verify.py sets them.
+        "registry.quarantine.after-commit", "repair.started", "repair.before-commit", "repair.after-commit",
     }
     sources = [path for package in ("api", "common", "registry", "scrubber") for path in (ROOT / package).rglob("*.py")]
     named = {name for path in sources for name in re.findall(r'\bfailpoint\("([^"]+)"\)', path.read_text())}

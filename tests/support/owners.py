@@ -184,7 +184,8 @@ class Owners:
     def clear(self) -> None:
         """Remove every row."""
         with self.engine.begin() as connection:
-            connection.execute(sa.text("TRUNCATE images, members, locations, operations, store_identities"))
+            tables = "images, members, locations, operations, store_identities, store_runs, orphans"
+            connection.execute(sa.text(f"TRUNCATE {tables}"))
 
     def _one(self, table: sa.Table, identifier: str) -> sa.Row[Any]:
         with self.engine.connect() as connection:

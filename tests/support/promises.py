@@ -54,7 +54,7 @@ def _owners(state: State) -> Iterator[str]:
     for name in state.unfinished:
         yield f"I3: the unfinished file {name} was left"
     for row in state.locations:
-        at_rest = row["status"] in ("active", "staged", "deleted") or row["not_before"] is not None
+        at_rest = row["status"] in ("active", "staged", "quarantined", "deleted") or row["not_before"] is not None
         if not at_rest or row["late_passes"]:
             yield f"I7: location {row['id']} is {row['status']}, late passes {row['late_passes']}: {row['last_error']}"
     for image, row in state.images.items():
@@ -80,7 +80,7 @@ def _background(state: State) -> Iterator[str]:
 
 
 def _data(state: State) -> Iterator[str]:
-    """I1 and I6."""
+    """I1, I6, and I8: what is in quarantine is damaged."""
     for image, row in state.images.items():
         mine = state.active(image)
         if row["status"] not in _WITH_DATA:
@@ -89,9 +89,13 @@ def _data(state: State) -> Iterator[str]:
             if row["status"] == "pending_delete" and not row["delayed"]:
                 yield f"I6: the delete of image {image} did not end"
             continue
-        if not mine:
+        set_aside = state.quarantined(image)
+        if not mine and not set_aside:
             yield f"I1: image {image} is {row['status']} and owns no data"
         digests = File(Content(row["size"], row["os_hash_value"]), row["checksum"])
+        for location in set_aside:
+            if state.files.get((location["store"], location["key"])) == digests:
+                yield f"I8: image {image}: the right data {location['key']} in {location['store']} are in quarantine"
         for location in mine:
             place = location["store"], location["key"]
             if state.files.get(place) != digests:

@@ -60,6 +60,10 @@ def image_served(client: ImageClient, image: str, state: State) -> Iterator[str]
     answer = client.download(image)
     if state.images[image]["status"] != "active":
         return
+    if not state.active(image) and state.quarantined(image):
+        if answer.status != 503:
+            yield f"I8: image {image} has damaged data only, and a download is answered {answer.status}"
+        return
     if answer.status != 200 or Content.of(answer.body) != content_of(state.images[image]):
         yield f"I10: the data of image {image} are not served: {answer.status}, {len(answer.body)} bytes"
 

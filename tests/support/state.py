@@ -43,6 +43,10 @@ class State:
         """Return the locations that hold the data of an image."""
         return [row for row in self.locations if str(row["image_id"]) == image and row["status"] == "active"]
 
+    def quarantined(self, image: str) -> list[Row]:
+        """Return the locations of an image that were found damaged."""
+        return [row for row in self.locations if str(row["image_id"]) == image and row["status"] == "quarantined"]
+
     def staged_content(self, image: str) -> Content | None:
         """Return what is staged of an image, None without anything."""
         for row in self.locations:

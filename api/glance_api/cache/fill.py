@@ -19,6 +19,7 @@ from glance_api.cache.wanted import WantedData
 from glance_common.body import MIB
 from glance_common.digests import Digests
 from glance_common.failpoints import failpoint
+from glance_common.model.stored_copy import Damage
 from glance_common.observability.metrics.catalog import CACHE_BYTES, CACHE_FILLS, CACHE_FILLS_RUNNING
 from glance_common.stores.contract import Blob, StoreError
 from glance_common.stores.decorators.read_ahead import ReadAhead
@@ -50,6 +51,10 @@ _READERS = _FreeThreads()
 
 class _NotTheImage(Exception):
     """What the store gave is shorter, longer or other than the image."""
+
+    def __init__(self, damage: Damage, detail: str) -> None:
+        super().__init__(detail)
+        self.damage = damage
 
 
 class _NoDisk(Exception):
@@ -125,6 +130,9 @@ class Fill:
         except (_NotTheImage, StoreError) as error:
             LOG.error("image %s is not kept in the cache, its store failed: %s", image_id, error)
             self._set_aside()
+            if isinstance(error, _NotTheImage) and not self._file.begun:
+                # What another process has begun may have come from another copy.
+                self._wanted.damaged(error.damage, str(error))
         except (_NoDisk, OSError) as error:
             LOG.error("image %s cannot be kept in the cache: %s", image_id, error)
             self._give_up("disk")
@@ -163,9 +171,9 @@ class Fill:
         finally:
             digests.close()
         if count != wanted.size:
-            raise _NotTheImage(f"{count} bytes or more came instead of {wanted.size}")
+            raise _NotTheImage(Damage.SIZE, f"{count} bytes or more came instead of {wanted.size}")
         if found != wanted.digest:
-            raise _NotTheImage(f"{wanted.algorithm} is {found} instead of {wanted.digest}")
+            raise _NotTheImage(Damage.DIGEST, f"{wanted.algorithm} is {found} instead of {wanted.digest}")
 
     def _pieces(self) -> Iterator[bytes]:
         assert self._blob is not None

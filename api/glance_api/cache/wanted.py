@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from glance_common.model.stored_copy import Damage
 from glance_common.stores.contract import Blob
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -19,7 +20,8 @@ class WantedData:
     """The data of one image: how they are known to be right, and where they come from.
 
     ``digest`` is what the whole ``size`` bytes have under ``algorithm``. ``open`` opens the data in a store, from an
-    offset and for a number of bytes (None: to the end); it raises what a read without the cache raises.
+    offset and for a number of bytes (None: to the end); it raises what a read without the cache raises. ``damaged`` is
+    told when the whole that ``open`` gave last is wrong, and how; it never raises.
     """
 
     image_id: str
@@ -28,6 +30,7 @@ class WantedData:
     digest: str
     checksum: str | None
     open: Callable[[int, int | None], Blob]
+    damaged: Callable[[Damage, str], None]
 
 
 @dataclass(frozen=True, slots=True)

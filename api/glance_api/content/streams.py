@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from glance_api.content.formats import Inspection
 from glance_common.digests import Digests
 from glance_common.model.errors import BadRequest, RangeNotSatisfiable, TooLarge
+from glance_common.model.stored_copy import Damage
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +175,11 @@ def _unsatisfiable(header: str, size: int) -> RangeNotSatisfiable:
 
 
 class DamagedData(Exception):
-    """The bytes that came from a store are not the bytes of the image."""
+    """The bytes that came from a store are not the bytes of the image; ``damage`` says in which way."""
+
+    def __init__(self, damage: Damage, detail: str) -> None:
+        super().__init__(detail)
+        self.damage = damage
 
 
 def verified(
@@ -203,6 +208,7 @@ def verified(
     finally:
         digests.close()
     if count != size or found != expected:
-        raise DamagedData(f"{count} of {size} bytes came, {algorithm} {found} instead of {expected}")
+        damage = Damage.DIGEST if count == size else Damage.SIZE
+        raise DamagedData(damage, f"{count} of {size} bytes came, {algorithm} {found} instead of {expected}")
     if held:
         yield held

@@ -14,7 +14,7 @@ from glance_api.content.streams import ByteRange, DamagedData, verified
 from glance_api.http.access_log import BYTES_IN
 from glance_api.http.request import context, http_services, services
 from glance_api.services import cached_data, data
-from glance_api.services.data import Download
+from glance_api.services.data import VERIFY_ALWAYS, VERIFY_NEVER, Download, found_damaged
 from glance_api.services.events import images
 from glance_api.transfers import accel
 from glance_common.body import BYTES_SENT, SENDS_FILES, ClientDisconnected, ClientTooSlow, FileBody, read_pieces
@@ -26,6 +26,8 @@ from glance_common.stores.decorators.read_ahead import ReadAhead
 LOG = logging.getLogger(__name__)
 
 OCTETS = "application/octet-stream"
+
+OnDamage = Callable[[DamagedData], None]
 
 
 def body() -> Iterator[bytes]:
@@ -121,10 +123,28 @@ def sendable(transfer: Transfer, end: Callable[[], None]) -> Iterable[bytes]:
         return FollowedFile(blob, partial(http_services().permits.try_take, context().project_id), end)
     if not transfer.has_thread and descriptor is not None:
         return CopyFile(opened, descriptor, end)
-    if wrapper is not None and descriptor is not None:
+    if wrapper is not None and descriptor is not None and _may_pass_unread(opened):
         wrapped: Iterable[bytes] = wrapper(LocalFile(opened, descriptor, end, request.environ))
         return wrapped
-    return Pieces(opened, end, http_services().readers)
+    return Pieces(opened, end, http_services().readers, _on_damage(opened))
+
+
+def _may_pass_unread(opened: Download) -> bool:
+    """Return whether kernel or proxy may send a local file: what is cached was verified when it was made."""
+    return opened.is_cached or services().settings.verify_downloads != VERIFY_ALWAYS
+
+
+def _on_damage(opened: Download) -> OnDamage | None:
+    """Return what is done with a copy that is found damaged while it is sent; None: it is not verified."""
+    collaborators, caller = services(), context()
+    if opened.part is not None or collaborators.settings.verify_downloads == VERIFY_NEVER:
+        return None
+
+    def tell(damage: DamagedData) -> None:
+        if opened.location is not None:
+            found_damaged(collaborators, caller, opened.location, damage.damage, str(damage))
+
+    return tell
 
 
 def handed_over(opened: Download, end: Callable[[], None]) -> tuple[str, Iterable[bytes]] | None:
@@ -133,7 +153,7 @@ def handed_over(opened: Download, end: Callable[[], None]) -> tuple[str, Iterabl
     None when the proxy cannot reach the data, or when the request does not ask for it.
     """
     address = http_services().accel.address(opened.blob.path())
-    if address is None or not accel.is_asked(request.method, request.headers):
+    if address is None or not _may_pass_unread(opened) or not accel.is_asked(request.method, request.headers):
         return None
     return address, HandedOver(opened, end, request.environ)
 
@@ -300,22 +320,29 @@ class LocalFile:
 
 
 class Pieces:
-    """A blob that comes piece by piece from a remote store. The whole of an image is verified on the way (I8)."""
+    """A blob that comes piece by piece from a remote store. The whole of an image is verified on the way (I8).
 
-    def __init__(self, opened: Download, end: Callable[[], None], readers: Executor) -> None:
+    ``on_damage`` is told of a copy that is found damaged; without it nothing is verified.
+    """
+
+    def __init__(
+        self, opened: Download, end: Callable[[], None], readers: Executor, on_damage: OnDamage | None
+    ) -> None:
         self._opened = opened
+        self._on_damage = on_damage
         self._end = end
         self._ahead = ReadAhead(opened.blob, readers)
 
     def __iter__(self) -> Iterator[bytes]:
         image, proof = self._opened.image, self._opened.proof()
-        if self._opened.part is not None or image.size is None or proof is None:
+        if self._on_damage is None or image.size is None or proof is None:
             yield from self._ahead
             return
         try:
             yield from verified(self._ahead, image.size, *proof)
         except DamagedData as damage:
             LOG.error("the copy of image %s in store %s is damaged: %s", image.id, self._opened.store, damage)
+            self._on_damage(damage)
             raise
 
     def close(self) -> None:

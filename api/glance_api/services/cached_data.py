@@ -1,7 +1,7 @@
 """Data of images from the cache of this node, or from their stores. Who may read them was settled before (S-05)."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from uuid import uuid4
 
 from glance_api.cache.wanted import WantedData
 from glance_api.content.streams import ByteRange
@@ -10,9 +10,11 @@ from glance_api.services.collaborators import Services
 from glance_api.services.data import Download
 from glance_api.services.store_errors import as_api_error
 from glance_common.digests import CHECKSUM
+from glance_common.model.context import system_context
 from glance_common.model.errors import BadRequest
 from glance_common.model.image import Image
 from glance_common.model.status import ImageStatus
+from glance_common.model.stored_copy import Damage
 from glance_common.stores.base import StreamBlob
 from glance_common.stores.contract import Blob, StoreError
 
@@ -65,7 +67,8 @@ def wanted(services: Services, image: Image, prefer: Sequence[str] = ()) -> Want
     proof = data.proof_of(image, fingerprint) or ((CHECKSUM, image.checksum) if image.checksum else None)
     if proof is None:
         return None
-    return WantedData(image.id, image.size, *proof, image.checksum, partial(_stored, services, image, prefer))
+    stored = _Stored(services, image, prefer)
+    return WantedData(image.id, image.size, *proof, image.checksum, stored.open, stored.damaged)
 
 
 def _extent(part: ByteRange | None) -> tuple[int, int] | None:
@@ -76,16 +79,37 @@ def _download(image: Image, blob: Blob, part: ByteRange | None) -> Download:
     return Download(image=image, blob=blob, part=part, store="", is_cached=True)
 
 
-def _stored(services: Services, image: Image, prefer: Sequence[str], offset: int, length: int | None) -> Blob:
-    size = image.size or 0
-    is_whole = offset == 0 and length in (None, size)
-    part = None if is_whole else ByteRange(offset, size - offset if length is None else length)
-    try:
-        return data.open_stored(services, image, part, prefer).blob
-    except BadRequest:
-        # The store sends nothing but the whole.
-        whole = data.open_stored(services, image, None, prefer).blob
-        return StreamBlob(whole.size, _cut(whole, offset, size if length is None else offset + length), whole.close)
+class _Stored:
+    """The data of an image in its stores, as a fill reads them; knows which copy was opened last."""
+
+    def __init__(self, services: Services, image: Image, prefer: Sequence[str]) -> None:
+        self._services = services
+        self._image = image
+        self._prefer = prefer
+        self._location: str | None = None
+
+    def open(self, offset: int, length: int | None) -> Blob:
+        """Open ``length`` bytes from ``offset``. Raises as ``data.open_stored``."""
+        size = self._image.size or 0
+        is_whole = offset == 0 and length in (None, size)
+        part = None if is_whole else ByteRange(offset, size - offset if length is None else length)
+        try:
+            return self._open(part)
+        except BadRequest:
+            # The store sends nothing but the whole.
+            whole = self._open(None)
+            return StreamBlob(whole.size, _cut(whole, offset, size if length is None else offset + length), whole.close)
+
+    def _open(self, part: ByteRange | None) -> Blob:
+        opened = data.open_stored(self._services, self._image, part, self._prefer)
+        self._location = opened.location
+        return opened.blob
+
+    def damaged(self, damage: Damage, detail: str) -> None:
+        """Take the copy that was opened last out of use."""
+        if self._location is not None:
+            context = system_context(f"req-{uuid4()}")
+            data.found_damaged(self._services, context, self._location, damage, detail)
 
 
 def _cut(pieces: Iterable[bytes], start: int, end: int) -> Iterator[bytes]:

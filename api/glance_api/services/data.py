@@ -9,10 +9,11 @@ from glance_api.clients.key_manager import Credentials
 from glance_api.content.streams import ByteRange, Received
 from glance_api.services import attempts
 from glance_api.services.attempts import Data, Formats
-from glance_api.services.collaborators import Services
+from glance_api.services.collaborators import EventServices, Services
 from glance_api.services.events import images
 from glance_api.services.locations.read import in_order
 from glance_api.services.store_errors import as_api_error
+from glance_common.damage import DamageReporter
 from glance_common.digests import CHECKSUM, FINGERPRINT
 from glance_common.failpoints import failpoint
 from glance_common.model.context import RequestContext
@@ -20,6 +21,7 @@ from glance_common.model.errors import BadRequest, Forbidden, GlanceError, Gone,
 from glance_common.model.image import Image, ImageLocation, Upload
 from glance_common.model.limits import Limits
 from glance_common.model.status import ImageStatus
+from glance_common.model.stored_copy import Damage
 from glance_common.registry_client.uploads import UploadStart
 from glance_common.stores.contract import Blob, Store, Stored, StoreError, UnknownStore
 from glance_common.stores.loader import Stores
@@ -27,6 +29,9 @@ from glance_common.stores.loader import Stores
 LOG = logging.getLogger(__name__)
 
 DATA_POLICY = "download_image"
+
+VERIFY_ALWAYS = "always"
+VERIFY_NEVER = "never"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,8 @@ class Source:
 class Download:
     """Opened data of an image: ``part`` is None for the whole of it. The caller closes ``blob``.
 
-    ``fingerprint`` is that of the copy which was opened. What is cached gives no wrong data as complete by itself.
+    ``location`` is the id of the copy which was opened, ``fingerprint`` what it is verified by. What is cached gives no
+    wrong data as complete by itself.
     """
 
     image: Image
@@ -65,6 +71,7 @@ class Download:
     store: str
     fingerprint: str | None = None
     is_cached: bool = False
+    location: str | None = None
 
     def proof(self) -> tuple[str, str] | None:
         """Return the algorithm and the digest by which the whole data are to be verified; None where none is known."""
@@ -177,8 +184,11 @@ def open_stored(services: Services, image: Image, part: ByteRange | None, prefer
 def elsewhere(services: Services, image: Image, prefer: Sequence[str], client: str) -> str | None:
     """Return an address at which this client reads the data of a ``readable`` image at their store; mostly None.
 
-    Only the location that comes first counts. The address is a credential, and its store is not asked for it.
+    Only the location that comes first counts. The address is a credential, and its store is not asked for it. Data that
+    are verified always are not read elsewhere.
     """
+    if services.settings.verify_downloads == VERIFY_ALWAYS:
+        return None
     location = next(iter(in_order(services, image.locations, prefer)), None)
     if location is None:
         return None
@@ -190,6 +200,13 @@ def elsewhere(services: Services, image: Image, prefer: Sequence[str], client: s
     if address is not None:
         LOG.info("image %s is read by %s at store %s", image.id, client, location.store)
     return address
+
+
+def found_damaged(
+    services: EventServices, context: RequestContext, location: str, damage: Damage, detail: str
+) -> None:
+    """Take a copy that a reader found damaged out of use, so that it is never served again (I8). Never raises."""
+    DamageReporter(services.registry.quarantine, services.notifications).report(context, location, damage, detail)
 
 
 class NoData:
@@ -218,4 +235,6 @@ def _open(stores: Stores, image: Image, location: ImageLocation, part: ByteRange
     if blob.size != image.size:
         blob.close()
         raise Unavailable(f"the copy in store {store.id} has {blob.size} bytes instead of {image.size}")
-    return Download(image=image, blob=blob, part=part, store=store.id, fingerprint=location.fingerprint)
+    return Download(
+        image=image, blob=blob, part=part, store=store.id, fingerprint=location.fingerprint, location=location.id
+    )

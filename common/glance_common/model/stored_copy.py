@@ -1,9 +1,21 @@
 """What verify and reconcile know of one copy of the data of an image."""
 
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from typing import Any, Self
 
 from glance_common.model.status import ImageStatus, LocationStatus
+
+
+class Damage(StrEnum):
+    """What is wrong with a copy."""
+
+    DIGEST = "digest"
+    """The bytes are others than those of the image."""
+    SIZE = "size"
+    """There are more or fewer bytes than the image has."""
+    MISSING = "missing"
+    """The store proved that it holds nothing under the key."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from glance_common.model import errors
 from glance_registry.db.tables import locations, orphans
-from glance_registry.locations.quarantine import OWNS_ITS_KEY
+from glance_registry.locations.quarantine import OWNS_ITS_KEY, documents
 from glance_registry.records.rows import after
 
 NEW = 60.0
@@ -56,7 +56,7 @@ def listed(connection: sa.Connection, limit: int, marker: str | None, store: str
         select = select.where(_COLUMNS.id > marker)
     if store is not None:
         select = select.where(_COLUMNS.store == store)
-    return [dict(row) for row in connection.execute(select.order_by(_COLUMNS.id).limit(limit)).mappings()]
+    return documents(connection, select.order_by(_COLUMNS.id).limit(limit))
 
 
 def claim(connection: sa.Connection, orphan_id: str, token: str, lease: float) -> dict[str, Any]:

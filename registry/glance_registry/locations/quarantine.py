@@ -58,7 +58,12 @@ def page(connection: sa.Connection, wanted: Wanted) -> list[dict[str, Any]]:
         .order_by(locations.c.store, locations.c.key)
         .limit(wanted.limit)
     )
-    return [dict(row) for row in connection.execute(select).mappings()]
+    return documents(connection, select)
+
+
+def documents(connection: sa.Connection, select: sa.Select[Any]) -> list[dict[str, Any]]:
+    """Return the rows of ``select`` as JSON objects: the names of columns are no plain text."""
+    return [{str(name): value for name, value in row.items()} for row in connection.execute(select).mappings()]
 
 
 def verified(connection: sa.Connection, location_id: str) -> bool:
@@ -140,8 +145,7 @@ def listed(connection: sa.Connection, limit: int, marker: str | None) -> list[di
     select = sa.select(*_COLUMNS, copies.label("copies")).where(is_quarantined)
     if marker is not None:
         select = select.where(locations.c.id > marker)
-    rows = connection.execute(select.order_by(locations.c.id).limit(limit)).mappings()
-    return [dict(row) for row in rows]
+    return documents(connection, select.order_by(locations.c.id).limit(limit))
 
 
 def count(connection: sa.Connection) -> int:

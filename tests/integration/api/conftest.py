@@ -72,7 +72,7 @@ class Api(Caller):
 def make_api(engine: sa.Engine, registry_port: int, tmp_path: Path) -> Iterator[Callable[..., Api]]:
     """Build an API with these options changed, on an empty database; ``group__option`` names one in a group."""
     with engine.begin() as connection:
-        tables = "images, members, locations, operations, metadef_namespaces, metadef_resource_types"
+        tables = "images, members, locations, operations, orphans, metadef_namespaces, metadef_resource_types"
         connection.execute(sa.text(f"TRUNCATE {tables} CASCADE"))
     for folder in ("images", "staging"):
         (tmp_path / folder).mkdir()

@@ -17,11 +17,12 @@ from glance_api.background.flows.task_steps import TaskTools
 from glance_api.background.job import Job
 from glance_api.clients.key_manager import Credentials
 from glance_api.content.signatures import Signature, Verification
+from glance_api.content.streams import DamagedData, verified
 from glance_api.imports.contract import ImportChanges, ImportFailed, ImportSource, Plugin
 from glance_api.imports.request import COPY, DIRECT, DOWNLOAD, ImportInput, ImportRequest
 from glance_api.imports.sources import glance_download, web_download
 from glance_api.imports.sources.glance_download import DownloadRules, Remote, find_endpoint
-from glance_api.services import keys
+from glance_api.services import data, keys
 from glance_api.services.attempts import Formats
 from glance_api.services.collaborators import Services
 from glance_common.fetch.url_session import UrlSession
@@ -112,7 +113,7 @@ def _plan(
 
 def _copy(job: Job, image: Image, asked: ImportInput) -> dict[str, str]:
     """Copy an active image to further stores, straight from a store that has it (S-71)."""
-    sources = [partial(_open_copy, job.services, image, location) for location in _by_preference(job.services, image)]
+    sources = [partial(_open_copy, job, image, location) for location in _by_preference(job.services, image)]
     return fill(job, image, _plan(asked, image.size or 0, sources, parallel=1))
 
 
@@ -123,16 +124,29 @@ def _by_preference(services: Services, image: Image) -> list[ImageLocation]:
 
 
 @contextmanager
-def _open_copy(services: Services, image: Image, location: ImageLocation) -> Iterator[Iterable[bytes]]:
+def _open_copy(job: Job, image: Image, location: ImageLocation) -> Iterator[Iterable[bytes]]:
     unreadable = f"the copy in store {location.store} cannot be read"
     try:
-        blob = services.stores.get(location.store).open(location.key)
+        blob = job.services.stores.get(location.store).open(location.key)
     except StoreError as error:
         raise SourceFailed(unreadable) from error
     with closing(blob):
         if blob.size not in (0, image.size):
             raise SourceFailed(f"the copy in store {location.store} has not the size of the image")
-        yield _pieces(blob, unreadable)
+        yield _right(job, image, location, _pieces(blob, unreadable))
+
+
+def _right(job: Job, image: Image, location: ImageLocation, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the pieces of a copy, all of them only when they are the data; a damaged copy goes out of use (I8)."""
+    proof = data.proof_of(image, location.fingerprint)
+    if proof is None or image.size is None:
+        yield from pieces
+        return
+    try:
+        yield from verified(pieces, image.size, *proof)
+    except DamagedData as error:
+        data.found_damaged(job.services, job.context, location.id, error.damage, str(error))
+        raise SourceFailed(f"the copy in store {location.store} is damaged") from error
 
 
 def _pieces(blob: Blob, unreadable: str) -> Iterator[bytes]:

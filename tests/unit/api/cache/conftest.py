@@ -18,6 +18,7 @@ import pytest
 from glance_api.cache.facade import ImageCache
 from glance_api.cache.settings import CacheSettings
 from glance_api.cache.wanted import WantedData
+from glance_common.model.stored_copy import Damage
 from glance_common.stores.base import StreamBlob
 from glance_common.stores.contract import Blob
 
@@ -33,12 +34,16 @@ class SlowStore:
     def __init__(self, data: bytes, hold: int | None = None) -> None:
         self.data = data
         self.opened: list[tuple[int, int | None]] = []
+        self.found_damaged: list[tuple[Damage, str]] = []
         self.error: Exception | None = None
         """Raised in place of what comes after the held bytes."""
         self.refusal: Exception | None = None
         """Raised by ``open``."""
         self._hold = len(data) if hold is None else hold
         self._released = threading.Event()
+
+    def damaged(self, damage: Damage, detail: str) -> None:
+        self.found_damaged.append((damage, detail))
 
     def open(self, offset: int, length: int | None) -> Blob:
         self.opened.append((offset, length))
@@ -69,7 +74,7 @@ def image(number: int, size: int = 10 * PIECE + 17) -> tuple[str, bytes]:
 def wanted(image_id: str, data: bytes, store: SlowStore, *, digest: str | None = None) -> WantedData:
     """Return what the cache is asked for."""
     found = hashlib.sha256(data).hexdigest()
-    return WantedData(image_id, len(data), "sha256", digest or found, "0" * 32, store.open)
+    return WantedData(image_id, len(data), "sha256", digest or found, "0" * 32, store.open, store.damaged)
 
 
 def settings(directory: Path, **changes: Any) -> CacheSettings:
