@@ -10,8 +10,7 @@ from typing import Any
 
 from oslo_config import cfg
 
-from glance_common.config import loading
-from glance_common.config.findings import report
+from glance_common.config import findings, loading
 from glance_common.config.loading import ConfigError
 from glance_common.model.errors import GlanceError
 from glance_common.observability import log
@@ -40,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not (conf.debug or conf.check_config):
             logging.getLogger().setLevel(logging.CRITICAL)
         if conf.check_config:
-            return int(not report(conf, every_option(conf)))
+            return _check_files(conf, _options(contributed))
         outcomes = [(check.name, _outcome(check, conf)) for each in contributed for check in each.checks]
     except SystemExit as end:
         return UNEXPECTED if end.code == _WRONG_USAGE else int(end.code or 0)
@@ -61,10 +60,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def load(argv: Sequence[str], contributed: Sequence[UpgradeChecks]) -> cfg.ConfigOpts:
     """Read the files of all daemons. Raises ConfigError."""
-    table = [entry for each in contributed for entry in each.options()]
-    options = [opt for each in contributed for opt in each.command_line]
-    cli = [cfg.SubCommandOpt("command", handler=_add_commands, title="Commands"), *options]
-    return loading.load(PROG, argv, [*table, ("DEFAULT", options)], cli, others=READS_ALSO)
+    command_line = [opt for each in contributed for opt in each.command_line]
+    cli = [cfg.SubCommandOpt("command", handler=_add_commands, title="Commands"), *command_line]
+    return loading.load(PROG, argv, _options(contributed), cli, others=READS_ALSO)
+
+
+def _options(contributed: Sequence[UpgradeChecks]) -> loading.OptionTable:
+    return [
+        *(entry for each in contributed for entry in each.options()),
+        *(("DEFAULT", each.command_line) for each in contributed),
+    ]
+
+
+def _check_files(conf: cfg.ConfigOpts, table: loading.OptionTable) -> int:
+    """Log what is to be said of the files, print their values when asked to; return 1 when something is wrong."""
+    found = findings.findings(conf, every_option(conf))
+    for finding in found:
+        LOG.warning("%s", finding.text)
+    if conf.explain:
+        print("\n".join(findings.explained(conf, table)))  # noqa: T201 - the tool's answer to its caller
+    return int(any(finding.is_wrong for finding in found))
 
 
 def _add_commands(parsers: Any) -> None:
