@@ -130,7 +130,7 @@ def fill(old: Old, web: WebServer) -> None:
         who.upload(image, data, headers={"X-Image-Meta-Store": store})
         return keep(name, image, data)
 
-    fields = {"visibility": "shared", "os_distro": "debian", "owner_specified_note": "grün", "tags": ["a", "b"]}
+    fields: dict[str, Any] = {"visibility": "shared", "os_distro": "debian", "note": "grün", "tags": ["a", "b"]}
     shared = uploaded("shared", demo, **fields)
     other = old.keystone.project_ids[ALT_DEMO.project]
     demo.call("POST", f"/v2/images/{shared}/members", 200, json={"member": other})
