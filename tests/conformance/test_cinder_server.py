@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from collections.abc import Iterator
@@ -171,14 +172,13 @@ def test_transfers_of_a_volume_of_ceph_are_under_way_side_by_side(
     """One at a time would leave Ceph idle between them."""
     harness = make_cinder()
     key = harness.put(LARGE)
-    real, both = getattr(RbdDisk, operation), threading.Barrier(2)
+    real, both, begun = getattr(RbdDisk, operation), threading.Barrier(2), itertools.count()
 
     def transfer(disk: RbdDisk, at: int, data: Any) -> Any:
-        if at < 2 * PIECE:
-            both.wait(60)
+        if next(begun) < both.parties:
+            both.wait(30)
         return real(disk, at, data)
 
-    # The first two pieces that are written, and as many of the first reads: their sizes double from 64 KiB on.
     monkeypatch.setattr(RbdDisk, operation, transfer)
     if operation == "write":
         key = harness.put(LARGE)
