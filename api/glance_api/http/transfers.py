@@ -51,7 +51,7 @@ def _pieces_of(environ: WSGIEnvironment) -> Iterator[bytes]:
 
 
 @dataclass(frozen=True, slots=True)
-class Transfer:
+class DownloadTransfer:
     """Opened data on their way to the client; ``give_back`` returns the permit.
 
     Without a thread (``has_thread``) our server sends them from a file, many of them at once.
@@ -62,7 +62,9 @@ class Transfer:
     has_thread: bool = True
 
 
-def begin(image: Image, part: ByteRange | None, prefer: Sequence[str] = (), *, is_sent: bool = True) -> Transfer:
+def begin(
+    image: Image, part: ByteRange | None, prefer: Sequence[str] = (), *, is_sent: bool = True
+) -> DownloadTransfer:
     """Open the data of a ``readable`` image, or a part of them, with a permit; ``is_sent``: not for HEAD.
 
     Raises Unavailable, also when there is no permit.
@@ -73,14 +75,14 @@ def begin(image: Image, part: ByteRange | None, prefer: Sequence[str] = (), *, i
         return _with_thread(lambda: cached_data.open_data(services(), image, part, prefer, is_sent=is_sent))
     # Only a thread with a permit waits for a store.
     permit = http.permits.try_take(project)
-    transfer: Transfer | None = None
+    transfer: DownloadTransfer | None = None
     try:
         cached = cached_data.open_cached(services(), image, part, prefer, waits=permit is not None)
         if cached is not None and cached.blob.fileno() is None:
-            transfer = Transfer(cached, apart, has_thread=False)
+            transfer = DownloadTransfer(cached, apart, has_thread=False)
         elif cached is not None:
             # A copy may have to come from the disk: with threads of their own, readers do not wait for each other.
-            transfer = Transfer(cached, permit or apart, has_thread=permit is not None)
+            transfer = DownloadTransfer(cached, permit or apart, has_thread=permit is not None)
     finally:
         for unused in (permit, apart):
             if unused is not None and (transfer is None or unused is not transfer.give_back):
@@ -88,16 +90,16 @@ def begin(image: Image, part: ByteRange | None, prefer: Sequence[str] = (), *, i
     return transfer or _with_thread(lambda: data.open_stored(services(), image, part, prefer))
 
 
-def _with_thread(open_data: Callable[[], Download]) -> Transfer:
+def _with_thread(open_data: Callable[[], Download]) -> DownloadTransfer:
     give_back = http_services().permits.take(context().project_id)
     try:
-        return Transfer(open_data(), give_back)
+        return DownloadTransfer(open_data(), give_back)
     except BaseException:
         give_back()
         raise
 
 
-def at_end(transfer: Transfer) -> Callable[[], None]:
+def at_end(transfer: DownloadTransfer) -> Callable[[], None]:
     """Return what ends the transfer: the permit goes back and the bytes that really left are told."""
     opened, give_back = transfer.opened, transfer.give_back
     environ, collaborators, caller = request.environ, services(), context()
@@ -112,7 +114,7 @@ def at_end(transfer: Transfer) -> Callable[[], None]:
     return end
 
 
-def sendable(transfer: Transfer, end: Callable[[], None]) -> Iterable[bytes]:
+def sendable(transfer: DownloadTransfer, end: Callable[[], None]) -> Iterable[bytes]:
     """Return the body of an answer with the opened data; ``end`` is called when it was sent, or broke off."""
     opened, blob = transfer.opened, transfer.opened.blob
     wrapper = request.environ.get("wsgi.file_wrapper")

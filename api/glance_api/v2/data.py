@@ -5,7 +5,7 @@ from flask import Blueprint, Response, request
 from glance_api.content.streams import ByteRange, decimal, parse_content_range, parse_range
 from glance_api.http import conditional
 from glance_api.http.request import context, credentials, http_services, media_type, services, without_body
-from glance_api.http.transfers import OCTETS, Transfer, at_end, begin, body, handed_over, sendable
+from glance_api.http.transfers import OCTETS, DownloadTransfer, at_end, begin, body, handed_over, sendable
 from glance_api.services import data as service
 from glance_api.services import stores
 from glance_api.services.data import Source
@@ -99,7 +99,7 @@ def _wanted_part(size: int, tag: str) -> ByteRange | None:
     return None
 
 
-def _answer(transfer: Transfer, tag: str) -> Response:
+def _answer(transfer: DownloadTransfer, tag: str) -> Response:
     opened, end = transfer.opened, at_end(transfer)
     image, part = opened.image, opened.part
     size = image.size or 0

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from glance_common.body import ClientGone
-from glance_common.server.sending import Progress, Sending
+from glance_common.server.sending import Sending, SendStep
 
 log = logging.getLogger(__name__)
 
@@ -114,15 +114,15 @@ class Sender:
         except Exception as error:
             self._end(sending, error)
             return
-        if progress is Progress.MORE:
+        if progress is SendStep.MORE:
             self._turns.append(sending)
-        elif progress is Progress.FULL:
+        elif progress is SendStep.FULL:
             sending.blocked()
             self._full.add(sending)
             self._selector.register(sending.conn.sock, selectors.EVENT_WRITE, sending)
-        elif progress is Progress.NOTHING:
+        elif progress is SendStep.NOTHING:
             self._hungry[sending] = None
-        elif progress is Progress.REST:
+        elif progress is SendStep.REST:
             sending.left_at = time.monotonic()
             self._rests[sending] = None
         else:

@@ -15,7 +15,7 @@ STEP = 1024 * 1024
 _REFUSED = RequestRefused("503 Service Unavailable", "the data cannot be read now, try again later")
 
 
-class Progress(Enum):
+class SendStep(Enum):
     """What became of one step."""
 
     MORE = "more"
@@ -54,35 +54,35 @@ class Sending:
         self._is_begun = False
         self._moved_at = self._counted_at = 0.0
 
-    def proceed(self) -> Progress:
+    def proceed(self) -> SendStep:
         """Send what the client takes at once, at most ``STEP`` bytes.
 
         Raises ClientDisconnected, ShortFile, and OSError of the file.
         """
         if self.response.sent >= self._length and not self._head:
-            return Progress.DONE
+            return SendStep.DONE
         part = self.body.ready()
         if part is None:
-            return Progress.REST
+            return SendStep.REST
         offset, count = part
         if not count and self.response.sent < self._length:
             # The header waits for the first byte: until then an error can have a status of its own.
-            return Progress.NOTHING
+            return SendStep.NOTHING
         if self._head:
             sent = self.conn.send_some(self._head)
             self._is_begun = self._is_begun or sent > 0
             self._head = self._head[sent:]
             if self._head:
-                return Progress.FULL
+                return SendStep.FULL
         return self._send(offset, min(count, STEP, self._length - self.response.sent))
 
-    def _send(self, offset: int, count: int) -> Progress:
+    def _send(self, offset: int, count: int) -> SendStep:
         sent = self.conn.send_some_of_file(self.body.descriptor, offset, count) if count else 0
         self.response.sent += sent
         self.body.sent(sent)
         if self.response.sent >= self._length:
-            return Progress.DONE
-        return Progress.MORE if sent == count else Progress.FULL
+            return SendStep.DONE
+        return SendStep.MORE if sent == count else SendStep.FULL
 
     def blocked(self) -> None:
         """Note that the client takes nothing from now on."""
