@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import psycopg2
 from deploy.local import accounts, processes
@@ -71,7 +73,7 @@ class Cluster:
         self.folder = folder
         self._size = size
         self._say = say
-        _prepare(folder)
+        self._held = _prepare(folder)
         self.postgres = PostgresServer(
             folder / "postgres", settings=_DATABASE_SETTINGS, death_signal=signal.SIGQUIT
         )
@@ -121,6 +123,7 @@ class Cluster:
         for server in servers:
             if server is not None:
                 server.stop()
+        self._held.close()
 
     def is_whole(self) -> bool:
         """Return whether HAProxy finds every server up and the replica follows."""
@@ -266,17 +269,26 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _prepare(folder: Path) -> None:
-    """Empty the folder of an earlier cluster, or make it. Raises FolderError for one that holds something else."""
+def _prepare(folder: Path) -> IO[str]:
+    """Empty the folder of an earlier cluster, or make it, and hold it until the returned file is closed.
+
+    Raises FolderError for one that holds something else, or whose cluster runs.
+    """
     account = accounts.server_account()
     if not accounts.can_reach(folder.parent, account):
         raise FolderError(f"user {accounts.NAME}, as whom root's database runs, cannot reach {folder.parent}")
     if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
         raise FolderError(f"{folder} holds other files; choose an empty or new folder with --folder")
     folder.mkdir(parents=True, exist_ok=True)
+    marker = (folder / MARKER).open("a")
+    try:
+        fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        marker.close()
+        raise FolderError(f"a cluster runs in {folder}; end it, or choose another folder with --folder") from None
     for path in folder.iterdir():
         if path.name != MARKER:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     # The database's user passes through to its own folder.
     folder.chmod(0o711)
-    (folder / MARKER).touch()
+    return marker

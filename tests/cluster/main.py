@@ -9,9 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 from deploy.local import accounts, processes
 from deploy.local.embedded_postgres import DatabaseError
@@ -30,21 +30,32 @@ FAILURES = (
 """What ends a run with one line for the user."""
 
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _Stopped(BaseException):
+    """Ctrl-C, TERM or HUP: everything ends, whatever is under way."""
+
+
 def main() -> int:
-    """Do what the first argument says. Exit code 0, or 1 with the reason on stderr."""
+    """Do what the first argument says. Exit code 0, 1 with the reason on stderr, 130 for a drill that was stopped."""
     asked = _arguments()
-    signals: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: signals.append(number))
+    for number in _SIGNALS:
+        signal.signal(number, _stop)
     try:
-        if asked.what == "down":
-            return _down(asked.folder)
-        if asked.what == "up":
-            return _up(asked, lambda: bool(signals))
-        return _drill(asked)
+        return {"up": _up, "down": _down, "drill": _drill}[asked.what](asked)
+    except _Stopped:
+        return 130 if asked.what == "drill" else 0
     except FAILURES as error:
         print(f"{asked.what}: {error}", file=sys.stderr)  # noqa: T201 - a program at a terminal
         return 1
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    # A second one must not interrupt the end.
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    raise _Stopped
 
 
 def _arguments() -> argparse.Namespace:
@@ -71,13 +82,14 @@ def _say(text: str) -> None:
         sys.stdout.flush()
 
 
-def _up(asked: argparse.Namespace, stopping: Callable[[], bool]) -> int:
+def _up(asked: argparse.Namespace) -> int:
+    """Run until _Stopped."""
     cluster = Cluster(asked.folder, store=asked.store, say=_say)
     (asked.folder / _PID).write_text(f"{os.getpid()}\n")
     try:
         cluster.start()
         _say(_overview(cluster))
-        while not stopping():
+        while True:
             time.sleep(0.5)
             for name in cluster.revive():
                 _say(f"{name} had died and was started again")
@@ -85,7 +97,6 @@ def _up(asked: argparse.Namespace, stopping: Callable[[], bool]) -> int:
         _say("stopping")
         cluster.stop()
         (asked.folder / _PID).unlink(missing_ok=True)
-    return 0
 
 
 def _overview(cluster: Cluster) -> str:
@@ -97,12 +108,12 @@ def _overview(cluster: Cluster) -> str:
     ])
 
 
-def _down(folder: Path) -> int:
+def _down(asked: argparse.Namespace) -> int:
     try:
-        pid = int((folder / _PID).read_text())
+        pid = int((asked.folder / _PID).read_text())
         os.kill(pid, signal.SIGTERM)
     except (OSError, ValueError):
-        print(f"down: nothing runs in {folder}", file=sys.stderr)  # noqa: T201 - a program at a terminal
+        print(f"down: nothing runs in {asked.folder}", file=sys.stderr)  # noqa: T201 - a program at a terminal
         return 1
     processes.wait_until(lambda: not processes.is_running(pid), what="the end of the cluster", seconds=_STOP_SECONDS)
     return 0

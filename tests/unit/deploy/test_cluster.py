@@ -1,0 +1,135 @@
+"""The parts of the drill that judge: its clients, its table, and what it refuses to touch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cluster import load, table
+from tests.cluster.callers import Failure
+from tests.cluster.cluster import MARKER, Cluster, FolderError
+from tests.cluster.crowd import Told
+from tests.cluster.table import StepResult
+
+
+class Moody:
+    """A service whose next answers are told; it remembers what it was asked."""
+
+    def __init__(self, *answers: int | None, shown: tuple[str, ...] = ()) -> None:
+        self.asked: list[str] = []
+        self.digest = ""
+        self._answers, self._shown = list(answers), list(shown)
+
+    def _answer(self, name: str) -> None:
+        self.asked.append(name)
+        status = self._answers.pop(0) if self._answers else 200
+        if status != 200:
+            raise Failure(status, "moody")
+
+    def create(self, image: str, name: str) -> None:
+        self._answer("create")
+
+    def upload(self, image: str, data: bytes) -> None:
+        self._answer("upload")
+
+    def show(self, image: str) -> dict[str, Any]:
+        self.asked.append("show")
+        return {"status": self._shown.pop(0), "os_hash_value": self.digest}
+
+    def download(self, image: str) -> bytes:
+        self._answer("download")
+        return b""
+
+    def list(self) -> int:
+        self._answer("list")
+        return 0
+
+    def rename(self, image: str, name: str) -> None:
+        self._answer("rename")
+
+    def delete(self, image: str) -> None:
+        self._answer("delete")
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(load.time, "sleep", lambda _seconds: None)
+
+
+def first_calls(service: Moody) -> list[dict[str, Any]]:
+    """Return what a client tells until it has done its first two calls, a create and an upload."""
+    told: list[dict[str, Any]] = []
+    load.Client(service, 1, told.append).run(lambda: bool(told))
+    return told
+
+
+def test_a_create_that_an_earlier_try_did_is_done():
+    service = Moody(503, 409, shown=("queued",))
+    create, _ = first_calls(service)
+    assert create["done"]
+    assert [status for _, status in create["tries"]] == [503, 200]
+    assert service.asked[:3] == ["create", "create", "show"]
+
+
+def test_a_refusal_is_not_repeated():
+    service = Moody(409)
+    (create,) = first_calls(service)
+    assert not create["done"]
+    assert service.asked == ["create"]
+
+
+def test_an_upload_is_repeated_when_nothing_of_the_first_one_is_left():
+    service = Moody(200, None, shown=("saving", "queued"))
+    _, upload = first_calls(service)
+    assert upload["done"]
+    assert service.asked == ["create", "upload", "show", "show", "upload"]
+
+
+def test_data_of_another_upload_are_not_taken_for_ones_own(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(load, "PATIENCE", -1.0)
+    service = Moody(200, 503, shown=("active",))
+    _, upload = first_calls(service)
+    assert not upload["done"]
+
+
+def told(*statuses: int | None, done: bool = True) -> Told:
+    return Told("sdk", "show", "an-image", 1.0, 3.5, done, statuses, len(statuses) > 1, "")
+
+
+def test_a_row_of_the_table():
+    step = StepResult("kill -9 api-1", False, 7.0, [told(200), told(502, None, 200), told(503, done=False)])
+    assert table.rows([step]).splitlines()[-1] == "| kill -9 api-1 | 3 | 1 | 1 | 2 | 1 | 2.5 | 7.0 |"
+    assert len(step.faults()) == 1
+    assert "could not" in step.faults()[0]
+
+
+def test_a_step_that_no_client_may_notice():
+    assert StepResult("roll", True, 1.0, [told(200)]).faults() == []
+    assert "had to repeat" in StepResult("roll", True, 1.0, [told(503, 200)]).faults()[0]
+    assert StepResult("kill", False, 1.0, [told(503, 200)]).faults() == []
+
+
+def test_a_step_without_calls_shows_nothing():
+    assert StepResult("roll", True, 1.0, []).faults()
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tests.cluster.cluster.accounts.can_reach", lambda *_: True)
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(FolderError, match="other files"):
+        Cluster(tmp_path, store="seaweedfs")
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_a_folder_in_use_is_left_alone_and_an_old_one_is_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tests.cluster.cluster.accounts.can_reach", lambda *_: True)
+    (tmp_path / MARKER).touch()
+    (tmp_path / "old.log").touch()
+    first = Cluster(tmp_path, store="seaweedfs")
+    assert not (tmp_path / "old.log").exists()
+    with pytest.raises(FolderError, match="runs in"):
+        Cluster(tmp_path, store="seaweedfs")
+    first.stop()
+    second = Cluster(tmp_path, store="seaweedfs")
+    second.stop()
