@@ -72,10 +72,11 @@ class Reconciled:
 
     def line(self) -> str:
         """Return the sum as one line."""
+        found = self.found
         return (
-            f"{self.objects} objects, {self.locations} locations: {self.found[DifferenceKind.ORPHAN]} orphans "
-            f"({amount(self.orphan_bytes)}), {self.found[DifferenceKind.MISSING]} missing, {self.found[DifferenceKind.SIZE]} of a wrong "
-            f"size; {self.young} young objects without a location left out"
+            f"{self.objects} objects, {self.locations} locations: {found[DifferenceKind.ORPHAN]} orphans "
+            f"({amount(self.orphan_bytes)}), {found[DifferenceKind.MISSING]} missing, {found[DifferenceKind.SIZE]} of "
+            f"a wrong size; {self.young} young objects without a location left out"
         )
 
 
