@@ -12,7 +12,7 @@ from glance_common.purge import error_text
 from glance_common.stores.contract import Blob, BlobNotFound, Store, StoreError
 
 
-class Result(StrEnum):
+class ProofResult(StrEnum):
     """What reading a copy showed."""
 
     RIGHT = "right"
@@ -25,10 +25,10 @@ class Result(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Proof:
     """The result, what is wrong, and how many bytes were read; ``detail`` holds no credentials."""
 
-    result: Result
+    result: ProofResult
     damage: Damage | None = None
     detail: str = ""
     read: int = 0
@@ -51,42 +51,42 @@ def known_digests(copy: StoredCopy) -> dict[str, str]:
     return known
 
 
-def prove(store: Store, copy: StoredCopy, each: Pass) -> Finding:
+def prove(store: Store, copy: StoredCopy, each: Pass) -> Proof:
     """Read the whole copy and say how it is. Raises nothing of the store's."""
     try:
         blob = store.open(copy.key)
     except BlobNotFound:
-        return Finding(Result.DAMAGED, Damage.MISSING, "the store holds nothing under the key")
+        return Proof(ProofResult.DAMAGED, Damage.MISSING, "the store holds nothing under the key")
     except StoreError as error:
-        return Finding(Result.UNREADABLE, detail=error_text(error))
+        return Proof(ProofResult.UNREADABLE, detail=error_text(error))
     with closing(blob):
         if blob.size != copy.image_size:
             detail = f"{blob.size} bytes instead of {copy.image_size}"
-            return Finding(Result.DAMAGED, Damage.SIZE, detail)
+            return Proof(ProofResult.DAMAGED, Damage.SIZE, detail)
         return _read(blob, copy, each)
 
 
-def _read(blob: Blob, copy: StoredCopy, each: Pass) -> Finding:
+def _read(blob: Blob, copy: StoredCopy, each: Pass) -> Proof:
     known = known_digests(copy)
     digests, count = Digests(list(known)), 0
     try:
         for piece in blob:
             count += len(piece)
             if not each(len(piece)):
-                return Finding(Result.STOPPED, read=count)
+                return Proof(ProofResult.STOPPED, read=count)
             digests.update(piece)
         found = digests.finish()
     except StoreError as error:
-        return Finding(Result.UNREADABLE, detail=error_text(error), read=count)
+        return Proof(ProofResult.UNREADABLE, detail=error_text(error), read=count)
     finally:
         digests.close()
     if count != copy.image_size:
         detail = f"{count} bytes came instead of {copy.image_size}"
-        return Finding(Result.DAMAGED, Damage.SIZE, detail, count)
+        return Proof(ProofResult.DAMAGED, Damage.SIZE, detail, count)
     wrong = difference(known, found)
     if wrong:
-        return Finding(Result.DAMAGED, Damage.DIGEST, wrong, count)
-    return Finding(Result.RIGHT if known else Result.UNPROVED, read=count)
+        return Proof(ProofResult.DAMAGED, Damage.DIGEST, wrong, count)
+    return Proof(ProofResult.RIGHT if known else ProofResult.UNPROVED, read=count)
 
 
 def difference(known: Mapping[str, str], found: Mapping[str, str]) -> str:

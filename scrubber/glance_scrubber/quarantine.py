@@ -12,7 +12,7 @@ from glance_common.registry_client import RegistryClient
 from glance_common.stores.contract import BlobNotFound, Store, StoreError, UnknownStore
 from glance_common.stores.loader import Stores
 from glance_scrubber import table
-from glance_scrubber.proof import Result, prove
+from glance_scrubber.proof import ProofResult, prove
 from glance_scrubber.rate import Rate
 from glance_scrubber.scrub import Scrubber
 
@@ -91,9 +91,9 @@ class QuarantineTool:
 
     def _check_right(self, copy: StoredCopy) -> None:
         finding = prove(self._store(copy.store), copy, self._rate.take)
-        if finding.result is Result.RIGHT:
+        if finding.result is ProofResult.RIGHT:
             return
-        if finding.result is Result.UNPROVED:
+        if finding.result is ProofResult.UNPROVED:
             table.tell(f"no digest of image {copy.image_id} is known: only the size of the copy was compared")
             return
         raise Conflict(f"location {copy.id} stays in quarantine: it is {finding.result.value}: {finding.detail}")

@@ -31,7 +31,7 @@ BATCH = 200
 """Orphans that are told to the registry in one call."""
 
 
-class Kind(StrEnum):
+class DifferenceKind(StrEnum):
     """How store and registry differ."""
 
     ORPHAN = "orphan"
@@ -43,7 +43,7 @@ class Kind(StrEnum):
 class Difference:
     """One difference; ``size`` is what the store has, ``expected`` what the registry says, in bytes."""
 
-    kind: Kind
+    kind: DifferenceKind
     store: str
     key: str
     size: int | None = None
@@ -72,10 +72,11 @@ class Reconciled:
 
     def line(self) -> str:
         """Return the sum as one line."""
+        found = self.found
         return (
-            f"{self.objects} objects, {self.locations} locations: {self.found[Kind.ORPHAN]} orphans "
-            f"({amount(self.orphan_bytes)}), {self.found[Kind.MISSING]} missing, {self.found[Kind.SIZE]} of a wrong "
-            f"size; {self.young} young objects without a location left out"
+            f"{self.objects} objects, {self.locations} locations: {found[DifferenceKind.ORPHAN]} orphans "
+            f"({amount(self.orphan_bytes)}), {found[DifferenceKind.MISSING]} missing, {found[DifferenceKind.SIZE]} of "
+            f"a wrong size; {self.young} young objects without a location left out"
         )
 
 
@@ -100,7 +101,7 @@ class Reconcile:
             difference = self._difference(stored, copy)
             if difference is not None:
                 self.seen.found[difference.kind] += 1
-                self.seen.orphan_bytes += difference.size or 0 if difference.kind is Kind.ORPHAN else 0
+                self.seen.orphan_bytes += difference.size or 0 if difference.kind is DifferenceKind.ORPHAN else 0
                 RECONCILED.labels(self._store.id, difference.kind.value).inc()
                 yield difference
 
@@ -135,7 +136,7 @@ class Reconcile:
         owner = self._quarantine.with_key(self._context, self._store.id, stored.key)
         if owner is not None or self._size(stored.key) is None:
             return None
-        return Difference(Kind.ORPHAN, self._store.id, stored.key, size=stored.size)
+        return Difference(DifferenceKind.ORPHAN, self._store.id, stored.key, size=stored.size)
 
     def _changed(self, copy: StoredCopy) -> Difference | None:
         """Look again at a copy that seemed to be missing or of another size."""
@@ -144,10 +145,10 @@ class Reconcile:
         if now is None or now.id != copy.id or now.status is not LocationStatus.ACTIVE or now.lent:
             return None
         if size is None:
-            return Difference(Kind.MISSING, self._store.id, copy.key, expected=now.image_size, copy=now)
+            return Difference(DifferenceKind.MISSING, self._store.id, copy.key, expected=now.image_size, copy=now)
         if now.image_size is None or size == now.image_size:
             return None
-        return Difference(Kind.SIZE, self._store.id, copy.key, size, now.image_size, now)
+        return Difference(DifferenceKind.SIZE, self._store.id, copy.key, size, now.image_size, now)
 
     def _size(self, key: str) -> int | None:
         """Return the bytes under a key, None when the store proves that there are none."""
@@ -179,7 +180,7 @@ class Fix:
             if len(self._orphans) >= BATCH:
                 self._tell()
             return
-        damage = Damage.MISSING if difference.kind is Kind.MISSING else Damage.SIZE
+        damage = Damage.MISSING if difference.kind is DifferenceKind.MISSING else Damage.SIZE
         detail = (
             "the store holds nothing under the key" if damage is Damage.MISSING
             else f"{difference.size} bytes instead of {difference.expected}"

@@ -43,7 +43,7 @@ class SourceDamaged(Exception):
         self.detail = detail
 
 
-class Stopped(Exception):
+class RepairStopped(Exception):
     """This process ends."""
 
 
@@ -78,7 +78,7 @@ class Repair:
         for source in self._sources(context, damaged):
             try:
                 self._copy(context, damaged, store, source)
-            except Stopped:
+            except RepairStopped:
                 return False
             except (Conflict, NotFound) as error:
                 # Replaced by another process, or the image was deleted meanwhile.
@@ -175,7 +175,7 @@ class _Reading:
                     self._lease.check()
                     count += len(piece)
                     if not self._each(len(piece)):
-                        raise Stopped
+                        raise RepairStopped
                     digests.update(piece)
                     yield piece
             self._found = digests.finish()

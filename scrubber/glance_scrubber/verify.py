@@ -26,7 +26,7 @@ from glance_common.registry_client import RegistryClient
 from glance_common.stores.contract import StoreError
 from glance_common.stores.loader import Stores
 from glance_scrubber.progress import amount
-from glance_scrubber.proof import Finding, Pass, Result, prove
+from glance_scrubber.proof import Pass, Proof, ProofResult, prove
 from glance_scrubber.rate import Rate
 from glance_scrubber.repair import Repair
 
@@ -58,11 +58,11 @@ class Tally:
     @property
     def is_good(self) -> bool:
         """Whether every copy could be read and was right."""
-        return not self.found[Result.DAMAGED] and not self.found[Result.UNREADABLE]
+        return not self.found[ProofResult.DAMAGED] and not self.found[ProofResult.UNREADABLE]
 
     def line(self) -> str:
         """Return the sum as one line."""
-        names = (Result.RIGHT, Result.DAMAGED, Result.UNREADABLE, Result.UNPROVED)
+        names = (ProofResult.RIGHT, ProofResult.DAMAGED, ProofResult.UNREADABLE, ProofResult.UNPROVED)
         counts = ", ".join(f"{self.found[name]} {name}" for name in names)
         seconds = time.monotonic() - self.began
         return f"{counts}, {self.replaced} replaced; {amount(self.bytes)} in {seconds:.0f} s"
@@ -155,15 +155,15 @@ class Verify:
     def _one(self, context: RequestContext, copy: StoredCopy) -> None:
         """Verify one copy and record what was found. Raises StoreDown, GlanceError."""
         finding = self._prove(copy)
-        if finding.result is Result.STOPPED:
+        if finding.result is ProofResult.STOPPED:
             return
-        if finding.result is Result.DAMAGED:
+        if finding.result is ProofResult.DAMAGED:
             # Read twice, so that an accident on the way from the store does not take the copy out of use.
             finding = self._prove(copy)
         self._count(copy, finding)
-        if finding.result is Result.RIGHT:
+        if finding.result is ProofResult.RIGHT:
             self._tools.registry.quarantine.verified(context, copy.id)
-        elif finding.result is Result.UNREADABLE:
+        elif finding.result is ProofResult.UNREADABLE:
             LOG.error("image %s: its copy in store %s cannot be read: %s", copy.image_id, copy.store, finding.detail)
             self._check_store(copy.store)
         elif finding.damage is not None:
@@ -171,7 +171,7 @@ class Verify:
             if damaged is not None:
                 self._repair(context, damaged)
 
-    def _prove(self, copy: StoredCopy) -> Finding:
+    def _prove(self, copy: StoredCopy) -> Proof:
         return prove(self._tools.stores.get(copy.store), copy, self._each(copy.store))
 
     def _each(self, store: str) -> Pass:
@@ -185,8 +185,8 @@ class Verify:
 
         return each
 
-    def _count(self, copy: StoredCopy, finding: Finding) -> None:
-        if finding.result is Result.STOPPED:
+    def _count(self, copy: StoredCopy, finding: Proof) -> None:
+        if finding.result is ProofResult.STOPPED:
             return
         VERIFIED.labels(copy.store, finding.result.value).inc()
         with self._lock:

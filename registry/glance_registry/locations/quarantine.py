@@ -21,7 +21,7 @@ OWNS_ITS_KEY = sa.text("(locations.status <> 'deleted' OR locations.late_passes 
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class CopyQuery:
     """Which locations to list: those of a store, in the order of their keys, behind ``after`` or with this ``key``;
     or all of one image."""
 
@@ -32,7 +32,7 @@ class Wanted:
     image_id: str | None = None
 
 
-def page(connection: sa.Connection, wanted: Wanted) -> list[dict[str, Any]]:
+def page(connection: sa.Connection, wanted: CopyQuery) -> list[dict[str, Any]]:
     """Return the locations that own a key, with what is known of their data. Those of others (external) are left out.
 
     ``lent``: an operation may still take the copy back.

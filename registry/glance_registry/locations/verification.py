@@ -15,7 +15,7 @@ from glance_registry.locations import orphans, purge, quarantine, store_runs, up
 from glance_registry.records import rows
 
 
-def page(engine: sa.Engine, wanted: quarantine.Wanted) -> list[dict[str, Any]]:
+def page(engine: sa.Engine, wanted: quarantine.CopyQuery) -> list[dict[str, Any]]:
     """Return a page of locations, as ``quarantine.page``."""
     return read(engine, quarantine.page, wanted)
 

@@ -6,7 +6,7 @@ from glance_common.model import errors
 from glance_common.model.status import ImageStatus
 from glance_registry.locations import store_runs, uploads, verification
 from glance_registry.locations.orphans import Orphan
-from glance_registry.locations.quarantine import Wanted
+from glance_registry.locations.quarantine import CopyQuery
 from glance_registry.views import parsing
 from glance_registry.views.uploads import MAX_LEASE
 
@@ -20,7 +20,7 @@ MAX_REASON = 1000
 def page() -> Response:
     """List locations that own a key: of a store in the order of their keys, or of an image."""
     query = _query("limit", "store", "after", "key", "image_id")
-    wanted = Wanted(
+    wanted = CopyQuery(
         limit=query.integer("limit", 1, MAX_ROWS),
         store=query.optional_text("store"),
         after=query.optional_text("after", parsing.MAX_KEY),

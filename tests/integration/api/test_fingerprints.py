@@ -72,3 +72,54 @@ def test_the_fingerprint_is_what_decides_where_there_is_one(node: Node, engine: 
     set_fingerprint(engine, image, f"xxh3-128:{xxhash.xxh3_128_hexdigest(DAMAGED)}")
     with pytest.raises(DamagedData):
         node.call("GET", f"/v2/images/{image}/file", 200)
+
+
+def states(engine: sa.Engine, image: str) -> dict[str, str]:
+    """Return the status of the image's copies, by store."""
+    with engine.connect() as connection:
+        select = sa.text("SELECT store, status FROM locations WHERE image_id = :image ORDER BY position")
+        return {row.store: row.status for row in connection.execute(select, {"image": image})}
+
+
+def test_a_copy_that_a_download_finds_damaged_is_never_served_again(node: Node, engine: sa.Engine):
+    with working(node):
+        image = uploaded(node)
+        node.begin(image, "copy-image", stores=["slow"])
+        assert node.finished(image)["status"] == "success"
+    (node.folder / "fast" / image).write_bytes(DAMAGED)
+    with pytest.raises(DamagedData):
+        node.call("GET", f"/v2/images/{image}/file", 200)
+    assert states(engine, image) == {"fast": "quarantined", "slow": "active"}
+    assert node.call("GET", f"/v2/images/{image}/file", 200).data == DATA
+    (node.folder / "slow" / image).write_bytes(DAMAGED)
+    with pytest.raises(DamagedData):
+        node.call("GET", f"/v2/images/{image}/file", 200)
+    assert states(engine, image) == {"fast": "quarantined", "slow": "quarantined"}
+    assert "no store holds the data" in node.call("GET", f"/v2/images/{image}/file", 503).text
+    assert node.call("GET", f"/v2/images/{image}", 200).get_json()["status"] == "active"
+    node.call("DELETE", f"/v2/images/{image}", 204)
+
+
+def test_a_damaged_source_of_a_copy_goes_out_of_use(node: Node, engine: sa.Engine):
+    with working(node):
+        image = uploaded(node)
+        (node.folder / "fast" / image).write_bytes(DAMAGED)
+        node.begin(image, "copy-image", stores=["slow"])
+        assert node.finished(image)["status"] == "failure"
+    assert states(engine, image)["fast"] == "quarantined"
+    assert not (node.folder / "slow" / image).exists()
+
+
+@pytest.mark.parametrize(("mode", "is_found"), [("remote", True), ("always", True), ("never", False)])
+def test_downloads_are_verified_as_the_option_says(make_api, engine: sa.Engine, tmp_path, mode: str, is_found: bool):
+    with web_server() as web:
+        node = Node(make_api(**{**options(tmp_path, web), "verify_downloads": mode}), tmp_path)
+        image = uploaded(node)
+        (node.folder / "fast" / image).write_bytes(DAMAGED)
+        # Without a server that sends files by the kernel, the data of a local file pass through the service.
+        if is_found:
+            with pytest.raises(DamagedData):
+                node.call("GET", f"/v2/images/{image}/file", 200)
+        else:
+            assert node.call("GET", f"/v2/images/{image}/file", 200).data == DAMAGED
+        assert states(engine, image) == {"fast": "quarantined" if is_found else "active"}

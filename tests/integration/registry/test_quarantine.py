@@ -214,15 +214,15 @@ def test_pages_come_in_the_order_of_keys_and_leave_out_what_is_not_ours(owners: 
         connection.execute(
             sa.update(location_rows).where(location_rows.c.id == external).values(external=True, key="http://x/")
         )
-    wanted = quarantine.Wanted(limit=2, store="fast")
+    wanted = quarantine.CopyQuery(limit=2, store="fast")
     found: list[str] = []
     while page := owners.run(quarantine.page, wanted):
         found += [row["key"] for row in page]
-        wanted = quarantine.Wanted(limit=2, store="fast", after=found[-1])
+        wanted = quarantine.CopyQuery(limit=2, store="fast", after=found[-1])
     assert found == made
-    assert owners.run(quarantine.page, quarantine.Wanted(10, store="fast", key=made[1]))[0]["image_id"] == made[1]
-    assert owners.run(quarantine.page, quarantine.Wanted(10, image_id=image)) == []
-    assert owners.run(quarantine.page, quarantine.Wanted(10, image_id=made[0]))[0]["image_size"] == 7
+    assert owners.run(quarantine.page, quarantine.CopyQuery(10, store="fast", key=made[1]))[0]["image_id"] == made[1]
+    assert owners.run(quarantine.page, quarantine.CopyQuery(10, image_id=image)) == []
+    assert owners.run(quarantine.page, quarantine.CopyQuery(10, image_id=made[0]))[0]["image_size"] == 7
 
 
 def make_old(owners: Owners) -> None:

@@ -20,7 +20,7 @@ from glance_common.model.stored_copy import Damage, StoredCopy
 from glance_common.stores.base import StreamBlob
 from glance_common.stores.contract import BlobNotFound, StoredObject, StoreUnavailable
 from glance_scrubber import progress, table
-from glance_scrubber.proof import Finding, Result, prove
+from glance_scrubber.proof import Proof, ProofResult, prove
 from glance_scrubber.rate import Rate
 from glance_scrubber.reconcile import merged
 
@@ -82,12 +82,12 @@ class OneBlob:
         return StreamBlob(size, iter([self.data[:7], self.data[7:]]))
 
 
-def found(store: OneBlob, copy: StoredCopy | None = None, each: Any = lambda _: True) -> Finding:
+def found(store: OneBlob, copy: StoredCopy | None = None, each: Any = lambda _: True) -> Proof:
     return prove(store, copy or copy_of(), each)  # type: ignore[arg-type]  # only open is used
 
 
 def test_right_data_are_right() -> None:
-    assert found(OneBlob(DATA)) == Finding(Result.RIGHT, read=len(DATA))
+    assert found(OneBlob(DATA)) == Proof(ProofResult.RIGHT, read=len(DATA))
 
 
 @pytest.mark.parametrize("position", [0, 6, 7, len(DATA) // 2, len(DATA) - 1])
@@ -100,12 +100,12 @@ def test_a_flipped_bit_anywhere_is_found_by_every_digest(position: int, known: d
         data = bytearray(DATA)
         data[position] ^= 1 << bit
         finding = found(OneBlob(bytes(data)), copy_of(**known))
-        assert (finding.result, finding.damage) == (Result.DAMAGED, Damage.DIGEST)
+        assert (finding.result, finding.damage) == (ProofResult.DAMAGED, Damage.DIGEST)
 
 
 def test_a_wrong_hash_is_found_beside_a_right_fingerprint() -> None:
     finding = found(OneBlob(DATA), copy_of(os_hash_value="0" * 128))
-    assert (finding.result, finding.detail.split()[0]) == (Result.DAMAGED, "sha512")
+    assert (finding.result, finding.detail.split()[0]) == (ProofResult.DAMAGED, "sha512")
 
 
 def test_sizes_and_absence_are_damage_and_trouble_is_none() -> None:
@@ -113,16 +113,16 @@ def test_sizes_and_absence_are_damage_and_trouble_is_none() -> None:
     assert found(OneBlob(DATA[:-1], size=len(DATA))).damage is Damage.SIZE
     assert found(OneBlob(BlobNotFound("gone"))).damage is Damage.MISSING
     finding = found(OneBlob(StoreUnavailable("away")))
-    assert (finding.result, finding.damage, finding.detail) == (Result.UNREADABLE, None, "StoreUnavailable: away")
+    assert (finding.result, finding.damage, finding.detail) == (ProofResult.UNREADABLE, None, "StoreUnavailable: away")
 
 
 def test_without_a_digest_only_the_size_is_known() -> None:
     copy = copy_of(fingerprint=None, os_hash_algo=None, os_hash_value=None, checksum=None)
-    assert found(OneBlob(DATA), copy).result is Result.UNPROVED
+    assert found(OneBlob(DATA), copy).result is ProofResult.UNPROVED
 
 
 def test_a_stop_ends_the_reading() -> None:
-    assert found(OneBlob(DATA), each=lambda _: False) == Finding(Result.STOPPED, read=7)
+    assert found(OneBlob(DATA), each=lambda _: False) == Proof(ProofResult.STOPPED, read=7)
 
 
 class Waits(threading.Event):
