@@ -32,11 +32,11 @@ ENOUGH = 4
 
 @pytest.fixture(scope="module")
 def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The code of the release before."""
+    """The code of the release before, which a copy of the tree without its history lacks."""
     try:
         return previous_release.unpack(tmp_path_factory.mktemp("previous"))
     except previous_release.NoHistoryError as error:
-        pytest.fail(str(error))
+        pytest.skip(str(error))
 
 
 @dataclass

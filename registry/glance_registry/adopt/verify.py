@@ -31,7 +31,7 @@ _AS_ADOPTED = sa.literal_column(f"({is_as_adopted('images')})", sa.Boolean).labe
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class RowDifference:
     """One difference: the thing, its field, and how both sides have it, shortened and without addresses of data."""
 
     thing: str
@@ -51,7 +51,7 @@ class Compared:
 
 def compare(
     engine: sa.Engine, wanted: TakeOver, compared: Compared, progress: Progress
-) -> Iterator[Difference]:
+) -> Iterator[RowDifference]:
     """Yield every difference, and count in ``compared``. Raises as ``run.adopt``."""
     with snapshot(wanted.url) as connection:
         source = SourceRows(connection, recognize(connection), wanted.since)
@@ -66,14 +66,14 @@ def compare(
             yield from _only_here(engine, source)
 
 
-def _page(connection: sa.Connection, page: Sequence[ImageRows], wanted: TakeOver) -> list[Difference]:
-    found: list[Difference] = []
+def _page(connection: sa.Connection, page: Sequence[ImageRows], wanted: TakeOver) -> list[RowDifference]:
+    found: list[RowDifference] = []
     expected: dict[str, translation.Translated] = {}
     for rows in page:
         try:
             each = translation.image(rows, wanted.places)
         except CannotCome as reason:
-            found.append(Difference(f"image {rows.image.id}", "", "is there", f"left out: {reason}"))
+            found.append(RowDifference(f"image {rows.image.id}", "", "is there", f"left out: {reason}"))
         else:
             expected[each.image["id"]] = each
     ids = list(expected)
@@ -85,12 +85,12 @@ def _page(connection: sa.Connection, page: Sequence[ImageRows], wanted: TakeOver
     for name, each in expected.items():
         row = here.get(name)
         if row is None:
-            found.append(Difference(f"image {name}", "", "is there", "missing"))
+            found.append(RowDifference(f"image {name}", "", "is there", "missing"))
             continue
         if (each.image["status"], row.status) == ("pending_delete", "deleted"):
             continue  # purged here, as it was to be
         thing = f"image {name}" if row.as_adopted else f"image {name} (changed here)"
-        found += [Difference(thing, "", "", problem) for problem in each.problems]
+        found += [RowDifference(thing, "", "", problem) for problem in each.problems]
         found += _fields(thing, _FIELDS, each.image, row)
         found += _compare_locations(thing, each.locations, places.get(name, []))
         found += _compare_members(thing, each.members, shared.get(name, []))
@@ -106,45 +106,45 @@ def _grouped(
     return found
 
 
-def _fields(thing: str, names: Sequence[str], there: Mapping[str, Any], here: Any) -> Iterator[Difference]:
+def _fields(thing: str, names: Sequence[str], there: Mapping[str, Any], here: Any) -> Iterator[RowDifference]:
     for name in names:
         expected, found = there[name], getattr(here, name)
         if isinstance(found, datetime):
             expected = None if expected is None else datetime.fromisoformat(expected)
         if expected != found:
-            yield Difference(thing, name, _short(expected), _short(found))
+            yield RowDifference(thing, name, _short(expected), _short(found))
 
 
-def _compare_locations(thing: str, there: Sequence[Mapping[str, Any]], here: Sequence[Any]) -> Iterator[Difference]:
+def _compare_locations(thing: str, there: Sequence[Mapping[str, Any]], here: Sequence[Any]) -> Iterator[RowDifference]:
     known = {row.id: row for row in here}
     for each in there:
         row = known.pop(each["id"], None)
         if row is None:
-            yield Difference(thing, "location", f"one in {each['store']}", "missing")
+            yield RowDifference(thing, "location", f"one in {each['store']}", "missing")
             continue
         for name in ("store", "status", "size", "metadata"):
             if getattr(row, name) != each[name]:
-                yield Difference(thing, f"location {name}", _short(each[name]), _short(getattr(row, name)))
+                yield RowDifference(thing, f"location {name}", _short(each[name]), _short(getattr(row, name)))
         if row.key != each["key"] and not row.external:
-            yield Difference(thing, "location key", "", "another one")
+            yield RowDifference(thing, "location key", "", "another one")
     for row in known.values():
-        yield Difference(thing, "location", "", f"one in {row.store}, {row.status}")
+        yield RowDifference(thing, "location", "", f"one in {row.store}, {row.status}")
 
 
-def _compare_members(thing: str, there: Sequence[Mapping[str, Any]], here: Sequence[Any]) -> Iterator[Difference]:
+def _compare_members(thing: str, there: Sequence[Mapping[str, Any]], here: Sequence[Any]) -> Iterator[RowDifference]:
     known = {row.member: row for row in here}
     for each in there:
         row = known.pop(each["member"], None)
         name = f"member {each['member']}"
         if row is None:
-            yield Difference(thing, name, each["status"], "missing")
+            yield RowDifference(thing, name, each["status"], "missing")
         elif (row.status, row.can_share) != (each["status"], each["can_share"]):
-            yield Difference(thing, name, each["status"], row.status)
+            yield RowDifference(thing, name, each["status"], row.status)
     for row in known.values():
-        yield Difference(thing, f"member {row.member}", "", row.status)
+        yield RowDifference(thing, f"member {row.member}", "", row.status)
 
 
-def _compare_tasks(engine: sa.Engine, source: SourceRows, compared: Compared) -> Iterator[Difference]:
+def _compare_tasks(engine: sa.Engine, source: SourceRows, compared: Compared) -> Iterator[RowDifference]:
     now = source.now()
     for page in source.tasks():
         expected = {}
@@ -152,7 +152,7 @@ def _compare_tasks(engine: sa.Engine, source: SourceRows, compared: Compared) ->
             try:
                 found = tasks.task(row, now)
             except CannotCome as reason:
-                yield Difference(f"task {row.id}", "", row.status, f"left out: {reason}")
+                yield RowDifference(f"task {row.id}", "", row.status, f"left out: {reason}")
                 continue
             if found is not None:
                 expected[found[0]["id"]] = found[0]
@@ -161,16 +161,16 @@ def _compare_tasks(engine: sa.Engine, source: SourceRows, compared: Compared) ->
         compared.tasks += len(expected)
         for name, values in expected.items():
             if name not in here:
-                yield Difference(f"task {name}", "", values["status"], "missing")
+                yield RowDifference(f"task {name}", "", values["status"], "missing")
             else:
                 yield from _fields(f"task {name}", _TASK_FIELDS, values, here[name])
 
 
-def _compare_definitions(engine: sa.Engine, source: SourceRows, compared: Compared) -> Iterator[Difference]:
-    refused: list[Difference] = []
+def _compare_definitions(engine: sa.Engine, source: SourceRows, compared: Compared) -> Iterator[RowDifference]:
+    refused: list[RowDifference] = []
 
     def refuse(name: str, reason: str) -> None:
-        refused.append(Difference(name, "", "is there", f"left out: {reason}"))
+        refused.append(RowDifference(name, "", "is there", f"left out: {reason}"))
 
     names = set()
     for namespace in definitions.read(source, refuse):
@@ -180,15 +180,15 @@ def _compare_definitions(engine: sa.Engine, source: SourceRows, compared: Compar
     yield from refused
     for row in read(engine, _all(sa.select(metadef_namespaces.c.namespace).order_by(metadef_namespaces.c.id))):
         if row.namespace not in names:
-            yield Difference(f"namespace {row.namespace}", "", "missing", "is here")
+            yield RowDifference(f"namespace {row.namespace}", "", "missing", "is here")
 
 
-def _namespace(connection: sa.Connection, namespace: definitions.AdoptedNamespace) -> list[Difference]:
+def _namespace(connection: sa.Connection, namespace: definitions.AdoptedNamespace) -> list[RowDifference]:
     thing = f"namespace {namespace.values['namespace']}"
     holder = definitions.holder_of(connection, namespace.values["namespace"])
     if holder is None:
-        return [Difference(thing, "", "is there", "missing")]
-    found = [] if definitions.is_same(holder, namespace.values) else [Difference(thing, "", "", "differs")]
+        return [RowDifference(thing, "", "is there", "missing")]
+    found = [] if definitions.is_same(holder, namespace.values) else [RowDifference(thing, "", "", "differs")]
     for table, kind in definitions.KINDS.items():
         here = definitions.stored(connection, table, holder.id)
         there = {row["name"]: definitions.comparable(row) for row in namespace.content[table]}
@@ -196,11 +196,11 @@ def _namespace(connection: sa.Connection, namespace: definitions.AdoptedNamespac
             if here.get(name) != there.get(name):
                 told = tuple("is there" if name in side else "missing" for side in (there, here))
                 both = told if "missing" in told else ("", "differs")
-                found.append(Difference(thing, f"{kind} {name}"[:80], *both))
+                found.append(RowDifference(thing, f"{kind} {name}"[:80], *both))
     return found
 
 
-def _only_here(engine: sa.Engine, source: SourceRows) -> Iterator[Difference]:
+def _only_here(engine: sa.Engine, source: SourceRows) -> Iterator[RowDifference]:
     last: str | None = None
     while True:
         select = sa.select(images.c.id).order_by(images.c.id).limit(_PAGE)
@@ -208,7 +208,7 @@ def _only_here(engine: sa.Engine, source: SourceRows) -> Iterator[Difference]:
         known = source.images_with(ids) if ids else set()
         for name in ids:
             if name not in known:
-                yield Difference(f"image {name}", "", "missing", "is here")
+                yield RowDifference(f"image {name}", "", "missing", "is here")
         if len(ids) < _PAGE:
             return
         last = ids[-1]
