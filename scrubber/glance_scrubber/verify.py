@@ -26,7 +26,7 @@ from glance_common.registry_client import RegistryClient
 from glance_common.stores.contract import StoreError
 from glance_common.stores.loader import Stores
 from glance_scrubber.progress import amount
-from glance_scrubber.proof import Pass, Proof, ProofResult, prove
+from glance_scrubber.proof import CopyProof, Pass, ProofResult, prove
 from glance_scrubber.rate import Rate
 from glance_scrubber.repair import Repair
 
@@ -172,7 +172,7 @@ class Verify:
             if damaged is not None:
                 self._repair(context, damaged)
 
-    def _prove(self, copy: StoredCopy) -> Proof:
+    def _prove(self, copy: StoredCopy) -> CopyProof:
         return prove(self._tools.stores.get(copy.store), copy, self._each(copy.store))
 
     def _each(self, store: str) -> Pass:
@@ -186,7 +186,7 @@ class Verify:
 
         return each
 
-    def _count(self, copy: StoredCopy, finding: Proof) -> None:
+    def _count(self, copy: StoredCopy, finding: CopyProof) -> None:
         if finding.result is ProofResult.STOPPED:
             return
         VERIFIED.labels(copy.store, finding.result.value).inc()
