@@ -20,7 +20,7 @@ from glance_common.stores.contract import Store, StoreError, UnknownStore
 from glance_common.stores.loader import Stores
 from glance_scrubber import progress, table
 from glance_scrubber.rate import Rate
-from glance_scrubber.reconcile import HEADINGS, Difference, Fix, Reconcile
+from glance_scrubber.reconcile import HEADINGS, Fix, Reconcile, StoreDifference
 from glance_scrubber.repair import Repair, RepairTools
 from glance_scrubber.verify import StoreDown, Verify, VerifyTools
 
@@ -144,7 +144,7 @@ def _reconcile(workshop: Workshop, store: Store, *, fix: bool) -> bool:
     return is_done and (fix or not sum(work.seen.found.values()))
 
 
-def _mended(work: Reconcile, mend: Fix | None) -> Iterator[Difference]:
+def _mended(work: Reconcile, mend: Fix | None) -> Iterator[StoreDifference]:
     for difference in work.differences():
         if mend is not None:
             mend.take(difference)

@@ -25,7 +25,7 @@ class ProofResult(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class CopyProof:
     """The result, what is wrong, and how many bytes were read; ``detail`` holds no credentials."""
 
     result: ProofResult
@@ -51,42 +51,42 @@ def known_digests(copy: StoredCopy) -> dict[str, str]:
     return known
 
 
-def prove(store: Store, copy: StoredCopy, each: Pass) -> Proof:
+def prove(store: Store, copy: StoredCopy, each: Pass) -> CopyProof:
     """Read the whole copy and say how it is. Raises nothing of the store's."""
     try:
         blob = store.open(copy.key)
     except BlobNotFound:
-        return Proof(ProofResult.DAMAGED, Damage.MISSING, "the store holds nothing under the key")
+        return CopyProof(ProofResult.DAMAGED, Damage.MISSING, "the store holds nothing under the key")
     except StoreError as error:
-        return Proof(ProofResult.UNREADABLE, detail=error_text(error))
+        return CopyProof(ProofResult.UNREADABLE, detail=error_text(error))
     with closing(blob):
         if blob.size != copy.image_size:
             detail = f"{blob.size} bytes instead of {copy.image_size}"
-            return Proof(ProofResult.DAMAGED, Damage.SIZE, detail)
+            return CopyProof(ProofResult.DAMAGED, Damage.SIZE, detail)
         return _read(blob, copy, each)
 
 
-def _read(blob: Blob, copy: StoredCopy, each: Pass) -> Proof:
+def _read(blob: Blob, copy: StoredCopy, each: Pass) -> CopyProof:
     known = known_digests(copy)
     digests, count = Digests(list(known)), 0
     try:
         for piece in blob:
             count += len(piece)
             if not each(len(piece)):
-                return Proof(ProofResult.STOPPED, read=count)
+                return CopyProof(ProofResult.STOPPED, read=count)
             digests.update(piece)
         found = digests.finish()
     except StoreError as error:
-        return Proof(ProofResult.UNREADABLE, detail=error_text(error), read=count)
+        return CopyProof(ProofResult.UNREADABLE, detail=error_text(error), read=count)
     finally:
         digests.close()
     if count != copy.image_size:
         detail = f"{count} bytes came instead of {copy.image_size}"
-        return Proof(ProofResult.DAMAGED, Damage.SIZE, detail, count)
+        return CopyProof(ProofResult.DAMAGED, Damage.SIZE, detail, count)
     wrong = difference(known, found)
     if wrong:
-        return Proof(ProofResult.DAMAGED, Damage.DIGEST, wrong, count)
-    return Proof(ProofResult.RIGHT if known else ProofResult.UNPROVED, read=count)
+        return CopyProof(ProofResult.DAMAGED, Damage.DIGEST, wrong, count)
+    return CopyProof(ProofResult.RIGHT if known else ProofResult.UNPROVED, read=count)
 
 
 def difference(known: Mapping[str, str], found: Mapping[str, str]) -> str:

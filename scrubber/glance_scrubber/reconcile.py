@@ -40,7 +40,7 @@ class DifferenceKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class StoreDifference:
     """One difference; ``size`` is what the store has, ``expected`` what the registry says, in bytes."""
 
     kind: DifferenceKind
@@ -90,7 +90,7 @@ class Reconcile:
         self._stop = stop
         self.seen = Reconciled()
 
-    def differences(self) -> Iterator[Difference]:
+    def differences(self) -> Iterator[StoreDifference]:
         """Yield every difference in the order of the keys, each confirmed; ends early when the process is to stop.
 
         Raises StoreError, also WalkUnsupported, and GlanceError.
@@ -119,7 +119,7 @@ class Reconcile:
                 return
             after = page[-1].key
 
-    def _difference(self, stored: StoredObject | None, copy: StoredCopy | None) -> Difference | None:
+    def _difference(self, stored: StoredObject | None, copy: StoredCopy | None) -> StoreDifference | None:
         if copy is None:
             assert stored is not None, "one of both is there"
             return self._orphan(stored)
@@ -128,7 +128,7 @@ class Reconcile:
             return None
         return self._changed(copy)
 
-    def _orphan(self, stored: StoredObject) -> Difference | None:
+    def _orphan(self, stored: StoredObject) -> StoreDifference | None:
         if time.time() - stored.modified < YOUNG:
             if self._quarantine.with_key(self._context, self._store.id, stored.key) is None:
                 self.seen.young += 1
@@ -136,19 +136,19 @@ class Reconcile:
         owner = self._quarantine.with_key(self._context, self._store.id, stored.key)
         if owner is not None or self._size(stored.key) is None:
             return None
-        return Difference(DifferenceKind.ORPHAN, self._store.id, stored.key, size=stored.size)
+        return StoreDifference(DifferenceKind.ORPHAN, self._store.id, stored.key, size=stored.size)
 
-    def _changed(self, copy: StoredCopy) -> Difference | None:
+    def _changed(self, copy: StoredCopy) -> StoreDifference | None:
         """Look again at a copy that seemed to be missing or of another size."""
         size = self._size(copy.key)
         now = self._quarantine.with_key(self._context, self._store.id, copy.key)
         if now is None or now.id != copy.id or now.status is not LocationStatus.ACTIVE or now.lent:
             return None
         if size is None:
-            return Difference(DifferenceKind.MISSING, self._store.id, copy.key, expected=now.image_size, copy=now)
+            return StoreDifference(DifferenceKind.MISSING, self._store.id, copy.key, expected=now.image_size, copy=now)
         if now.image_size is None or size == now.image_size:
             return None
-        return Difference(DifferenceKind.SIZE, self._store.id, copy.key, size, now.image_size, now)
+        return StoreDifference(DifferenceKind.SIZE, self._store.id, copy.key, size, now.image_size, now)
 
     def _size(self, key: str) -> int | None:
         """Return the bytes under a key, None when the store proves that there are none."""
@@ -173,7 +173,7 @@ class Fix:
         self.quarantined = 0
         self.forgotten = 0
 
-    def take(self, difference: Difference) -> None:
+    def take(self, difference: StoreDifference) -> None:
         """Mend one difference. Raises GlanceError."""
         if difference.copy is None:
             self._orphans.append((difference.key, difference.size or 0))

@@ -26,7 +26,7 @@ from glance_common.registry_client import RegistryClient
 from glance_common.stores.contract import StoreError
 from glance_common.stores.loader import Stores
 from glance_scrubber.progress import amount
-from glance_scrubber.proof import Pass, Proof, ProofResult, prove
+from glance_scrubber.proof import CopyProof, Pass, ProofResult, prove
 from glance_scrubber.rate import Rate
 from glance_scrubber.repair import Repair
 
@@ -104,7 +104,7 @@ class Verify:
             try:
                 renew = partial(runs.renew, context, KIND, store, token, lease=lease)
                 with tools.leases.keep(context, renew, f"the verify run of store {store}") as kept:
-                    self.repair_old(context, store)
+                    self._repair_old(context, lambda damaged: damaged.store == store)
                     note = partial(runs.renew, context, KIND, store, token, lease=lease)
                     is_finished = self._pages(context, store, cursor, kept, lambda key: note(cursor=key))
             finally:
@@ -126,6 +126,7 @@ class Verify:
             copies = [copy for copy in copies if copy.store in self._tools.stores.ids]
             if not copies:
                 raise NotFound(f"image {image_id} has no data in a configured store that could be verified")
+            self._repair_old(context, lambda damaged: damaged.image_id == copies[0].image_id)
             for copy in copies:
                 self._one(context, copy)
 
@@ -171,7 +172,7 @@ class Verify:
             if damaged is not None:
                 self._repair(context, damaged)
 
-    def _prove(self, copy: StoredCopy) -> Proof:
+    def _prove(self, copy: StoredCopy) -> CopyProof:
         return prove(self._tools.stores.get(copy.store), copy, self._each(copy.store))
 
     def _each(self, store: str) -> Pass:
@@ -185,7 +186,7 @@ class Verify:
 
         return each
 
-    def _count(self, copy: StoredCopy, finding: Proof) -> None:
+    def _count(self, copy: StoredCopy, finding: CopyProof) -> None:
         if finding.result is ProofResult.STOPPED:
             return
         VERIFIED.labels(copy.store, finding.result.value).inc()
@@ -204,13 +205,12 @@ class Verify:
             with self._lock:
                 self.tally.replaced += 1
 
-    def repair_old(self, context: RequestContext, store: str) -> None:
-        """Replace copies of ``store`` that went into quarantine before, for example by a download. Raises
-        GlanceError."""
+    def _repair_old(self, context: RequestContext, is_wanted: Callable[[Quarantined], bool]) -> None:
+        """Replace wanted copies that went into quarantine before, for example by a download. Raises GlanceError."""
         for damaged in self._tools.registry.quarantine.listed(context):
             if self._tools.stop.is_set():
                 return
-            if damaged.store == store and damaged.copies:
+            if is_wanted(damaged) and damaged.copies:
                 self._repair(context, damaged)
 
 

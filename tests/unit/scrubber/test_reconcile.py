@@ -20,7 +20,7 @@ from glance_common.model.stored_copy import Damage, StoredCopy
 from glance_common.stores.base import StreamBlob
 from glance_common.stores.contract import BlobNotFound, StoredObject, StoreUnavailable
 from glance_scrubber import progress, table
-from glance_scrubber.proof import Proof, ProofResult, prove
+from glance_scrubber.proof import CopyProof, ProofResult, prove
 from glance_scrubber.rate import Rate
 from glance_scrubber.reconcile import merged
 
@@ -82,12 +82,12 @@ class OneBlob:
         return StreamBlob(size, iter([self.data[:7], self.data[7:]]))
 
 
-def found(store: OneBlob, copy: StoredCopy | None = None, each: Any = lambda _: True) -> Proof:
+def found(store: OneBlob, copy: StoredCopy | None = None, each: Any = lambda _: True) -> CopyProof:
     return prove(store, copy or copy_of(), each)  # type: ignore[arg-type]  # only open is used
 
 
 def test_right_data_are_right() -> None:
-    assert found(OneBlob(DATA)) == Proof(ProofResult.RIGHT, read=len(DATA))
+    assert found(OneBlob(DATA)) == CopyProof(ProofResult.RIGHT, read=len(DATA))
 
 
 @pytest.mark.parametrize("position", [0, 6, 7, len(DATA) // 2, len(DATA) - 1])
@@ -122,7 +122,7 @@ def test_without_a_digest_only_the_size_is_known() -> None:
 
 
 def test_a_stop_ends_the_reading() -> None:
-    assert found(OneBlob(DATA), each=lambda _: False) == Proof(ProofResult.STOPPED, read=7)
+    assert found(OneBlob(DATA), each=lambda _: False) == CopyProof(ProofResult.STOPPED, read=7)
 
 
 class Waits(threading.Event):
