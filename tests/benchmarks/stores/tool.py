@@ -202,6 +202,12 @@ class CinderTool:
             for at in range(0, self._sizes[key], 4 * PIECE):
                 disk.read(min(4 * PIECE, self._sizes[key] - at))
 
+    def send(self, key: str, sink: Any) -> None:
+        """See Tool."""
+        with self._attached(self._volumes[key], "ro") as disk:
+            for at in range(0, self._sizes[key], 4 * PIECE):
+                sink.write(disk.read(min(4 * PIECE, self._sizes[key] - at)))
+
     def first(self, key: str, offset: int) -> None:
         """See Tool."""
         with self._attached(self._volumes[key], "ro") as disk:
