@@ -65,7 +65,7 @@ def _arguments() -> argparse.Namespace:
         ("up", "start it in the foreground; Ctrl-C or `down` ends it, and the next start begins anew"),
         ("down", "end it"), ("drill", "start one, break it part by part under load, and end it"),
     ):
-        sub = kinds.add_parser(name, description=text)
+        sub = kinds.add_parser(name, prog=f"deploy/cluster/{name}", description=text)
         sub.add_argument("--folder", type=Path, default=DEFAULT, help=f"where everything is (default {DEFAULT})")
         if name != "down":
             sub.add_argument("--store", choices=("radosgw", "seaweedfs"), default="radosgw", help="default radosgw")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -53,8 +56,10 @@ class Moody:
 
 
 @pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(load.time, "sleep", lambda _seconds: None)
+def clock(monkeypatch: pytest.MonkeyPatch):
+    """A clock that goes on by ten seconds whenever it is asked, and on which no pause takes time."""
+    seconds = itertools.count(time.monotonic(), 10)
+    monkeypatch.setattr(load, "time", SimpleNamespace(monotonic=lambda: next(seconds), sleep=lambda _seconds: None))
 
 
 def first_calls(service: Moody) -> list[dict[str, Any]]:
@@ -86,11 +91,12 @@ def test_an_upload_is_repeated_when_nothing_of_the_first_one_is_left():
     assert service.asked == ["create", "upload", "show", "show", "upload"]
 
 
-def test_data_of_another_upload_are_not_taken_for_ones_own(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(load, "PATIENCE", -1.0)
-    service = Moody(200, 503, shown=("active",))
+def test_data_of_another_upload_are_not_taken_for_ones_own():
+    service = Moody(200, 503, shown=("active",) * 20)
     _, upload = first_calls(service)
     assert not upload["done"]
+    assert service.asked.count("show") > 1
+    assert service.asked.count("upload") == 1
 
 
 def told(*statuses: int | None, done: bool = True) -> Told:
