@@ -18,10 +18,15 @@ from tests.support.deployment import Deployment
 from tests.support.ledger import Ledger
 from tests.support.waiting import wait_for
 
+pytestmark = pytest.mark.timeout(900)
+
 MIB = 1024 * 1024
 SIZE = 24 * MIB + 11
 CLIENTS = 10
 SECONDS = float(os.environ.get("GLANCE_CHAOS_SECONDS", "6"))
+ROUNDS = 20
+"""Kills at least, however short the budget is."""
+
 FAILPOINTS = ["cache.fill.piece", "cache.fill.before-sync", "cache.fill.before-link", "cache.fill.after-link"]
 
 
@@ -94,9 +99,6 @@ def test_killed_in_the_middle_of_a_fill(deployment: Deployment, ledger: Ledger, 
         assert digest_of(folder / image) == right
     settled(folder)
     assert os.listdir(folder / "invalid") == []
-
-
-ROUNDS = 20
 
 
 def test_workers_are_killed_again_and_again(deployment: Deployment, ledger: Ledger, folder: Path):
