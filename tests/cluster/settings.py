@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from deploy.local import configuration, processes
 from deploy.local.configuration import Options
 
-from glance_registry.config import list_opts
 from tests.servers.ceph import Ceph
 from tests.servers.haproxy import Haproxy
 from tests.servers.seaweedfs import SeaweedFS
@@ -45,14 +43,7 @@ def store(server: Ceph | SeaweedFS) -> Options:
 def registry(replica_url: str) -> Options:
     """Return the options of a registry; it reads from the replica where it can."""
     options: dict[str, Any] = {"workers": 2, "threads": 8}
-    reads: Mapping[str, object] = {"slave_connection": replica_url} if _reads_from_replicas() else {}
-    return configuration.merged(_BALANCED, {"DEFAULT": options, "database": reads})
-
-
-def _reads_from_replicas() -> bool:
-    return any(
-        opt.name == "slave_connection" for group, opts in list_opts() if group == "database" for opt in opts
-    )
+    return configuration.merged(_BALANCED, {"DEFAULT": options, "database": {"slave_connection": replica_url}})
 
 
 def find_registries(daemon: Daemon, haproxy: Haproxy) -> None:
