@@ -84,7 +84,7 @@ def _check_files(conf: cfg.ConfigOpts, table: loading.OptionTable) -> int:
 
 def _add_commands(parsers: Any) -> None:
     text = "what stands between this installation and an upgrade"
-    commands = parsers.add_parser("upgrade", help=text, description=text).add_subparsers(required=True, metavar="check")
+    commands = parsers.add_parser("upgrade", help=text, description=text).add_subparsers(required=True)
     text = "check it; exit code 0: all is well, 1: warnings, 2: failures, 255: it cannot be found out"
     check = commands.add_parser("check", help=text, description=text)
     check.add_argument("--json", action="store_true", help="print a JSON document instead of a table")

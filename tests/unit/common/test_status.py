@@ -36,7 +36,7 @@ def test_only_live_attempts_become_active():
     assert sources(ImageStatus.SAVING) == {ImageStatus.QUEUED}
     assert not status.may_become(ImageStatus.KILLED, ImageStatus.ACTIVE)
     assert {old for old in LocationStatus if status.location_may_become(old, LocationStatus.ACTIVE)} == {
-        LocationStatus.WRITING, LocationStatus.PENDING_DELETE,
+        LocationStatus.WRITING, LocationStatus.PENDING_DELETE, LocationStatus.QUARANTINED,
     }
 
 

