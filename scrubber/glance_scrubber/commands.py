@@ -12,7 +12,7 @@ from oslo_config import cfg
 from glance_common.damage import DamageReporter
 from glance_common.leases import LeaseKeeper
 from glance_common.model.context import system_context
-from glance_common.model.errors import BadRequest, GlanceError, NotFound
+from glance_common.model.errors import BadRequest, GlanceError, NotFound, Unavailable
 from glance_common.notifications import Notifications
 from glance_common.observability.log_context import working_for
 from glance_common.registry_client import RegistryClient
@@ -86,7 +86,10 @@ def verify(workshop: Workshop, conf: cfg.ConfigOpts) -> int:
     failed = False
     with progress.shown(lambda: f"verify: {work.tally.line()}"):
         if conf.wanted_image:
-            work.image(conf.wanted_image)
+            try:
+                work.image(conf.wanted_image)
+            except StoreDown as error:
+                raise Unavailable(str(error)) from error
         else:
             for store in _chosen(workshop.stores, conf.wanted_store):
                 failed |= not _told(partial(work.store, store.id), f"verify {store.id}")
@@ -141,7 +144,7 @@ def _reconcile(workshop: Workshop, store: Store, *, fix: bool) -> bool:
         table.say(f"{store.id}: {work.seen.line()}")
         if mend is not None:
             table.say(f"{store.id}: {mend.line()}")
-    return is_done and (fix or not sum(work.seen.found.values()))
+    return is_done and (not mend.left if mend is not None else not sum(work.seen.found.values()))
 
 
 def _mended(work: Reconcile, mend: Fix | None) -> Iterator[StoreDifference]:

@@ -33,7 +33,7 @@ class QuarantineTool:
     def show(self) -> None:
         """Print a table of everything in quarantine."""
         context = _context()
-        copies = (_copy_cells(copy) for copy in self._registry.quarantine.listed(context))
+        copies = (self._copy_cells(copy) for copy in self._registry.quarantine.listed(context))
         count = table.show(HEADINGS, copies)
         count += table.show(HEADINGS, (_orphan_cells(orphan) for orphan in self._registry.quarantine.orphans(context)))
         if not count:
@@ -98,6 +98,20 @@ class QuarantineTool:
             return
         raise Conflict(f"location {copy.id} stays in quarantine: it is {finding.result.value}: {finding.detail}")
 
+    def _copy_cells(self, copy: Quarantined) -> tuple[str, ...]:
+        size = "-" if copy.size is None else str(copy.size)
+        key = self._shown(copy)
+        return (copy.id, "copy", copy.store, key, size, copy.since[:19], str(copy.copies), copy.reason or "")
+
+    def _shown(self, copy: Quarantined) -> str:
+        """Return the key without credentials (S-02): that of a web server is the address as it was registered."""
+        if "://" not in copy.key:
+            return copy.key
+        try:
+            return self._stores.get(copy.store).url(copy.key)
+        except (UnknownStore, StoreError):
+            return "-"
+
     def _store(self, name: str) -> Store:
         try:
             return self._stores.get(name)
@@ -107,11 +121,6 @@ class QuarantineTool:
 
 def _context() -> RequestContext:
     return system_context(f"req-{uuid4()}")
-
-
-def _copy_cells(copy: Quarantined) -> tuple[str, ...]:
-    size = "-" if copy.size is None else str(copy.size)
-    return (copy.id, "copy", copy.store, copy.key, size, copy.since[:19], str(copy.copies), copy.reason or "")
 
 
 def _orphan_cells(orphan: OrphanObject) -> tuple[str, ...]:

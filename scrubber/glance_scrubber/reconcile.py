@@ -172,6 +172,8 @@ class Fix:
         self.listed = 0
         self.quarantined = 0
         self.forgotten = 0
+        self.left = 0
+        """Locations that are in use as before, because the registry did not take the word."""
 
     def take(self, difference: StoreDifference) -> None:
         """Mend one difference. Raises GlanceError."""
@@ -187,6 +189,8 @@ class Fix:
         )
         if self._reporter.report(self._context, difference.copy.id, damage, detail) is not None:
             self.quarantined += 1
+        elif self._is_in_use(difference.copy):
+            self.left += 1
 
     def finish(self) -> None:
         """Tell the rest, and take off the list what is no orphan any more. Raises GlanceError, StoreError."""
@@ -200,6 +204,10 @@ class Fix:
         if self._orphans:
             self.listed += self._quarantine.record_orphans(self._context, self._store.id, self._orphans)
             self._orphans = []
+
+    def _is_in_use(self, copy: StoredCopy) -> bool:
+        found = self._quarantine.with_key(self._context, copy.store, copy.key)
+        return found is not None and found.id == copy.id and found.status is LocationStatus.ACTIVE
 
     def _is_gone(self, key: str) -> bool:
         try:

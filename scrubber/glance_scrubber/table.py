@@ -19,15 +19,18 @@ def tell(text: str) -> None:
 
 def show(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
     """Print a table and return how many rows it has; nothing is printed without rows."""
-    count, block = 0, []
-    for row in rows:
-        block.append([_one_line(cell) for cell in row])
-        count += 1
-        if len(block) == ROWS:
-            _print(headings, block, with_headings=count == ROWS)
-            block = []
-    if block:
-        _print(headings, block, with_headings=count <= ROWS)
+    count, block = 0, list[list[str]]()
+    try:
+        for row in rows:
+            block.append([_one_line(cell) for cell in row])
+            count += 1
+            if len(block) == ROWS:
+                _print(headings, block, with_headings=count == ROWS)
+                block = []
+    finally:
+        # What was found before a store failed is shown as well.
+        if block:
+            _print(headings, block, with_headings=count <= ROWS)
     return count
 
 

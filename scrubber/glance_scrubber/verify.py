@@ -159,6 +159,8 @@ class Verify:
         if finding.result is ProofResult.STOPPED:
             return
         if finding.result is ProofResult.DAMAGED:
+            if not self._is_in_use(context, copy):
+                return
             # Read twice, so that an accident on the way from the store does not take the copy out of use.
             finding = self._prove(copy)
         self._count(copy, finding)
@@ -171,6 +173,11 @@ class Verify:
             damaged = self._tools.reporter.report(context, copy.id, finding.damage, finding.detail)
             if damaged is not None:
                 self._repair(context, damaged)
+
+    def _is_in_use(self, context: RequestContext, copy: StoredCopy) -> bool:
+        """Say whether the copy is still what the page said: its image may have been deleted since."""
+        found = self._tools.registry.quarantine.with_key(context, copy.store, copy.key)
+        return found is not None and found.id == copy.id and found.status == copy.status
 
     def _prove(self, copy: StoredCopy) -> CopyProof:
         return prove(self._tools.stores.get(copy.store), copy, self._each(copy.store))

@@ -122,7 +122,8 @@ def sendable(transfer: DownloadTransfer, end: Callable[[], None]) -> Iterable[by
     if isinstance(blob, FollowedBlob):
         if transfer.has_thread:
             return Followed(opened, end)
-        return FollowedFile(blob, partial(http_services().permits.try_take, context().project_id), end)
+        permit = partial(http_services().permits.try_take, context().project_id, is_running=True)
+        return FollowedFile(blob, permit, end)
     if not transfer.has_thread and descriptor is not None:
         return CopyFile(opened, descriptor, end)
     if wrapper is not None and descriptor is not None and _may_pass_unread(opened):

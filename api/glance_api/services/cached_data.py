@@ -80,7 +80,7 @@ def _download(image: Image, blob: Blob, part: ByteRange | None) -> Download:
 
 
 class _Stored:
-    """The data of an image in its stores, as a fill reads them; knows which copy was opened last."""
+    """The data of an image in its stores; knows which copy was opened last to be read to its end, as a fill does."""
 
     def __init__(self, services: Services, image: Image, prefer: Sequence[str]) -> None:
         self._services = services
@@ -93,20 +93,23 @@ class _Stored:
         size = self._image.size or 0
         is_whole = offset == 0 and length in (None, size)
         part = None if is_whole else ByteRange(offset, size - offset if length is None else length)
+        # A reader that leaves a fill asks for a number of bytes, maybe of another copy.
+        is_fill = length is None
         try:
-            return self._open(part)
+            return self._open(part, is_fill)
         except BadRequest:
             # The store sends nothing but the whole.
-            whole = self._open(None)
+            whole = self._open(None, is_fill)
             return StreamBlob(whole.size, _cut(whole, offset, size if length is None else offset + length), whole.close)
 
-    def _open(self, part: ByteRange | None) -> Blob:
+    def _open(self, part: ByteRange | None, is_fill: bool) -> Blob:
         opened = data.open_stored(self._services, self._image, part, self._prefer)
-        self._location = opened.location
+        if is_fill:
+            self._location = opened.location
         return opened.blob
 
     def damaged(self, damage: Damage, detail: str) -> None:
-        """Take the copy that was opened last out of use."""
+        """Take the copy that the fill has read out of use."""
         if self._location is not None:
             context = system_context(f"req-{uuid4()}")
             data.found_damaged(self._services, context, self._location, damage, detail)

@@ -62,13 +62,14 @@ class TransferPermits:
             )
         return _Once(partial(self._give_back, project))
 
-    def try_take(self, project: str | None) -> Callable[[], None] | None:
-        """Return what ``take`` returns, None where it raises."""
-        return _Once(partial(self._give_back, project)) if self._reason(project) is None else None
+    def try_take(self, project: str | None, *, is_running: bool = False) -> Callable[[], None] | None:
+        """Return what ``take`` returns, None where it raises. A transfer that runs goes on while the process stops."""
+        reason = self._reason(project, is_running=is_running)
+        return _Once(partial(self._give_back, project)) if reason is None else None
 
-    def _reason(self, project: str | None) -> str | None:
+    def _reason(self, project: str | None, *, is_running: bool = False) -> str | None:
         """Take a permit and return None, or return why there is none."""
-        if self._stopping():
+        if self._stopping() and not is_running:
             return "stopping"
         with self._lock:
             if self._taken.total() >= self.limit:

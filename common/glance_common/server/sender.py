@@ -136,7 +136,11 @@ class Sender:
         for sending in list(self._rests):
             if not self._goes_on(sending):
                 continue
-            if sending.body.admit():
+            if sending.body.ready() is not None:
+                # The file goes on after all: no thread is needed.
+                del self._rests[sending]
+                self._turns.append(sending)
+            elif sending.body.admit():
                 del self._rests[sending]
                 self._on_rest(sending)
             elif now - sending.left_at > REST_PATIENCE:

@@ -33,6 +33,8 @@ PAUSE = 5.0
 _OPTION = "glance_replica"
 
 _WRITTEN = sa.text("SELECT pg_current_wal_lsn()::text")
+_HAS_NO_POSITIONS = frozenset({"42883", "0A000"})
+"""Of services that speak PostgreSQL's protocol and have no such function: undefined, not supported."""
 _REPLAYED = sa.text("SELECT pg_last_wal_replay_lsn() - CAST(:position AS pg_lsn) >= 0")
 
 
@@ -47,6 +49,7 @@ class Replica:
         self._position: str | None = None
         self._noted_at = 0.0
         self._is_fresh = not lag
+        self._judged_at = 0.0
         self._ask_at = 0.0
         self._trouble = ""
 
@@ -67,16 +70,21 @@ class Replica:
                 self._compare(primary, now)
             finally:
                 self._comparing.release()
-        return self._is_fresh
+        # While a caller compares, what was found long ago says nothing.
+        return self._is_fresh and (not self._lag or time.monotonic() - self._judged_at < 2 * self._lag)
 
     def _compare(self, primary: sa.Engine, now: float) -> None:
         self._compare_at = now + self._lag
         try:
             self._compare_positions(primary, now)
-        except exc.DBAPIError:
-            # Some services that speak PostgreSQL's protocol have no log positions, nor has a standby as primary.
-            self._lag, self._is_fresh = 0.0, True
-            LOG.warning("the databases tell no positions: how far slave_connection is behind cannot be watched")
+        except exc.DBAPIError as error:
+            if getattr(error.orig, "pgcode", None) in _HAS_NO_POSITIONS:
+                self._lag, self._is_fresh = 0.0, True
+                LOG.warning("the databases tell no positions: how far slave_connection is behind cannot be watched")
+                return
+            # Such as a primary that is a standby while the servers change places.
+            self._is_fresh = False
+            self._tell("cannot be compared with the primary now")
 
     def _compare_positions(self, primary: sa.Engine, now: float) -> None:
         # A position from long ago would say nothing of the time between.
@@ -85,6 +93,7 @@ class Replica:
             self._position, self._noted_at = read(primary, _scalar, _WRITTEN), now
         except errors.Unavailable:
             # While the primary is away nothing new can be missed.
+            self._judged_at = now
             return
         try:
             replayed = read(self.engine, _scalar, _REPLAYED, {"position": before or str(self._position)})
@@ -92,7 +101,7 @@ class Replica:
             self.failed(error)
             return
         # What replays nothing is no streaming replica.
-        self._is_fresh = replayed is None or bool(replayed)
+        self._is_fresh, self._judged_at = replayed is None or bool(replayed), time.monotonic()
         if self._is_fresh:
             self.answered()
         elif before is not None:
@@ -128,8 +137,8 @@ def maybe_old(engine: sa.Engine, work: Callable[[sa.Engine], T]) -> T:
             answer = work(replica.engine)
         except errors.Unavailable as error:
             replica.failed(error)
-        except errors.GlanceError:
-            LOG.debug("a list is read from the primary: the replica does not know what it names", exc_info=True)
+        except (errors.GlanceError, exc.DBAPIError):
+            LOG.debug("a list is read from the primary: the replica cannot give it", exc_info=True)
         else:
             replica.answered()
             LIST_READS.labels("replica").inc()

@@ -21,7 +21,7 @@ from glance_common.model.image import NewLocation
 from glance_common.model.limits import Limits
 from glance_common.model.status import ImageStatus, LocationStatus
 from glance_registry.db.row_types import ImageRow
-from glance_registry.db.tables import images, locations
+from glance_registry.db.tables import images, locations, orphans
 from glance_registry.quota import usage
 from glance_registry.records import rows as owners
 from glance_registry.records import sizes
@@ -122,7 +122,7 @@ def _write_locations(
 def add(connection: sa.Connection, image_id: str, location: NewLocation, operation: str | None = None) -> None:
     """Make the row of a new location of a locked image, which ``operation`` may take back when one is named.
 
-    Raises Duplicate when another row owns the bytes.
+    Raises Duplicate when another row owns the bytes, or when they are an orphan that is being removed.
     """
     values = {
         "id": location.id,
@@ -138,6 +138,12 @@ def add(connection: sa.Connection, image_id: str, location: NewLocation, operati
     }
     if connection.execute(insert(locations).values(values).on_conflict_do_nothing()).rowcount != 1:
         raise errors.Duplicate("the data at this location belong to an image already")
+    # A claim looks for an owner while it holds the row; this waits for it.
+    removed = sa.select(orphans.c.id).where(
+        orphans.c.store == location.store, orphans.c.key == location.key, orphans.c.lease_until > sa.func.now()
+    )
+    if connection.execute(removed.with_for_update(read=True)).first() is not None:
+        raise errors.Duplicate("the data at this location are being removed")
 
 
 def _reorder(connection: sa.Connection, image: ImageRow, order: Iterable[str]) -> None:

@@ -148,11 +148,15 @@ def replace(connection: sa.Connection, location_id: str, begin: Begin) -> Locati
 
 
 def replaced_by(connection: sa.Connection, location_id: str) -> str | None:
-    """Return the live location that replaces a quarantined one of a locked image, None without any."""
+    """Return a live location that stands in for a quarantined one of a locked image, None without any.
+
+    Any copy of ours in the same store does, also one that was not written for this purpose: a store has one at most.
+    """
     live = (LocationStatus.WRITING, LocationStatus.ACTIVE)
-    image_id = sa.select(locations.c.image_id).where(locations.c.id == location_id).scalar_subquery()
+    damaged = locations.alias("damaged")
     select = sa.select(locations.c.id).where(
-        locations.c.image_id == image_id, locations.c.replaces == location_id, locations.c.status.in_(live)
+        damaged.c.id == location_id, locations.c.image_id == damaged.c.image_id, locations.c.store == damaged.c.store,
+        locations.c.id != damaged.c.id, locations.c.status.in_(live), ~locations.c.external, ~locations.c.staging,
     )
     return connection.scalars(select.limit(1)).first()
 

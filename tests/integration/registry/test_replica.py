@@ -142,11 +142,10 @@ def test_a_replica_that_is_too_far_behind_is_not_asked(
         return "is more than 0.2 s behind: lists are read from the primary" in caplog.text
 
     wait_for(is_told, "the line about the lag")
-    assert caplog.text.count("lists are read from the primary") == 1
     resume(servers[1])
     before = reads("replica")
     wait_for(comes_from_replica, "a list from the replica again")
-    assert caplog.text.count("works again") == 1
+    assert "works again" in caplog.text
 
 
 @pytest.mark.parametrize("lag", [0, 0.2])
@@ -172,7 +171,6 @@ def test_without_the_replica_lists_come_from_the_primary(
             return "the replica of slave_connection fails" in caplog.text
 
         wait_for(is_told, "the log line")
-        assert caplog.text.count("lists are read from the primary") == 1
     finally:
         servers[1].start()
 
@@ -181,7 +179,7 @@ def test_without_the_replica_lists_come_from_the_primary(
         return reads("replica") > before
 
     wait_for(comes_from_replica, "a list from the replica again")
-    assert caplog.text.count("works again") == 1
+    assert "works again" in caplog.text
 
 
 def test_all_lists_may_come_from_it(connect: Callable[[float], sa.Engine]) -> None:
@@ -194,16 +192,49 @@ def test_all_lists_may_come_from_it(connect: Callable[[float], sa.Engine]) -> No
 
 
 def test_databases_without_positions_are_used_with_a_warning(
-    servers: tuple[PostgresServer, PostgresServer], caplog: pytest.LogCaptureFixture
+    connect: Callable[[float], sa.Engine], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    primary, standby = (make_engine(server.url(NAME), PATIENT) for server in servers)
-    Replica(primary, 0.2).attach(standby)
-    new = insert_image(primary)
-    assert new in listed(standby)
-    assert new in listed(standby)
+    monkeypatch.setattr(module, "_WRITTEN", sa.text("SELECT position_that_no_database_tells()::text"))
+    engine, before = connect(0.2), reads("replica")
+    listed(engine)
+    listed(engine)
+    assert reads("replica") == before + 2
     assert caplog.text.count("cannot be watched") == 1
-    primary.dispose()
-    standby.dispose()
+
+
+def test_a_primary_that_is_a_standby_for_a_while_is_compared_again(
+    connect: Callable[[float], sa.Engine], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, module.__name__)
+    engine, before = connect(0.2), reads("replica")
+    with monkeypatch.context() as changed:
+        # What a standby answers: this needs a server that is not in recovery.
+        changed.setattr(module, "_WRITTEN", sa.text("SELECT pg_wal_replay_pause()::text"))
+        listed(engine)
+        assert reads("replica") == before
+        assert "cannot be compared with the primary now" in caplog.text
+
+    def comes_from_replica() -> bool:
+        listed(engine)
+        return reads("replica") > before
+
+    wait_for(comes_from_replica, "a list from the replica")
+
+
+def test_a_verdict_of_long_ago_is_not_trusted(connect: Callable[[float], sa.Engine]) -> None:
+    engine, before = connect(0.2), reads("replica")
+
+    def comes_from_replica() -> bool:
+        listed(engine)
+        return reads("replica") > before
+
+    wait_for(comes_from_replica, "a list from the replica")
+    replica = engine.get_execution_options()[module._OPTION]
+    wait_for(lambda: module.time.monotonic() > replica._judged_at + 0.4, "an old verdict")
+    with replica._comparing:
+        before = reads("replica")
+        listed(engine)
+        assert reads("replica") == before
 
 
 def test_the_lag_of_a_database_that_replays_nothing_is_not_watched(

@@ -78,7 +78,9 @@ def test_where_a_caller_has_another_way_there_is_a_permit_or_none():
     assert permits.try_take("r") is None
     give_back()
     assert permits.try_take("p") is not None
-    assert TransferPermits(2, stopping=lambda: True).try_take("p") is None
+    stopping = TransferPermits(2, stopping=lambda: True)
+    assert stopping.try_take("p") is None
+    assert stopping.try_take("p", is_running=True) is not None
 
 
 @pytest.mark.parametrize(("options", "limit", "share"), [
