@@ -5,19 +5,16 @@ Its database is PostgreSQL or MariaDB; its data are files, objects of an S3 serv
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 from deploy.local import configuration
 from deploy.local.embedded_postgres import PostgresServer
-from tests.e2e.calls import MIB, RAW, Caller, random_bytes
+from tests.e2e.adopting import Old, adopt, comparable, documents, rehearse
+from tests.e2e.calls import MIB, RAW, random_bytes
 from tests.e2e.people import People, keystone_options
 from tests.servers.keystone import ADMIN, ALT_DEMO, DEMO, Keystone
 from tests.servers.mariadb import MariaDB
@@ -25,41 +22,15 @@ from tests.servers.original import Original
 from tests.servers.postgres import drop_database
 from tests.servers.seaweedfs import SeaweedFS
 from tests.servers.web import Page, WebServer
-from tests.support.daemons import PROGRAMS, Services
+from tests.support.daemons import Services
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)
 
-ROOT = Path(__file__).resolve().parents[2]
-STABLE = (
-    "id", "name", "status", "visibility", "owner", "disk_format", "container_format", "size", "virtual_size",
-    "min_disk", "min_ram", "protected", "os_hidden", "checksum", "os_hash_algo", "os_hash_value", "created_at",
-    "updated_at", "stores",
-)
-
-
-@dataclass
-class Old:
-    """The other installation: its service, its database, and what was put into it."""
-
-    service: Original
-    database: str
-    keystone: Keystone
-    stores: dict[str, dict[str, object]]
-    data: dict[str, bytes] = field(default_factory=dict)
-    """Image → bytes, of those that can be downloaded."""
-    images: dict[str, str] = field(default_factory=dict)
-    """Name → image."""
-    shown: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Image → document, as the original showed it last."""
-
-    def caller(self, user: Any) -> Caller:
-        """Return a user of it."""
-        return Caller(self.service.url, {"X-Auth-Token": self.keystone.token(user)})
-
-    def configured(self) -> Path:
-        """Return its configuration file."""
-        return self.service.folder / "glance-api.conf"
+RESTORED = {"restored": "fast", "restored from the cloud": "cloud"}
+"""Deleted images that tests restore here → their store."""
+LATER = "after the way back"
+"""An image that a test makes in the original, and adopts later."""
 
 
 @contextmanager
@@ -118,48 +89,36 @@ def fill(old: Old, web: WebServer) -> None:
     """Put images of every state into it, with everything that belongs to images, and definitions."""
     admin, demo = old.caller(ADMIN), old.caller(DEMO)
 
-    def keep(name: str, image: str, data: bytes | None) -> str:
-        old.images[name] = image
-        if data is not None:
-            old.data[image] = data
-        return image
-
-    def uploaded(name: str, who: Caller, store: str = "fast", **fields: Any) -> str:
-        data = random_bytes(MIB + len(name))
-        image = str(who.create(name=name, **fields)["id"])
-        who.upload(image, data, headers={"X-Image-Meta-Store": store})
-        return keep(name, image, data)
-
     fields: dict[str, Any] = {"visibility": "shared", "os_distro": "debian", "note": "grün", "tags": ["a", "b"]}
-    shared = uploaded("shared", demo, **fields)
+    shared = old.uploaded("shared", demo, **fields)
     other = old.keystone.project_ids[ALT_DEMO.project]
     demo.call("POST", f"/v2/images/{shared}/members", 200, json={"member": other})
     old.caller(ALT_DEMO).call("PUT", f"/v2/images/{shared}/members/{other}", 200, json={"status": "accepted"})
-    uploaded("object", demo, "cloud")
-    uploaded("public", admin, visibility="public", min_disk=3, min_ram=64)
-    uploaded("community", demo, visibility="community")
-    uploaded("hidden", demo, os_hidden=True)
-    protected = uploaded("protected", demo)
+    old.uploaded("object", demo, "cloud")
+    old.uploaded("public", admin, visibility="public", min_disk=3, min_ram=64)
+    old.uploaded("community", demo, visibility="community")
+    old.uploaded("hidden", demo, os_hidden=True)
+    protected = old.uploaded("protected", demo)
     demo.patch(protected, {"op": "replace", "path": "/protected", "value": True})
-    closed = uploaded("closed", demo)
+    closed = old.uploaded("closed", demo)
     admin.call("POST", f"/v2/images/{closed}/actions/deactivate", 204)
-    keep("queued", str(demo.create(name="queued")["id"]), None)
+    old.keep("queued", str(demo.create(name="queued")["id"]), None)
     page = random_bytes(MIB)
     web.pages["/old.raw"] = Page(page)
-    linked = keep("linked", str(admin.create(name="linked")["id"]), page)
+    linked = old.keep("linked", str(admin.create(name="linked")["id"]), page)
     location = {"url": web.url("/old.raw"), "metadata": {}}
     admin.patch(linked, {"op": "add", "path": "/locations/-", "value": location})
-    staged = keep("staged", str(demo.create(name="staged")["id"]), None)
+    staged = old.keep("staged", str(demo.create(name="staged")["id"]), None)
     headers = {"Content-Type": "application/octet-stream"}
     demo.call("PUT", f"/v2/images/{staged}/stage", 204, headers=headers, data=random_bytes(1000))
     imported, data = str(demo.create(name="imported")["id"]), random_bytes(MIB)
     demo.call("PUT", f"/v2/images/{imported}/stage", 204, headers=headers, data=data)
     demo.call("POST", f"/v2/images/{imported}/import", 202, json={"method": {"name": "glance-direct"}})
     wait_for(lambda: demo.show(imported)["status"] == "active", "the end of the import")
-    keep("imported", imported, data)
-    for name, store in (("waits", "fast"), ("waits in the cloud", "cloud")):
-        demo.delete(uploaded(name, demo, store))
-    demo.delete(keep("deleted", str(demo.create(name="deleted")["id"]), None))
+    old.keep("imported", imported, data)
+    for name, store in (("waits", "fast"), *RESTORED.items()):
+        demo.delete(old.uploaded(name, demo, store))
+    demo.delete(old.keep("deleted", str(demo.create(name="deleted")["id"]), None))
     admin.call("POST", "/v2/metadefs/namespaces", 201, json={
         "namespace": "OS::Old", "visibility": "public", "protected": True, "display_name": "Old",
         "properties": {"speed": {"title": "Speed", "type": "integer", "minimum": 1}},
@@ -168,34 +127,20 @@ def fill(old: Old, web: WebServer) -> None:
     })  # fmt: skip
 
 
-def documents(caller: Caller) -> dict[str, dict[str, Any]]:
-    """Return id → document of all images that lists have, as each one shows it; the original has tags in any order."""
-    found: dict[str, Any] = {}
-    for query in ({}, {"visibility": "community"}, {"os_hidden": "true"}):
-        listed = caller.call("GET", "/v2/images", 200, params={"limit": "100", **query}).json()["images"]
-        found |= {image["id"]: image for image in listed}
-    shown = {image: caller.show(image) for image in found}
-    return {image: {**document, "tags": sorted(document["tags"])} for image, document in shown.items()}
-
-
 @pytest.fixture(scope="module")
 def rehearsed(old: Old) -> str:
     """What the rehearsal printed, which must end well but for what it says itself."""
-    done = subprocess.run(
-        [sys.executable, "-m", "deploy.migrate.main", "--config", old.configured()], cwd=ROOT, check=False,
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
-        env={**os.environ, "GLANCE_ADOPT_FROM": old.database},
-    )
+    done = rehearse(old)
     assert not done.stderr, done.stdout + done.stderr
     return done.stdout
 
 
 @pytest.fixture(scope="module")
-def services(
+def adopted(
     old: Old, rehearsed: str, module_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory,
     keystone: Keystone,
 ) -> Iterator[Services]:
-    """Our daemons on a database into which the other one was adopted, with its stores."""
+    """Our daemons, not started, on a database into which the other one was adopted, with its stores."""
     shared = configuration.merged(old.stores)
     options = {"DEFAULT": {"delayed_delete": True, "scrub_time": 36000, "show_multiple_locations": True}}
     keeps = {"DEFAULT": {"scrub_time": 36000}}
@@ -204,20 +149,22 @@ def services(
         api=configuration.merged(keystone_options(keystone), options),
     )
     assert adopt(made, old).returncode == 3, "one image was being written"
-    made.start()
-    keystone.set_image_endpoint(made.api.url)
     yield made
     made.stop()
 
 
-def adopt(services: Services, old: Old, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run glance-manage adopt on the database of our services."""
-    configured = [services.registry.folder / "etc/glance-registry.conf", services.api.folder / "etc/glance-api.conf"]
-    files = [word for file in configured for word in ("--config-file", str(file))]
-    return subprocess.run(
-        [PROGRAMS / "glance-manage", *files, "adopt", "--from", old.database, *arguments], check=False,
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120,
-    )
+@pytest.fixture(scope="module")
+def verified(adopted: Services, old: Old) -> subprocess.CompletedProcess[str]:
+    """What the comparison said before a daemon was started."""
+    return adopt(adopted, old, "--verify")
+
+
+@pytest.fixture(scope="module")
+def services(adopted: Services, verified: object, keystone: Keystone) -> Services:
+    """The daemons at work."""
+    adopted.start()
+    keystone.set_image_endpoint(adopted.api.url)
+    return adopted
 
 
 @pytest.fixture(scope="module")
@@ -238,14 +185,13 @@ def test_the_rehearsal_reads_every_image_and_changes_nothing(old: Old, rehearsed
 
 def test_every_image_is_listed_and_shown_as_before(old: Old, people: People):
     found = documents(people.admin)
-    assert found.keys() == old.shown.keys()
+    later = {LATER, *RESTORED}
+    assert {image for image in found if found[image]["name"] not in later} == old.shown.keys()
     for image, before in old.shown.items():
-        expected, now = dict(before), found[image]
+        expected = dict(before)
         if image == old.images["staged"]:
             expected |= {"status": "queued", "size": None, "virtual_size": None}
-        properties = {name for name in {*expected, *now} if not name.startswith("os_glance_")}
-        names = {*STABLE, *properties} - {"file", "schema", "self", "locations", "direct_url"}
-        assert {name: now.get(name) for name in names} == {name: expected.get(name) for name in names}
+        assert comparable(found[image]) == comparable(expected)
 
 
 def test_every_image_is_downloaded_byte_for_byte(old: Old, people: People):
@@ -276,15 +222,14 @@ def test_ids_of_deleted_images_stay_taken(old: Old, people: People):
         people.demo.call("POST", "/v2/images", 409, json={"id": old.images[name], **RAW})
 
 
-def test_both_sides_are_the_same_but_for_what_the_report_said(old: Old, services: Services):
-    done = adopt(services, old, "--verify")
-    assert done.returncode == 1
-    assert "1 difference." in done.stdout, done.stdout
-    assert "data were staged" in done.stdout
+def test_both_sides_are_the_same_but_for_what_the_report_said(verified: subprocess.CompletedProcess[str]):
+    assert verified.returncode == 1
+    assert "1 difference." in verified.stdout, verified.stdout
+    assert "data were staged" in verified.stdout
 
 
-def test_the_way_back(old: Old, services: Services, web: WebServer):
-    """The original starts again on its database and its stores, which ours have read."""
+def test_the_way_back(old: Old, services: Services, people: People, web: WebServer):
+    """The original starts again on its database and its stores, which ours have read; the next run brings news."""
     services.stop()
     old.service.start()
     try:
@@ -293,20 +238,17 @@ def test_the_way_back(old: Old, services: Services, web: WebServer):
         for image in old.shown:
             if image in old.data:
                 assert admin.download(image) == old.data[image]
-        fresh = admin.uploaded(b"new", name="after the way back")
+        fresh = admin.uploaded(b"new", name=LATER)
         assert admin.download(fresh) == b"new"
     finally:
         old.service.stop()
     services.start()
-
-
-def test_the_next_run_brings_what_was_made_meanwhile(old: Old, services: Services, people: People):
-    assert "after the way back" not in people.admin.names(limit="100")
+    assert LATER not in people.admin.names(limit="100")
     adopt(services, old)
-    assert "after the way back" in people.admin.names(limit="100")
+    assert LATER in people.admin.names(limit="100")
 
 
-@pytest.mark.parametrize("name", ["waits", "waits in the cloud"])
+@pytest.mark.parametrize("name", RESTORED)
 def test_an_image_that_was_deleted_with_a_delay_is_restored(old: Old, services: Services, people: People, name: str):
     image = old.images[name]
     done = services.scrub_once("--restore", image)

@@ -169,12 +169,25 @@ def test_cfg07_accounts_in_a_file(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    ("written", "meant"),
+    [("plain", "plain"), ('"in quotes"', "in quotes"), ("'it''s'", "it''s"), ("9%% %1", "9% %1"), ("a'b\"", "a'b\"")],
+)
+def test_cfg07_values_of_the_file_are_read_as_the_original_reads_them(tmp_path: Path, written: str, meant: str):
+    text = f'[ref1]\nauth_version = "3"\nauth_address = "https://x/v3"\nuser = \'a:b\'\nkey = {written}\n'
+    login = with_references(tmp_path, text)._options.login
+    assert (login.version, login.address, login.project, login.user) == (3, "https://x/v3", "a", "b")
+    assert login.key == meant
+
+
+@pytest.mark.parametrize(
     ("text", "reference", "told"),
     [
         ("[ref1]\nuser = a:b\nkey = hidden\n", "ref1", r"\[ref1\] auth_address: must be set"),
         ("[ref1]\nauth_address = x\nuser = hidden\n", "ref1", r"\[ref1\] key: must be set"),
         ("[ref1]\nauth_address = x\nuser = hidden\nkey = hidden\n", "ref1", r"\[ref1\] user: must name a project"),
         ("[ref1]\nauth_address = x\nuser = a:b\nkey = hidden\nauth_version = 7\n", "ref1", r"auth_version: must be 1"),
+        ("[ref1]\nauth_address = x\nuser = a:b\nkey = 'hidden\n", "ref1", r"\[ref1\] key: must end with the quote"),
+        ("[ref1]\nauth_address = x\nuser = a:b\nkey = \"\n", "ref1", r"\[ref1\] key: must end with the quote"),
         ("hidden = 1\n", "ref1", "must have sections"),
         (REFERENCES, "ref9", "must be one of the sections of .*: ref1, ref2, cred"),
     ],

@@ -69,12 +69,22 @@ def read_references(path: Path, version: str) -> dict[str, SwiftLogin]:
         raise BadLogin("the file", "must have sections with lines like user = project:user") from None
     logins: dict[str, SwiftLogin] = {}
     for section in parser.sections():
-        known = {name: parser.get(section, name, fallback="") for name in (*_FIELDS, *_DOMAINS)}
         try:
-            logins[section] = _login(known, parser.get(section, "auth_version", fallback=version))
+            known = {name: _plain(name, parser.get(section, name, fallback="")) for name in (*_FIELDS, *_DOMAINS)}
+            number = _plain("auth_version", parser.get(section, "auth_version", fallback=version))
+            logins[section] = _login(known, number)
         except BadLogin as bad:
             raise BadLogin(f"[{section}] {bad.name}", bad.rule) from None
     return logins
+
+
+def _plain(name: str, text: str) -> str:
+    """Return what a value means in the files of the original: maybe in quotes, with %% for a percent sign."""
+    if text[:1] in ("'", '"'):
+        if len(text) == 1 or text[-1] != text[0]:
+            raise BadLogin(name, "must end with the quote that it begins with")
+        text = text[1:-1]
+    return text.replace("%%", "%")
 
 
 def _login(fields: Mapping[str, str], version: str) -> SwiftLogin:
