@@ -20,6 +20,8 @@ from glance_registry.adopt.source import parse, snapshot
 from glance_registry.db.session import make_engine, run_transaction
 from glance_registry.manage.adopt import KEY_VARIABLE, LEFT_OUT, URL_VARIABLE
 
+BAD_PORT = "postgresql://glance:a@b:hunter2@db/glance"
+"""A password with characters that are not escaped: a part of it is read as the port."""
 WAITING: dict[str, Any] = {"status": "pending_delete", "deleted": True, "deleted_at": YEAR}
 
 
@@ -95,7 +97,7 @@ def test_no_revision(adopting: Adopting):
     assert "does not say which schema it has" in refused(adopting)
 
 
-@pytest.mark.parametrize("url", ["sqlite:///glance.db", "no url", "http://user:hunter2@example.org/"])
+@pytest.mark.parametrize("url", ["sqlite:///glance.db", "no url", "http://user:hunter2@example.org/", BAD_PORT])
 def test_a_url_of_another_kind(adopting: Adopting, url: str):
     said = refused(adopting, source=url)
     assert "--from: must be the URL of the other database" in said
