@@ -8,6 +8,8 @@ A store whose id was changed has given its places up (``store_rename``): the row
 infinity, and count for nothing here.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import Insert, insert
 
@@ -20,7 +22,7 @@ _COLUMNS = store_identities.c
 _LOCK_SPACE = "glance store identities"
 IS_HELD = sa.func.isfinite(_COLUMNS.created_at)
 """A store has a place that it has not given up."""
-GIVEN_UP = sa.literal_column("'infinity'::timestamptz")
+GIVEN_UP: sa.ColumnElement[Any] = sa.literal_column("'infinity'::timestamptz")
 """The ``created_at`` of a place that its store has given up."""
 
 
