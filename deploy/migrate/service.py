@@ -7,6 +7,7 @@ the stores but the mark by which a store is recognized; nothing is deleted, as o
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,11 +20,14 @@ from typing import Self
 from deploy.local import configuration, processes
 from deploy.local.configuration import Options
 from deploy.local.embedded_postgres import PostgresServer
+from deploy.local.processes import StartError
 from deploy.local.readiness import ReadySocket
 
 PROGRAMS = Path(sys.executable).parent
 _DATABASE = "glance"
 _READY_SECONDS = 120
+_MOST_LINES = 20
+_CREDENTIALS = re.compile(r"(?<=://)\S+(?=@)")
 
 
 class Beside:
@@ -46,7 +50,7 @@ class Beside:
         self._running.close()
 
     def prepare(self) -> None:
-        """Start the database, make the schema, and write the configuration. Raises StartError, CalledProcessError."""
+        """Start the database, make the schema, and write the configuration. Raises DatabaseError, StartError."""
         (self.folder / "postgres").mkdir()
         self._running.callback(self._postgres.stop)
         self._postgres.start()
@@ -57,7 +61,9 @@ class Beside:
         configuration.make_secret(self.folder / "secret")
         configuration.write(self.folder / "etc", "glance-registry", self._options("registry"))
         configuration.write(self.folder / "etc", "glance-api", self._options("api"))
-        self.manage("db", "sync").check_returncode()
+        done = self.manage("db", "sync")
+        if done.returncode:
+            raise StartError(f"glance-manage db sync failed:\n{_end_of(done.stdout)}")
 
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run glance-manage, and return what it printed, errors included."""
@@ -112,7 +118,7 @@ class Beside:
                 "transport_url": f"filesystem://{self.folder / 'queue'}", "node_staging_uri": staging.as_uri(),
                 "property_protection_file": "", "use_keystone_limits": False,
             },
-            "database": {"connection": self._database()},
+            "database": {"connection": self._database(), "slave_connection": ""},
             "registry": {"context_secret_file": self.folder / "secret"},
             "paste_deploy": {"flavor": "", "config_file": ""},
             "oslo_policy": {"policy_file": self.folder / "policy.yaml"},
@@ -121,3 +127,8 @@ class Beside:
             "os_glance_tasks_store": {"filesystem_store_datadir": tasks},
             "task": {"work_dir": tasks},
         }
+
+
+def _end_of(said: str) -> str:
+    """Return the last lines that a program printed, without the credentials of URLs."""
+    return _CREDENTIALS.sub("***", "\n".join(said.splitlines()[-_MOST_LINES:]))

@@ -86,7 +86,7 @@ def replica_url(conf: cfg.ConfigOpts) -> str | None:
 def _postgresql(option: str, url: str) -> str:
     try:
         backend = sa.make_url(url).get_backend_name()
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):  # a port that is no number, with a part of the password in its text
         backend = ""
     if backend not in ("postgresql", "postgres"):
         raise ConfigError("database", option, "***", "must be postgresql://user:password@host/database")

@@ -27,7 +27,7 @@ def parse(text: str) -> sa.URL:
     try:
         url = sa.make_url(text)
         backend = url.get_backend_name()
-    except exc.ArgumentError:
+    except (exc.ArgumentError, ValueError):  # a port that is no number, with a part of the password in its text
         backend = ""
     if backend in _POSTGRESQL:
         return url.set(drivername="postgresql+psycopg2")

@@ -39,12 +39,16 @@ Values = dict[str, Any]
 
 @dataclass(slots=True)
 class Translated:
-    """An image as it comes: its row, members and locations as columns, and what does not come as it is, with why."""
+    """An image as it comes: its row, members and locations as columns, and what does not come as it is, with why.
+
+    With ``is_partial`` it has locations there that cannot be told this time; an earlier run may have brought them.
+    """
 
     image: Values
     members: list[Values] = field(default_factory=list)
     locations: list[Values] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    is_partial: bool = False
 
 
 def image(rows: ImageRows, places: Places) -> Translated:
@@ -61,7 +65,7 @@ def image(rows: ImageRows, places: Places) -> Translated:
     found.image["tags"] = list(dict.fromkeys(clean(tag.value) for tag in rows.tags))
     found.members = _members(rows, found.image)
     if status not in _UNFINISHED:
-        found.locations = _locations(rows, found.image, places, problems)
+        _add_locations(found, rows, places)
     if deleted:
         # Without data that wait for their purge there is nothing that would end the wait.
         waits = any(row["status"] == _L.PENDING_DELETE for row in found.locations)
@@ -166,20 +170,19 @@ def _members(rows: ImageRows, values: Values) -> list[Values]:
     return list(found.values())
 
 
-def _locations(rows: ImageRows, values: Values, places: Places, problems: list[str]) -> list[Values]:
-    found = []
+def _add_locations(found: Translated, rows: ImageRows, places: Places) -> None:
     for row in rows.locations:
-        if row.deleted and values["deleted_at"] is None:
-            problems.append(_TAKEN)
+        if row.deleted and found.image["deleted_at"] is None:
+            found.problems.append(_TAKEN)
             continue
         try:
             metadata = _metadata(row)
             place = places.find(clean(row.value), metadata)
         except CannotCome as reason:
-            problems.append(f"location: {reason}")
+            found.problems.append(f"location: {reason}")
+            found.is_partial = True
             continue
-        found.append(_location(row, values, metadata, place))
-    return found
+        found.locations.append(_location(row, found.image, metadata, place))
 
 
 def _metadata(row: Row) -> Values:

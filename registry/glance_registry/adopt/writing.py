@@ -78,8 +78,12 @@ _PURGED = sa.text(f"""
 
 _GONE_LOCATIONS = sa.text("""
     UPDATE locations SET status = 'deleted', deleted_at = now(), not_before = NULL
-    WHERE image_id = ANY(CAST(:mine AS uuid[])) AND attempt = id AND on_fail IS NULL AND token IS NULL
+    WHERE image_id = ANY(CAST(:whole AS uuid[])) AND attempt = id AND on_fail IS NULL AND token IS NULL
         AND status IN ('active', 'pending_delete') AND NOT (id = ANY(CAST(:ids AS uuid[])))
+""")
+_WITH_LOCATIONS = sa.text("""
+    SELECT DISTINCT CAST(image_id AS text) FROM locations
+    WHERE image_id = ANY(CAST(:ids AS uuid[])) AND attempt = id AND status IN ('active', 'pending_delete')
 """)
 _OWNED = """
     EXISTS (SELECT FROM locations o WHERE o.store = l.store AND o.key = l.key AND o.id <> l.id
@@ -149,6 +153,7 @@ class Written:
 def write_page(connection: sa.Connection, page: Sequence[Translated]) -> Written:
     """Write a page of images with members and locations, and return what that changed."""
     done = Written()
+    _let_wait(connection, page)
     ids = [each.image["id"] for each in page]
     done.images = dict(_run(connection, _IMAGES, rows=[each.image for each in page]))
     mine = {row[0] for row in connection.execute(_MINE, {"ids": ids})}
@@ -158,7 +163,8 @@ def write_page(connection: sa.Connection, page: Sequence[Translated]) -> Written
         done.purged = {row[0] for row in connection.execute(_PURGED, {"ids": waiting})} & done.kept
         done.kept -= done.purged
     written = [each for each in page if each.image["id"] in mine]
-    _write_locations(connection, sorted(mine), _in_order(written), done)
+    whole = sorted(each.image["id"] for each in written if not each.is_partial)
+    _write_locations(connection, whole, _in_order(written), done)
     members = [row for each in written for row in each.members]
     _run(connection, _GONE_MEMBERS, rows=members, mine=sorted(mine))
     done.members = [row[1] for row in _run(connection, _MEMBERS, rows=members)] if members else []
@@ -167,16 +173,24 @@ def write_page(connection: sa.Connection, page: Sequence[Translated]) -> Written
     return done
 
 
+def _let_wait(connection: sa.Connection, page: Sequence[Translated]) -> None:
+    """Let deleted images wait for the purge of the locations that an earlier run brought and this one cannot tell."""
+    deleted = {each.image["id"]: each for each in page if each.is_partial and each.image["status"] == "deleted"}
+    if deleted:
+        for row in connection.execute(_WITH_LOCATIONS, {"ids": sorted(deleted)}):
+            deleted[row[0]].image["status"] = "pending_delete"
+
+
 def _in_order(page: Sequence[Translated]) -> list[dict[str, Any]]:
     """Return the locations of a page, numbered, so that the rows are made in their order."""
     rows = [row for each in page for row in each.locations]
     return [{**row, "place": place} for place, row in enumerate(rows)]
 
 
-def _write_locations(connection: sa.Connection, mine: list[str], rows: list[dict[str, Any]], done: Written) -> None:
+def _write_locations(connection: sa.Connection, whole: list[str], rows: list[dict[str, Any]], done: Written) -> None:
     ids = [row["id"] for row in rows]
-    # First, so that a key is free again for what has it now.
-    connection.execute(_GONE_LOCATIONS, {"mine": mine, "ids": ids})
+    # First, so that a key is free again for what has it now. A location that could not be told is not one that is gone.
+    connection.execute(_GONE_LOCATIONS, {"whole": whole, "ids": ids})
     if not rows:
         return
     done.locations = {row[0]: False for row in _run(connection, _CHANGED_LOCATIONS, rows=rows)}

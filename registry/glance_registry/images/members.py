@@ -7,6 +7,7 @@ itself, and other callers see none. Whether the image takes members at all is th
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
@@ -118,7 +119,8 @@ def share(
         raise _too_many(len(wanted), quota)
     if only:
         others = members.c.member.not_in(list(wanted))
-        connection.execute(sa.delete(members).where(members.c.image_id == image_id, others))
+        if connection.execute(sa.delete(members).where(members.c.image_id == image_id, others)).rowcount:
+            _note_removal(connection, image_id, str(uuid4()))
     for can_share in set(wanted.values()):
         _share(connection, image, [member for member, may in wanted.items() if may is can_share], can_share)
     _check_count(connection, image_id, quota, more=0)
@@ -184,9 +186,14 @@ def remove(
         members.c.image_id == image_id, members.c.member == member, _seen_by(context)
     )
     if connection.execute(delete).rowcount == 1:
-        connection.execute(sa.update(images).where(images.c.id == image_id).values(write_attempt=attempt))
+        _note_removal(connection, image_id, attempt)
     elif image is None or image.write_attempt != attempt:
         raise _no_member(image_id, member)
+
+
+def _note_removal(connection: sa.Connection, image_id: str, attempt: str) -> None:
+    """Mark the image as written here, so that no run of glance-manage adopt brings the member back."""
+    connection.execute(sa.update(images).where(images.c.id == image_id).values(write_attempt=attempt))
 
 
 def _check_count(connection: sa.Connection, image_id: str, quota: int, more: int) -> None:

@@ -3,10 +3,15 @@
 A uuid belongs to the store that registered it first. Two stores that lead to one place by two names, for example two
 addresses of one server, would each delete the data of the other: the second one never gets the place. The stores that
 the service has for itself on each host may share a directory, which hosts may hand over to each other.
+
+A store whose id was changed has given its places up (``store_rename``): the rows stay with a ``created_at`` of
+infinity, and count for nothing here.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import Insert, insert
 
 from glance_common.model.errors import Conflict
 from glance_common.model.status import LocationStatus
@@ -15,6 +20,10 @@ from glance_registry.db.tables import locations, store_identities
 
 _COLUMNS = store_identities.c
 _LOCK_SPACE = "glance store identities"
+IS_HELD = sa.func.isfinite(_COLUMNS.created_at)
+"""A store has a place that it has not given up."""
+GIVEN_UP: sa.ColumnElement[Any] = sa.literal_column("'infinity'::timestamptz")
+"""The ``created_at`` of a place that its store has given up."""
 
 
 def known(connection: sa.Connection, store: str) -> dict[str, str]:
@@ -23,7 +32,8 @@ def known(connection: sa.Connection, store: str) -> dict[str, str]:
     Earlier versions registered a place for every store. Where the first one has data, it keeps the place; where it has
     none, as after a change of its id, the others go on.
     """
-    rows = connection.execute(sa.select(_COLUMNS.place, _COLUMNS.identity).where(_COLUMNS.store == store)).all()
+    held = sa.select(_COLUMNS.place, _COLUMNS.identity).where(_COLUMNS.store == store, IS_HELD)
+    rows = connection.execute(held).all()
     lost = {row.place for row in rows if _has_data(connection, _owner(connection, store, row.identity))}
     return {row.place: row.identity for row in rows if row.place not in lost}
 
@@ -44,7 +54,7 @@ def register(connection: sa.Connection, store: str, place: str, identity: str) -
         raise Conflict(f"{place} is the place of the store {owner}, maybe by another name: two stores cannot share it")
     row = {"store": store, "place": place, "identity": identity}
     # The lock is that of the uuid: for the same place another one may be registered meanwhile.
-    connection.execute(insert(store_identities).values(row).on_conflict_do_nothing())
+    connection.execute(unless_held(insert(store_identities).values(row)))
     # A statement of its own, because only a new snapshot sees the row of a winner that committed just now.
     winner = connection.execute(
         sa.select(_COLUMNS.identity).where(_COLUMNS.store == store, _COLUMNS.place == place)
@@ -52,10 +62,17 @@ def register(connection: sa.Connection, store: str, place: str, identity: str) -
     return str(winner.scalar_one())
 
 
+def unless_held(rows: Insert) -> Insert:
+    """Return the insertion that leaves the places alone that their stores have, and takes back those given up."""
+    new = {name: rows.excluded[name] for name in ("identity", "created_at")}
+    return rows.on_conflict_do_update(index_elements=["store", "place"], set_=new, where=sa.not_(IS_HELD))
+
+
 def _owner(connection: sa.Connection, store: str, identity: str) -> str | None:
     """Return the other store that the uuid belongs to; None when it is free, or belongs to ``store``."""
-    first = sa.select(_COLUMNS.store).where(_COLUMNS.identity == identity).order_by(_COLUMNS.created_at, _COLUMNS.store)
-    owner: str | None = connection.execute(first.limit(1)).scalar()
+    holders = sa.select(_COLUMNS.store).where(_COLUMNS.identity == identity, IS_HELD)
+    first = holders.order_by(_COLUMNS.created_at, _COLUMNS.store).limit(1)
+    owner: str | None = connection.execute(first).scalar()
     if owner is None or owner == store or (owner.startswith(RESERVED) and store.startswith(RESERVED)):
         return None
     return owner

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
+import sqlalchemy as sa
 from tests.integration.registry.adopting import Adopting
 from tests.support.old_database import YEAR, now
+from tests.support.registry_rows import ADMIN
 
 from glance_registry.adopt.writing import write_page
+from glance_registry.db.session import run_transaction
+from glance_registry.images import members
 from glance_registry.manage.adopt import LEFT_OUT
 
 DELETED: dict[str, Any] = {"deleted": True, "deleted_at": YEAR + timedelta(days=3)}
@@ -225,6 +230,27 @@ def test_what_was_changed_here_stays(adopting: Adopting):
     assert adopting.image(made_here).status == "queued"
     assert "it stays as it is here" in report
     assert "(changed here)" in adopting.run("--verify", expected=1)
+
+
+def _remove(connection: sa.Connection, image: str) -> None:
+    members.remove(connection, ADMIN, image, str(uuid4()), "revoked")
+
+
+def _replace(connection: sa.Connection, image: str) -> None:
+    members.share(connection, ADMIN, image, {"friend": None}, only=True, quota=-1)
+
+
+@pytest.mark.parametrize("revoke", [_remove, _replace])
+def test_a_member_that_was_removed_here_does_not_come_back(
+    adopting: Adopting, revoke: Callable[[sa.Connection, str], None]
+):
+    image = adopting.old.image()
+    adopting.old.member(image, "friend")
+    adopting.old.member(image, "revoked")
+    adopting.run()
+    run_transaction(adopting.engine, revoke, image)
+    assert "it stays as it is here" in adopting.run(expected=LEFT_OUT)
+    assert [row.member for row in adopting.rows("SELECT member FROM members")] == ["friend"]
 
 
 def test_data_that_were_purged_here_are_no_difference(adopting: Adopting):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from deploy.local.embedded_postgres import PostgresServer
@@ -11,13 +12,17 @@ from deploy.local.processes import free_port
 from tests.integration.registry.adopting import Adopting
 from tests.servers.mariadb import MariaDB
 from tests.servers.postgres import drop_database
-from tests.support.old_database import OldDatabase
+from tests.support.old_database import YEAR, OldDatabase
 from tests.unit.registry.test_adopt_cipher import KEY, encrypted
 
 from glance_common.model.errors import Unavailable
 from glance_registry.adopt.source import parse, snapshot
 from glance_registry.db.session import make_engine, run_transaction
 from glance_registry.manage.adopt import KEY_VARIABLE, LEFT_OUT, URL_VARIABLE
+
+BAD_PORT = "postgresql://glance:a@b:hunter2@db/glance"
+"""A password with characters that are not escaped: a part of it is read as the port."""
+WAITING: dict[str, Any] = {"status": "pending_delete", "deleted": True, "deleted_at": YEAR}
 
 
 @pytest.fixture
@@ -92,7 +97,7 @@ def test_no_revision(adopting: Adopting):
     assert "does not say which schema it has" in refused(adopting)
 
 
-@pytest.mark.parametrize("url", ["sqlite:///glance.db", "no url", "http://user:hunter2@example.org/"])
+@pytest.mark.parametrize("url", ["sqlite:///glance.db", "no url", "http://user:hunter2@example.org/", BAD_PORT])
 def test_a_url_of_another_kind(adopting: Adopting, url: str):
     said = refused(adopting, source=url)
     assert "--from: must be the URL of the other database" in said
@@ -146,6 +151,34 @@ def test_s76_encrypted_locations(adopting: Adopting, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv(KEY_VARIABLE, KEY)
     adopting.run()
     assert adopting.locations(image) == [("disk", image, "active", 3)]
+
+
+def test_what_cannot_be_told_again_stays(adopting: Adopting):
+    """A forgotten key, or a store that is not configured this time, is no word about the data there."""
+    old, key = adopting.old, ("--metadata-encryption-key", KEY)
+    living, waiting, deleted, mixed = old.image(), old.image(**WAITING), old.image(), old.image()
+    for image in (living, waiting, deleted, mixed):
+        old.location(image, encrypted(adopting.file(image)))
+    old.location(mixed, f"s3://s3.example.org:8080/images/{mixed}")
+    adopting.run(*key)
+    before = adopting.contents()
+    assert "no metadata_encryption_key is given" in adopting.run(expected=LEFT_OUT)
+    assert adopting.contents() == before
+    usual = adopting.stores
+    adopting.stores = usual.replace("disk:file, ", "").replace("default_backend = disk", "default_backend = bucket")
+    assert "no store for file is configured" in adopting.run(*key, expected=LEFT_OUT)
+    assert adopting.contents() == before
+    adopting.stores = usual
+    old.update("images", f"id = '{deleted}'", **WAITING)
+    adopting.run(expected=LEFT_OUT)
+    assert adopting.image(deleted).status == "pending_delete", "its data have to be purged yet"
+    adopting.run(*key)
+    assert adopting.locations(deleted) == [("disk", deleted, "pending_delete", 3)]
+    assert adopting.locations(waiting) == [("disk", waiting, "pending_delete", 3)]
+    assert len(adopting.locations(mixed)) == 2
+    old.update("image_locations", f"image_id = '{mixed}' AND value LIKE 's3:%'", status="deleted", deleted=True)
+    adopting.run(*key)
+    assert [status for _, _, status, _ in adopting.locations(mixed)] == ["active", "deleted"]
 
 
 def test_s76_the_key_of_the_configuration(adopting: Adopting):

@@ -15,7 +15,7 @@ from glance_common.stores.contract import StoreUnavailable
 from glance_common.stores.loader import load_stores
 from glance_registry.config import list_manage_opts
 from glance_registry.db.session import run_transaction
-from glance_registry.db.tables import metadata, store_identities
+from glance_registry.db.tables import metadata, orphans, store_identities
 from glance_registry.locations import store_identity, store_rename
 from glance_registry.manage import main
 from glance_registry.manage.stores import RegisteredPlaces
@@ -69,9 +69,10 @@ class Installation:
             return {row[0]: row[1] for row in rows}
 
     def places(self) -> dict[tuple[str, str], str]:
-        """Return the uuid of each store and place."""
+        """Return the uuid of each store and place that it has."""
+        held = sa.select(store_identities).where(store_identity.IS_HELD)
         with self.owners.engine.connect() as connection:
-            return {(row.store, row.place): row.identity for row in connection.execute(sa.select(store_identities))}
+            return {(row.store, row.place): row.identity for row in connection.execute(held)}
 
 
 @pytest.fixture
@@ -219,6 +220,67 @@ def test_a_service_that_still_writes_under_the_old_id_is_told(
     assert installation.stores() == {NEW: 2}
 
 
+def test_what_came_under_the_old_id_after_the_rename_follows_too(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As by a service that has not read the new configuration yet."""
+    first, _ = installation.image()
+    installation.configure(NEW)
+    assert installation.manage("store", "rename", OLD, NEW) == 0
+    late, _ = installation.image()
+    capsys.readouterr()
+    assert installation.manage("store", "rename", OLD, NEW) == 0
+    assert capsys.readouterr().out == f"1 locations and 0 places went from {OLD} to {NEW}.\n"
+    assert installation.stores() == {NEW: 2}
+    assert [installation.read(NEW, image) for image in (first, late)] == [b"data", b"data"]
+    installation.configure(OLD)
+    with pytest.raises(StoreUnavailable, match=f"is the place of the store {NEW}"):
+        installation.read(OLD, late)
+
+
+def test_a_place_that_was_given_up_is_taken_back(installation: Installation) -> None:
+    image, _ = installation.image()
+    before = installation.places()
+    for old, new in ((OLD, NEW), (NEW, OLD)):
+        installation.configure(new)
+        assert installation.manage("store", "rename", old, new) == 0
+        assert installation.read(new, image) == b"data"
+    assert installation.places() == before
+
+
+def test_an_id_that_is_used_again_is_another_store(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    installation.image()
+    [(_, place)] = installation.places()
+    installation.configure(NEW)
+    assert installation.manage("store", "rename", OLD, NEW) == 0
+    installation.configure(NEW, OLD)
+    assert installation.manage("store", "check") == 0
+    installation.configure(NEW)
+    assert installation.manage("store", "rename", OLD, NEW) == 1
+    assert f"the store {NEW} has another place: {place}" in capsys.readouterr().err
+    mark = new_id()
+    assert run_transaction(installation.owners.engine, store_identity.register, OLD, place, mark) == mark
+
+
+def test_orphans_stay_listed_and_claimed(installation: Installation) -> None:
+    """Were one of them dropped, an upload could take its key while a process removes what is there."""
+    token = new_id()
+    rows = [
+        {"id": new_id(), "store": store, "key": key, "size": 4, "token": claim}
+        for store, key, claim in ((OLD, "a", token), (NEW, "a", None), (OLD, "b", None), (OLD, "c", None),
+                                  (NEW, "c", token))
+    ]
+    with installation.owners.engine.begin() as connection:
+        connection.execute(sa.insert(orphans), rows)
+    installation.configure(NEW)
+    assert installation.manage("store", "rename", OLD, NEW) == 0
+    with installation.owners.engine.connect() as connection:
+        found = connection.execute(sa.select(orphans.c.store, orphans.c.key, orphans.c.token).order_by(orphans.c.key))
+        assert [tuple(row) for row in found] == [(NEW, "a", token), (NEW, "b", None), (NEW, "c", token)]
+
+
 def test_two_stores_with_data_under_one_key_stay_apart(owners: Owners) -> None:
     image, _ = owners.active()
     identity = new_id()
@@ -234,4 +296,4 @@ def test_two_stores_with_data_under_one_key_stay_apart(owners: Owners) -> None:
 
 def test_every_table_that_names_a_store_follows() -> None:
     names = {table.name for table in metadata.sorted_tables if "store" in table.c}
-    assert names - {"locations", "store_identities", *store_rename.FOUND_AGAIN} == set()
+    assert names - {"locations", "store_identities", "orphans", "store_runs"} == set()

@@ -16,6 +16,8 @@ from glance_registry.housekeeping import Ages
 from glance_registry.manage import main
 
 SECRET = "s" * 32
+BAD_PORT = "postgresql://u:a@b:hunter2@h/d"
+"""A password with characters that are not escaped: a part of it is read as the port."""
 
 
 pytestmark = pytest.mark.usefixtures("root_logger")
@@ -36,13 +38,26 @@ def test_a_right_configuration_passes_the_check_although_the_database_is_away(tm
     assert cli.main(["--config-file", config_file(tmp_path), "--check-config"]) == 0
 
 
-@pytest.mark.parametrize("connection", ["", "sqlite:///x", "mysql://u:hunter2@h/d", "postgresql//u:hunter2@h"])
+@pytest.mark.parametrize(
+    "connection", ["", "sqlite:///x", "mysql://u:hunter2@h/d", "postgresql//u:hunter2@h", BAD_PORT]
+)
 def test_only_postgresql_and_no_password_in_the_message(
     tmp_path: Path, connection: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["--config-file", config_file(tmp_path, connection), "--check-config"]) == 1
     told = capsys.readouterr().err
     assert "[database] connection" in told
+    assert "hunter2" not in told
+
+
+def test_a_password_that_is_read_as_a_port_is_not_shown_for_the_replica_either(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = config_file(tmp_path)
+    Path(text).write_text(Path(text).read_text().replace("[database]", f"[database]\nslave_connection = {BAD_PORT}"))
+    assert cli.main(["--config-file", text, "--check-config"]) == 1
+    told = capsys.readouterr().err
+    assert "[database] slave_connection" in told
     assert "hunter2" not in told
 
 
