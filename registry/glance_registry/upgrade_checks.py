@@ -10,7 +10,13 @@ from glance_common.config.loading import OptionTable
 from glance_common.model.status import OperationStatus
 from glance_common.stores import loader, reserved
 from glance_common.upgrade.contract import (
-    FINE, Severity, UpgradeCheck, UpgradeChecks, UpgradeOutcome, failure, warning,
+    FINE,
+    Severity,
+    UpgradeCheck,
+    UpgradeChecks,
+    UpgradeOutcome,
+    failure,
+    warning,
 )
 from glance_registry.config import database_opts
 from glance_registry.db import schema
@@ -65,7 +71,9 @@ def _newer(conf: cfg.ConfigOpts, text: str) -> UpgradeOutcome:
     missing = _asked(conf, _missing)
     if missing:
         return failure(f"{text}; it has no {', '.join(missing[:5])} any more: install the newer release.")
-    return warning(f"{text}; all that this code uses is there. glance-manage db check of the newer release tells what is next.")
+    return warning(
+        f"{text}; all that this code uses is there. glance-manage db check of the newer release tells what is next."
+    )
 
 
 def _missing(connection: sa.Connection) -> list[str]:
