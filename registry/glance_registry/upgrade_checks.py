@@ -9,11 +9,20 @@ from oslo_config import cfg
 from glance_common.config.loading import OptionTable
 from glance_common.model.status import OperationStatus
 from glance_common.stores import loader, reserved
-from glance_common.upgrade.contract import FINE, UpgradeCheck, UpgradeChecks, UpgradeOutcome, failure, warning
+from glance_common.upgrade.contract import (
+    FINE,
+    Severity,
+    UpgradeCheck,
+    UpgradeChecks,
+    UpgradeOutcome,
+    failure,
+    warning,
+)
 from glance_registry.config import database_opts
 from glance_registry.db import schema
+from glance_registry.db.schema import Phase
 from glance_registry.db.session import make_engine, read
-from glance_registry.db.tables import operations
+from glance_registry.db.tables import metadata, operations
 from glance_registry.locations import purge
 from glance_registry.manage.stores import RegisteredPlaces, reached
 from glance_registry.wsgi import database_url
@@ -28,21 +37,53 @@ _COMMAND_OPTS: list[cfg.Opt] = [
 ]
 
 
-_UNKNOWN = failure("not checked: that needs the database with the right schema.")
+_UNKNOWN = failure("not checked: that needs the database with a schema that this code can work with.")
 
 
 def _has_schema(conf: cfg.ConfigOpts) -> bool:
-    return schema.version(database_url(conf)) == schema.newest()
+    return database(conf).severity < Severity.FAILURE
 
 
 def database(conf: cfg.ConfigOpts) -> UpgradeOutcome:
-    """Check that the database answers and that its schema is the one that this code needs."""
-    found, needed = schema.version(database_url(conf)), schema.newest()
-    if found == needed:
-        return FINE
+    """Check that the database answers and that this code can work with its schema; name what comes next.
+
+    During an upgrade without an outage a schema lacks the later phases, or is that of the next release.
+    """
+    url = database_url(conf)
+    found, needed = schema.version(url), schema.newest()
     if found is not None and found > needed:
-        return failure(f"the schema is at revision {found}, which is newer than this code, which needs {needed}.")
-    return failure(f"the schema is at revision {found or 'none'}, this code needs {needed}: run glance-manage db sync.")
+        return _newer(conf, f"the schema is at revision {found}, which is newer than {needed}, which this code needs")
+    left = schema.pending(url)
+    if not left:
+        return FINE
+    text = (
+        f"the schema is at revision {found or 'none'}, this code needs {needed}: "
+        f"next is glance-manage db {left[0].phase}"
+    )
+    if any(step.phase is Phase.EXPAND for step in left):
+        return failure(f"{text}, or, while the service is stopped, glance-manage db sync.")
+    is_last = left[0].phase is Phase.CONTRACT
+    return warning(f"{text}, when no daemon of the release before runs any more." if is_last else f"{text}.")
+
+
+def _newer(conf: cfg.ConfigOpts, text: str) -> UpgradeOutcome:
+    """Return what a schema of a later release means: this one works with it for as long as nothing is taken away."""
+    missing = _asked(conf, _missing)
+    if missing:
+        return failure(f"{text}; it has no {', '.join(missing[:5])} any more: install the newer release.")
+    return warning(
+        f"{text}; all that this code uses is there. glance-manage db check of the newer release tells what is next."
+    )
+
+
+def _missing(connection: sa.Connection) -> list[str]:
+    """Return the tables and columns of this code that the database does not have."""
+    inspector = sa.inspect(connection)
+    there = {
+        f"{table}.{column['name']}" for (_, table), columns in inspector.get_multi_columns().items()
+        for column in columns
+    }
+    return [str(column) for table in metadata.sorted_tables for column in table.columns if str(column) not in there]
 
 
 def stores(conf: cfg.ConfigOpts) -> UpgradeOutcome:

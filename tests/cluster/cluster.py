@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -269,10 +270,28 @@ def _made(folder: Path) -> Path:
     return folder
 
 
+def is_held(folder: Path) -> bool:
+    """Return whether a cluster runs in ``folder``. Raises FolderError for that of another user, and OSError."""
+    _check_owner(folder)
+    try:
+        with (folder / MARKER).open() as marker:
+            fcntl.flock(marker, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _check_owner(folder: Path) -> None:
+    if folder.stat().st_uid != os.geteuid():
+        raise FolderError(f"{folder} belongs to another user; choose another folder with --folder")
+
+
 def _prepare(folder: Path) -> IO[str]:
     """Empty the folder of an earlier cluster, or make it, and hold it until the returned file is closed.
 
-    Raises FolderError for one that holds something else, or whose cluster runs.
+    Raises FolderError for one that holds something else, is another user's, or whose cluster runs.
     """
     account = accounts.server_account()
     if not accounts.can_reach(folder.parent, account):
@@ -280,6 +299,7 @@ def _prepare(folder: Path) -> IO[str]:
     if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
         raise FolderError(f"{folder} holds other files; choose an empty or new folder with --folder")
     folder.mkdir(parents=True, exist_ok=True)
+    _check_owner(folder)
     marker = (folder / MARKER).open("a")
     try:
         fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)

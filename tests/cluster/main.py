@@ -17,7 +17,7 @@ from deploy.local import accounts, processes
 from deploy.local.embedded_postgres import DatabaseError
 
 from tests.cluster import drill, table
-from tests.cluster.cluster import Cluster, FolderError
+from tests.cluster.cluster import Cluster, FolderError, is_held
 from tests.cluster.crowd import Crowd
 
 DEFAULT = Path("/var/tmp/glance-cluster")
@@ -109,12 +109,15 @@ def _overview(cluster: Cluster) -> str:
 
 
 def _down(asked: argparse.Namespace) -> int:
+    # The id of an ``up`` that was killed stays behind, and another process may have it by now.
+    if not asked.folder.exists() or not is_held(asked.folder):
+        print(f"down: nothing runs in {asked.folder}", file=sys.stderr)  # noqa: T201 - a program at a terminal
+        return 1
     try:
         pid = int((asked.folder / _PID).read_text())
         os.kill(pid, signal.SIGTERM)
-    except (OSError, ValueError):
-        print(f"down: nothing runs in {asked.folder}", file=sys.stderr)  # noqa: T201 - a program at a terminal
-        return 1
+    except (FileNotFoundError, ProcessLookupError, ValueError):
+        raise FolderError(f"{asked.folder} is in use, and not by deploy/cluster/up, or not yet") from None
     processes.wait_until(lambda: not processes.is_running(pid), what="the end of the cluster", seconds=_STOP_SECONDS)
     return 0
 

@@ -219,6 +219,28 @@ def test_too06_metadata_only_and_fields_that_are_left_out(source: Server, target
     assert target.caller.download(image) == SMALL
 
 
+@pytest.mark.parametrize("api", ["v1", "v2"])
+def test_too06_what_is_not_replicated_stays_where_it_is(source: Server, target: Server, api: str):
+    image = source.caller.uploaded(SMALL, name="one", secret_note="source", shared_note="1", gone="1")
+    replicate("--api", api, "livecopy", source.address, target.address)
+    source.caller.patch(
+        image, {"op": "replace", "path": "/name", "value": "two"}, {"op": "remove", "path": "/gone"},
+        {"op": "replace", "path": "/shared_note", "value": "2"}, {"op": "remove", "path": "/secret_note"},
+    )
+    target.caller.patch(image, *(
+        {"op": operation, "path": f"/{name}", "value": "target"}
+        for operation, name in (("replace", "secret_note"), ("add", "own_note"))
+    ))
+    ignored = ("-D", "secret_note,own_note")
+    replicate("--api", api, *ignored, "livecopy", source.address, target.address)
+    shown = target.caller.show(image)
+    assert (shown["name"], shown["shared_note"]) == ("two", "2")
+    assert (shown["secret_note"], shown["own_note"]) == ("target", "target")
+    assert "gone" not in shown
+    again = replicate("--api", api, *ignored, "livecopy", source.address, target.address)
+    assert "updated" not in again.stderr
+
+
 def test_too06_other_data_under_an_id_are_told(source: Server, target: Server):
     image = source.caller.uploaded(SMALL)
     target.caller.create(id=image)

@@ -43,7 +43,7 @@ class ImageApi(Protocol):
         ...
 
     def update(self, image: ReplicaImage, there: ReplicaImage, names: Collection[str]) -> None:
-        """Change what differs, named by ``names``, from what is there."""
+        """Change what differs, named by ``names``, from what is there; what else is there stays."""
         ...
 
     def complete(self, image: ReplicaImage) -> None:

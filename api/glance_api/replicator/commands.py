@@ -103,7 +103,7 @@ def _bring(image: ReplicaImage, target: ImageApi, data: Data, work: Replication)
     if there is None:
         target.create(wanted)
     else:
-        _update(wanted, there, target)
+        _update(wanted, there, target, work.ignored)
     if image.is_active and not work.is_metadata_only:
         _fill(image, there, target, data)
     if there is None:
@@ -129,8 +129,10 @@ def _fill(image: ReplicaImage, there: ReplicaImage | None, target: ImageApi, dat
     LOG.info("image %s: copied, %d bytes", image.id, image.size)
 
 
-def _update(wanted: ReplicaImage, there: ReplicaImage, target: ImageApi) -> None:
-    names = differing(wanted, there, [*wanted.writable(), *wanted.properties, *there.properties])
+def _update(wanted: ReplicaImage, there: ReplicaImage, target: ImageApi, ignored: frozenset[str]) -> None:
+    # What is not replicated is not removed there either.
+    compared = there.without(ignored)
+    names = differing(wanted, compared, [*wanted.writable(), *wanted.properties, *compared.properties])
     if names:
         target.update(wanted, there, names)
         LOG.info("image %s: updated %s", wanted.id, ", ".join(names))

@@ -32,8 +32,10 @@ class DataDigests:
         self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in self._expected}
 
     def add(self, piece: bytes) -> None:
-        """Take the next bytes."""
+        """Take the next bytes. Raises ReplicationError when they are more than the image has."""
         self._size += len(piece)
+        if self._size > self._image.size:
+            raise ReplicationError(f"more than the {self._image.size} bytes of the image came.")
         for each in self._hashes.values():
             each.update(piece)
 
@@ -47,7 +49,10 @@ class DataDigests:
 
 
 def checked(pieces: Iterable[bytes], image: ReplicaImage) -> Iterator[bytes]:
-    """Yield the pieces, the last one only when size and digests are those of the image. Raises ReplicationError."""
+    """Yield the pieces, the last one only when size and digests are those of the image. Raises ReplicationError.
+
+    Less than the whole size is yielded of data that are wrong: the server must not take them for complete.
+    """
     digests = DataDigests(image)
     held = b""
     for piece in pieces:

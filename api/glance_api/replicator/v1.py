@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
@@ -82,7 +83,9 @@ class ImagesV1:
         _expect_200(answer, "the data are not taken")
 
     def update(self, image: ReplicaImage, there: ReplicaImage, names: Collection[str]) -> None:
-        """See the protocol. All properties are named: the others are purged."""
+        """See the protocol. All properties that are to stay are named: the others are purged."""
+        kept = {name: value for name, value in there.properties.items() if name not in names}
+        image = replace(image, properties={**kept, **image.properties})
         emptied = {f"{META}{name}": "" for name in names if name in image.writable() and image.fields[name] is None}
         chosen = {
             name: value for name, value in _headers(image).items() if name.startswith(PROPERTY) or _field(name) in names

@@ -1,6 +1,7 @@
 """The images API v2. Members of images are not replicated, as by the original tool."""
 
 from collections.abc import Callable, Collection, Iterator
+from itertools import chain
 from typing import Any
 from urllib.parse import urlencode
 
@@ -28,9 +29,17 @@ class ImagesV2:
         self._peer = peer
 
     def images(self) -> Iterator[ReplicaImage]:
-        """See the protocol. Hidden images are on pages of their own."""
-        for hidden in ("false", "true"):
-            yield from self._listed({"limit": str(PAGE), "visibility": "all", "os_hidden": hidden})
+        """See the protocol. Hidden images are on pages of their own.
+
+        The others are asked for without ``os_hidden``: a release that does not know it takes it for a property that
+        the images must have, and lists none. One that ignores it lists all of them twice.
+        """
+        seen: set[str] = set()
+        query = {"limit": str(PAGE), "visibility": "all"}
+        for each in chain(self._listed(query), self._listed({**query, "os_hidden": "true"})):
+            if each.id not in seen:
+                seen.add(each.id)
+                yield each
 
     def _listed(self, query: dict[str, str]) -> Iterator[ReplicaImage]:
         marker: str | None = None

@@ -7,6 +7,7 @@ process of the server.
 
 import fcntl
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -28,7 +29,11 @@ def default_path(program: str) -> Path:
     usual = DIRECTORY / f"{program}.pid"
     if usual.exists() or os.access(DIRECTORY, os.W_OK):
         return usual
-    return Path(tempfile.gettempdir()) / f"glance-control-{os.geteuid()}" / f"{program}.pid"
+    return _temporary_directory() / f"{program}.pid"
+
+
+def _temporary_directory() -> Path:
+    return Path(tempfile.gettempdir()) / f"glance-control-{os.geteuid()}"
 
 
 class PidFile:
@@ -95,6 +100,7 @@ class PidFile:
     def _look(self) -> tuple[bool, int | None]:
         """Return whether the file is locked, and the id in it. Raises ControlError."""
         try:
+            self._check_directory()
             lock = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             return False, None
@@ -107,12 +113,22 @@ class PidFile:
             os.close(lock)
 
     def _make_directory(self) -> None:
+        """Make the temporary directory where the file is in it. Raises OSError, ControlError."""
+        if self._is_temporary():
+            self.path.parent.mkdir(mode=0o700, exist_ok=True)
+            self._check_directory()
+
+    def _check_directory(self) -> None:
+        """Raise ControlError when another user can write to the temporary directory, OSError without it."""
+        if not self._is_temporary():
+            return
         directory = self.path.parent
-        if directory == default_path(self._program).parent and directory != DIRECTORY:
-            directory.mkdir(mode=0o700, exist_ok=True)
-            seen = directory.lstat()
-            if seen.st_uid != os.geteuid() or seen.st_mode & 0o022 or directory.is_symlink():
-                raise ControlError(f"{directory} belongs to another user: name a file with --pid-file.")
+        seen = directory.lstat()
+        if seen.st_uid != os.geteuid() or seen.st_mode & 0o022 or not stat.S_ISDIR(seen.st_mode):
+            raise ControlError(f"{directory} belongs to another user: name a file with --pid-file.")
+
+    def _is_temporary(self) -> bool:
+        return self.path.parent == _temporary_directory()
 
     def _locked(self) -> int:
         """Return the file, opened and locked. Raises OSError, ControlError."""
@@ -142,12 +158,14 @@ class PidFile:
 
 def write(lock: int, pid: int) -> None:
     """Write the id of the process that has the server's place now."""
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{pid}\n".encode(), 0)
+    text = f"{pid}\n".encode()
+    # In this order no reader finds the file empty; the rest of a longer id is behind the first line, which counts.
+    os.pwrite(lock, text, 0)
+    os.ftruncate(lock, len(text))
 
 
 def _content(lock: int) -> int | None:
-    text = os.pread(lock, 32, 0).strip()
+    text = os.pread(lock, 32, 0).partition(b"\n")[0].strip()
     return int(text) if text.isdigit() and 0 < int(text) < 2**31 else None
 
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +18,10 @@ from tests.support.registry_rows import insert_image
 
 from glance_common.delete_queue.broker import DEAD_QUEUE
 from glance_common.messaging.connection import open_amqp, parse_broker
+from glance_common.upgrade.contract import FINE, Severity
+from glance_registry import upgrade_checks
+from glance_registry.db import schema
+from glance_registry.db.schema import Phase
 from glance_registry.db.session import make_engine
 
 pytestmark = pytest.mark.timeout(300)
@@ -26,6 +31,7 @@ NAMES = (
     "Message broker", "Database and schema", "Stores", "Orphan work",
 )
 QUEUE = "queue"
+UNCHECKED = "not checked: that needs the database with a schema that this code can work with."
 
 
 @dataclass
@@ -138,11 +144,62 @@ def test_too05_a_database_without_schema_or_away(installation: Installation, emp
     assert found["Database and schema"][0] == "failure"
     assert found["Database and schema"][1].startswith("the schema is at revision none, this code needs ")
     assert "glance-manage db sync" in found["Database and schema"][1]
-    assert found["Stores"] == ("failure", "not checked: that needs the database with the right schema.")
+    assert "glance-manage db expand" in found["Database and schema"][1]
+    assert found["Stores"] == ("failure", UNCHECKED)
     installation.database = "postgresql://glance:hush-hush@127.0.0.1:1/glance"
     found = installation.found(2)
     assert found["Database and schema"][0] == "failure"
     assert "hush-hush" not in str(found)
+
+
+def ran(database: str, statement: str) -> None:
+    """Do one statement."""
+    engine = make_engine(database)
+    with engine.begin() as connection:
+        connection.execute(sa.text(statement))
+    engine.dispose()
+
+
+def marked(database: str, revision: str) -> None:
+    """Let the database have this revision, whatever it holds."""
+    ran(database, f"UPDATE alembic_version SET version_num = '{revision}'")
+
+
+def test_too05_a_schema_without_what_this_release_adds(installation: Installation):
+    marked(installation.database, "0015")
+    found = installation.found(2)
+    severity, text = found["Database and schema"]
+    assert severity == "failure"
+    assert "next is glance-manage db expand, or, while the service is stopped, glance-manage db sync" in text
+    assert found["Stores"] == found["Orphan work"] == ("failure", UNCHECKED)
+
+
+def test_too05_a_schema_of_the_next_release(installation: Installation):
+    marked(installation.database, "9999")
+    (installation.folder / "images").rename(installation.folder / "unmounted")
+    found = installation.found(2)
+    assert found.keys() == {"Database and schema", "Stores"}
+    severity, text = found["Database and schema"]
+    assert severity == "warning"
+    assert "revision 9999, which is newer than " in text
+    assert found["Stores"][1].startswith("file: ")
+    # When it has taken away what this release needs, this one does not work any more.
+    ran(installation.database, "ALTER TABLE images DROP COLUMN min_ram")
+    found = installation.found(2)
+    assert found["Database and schema"][0] == "failure"
+    assert "it has no images.min_ram any more: install" in found["Database and schema"][1]
+    assert found["Stores"] == ("failure", UNCHECKED)
+
+
+@pytest.mark.parametrize("phase", [Phase.MIGRATE, Phase.CONTRACT])
+def test_too05_only_a_late_phase_is_left(database: str, phase: Phase, monkeypatch: pytest.MonkeyPatch):
+    marked(database, "0015")
+    monkeypatch.setattr(schema, "_step", lambda revision, _module: schema.Step(revision, phase, None))
+    conf: Any = SimpleNamespace(database=SimpleNamespace(connection=database), orphan_hours=24)
+    outcome = upgrade_checks.database(conf)
+    assert outcome.severity is Severity.WARNING
+    assert f"next is glance-manage db {phase}" in outcome.details
+    assert upgrade_checks.orphan_work(conf) == FINE
 
 
 def test_too05_stores_that_are_away(installation: Installation):

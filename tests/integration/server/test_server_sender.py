@@ -1,6 +1,7 @@
 """Answers from files that grow: many of them with few threads, at the pace of the file and of each client."""
 
 import os
+import re
 import signal
 import ssl
 from concurrent.futures import ThreadPoolExecutor
@@ -75,7 +76,7 @@ def test_a_client_that_takes_nothing_holds_up_no_other_and_is_cut(make_server, p
         server.wait_event("growing")
         assert server.get(target(path))[2] == DATA
         server.wait_event("closed", 2)
-    assert "no byte moved for 6 s" in server.log()
+    assert re.search(r"no byte moved for \d+ s", server.log())
 
 
 def test_the_lowest_rate_holds(make_server, path):

@@ -23,8 +23,8 @@ from glance_api.replicator.v1 import ImagesV1
 ID = "11111111-1111-4111-8111-111111111111"
 OTHER = "22222222-2222-4222-8222-222222222222"
 DATA = bytes(range(256)) * 4096
-LIST = "/v2/images?limit=100&visibility=all&os_hidden=false"
-HIDDEN = LIST.replace("false", "true")
+LIST = "/v2/images?limit=100&visibility=all"
+HIDDEN = f"{LIST}&os_hidden=true"
 TOKEN = "hush-hush-token"
 
 
@@ -100,6 +100,22 @@ def test_too06_what_never_goes_on_is_given_up(
     assert f"given up at byte 0 of {len(DATA)}" in capsys.readouterr().err
     assert (tmp_path / OTHER).exists()  # the next image has its turn
     assert sum(path.endswith("/file") for _, path, _ in server.seen) == content.MOST_FAILURES + 1
+
+
+@pytest.mark.parametrize(
+    ("listing", "hidden"), [
+        ([ID], [OTHER]),
+        ([ID, OTHER], []),  # it takes os_hidden for a property
+        ([ID, OTHER], [ID, OTHER]),  # it ignores os_hidden
+    ],
+)
+def test_too06_every_image_is_found_once_also_where_none_can_be_hidden(
+    server: WebServer, listing: list[str], hidden: list[str], capsys: pytest.CaptureFixture[str]
+):
+    server.pages |= {LIST: listed(*(image(id=each) for each in listing))}
+    server.pages |= {HIDDEN: listed(*(image(id=each) for each in hidden))}
+    assert main(["size", address(server)]) == 0
+    assert capsys.readouterr().out.endswith("across 2 images\n")
 
 
 @pytest.mark.parametrize("name", ["../../../etc/passwd", f"{ID}/x", ID.upper().replace("1", "A"), "", None, 5])
@@ -217,11 +233,13 @@ def test_too06_the_last_piece_is_held_back_until_the_digests_match():
     wanted = ReplicaImage.of(image())
     pieces = [DATA[:1000], DATA[1000:2000], DATA[2000:]]
     assert b"".join(content.checked(iter(pieces), wanted)) == DATA
-    for wrong in (pieces[:2], [*pieces, b"x"], [pieces[0], pieces[2], pieces[1]]):
+    longer = [*pieces, b"x"], [*pieces, b"x", b"y" * 1000], [*pieces[:2], DATA[2000:] + b"x", b"y"]
+    for wrong in (pieces[:2], [pieces[0], pieces[2], pieces[1]], *longer):
         given = []
         with pytest.raises(ReplicationError):
             given.extend(content.checked(iter(wrong), wanted))
-        assert len(b"".join(given)) < len(b"".join(wrong))
+        # A server that gets so many bytes as it was told takes the image for complete.
+        assert len(b"".join(given)) < len(DATA)
 
 
 def test_too06_both_forms_of_a_description():

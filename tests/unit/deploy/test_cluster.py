@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
+import fcntl
 import itertools
+import os
+import signal
+import subprocess
 import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.cluster import load, table
+from tests.cluster import load, main, table
 from tests.cluster.callers import Failure
 from tests.cluster.cluster import MARKER, Cluster, FolderError
 from tests.cluster.crowd import Told
@@ -139,3 +144,50 @@ def test_a_folder_in_use_is_left_alone_and_an_old_one_is_emptied(tmp_path: Path,
     first.stop()
     second = Cluster(tmp_path, store="seaweedfs")
     second.stop()
+
+
+@pytest.fixture
+def bystander():
+    """A process that has nothing to do with a cluster."""
+    with subprocess.Popen(["sleep", "600"]) as process:
+        yield process
+        process.kill()
+
+
+def test_an_id_that_an_up_left_behind_is_not_signalled(tmp_path: Path, bystander: subprocess.Popen[bytes]):
+    asked = argparse.Namespace(folder=tmp_path)
+    (tmp_path / "up.pid").write_text(f"{bystander.pid}\n")
+    assert main._down(asked) == 1
+    (tmp_path / MARKER).touch()
+    assert main._down(asked) == 1
+    assert main._down(argparse.Namespace(folder=tmp_path / "absent")) == 1
+    assert bystander.poll() is None
+
+
+def test_down_ends_what_holds_the_folder(tmp_path: Path, bystander: subprocess.Popen[bytes]):
+    asked = argparse.Namespace(folder=tmp_path)
+    with (tmp_path / MARKER).open("a") as marker:
+        fcntl.flock(marker, fcntl.LOCK_EX)
+        with pytest.raises(FolderError, match="not by deploy/cluster/up"):
+            main._down(asked)
+        (tmp_path / "up.pid").write_text(f"{bystander.pid}\n")
+        assert main._down(asked) == 0
+    assert bystander.wait(60) == -signal.SIGTERM
+
+
+def test_a_folder_of_another_user_is_left_alone(
+    tmp_path: Path, bystander: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tests.cluster.cluster.accounts.can_reach", lambda *_: True)
+    (tmp_path / "up.pid").write_text(f"{bystander.pid}\n")
+    with (tmp_path / MARKER).open("a") as marker:
+        fcntl.flock(marker, fcntl.LOCK_EX)
+        me = os.geteuid()
+        monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+        with pytest.raises(FolderError, match="another user"):
+            main._down(argparse.Namespace(folder=tmp_path))
+    monkeypatch.setattr("tests.cluster.cluster.accounts.server_account", lambda: None)
+    with pytest.raises(FolderError, match="another user"):
+        Cluster(tmp_path, store="seaweedfs")
+    assert (tmp_path / "up.pid").exists()
+    assert bystander.poll() is None

@@ -13,6 +13,9 @@ from glance_api.content.streams import DamagedData
 from glance_common.model.errors import Unavailable
 from glance_common.stores.contract import StoreError, StoreUnavailable
 
+STALL = 6.0
+"""Seconds without a byte after which a fill has stalled; a machine that stands still is not taken for it."""
+
 
 def names(cache):
     """Return what is in the cache's folders, by folder."""
@@ -186,7 +189,7 @@ def test_a_store_that_cannot_be_opened_says_so_as_without_the_cache(cache):
 
 
 def test_a_reader_of_a_fill_that_stalls_goes_on_at_the_store(make_cache):
-    here, there = make_cache(patience=0.2), make_cache(patience=0.2)
+    here, there = make_cache(patience=STALL), make_cache(patience=STALL)
     image_id, data = image(7)
     store = SlowStore(data, hold=3 * PIECE)
     other = SlowStore(data)
@@ -216,7 +219,7 @@ def test_only_the_first_readers_wait_for_a_fill_that_stalls(make_cache):
 
 
 def test_who_goes_on_at_the_store_verifies_the_whole(make_cache):
-    here, there = make_cache(patience=0.2), make_cache(patience=0.2)
+    here, there = make_cache(patience=STALL), make_cache(patience=STALL)
     image_id, data = image(7)
     store = SlowStore(data, hold=3 * PIECE)
     other = SlowStore(data[:-1] + b"!")

@@ -2,11 +2,14 @@
 
 import os
 import threading
+import time
+from types import SimpleNamespace
 
 import pytest
 from tests.support.waiting import wait_for
 from tests.unit.api.cache.conftest import PIECE, Reading, SlowStore, another_process, ids, image, settle, wanted
 
+from glance_api.cache import growing
 from glance_api.cache.reading import FollowedBlob
 from glance_common.model.errors import Unavailable
 from glance_common.stores.contract import StoreUnavailable
@@ -97,31 +100,48 @@ def test_the_last_byte_waits_for_the_digest_and_bad_data_end_the_read(cache):
     blob.close()
 
 
-def test_readers_of_a_fill_that_stalls_need_a_thread_and_it_is_said_once(make_cache, caplog):
-    cache = make_cache(patience=0.5)
+HOUR = 3600.0
+
+
+@pytest.fixture
+def an_hour_passes(monkeypatch):
+    """Return what lets readers believe that an hour has passed since the last byte."""
+    ahead = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ahead[0], sleep=time.sleep)
+    monkeypatch.setattr(growing, "time", clock)
+    return lambda: ahead.append(ahead.pop() + HOUR)
+
+
+def test_readers_of_a_fill_that_stalls_need_a_thread_and_it_is_said_once(make_cache, caplog, an_hour_passes):
+    cache = make_cache(patience=HOUR)
     image_id, data = image(4)
     store, other = SlowStore(data, hold=2 * PIECE), SlowStore(data)
     first = Reading(cache, wanted(image_id, data, store)).wait_for(2 * PIECE)
     blobs = [followed(cache, wanted(image_id, data, other)) for _ in range(5)]
     for blob in blobs:
         assert taken(blob, 2 * PIECE) == data[:2 * PIECE]
-        wait_for(lambda blob=blob: blob.ready() is None, "the stall")
+        assert blob.ready() == (2 * PIECE, 0)
+    an_hour_passes()
+    for blob in blobs:
+        assert blob.ready() is None
         assert not blob.resume()
         assert b"".join(blob) == data[2 * PIECE:]
         blob.close()
     assert other.opened == [(2 * PIECE, len(data) - 2 * PIECE)] * 5
-    assert caplog.text.count("did not grow for 0.5 s") == 1
+    assert caplog.text.count("did not grow for 3600.0 s") == 1
     store.release()
     assert first.result() == data
 
 
-def test_a_file_that_grows_again_needs_no_thread(make_cache):
-    cache = make_cache(patience=0.5)
+def test_a_file_that_grows_again_needs_no_thread(make_cache, an_hour_passes):
+    cache = make_cache(patience=HOUR)
     image_id, data = image(5)
     store = SlowStore(data, hold=2 * PIECE)
     blob = followed(cache, wanted(image_id, data, store))
     assert taken(blob, 2 * PIECE) == data[:2 * PIECE]
-    wait_for(lambda: blob.ready() is None, "the stall")
+    assert blob.ready() == (2 * PIECE, 0)
+    an_hour_passes()
+    assert blob.ready() is None
     store.release()
     wait_for(lambda: blob.ready() is not None, "the growth")
     assert blob.resume()
