@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import configparser
-import io
 import subprocess
-import tarfile
 from pathlib import Path
 
 COMMIT = "815d370a177dee666cb9cc69de3378473ea130bf"
@@ -33,8 +31,7 @@ def unpack(folder: Path) -> Path:
     for source in _SOURCES:
         archive = _git("archive", "--format=tar", f"{COMMIT}:{source}")
         archive.check_returncode()
-        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
-            files.extractall(folder, filter="data")
+        subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
     _write_metadata(folder)
     return folder
 
