@@ -38,6 +38,12 @@ class Cloud:
     disk: Path
     pool: RbdPool
 
+    def quarantine(self, *words: str) -> str:
+        """Run a command on the quarantine, and return what it says."""
+        done = self.services.scrub_once("--quarantine", *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def move(self) -> Result:
         """Run the program of the page."""
         done = self.clients.sdk(block("moving", "python"), "old", "new", env=self.users.admin_env)
@@ -92,6 +98,8 @@ def test_every_image_moves_and_a_second_run_finds_the_rest(cloud: Cloud):
     assert demo.show(queued)["status"] == "queued"
     # What was repaired moves in the second run. What has moved is left alone.
     (cloud.disk / broken).write_bytes(DATA[:1000])
+    (copy,) = [line.split()[0] for line in cloud.quarantine("list").splitlines() if broken in line]
+    assert "in use again" in cloud.quarantine("release", copy)
     admin.call("POST", f"/v2/images/{stays}/actions/reactivate", 204)
     begun = cloud.copies()
     second = cloud.move()
