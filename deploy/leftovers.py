@@ -25,6 +25,7 @@ _GRACE_SECONDS = 5.0
 
 def main(argv: list[str]) -> int:
     """Run ``argv``; return its exit code, or 1 when it was 0 and something had to be killed."""
+    parent = os.getppid()
     _set_process_option(_PR_SET_CHILD_SUBREAPER, 1)
     child = os.posix_spawnp(argv[0], argv, os.environ)
     # Ctrl-C reaches the command by itself; TERM is passed on. Both end it, and then comes our own work.
@@ -32,6 +33,9 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
     # A shell that TERM or KILL ends tells its children nothing.
     _set_process_option(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        # It ended before this process could ask for the signal.
+        os.kill(child, signal.SIGTERM)
     code = _wait_for(child)
     left = _remove_leftovers()
     for line in left:

@@ -11,7 +11,7 @@ from deploy.local import configuration
 from tests.e2e import hanging_store, store_lives
 from tests.e2e.calls import OCTETS, Caller
 from tests.e2e.hanging_store import *  # noqa: F403 - as store_lives
-from tests.e2e.leftovers import rows
+from tests.e2e.leftovers import hasten, rows
 from tests.e2e.store_lives import *  # noqa: F403 - the tests of every kind
 from tests.e2e.store_lives import DATA, MIB, TIMEOUT
 from tests.servers.gate import Gate
@@ -116,7 +116,12 @@ def test_the_end_of_a_container_is_told(cloud: SwiftCloud):
     wait_for(lambda: "the container does not exist" in cloud.services.api.log.read_text(), "the line in the log")
     cloud.caller.delete(image)
     client.put_container(cloud.container)
-    wait_for(lambda: f"has no object {NAME}" in cloud.services.scrubber.log.read_text(), "the scrubber's patience")
+
+    def is_told() -> bool:
+        hasten(cloud.services, image)
+        return f"has no object {NAME}" in cloud.services.scrubber.log.read_text()
+
+    wait_for(is_told, "the scrubber's patience", seconds=180)
     client.put_object(cloud.container, NAME, str(place[0]))
     cloud.wait_until_gone(image)
     wait_for(
