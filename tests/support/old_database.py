@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 _SCHEMA = Path(__file__).with_name("old_schema.sql")
 YEAR = datetime(2016, 5, 17, 12, 30, 15)
-"""When what nobody dates was made: times there are UTC without a zone."""
+"""The creation time of a row that has none. Times there are UTC without a zone."""
 
 
 def now() -> datetime:

@@ -103,6 +103,6 @@ def test_hosts_may_upgrade_at_the_same_time(empty_database: str) -> None:
 
 def test_a_database_that_is_away_is_named_so() -> None:
     with pytest.raises(errors.Unavailable, match="does not answer"):
-        schema.version("postgresql://nobody@127.0.0.1:1/none")
+        schema.version("postgresql://glance@127.0.0.1:1/none")
     with pytest.raises(errors.Unavailable, match="does not answer"):
-        schema.upgrade("postgresql://nobody@127.0.0.1:1/none")
+        schema.upgrade("postgresql://glance@127.0.0.1:1/none")

@@ -103,7 +103,7 @@ def test_the_terminal_hears_of_the_check_whatever_the_levels_of_the_log_are(tmp_
     configuration.write_text(
         f"[DEFAULT]\n{how} = {value}\nlog_file = {tmp_path}/x.log\nno_such_option = 1\n"
         f"[registry]\ncontext_secret_file = {tmp_path}/secret\n"
-        "[database]\nconnection = postgresql://nobody@127.0.0.1:1/none\n"
+        "[database]\nconnection = postgresql://glance@127.0.0.1:1/none\n"
     )
     command: list[str | Path] = [PROGRAMS / "glance-registry", "--config-file", configuration, "--check-config"]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -121,7 +121,7 @@ def test_arc24_a_daemon_names_its_log_after_itself(tmp_path: Path, program: str)
     configuration = tmp_path / f"{program}.conf"
     configuration.write_text(
         f"[DEFAULT]\nlog_dir = {logs}\ntransport_url = filesystem://{tmp_path}/queue\nno_such_option = 1\n"
-        f"[registry]\ncontext_secret_file = {secret}\n[database]\nconnection = postgresql://nobody@127.0.0.1:1/none\n"
+        f"[registry]\ncontext_secret_file = {secret}\n[database]\nconnection = postgresql://glance@127.0.0.1:1/none\n"
         f"[glance_store]\nstores = file\nfilesystem_store_datadir = {images}\n"
     )
     command: list[str | Path] = [PROGRAMS / program, "--config-file", configuration, "--check-config"]

@@ -23,7 +23,7 @@ BAD_PORT = "postgresql://u:a@b:hunter2@h/d"
 pytestmark = pytest.mark.usefixtures("root_logger")
 
 
-def config_file(folder: Path, connection: str = "postgresql://nobody@127.0.0.1:1/none", more: str = "") -> str:
+def config_file(folder: Path, connection: str = "postgresql://glance@127.0.0.1:1/none", more: str = "") -> str:
     secret = folder / "secret"
     secret.write_text(SECRET)
     secret.chmod(0o600)
