@@ -193,7 +193,7 @@ def test_pages_orders_and_filters_are_those_of_other_lists(owners: Owners) -> No
 def test_a_restore_that_began_in_time_waits_for_a_claim_and_loses(owners: Owners) -> None:
     """Both find the time right by their own clocks; the lock of the image decides."""
     image, location = deleted(owners)
-    result: list[Exception] = []
+    result: list[errors.Conflict] = []
 
     def restore() -> None:
         try:
@@ -208,7 +208,7 @@ def test_a_restore_that_began_in_time_waits_for_a_claim_and_loses(owners: Owners
         wait_for(lambda: waits_for_a_lock(owners))
         claiming.execute(sa.update(locations).where(locations.c.id == location).values(status="deleting"))
     thread.join()
-    assert [error.details for error in result] == [{"reason": "deleting"}]  # type: ignore[attr-defined]
+    assert [error.details for error in result] == [{"reason": "deleting"}]
     assert owners.statuses(image) == ("pending_delete", ["deleting"])
 
 
