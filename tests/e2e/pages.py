@@ -8,12 +8,13 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
-_STORES = Path(__file__).parents[2] / "docs" / "stores"
+_DOCS = Path(__file__).parents[2] / "docs"
 
 
 def block(page: str, language: str, number: int = 0) -> str:
-    """Return a block in this language of a page about a store, the first one by default."""
-    text = (_STORES / f"{page}.md").read_text()
+    """Return a block in this language of a page, of one about a store or any other; the first one by default."""
+    store = _DOCS / "stores" / f"{page}.md"
+    text = (store if store.exists() else _DOCS / f"{page}.md").read_text()
     found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL)
     return dedent(found[number][1])
 

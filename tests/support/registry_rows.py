@@ -65,5 +65,5 @@ def insert_members(engine: sa.Engine, image_id: str, statuses: Mapping[str, str]
 
 def page(engine: sa.Engine, caller: RequestContext, query: ListingQuery) -> list[dict[str, Any]]:
     """Return the images of a list by the names of their fields."""
-    names = row_fields(query.locations)
+    names = row_fields(query.locations, query.deleted)
     return [dict(zip(names, orjson.loads(row), strict=True)) for row in read(engine, list_images, caller, query).rows]

@@ -23,6 +23,8 @@ RULES = [
          f"PUT {_IMAGE}/tags/{{tag}}", f"DELETE {_IMAGE}/tags/{{tag}}", f"PUT {_IMAGE}/stage",
          f"POST {_IMAGE}/import"),
     rule("delete_image", OWNER_WRITES, "Delete an image.", f"DELETE {_IMAGE}"),
+    rule("restore_image", "!", "List the deleted images of the project whose data are kept, and restore one; off.",
+         f"POST {_IMAGE}/actions/restore", f"GET {_IMAGES}"),
     rule("publicize_image", ADMIN, "Make an image public.", f"POST {_IMAGES}", f"PATCH {_IMAGE}"),
     rule("communitize_image", OWNER_WRITES, "Make an image visible to the community.", f"POST {_IMAGES}",
          f"PATCH {_IMAGE}"),

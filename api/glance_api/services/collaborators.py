@@ -54,6 +54,13 @@ class RecordServices(EventServices, Protocol):
     def policy(self) -> Enforcer: ...
 
 
+class RestoreServices(RecordServices, Protocol):
+    """What it takes to bring a deleted image back."""
+
+    @property
+    def limits(self) -> LimitSource: ...
+
+
 class QuotaServices(Protocol):
     """What it takes to reserve room and to report usage."""
 

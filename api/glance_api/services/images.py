@@ -4,18 +4,19 @@ Every function asks the policy before it changes anything. What the caller may n
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
 from glance_api.clients.key_manager import Credentials
 from glance_api.policy.images import VISIBILITY_RULES
 from glance_api.policy.targets import image_target, project_target
-from glance_api.services import access, keys
+from glance_api.services import access, keys, restore
 from glance_api.services.collaborators import Services
 from glance_api.services.events import images as events
 from glance_api.services.events import tasks
 from glance_api.services.image_changes import Change, ImageChanges, can_merge, merge_of
+from glance_api.services.image_queries import ImageQuery
 from glance_api.services.locations import edit as location_edits
 from glance_api.services.locations import read as locations
 from glance_api.services.retries import retry_conflicts
@@ -35,25 +36,6 @@ class NewImage:
     fields: Mapping[str, Any]
     properties: Mapping[str, str | None]
     tags: Collection[str]
-
-
-@dataclass(frozen=True, slots=True)
-class ImageQuery:
-    """A list request in the words of the registry protocol; ``visibility`` None means what is listed by default."""
-
-    limit: int
-    sort: tuple[tuple[str, str], ...]
-    marker: str | None = None
-    filters: tuple[tuple[str, str, Any], ...] = ()
-    properties: Mapping[str, str] = field(default_factory=dict)
-    tags: tuple[str, ...] = ()
-    visibility: str | None = None
-    member_status: str = "accepted"
-    os_hidden: bool = False
-    deleted: str = "no"
-    """``only`` and ``too`` list deleted images."""
-    as_user: bool = False
-    """An administrator sees what a user of the project sees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,17 +119,22 @@ def show(services: Services, context: RequestContext, image_id: str) -> Image:
 def list_images(services: Services, context: RequestContext, query: ImageQuery) -> ListedImages:
     """Return a page of images (API section 6).
 
-    Raises PolicyDenied when listing as such is denied; single images that ``get_image`` denies are left out.
+    Raises PolicyDenied when listing as such is denied; single images that ``get_image`` denies are left out, and of
+    deleted ones those that ``restore_image`` denies.
     """
     services.policy.check(context, "get_images", project_target(context))
+    if query.deleted == "restorable":
+        query = restore.allowed_query(services, context, query)
     if query.limit == 0:
         return ListedImages([], None)
     if _asks_hidden(services, context, query):
         # The caller sees no image with such a property; the registry only has to check the marker.
         query = replace(query, limit=0, properties={})
     asking = replace(context, is_admin=False) if query.as_user else context
-    found = services.registry.images.list(asking, _registry_query(query, locations.are_shown(services.settings)))
+    found = services.registry.images.list(asking, query.document(locations.are_shown(services.settings)))
     shown = services.policy.allowed_images(context, "get_image", found.images)
+    if query.deleted == "restorable":
+        shown = services.policy.allowed_images(context, restore.RULE, shown)
     readable = shown if services.protections is None else [as_seen(services, context, image) for image in shown]
     return ListedImages(readable, shown[-1].id if found.has_more and shown else None)
 
@@ -157,26 +144,6 @@ def _asks_hidden(services: Services, context: RequestContext, query: ImageQuery)
         return True
     protections = services.protections
     return protections is not None and not all(protections.allows(context, "read", name) for name in query.properties)
-
-
-def _registry_query(query: ImageQuery, with_locations: bool) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "limit": query.limit,
-        "sort": [list(key) for key in query.sort],
-        "filters": [list(condition) for condition in query.filters],
-        "properties": dict(query.properties),
-        "tags": list(query.tags),
-        "member_status": query.member_status,
-        "os_hidden": query.os_hidden,
-        "locations": with_locations,
-    }
-    if query.deleted != "no":
-        document["deleted"] = query.deleted
-    if query.marker is not None:
-        document["marker"] = query.marker
-    if query.visibility is not None:
-        document["visibility"] = query.visibility
-    return document
 
 
 def update(services: Services, context: RequestContext, image_id: str, change: Change) -> Image:

@@ -18,7 +18,7 @@ from glance_api.http.request import (
 from glance_api.http.transfers import OCTETS, at_end, begin, body, sendable
 from glance_api.services import images, stores
 from glance_api.services.data import Source
-from glance_api.services.images import ImageQuery
+from glance_api.services.image_queries import ImageQuery
 from glance_api.services.v1 import images as v1_images
 from glance_api.services.v1.images import Body, CopyFrom, Empty, Filling, Register
 from glance_api.v1 import headers, queries, wire

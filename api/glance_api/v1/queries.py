@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from glance_api.http.query_string import SORT_KEYS, page_limit, pairs_of
-from glance_api.services.images import ImageQuery
+from glance_api.services.image_queries import ImageQuery
 from glance_api.v1.headers import boolean
 from glance_api.v1.values import MAX_SIZE, identifier, whole_number
 from glance_common.model.errors import BadRequest

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from glance_api.http.query_string import SORT_KEYS, Pairs, page_limit, pairs_of
-from glance_api.services.images import ImageQuery
+from glance_api.services.image_queries import ImageQuery
 from glance_api.v2.operations import Parameter
 from glance_common.model.errors import BadRequest
 from glance_common.model.image import BASE_VISIBILITIES, MEMBER_STATUSES
@@ -18,6 +18,7 @@ _TIMES = ("created_at", "updated_at")
 _TIME_OPERATORS = ("gt", "gte", "lt", "lte", "eq", "neq")
 _NUMBERS = ("size", "virtual_size", "min_ram", "min_disk")
 _EXACT = ("checksum", "os_hash_value", "os_hash_algo", "owner")
+_DELETED = ("status", "eq", "pending_delete")
 _PAGING = ("limit", "marker", "sort", "sort_key", "sort_dir")
 
 _NUMBER = {"type": "integer"}
@@ -28,13 +29,16 @@ def _choice(*values: str) -> dict[str, Any]:
     return {"type": "string", "enum": list(values)}
 
 
+_ONE_OR_SEVERAL = "A value, or in:value,value,… for one of several"
+_RESTORABLE = "; pending_delete lists the deleted images that the caller may restore"
 PARAMETERS = (
     Parameter("limit", "Images on the page, at most", {"type": "integer", "minimum": 0}),
     Parameter("marker", "Last image of the page before", {"type": "string", "format": "uuid"}),
     Parameter("sort", "Keys in order, each with asc or desc: name:asc,size:desc"),
     Parameter("sort_key", "Key to sort by; repeatable; not together with sort", _choice(*SORT_KEYS)),
     Parameter("sort_dir", "Direction of the sort keys; repeatable", _choice("asc", "desc")),
-    *(Parameter(name, "A value, or in:value,value,… for one of several") for name in _WITH_OPERATOR),
+    *(Parameter(name, f"{_ONE_OR_SEVERAL}{more}")
+      for name, more in (dict.fromkeys(_WITH_OPERATOR, "") | {"status": _RESTORABLE}).items()),
     *(Parameter(name, f"A time (ISO 8601), or one of {', '.join(_TIME_OPERATORS)}, a colon and a time")
       for name in _TIMES),
     *(Parameter(f"{name}{bound}", description, _NUMBER) for name in _NUMBERS
@@ -78,6 +82,7 @@ def parse(query_string: str, *, default_limit: int, max_limit: int) -> ListReque
         visibility=filters.visibility,
         member_status=filters.member_status,
         os_hidden=filters.os_hidden,
+        deleted="restorable" if filters.conditions.get("status") == _DELETED else "no",
     )
     return ListRequest(query, [pair for pair in pairs if pair[0] != "marker"])
 

@@ -12,6 +12,10 @@ from glance_common.model import property_names
 from glance_common.model.errors import Forbidden
 from glance_common.model.image import Image, Member
 from glance_common.model.operation import HIDDEN_PROPERTIES, Operation
+from glance_common.model.status import ImageStatus
+
+RESTORABLE_UNTIL = "os_glance_restorable_until"
+"""Shown of a deleted image; no property can have this name."""
 
 
 def image_document(image: Image, nullable: frozenset[str]) -> dict[str, Any]:
@@ -44,11 +48,19 @@ def image_document(image: Image, nullable: frozenset[str]) -> dict[str, Any]:
         "file": f"{path}/file",
         "schema": "/v2/schemas/image",
     }
+    if image.status is ImageStatus.PENDING_DELETE:
+        document |= _deleted(image)
     for name, value in image.properties.items():
         # A property never stands in for a field of the same name.
         if name not in document and name not in HIDDEN_PROPERTIES:
             document[name] = "" if value is None and name not in nullable else value
     return document
+
+
+def _deleted(image: Image) -> dict[str, Any]:
+    """Return when a deleted image was deleted, and until when it can be restored if it still can."""
+    until = {} if image.restorable_until is None else {RESTORABLE_UNTIL: image.restorable_until}
+    return {"deleted_at": image.deleted_at, **until}
 
 
 def add_places(

@@ -31,8 +31,9 @@ class Image(NamedTuple):
     Times are text, ``YYYY-MM-DDThh:mm:ssZ`` in UTC; sizes are bytes, ``min_disk`` GB, ``min_ram`` MB.
 
     ``member`` is the caller's project when it is a member of this image, else None. ``locations`` are the active ones
-    and are filled only when they were asked for. ``row_version`` is the optimistic lock of updates. ``unseen`` are the
-    properties that protections keep from the caller; policy rules see them still.
+    and are filled only when they were asked for. ``row_version`` is the optimistic lock of updates. Only lists of
+    restorable images tell ``restorable_until``, of those that can still be restored. ``unseen`` are the properties that
+    protections keep from the caller; policy rules see them still.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Image(NamedTuple):
     deleted_at: str | None = None
     member: str | None = None
     locations: tuple[ImageLocation, ...] = ()
+    restorable_until: str | None = None
     unseen: tuple[tuple[str, str | None], ...] = ()
 
     @classmethod
@@ -69,7 +71,7 @@ class Image(NamedTuple):
         """
         document["status"] = _STATUSES[document["status"]]
         locations = _locations(document["locations"]) if "locations" in document else ()
-        return cls._make((*_IN_ORDER(document), locations, ()))
+        return cls._make((*_IN_ORDER(document), locations, None, ()))
 
     @classmethod
     def from_rows(cls, names: Sequence[str], rows: Sequence[list[Any]]) -> list[Self]:
@@ -77,14 +79,15 @@ class Image(NamedTuple):
 
         The rows are used up.
         """
-        in_order = itemgetter(*map(names.index, cls._fields[:-2]))
+        in_order = itemgetter(*map(names.index, _ALWAYS))
         status = names.index("status")
         locations = names.index("locations") if "locations" in names else None
+        until = names.index("restorable_until") if "restorable_until" in names else None
         images = []
         for row in rows:
             row[status] = _STATUSES[row[status]]
             places = () if locations is None else _locations(row[locations])
-            images.append(cls._make((*in_order(row), places, ())))
+            images.append(cls._make((*in_order(row), places, None if until is None else row[until], ())))
         return images
 
 
@@ -103,7 +106,9 @@ def _locations(documents: list[dict[str, Any]]) -> tuple[ImageLocation, ...]:
 
 
 _STATUSES = {status.value: status for status in ImageStatus}
-_IN_ORDER = itemgetter(*Image._fields[:-2])
+_ALWAYS = Image._fields[:-3]
+"""The fields that every answer of the registry has."""
+_IN_ORDER = itemgetter(*_ALWAYS)
 
 
 @dataclass(frozen=True, slots=True)

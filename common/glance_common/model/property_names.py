@@ -19,8 +19,8 @@ MAX_NAME = 255
 OWN = HIDDEN_PROPERTIES | {TASK_PROPERTY, IMPORTING_PROPERTY, FAILED_PROPERTY, REFUSED_PROPERTY}
 """Properties that the service itself writes: to show an import, to find its data, to say why it closed an image."""
 
-_INNER = frozenset({"row_version", "properties", "member", "unseen"})
-"""Members of the record that no document of an image shows."""
+_INNER = frozenset({"row_version", "properties", "member", "unseen", "restorable_until"})
+"""Members of the record that no document of an image shows under this name."""
 
 FIELDS = frozenset({*Image._fields} - _INNER | {"self", "file", "schema", "direct_url", "stores"})
 """Members of every document of an image."""

@@ -280,6 +280,12 @@ sa.Index("ix_images_own_id", images.c.owner, images.c.id, postgresql_where=sa.te
 sa.Index("ix_images_hidden", images.c.created_at, images.c.id, postgresql_where=sa.text("listed AND os_hidden IS true"))
 for _key in ("checksum", "os_hash_value"):
     sa.Index(f"ix_images_{_key}", images.c[_key], postgresql_where=sa.text(f"listed AND {_key} IS NOT NULL"))
+# What was deleted with a delay, for owners and administrators who look for an image to restore.
+for _name, _columns in {"own_": (images.c.owner,), "": ()}.items():
+    sa.Index(
+        f"ix_images_{_name}restorable", *_columns, images.c.created_at, images.c.id,
+        postgresql_where=sa.text("status = 'pending_delete' AND delayed"),
+    )
 # One index for what is rarely asked for: whichever column it is, reading the index is a tenth of reading the table.
 sa.Index(
     "ix_images_rarely_asked", images.c.min_ram, images.c.min_disk, images.c.protected, images.c.os_hash_algo,

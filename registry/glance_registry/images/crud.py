@@ -117,7 +117,7 @@ def get(
 @lru_cache(maxsize=32)
 def _select_one(kind: RequestContext, locations: bool, deleted: bool) -> Prepared[tuple[str]]:
     return Prepared(
-        sa.select(image_document(kind, locations, deleted))
+        sa.select(image_document(kind, locations, "too" if deleted else "no"))
         .select_from(images)
         .where(images.c.id == sa.bindparam("image_id"), visible_to(kind, deleted=deleted))
     )

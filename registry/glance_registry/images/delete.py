@@ -21,7 +21,7 @@ from glance_registry.records import import_properties
 from glance_registry.records import operations as operation_rows
 from glance_registry.records import rows as owners
 from glance_registry.records.documents import no_image
-from glance_registry.records.visibility import kind_of, visible_to
+from glance_registry.records.visibility import kind_of, restorable_by, visible_to
 
 _DELETABLE = tuple(
     status for status in ImageStatus
@@ -176,13 +176,12 @@ def restore(
 
     An image that was staged or being imported comes back queued, without what there was of its data.
     All or nothing: raises Conflict when it is not waiting for purge, when its data were never complete, or when the
-    purge of any of its data has begun. Raises NotFound for an unknown image, Forbidden unless ``context`` is an
-    administrator, TooLarge when the owner's ``limits`` have no room for it any more.
+    purge of any of its data has begun. A caller who is no administrator restores what was kept for a restore, and only
+    until its time is over: else Conflict. Raises NotFound for an unknown image and for one of another project, TooLarge
+    when the owner's ``limits`` have no room for it any more.
     """
     held = usage.hold(connection, limits, *usage.MEASURES)
-    if not context.is_admin:
-        raise errors.Forbidden("only an administrator may restore an image")
-    image = owners.lock_image(connection, images.c.id == image_id)
+    image = owners.lock_image(connection, images.c.id == image_id, restorable_by(context))
     if image is None:
         raise no_image(image_id)
     if image.write_attempt == attempt and image.status not in _HIDDEN:
@@ -191,6 +190,8 @@ def restore(
     before = _status_to_restore(image)
     rows = owners.lock_locations(connection, image_id)
     _check_restorable(image, rows)
+    if not context.is_admin:
+        _check_kept(connection, image, rows)
     for row in rows:
         # What a dead upload left in a row of its own still waits for the reaper.
         if row.status == LocationStatus.PENDING_DELETE and row.on_fail is None:
@@ -234,3 +235,18 @@ def _check_restorable(image: ImageRow, rows: list[LocationRow]) -> None:
             f"the data of image {image.id} in store {row.store} are {row.status}, it cannot be restored whole",
             reason=str(row.status),
         )
+
+
+def _check_kept(connection: sa.Connection, image: ImageRow, rows: list[LocationRow]) -> None:
+    """Raise Conflict unless the data of the image are kept for a restore, and their time is not over.
+
+    Only a purge ends the time of an administrator.
+    """
+    if not image.delayed or image.status_before_delete not in (ImageStatus.ACTIVE, ImageStatus.DEACTIVATED):
+        raise errors.Conflict(
+            f"image {image.id} is deleted, its data are not kept for a restore", reason=str(ImageStatus.DELETED)
+        )
+    waiting = [row.not_before for row in rows if row.status == LocationStatus.PENDING_DELETE and row.on_fail is None]
+    now = connection.execute(sa.select(sa.func.now())).scalar_one()
+    if any(not_before is None or not_before <= now for not_before in waiting):
+        raise errors.Conflict(f"the time to restore image {image.id} is over", reason="time_over")

@@ -32,7 +32,7 @@ from glance_registry.images.filters import (
 )
 from glance_registry.records.bounds import MAX_PAGE
 from glance_registry.records.documents import SHOWN_STATUS, bounded_image_row, image_row, located
-from glance_registry.records.visibility import EXISTING, Arm, arms, kind_of, visible_to
+from glance_registry.records.visibility import EXISTING, Arm, arms, kind_of, restorable_by, visible_to
 
 Clause = sa.ColumnElement[bool]
 
@@ -177,7 +177,7 @@ def _bounded(
     kept = _that_fit(found, largest)
     has_more |= len(kept) < len(found)
     ids = [_image_id(row) for row in kept if row[0] != "["]
-    large = dict(_large(kind_of(context), query.locations, query.deleted != "no").run(
+    large = dict(_large(kind_of(context), query.locations, query.deleted).run(
         connection, {"project": context.project_id, "ids": ids}
     )) if ids else {}
     rows = (row if row[0] == "[" else large.get(_image_id(row)) for row in kept)
@@ -199,11 +199,11 @@ def _image_id(row: str) -> str:
 
 
 @lru_cache(maxsize=32)
-def _large(kind: RequestContext, locations: bool, deleted: bool) -> Prepared[tuple[str, str]]:
+def _large(kind: RequestContext, locations: bool, deleted: str) -> Prepared[tuple[str, str]]:
     """Return the statement for ids and rows of the images ``ids``, of those that the caller sees."""
     is_wanted = images.c.id == sa.any_(sa.cast(sa.cast(sa.bindparam("ids"), ARRAY(Text)), ARRAY(Id)))
     columns: list[Any] = [sa.cast(images.c.id, Text), image_row(kind, locations, deleted)]
-    return Prepared(sa.select(*columns).select_from(images).where(is_wanted, visible_to(kind, deleted=deleted)))
+    return Prepared(sa.select(*columns).select_from(images).where(is_wanted, visible_to(kind, deleted=deleted != "no")))
 
 
 @lru_cache(maxsize=256)
@@ -239,7 +239,7 @@ def select_page(kind: RequestContext, shape: Shape, largest: int) -> sa.Select[A
     merged = rows.subquery("arms")
     columns = (merged, located(merged)) if shape.locations else (merged,)
     page = sa.select(*columns).order_by(*_order(merged, shape)).limit(_limit(shape)).subquery("images")
-    row = bounded_image_row(kind, shape.locations, shape.deleted != "no", largest)
+    row = bounded_image_row(kind, shape.locations, shape.deleted, largest)
     return sa.select(row).select_from(page).order_by(*_order(page, shape))
 
 
@@ -307,10 +307,13 @@ def _marker_values(connection: AnyConnection, context: RequestContext, query: Li
 @lru_cache(maxsize=256)
 def _marker(kind: RequestContext, keys: tuple[str, ...], deleted: str) -> Prepared[tuple[Any, ...]]:
     columns = [_column(name, deleted).label(f"key{number}") for number, name in enumerate(keys)]
-    shows_deleted = deleted != "no"
+    known: Clause = EXISTING if deleted == "no" else sa.true()
+    if deleted == "restorable":
+        # Deleted images of others do not exist for the caller; one of the own ones may have been restored meanwhile.
+        known = restorable_by(kind)
     return Prepared(
-        sa.select(visible_to(kind, deleted=shows_deleted).label("visible"), *columns)
-        .where(images.c.id == sa.bindparam("marker"), sa.true() if shows_deleted else EXISTING)
+        sa.select(visible_to(kind, deleted=deleted != "no").label("visible"), *columns)
+        .where(images.c.id == sa.bindparam("marker"), known)
     )
 
 

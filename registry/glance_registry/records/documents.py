@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from glance_common.model import errors
 from glance_common.model.context import RequestContext
 from glance_registry.db.tables import Text, images
-from glance_registry.records.visibility import visible_to
+from glance_registry.records.visibility import DELETED, visible_to
 
 TIME_FORMAT = 'YYYY-MM-DD"T"HH24:MI:SS"Z"'
 """Times travel in UTC with whole seconds, as the API shows them."""
@@ -36,6 +36,12 @@ _LOCATIONS = (
 _IN_LISTS = _LOCATIONS.format(location=_LOCATION)
 _IN_DOCUMENTS = _LOCATIONS.format(location=f"{_LOCATION}, 'fingerprint', l.fingerprint")
 """Data are read of one image: lists leave out what they are verified by."""
+# Of the data that the image had at its delete, as ``delete.restore`` looks at them: null once it would refuse.
+_RESTORABLE_UNTIL = (
+    "(SELECT CASE WHEN bool_and(l.status = 'pending_delete' AND l.not_before > now()) THEN {time} END FROM locations l"
+    " WHERE l.image_id = images.id AND l.on_fail IS NULL"
+    " AND (l.deleted_at IS NULL OR l.deleted_at > images.deleted_at))"
+)
 _STATUS = (
     "CASE WHEN images.status = 'pending_delete' AND NOT (images.delayed"
     " AND images.status_before_delete IN ('active', 'deactivated')) THEN 'deleted' ELSE images.status END"
@@ -54,15 +60,17 @@ def time_text(column: str) -> str:
     return f"to_char({column} AT TIME ZONE 'UTC', '{TIME_FORMAT}')"
 
 
-def _columns(member: str, locations: str, deleted: bool) -> dict[str, str]:
-    """Return the SQL for each field of an image, which may be a deleted one; ``locations`` is theirs, or empty."""
+def _columns(member: str, locations: str, deleted: str) -> dict[str, str]:
+    """Return the SQL for each field of an image where ``deleted`` ones are shown; ``locations`` is theirs, or empty."""
     columns = {name: f"images.{name}" for name in _PLAIN}
-    if deleted:
+    if deleted != "no":
         columns["status"] = _STATUS
     columns |= {name: time_text(f"images.{name}") for name in _TIMES}
     columns["member"] = member
     if locations:
         columns["locations"] = locations
+    if deleted == "restorable":
+        columns["restorable_until"] = _RESTORABLE_UNTIL.format(time=time_text("min(l.not_before)"))
     return columns
 
 
@@ -95,10 +103,10 @@ def _text(sql: str) -> sa.TextClause:
     return sa.text(sql.replace(":MI:SS", r"\:MI\:SS"))
 
 
-def _kinds(located: str) -> dict[tuple[bool, bool, bool], dict[str, str]]:
+def _kinds(located: str) -> dict[tuple[bool, bool, str], dict[str, str]]:
     return {
         (member, locations, deleted): _columns(_MEMBER if member else "NULL", located if locations else "", deleted)
-        for member in (True, False) for locations in (True, False) for deleted in (True, False)
+        for member in (True, False) for locations in (True, False) for deleted in DELETED
     }
 
 
@@ -108,15 +116,15 @@ _DOCUMENTS = {kind: _document(columns) for kind, columns in _kinds(_IN_DOCUMENTS
 _ROWS = {kind: _text(_row(columns)) for kind, columns in _KINDS.items()}
 
 
-def image_document(context: RequestContext, locations: bool = False, deleted: bool = False) -> sa.TextClause:
+def image_document(context: RequestContext, locations: bool = False, deleted: str = "no") -> sa.TextClause:
     """Return the column that is the document of the row called ``images``, with active locations when asked.
 
-    ``deleted``: the row may be that of a deleted image.
+    ``deleted`` says which deleted images it may be of (``visibility.DELETED``).
     """
     return _for_caller(_DOCUMENTS, context, locations, deleted)
 
 
-def image_row(context: RequestContext, locations: bool = False, deleted: bool = False) -> sa.TextClause:
+def image_row(context: RequestContext, locations: bool = False, deleted: str = "no") -> sa.TextClause:
     """Return the column that is the JSON array of the values in that document, in the order of ``row_fields``.
 
     Without the names of the fields, an image of a page costs the database 0.6 of the time, and is half as long.
@@ -124,7 +132,7 @@ def image_row(context: RequestContext, locations: bool = False, deleted: bool = 
     return _for_caller(_ROWS, context, locations, deleted)
 
 
-def bounded_image_row(context: RequestContext, locations: bool, deleted: bool, largest: int) -> sa.TextClause:
+def bounded_image_row(context: RequestContext, locations: bool, deleted: str, largest: int) -> sa.TextClause:
     """Return the column that is ``image_row`` of an image of at most ``largest`` bytes, else its size and its id.
 
     The size is what properties, tags and locations take in JSON. An ``image_row`` begins with a bracket. With
@@ -139,18 +147,18 @@ def located(rows: sa.Subquery) -> sa.Label[Any]:
     return sa.literal_column(_IN_LISTS.replace("images.id", f"{rows.name}.id")).label(LOCATED)
 
 
-def row_fields(locations: bool) -> tuple[str, ...]:
+def row_fields(locations: bool, deleted: str = "no") -> tuple[str, ...]:
     """Return the names of the values of ``image_row``."""
-    return tuple(_KINDS[True, locations, False])
+    return tuple(_KINDS[True, locations, deleted])
 
 
 def new_document() -> sa.TextClause:
     """Return the column that is the document of a row just made: it has no members."""
-    return _DOCUMENTS[False, False, False]
+    return _DOCUMENTS[False, False, "no"]
 
 
 def _for_caller(
-    kinds: dict[tuple[bool, bool, bool], sa.TextClause], context: RequestContext, locations: bool, deleted: bool
+    kinds: dict[tuple[bool, bool, str], sa.TextClause], context: RequestContext, locations: bool, deleted: str
 ) -> sa.TextClause:
     if context.project_id is None:
         return kinds[False, locations, deleted]

@@ -34,9 +34,14 @@ DELETED: dict[str, Clause] = {
     "no": images.c.listed,
     "only": sa.not_(EXISTING),
     "too": sa.true(),
+    "restorable": sa.and_(
+        sa.literal_column("images.status = 'pending_delete'", sa.Boolean),
+        images.c.delayed,
+        sa.literal_column("images.status_before_delete IN ('active', 'deactivated')", sa.Boolean),
+    ),
 }
 """Which rows a list shows: those that exist; those that were deleted; all, killed images too (changes-since,
-v1 API section 7). Only the first has indexes."""
+v1 API section 7); those whose data are kept for a restore. Only the first and the last have indexes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,7 @@ def arms(context: RequestContext, visibility: str | None, member_status: str, de
 
     ``visibility`` is one of the four, ``all`` (community images of others too) or None (without them);
     ``member_status`` is one of the three or ``all``, and counts only for images that others share with the caller.
-    ``deleted`` is one of ``DELETED``.
+    ``deleted`` is one of ``DELETED``; what is restorable is listed to its owner and to administrators only.
     """
     if deleted not in DELETED:
         raise errors.BadRequest(f"deleted must be one of {', '.join(DELETED)}")
@@ -80,9 +85,20 @@ def arms(context: RequestContext, visibility: str | None, member_status: str, de
         raise errors.BadRequest(f"visibility must be one of {', '.join((*BASE_VISIBILITIES, 'all'))}")
     if member_status not in (*MEMBER_STATUSES, "all"):
         raise errors.BadRequest(f"member_status must be one of {', '.join((*MEMBER_STATUSES, 'all'))}")
-    chosen = _admin_arms(context, visibility) if context.is_admin else _arms(context, visibility, member_status)
+    if deleted == "restorable":
+        chosen = [Arm(restorable_by(context))]
+    else:
+        chosen = _admin_arms(context, visibility) if context.is_admin else _arms(context, visibility, member_status)
     narrowed = [] if visibility is None or visibility == "all" else [_is(visibility)]
     return [Arm(sa.and_(DELETED[deleted], arm.clause, *narrowed), arm.through_members) for arm in chosen]
+
+
+def restorable_by(context: RequestContext) -> Clause:
+    """Return the clause for the images that the caller could restore: all or, unless an administrator, the own ones.
+
+    An image without owner is no caller's: without a project the comparison with null is never true.
+    """
+    return sa.true() if context.is_admin else images.c.owner == _project(context)
 
 
 def _admin_arms(context: RequestContext, visibility: str | None) -> list[Arm]:

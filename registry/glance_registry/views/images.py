@@ -13,6 +13,7 @@ from glance_common.model.status import ImageStatus
 from glance_registry.images import crud, listing, merging, use_cases
 from glance_registry.images.filters import Filter
 from glance_registry.records.documents import join, row_fields
+from glance_registry.records.visibility import DELETED
 from glance_registry.views import parsing
 from glance_registry.views.parsing import Fields
 from glance_registry.views.usage import limits
@@ -27,7 +28,10 @@ SEEN = ("owner", "status", "visibility", "disk_format", "container_format", *FLA
 """What a merged change may rest on."""
 COLUMNS = (*TEXTS, *NUMBERS, *FLAGS, "visibility", "properties", "tags")
 """What a client may write: never status, sizes or digests (S-15, S-64)."""
-_FIELDS = {locations: orjson.dumps(row_fields(locations)).decode() for locations in (True, False)}
+_FIELDS = {
+    (locations, deleted): orjson.dumps(row_fields(locations, deleted)).decode()
+    for locations in (True, False) for deleted in DELETED
+}
 
 
 @blueprint.post("/v1/images/search")
@@ -39,7 +43,8 @@ def search() -> Response:
     query = _query(parsing.body())
     page = use_cases.search(parsing.engine(), parsing.caller(), query, parsing.bounds().page)
     more = "true" if page.has_more else "false"
-    return parsing.raw_answer(f'{{"fields":{_FIELDS[query.locations]},"images":{join(page.rows)},"more":{more}}}')
+    fields = _FIELDS[query.locations, query.deleted]
+    return parsing.raw_answer(f'{{"fields":{fields},"images":{join(page.rows)},"more":{more}}}')
 
 
 @blueprint.post("/v1/images")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from tests.support.owners import LEASE, OWNER, Owners, new_id
+from tests.support.owners import LEASE, Owners, new_id
 
 from glance_common.model import errors
 from glance_registry.db.tables import members
@@ -71,14 +71,6 @@ def test_restore_again_with_the_same_attempt_answers_the_same(owners: Owners) ->
     before = owners.image(image)
     owners.restore(image, attempt)
     assert owners.image(image) == before
-
-
-def test_restore_is_for_administrators(owners: Owners) -> None:
-    image, _ = owners.active()
-    owners.delete(image)
-    with pytest.raises(errors.Forbidden):
-        owners.restore(image, context=OWNER)
-    assert owners.image(image).status == "pending_delete"
 
 
 def test_restore_of_an_unknown_image_is_not_found(owners: Owners) -> None:

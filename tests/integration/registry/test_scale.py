@@ -148,6 +148,18 @@ def test_a_filter_reads_little_more_than_it_finds(many: sa.Engine, caller: str, 
     assert rows_read(plan) <= (1000 if caller != "member" else 6000)
 
 
+@pytest.mark.parametrize("caller", ["owner", "stranger", "admin"])
+@pytest.mark.parametrize("key", ["created_at", "updated_at", "name"])
+def test_a_list_of_restorable_images_reads_no_others(many: sa.Engine, caller: str, key: str) -> None:
+    query = replace(sorted_by(key), filters=(Filter("status", "eq", "pending_delete"),), deleted="restorable")
+    found = page(many, CALLERS[caller], query)
+    assert bool(found) == (caller != "stranger")
+    plan = page_plan(many, CALLERS[caller], query)
+    assert scanned_whole(plan) == set()
+    # Of a thousand deleted images one was deleted with a delay; each is looked up with its locations.
+    assert rows_read(plan) <= 4 * IMAGES // 1000
+
+
 def test_a_plan_of_all_values_is_used_only_where_values_do_not_matter() -> None:
     default, filtered = ListingQuery(25), ListingQuery(25, filters=(Filter("status", "eq", "saving"),))
     for caller in CALLERS.values():

@@ -42,6 +42,12 @@ def image_changed(services: EventServices, context: RequestContext, image_id: st
             LOG.info("no notification of the change of image %s: %s", image_id, error.message)
 
 
+def image_restored(services: EventServices, context: RequestContext, image: Image) -> None:
+    """Tell that a deleted image is back; consumers that do not know this event hear of a change of the image."""
+    _tell_image(services, context, "image.restore", image)
+    image_updated(services, context, image)
+
+
 def image_deleted(services: EventServices, context: RequestContext, image: Image, *, may_return: bool = True) -> None:
     """Tell that an image is gone; ``image`` is as it was before, with its locations where deletes are delayed.
 
