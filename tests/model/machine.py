@@ -1,0 +1,300 @@
+"""Random lives of images: each rule is one call of the API, compared with the model.
+
+Actors and images are drawn independently, so that most calls of strangers are refused. ``owner`` stands for the actor
+of the project that has the image.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, multiple, rule
+
+from tests.model import lists, values
+from tests.model.client import Answer, Client
+from tests.model.lists import Query
+from tests.model.model import OCTETS, V21, Actor, Expected, Limits, Model, Refused
+
+Work = Callable[..., Expected]
+
+_lives = itertools.count(1)
+_actors = st.sampled_from(("owner", "owner", "owner", "alice", "bob", "carol", "reader", "admin"))
+_TIMES = ("created_at", "updated_at")
+
+
+class Lives(RuleBasedStateMachine):
+    """One life of a few projects; ``client``, ``limits`` and ``tried`` are set by the test."""
+
+    client: Client
+    limits: Limits
+    tried: Counter[tuple[str, int]]
+    """How often each rule was answered with each status."""
+    steps = 0
+
+    images: Bundle = Bundle("images")
+
+    def __init__(self) -> None:
+        super().__init__()
+        life = next(_lives)
+        self.model = Model(self.limits)
+        self.actors = {actor.name: actor for actor in _people(life)}
+        self._turn = itertools.cycle(self.actors.values())
+
+    # images
+
+    @rule(target=images, actor=_actors, document=values.documents, odd=values.odd_fields, known=st.booleans())
+    def create(self, actor: str, document: dict[str, Any], odd: dict[str, Any], known: bool) -> Any:
+        sent = {**document, **odd}
+        if known and "id" not in sent:
+            sent["id"] = values.new_id()
+        if "owner" in sent:
+            sent["owner"] = self._project(sent["owner"])
+        answer = self._call(self._actor(actor), "POST", "/v2/images", json=sent)
+        new_id = sent.get("id") or (answer.document["id"] if answer.status == 201 else "")
+        created = self._check("create", answer, self.model.create, self._actor(actor), sent, new_id)
+        return new_id if created else multiple()
+
+    @rule(image=images, actor=_actors)
+    def create_again(self, image: str, actor: str) -> None:
+        """With an id that an image has or had."""
+        who = self._actor(actor, image)
+        answer = self._call(who, "POST", "/v2/images", json={"id": image})
+        self._check("create again", answer, self.model.create, who, {"id": image}, image)
+
+    @rule(image=images, actor=_actors, operations=values.operations, media=values.media)
+    def patch(self, image: str, actor: str, operations: list[dict[str, Any]], media: str) -> None:
+        who = self._actor(actor, image)
+        operations = [
+            {**one, "value": self._project(one["value"])} if one["path"] == "/owner" and "value" in one else one
+            for one in operations
+        ]
+        sent = operations if media == V21 else [_old(operation) for operation in operations]
+        answer = self._call(who, "PATCH", f"/v2/images/{image}", json=sent, headers={"Content-Type": media})
+        self._check("patch", answer, self.model.patch, who, image, operations, media)
+        self._look(image)
+
+    @rule(image=images, actor=_actors, visibility=values.visibilities)
+    def change_visibility(self, image: str, actor: str, visibility: str) -> None:
+        self.patch(image, actor, [{"op": "replace", "path": "/visibility", "value": visibility}], V21)
+
+    @rule(image=images, actor=_actors)
+    def delete(self, image: str, actor: str) -> None:
+        who = self._actor(actor, image)
+        self._check("delete", self._call(who, "DELETE", f"/v2/images/{image}"), self.model.delete, who, image)
+        self._look(image)
+
+    @rule(image=images, actor=_actors)
+    def show(self, image: str, actor: str) -> None:
+        who = self._actor(actor, image)
+        self._check("show", self._call(who, "GET", f"/v2/images/{image}"), self.model.show, who, image)
+
+    @rule(actor=_actors, query=values.queries)
+    def list(self, actor: str, query: Query) -> None:
+        self._list(self._actor(actor), query)
+
+    # tags
+
+    @rule(image=images, actor=_actors, tag=values.tags)
+    def add_tag(self, image: str, actor: str, tag: str) -> None:
+        who = self._actor(actor, image)
+        answer = self._call(who, "PUT", f"/v2/images/{image}/tags/{quote(tag, safe='')}")
+        self._check("add tag", answer, self.model.add_tag, who, image, tag)
+        self._look(image)
+
+    @rule(image=images, actor=_actors, tag=values.tags)
+    def remove_tag(self, image: str, actor: str, tag: str) -> None:
+        who = self._actor(actor, image)
+        answer = self._call(who, "DELETE", f"/v2/images/{image}/tags/{quote(tag, safe='')}")
+        self._check("remove tag", answer, self.model.remove_tag, who, image, tag)
+        self._look(image)
+
+    # members
+
+    @rule(image=images, actor=_actors, member=values.members)
+    def add_member(self, image: str, actor: str, member: Any) -> None:
+        who, sent = self._actor(actor, image), {"member": self._project(member)}
+        answer = self._call(who, "POST", f"/v2/images/{image}/members", json=sent)
+        self._check("add member", answer, self.model.add_member, who, image, sent)
+        self._look(image)
+
+    @rule(image=images, actor=_actors, member=values.projects, status=values.member_statuses)
+    def answer_member(self, image: str, actor: str, member: str, status: Any) -> None:
+        """``actor`` answers for the project ``member``; the owner of an image is drawn as the member itself."""
+        who = self.actors[member] if actor == "owner" else self._actor(actor, image)
+        project, sent = self._project(member), {"status": status}
+        answer = self._call(who, "PUT", f"/v2/images/{image}/members/{quote(project, safe='')}", json=sent)
+        self._check("answer member", answer, self.model.answer_member, who, image, project, sent)
+        self._look(image)
+
+    @rule(image=images, actor=_actors, member=values.projects)
+    def remove_member(self, image: str, actor: str, member: str) -> None:
+        who, project = self._actor(actor, image), self._project(member)
+        answer = self._call(who, "DELETE", f"/v2/images/{image}/members/{project}")
+        self._check("remove member", answer, self.model.remove_member, who, image, project)
+        self._look(image)
+
+    @rule(image=images, actor=_actors, member=values.projects)
+    def show_members(self, image: str, actor: str, member: str) -> None:
+        who, project = self._actor(actor, image), self._project(member)
+        path = f"/v2/images/{image}/members"
+        self._check("list members", self._call(who, "GET", path), self.model.members, who, image)
+        answer = self._call(who, "GET", f"{path}/{project}")
+        self._check("show member", answer, self.model.show_member, who, image, project)
+
+    # data
+
+    @rule(image=images, actor=_actors, action=st.sampled_from(("deactivate", "deactivate", "reactivate")))
+    def act(self, image: str, actor: str, action: str) -> None:
+        who = self._actor(actor, image)
+        answer = self._call(who, "POST", f"/v2/images/{image}/actions/{action}")
+        self._check(action, answer, self.model.act, who, image, action)
+        self._look(image)
+
+    @rule(image=images, actor=_actors, data=values.data, size=values.named_sizes, media=values.upload_media)
+    def upload(self, image: str, actor: str, data: bytes, size: str | None, media: str) -> None:
+        who = self._actor(actor, image)
+        headers = {"Content-Type": media, **({} if size is None else {"x-openstack-image-size": size})}
+        answer = self.client.call(who, "PUT", f"/v2/images/{image}/file", data, headers)
+        self._check("upload", answer, self.model.upload, who, image, data, size, media)
+        self._look(image)
+
+    @rule(image=images, actor=_actors, wanted=values.ranges)
+    def download(self, image: str, actor: str, wanted: str | None) -> None:
+        who = self._actor(actor, image)
+        headers = {} if wanted is None else {"Range": wanted}
+        answer = self._call(who, "GET", f"/v2/images/{image}/file", headers=headers)
+        self._check("download", answer, self.model.download, who, image, wanted)
+
+    def teardown(self) -> None:
+        """Compare all that each actor sees, then remove the images, so that no other life meets them."""
+        admin = self.actors["admin"]
+        try:
+            if not self._has_failed:
+                for actor in self.actors.values():
+                    self._everything(actor)
+        finally:
+            for image in self.model.used_ids:
+                self._remove(admin, image)
+
+    # helpers
+
+    _has_failed = False
+
+    def _everything(self, actor: Actor) -> None:
+        for hidden, visibility in itertools.product((False, True), (None, "all")):
+            self._list(actor, Query(visibility=visibility, member_status="all", os_hidden=hidden, limit=1000))
+        for image in self.model.used_ids:
+            self._check("show", self._call(actor, "GET", f"/v2/images/{image}"), self.model.show, actor, image)
+        for image in self.model.images:
+            members = self._call(actor, "GET", f"/v2/images/{image}/members")
+            self._check("list members", members, self.model.members, actor, image)
+            data = self._call(actor, "GET", f"/v2/images/{image}/file")
+            self._check("download", data, self.model.download, actor, image)
+
+    def _remove(self, admin: Actor, image: str) -> None:
+        """Delete an image whatever the model says of it: a failed life must not disturb the next one."""
+        answer = self._call(admin, "DELETE", f"/v2/images/{image}")
+        if answer.status == 403:
+            open_it = [{"op": "replace", "path": "/protected", "value": False}]
+            self._call(admin, "PATCH", f"/v2/images/{image}", json=open_it, headers={"Content-Type": V21})
+            answer = self._call(admin, "DELETE", f"/v2/images/{image}")
+        assert answer.status in (204, 404), answer
+
+    def _actor(self, name: str, image: str | None = None) -> Actor:
+        """Return an actor; ``owner`` is the one of the image's project, and ``alice`` without one."""
+        if name != "owner":
+            return self.actors[name]
+        known = self.model.images.get(image or "")
+        owners = (actor for actor in self.actors.values() if known and actor.project == known.owner and actor.may_write)
+        return next(owners, self.actors["alice"])
+
+    def _project(self, name: Any) -> Any:
+        """Return the project of an actor; another value stands for itself."""
+        return self.actors[name].project if isinstance(name, str) and name in self.actors else name
+
+    def _call(
+        self, actor: Actor, method: str, path: str, json: Any = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        body = None if json is None else _encode(json)
+        kind = {} if json is None else {"Content-Type": "application/json"}
+        return self.client.call(actor, method, path, body, {**kind, **(headers or {})})
+
+    def _check(self, rule_name: str, answer: Answer, work: Work, *arguments: Any) -> bool:
+        """Compare the answer with the model's, and say whether the call worked."""
+        self.tried[rule_name, answer.status] += 1
+        try:
+            wanted = work(*arguments)
+        except Refused as refused:
+            self._that(answer.status in refused.statuses, answer, f"{sorted(refused.statuses)} was expected")
+            return False
+        self._that(answer.status == wanted.status, answer, f"{wanted.status} was expected")
+        if wanted.document is not None:
+            self._that(_plain(answer.document) == wanted.document, answer, f"expected was {wanted.document}")
+        if wanted.body is not None:
+            self._that(answer.body == wanted.body, answer, f"{len(wanted.body)} bytes of data were expected")
+        headers = {name: answer.headers.get(name) for name in wanted.headers}
+        self._that(headers == wanted.headers, answer, f"expected were {wanted.headers}")
+        return True
+
+    def _that(self, holds: bool, answer: Answer, text: str) -> None:
+        if not holds:
+            self._has_failed = True
+            raise AssertionError(f"{answer.call}: {text}, the answer is {answer.status} {answer.body[:2000]!r}")
+
+    def _look(self, image: str) -> None:
+        """Let one actor after the other look at the image that was touched."""
+        actor = next(self._turn)
+        self._check("look", self._call(actor, "GET", f"/v2/images/{image}"), self.model.show, actor, image)
+
+    def _list(self, actor: Actor, query: Query) -> None:
+        """Walk through all pages and compare them with the model (API section 6)."""
+        shown: list[dict[str, Any]] = []
+        size = lists.page_size(self.model, query)
+        path: str | None = f"/v2/images?{query.text()}"
+        while path is not None:
+            answer = self._call(actor, "GET", path)
+            self.tried["list", answer.status] += 1
+            self._that(answer.status == 200, answer, "a list was expected")
+            page = answer.document
+            path = page.get("next")
+            self._that(len(page["images"]) <= size, answer, f"at most {size} images were expected")
+            self._that((path is not None) == (0 < size == len(page["images"])), answer, "next stands on full pages")
+            shown += page["images"]
+        wanted = [image.document() for image in lists.expected(self.model, actor, query)] if size else []
+        self._that([_plain(image) for image in shown] == wanted, answer, f"expected on all pages was {wanted}")
+
+
+def _people(life: int) -> Sequence[Actor]:
+    user = ("member", "reader")
+    return [
+        Actor("alice", f"a-{life}", user), Actor("bob", f"b-{life}", user), Actor("carol", f"c-{life}", user),
+        Actor("reader", f"a-{life}", ("reader",)), Actor("admin", f"admin-{life}", ("admin",)),
+    ]  # fmt: skip
+
+
+def _old(operation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an operation in the first dialect (API section 7)."""
+    value = {"value": operation["value"]} if "value" in operation else {}
+    return {operation["op"]: operation["path"], **value}
+
+
+def _plain(document: Any) -> Any:
+    """Return a document without its times and with its lists in order."""
+    if not isinstance(document, dict):
+        return document
+    plain = {name: value for name, value in document.items() if name not in _TIMES}
+    if isinstance(plain.get("tags"), list):
+        plain["tags"] = sorted(plain["tags"])
+    if isinstance(plain.get("members"), list):
+        plain["members"] = sorted(map(_plain, plain["members"]), key=lambda member: member["member_id"])
+    return plain
+
+
+def _encode(value: Any) -> bytes:
+    return json.dumps(value).encode()
