@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 VISIBILITIES = ("public", "private", "shared", "community")
@@ -34,6 +35,15 @@ def fault(name: str, value: Any) -> int | None:
         return None if _fits(name, value) else 400
     is_good = is_text(name, 1) and isinstance(value, str) and "\0" not in value and len(value) <= _LONGEST_VALUE
     return None if is_good else 400
+
+
+def unreadable(document: Any) -> set[int]:
+    """Return 400 for a document with a text that no column holds (S-58): that shows before anything is asked."""
+    if isinstance(document, Mapping):
+        document = [*document, *document.values()]
+    if isinstance(document, (list, tuple)):
+        return set().union(*map(unreadable, document))
+    return {400} if isinstance(document, str) and "\0" in document else set()
 
 
 def is_text(value: Any, least: int = 0) -> bool:

@@ -50,10 +50,14 @@ class Query:
         return urlencode([(name, str(value).lower() if isinstance(value, bool) else value) for name, value in pairs])
 
 
-def expected(model: Model, actor: Actor, query: Query) -> list[Image]:
-    """Return all images of all pages, in their order."""
+def expected(model: Model, actor: Actor, query: Query, after: str | None = None) -> list[Image]:
+    """Return all images of all pages, in their order; those behind the image ``after`` when it is given."""
     found = [image for image in model.images.values() if _belongs(actor, image, query) and _matches(image, query)]
-    return _sorted(found, query.sort)
+    if after is None:
+        return _sorted(found, query.sort)
+    marker = model.images[after]
+    with_marker = _sorted([image for image in found if image is not marker] + [marker], query.sort)
+    return with_marker[with_marker.index(marker) + 1 :]
 
 
 def page_size(model: Model, query: Query) -> int:
@@ -108,5 +112,3 @@ def _rank(image: Image, key: str) -> Any:
         return value or 0
     return (value or "").encode()
 
-
-FILTERED = tuple(name for name in fields.BASE if name not in ("tags", "visibility", "os_hidden", "owner"))

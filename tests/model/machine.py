@@ -16,33 +16,34 @@ from urllib.parse import quote
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, multiple, rule
 
-from tests.model import lists, values
+from tests.model import lists, v1, values
 from tests.model.client import Answer, Client
 from tests.model.lists import Query
-from tests.model.model import OCTETS, V21, Actor, Expected, Limits, Model, Refused
+from tests.model.model import V21, Actor, Expected, Model, Refused
+from tests.support.waiting import wait_for
 
 Work = Callable[..., Expected]
 
 _lives = itertools.count(1)
-_actors = st.sampled_from(("owner", "owner", "owner", "alice", "bob", "carol", "reader", "admin"))
+_actors = st.sampled_from((*("owner",) * 5, "alice", "bob", "carol", "reader", "admin"))
 _TIMES = ("created_at", "updated_at")
 
 
 class Lives(RuleBasedStateMachine):
-    """One life of a few projects; ``client``, ``limits`` and ``tried`` are set by the test."""
+    """One life of a few projects. The test sets the attributes in a class of its own."""
 
     client: Client
-    limits: Limits
+    usage: Callable[[str], int]
+    """Tells how many bytes a project uses, as the registry says (I5)."""
     tried: Counter[tuple[str, int]]
     """How often each rule was answered with each status."""
-    steps = 0
 
     images: Bundle = Bundle("images")
 
     def __init__(self) -> None:
         super().__init__()
         life = next(_lives)
-        self.model = Model(self.limits)
+        self.model = Model(values.LIMITS)
         self.actors = {actor.name: actor for actor in _people(life)}
         self._turn = itertools.cycle(self.actors.values())
 
@@ -98,19 +99,37 @@ class Lives(RuleBasedStateMachine):
     def list(self, actor: str, query: Query) -> None:
         self._list(self._actor(actor), query)
 
+    @rule(actor=_actors, query=values.queries, image=images)
+    def list_after(self, actor: str, query: Query, image: str) -> None:
+        """From an image on, which need not be in the list itself."""
+        who = self._actor(actor, image)
+        if image in self.model.images and self.model.sees(who, self.model.images[image]):
+            self._list(who, query, image)
+        else:
+            refusal = 403 if image in self.model.images else 400
+            answer = self._call(who, "GET", f"/v2/images?{query.text()}&marker={image}")
+            self.tried["list after", answer.status] += 1
+            self._that(answer.status == refusal or query.limit == 0, answer, f"{refusal} was expected")
+
+    @rule(actor=_actors, query=values.wrong_queries)
+    def list_wrongly(self, actor: str, query: str) -> None:
+        answer = self._call(self._actor(actor), "GET", f"/v2/images?{query}")
+        self.tried["list wrongly", answer.status] += 1
+        self._that(answer.status == 400, answer, "400 was expected")
+
     # tags
 
     @rule(image=images, actor=_actors, tag=values.tags)
     def add_tag(self, image: str, actor: str, tag: str) -> None:
-        who = self._actor(actor, image)
-        answer = self._call(who, "PUT", f"/v2/images/{image}/tags/{quote(tag, safe='')}")
+        who, tag = self._actor(actor, image), self._tag(image, tag)
+        answer = self._call(who, "PUT", f"/v2/images/{image}/tags/{_quoted(tag)}")
         self._check("add tag", answer, self.model.add_tag, who, image, tag)
         self._look(image)
 
     @rule(image=images, actor=_actors, tag=values.tags)
     def remove_tag(self, image: str, actor: str, tag: str) -> None:
-        who = self._actor(actor, image)
-        answer = self._call(who, "DELETE", f"/v2/images/{image}/tags/{quote(tag, safe='')}")
+        who, tag = self._actor(actor, image), self._tag(image, tag)
+        answer = self._call(who, "DELETE", f"/v2/images/{image}/tags/{_quoted(tag)}")
         self._check("remove tag", answer, self.model.remove_tag, who, image, tag)
         self._look(image)
 
@@ -118,7 +137,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(image=images, actor=_actors, member=values.members)
     def add_member(self, image: str, actor: str, member: Any) -> None:
-        who, sent = self._actor(actor, image), {"member": self._project(member)}
+        who, sent = self._actor(actor, image), {"member": self._member(image, member)}
         answer = self._call(who, "POST", f"/v2/images/{image}/members", json=sent)
         self._check("add member", answer, self.model.add_member, who, image, sent)
         self._look(image)
@@ -126,30 +145,38 @@ class Lives(RuleBasedStateMachine):
     @rule(image=images, actor=_actors, member=values.projects, status=values.member_statuses)
     def answer_member(self, image: str, actor: str, member: str, status: Any) -> None:
         """``actor`` answers for the project ``member``; the owner of an image is drawn as the member itself."""
-        who = self.actors[member] if actor == "owner" else self._actor(actor, image)
-        project, sent = self._project(member), {"status": status}
-        answer = self._call(who, "PUT", f"/v2/images/{image}/members/{quote(project, safe='')}", json=sent)
+        project, sent = self._member(image, member), {"status": status}
+        who = self._actor(actor, image)
+        if actor == "owner":
+            who = next((one for one in self.actors.values() if one.project == project and one.may_write), who)
+        answer = self._call(who, "PUT", f"/v2/images/{image}/members/{_quoted(project)}", json=sent)
         self._check("answer member", answer, self.model.answer_member, who, image, project, sent)
         self._look(image)
 
+    @rule(image=images, member=values.projects, status=values.member_statuses)
+    def share(self, image: str, member: str, status: Any) -> None:
+        """The owner adds a member, who answers."""
+        self.add_member(image, "owner", member)
+        self.answer_member(image, "owner", member, status)
+
     @rule(image=images, actor=_actors, member=values.projects)
     def remove_member(self, image: str, actor: str, member: str) -> None:
-        who, project = self._actor(actor, image), self._project(member)
-        answer = self._call(who, "DELETE", f"/v2/images/{image}/members/{project}")
+        who, project = self._actor(actor, image), self._member(image, member)
+        answer = self._call(who, "DELETE", f"/v2/images/{image}/members/{_quoted(project)}")
         self._check("remove member", answer, self.model.remove_member, who, image, project)
         self._look(image)
 
     @rule(image=images, actor=_actors, member=values.projects)
     def show_members(self, image: str, actor: str, member: str) -> None:
-        who, project = self._actor(actor, image), self._project(member)
+        who, project = self._actor(actor, image), self._member(image, member)
         path = f"/v2/images/{image}/members"
         self._check("list members", self._call(who, "GET", path), self.model.members, who, image)
-        answer = self._call(who, "GET", f"{path}/{project}")
+        answer = self._call(who, "GET", f"{path}/{_quoted(project)}")
         self._check("show member", answer, self.model.show_member, who, image, project)
 
     # data
 
-    @rule(image=images, actor=_actors, action=st.sampled_from(("deactivate", "deactivate", "reactivate")))
+    @rule(image=images, actor=_actors, action=st.sampled_from(("deactivate", "reactivate")))
     def act(self, image: str, actor: str, action: str) -> None:
         who = self._actor(actor, image)
         answer = self._call(who, "POST", f"/v2/images/{image}/actions/{action}")
@@ -171,6 +198,16 @@ class Lives(RuleBasedStateMachine):
         answer = self._call(who, "GET", f"/v2/images/{image}/file", headers=headers)
         self._check("download", answer, self.model.download, who, image, wanted)
 
+    # the first version of the API
+
+    @rule(image=images, actor=_actors)
+    def show_in_v1(self, image: str, actor: str) -> None:
+        """The same image in headers, and its data (v1 API section 4)."""
+        who = self._actor(actor, image)
+        for method, work in (("HEAD", v1.show), ("GET", v1.download)):
+            answer = self._call(who, method, f"/v1/images/{image}")
+            self._check(f"v1 {method}", answer, work, self.model, who, image)
+
     def teardown(self) -> None:
         """Compare all that each actor sees, then remove the images, so that no other life meets them."""
         admin = self.actors["admin"]
@@ -178,6 +215,7 @@ class Lives(RuleBasedStateMachine):
             if not self._has_failed:
                 for actor in self.actors.values():
                     self._everything(actor)
+                    self._usage(actor.project)
         finally:
             for image in self.model.used_ids:
                 self._remove(admin, image)
@@ -187,15 +225,21 @@ class Lives(RuleBasedStateMachine):
     _has_failed = False
 
     def _everything(self, actor: Actor) -> None:
-        for hidden, visibility in itertools.product((False, True), (None, "all")):
-            self._list(actor, Query(visibility=visibility, member_status="all", os_hidden=hidden, limit=1000))
-        for image in self.model.used_ids:
-            self._check("show", self._call(actor, "GET", f"/v2/images/{image}"), self.model.show, actor, image)
-        for image in self.model.images:
-            members = self._call(actor, "GET", f"/v2/images/{image}/members")
-            self._check("list members", members, self.model.members, actor, image)
-            data = self._call(actor, "GET", f"/v2/images/{image}/file")
-            self._check("download", data, self.model.download, actor, image)
+        """Compare all that an actor sees: lists with everything in them, and each image."""
+        for hidden in (False, True):
+            self._list(actor, Query(visibility="all", member_status="all", os_hidden=hidden, limit=1000))
+        for image in self.model.images.values():
+            self._check("show", self._call(actor, "GET", f"/v2/images/{image.id}"), self.model.show, actor, image.id)
+            if image.owner == actor.project:
+                members = self._call(actor, "GET", f"/v2/images/{image.id}/members")
+                self._check("list members", members, self.model.members, actor, image.id)
+                data = self._call(actor, "GET", f"/v2/images/{image.id}/file")
+                self._check("download", data, self.model.download, actor, image.id)
+
+    def _usage(self, project: str) -> None:
+        """I5: a project uses what its images hold, as soon as the bytes of refused uploads are removed."""
+        used = self.model.used(project)
+        wait_for(lambda: self.usage(project) == used, f"{project} uses {used} bytes and not {self.usage(project)}")
 
     def _remove(self, admin: Actor, image: str) -> None:
         """Delete an image whatever the model says of it: a failed life must not disturb the next one."""
@@ -213,6 +257,15 @@ class Lives(RuleBasedStateMachine):
         known = self.model.images.get(image or "")
         owners = (actor for actor in self.actors.values() if known and actor.project == known.owner and actor.may_write)
         return next(owners, self.actors["alice"])
+
+    def _member(self, image: str, name: Any) -> Any:
+        """Return the project of a member to be; ``PRESENT`` is the first of those that the image has."""
+        found = sorted(self.model.images[image].members) if image in self.model.images else []
+        return next(iter(found), self.actors["bob"].project) if name == values.PRESENT else self._project(name)
+
+    def _tag(self, image: str, tag: str) -> str:
+        found = sorted(self.model.images[image].tags) if image in self.model.images else []
+        return next(iter(found), "t") if tag == values.PRESENT else tag
 
     def _project(self, name: Any) -> Any:
         """Return the project of an actor; another value stands for itself."""
@@ -252,11 +305,11 @@ class Lives(RuleBasedStateMachine):
         actor = next(self._turn)
         self._check("look", self._call(actor, "GET", f"/v2/images/{image}"), self.model.show, actor, image)
 
-    def _list(self, actor: Actor, query: Query) -> None:
+    def _list(self, actor: Actor, query: Query, after: str | None = None) -> None:
         """Walk through all pages and compare them with the model (API section 6)."""
         shown: list[dict[str, Any]] = []
         size = lists.page_size(self.model, query)
-        path: str | None = f"/v2/images?{query.text()}"
+        path: str | None = f"/v2/images?{query.text()}{f'&marker={after}' if after else ''}"
         while path is not None:
             answer = self._call(actor, "GET", path)
             self.tried["list", answer.status] += 1
@@ -266,7 +319,7 @@ class Lives(RuleBasedStateMachine):
             self._that(len(page["images"]) <= size, answer, f"at most {size} images were expected")
             self._that((path is not None) == (0 < size == len(page["images"])), answer, "next stands on full pages")
             shown += page["images"]
-        wanted = [image.document() for image in lists.expected(self.model, actor, query)] if size else []
+        wanted = [image.document() for image in lists.expected(self.model, actor, query, after)] if size else []
         self._that([_plain(image) for image in shown] == wanted, answer, f"expected on all pages was {wanted}")
 
 
@@ -294,6 +347,10 @@ def _plain(document: Any) -> Any:
     if isinstance(plain.get("members"), list):
         plain["members"] = sorted(map(_plain, plain["members"]), key=lambda member: member["member_id"])
     return plain
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe="")
 
 
 def _encode(value: Any) -> bytes:

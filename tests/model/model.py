@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -165,11 +165,12 @@ class Model:
 
     def create(self, actor: Actor, document: Any, new_id: str) -> Expected:
         """POST /v2/images; ``new_id`` is the id that the service chose when the request has none (API section 4)."""
+        unreadable = fields.unreadable(document)
         if not actor.may_write:
-            raise Refused(403)  # before the document is read (S-59)
+            raise Refused(403, *unreadable)  # before the document is checked in full (S-59)
         if not isinstance(document, dict):
             raise Refused(400)
-        faults = {status for name, value in document.items() if (status := fields.fault(name, value))}
+        faults = unreadable | {status for name, value in document.items() if (status := fields.fault(name, value))}
         if not actor.is_admin:
             if document.get("owner", actor.project) != actor.project:
                 faults.add(403)  # S-46
@@ -205,9 +206,9 @@ class Model:
 
     def patch(self, actor: Actor, image_id: str, operations: Sequence[Operation], media: str = V21) -> Expected:
         """PATCH /v2/images/{id}: all operations in order, or none of them (API section 7)."""
-        image = self._owned(actor, image_id)
+        faults = fields.unreadable(operations)
+        image = self._owned(actor, image_id, faults)
         changed = replace(image, tags=set(image.tags), properties=dict(image.properties))
-        faults: set[int] = set()
         for operation in operations:
             name = operation["path"][1:].replace("~1", "/").replace("~0", "~")
             faults |= _operation_faults(changed, operation, name, media) or self._may_not(actor, image, operation, name)
@@ -433,4 +434,4 @@ def _apply(image: Image, operation: Operation, name: str) -> None:
         image.properties[name] = operation["value"]
 
 
-Call = Callable[..., Expected]
+
