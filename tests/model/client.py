@@ -44,7 +44,11 @@ class Client:
             "X-Roles": ",".join(actor.roles),
         }  # fmt: skip
         self._drop_if_closed()
-        self._connection.request(method, path, body, {**identity, **(headers or {})})
+        every = {**identity, **(headers or {})}
+        chunked = "Transfer-Encoding" in every
+        # In two pieces, so that the first one is not all.
+        pieces = iter((body[:1], body[1:])) if chunked and body else body
+        self._connection.request(method, path, pieces, every, encode_chunked=chunked)
         response = self._connection.getresponse()
         answer = Answer(f"{method} {path} by {actor.name}", response.status, dict(response.getheaders()), response.read())
         if response.will_close:

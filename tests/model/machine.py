@@ -10,22 +10,24 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, multiple, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multiple, rule
 
 from tests.model import lists, v1, values
 from tests.model.client import Answer, Client
 from tests.model.lists import Query
-from tests.model.model import V21, Actor, Expected, Model, Refused
+from tests.model.model import MEMBER_STATUSES, OCTETS, V21, Actor, Expected, Model, Refused
 from tests.support.waiting import wait_for
 
 Work = Callable[..., Expected]
 
 _lives = itertools.count(1)
 _actors = st.sampled_from((*("owner",) * 5, "alice", "bob", "carol", "reader", "admin"))
+_RAW = {"disk_format": "raw", "container_format": "bare"}
 _TIMES = ("created_at", "updated_at")
 
 
@@ -43,9 +45,34 @@ class Lives(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         life = next(_lives)
+        if life % 100 == 0:
+            print(f"life {life} begins", flush=True)  # noqa: T201  a long run says that it goes on
         self.model = Model(values.LIMITS)
         self.actors = {actor.name: actor for actor in _people(life)}
         self._turn = itertools.cycle(self.actors.values())
+        self._times: dict[str, tuple[str, str]] = {}
+        """The times of creation and of the last change that were shown of each image."""
+
+    # Each life begins with images in different states: any of the rules below may never be drawn in it.
+
+    @initialize(target=images, visibility=values.visibilities)
+    def begin_empty(self, visibility: str) -> Any:
+        visibility = "private" if visibility == "public" else visibility
+        return self.create("alice", {**_RAW, "visibility": visibility, "name": "a", "tags": ["t"]}, {}, known=True)
+
+    @initialize(target=images, data=values.data, status=st.sampled_from(MEMBER_STATUSES))
+    def begin_shared(self, data: bytes, status: str) -> Any:
+        image = self.create("bob", {**_RAW, "name": "b", "p": "1"}, {}, known=False)
+        self.upload(image, "bob", data, None, {"Content-Type": OCTETS})
+        self.add_member(image, "bob", "alice")
+        self.answer_member(image, "alice", "alice", status)
+        return image
+
+    @initialize(target=images)
+    def begin_public(self) -> Any:
+        image = self.create("admin", {**_RAW, "visibility": "public", "name": "A"}, {}, known=False)
+        self.upload(image, "admin", b"\1public", None, {"Content-Type": OCTETS})
+        return image
 
     # images
 
@@ -84,8 +111,12 @@ class Lives(RuleBasedStateMachine):
     def change_visibility(self, image: str, actor: str, visibility: str) -> None:
         self.patch(image, actor, [{"op": "replace", "path": "/visibility", "value": visibility}], V21)
 
-    @rule(image=images, actor=_actors)
-    def delete(self, image: str, actor: str) -> None:
+    @rule(image=images, actor=_actors, sure=st.sampled_from((True, False, False)))
+    def delete(self, image: str, actor: str, sure: bool) -> None:
+        """Only now and then, so that images live long enough; else a look at them."""
+        if not sure:
+            self.show(image, actor)
+            return
         who = self._actor(actor, image)
         self._check("delete", self._call(who, "DELETE", f"/v2/images/{image}"), self.model.delete, who, image)
         self._look(image)
@@ -97,12 +128,12 @@ class Lives(RuleBasedStateMachine):
 
     @rule(actor=_actors, query=values.queries)
     def list(self, actor: str, query: Query) -> None:
-        self._list(self._actor(actor), query)
+        self._list(self._actor(actor), self._query(query))
 
     @rule(actor=_actors, query=values.queries, image=images)
     def list_after(self, actor: str, query: Query, image: str) -> None:
         """From an image on, which need not be in the list itself."""
-        who = self._actor(actor, image)
+        who, query = self._actor(actor, image), self._query(query)
         if image in self.model.images and self.model.sees(who, self.model.images[image]):
             self._list(who, query, image)
         else:
@@ -183,11 +214,11 @@ class Lives(RuleBasedStateMachine):
         self._check(action, answer, self.model.act, who, image, action)
         self._look(image)
 
-    @rule(image=images, actor=_actors, data=values.data, size=values.named_sizes, media=values.upload_media)
-    def upload(self, image: str, actor: str, data: bytes, size: str | None, media: str) -> None:
-        who = self._actor(actor, image)
-        headers = {"Content-Type": media, **({} if size is None else {"x-openstack-image-size": size})}
-        answer = self.client.call(who, "PUT", f"/v2/images/{image}/file", data, headers)
+    @rule(image=images, actor=_actors, data=values.data, size=values.named_sizes, headers=values.upload_headers)
+    def upload(self, image: str, actor: str, data: bytes, size: str | None, headers: dict[str, str]) -> None:
+        who, media = self._actor(actor, image), headers["Content-Type"]
+        named = {} if size is None else {"x-openstack-image-size": size}
+        answer = self.client.call(who, "PUT", f"/v2/images/{image}/file", data, {**headers, **named})
         self._check("upload", answer, self.model.upload, who, image, data, size, media)
         self._look(image)
 
@@ -210,15 +241,13 @@ class Lives(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Compare all that each actor sees, then remove the images, so that no other life meets them."""
-        admin = self.actors["admin"]
         try:
             if not self._has_failed:
                 for actor in self.actors.values():
                     self._everything(actor)
                     self._usage(actor.project)
         finally:
-            for image in self.model.used_ids:
-                self._remove(admin, image)
+            self._remove_all()
 
     # helpers
 
@@ -241,14 +270,21 @@ class Lives(RuleBasedStateMachine):
         used = self.model.used(project)
         wait_for(lambda: self.usage(project) == used, f"{project} uses {used} bytes and not {self.usage(project)}")
 
-    def _remove(self, admin: Actor, image: str) -> None:
-        """Delete an image whatever the model says of it: a failed life must not disturb the next one."""
-        answer = self._call(admin, "DELETE", f"/v2/images/{image}")
-        if answer.status == 403:
-            open_it = [{"op": "replace", "path": "/protected", "value": False}]
-            self._call(admin, "PATCH", f"/v2/images/{image}", json=open_it, headers={"Content-Type": V21})
-            answer = self._call(admin, "DELETE", f"/v2/images/{image}")
-        assert answer.status in (204, 404), answer
+    def _remove_all(self) -> None:
+        """Delete every image that is there, whatever the model says: a failed life must not disturb the next one."""
+        admin = self.actors["admin"]
+        for hidden in ("false", "true"):
+            path = f"/v2/images?visibility=all&os_hidden={hidden}"
+            while found := self._call(admin, "GET", path).document["images"]:
+                for image in found:
+                    self._remove(admin, f"/v2/images/{image['id']}", image["protected"])
+
+    def _remove(self, admin: Actor, path: str, is_protected: bool) -> None:
+        if is_protected:
+            opened = [{"op": "replace", "path": "/protected", "value": False}]
+            self._call(admin, "PATCH", path, json=opened, headers={"Content-Type": V21})
+        answer = self._call(admin, "DELETE", path)
+        assert answer.status == 204, answer
 
     def _actor(self, name: str, image: str | None = None) -> Actor:
         """Return an actor; ``owner`` is the one of the image's project, and ``alice`` without one."""
@@ -266,6 +302,9 @@ class Lives(RuleBasedStateMachine):
     def _tag(self, image: str, tag: str) -> str:
         found = sorted(self.model.images[image].tags) if image in self.model.images else []
         return next(iter(found), "t") if tag == values.PRESENT else tag
+
+    def _query(self, query: Query) -> Query:
+        return replace(query, owner=self._project(query.owner))
 
     def _project(self, name: Any) -> Any:
         """Return the project of an actor; another value stands for itself."""
@@ -303,7 +342,12 @@ class Lives(RuleBasedStateMachine):
     def _look(self, image: str) -> None:
         """Let one actor after the other look at the image that was touched."""
         actor = next(self._turn)
-        self._check("look", self._call(actor, "GET", f"/v2/images/{image}"), self.model.show, actor, image)
+        answer = self._call(actor, "GET", f"/v2/images/{image}")
+        if self._check("look", answer, self.model.show, actor, image):
+            times = tuple(answer.document[name] for name in _TIMES)
+            created_at, updated_at = self._times.setdefault(image, times)
+            self._that(times[0] == created_at <= updated_at <= times[1], answer, "times only go on")
+            self._times[image] = times
 
     def _list(self, actor: Actor, query: Query, after: str | None = None) -> None:
         """Walk through all pages and compare them with the model (API section 6)."""

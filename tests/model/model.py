@@ -346,25 +346,22 @@ class Model:
         named = len(data) if size is None else int(size) if re.fullmatch(r"\d+", size) else -1
         if named != len(data):
             header.add(400)
+        if max(named, len(data)) > self.limits.image_size:
+            header.add(413)  # the request tells its size
         image = self._owned(actor, image_id, header)
         if image.status != "queued":
             raise Refused(409, *header)  # data are written once (S-17)
         faults = header
         if image.disk_format is None or image.container_format is None:
             faults.add(400)
-        faults |= self._data_faults(image, max(named, len(data)))
+        if self.used(image.owner) + max(named, len(data)) > self.limits.project_size:
+            faults.add(413)
+        if image.disk_format not in fields.WITHOUT_HEADER:
+            faults.add(415)  # the data here have no header of any format (S-35)
         if faults:
             raise Refused(*faults)
         image.data, image.status = data, "active"
         return Expected(204)
-
-    def _data_faults(self, image: Image, size: int) -> set[int]:
-        faults = set()
-        if size > self.limits.image_size or self.used(image.owner) + size > self.limits.project_size:
-            faults.add(413)
-        if image.disk_format not in fields.WITHOUT_HEADER:
-            faults.add(415)  # the data here have no header of any format (S-35)
-        return faults
 
     def download(self, actor: Actor, image_id: str, wanted: str | None = None) -> Expected:
         """GET /v2/images/{id}/file, with the header Range (API section 10.3)."""

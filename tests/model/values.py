@@ -101,11 +101,14 @@ operations = st.lists(
 )
 
 data = st.builds(
-    lambda size, first: bytes([first]) * size, st.sampled_from((0, 1, 10, 700, 1999, 2000, 2001)), st.integers(1, 3)
+    lambda size, first: bytes([first]) * size, st.sampled_from((0, 1, 10, 700, 700, 1999, 2000, 2001)), st.integers(1, 3)
 )
 """Data that look like no known format."""
-named_sizes = st.sampled_from((*(None,) * 8, "10", "0", "2000", "2001", "-1", "x"))
-upload_media = st.sampled_from((*(OCTETS,) * 9, "application/json"))
+named_sizes = st.sampled_from((*(None,) * 20, "10", "0", "2000", "2001", "-1", "x"))
+upload_headers = st.builds(
+    lambda media, chunked: {"Content-Type": media, **({"Transfer-Encoding": "chunked"} if chunked else {})},
+    st.sampled_from((*(OCTETS,) * 19, "application/json")), st.booleans(),
+)  # fmt: skip
 ranges = st.sampled_from((
     *(None,) * 5, "bytes=0-0", "bytes=0-", "bytes=5-9", "bytes=9-100000", "bytes=-1", "bytes=-100000", "bytes=-0",
     "bytes=10-", "bytes=9-5", "bytes=0-1,3-4", "bytes=x", "bytes=-", "bytes=99999-",
@@ -138,12 +141,13 @@ queries = st.builds(
     visibility=st.sampled_from((None, None, "all", *fields.VISIBILITIES)),
     member_status=st.sampled_from((None, None, "all", *MEMBER_STATUSES)),
     os_hidden=st.sampled_from((None, None, None, False, True)),
+    owner=st.sampled_from((*(None,) * 6, "alice", "bob")),
     match=_few(_matches),
     tags=st.sampled_from(((), (), (), ("t",), ("T",), ("t", "T"), ("ü🏷",), ("a/b",))),
     least=_few(_bounds), most=_few(_bounds), sort=_sorts, classic=st.booleans(),
     limit=st.sampled_from((None, None, 0, 1, 2, 5, 1000)),
 )  # fmt: skip
-"""Lists; ``owner`` is left out because projects have other names in each life."""
+"""Lists; ``owner`` is the name of an actor, whose project has another name in each life."""
 
 wrong_queries = st.sampled_from((
     "limit=x", "limit=-1", "marker=nonsense", "sort_key=owner", "sort=name:up", "sort=name:asc&sort_key=id",
