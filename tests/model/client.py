@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.model.model import Actor
+from tests.model.records import Actor
 
 _SECONDS = 120.0
 
@@ -42,7 +42,7 @@ class Client:
         identity = {
             "X-Identity-Status": "Confirmed", "X-User-Id": actor.name, "X-Project-Id": actor.project,
             "X-Roles": ",".join(actor.roles),
-        }  # fmt: skip
+        }
         self._drop_if_closed()
         every = {**identity, **(headers or {})}
         chunked = "Transfer-Encoding" in every
@@ -50,7 +50,8 @@ class Client:
         pieces = iter((body[:1], body[1:])) if chunked and body else body
         self._connection.request(method, path, pieces, every, encode_chunked=chunked)
         response = self._connection.getresponse()
-        answer = Answer(f"{method} {path} by {actor.name}", response.status, dict(response.getheaders()), response.read())
+        asked = f"{method} {path} by {actor.name}"
+        answer = Answer(asked, response.status, dict(response.getheaders()), response.read())
         if response.will_close:
             self._connection.close()
         return answer

@@ -23,7 +23,7 @@ OPTIONS = {
     "image_property_quota": LIMITS.properties, "image_tag_quota": LIMITS.tags, "image_member_quota": LIMITS.members,
     "image_size_cap": LIMITS.image_size, "user_storage_quota": LIMITS.project_size,
     "limit_param_default": LIMITS.page, "api_limit_max": LIMITS.largest_page,
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")

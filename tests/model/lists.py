@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from tests.model import fields
-from tests.model.model import Actor, Image, Model
+from tests.model.model import Model
+from tests.model.records import Actor, Image
 
 SORT_KEYS = ("name", "status", "container_format", "disk_format", "size", "id", "created_at")
 """Without ``updated_at``: the rules do not say which calls move it."""
@@ -37,7 +37,7 @@ class Query:
         pairs: list[tuple[str, Any]] = [
             (name, value) for name in ("visibility", "member_status", "os_hidden", "owner", "limit")
             if (value := getattr(self, name)) is not None
-        ]  # fmt: skip
+        ]
         # Before the first colon stands an operator, so that a name with a colon needs one.
         pairs += [(name, f"eq:{value}" if name == "name" else value) for name, value in self.match]
         pairs += [("tag", tag) for tag in self.tags]

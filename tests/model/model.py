@@ -9,115 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
-from tests.model import fields
-
-Document = dict[str, Any]
-Operation = Mapping[str, Any]
-"""One operation of a PATCH: ``op``, ``path`` and, except for a remove, ``value``."""
-
-OCTETS = "application/octet-stream"
-V21 = "application/openstack-images-v2.1-json-patch"
-V20 = "application/openstack-images-v2.0-json-patch"
-MEMBER_STATUSES = ("pending", "accepted", "rejected")
-
-
-@dataclass(frozen=True)
-class Actor:
-    """A caller: its project and its roles."""
-
-    name: str
-    project: str
-    roles: tuple[str, ...]
-
-    @property
-    def is_admin(self) -> bool:
-        """Whether the caller is an administrator (configuration section 10)."""
-        return "admin" in self.roles
-
-    @property
-    def may_write(self) -> bool:
-        """Whether the caller has the role that writes to the own project (configuration section 10)."""
-        return self.is_admin or "member" in self.roles
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Options of the API that bound what a caller may keep; sizes are bytes (configuration section 1.1)."""
-
-    properties: int
-    tags: int
-    members: int
-    image_size: int
-    project_size: int
-    page: int
-    largest_page: int
-
-
-@dataclass
-class Image:
-    """One image. ``number`` tells the order of creation; ``data`` is None until an upload succeeds."""
-
-    id: str
-    number: int
-    owner: str | None
-    name: str | None = None
-    visibility: str = "shared"
-    protected: bool = False
-    os_hidden: bool = False
-    disk_format: str | None = None
-    container_format: str | None = None
-    min_ram: int = 0
-    min_disk: int = 0
-    tags: set[str] = field(default_factory=set)
-    properties: dict[str, str] = field(default_factory=dict)
-    members: dict[str, str] = field(default_factory=dict)
-    status: str = "queued"
-    data: bytes | None = None
-
-    def document(self) -> Document:
-        """Return the image as the API shows it, without times (API section 3)."""
-        return {
-            **self.properties,
-            "id": self.id, "name": self.name, "status": self.status, "visibility": self.visibility,
-            "protected": self.protected, "os_hidden": self.os_hidden, "owner": self.owner,
-            "disk_format": self.disk_format, "container_format": self.container_format,
-            "min_ram": self.min_ram, "min_disk": self.min_disk, "tags": sorted(self.tags), **self._facts(),
-            "self": f"/v2/images/{self.id}", "file": f"/v2/images/{self.id}/file", "schema": "/v2/schemas/image",
-        }  # fmt: skip
-
-    def _facts(self) -> Document:
-        """Return what the service finds out about the data (API sections 10.1 and 10.2)."""
-        if self.data is None:
-            names = ("checksum", "os_hash_algo", "os_hash_value", "size", "virtual_size")
-            return dict.fromkeys(names)
-        return {
-            "checksum": hashlib.md5(self.data).hexdigest(),
-            "os_hash_algo": "sha512", "os_hash_value": hashlib.sha512(self.data).hexdigest(),
-            # A raw disk is as large as its data; of what is no disk no virtual size is known.
-            "size": len(self.data), "virtual_size": len(self.data) if self.disk_format == "raw" else None,
-        }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Expected:
-    """The answer to a call that works; what is None is not compared."""
-
-    status: int
-    document: Any = None
-    body: bytes | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-class Refused(Exception):
-    """The call is refused with one of ``statuses``: a request with several faults may be refused for any of them."""
-
-    def __init__(self, *statuses: int) -> None:
-        super().__init__(*statuses)
-        self.statuses = frozenset(statuses)
+from tests.model import fields, patches
+from tests.model.records import (
+    MEMBER_STATUSES,
+    OCTETS,
+    V21,
+    Actor,
+    Document,
+    Expected,
+    Image,
+    Limits,
+    Operation,
+    Refused,
+)
 
 
 class Model:
@@ -210,10 +118,11 @@ class Model:
         image = self._owned(actor, image_id, faults)
         changed = replace(image, tags=set(image.tags), properties=dict(image.properties))
         for operation in operations:
-            name = operation["path"][1:].replace("~1", "/").replace("~0", "~")
-            faults |= _operation_faults(changed, operation, name, media) or self._may_not(actor, image, operation, name)
+            name = patches.field_of(operation)
+            faults |= patches.operation_faults(changed, operation, name, media)
+            faults |= self._may_not(actor, image, operation, name)
             if not faults:
-                _apply(changed, operation, name)
+                patches.apply(changed, operation, name)
         if len(changed.tags) > self.limits.tags and any(one["path"] == "/tags" for one in operations):
             faults.add(413)
         # The number of properties counts when there are new names (API section 7).
@@ -231,8 +140,10 @@ class Model:
             return {403}
         if name == "visibility" and operation.get("value") == "public" and not actor.is_admin:
             return {403}
+        if name not in ("disk_format", "container_format") or image.status == "queued":
+            return set()
         # The formats say what the data are: they stay when there are data (lifecycle section 10).
-        return {403} if name in ("disk_format", "container_format") and image.status != "queued" else set()
+        return {403} if operation.get("value") != getattr(image, name) else set()
 
     def _does_not_fit(self, image: Image, owner: str | None) -> set[int]:
         """An image takes room in the quota of its owner, also when it gets another one (configuration section 1.1)."""
@@ -279,7 +190,7 @@ class Model:
 
     def add_member(self, actor: Actor, image_id: str, document: Any) -> Expected:
         """POST /v2/images/{id}/members."""
-        member = document.get("member") if isinstance(document, dict) else None
+        member: Any = document.get("member") if isinstance(document, dict) else None
         faults = set() if fields.is_text(member, 1) else {400}
         image = self._owned(actor, image_id, faults)
         if image.visibility != "shared":
@@ -340,7 +251,7 @@ class Model:
 
     # data (API section 10)
 
-    def upload(self, actor: Actor, image_id: str, data: bytes, size: str | None = None, media: str = OCTETS) -> Expected:
+    def upload(self, actor: Actor, image_id: str, data: bytes, size: str | None, media: str = OCTETS) -> Expected:
         """PUT /v2/images/{id}/file; ``size`` is the size that the client names (API section 10.1)."""
         header = set() if media == OCTETS else {415}
         named = len(data) if size is None else int(size) if re.fullmatch(r"\d+", size) else -1
@@ -381,7 +292,7 @@ class Model:
 def _member(image: Image, member: str) -> Document:
     return {
         "member_id": member, "image_id": image.id, "status": image.members[member], "schema": "/v2/schemas/member",
-    }  # fmt: skip
+    }
 
 
 def _range(wanted: str, size: int) -> tuple[int, int]:
@@ -399,36 +310,3 @@ def _range(wanted: str, size: int) -> tuple[int, int]:
     if begin >= size or begin >= end:
         raise Refused(416)
     return begin, end
-
-
-def _operation_faults(image: Image, operation: Operation, name: str, media: str) -> set[int]:
-    """Return the faults of one operation that do not depend on the caller (API section 7)."""
-    how = operation["op"]
-    is_base = name in fields.BASE and name != "id"
-    if name == "id" or (fields.fault(name, "x") == 403 and not is_base):
-        return {403}
-    if not fields.is_text(name, 1):
-        return {400}
-    if how == "remove":
-        return {403} if is_base else set() if name in image.properties else {409}
-    faults = {status} if (status := fields.fault(name, operation["value"])) else set()
-    exists = is_base or name in image.properties
-    if how == "replace" and not exists:
-        faults.add(409)
-    if how == "add" and exists and media == V20:
-        faults.add(409)
-    return faults
-
-
-def _apply(image: Image, operation: Operation, name: str) -> None:
-    if operation["op"] == "remove":
-        del image.properties[name]
-    elif name == "tags":
-        image.tags = set(operation["value"])
-    elif name in fields.BASE:
-        setattr(image, name, operation["value"])
-    else:
-        image.properties[name] = operation["value"]
-
-
-

@@ -7,8 +7,10 @@ steps of the life that failed; docs/contributor/testing.md says how to repeat it
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 
+import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 from tests.model.machine import Lives
@@ -26,12 +28,13 @@ _WORKING = {
     "create": 201, "patch": 200, "delete": 204, "show": 200, "list": 200, "add tag": 204, "remove tag": 204,
     "add member": 200, "answer member": 200, "remove member": 204, "list members": 200, "show member": 200,
     "upload": 204, "download": 200, "deactivate": 204, "reactivate": 204, "v1 HEAD": 200, "v1 GET": 200,
-}  # fmt: skip
+}
 """What each call answers when it works: a run in which one never does proves nothing about it."""
 
 
+@pytest.mark.timeout(600 + STEPS)
 def test_the_services_do_what_the_model_says(services: Services, lives: type[Lives]) -> None:
-    print(f"GLANCE_MODEL_SEED={SEED} GLANCE_MODEL_STEPS={STEPS}")
+    sys.stdout.write(f"GLANCE_MODEL_SEED={SEED} GLANCE_MODEL_STEPS={STEPS}\n")
     try:
         run_state_machine_as_test(
             seed(SEED)(lives),
@@ -53,4 +56,4 @@ def test_the_services_do_what_the_model_says(services: Services, lives: type[Liv
 
 def _show(tried: Counter[tuple[str, int]]) -> None:
     for (name, status), count in sorted(tried.items()):
-        print(f"{name:20} {status} {count:8}")
+        sys.stdout.write(f"{name:20} {status} {count:8}\n")

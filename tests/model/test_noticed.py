@@ -10,7 +10,7 @@ import pytest
 from tests.model.client import Answer, Client
 from tests.model.lists import Query
 from tests.model.machine import Lives
-from tests.model.model import OCTETS, V21, Actor
+from tests.model.records import OCTETS, V21, Actor
 
 IMAGE = "^/v2/images/[^/]+$"
 RAW = {"disk_format": "raw", "container_format": "bare"}
@@ -68,13 +68,14 @@ def test_an_honest_service_is_believed(lives: type[Lives]) -> None:
 @pytest.mark.parametrize(
     ("method", "paths", "lie"),
     [
-        ("POST", "/images$", "another status"), ("POST", "/images$", "lost headers"), ("POST", "/images$", '"t" for "u"'),
+        ("POST", "/images$", "another status"), ("POST", "/images$", "lost headers"),
+        ("POST", "/images$", '"t" for "u"'),
         ("PUT", "/file$", "not done"), ("PATCH", IMAGE, "name for nome"), ("PUT", "/members/b-", "not done"),
         ("GET", "/members$", "accepted for rejected"), ("PUT", "/T$", "not done"), ("DELETE", "/t$", "not done"),
         ("GET", "/images$", '"p" for "q"'), ("GET", "/file$", "data for dada"), ("POST", "/deactivate$", "not done"),
         ("DELETE", IMAGE, "not done"), ("GET", IMAGE, "deactivated for active"),
     ],
-)  # fmt: skip
+)
 def test_a_lie_is_noticed(lives: type[Lives], method: str, paths: str, lie: str) -> None:
     life = lives()
     honest = life.client

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.model.model import Actor, Expected, Image, Model, Refused
+from tests.model.model import Model
+from tests.model.records import Actor, Expected, Image, Refused
 
 
 def show(model: Model, actor: Actor, image_id: str) -> Expected:

@@ -6,10 +6,9 @@ from typing import Any
 from uuid import uuid4
 
 from hypothesis import strategies as st
-
 from tests.model import fields, lists
 from tests.model.lists import Query
-from tests.model.model import MEMBER_STATUSES, OCTETS, V20, V21, Limits
+from tests.model.records import MEMBER_STATUSES, OCTETS, V20, V21, Limits
 
 LIMITS = Limits(properties=5, tags=4, members=2, image_size=2000, project_size=4500, page=3, largest_page=7)
 
@@ -48,7 +47,7 @@ documents = st.fixed_dictionaries(
         "min_disk": st.sampled_from(_NUMBERS), "tags": _tag_lists, "p": st.sampled_from(_TEXTS),
         "q/r": st.sampled_from(_TEXTS),
     },
-)  # fmt: skip
+)
 """Documents of new images that nearly always can be created."""
 
 _ODD: tuple[tuple[str, Any], ...] = (
@@ -62,16 +61,17 @@ _ODD: tuple[tuple[str, Any], ...] = (
     ("os_hash_other", "1"), ("status", "active"), ("checksum", "0" * 32), ("size", 1), ("virtual_size", None),
     ("created_at", "2020-01-01T00:00:00Z"), ("locations", []), ("location", "x"), ("deleted", "x"), ("self", "x"),
     ("file", "x"), ("schema", "x"), ("direct_url", "x"), ("stores", "x"), ("P", "1"), ("six", "1"), ("s~t", "1"),
-)  # fmt: skip
+)
 """Fields with values that are wrong, or that change what the image can do."""
 
 
-def _odd(number: int) -> tuple[str, Any]:
+def odd_pair(number: int) -> tuple[str, Any]:
+    """Return one of the fields with an odd value."""
     return _ODD[number]
 
 
 # By number: what hypothesis writes of a strategy would be longer than it likes.
-_odd_pairs = st.integers(0, len(_ODD) - 1).map(_odd)
+_odd_pairs = st.integers(0, len(_ODD) - 1).map(odd_pair)
 odd_fields = st.one_of(st.just({}), st.just({}), st.just({}), _odd_pairs.map(lambda pair: dict([pair])))
 
 _usual_changes = st.one_of(
@@ -101,18 +101,19 @@ operations = st.lists(
 )
 
 data = st.builds(
-    lambda size, first: bytes([first]) * size, st.sampled_from((0, 1, 10, 700, 700, 1999, 2000, 2001)), st.integers(1, 3)
+    lambda size, first: bytes([first]) * size,
+    st.sampled_from((0, 1, 10, 700, 700, 1999, 2000, 2001)), st.integers(1, 3),
 )
 """Data that look like no known format."""
 named_sizes = st.sampled_from((*(None,) * 20, "10", "0", "2000", "2001", "-1", "x"))
 upload_headers = st.builds(
     lambda media, chunked: {"Content-Type": media, **({"Transfer-Encoding": "chunked"} if chunked else {})},
     st.sampled_from((*(OCTETS,) * 19, "application/json")), st.booleans(),
-)  # fmt: skip
+)
 ranges = st.sampled_from((
     *(None,) * 5, "bytes=0-0", "bytes=0-", "bytes=5-9", "bytes=9-100000", "bytes=-1", "bytes=-100000", "bytes=-0",
     "bytes=10-", "bytes=9-5", "bytes=0-1,3-4", "bytes=x", "bytes=-", "bytes=99999-",
-))  # fmt: skip
+))
 
 _matches = st.one_of(
     st.tuples(st.just("name"), st.sampled_from(_NAMES)),
@@ -128,7 +129,7 @@ _bounds = st.tuples(st.sampled_from(("size", "min_ram", "min_disk")), st.sampled
 _sorts = st.lists(
     st.tuples(st.sampled_from(lists.SORT_KEYS), st.sampled_from(("asc", "desc"))),
     max_size=3, unique_by=lambda pair: pair[0],
-).map(tuple)  # fmt: skip
+).map(tuple)
 
 
 def _few(one: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
@@ -146,7 +147,7 @@ queries = st.builds(
     tags=st.sampled_from(((), (), (), ("t",), ("T",), ("t", "T"), ("ü🏷",), ("a/b",))),
     least=_few(_bounds), most=_few(_bounds), sort=_sorts, classic=st.booleans(),
     limit=st.sampled_from((None, None, 0, 1, 2, 5, 1000)),
-)  # fmt: skip
+)
 """Lists; ``owner`` is the name of an actor, whose project has another name in each life."""
 
 wrong_queries = st.sampled_from((
@@ -154,5 +155,5 @@ wrong_queries = st.sampled_from((
     "sort_dir=up", "sort_key=name&sort_key=id&sort_dir=asc&sort_dir=asc&sort_dir=asc", "visibility=hidden",
     "member_status=maybe", "os_hidden=perhaps", "protected=TRUE", "name=x:y", "size_min=x", "unknown_min=1",
     "created_at=gt:yesterday", "created_at=around:2020-01-01T00:00:00Z", "name=in:%22a", "changes-since=2020-01-01",
-))  # fmt: skip
+))
 """Query strings that no list takes (API sections 6, 6.2 and 6.3)."""
