@@ -70,7 +70,7 @@ def test_an_honest_service_is_believed(lives: type[Lives]) -> None:
     [
         ("POST", "/images$", "another status"), ("POST", "/images$", "lost headers"),
         ("POST", "/images$", '"t" for "u"'),
-        ("PUT", "/file$", "not done"), ("PATCH", IMAGE, "name for nome"), ("PUT", "/members/b-", "not done"),
+        ("PUT", "/file$", "not done"), ("PATCH", IMAGE, "name for title"), ("PUT", "/members/b-", "not done"),
         ("GET", "/members$", "accepted for rejected"), ("PUT", "/T$", "not done"), ("DELETE", "/t$", "not done"),
         ("GET", "/images$", '"p" for "q"'), ("GET", "/file$", "data for dada"), ("POST", "/deactivate$", "not done"),
         ("DELETE", IMAGE, "not done"), ("GET", IMAGE, "deactivated for active"),
