@@ -31,7 +31,7 @@ ALL: Table = {
     "conformance": ["tests/conformance"],
     "chaos": ["tests/chaos"],
     "units": ["tests/unit"],
-    "rules": ["tests/house", "tests/contract"],
+    "rules": ["tests/house", "tests/contract", "tests/model"],
 }
 """The longest first, so that the last ones to end are short."""
 

@@ -41,7 +41,8 @@ def show(services: RecordServices, context: RequestContext, image_id: str, membe
     """Return one member; raise NotFound whenever the caller may not see it."""
     image = _visible(services, context, image_id)
     member = services.registry.members.get(context, image_id, member_id)
-    if not services.policy.allows(context, "get_member", member_target(image, member)):
+    allowed = services.policy.allows(context, "get_member", member_target(image, member))
+    if not allowed or image.visibility != "shared":
         raise NotFound(f"{member_id} is not a member of image {image_id}")
     return member
 
@@ -53,6 +54,7 @@ def set_status(services: RecordServices, context: RequestContext, image_id: str,
     image = _visible(services, context, image_id)
     member = services.registry.members.get(context, image_id, member_id)
     services.policy.check_about(context, "modify_member", member_target(image, member), image)
+    _require_shared(image)
     changed = services.registry.members.set_status(context, image_id, member_id, str(uuid4()), status)
     images.member_updated(services, context, changed)
     return changed

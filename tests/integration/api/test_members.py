@@ -73,3 +73,27 @@ def test_members_of_images_that_are_not_shared(api):
     image = api.create(visibility="private")
     assert share(api, image, "friend").status_code == 403
     assert api.call("GET", f"/v2/images/{image['id']}/members").status_code == 403
+
+
+@pytest.mark.parametrize("visibility", ["private", "community", "public"])
+def test_memberships_have_no_effect_until_the_image_is_shared_again(api, image, visibility):
+    """They are kept, but not listed, shown or answered by any caller (lifecycle section 8)."""
+
+    def become(kind):
+        operation = f'[{{"op": "replace", "path": "/visibility", "value": "{kind}"}}]'
+        patch = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
+        answer = api.call("PATCH", f"/v2/images/{image['id']}", data=operation, headers=patch, roles="admin")
+        assert answer.status_code == 200, answer.text
+
+    share(api, image, "friend")
+    become(visibility)
+    path = f"/v2/images/{image['id']}/members"
+    unseen = 404 if visibility == "private" else 403
+    for caller, refusal in (({"roles": "admin", "project": "x"}, 403), ({"project": "friend"}, unseen)):
+        assert api.call("GET", path, **caller).status_code == refusal
+        assert api.call("GET", f"{path}/friend", **caller).status_code == 404
+        assert accept(api, image, "friend", **caller).status_code == refusal
+    assert api.call("GET", f"{path}/friend").status_code == 404
+    become("shared")
+    assert api.call("GET", f"{path}/friend").json["status"] == "pending"
+    assert accept(api, image, "friend").status_code == 200
