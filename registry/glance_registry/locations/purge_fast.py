@@ -172,12 +172,8 @@ def _lock() -> sa.Select[Any]:
 
 def _lock_free() -> sa.Select[Any]:
     """Return the lock of the images of many locations, without those that are locked; it selects the locations."""
-    return (
-        sa.select(sa.cast(locations.c.id, sa.Text))
-        .join(images, images.c.id == locations.c.image_id)
-        .where(_named())
-        .with_for_update(key_share=True, of=images, skip_locked=True)
-    )
+    select = sa.select(sa.cast(locations.c.id, sa.Text)).join(images, images.c.id == locations.c.image_id)
+    return select.where(_named()).with_for_update(key_share=True, of=images, skip_locked=True)
 
 
 def _claim() -> sa.UpdateBase:
@@ -248,8 +244,5 @@ def _done() -> sa.Select[Any]:
     before = images.alias("before")
     was_deleted = before.c.status == _status(ImageStatus.DELETED)
     is_deleted = sa.or_(was_deleted, before.c.id.in_(sa.select(ended.c.id)))
-    return (
-        sa.select(sa.cast(gone.c.id, sa.Text).label("id"), is_deleted.label("is_image_deleted"))
-        .select_from(gone)
-        .join(before, before.c.id == gone.c.image_id)
-    )
+    select: sa.Select[Any] = sa.select(sa.cast(gone.c.id, sa.Text).label("id"), is_deleted.label("is_image_deleted"))
+    return select.select_from(gone).join(before, before.c.id == gone.c.image_id)

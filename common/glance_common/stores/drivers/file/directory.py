@@ -94,7 +94,10 @@ class Handle:
             os.close(fd)
 
     def remove(self, key: str) -> bool:
-        """Remove unfinished files of the key, then the file; return whether the file was there. Durable on return.
+        """Remove unfinished files of the key, then the file; return whether the file was there.
+
+        Durable after the next ``sync``, which is due also when nothing was found: the delete before this one may have
+        died before its own.
 
         In this order a writer that still lives either finds its unfinished file gone and fails, or has given it its
         final name before, which is removed next. Raises Forbidden, StoreUnavailable.
@@ -104,14 +107,16 @@ class Handle:
             failpoint("file.delete.before-unlink")
             found = self._unlink(key)
             failpoint("file.delete.after-unlink")
-            # Also when nothing was found: the delete before this one may have died before its own sync.
+        except OSError as error:
+            raise _not_removed(f"{self.path}/{key}", error) from error
+        return found
+
+    def sync(self) -> None:
+        """Make what was removed durable. Raises StoreForbidden, StoreUnavailable."""
+        try:
             os.fsync(self.fd)
         except OSError as error:
-            message = f"{self.path}/{key} cannot be removed: {error.strerror}"
-            if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR}:
-                raise StoreForbidden(message) from error
-            raise StoreUnavailable(message) from error
-        return found
+            raise _not_removed(f"what was deleted in {self.path}", error) from error
 
     def _unlink(self, key: str) -> bool:
         try:
@@ -138,6 +143,45 @@ class Handle:
             self._remove_unfinished(key)
         finally:
             os.close(incoming)
+
+
+def _not_removed(what: str, error: OSError) -> StoreForbidden | StoreUnavailable:
+    message = f"{what} cannot be removed: {error.strerror}"
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR}:
+        return StoreForbidden(message)
+    return StoreUnavailable(message)
+
+
+class Unsynced:
+    """The directories in which something was removed, each kept open until its one sync.
+
+    They are told apart by device and inode: another file system may be mounted over the same path meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._handles: dict[tuple[int, int], Handle] = {}
+
+    def note(self, handle: Handle) -> None:
+        """Keep a directory, before something in it is removed. Raises StoreUnavailable."""
+        with oserrors.asking(handle.path):
+            seen = os.fstat(handle.fd)
+            place = seen.st_dev, seen.st_ino
+            if place not in self._handles:
+                self._handles[place] = Handle(handle.path, os.dup(handle.fd))
+
+    def settle(self) -> None:
+        """Sync each of them and let it go. Raises the first error: StoreForbidden, StoreUnavailable."""
+        problems: list[StoreForbidden | StoreUnavailable] = []
+        for handle in self._handles.values():
+            try:
+                handle.sync()
+            except (StoreForbidden, StoreUnavailable) as error:
+                problems.append(error)
+            finally:
+                os.close(handle.fd)
+        self._handles.clear()
+        if problems:
+            raise problems[0]
 
 
 class Directory:

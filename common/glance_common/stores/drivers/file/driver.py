@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
@@ -17,6 +18,7 @@ from glance_common.stores.contract import (
     BlobNotFound,
     Capabilities,
     DataAccess,
+    Delete,
     Stored,
     StoredObject,
     StoreFull,
@@ -27,7 +29,7 @@ from glance_common.stores.contract import (
 )
 from glance_common.stores.drivers.file import options as file_options
 from glance_common.stores.drivers.file.blob import FileBlob
-from glance_common.stores.drivers.file.directory import Directory, Handle
+from glance_common.stores.drivers.file.directory import Directory, Handle, Unsynced
 from glance_common.stores.drivers.file.unfinished import Unfinished
 from glance_common.stores.settings import Identities, StoreSettings, Traits
 
@@ -120,8 +122,26 @@ class FileStore:
 
     def delete(self, key: str) -> None:
         """See the contract. Looks into every directory, so that no copy and no unfinished file of the key remains."""
+        with self.deletes() as delete:
+            delete(key)
+
+    @contextmanager
+    def deletes(self) -> Iterator[Delete]:
+        """See the contract of ``DeletesTogether``: each directory is synced once."""
+        unsynced = Unsynced()
+        try:
+            yield partial(self._delete, unsynced)
+        finally:
+            unsynced.settle()
+
+    def _delete(self, unsynced: Unsynced, key: str) -> None:
         require_key(key)
-        found, problems = self._each_proven(lambda handle: handle.remove(key))
+
+        def remove(handle: Handle) -> bool:
+            unsynced.note(handle)
+            return handle.remove(key)
+
+        found, problems = self._each_proven(remove)
         if any(found):
             return
         if problems:
