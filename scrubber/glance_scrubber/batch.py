@@ -106,7 +106,8 @@ class BatchPurger:
         def renew() -> None:
             # A delete takes long: what waits behind it need not.
             self._release(context, claims, token)
-            self._deletions.renew_many(context, claims.begun, token, lease=lease)
+            if begun := list(claims.begun):
+                self._deletions.renew_many(context, begun, token, lease=lease)
 
         with self._leases.keep(context, renew, f"the claims on {len(claimed)} locations"):
             try:

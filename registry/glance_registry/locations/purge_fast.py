@@ -244,5 +244,7 @@ def _done() -> sa.Select[Any]:
     before = images.alias("before")
     was_deleted = before.c.status == _status(ImageStatus.DELETED)
     is_deleted = sa.or_(was_deleted, before.c.id.in_(sa.select(ended.c.id)))
-    select: sa.Select[Any] = sa.select(sa.cast(gone.c.id, sa.Text).label("id"), is_deleted.label("is_image_deleted"))
-    return select.select_from(gone).join(before, before.c.id == gone.c.image_id)
+    columns: list[sa.ColumnElement[Any]] = [
+        sa.cast(gone.c.id, sa.Text).label("id"), is_deleted.label("is_image_deleted"),
+    ]
+    return sa.select(*columns).select_from(gone).join(before, before.c.id == gone.c.image_id)

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from glance_common.failpoints import failpoint
@@ -45,20 +45,25 @@ class Handle:
                 return False
         return True
 
-    def listed(self, after: str, most: int) -> list[tuple[str, int, float]]:
-        """Return key, bytes and time of the last change of at most ``most`` files behind ``after``, in their order.
+    def keys(self, after: str, most: int) -> list[str]:
+        """Return the first ``most`` names behind ``after`` that are keys, in their order. Raises StoreUnavailable.
 
-        Empty only when there are none. Raises StoreUnavailable.
+        Never holds more names than that, however many the directory has.
         """
+        with oserrors.asking(self.path), os.scandir(self.fd) as entries:
+            names = (entry.name for entry in entries)
+            return heapq.nsmallest(most, (name for name in names if name > after and is_key(name)))
+
+    def described(self, keys: Iterable[str]) -> list[tuple[str, int, float]]:
+        """Return key, bytes and time of the last change of those that are files here. Raises StoreUnavailable."""
+        found: list[tuple[str, int, float]] = []
         with oserrors.asking(self.path):
-            keys = heapq.nsmallest(most, (name for name in os.listdir(self.fd) if name > after and is_key(name)))
-            found: list[tuple[str, int, float]] = []
             for key in keys:
                 with suppress(FileNotFoundError):
                     seen = os.stat(key, dir_fd=self.fd, follow_symlinks=False)
                     if stat.S_ISREG(seen.st_mode):
                         found.append((key, seen.st_size, seen.st_mtime))
-        return found if found or not keys else self.listed(keys[-1], most)
+        return found
 
     def open_file(self, key: str) -> int | None:
         """Return a descriptor of the file, None when there is none.

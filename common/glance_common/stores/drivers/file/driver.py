@@ -39,8 +39,11 @@ T = TypeVar("T")
 
 _SCHEMES = ("file", "filesystem")
 
-_WALK_BATCH = 10_000
-"""Names that a walk holds at a time. A directory has no order, so each batch reads all of its names."""
+_WALK_BATCH = 100_000
+"""Names that a walk holds at a time, about 10 MB. A directory has no order, so each batch reads all of its names."""
+
+_DESCRIBED = 1000
+"""Files that a walk asks for size and time at once."""
 
 
 class FileStore:
@@ -184,14 +187,18 @@ class FileStore:
     def walk(self, after: str | None = None) -> Iterator[StoredObject]:
         """See the contract. A directory that cannot be proved ends it: a part would look like the whole."""
         last = after or ""
-        while batch := self._listed(last):
-            for entry in batch:
-                yield StoredObject(*entry)
-            last = batch[-1][0]
+        while batch := self._keys(last):
+            for start in range(0, len(batch), _DESCRIBED):
+                yield from self._described(batch[start : start + _DESCRIBED])
+            last = batch[-1]
 
-    def _listed(self, after: str) -> list[tuple[str, int, float]]:
-        found = heapq.merge(*self._all_proven(lambda handle: handle.listed(after, _WALK_BATCH)))
-        return list(itertools.islice(found, _WALK_BATCH))
+    def _keys(self, after: str) -> list[str]:
+        found = heapq.merge(*self._all_proven(lambda handle: handle.keys(after, _WALK_BATCH)))
+        return list(itertools.islice((key for key, _ in itertools.groupby(found)), _WALK_BATCH))
+
+    def _described(self, keys: list[str]) -> Iterator[StoredObject]:
+        for entry in heapq.merge(*self._all_proven(lambda handle: handle.described(keys))):
+            yield StoredObject(*entry)
 
     def free(self) -> int:
         """Return the bytes that fit into the directory with most room: an image is one file."""
