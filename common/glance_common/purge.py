@@ -45,8 +45,12 @@ class Outcome(StrEnum):
     """It failed and is tried again later."""
     LEFT = "left"
     """It failed and is left to its lease; the process that claims it then tries again."""
+    RELEASED = "released"
+    """It was claimed with others, and given back untouched because those before it took long or their store is down."""
     STOPPED = "stopped"
     """Nothing was done, because this process is ending."""
+    BROKEN = "broken"
+    """A defect of the service ended it; what was claimed ends with its lease."""
     FAILED = "failed"
     """It failed too often; an operator lists and replays it."""
 

@@ -20,7 +20,7 @@ from glance_common.stores.contract import Store, StoreError, UnknownStore
 from glance_common.stores.loader import Stores
 from glance_scrubber import progress, table
 from glance_scrubber.rate import Rate
-from glance_scrubber.reconcile import HEADINGS, Fix, Reconcile, StoreDifference
+from glance_scrubber.reconcile import HEADINGS, Fix, Note, Reconcile, StoreDifference
 from glance_scrubber.repair import Repair, RepairTools
 from glance_scrubber.verify import StoreDown, Verify, VerifyTools
 
@@ -52,6 +52,14 @@ class Workshop:
     def reporter(self) -> DamageReporter:
         """Return what puts damaged copies into quarantine."""
         return DamageReporter(self.registry.quarantine, self.notifications)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A run over a store that this process holds: the key behind which it goes on, and how it writes down the next."""
+
+    cursor: str | None
+    note: Note
 
 
 def check(conf: cfg.ConfigOpts) -> None:
@@ -121,7 +129,7 @@ def reconcile(workshop: Workshop, conf: cfg.ConfigOpts) -> int:
         return 1
     good = [_reconcile(workshop, store, fix=conf.fix_now) for store in able]
     if workshop.stop.is_set():
-        table.tell("ERROR: stopped before the end")
+        table.tell(f"ERROR: stopped before the end{'; the next run goes on from there' if conf.fix_now else ''}")
         return 1
     return 0 if all(good) else 1
 
@@ -132,9 +140,11 @@ def _reconcile(workshop: Workshop, store: Store, *, fix: bool) -> bool:
     mend = Fix(workshop.registry, workshop.reporter(), context, store) if fix else None
 
     def run() -> None:
-        with _alone(workshop, store.id) if fix else nullcontext(), working_for(context.request_id):
-            rows = (row.cells() for row in _mended(work, mend))
-            with progress.shown(lambda: f"reconcile {store.id}: {work.seen.line()}"):
+        with _alone(workshop, store.id) if fix else nullcontext() as turn, working_for(context.request_id):
+            if turn is not None and turn.cursor is not None:
+                table.say(f"{store.id}: goes on behind {turn.cursor}, where the last run was stopped")
+            rows = (row.cells() for row in _mended(work, mend, turn))
+            with progress.shown(lambda: f"{store.id} {progress.bar(work.seen.key)} {work.seen.line()}"):
                 table.show(HEADINGS, rows)
                 if mend is not None and not workshop.stop.is_set():
                     mend.finish()
@@ -147,24 +157,32 @@ def _reconcile(workshop: Workshop, store: Store, *, fix: bool) -> bool:
     return is_done and (not mend.left if mend is not None else not sum(work.seen.found.values()))
 
 
-def _mended(work: Reconcile, mend: Fix | None) -> Iterator[StoreDifference]:
-    for difference in work.differences():
-        if mend is not None:
-            mend.take(difference)
+def _mended(work: Reconcile, mend: Fix | None, turn: Turn | None) -> Iterator[StoreDifference]:
+    if mend is None or turn is None:
+        yield from work.differences()
+        return
+
+    def note(key: str) -> None:
+        mend.tell()
+        turn.note(key)
+
+    for difference in work.differences(turn.cursor, note):
+        mend.take(difference)
         yield difference
 
 
 @contextmanager
-def _alone(workshop: Workshop, store: str) -> Iterator[None]:
+def _alone(workshop: Workshop, store: str) -> Iterator[Turn]:
     """Hold the run over a store, so that no second process changes it. Raises Conflict when another one does."""
     context, token = system_context(f"req-{uuid4()}"), str(uuid4())
     runs = workshop.registry.store_runs
-    runs.start(context, RECONCILE, store, token, lease=workshop.lease)
+    cursor = runs.start(context, RECONCILE, store, token, lease=workshop.lease)
     renew = partial(runs.renew, context, RECONCILE, store, token, lease=workshop.lease)
     is_done = False
     try:
         with LeaseKeeper(workshop.lease).keep(context, renew, f"the reconcile run of store {store}") as lease:
-            yield
+            # A note that is refused ends the run: another process has taken it over.
+            yield Turn(cursor, lambda key: renew(cursor=key))
             lease.check()
         is_done = not workshop.stop.is_set()
     finally:

@@ -1,9 +1,10 @@
-"""The receiving end of the delete queue: one message at a time, answered when the registry knows how it ended."""
+"""The receiving end of the delete queue: each message is answered when the registry knows how its purge ended."""
 
 import logging
 import threading
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from uuid import uuid4
@@ -18,9 +19,13 @@ from glance_common.messaging.connection import BROKER_ERRORS, Broker, describe
 from glance_common.model.errors import GlanceError
 from glance_common.purge import Outcome
 from glance_common.retry import Backoff
-from glance_scrubber.scrub import Scrubber
+from glance_scrubber.batch import LONGEST, MOST
+from glance_scrubber.scrub import Result, Scrubber
 
 LOG = logging.getLogger(__name__)
+
+MOMENT = 0.003
+"""Seconds to wait for one more message to purge together with those that are there."""
 
 
 class QueueConsumer:
@@ -35,7 +40,7 @@ class QueueConsumer:
         self._stop = stop
 
     def run(self) -> None:
-        """Work until ``stop`` is set, whatever happens to the broker; the message in hand is finished."""
+        """Work until ``stop`` is set, whatever happens to the broker; the purge in hand is finished."""
         backoff = Backoff()
         while not self._stop.is_set():
             try:
@@ -54,43 +59,66 @@ class QueueConsumer:
                 self._stop.wait(pause)
 
     def _consume(self, connection: Connection) -> None:
+        """Take as many messages at a time as are purged together, and fewer when the purges take long: what this
+        process has in hand, no other can work."""
+        most = MOST
         received: deque[Message] = deque()
-        consumer = Consumer(
-            connection.default_channel, [DELETE_QUEUE], prefetch_count=1, auto_declare=False,
-            on_message=received.append,
-            # A body that the library itself cannot unpack is parked like any other that cannot be read.
-            on_decode_error=lambda message, _: received.append(message),
-        )
-        with consumer:
-            while not self._stop.is_set():
-                try:
-                    connection.drain_events(timeout=1.0)
-                except TimeoutError as error:
-                    if error.errno is not None:
-                        # Not our own limit of one second: the kernel closed the connection.
-                        raise
-                while received:
-                    self._handle(connection, received.popleft())
+        while not self._stop.is_set():
+            consumer = Consumer(
+                connection.default_channel, [DELETE_QUEUE], prefetch_count=most, auto_declare=False,
+                on_message=received.append,
+                # A body that the library itself cannot unpack is parked like any other that cannot be read.
+                on_decode_error=lambda message, _: received.append(message),
+            )
+            with consumer:
+                taken = most
+                while taken == most and not self._stop.is_set():
+                    batch = self._received(connection, received, most)
+                    taken = self._handle(connection, batch, most) if batch else most
+            most = taken
+            while received and not self._stop.is_set():
+                received.popleft().requeue()
 
-    def _handle(self, connection: Connection, message: Message) -> None:
-        nudge = readable(connection, message)
-        if nudge is None or self._scrub(nudge):
-            message.ack()
+    def _received(self, connection: Connection, received: deque[Message], most: int) -> list[Message]:
+        """Wait a second for a message and a moment for each further one; return at most so many."""
+        wait = MOMENT if received else 1.0
+        while len(received) < most and not self._stop.is_set():
+            try:
+                connection.drain_events(timeout=wait)
+            except TimeoutError as error:
+                if error.errno is not None:
+                    # Not our own limit: the kernel closed the connection.
+                    raise
+                break
+            wait = MOMENT
+        return [received.popleft() for _ in range(min(len(received), most))]
 
-    def _scrub(self, nudge: Nudge) -> bool:
-        """Remove what the message names, for as long as the registry needs to come back.
+    def _handle(self, connection: Connection, batch: Sequence[Message], most: int) -> int:
+        """Work the messages and answer them; return how many to take at a time from now on."""
+        began = time.monotonic()
+        nudges = _nudges(connection, batch)
+        results = self._scrub(nudges)
+        for message, nudge in nudges:
+            _answer(message, results[nudge.location])
+        seconds = time.monotonic() - began
+        if any(_goes_back(result) for result in results.values()):
+            return 1
+        return min(2 * most, MOST) if len(batch) == most and seconds < LONGEST / 2 else most
 
-        Returns False when the stop came first; the message then goes back to the queue with the connection.
+    def _scrub(self, nudges: Sequence[tuple[Message, Nudge]]) -> dict[str, Result]:
+        """Remove what the messages name, for as long as the registry needs to come back.
+
+        When the stop comes first the messages go back to the queue with the connection.
         """
         token, backoff = str(uuid4()), Backoff(first=1.0)
         while True:
             try:
-                return _is_settled(self._scrubber, nudge, token)
+                return _purged(self._scrubber, [nudge for _, nudge in nudges], token)
             except GlanceError as error:
                 pause = backoff.next()
-                LOG.warning("the registry: %s; location %s waits for %.1f s", error, nudge.location, pause)
+                LOG.warning("the registry: %s; %d locations wait for %.1f s", error, len(nudges), pause)
                 if self._stop.wait(pause):
-                    return False
+                    return {nudge.location: Result(Outcome.STOPPED) for _, nudge in nudges}
 
 
 def drain(broker: Broker, scrubber: Scrubber, stop: threading.Event) -> None:
@@ -99,20 +127,23 @@ def drain(broker: Broker, scrubber: Scrubber, stop: threading.Event) -> None:
     Raises one of BROKER_ERRORS, and GlanceError when the registry cannot be asked; what was not finished stays queued.
     """
     size = scrubber.settings.pool_size
-
-    def work(nudge: Nudge | None) -> bool:
-        return nudge is None or _is_settled(scrubber, nudge, str(uuid4()))
-
     with connected(broker) as connection, ThreadPoolExecutor(size) as pool:
         waiting = DELETE_QUEUE(connection.default_channel).queue_declare(passive=True).message_count
         while waiting > 0 and not stop.is_set():
-            batch = list(islice(_messages(connection), min(waiting, size)))
-            if not batch:
+            messages = list(islice(_messages(connection), min(waiting, size * MOST)))
+            if not messages:
                 return
-            waiting -= len(batch)
-            nudges = [readable(connection, message) for message in batch]
-            for message, settled in zip(batch, pool.map(work, nudges), strict=True):
-                if settled:
+            waiting -= len(messages)
+            nudges = _nudges(connection, messages)
+            # What is named twice goes to one thread only.
+            different = list({nudge.location: nudge for _, nudge in nudges}.values())
+            parts = [part for start in range(size) if (part := different[start::size])]
+            results: dict[str, Result] = {}
+            for ended in pool.map(lambda part: _purged(scrubber, part, str(uuid4())), parts):
+                results.update(ended)
+            for message, nudge in nudges:
+                # What was given back is due, and the sweep comes next.
+                if results[nudge.location].outcome is not Outcome.STOPPED:
                     message.ack()
 
 
@@ -123,17 +154,37 @@ def _messages(connection: Connection) -> Iterator[Message]:
         yield channel.message_to_python(message)
 
 
-def _is_settled(scrubber: Scrubber, nudge: Nudge, token: str) -> bool:
-    """Remove what the message names and return whether the message is finished. Raises GlanceError when the registry
-    cannot be asked."""
-    try:
-        return scrubber.scrub(nudge.location, token, request_id=nudge.request_id).outcome is not Outcome.STOPPED
-    except GlanceError:
-        raise
-    except Exception:
-        # A defect must not stop the queue. The row is still there and the sweep will meet it.
-        LOG.exception("location %s could not be scrubbed", nudge.location)
-        return True
+def _nudges(connection: Connection, messages: Sequence[Message]) -> list[tuple[Message, Nudge]]:
+    """Return the messages with what they say; those that cannot be read are put aside."""
+    found: list[tuple[Message, Nudge]] = []
+    for message in messages:
+        nudge = readable(connection, message)
+        if nudge is None:
+            message.ack()
+        else:
+            found.append((message, nudge))
+    return found
+
+
+def _purged(scrubber: Scrubber, nudges: Sequence[Nudge], token: str) -> dict[str, Result]:
+    """Remove what the messages name and return how it ended. Raises GlanceError when the registry cannot be asked."""
+    locations = list(dict.fromkeys(nudge.location for nudge in nudges))
+    if not locations:
+        return {}
+    return scrubber.scrub_many(locations, token, request_id=nudges[0].request_id if len(locations) == 1 else None)
+
+
+def _goes_back(result: Result) -> bool:
+    """Whether another process may begin at once with what this one gave back: not when the store is down."""
+    return result.outcome is Outcome.RELEASED and result.down is None
+
+
+def _answer(message: Message, result: Result) -> None:
+    """Answer a message whose location was worked; after a stop it goes back to the queue with the connection."""
+    if _goes_back(result):
+        message.requeue()
+    elif result.outcome is not Outcome.STOPPED:
+        message.ack()
 
 
 def readable(connection: Connection, message: Message) -> Nudge | None:

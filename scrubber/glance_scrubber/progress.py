@@ -1,5 +1,6 @@
 """How far a run is, shown to a person at a terminal and not in files or logs."""
 
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -29,9 +30,27 @@ def shown(line: Callable[[], str], terminal: TextIO | None = None) -> Iterator[N
         out.flush()
 
 
+WIDTH = 24
+"""Characters of a bar."""
+
+
+def bar(key: str) -> str:
+    """Return how far a run over all keys is that has come to ``key``, as a bar and in percent.
+
+    Keys of images begin with random digits, so that the place of a key among all tells how many lie before it.
+    """
+    try:
+        part = int(key[:6], 16) / 16**6
+    except ValueError:
+        part = 0.0
+    done = int(part * WIDTH)
+    return f"[{'#' * done}{'.' * (WIDTH - done)}] {part * 100:3.0f} %"
+
+
 def _show(line: Callable[[], str], out: TextIO, over: threading.Event) -> None:
     while not over.wait(EVERY):
-        out.write(f"\r\x1b[K{line()}")
+        # What is longer than the line of the terminal would be shown anew below it each time.
+        out.write(f"\r\x1b[K{line()[: shutil.get_terminal_size().columns - 1]}")
         out.flush()
 
 

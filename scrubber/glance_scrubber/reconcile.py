@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -67,6 +67,8 @@ class Reconciled:
     objects: int = 0
     locations: int = 0
     young: int = 0
+    key: str = ""
+    """Up to where the pass has come; everything before it is told."""
     found: Counter[str] = field(default_factory=Counter)
     orphan_bytes: int = 0
 
@@ -80,6 +82,13 @@ class Reconciled:
         )
 
 
+Note = Callable[[str], None]
+"""Writes down the key up to which a pass has come."""
+
+NOTED_EVERY = 1.0
+"""Seconds between two notes: a call for each object would take longer than all else."""
+
+
 class Reconcile:
     """One pass over one store. ``seen`` is read by the progress display meanwhile."""
 
@@ -90,13 +99,19 @@ class Reconcile:
         self._stop = stop
         self.seen = Reconciled()
 
-    def differences(self) -> Iterator[StoreDifference]:
-        """Yield every difference in the order of the keys, each confirmed; ends early when the process is to stop.
+    def differences(self, after: str | None = None, note: Note | None = None) -> Iterator[StoreDifference]:
+        """Yield every difference behind the key ``after``, in the order of the keys, each confirmed.
 
-        Raises StoreError, also WalkUnsupported, and GlanceError.
+        ``note`` is called now and then with a key whose differences, and those before it, were all taken. Ends early
+        when the process is to stop. Raises StoreError, also WalkUnsupported, and GlanceError.
         """
-        for stored, copy in merged(self._objects(), self._copies()):
-            if self._stop.is_set():
+        noted = time.monotonic()
+        for stored, copy in merged(self._objects(after), self._copies(after)):
+            is_over = self._stop.is_set()
+            if note is not None and self.seen.key and (is_over or time.monotonic() - noted >= NOTED_EVERY):
+                note(self.seen.key)
+                noted = time.monotonic()
+            if is_over:
                 return
             difference = self._difference(stored, copy)
             if difference is not None:
@@ -104,14 +119,14 @@ class Reconcile:
                 self.seen.orphan_bytes += difference.size or 0 if difference.kind is DifferenceKind.ORPHAN else 0
                 RECONCILED.labels(self._store.id, difference.kind.value).inc()
                 yield difference
+            self.seen.key = (stored or copy).key  # type: ignore[union-attr]  # one of both is there
 
-    def _objects(self) -> Iterator[StoredObject]:
-        for stored in self._store.walk():
+    def _objects(self, after: str | None) -> Iterator[StoredObject]:
+        for stored in self._store.walk(after):
             self.seen.objects += 1
             yield stored
 
-    def _copies(self) -> Iterator[StoredCopy]:
-        after: str | None = None
+    def _copies(self, after: str | None) -> Iterator[StoredCopy]:
         while page := self._quarantine.of_store(self._context, self._store.id, after):
             self.seen.locations += len(page)
             yield from page
@@ -180,7 +195,7 @@ class Fix:
         if difference.copy is None:
             self._orphans.append((difference.key, difference.size or 0))
             if len(self._orphans) >= BATCH:
-                self._tell()
+                self.tell()
             return
         damage = Damage.MISSING if difference.kind is DifferenceKind.MISSING else Damage.SIZE
         detail = (
@@ -194,13 +209,14 @@ class Fix:
 
     def finish(self) -> None:
         """Tell the rest, and take off the list what is no orphan any more. Raises GlanceError, StoreError."""
-        self._tell()
-        for orphan in list(self._quarantine.orphans(self._context, self._store.id)):
+        self.tell()
+        for orphan in self._quarantine.orphans(self._context, self._store.id):
             owner = self._quarantine.with_key(self._context, self._store.id, orphan.key)
             if owner is not None or self._is_gone(orphan.key):
                 self.forgotten += self._quarantine.forget_orphan(self._context, orphan.id)
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Tell the registry of the orphans that wait for it. Raises GlanceError."""
         if self._orphans:
             self.listed += self._quarantine.record_orphans(self._context, self._store.id, self._orphans)
             self._orphans = []

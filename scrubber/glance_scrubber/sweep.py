@@ -20,12 +20,15 @@ from glance_common.observability.metrics.catalog import LAST_SWEEP, SWEEPS
 from glance_common.purge import Outcome
 from glance_common.registry_client.deletions import DeletionsClient
 from glance_common.retry import Backoff
-from glance_scrubber.scrub import Scrubber
+from glance_scrubber.batch import MOST
+from glance_scrubber.scrub import Result, Scrubber
 
 LOG = logging.getLogger(__name__)
-PAGE = 100
-BATCH = 4
-"""Locations for each that is worked at the same time; after so many a pass looks whether others work the same page."""
+PAGE = 2 * MOST
+"""Due locations that are asked for at a time."""
+
+_UNTOUCHED = (Outcome.STOPPED, Outcome.RELEASED, Outcome.BROKEN)
+"""What a pass does not count as work."""
 
 
 class Sweep:
@@ -95,11 +98,12 @@ class _Pass:
                 # Another sweep may have been given the same page: in another order the two meet late, and once they do,
                 # a new page costs less than claims that are refused.
                 random.shuffle(fresh)
-                for batch in _batches(fresh, BATCH * size):
-                    seen.update(batch)
-                    outcomes = list(pool.map(self._one, batch))
-                    ended.update(outcome for outcome in outcomes if outcome is not Outcome.STOPPED)
-                    if outcomes.count(Outcome.NOT_OURS) > len(batch) // 2:
+                for parts in _rounds(fresh, size):
+                    results = [result for part in pool.map(self._some, parts) for result in part.items()]
+                    seen.update(location for location, result in results if not _is_left(result))
+                    ended.update(result.outcome for _, result in results if result.outcome not in _UNTOUCHED)
+                    refused = sum(result.outcome is Outcome.NOT_OURS for _, result in results)
+                    if refused > len(results) // 2:
                         break
         _report(ended, self._down, oldest)
         return ended
@@ -108,33 +112,37 @@ class _Pass:
         context = system_context(f"req-{uuid4()}")
         return self._rows.due(context, limit=PAGE, stores=stores, scrub_time=self._scrubber.settings.scrub_time)
 
-    def _one(self, location: str) -> Outcome:
-        """Scrub one location. The registry's errors go up and end the pass."""
+    def _some(self, locations: list[str]) -> dict[str, Result]:
+        """Scrub some locations. The registry's errors go up and end the pass."""
         stores = self._stores()
         if self._stop.is_set() or self._has_no_registry.is_set() or not stores:
-            return Outcome.STOPPED
+            return dict.fromkeys(locations, Result(Outcome.STOPPED))
         try:
-            result = self._scrubber.scrub(location, str(uuid4()), stores=stores)
+            results = self._scrubber.scrub_many(locations, str(uuid4()), stores=stores)
         except GlanceError:
-            # The other locations of the store need not wait for it one by one.
+            # The others need not wait for it one by one.
             self._has_no_registry.set()
             raise
-        except Exception:
-            LOG.exception("location %s could not be scrubbed", location)
-            return Outcome.STOPPED
-        if result.down is not None:
-            with self._lock:
-                self._down.add(result.down)
-        return result.outcome
+        with self._lock:
+            self._down.update(result.down for result in results.values() if result.down is not None)
+        return results
 
     def _stores(self) -> list[str]:
         with self._lock:
             return [store for store in self._scrubber.stores.ids if store not in self._down]
 
 
-def _batches(locations: list[str], size: int) -> Iterator[list[str]]:
-    for start in range(0, len(locations), size):
-        yield locations[start : start + size]
+def _rounds(locations: list[str], threads: int) -> Iterator[list[list[str]]]:
+    """Yield what so many threads work at the same time, each of them at most ``MOST``."""
+    size = min(MOST, -(-len(locations) // threads))
+    parts = [locations[start : start + size] for start in range(0, len(locations), size)]
+    for start in range(0, len(parts), threads):
+        yield parts[start : start + threads]
+
+
+def _is_left(result: Result) -> bool:
+    """Whether a location is to be tried again in this pass: it was given back because those before it took long."""
+    return result.outcome is Outcome.RELEASED and result.down is None
 
 
 def _report(ended: Counter[Outcome], down: set[str], oldest: float) -> None:

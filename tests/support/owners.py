@@ -111,6 +111,14 @@ class Owners:
         wanted = deletions.PurgeClaim(token or new_id(), lease, stores, scrub_time)
         return use_cases.claim(self.engine, location, wanted)
 
+    def claim_many(
+        self, ids: list[str], token: str | None = None, *, lease: float = LEASE, stores: list[str] | None = None
+    ) -> tuple[list[dict[str, Any]], list[str]]:
+        return use_cases.claim_many(self.engine, ids, deletions.PurgeClaim(token or new_id(), lease, stores, 0))
+
+    def done_many(self, ids: list[str], token: str) -> list[str]:
+        return use_cases.done_many(self.engine, ids, token)
+
     def renew_claim(self, location: str, token: str, lease: float = LEASE) -> None:
         self.run(deletions.renew, location, token, lease)
 

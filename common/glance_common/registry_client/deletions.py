@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any
 
 import orjson
 
 from glance_common.model.context import RequestContext
-from glance_common.model.errors import Conflict, NotFound
+from glance_common.model.errors import Conflict, GlanceError, Gone, NotFound
 from glance_common.model.image import Deletion, Due, FailedPurge
 from glance_common.model.status import LocationStatus
 from glance_common.registry_client.http import RegistryHttp, segment
@@ -14,6 +16,8 @@ from glance_common.registry_client.uploads import MAX_ERROR
 
 LOG = logging.getLogger(__name__)
 _PAGE = 500
+_OLDER: dict[str, Any] = {"deletions": [], "refused": [], "done": []}
+"""What a registry of the release before did: nothing, because it knows no calls for many locations."""
 
 
 class DeletionsClient:
@@ -52,6 +56,74 @@ class DeletionsClient:
             LOG.debug("%s", error.message)
             return None
         return Deletion.from_document(answer["deletion"])
+
+    def claim_many(
+        self,
+        context: RequestContext,
+        locations: Sequence[str],
+        token: str,
+        *,
+        lease: int,
+        stores: Sequence[str] | None = None,
+        scrub_time: float = 0,
+    ) -> list[Deletion]:
+        """Claim the bytes of at most 100 ``locations`` as ``claim`` does, all with one ``token``; return the claims.
+
+        Where the registry cannot claim many at once, which an older one never can, they are claimed one by one.
+        """
+        body = {
+            "locations": list(locations), "token": token, "lease": lease, "stores": _listed(stores),
+            "scrub_time": scrub_time,
+        }
+        try:
+            answer = self._http.call(context, "POST", "/v1/deletions/claim", body)
+        except NotFound:
+            answer = _OLDER
+        claims = [Deletion.from_document(document) for document in answer["deletions"]]
+        settled = {claim.location for claim in claims}.union(answer["refused"])
+        single = (
+            self.claim(context, location, token, lease=lease, stores=stores, scrub_time=scrub_time)
+            for location in locations if location not in settled
+        )
+        return claims + [claim for claim in single if claim is not None]
+
+    def renew_many(self, context: RequestContext, locations: Sequence[str], token: str, *, lease: int) -> None:
+        """Hold claims for ``lease`` seconds from now; what became another's is told by ``done_many``."""
+        body = {"locations": list(locations), "token": token, "lease": lease}
+        try:
+            self._http.call(context, "POST", "/v1/deletions/renew", body)
+        except NotFound:
+            for location in locations:
+                with suppress(Gone):
+                    self.renew(context, location, token, lease=lease)
+
+    def release(self, context: RequestContext, locations: Sequence[str], token: str) -> None:
+        """Give claims back whose bytes were not touched; another process may claim them at once.
+
+        Never raises: what cannot be told now ends with the lease.
+        """
+        try:
+            self._http.call(context, "POST", "/v1/deletions/release", {"locations": list(locations), "token": token})
+        except GlanceError as error:
+            LOG.info("%d claims end with their lease: %s", len(locations), error)
+
+    def done_many(self, context: RequestContext, locations: Sequence[str], token: str) -> set[str]:
+        """Say that the store holds nothing under the keys any more; return the locations for which it is recorded.
+
+        Another has claimed the others meanwhile.
+        """
+        body = {"locations": list(locations), "token": token}
+        try:
+            answer = self._http.call(context, "POST", "/v1/deletions/done", body)
+        except NotFound:
+            answer = _OLDER
+        recorded = set(answer["done"])
+        for location in locations:
+            if location not in recorded:
+                with suppress(Gone):
+                    self.done(context, location, token)
+                    recorded.add(location)
+        return recorded
 
     def renew(self, context: RequestContext, location: str, token: str, *, lease: int) -> int:
         """Hold the claim for ``lease`` seconds from now; raise Gone when it is over or another's."""

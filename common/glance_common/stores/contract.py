@@ -7,7 +7,8 @@ Messages of the errors are for logs and operators: they may name paths and hosts
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -235,6 +236,26 @@ class Store(Protocol):
 
         Raises StoreUnavailable, BlobNotFound.
         """
+
+
+Delete = Callable[[str], None]
+"""Deletes the object under a key as ``Store.delete``."""
+
+
+class DeletesTogether(Protocol):
+    """What a store may offer beside ``delete``, when many deletes together are cheaper than each by itself."""
+
+    def deletes(self) -> AbstractContextManager[Delete]:
+        """Give a function that deletes; what it deleted is durable only when the block has ended well.
+
+        The end of the block raises StoreUnavailable, StoreForbidden when it is not.
+        """
+
+
+def deletes_of(store: Any) -> AbstractContextManager[Delete]:
+    """Return ``deletes`` of a store that offers it, and else its ``delete`` for a block that does no more."""
+    offered: Callable[[], AbstractContextManager[Delete]] | None = getattr(store, "deletes", None)
+    return nullcontext(store.delete) if offered is None else offered()
 
 
 _KEY = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(\.[1-9][0-9]{0,8})?", re.IGNORECASE)

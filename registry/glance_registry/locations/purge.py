@@ -195,6 +195,32 @@ def renew(connection: sa.Connection, location_id: str, token: str, lease: float)
         raise _lost(location_id)
 
 
+def renew_many(connection: sa.Connection, location_ids: list[str], token: str, lease: float) -> None:
+    """Hold those of the claims for ``lease`` more seconds that are the token's; ``done`` tells of the others.
+
+    A row that another transaction holds is left out: two that lock many rows in different orders would wait for each
+    other.
+    """
+    _change_held(connection, location_ids, token, owners.after(lease))
+
+
+def release(connection: sa.Connection, location_ids: list[str], token: str) -> None:
+    """Give claims back whose bytes were not touched; another may claim the rows at once. Leaves out as
+    ``renew_many``."""
+    _change_held(connection, location_ids, token, None)
+
+
+def _change_held(
+    connection: sa.Connection, location_ids: list[str], token: str, lease_until: sa.ColumnElement[Any] | None
+) -> None:
+    held = sa.select(locations.c.id).where(
+        locations.c.id.in_(location_ids), locations.c.token == token, locations.c.lease_until.is_not(None)
+    )
+    free = held.with_for_update(skip_locked=True).cte("free")
+    update = sa.update(locations).where(locations.c.id.in_(sa.select(free.c.id)))
+    connection.execute(update.values(lease_until=lease_until))
+
+
 def done(connection: sa.Connection, location_id: str, token: str) -> bool:
     """Record that the store holds nothing under the key; return whether the image is deleted with it.
 

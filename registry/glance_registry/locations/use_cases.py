@@ -90,6 +90,28 @@ def _usual_claim(
     return None if document is None else (document, False)
 
 
+def claim_many(
+    engine: sa.Engine, location_ids: list[str], wanted: purge.PurgeClaim
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Give the bytes of many locations to one scrubber; return the claims and what is refused.
+
+    Whatever is in neither needs a claim of its own.
+    """
+    ended = run_transaction(engine, purge_fast.claim_many, location_ids, wanted)
+    failpoint("registry.claim.after-commit")
+    return ended
+
+
+def renew_claims(engine: sa.Engine, location_ids: list[str], token: str, lease: float) -> None:
+    """Hold claims for ``lease`` more seconds."""
+    run_transaction(engine, purge.renew_many, location_ids, token, lease)
+
+
+def release_claims(engine: sa.Engine, location_ids: list[str], token: str) -> None:
+    """Give claims back whose bytes were not touched."""
+    run_transaction(engine, purge.release, location_ids, token)
+
+
 def renew_claim(engine: sa.Engine, location_id: str, token: str, lease: float) -> None:
     """Hold a claim for ``lease`` more seconds; raises as ``purge.renew``."""
     run_transaction(engine, purge.renew, location_id, token, lease)
@@ -100,6 +122,16 @@ def done(engine: sa.Engine, location_id: str, token: str) -> bool:
     is_image_deleted = run_alone(engine, purge_fast.done, purge.done, location_id, token)
     failpoint("registry.done.after-commit")
     return is_image_deleted
+
+
+def done_many(engine: sa.Engine, location_ids: list[str], token: str) -> list[str]:
+    """Record that claimed bytes of many locations are gone; return those for which it is recorded.
+
+    Whatever is not among them needs a call of its own.
+    """
+    ended = run_transaction(engine, purge_fast.done_many, location_ids, token)
+    failpoint("registry.done.after-commit")
+    return ended
 
 
 def retry(engine: sa.Engine, location_id: str, token: str, failure: purge.Failure) -> tuple[str, int]:

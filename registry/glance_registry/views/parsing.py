@@ -201,6 +201,16 @@ class Fields:
             raise self._wrong(name, f"a list of texts of at most {maximum} characters")
         return value
 
+    def uuids(self, name: str, most: int) -> list[str]:
+        """Return a field that must be a list of 1 to ``most`` uuids, lower-case and each once."""
+        value = self.values.get(name)
+        rule = f"a list of 1 to {most} uuids"
+        if not isinstance(value, list) or not 0 < len(value) <= most:
+            raise self._wrong(name, rule)
+        if not all(isinstance(item, str) and UUID.fullmatch(item) for item in value):
+            raise self._wrong(name, rule)
+        return list(dict.fromkeys(item.lower() for item in value))
+
     def optional_texts(self, name: str) -> list[str] | None:
         """Return a field that may be absent, null or a list of texts."""
         return None if self.values.get(name) is None else self.texts(name)

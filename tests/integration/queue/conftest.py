@@ -55,10 +55,12 @@ class Bench:
         self._publishers.append(publisher)
         return publisher
 
-    def consume(self, url: str, consumers: int = 1) -> threading.Thread:
+    def consume(self, url: str, consumers: int = 1, lease: float = 120) -> threading.Thread:
         """Start consumers, each with a scrubber of its own, and return the thread of the last."""
         # All of them before the first one starts: making a scrubber fills the store with the bytes of every row.
-        scrubbers = [make_scrubber(self.deletions, self.store, stop=self.stop) for _ in range(consumers)]
+        scrubbers = [
+            make_scrubber(self.deletions, self.store, stop=self.stop, lease=lease) for _ in range(consumers)
+        ]
         for scrubber in scrubbers:
             consumer = QueueConsumer(parse_broker(url), scrubber, self.stop)
             thread = threading.Thread(target=consumer.run)

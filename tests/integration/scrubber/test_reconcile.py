@@ -147,3 +147,18 @@ def test_a_store_that_is_not_mounted_has_nothing_missing(make_cloud):
     assert cloud.services.scrub_once("--reconcile", "--store", "nowhere").stderr.startswith(
         "ERROR: there is no store 'nowhere'"
     )
+
+
+def test_a_fix_that_was_stopped_goes_on_where_it_was(make_cloud):
+    cloud = make_cloud(scrubber=False)
+    orphans = sorted(stray(cloud) for _ in range(3))
+    cloud.rows("INSERT INTO store_runs (kind, store, cursor) VALUES ('reconcile', 'file', :key)", key=orphans[0])
+    done = cloud.services.scrub_once("--reconcile", "--fix")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"file: goes on behind {orphans[0]}, where the last run was stopped\n")
+    assert "file: 2 objects" in done.stdout
+    assert [row.key for row in cloud.rows("SELECT key FROM orphans ORDER BY key")] == orphans[1:]
+    # It came to its end, so the next one begins at the start. A dry run always does.
+    assert cloud.rows("SELECT cursor FROM store_runs") == [(None,)]
+    cloud.rows("UPDATE store_runs SET cursor = :key", key=orphans[2])
+    assert "file: 3 objects" in cloud.services.scrub_once("--reconcile").stdout

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -40,6 +41,7 @@ class FakeDeletions:
     broken: dict[str, GlanceError] = field(default_factory=dict)
     late: bool = False
     asked: list[Any] = field(default_factory=list)
+    released: list[str] = field(default_factory=list)
     lock: Any = field(default_factory=threading.RLock)
 
     def add(self, store: str = "one", **values: Any) -> str:
@@ -65,6 +67,31 @@ class FakeDeletions:
             if self.late:
                 self._called("claim", context)
             return Deletion(location, "image", row.store, row.key, token, row.attempts, row.request_id)
+
+    def claim_many(self, context, locations, token, **terms):
+        """As the client does with a registry that claims one at a time."""
+        found = [self.claim(context, location, token, **terms) for location in locations]
+        return [claim for claim in found if claim is not None]
+
+    def done_many(self, context, locations, token):
+        recorded = set()
+        for location in locations:
+            with suppress(Gone):
+                self.done(context, location, token)
+                recorded.add(location)
+        return recorded
+
+    def renew_many(self, context, locations, token, *, lease):
+        for location in locations:
+            with suppress(Gone):
+                self.renew(context, location, token, lease=lease)
+
+    def release(self, context, locations, token):
+        with self.lock:
+            for location in locations:
+                if self.rows[location].token == token:
+                    self.rows[location].is_due = True
+                    self.released.append(location)
 
     def renew(self, context, location, token, *, lease):
         with self.lock:

@@ -10,7 +10,8 @@ from tests.unit.scrubber.fakes import FakeDeletions, FakeStore, make_scrubber
 from glance_common.model.errors import Unavailable
 from glance_common.purge import Outcome
 from glance_common.stores.contract import InUse, StoreUnavailable
-from glance_scrubber.sweep import BATCH, PAGE, Sweep
+from glance_scrubber.batch import MOST
+from glance_scrubber.sweep import PAGE, Sweep
 
 
 @pytest.fixture
@@ -120,7 +121,8 @@ def test_a_stop_ends_the_pass_after_what_is_in_hand(deletions, stop):
     thread.join(60)
     assert not thread.is_alive()
     assert len(store.deleted) == 1
-    assert list(deletions.calls.items()) == [("due", 1), ("claim", 1), ("done", 1)]
+    assert list(deletions.calls.items()) == [("due", 1), ("claim", 20), ("done", 1)]
+    assert len(deletions.released) == 19, "the others are given back"
 
 
 def test_i10_the_daemons_sweep_survives_a_registry_that_is_away(deletions, stop):
@@ -151,4 +153,4 @@ def test_a_page_that_others_work_already_is_given_up_for_a_new_one(deletions, st
 
     monkeypatch.setattr(deletions, "due", due)
     ended = sweep_of(deletions, stop, FakeStore()).run_once()
-    assert ended == {Outcome.NOT_OURS: BATCH, Outcome.PURGED: len(left)}
+    assert ended == {Outcome.NOT_OURS: MOST, Outcome.PURGED: len(left)}

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from glance_common.fetch import deadlines
@@ -13,6 +14,7 @@ from glance_common.stores.contract import (
     Blob,
     Capabilities,
     DataAccess,
+    Delete,
     Store,
     Stored,
     StoredObject,
@@ -20,6 +22,7 @@ from glance_common.stores.contract import (
     StoreResting,
     StoreUnavailable,
     WriteDenied,
+    deletes_of,
 )
 
 log = logging.getLogger(__name__)
@@ -60,7 +63,17 @@ class Wrapper:
 
     def delete(self, key: str) -> None:
         """See the contract."""
-        self.inner.delete(key)
+        self.delete_by(self.inner.delete, key)
+
+    @contextmanager
+    def deletes(self) -> Iterator[Delete]:
+        """See the contract of ``DeletesTogether``."""
+        with deletes_of(self.inner) as delete:
+            yield partial(self.delete_by, delete)
+
+    def delete_by(self, delete: Delete, key: str) -> None:
+        """Delete by what the inner store offers for it; wrappers override this for both ways of deleting."""
+        delete(key)
 
     def url(self, key: str) -> str:
         """See the contract."""
@@ -148,9 +161,9 @@ class Retrying(Wrapper):
         """Ask for the size, again if need be."""
         return self._insist(lambda: self.inner.size(key))
 
-    def delete(self, key: str) -> None:
+    def delete_by(self, delete: Delete, key: str) -> None:
         """Delete, again if need be; BlobNotFound after a lost answer means that the first try did it."""
-        self._insist(lambda: self.inner.delete(key))
+        self._insist(lambda: delete(key))
 
     def _insist(self, act: Callable[[], T]) -> T:
         last = self._clock() + LAST_TRY
@@ -183,10 +196,10 @@ class Logged(Wrapper):
         with self._logged("size", key, logging.DEBUG):
             return self.inner.size(key)
 
-    def delete(self, key: str) -> None:
+    def delete_by(self, delete: Delete, key: str) -> None:
         """Delete; logged on level INFO."""
         with self._logged("delete", key, logging.INFO):
-            self.inner.delete(key)
+            delete(key)
 
     def set_access(self, key: str, access: DataAccess) -> None:
         """Change who may read; logged on level INFO."""

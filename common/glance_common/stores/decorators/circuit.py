@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from glance_common.stores.contract import (
     Blob,
     DataAccess,
+    Delete,
     Store,
     Stored,
     StoredObject,
@@ -168,10 +169,10 @@ class Guarded(Wrapper):
         with self._circuit.call():
             return self.inner.size(key)
 
-    def delete(self, key: str) -> None:
+    def delete_by(self, delete: Delete, key: str) -> None:
         """See the contract."""
         with self._circuit.call():
-            self.inner.delete(key)
+            delete(key)
 
     def set_access(self, key: str, access: DataAccess) -> None:
         """See the contract."""

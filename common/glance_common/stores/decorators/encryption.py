@@ -14,7 +14,7 @@ import binascii
 import os
 from collections.abc import Iterable
 
-from glance_common.stores.contract import BadLocation, Blob, DataAccess, Store, Stored
+from glance_common.stores.contract import BadLocation, Blob, DataAccess, Delete, Store, Stored
 from glance_common.stores.decorators.base import Wrapper
 
 _PREFIX = "sealed:1:"
@@ -78,9 +78,9 @@ class EncryptedKeys(Wrapper):
         """See the contract."""
         return self.inner.size(self._opened(key))
 
-    def delete(self, key: str) -> None:
+    def delete_by(self, delete: Delete, key: str) -> None:
         """See the contract."""
-        self.inner.delete(self._opened(key))
+        delete(self._opened(key))
 
     def url(self, key: str) -> str:
         """See the contract."""

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from glance_common.failpoints import failpoint
@@ -45,20 +45,25 @@ class Handle:
                 return False
         return True
 
-    def listed(self, after: str, most: int) -> list[tuple[str, int, float]]:
-        """Return key, bytes and time of the last change of at most ``most`` files behind ``after``, in their order.
+    def keys(self, after: str, most: int) -> list[str]:
+        """Return the first ``most`` names behind ``after`` that are keys, in their order. Raises StoreUnavailable.
 
-        Empty only when there are none. Raises StoreUnavailable.
+        Never holds more names than that, however many the directory has.
         """
+        with oserrors.asking(self.path), os.scandir(self.fd) as entries:
+            names = (entry.name for entry in entries)
+            return heapq.nsmallest(most, (name for name in names if name > after and is_key(name)))
+
+    def described(self, keys: Iterable[str]) -> list[tuple[str, int, float]]:
+        """Return key, bytes and time of the last change of those that are files here. Raises StoreUnavailable."""
+        found: list[tuple[str, int, float]] = []
         with oserrors.asking(self.path):
-            keys = heapq.nsmallest(most, (name for name in os.listdir(self.fd) if name > after and is_key(name)))
-            found: list[tuple[str, int, float]] = []
             for key in keys:
                 with suppress(FileNotFoundError):
                     seen = os.stat(key, dir_fd=self.fd, follow_symlinks=False)
                     if stat.S_ISREG(seen.st_mode):
                         found.append((key, seen.st_size, seen.st_mtime))
-        return found if found or not keys else self.listed(keys[-1], most)
+        return found
 
     def open_file(self, key: str) -> int | None:
         """Return a descriptor of the file, None when there is none.
@@ -94,7 +99,10 @@ class Handle:
             os.close(fd)
 
     def remove(self, key: str) -> bool:
-        """Remove unfinished files of the key, then the file; return whether the file was there. Durable on return.
+        """Remove unfinished files of the key, then the file; return whether the file was there.
+
+        Durable after the next ``sync``, which is due also when nothing was found: the delete before this one may have
+        died before its own.
 
         In this order a writer that still lives either finds its unfinished file gone and fails, or has given it its
         final name before, which is removed next. Raises Forbidden, StoreUnavailable.
@@ -104,14 +112,16 @@ class Handle:
             failpoint("file.delete.before-unlink")
             found = self._unlink(key)
             failpoint("file.delete.after-unlink")
-            # Also when nothing was found: the delete before this one may have died before its own sync.
+        except OSError as error:
+            raise _not_removed(f"{self.path}/{key}", error) from error
+        return found
+
+    def sync(self) -> None:
+        """Make what was removed durable. Raises StoreForbidden, StoreUnavailable."""
+        try:
             os.fsync(self.fd)
         except OSError as error:
-            message = f"{self.path}/{key} cannot be removed: {error.strerror}"
-            if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR}:
-                raise StoreForbidden(message) from error
-            raise StoreUnavailable(message) from error
-        return found
+            raise _not_removed(f"what was deleted in {self.path}", error) from error
 
     def _unlink(self, key: str) -> bool:
         try:
@@ -138,6 +148,45 @@ class Handle:
             self._remove_unfinished(key)
         finally:
             os.close(incoming)
+
+
+def _not_removed(what: str, error: OSError) -> StoreForbidden | StoreUnavailable:
+    message = f"{what} cannot be removed: {error.strerror}"
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR}:
+        return StoreForbidden(message)
+    return StoreUnavailable(message)
+
+
+class Unsynced:
+    """The directories in which something was removed, each kept open until its one sync.
+
+    They are told apart by device and inode: another file system may be mounted over the same path meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._handles: dict[tuple[int, int], Handle] = {}
+
+    def note(self, handle: Handle) -> None:
+        """Keep a directory, before something in it is removed. Raises StoreUnavailable."""
+        with oserrors.asking(handle.path):
+            seen = os.fstat(handle.fd)
+            place = seen.st_dev, seen.st_ino
+            if place not in self._handles:
+                self._handles[place] = Handle(handle.path, os.dup(handle.fd))
+
+    def settle(self) -> None:
+        """Sync each of them and let it go. Raises the first error: StoreForbidden, StoreUnavailable."""
+        problems: list[StoreForbidden | StoreUnavailable] = []
+        for handle in self._handles.values():
+            try:
+                handle.sync()
+            except (StoreForbidden, StoreUnavailable) as error:
+                problems.append(error)
+            finally:
+                os.close(handle.fd)
+        self._handles.clear()
+        if problems:
+            raise problems[0]
 
 
 class Directory:

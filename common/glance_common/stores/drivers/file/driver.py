@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
@@ -17,6 +18,7 @@ from glance_common.stores.contract import (
     BlobNotFound,
     Capabilities,
     DataAccess,
+    Delete,
     Stored,
     StoredObject,
     StoreFull,
@@ -27,7 +29,7 @@ from glance_common.stores.contract import (
 )
 from glance_common.stores.drivers.file import options as file_options
 from glance_common.stores.drivers.file.blob import FileBlob
-from glance_common.stores.drivers.file.directory import Directory, Handle
+from glance_common.stores.drivers.file.directory import Directory, Handle, Unsynced
 from glance_common.stores.drivers.file.unfinished import Unfinished
 from glance_common.stores.settings import Identities, StoreSettings, Traits
 
@@ -37,8 +39,11 @@ T = TypeVar("T")
 
 _SCHEMES = ("file", "filesystem")
 
-_WALK_BATCH = 10_000
-"""Names that a walk holds at a time. A directory has no order, so each batch reads all of its names."""
+_WALK_BATCH = 100_000
+"""Names that a walk holds at a time, about 10 MB. A directory has no order, so each batch reads all of its names."""
+
+_DESCRIBED = 1000
+"""Files that a walk asks for size and time at once."""
 
 
 class FileStore:
@@ -120,8 +125,26 @@ class FileStore:
 
     def delete(self, key: str) -> None:
         """See the contract. Looks into every directory, so that no copy and no unfinished file of the key remains."""
+        with self.deletes() as delete:
+            delete(key)
+
+    @contextmanager
+    def deletes(self) -> Iterator[Delete]:
+        """See the contract of ``DeletesTogether``: each directory is synced once."""
+        unsynced = Unsynced()
+        try:
+            yield partial(self._delete, unsynced)
+        finally:
+            unsynced.settle()
+
+    def _delete(self, unsynced: Unsynced, key: str) -> None:
         require_key(key)
-        found, problems = self._each_proven(lambda handle: handle.remove(key))
+
+        def remove(handle: Handle) -> bool:
+            unsynced.note(handle)
+            return handle.remove(key)
+
+        found, problems = self._each_proven(remove)
         if any(found):
             return
         if problems:
@@ -164,14 +187,18 @@ class FileStore:
     def walk(self, after: str | None = None) -> Iterator[StoredObject]:
         """See the contract. A directory that cannot be proved ends it: a part would look like the whole."""
         last = after or ""
-        while batch := self._listed(last):
-            for entry in batch:
-                yield StoredObject(*entry)
-            last = batch[-1][0]
+        while batch := self._keys(last):
+            for start in range(0, len(batch), _DESCRIBED):
+                yield from self._described(batch[start : start + _DESCRIBED])
+            last = batch[-1]
 
-    def _listed(self, after: str) -> list[tuple[str, int, float]]:
-        found = heapq.merge(*self._all_proven(lambda handle: handle.listed(after, _WALK_BATCH)))
-        return list(itertools.islice(found, _WALK_BATCH))
+    def _keys(self, after: str) -> list[str]:
+        found = heapq.merge(*self._all_proven(lambda handle: handle.keys(after, _WALK_BATCH)))
+        return list(itertools.islice((key for key, _ in itertools.groupby(found)), _WALK_BATCH))
+
+    def _described(self, keys: list[str]) -> Iterator[StoredObject]:
+        for entry in heapq.merge(*self._all_proven(lambda handle: handle.described(keys))):
+            yield StoredObject(*entry)
 
     def free(self) -> int:
         """Return the bytes that fit into the directory with most room: an image is one file."""
