@@ -120,10 +120,14 @@ class FaultyDisk:
         """
         assert self._records, "nothing was noted"
         undone = power.lose(self._log, self._places)
+        self.forget()
+        return undone
+
+    def forget(self) -> None:
+        """Let everything that is there count as durable, and every strike as long ago."""
         self._log.write_text("")
         for kept in (self._control / power.KEPT).iterdir():
             kept.unlink()
-        return undone
 
     @property
     def _log(self) -> Path:

@@ -76,7 +76,8 @@ class _Disk:
                 file.unsynced = []
 
     def _synced(self, event: Event) -> None:
-        writes, names = self._syncs.pop((event.thread, event.inode))
+        # One that began before the log makes nothing of it durable.
+        writes, names = self._syncs.pop((event.thread, event.inode), (0, 0))
         file = self.files[event.inode]
         # What came while the sync ran may not be in it.
         file.unsynced = file.unsynced[writes:]
