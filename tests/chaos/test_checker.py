@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,22 +9,20 @@ from uuid import uuid4
 
 import pytest
 from deploy.local.processes import wait_until
+from tests.chaos.storm import place
+from tests.chaos.storm.usage_watch import UsageWatch
 from tests.servers.web import Page, WebServer, web_server
-from tests.support import storm
 from tests.support.deployment import INCOMING, Deployment
 from tests.support.image_client import ImageClient
 from tests.support.ledger import COPY, DIRECT, WEB, Content, Ledger, Outcome
-from tests.support.monkey import FAILPOINTS
 from tests.support.promises import check_promises
 from tests.support.promises_views import served
 from tests.support.snapshot import Snapshot
 from tests.support.state import look
-from tests.support.usage_watch import UsageWatch
 
 DATA, STAGED, FETCHED = b"whole" * 1000, b"staged" * 1000, b"fetched" * 1000
 OTHER = Content.of(b"other")
-OWNER, MEMBER = storm.PROJECTS[:2]
-ROOT = Path(__file__).parents[2]
+OWNER, MEMBER = place.PROJECTS[:2]
 
 
 class Scene(NamedTuple):
@@ -64,7 +61,8 @@ def web() -> Iterator[WebServer]:
 
 @pytest.fixture(scope="module")
 def running(make_deployment: Callable[..., Deployment], web: WebServer) -> Deployment:
-    deployment: Deployment = make_deployment(layout=storm.LAYOUT, api=storm.api_options(web))
+    deployment: Deployment = make_deployment(layout=place.LAYOUT, api=place.api_options(web))
+    deployment.web = web
     return deployment
 
 
@@ -315,14 +313,14 @@ def test_a_deleted_image_that_is_served(scene: Scene):
 
 
 def test_a_project_above_its_limit(scene: Scene):
-    watch = UsageWatch(scene.deployment, storm.LIMIT)
+    watch = UsageWatch(scene.deployment, place.LIMIT)
     watch.look()
     assert watch.most == {OWNER: 2 * len(DATA) + len(FETCHED)}
     assert not watch.above()
-    scene.execute("UPDATE locations SET size = %s WHERE store = 'slow'", storm.LIMIT)
+    scene.execute("UPDATE locations SET size = %s WHERE store = 'slow'", place.LIMIT)
     watch.look()
-    used = storm.LIMIT + len(DATA) + len(FETCHED)
-    assert watch.above() == [f"I5: the project {OWNER} used {used} of {storm.LIMIT} bytes"]
+    used = place.LIMIT + len(DATA) + len(FETCHED)
+    assert watch.above() == [f"I5: the project {OWNER} used {used} of {place.LIMIT} bytes"]
 
 
 @pytest.mark.parametrize("method", [WEB, DIRECT])
@@ -385,18 +383,3 @@ def test_an_operation_that_would_wait_for_ever(scene: Scene):
     )
     with pytest.raises(AssertionError, match="wait for ever"):
         scene.deployment.settle()
-
-
-def test_the_monkey_knows_every_failpoint():
-    """Every failpoint of the code paths that visitors use is among those that the monkey sets."""
-    unused = {
-        "api.import.piece-unpacked", "registry.metadefs.after-commit", "registry.locations.after-commit",
-        # Of the image cache, which is off there: tests/chaos/test_image_cache.py sets them.
-        "cache.watch.dead", "cache.fill.piece", "cache.fill.before-sync", "cache.fill.before-link",
-        "cache.fill.after-link",
-        # Of damaged data, which there are none of there: tests/integration/scrubber/test_verify.py sets them.
-        "registry.quarantine.after-commit", "repair.started", "repair.before-commit", "repair.after-commit",
-    }
-    sources = [path for package in ("api", "common", "registry", "scrubber") for path in (ROOT / package).rglob("*.py")]
-    named = {name for path in sources for name in re.findall(r'\bfailpoint\("([^"]+)"\)', path.read_text())}
-    assert named - unused == {name for names in FAILPOINTS.values() for name in names}

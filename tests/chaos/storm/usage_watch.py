@@ -6,7 +6,6 @@ import threading
 from contextlib import suppress
 
 import psycopg2
-
 from tests.support.deployment import Deployment
 
 PAUSE = 0.1
