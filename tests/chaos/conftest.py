@@ -35,7 +35,7 @@ def durable_postgres() -> Iterator[PostgresServer]:
 def make_deployment(durable_postgres: PostgresServer) -> Iterator[Callable[..., Deployment]]:
     """A function that starts a Deployment over a new database.
 
-    Its options are those of the class, and ``prepare``, called with the deployment before the start.
+    Its options are those of the class, and ``prepare``, called with the data directory before the start.
     """
     with ExitStack() as stack:
         yield lambda **options: stack.enter_context(_running(durable_postgres, **options))
@@ -43,7 +43,7 @@ def make_deployment(durable_postgres: PostgresServer) -> Iterator[Callable[..., 
 
 @contextmanager
 def _running(
-    postgres: PostgresServer, prepare: Callable[[Deployment], object] = lambda _: None, **options: Any
+    postgres: PostgresServer, prepare: Callable[[Path], None] = lambda _: None, **options: Any
 ) -> Iterator[Deployment]:
     name = f"chaos_{next(_numbers)}"
     postgres.create_database(name)
@@ -51,7 +51,7 @@ def _running(
     folder = Path(tempfile.mkdtemp(prefix="glance-chaos-"))
     deployment = Deployment(folder, postgres.url(name), **options)
     try:
-        prepare(deployment)
+        prepare(deployment.images)
         deployment.start()
         yield deployment
     finally:

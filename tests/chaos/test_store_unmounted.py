@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from deploy.local.processes import wait_until
@@ -23,8 +24,8 @@ def disk(make_deployment: Callable[..., Deployment]) -> Iterator[tuple[Deploymen
     """A deployment whose data directory is a mount point."""
     mounted: list[MountedFolder] = []
 
-    def prepare(made: Deployment) -> None:
-        mounted.append(MountedFolder(made.images, made.images.with_name("disk")))
+    def prepare(images: Path) -> None:
+        mounted.append(MountedFolder(images, images.with_name("disk")))
         mounted[0].mount()
 
     deployment = make_deployment(prepare=prepare)

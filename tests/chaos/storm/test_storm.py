@@ -61,7 +61,7 @@ def ground(
         faults += [BrokerAway(broker, killed=True), BrokerAway(broker, killed=False)]
     with ExitStack() as stack:
 
-        def prepare(made: Deployment) -> None:
+        def equip(made: Deployment) -> None:
             made.web = web
             place.add_cache(made)
             if os.geteuid() == 0:  # mounting needs root
@@ -72,7 +72,7 @@ def ground(
                     faults.append(StoreUnmounted(store, folder))
 
         made = make_deployment(
-            layout=place.LAYOUT, api=place.api_options(web), prepare=prepare,
+            layout=place.LAYOUT, api=place.api_options(web), equip=equip,
             transport_url=None if broker is None else broker.url,
         )
         yield Ground(made, web, Faults(faults), Tally(scan()))
