@@ -35,7 +35,8 @@ def durable_postgres() -> Iterator[PostgresServer]:
 def make_deployment(durable_postgres: PostgresServer) -> Iterator[Callable[..., Deployment]]:
     """A function that starts a Deployment over a new database.
 
-    Its options are those of the class, and ``prepare``, called with the data directory before the start.
+    Its options are those of the class, and what is called before the start: ``prepare`` with the data directory and
+    ``equip`` with the deployment.
     """
     with ExitStack() as stack:
         yield lambda **options: stack.enter_context(_running(durable_postgres, **options))
@@ -43,7 +44,8 @@ def make_deployment(durable_postgres: PostgresServer) -> Iterator[Callable[..., 
 
 @contextmanager
 def _running(
-    postgres: PostgresServer, prepare: Callable[[Path], None] = lambda _: None, **options: Any
+    postgres: PostgresServer, prepare: Callable[[Path], None] = lambda _: None,
+    equip: Callable[[Deployment], None] = lambda _: None, **options: Any,
 ) -> Iterator[Deployment]:
     name = f"chaos_{next(_numbers)}"
     postgres.create_database(name)
@@ -52,6 +54,7 @@ def _running(
     deployment = Deployment(folder, postgres.url(name), **options)
     try:
         prepare(deployment.images)
+        equip(deployment)
         deployment.start()
         yield deployment
     finally:

@@ -63,6 +63,8 @@ class Daemon:
         self.metrics_port = processes.free_port()
         self.code: Path | None = None
         """Packages of another release that the daemon runs; None for those that are installed."""
+        self.variables: Mapping[str, str] = {}
+        """More variables of its environment, for its next start."""
         self._arguments = [*arguments, "--config-dir", str(folder / "etc")]
         self._process: subprocess.Popen[bytes] | None = None
         self._word: ReadySocket | None = None
@@ -224,13 +226,14 @@ class Daemon:
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the process; a PYTHONPATH of the tests holds for it, so that both run one code."""
-        return {
+        own = {
             **python_path(self.code),
             "PATH": f"{PROGRAMS}:/usr/bin:/bin",
             "HOME": str(self.folder),
             "LANG": "C.UTF-8",
             "GLANCE_FAILPOINTS_DIR": str(self.failpoints),
         }
+        return {**own, **self.variables}
 
 
 class WebDaemon(Daemon):
@@ -313,6 +316,8 @@ class Services:
         configuration.make_secret(secret)
         self._api_options, self._scrubber_options = api, scrubber
         self._daemons: list[Daemon] = []
+        self.variables: dict[str, str] = {}
+        """More variables of the environment of all daemons, for their next start."""
 
         everyone = configuration.merged({"registry": {"context_secret_file": secret}}, shared)
         self._registry_options = configuration.merged(everyone, {"database": {"connection": database_url}}, registry)
@@ -378,6 +383,7 @@ class Services:
         )
 
     def _keep(self, daemon: AnyDaemon) -> AnyDaemon:
+        daemon.variables = self.variables
         self._daemons.append(daemon)
         return daemon
 

@@ -40,6 +40,7 @@ ALL = (
 
 _HERE = Path(__file__).resolve().parent
 _VCSIM = _HERE.parent / "servers" / "vcsim_program" / "main.go"
+_FAULTY_DISK = _HERE / "faulty_disk"
 
 
 def environment(name: str) -> Path:
@@ -78,6 +79,25 @@ def _build(folder: Path, source: Path) -> None:
         ["go", "build", "-o", folder / "vcsim", source], check=True, env=go, cwd=folder, stdin=subprocess.DEVNULL
     )
     shutil.rmtree(folder / "cache")
+
+
+def faulty_disk() -> Path:
+    """Return the library that makes a disk fail; the C compiler builds it now when it does not exist yet.
+
+    Raises CalledProcessError, and FileNotFoundError without a compiler (gcc and libc6-dev).
+    """
+    sources = sorted(_FAULTY_DISK.glob("*.[ch]"))
+    version = subprocess.run(["cc", "--version"], check=True, capture_output=True, stdin=subprocess.DEVNULL).stdout
+    seen = hashlib.sha256(version + b"".join(source.read_bytes() for source in sources))
+    folder = _cache() / f"faulty-disk-{seen.hexdigest()[:12]}"
+    _make_once(folder, lambda: _compile(folder, [source for source in sources if source.suffix == ".c"]))
+    return folder / "faulty_disk.so"
+
+
+def _compile(folder: Path, sources: Iterable[Path]) -> None:
+    folder.mkdir(exist_ok=True)
+    options = ["-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", folder / "faulty_disk.so"]
+    subprocess.run(["cc", *options, *sources], check=True, stdin=subprocess.DEVNULL)
 
 
 def _make_once(folder: Path, make_folder: Callable[[], None]) -> None:
@@ -136,6 +156,7 @@ def main() -> None:
     sys.stdout.flush()
     make(ALL)
     vcsim()
+    faulty_disk()
 
 
 if __name__ == "__main__":
