@@ -172,6 +172,29 @@ TOLD: dict[str, tuple[str, Damage]] = {
     "a lost stage": ("staged, the client knows", lambda scene: scene.ledger.staged(scene.staged, Outcome.DONE, OTHER)),
     "a lost delete": ("hidden", lambda scene: scene.ledger.deleted(scene.image, Outcome.DONE)),
     "a lost name": ("is named", lambda scene: scene.ledger.renamed(scene.image, Outcome.DONE, "other")),
+    "a lost tag": ("has the tag one: False", lambda scene: scene.ledger.tagged(scene.image, Outcome.DONE, "one", True)),
+    "a tag that no client set": (
+        "has the tag one: True", lambda scene: scene.execute("UPDATE images SET tags = '{one}'")
+    ),
+    "a lost property": (
+        "colour is None", lambda scene: scene.ledger.described(scene.image, Outcome.DONE, "colour", "red")
+    ),
+    "a property that no client set": (
+        "colour is red", lambda scene: scene.execute("""UPDATE images SET properties = '{"colour": "red"}'""")
+    ),
+    "a lost deactivation": (
+        "is deactivated: False", lambda scene: scene.ledger.deactivated(scene.image, Outcome.DONE, True)
+    ),
+    "a deactivation of no client": (
+        "is deactivated: True",
+        lambda scene: scene.execute("UPDATE images SET status = 'deactivated' WHERE id = %s", scene.image),
+    ),
+    "a deleted copy that came back": (
+        "has a copy in slow, where it was deleted", lambda scene: scene.ledger.images()[scene.image].absent.add("slow")
+    ),
+    "a lost namespace": (
+        "the namespace here is answered 404", lambda scene: scene.ledger.namespace_told("here", Outcome.DONE, True)
+    ),
     "a changed download": ("I2: ", lambda scene: scene.ledger.downloaded(scene.image, OTHER)),
     "a lost member": ("as a member is None", lambda scene: scene.ledger.shared(scene.image, Outcome.DONE, "friend")),
     "a member that no client added": (
@@ -356,6 +379,42 @@ def test_a_member_that_is_shown_with_another_status(ledger: Ledger):
     assert not ledger.defects
     ledger.members_seen("one", {})
     assert "friend was shown as None" in ledger.defects[0]
+
+
+def test_a_part_of_other_data(ledger: Ledger):
+    ledger.sample(b"0123456789", lambda: b"0123456789")
+    ledger.sending("one", Content.of(b"0123456789"))
+    ledger.part_received("one", 3, b"345", 10)
+    ledger.sending("one", Content.of(b"of another sample, which no test can make again"))
+    ledger.part_received("one", 3, b"345", 47)
+    assert not ledger.defects
+    ledger.part_received("one", 3, b"346", 10)
+    ledger.part_received("one", 3, b"345", 11)
+    assert [defect.split(":")[1] for defect in ledger.defects] == [
+        " 3 bytes from 3 of 10 were never sent for it", " 3 bytes from 3 of 11 were never sent for it"
+    ]
+
+
+def test_a_copy_is_surely_absent_when_no_task_may_still_write_it(ledger: Ledger):
+    ledger.copied("one", Outcome.DONE, "req-1", "slow")
+    ledger.dropped("one", Outcome.DONE, "slow")
+    assert ledger.images()["one"].absent == set()
+    ledger.task_seen("one", "req-1", "success", "")
+    ledger.dropped("one", Outcome.DONE, "slow")
+    assert ledger.images()["one"].absent == {"slow"}
+    ledger.copied("one", Outcome.UNCLEAR, "req-2", "slow")
+    assert ledger.images()["one"].absent == set()
+
+
+def test_a_page_that_is_not_what_was_registered(scene: Scene, web: WebServer):
+    web.pages["/registered"] = Page(DATA)
+    client = scene.deployment.client(scene.ledger, project=OWNER)
+    image = client.created()
+    assert client.register(image, web.url("/registered"), DATA).status == 200
+    check_promises(scene.deployment, scene.ledger)
+    web.pages["/registered"] = Page(DATA + b"!")
+    with pytest.raises(AssertionError, match=r"I1: .* in web is not what the row says"):
+        check_promises(scene.deployment, scene.ledger)
 
 
 def test_what_is_unclear_may_come_late(ledger: Ledger):

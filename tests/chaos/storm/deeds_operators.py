@@ -59,7 +59,7 @@ def _flip(path: Path) -> bool:
 
 def crowd(visitor: Visitor, _image: str) -> None:
     """Read an image that is in no cache yet, many at once, from the node with the cache; some come later."""
-    image = visitor.special_image(visitor.data(2_500_000))
+    image = visitor.special_image(visitor.data(1_500_000))
     if image is None:
         return
     with ThreadPoolExecutor(_ALL) as pool:
@@ -69,8 +69,7 @@ def crowd(visitor: Visitor, _image: str) -> None:
         for read in reads:
             read.result()
     if visitor.choice.random() < 0.8:
-        visitor.operator().delete(image)
-        visitor.forget(image)
+        visitor.discard(image)
 
 
 def unpack(visitor: Visitor, _image: str) -> Answer | None:
@@ -108,5 +107,4 @@ def tidy(visitor: Visitor, _image: str) -> Answer | None:
     image = visitor.choice.choice(visitor.special)
     if visitor.choice.random() < 0.5:
         return visitor.operator().download(image)
-    visitor.forget(image)
-    return visitor.operator().delete(image)
+    return visitor.discard(image)

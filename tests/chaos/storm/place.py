@@ -19,8 +19,6 @@ from tests.support.ledger import Ledger
 LIMIT = 12 * 1024 * 1024
 """Bytes that a project may store: some uploads find no room, most do."""
 PROJECTS = ("blue", "green", "red")
-OPERATORS = "violet"
-"""The project of the images that are damaged, cached, unpacked or registered."""
 WEB = "web"
 LAYOUT = Layout(stores=("fast", "slow"), nodes=2, scrubbers=2, web=WEB)
 REGION = "Elsewhere"

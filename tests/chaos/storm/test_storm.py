@@ -13,6 +13,7 @@ from contextlib import ExitStack
 import pytest
 from deploy.local.embedded_postgres import PostgresServer
 from tests.chaos.storm import place
+from tests.chaos.storm.disk_faults import disk_faults
 from tests.chaos.storm.failpoints import scan
 from tests.chaos.storm.faults import (
     BrokerAway,
@@ -28,6 +29,7 @@ from tests.chaos.storm.tally import Tally
 from tests.servers.rabbitmq import RabbitMQ
 from tests.servers.web import WebServer, web_server
 from tests.support.deployment import Deployment, MountedFolder
+from tests.support.faulty_disk import FaultyDisk
 
 LONG = bool(os.environ.get("GLANCE_TEST_LONG"))
 ROUNDS = int(os.environ.get("GLANCE_CHAOS_ROUNDS") or (1000 if LONG else 25))
@@ -35,8 +37,9 @@ STORM = 25
 """Rounds of one storm; a longer run is made of several, with a check after each."""
 SHORT = 8
 """Rounds of the storm over files, which is about the queue alone."""
-PATIENCE = 240.0
-"""Seconds after which a storm ends although a failpoint was never fired; then the run fails."""
+PATIENCE = 900.0
+"""Seconds after which a storm ends although a failpoint was never fired; then the run fails. A quiet machine needs a
+tenth of it."""
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +67,9 @@ def ground(
         def equip(made: Deployment) -> None:
             made.web = web
             place.add_cache(made)
+            disk = FaultyDisk(made.services.folder / "disk", *made.stores.values(), *made.stagings.values())
+            made.services.variables.update(disk.environment)
+            faults.extend(disk_faults(disk))
             if os.geteuid() == 0:  # mounting needs root
                 for store, directory in made.stores.items():
                     folder = MountedFolder(directory, directory.with_name(f"disk-{store}"))

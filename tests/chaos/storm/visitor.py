@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from tests.chaos.storm.place import OPERATORS, Place, sample
+from tests.chaos.storm.place import Place, sample
 from tests.servers.web import Page
 from tests.support.image_client import Answer, ImageClient
 from tests.support.ledger import Content, Outcome
@@ -28,6 +28,8 @@ class Visitor:
         self.place = place
         self.project = project
         self.choice = random.Random(seed)
+        self.operators = f"operators-{seed}"
+        """A project of its own, which has room for what is damaged, cached, unpacked or registered."""
         self.mine: list[str] = []
         """Images with which everything is done."""
         self.special: list[str] = []
@@ -42,7 +44,7 @@ class Visitor:
         """Return an administrator's client in the project of the operators, of any node or of this one."""
         apis = self.place.deployment.apis
         api = self.choice.choice(apis) if node is None else apis[node]
-        return self.place.deployment.client(self.place.ledger, api, OPERATORS, ADMINISTRATOR)
+        return self.place.deployment.client(self.place.ledger, api, self.operators, ADMINISTRATOR)
 
     def old_client(self) -> OldImageClient:
         """Return a client of v1, of any node."""
@@ -74,20 +76,22 @@ class Visitor:
     def special_image(self, data: bytes | None = None, container_format: str = "bare") -> str | None:
         """Create an image of the operators, and upload ``data``; return None when either was not answered so."""
         image, answer = self.operator().create("special", container_format=container_format)
+        self.special.append(image)
         if answer.outcome is Outcome.DONE and data is not None:
             answer = self.operator().upload(image, data)
         if answer.outcome is Outcome.DONE:
-            self.special.append(image)
             return image
         self.breathe(answer)
-        self.clean(image, answer)
+        for each in list(self.special) if answer.status == 413 else [image]:
+            self.discard(each)
         return None
 
-    def clean(self, image: str, answer: Answer) -> None:
-        """Delete an image of the operators that came to nothing, and another one when there is no room."""
-        self.operator().delete(image)
-        if answer.status == 413 and self.special:
-            self.operator().delete(self.special.pop(0))
+    def discard(self, image: str) -> Answer:
+        """Delete an image of the operators; it is tried again later when the answer is unclear."""
+        answer = self.operator().delete(image)
+        if answer.outcome is not Outcome.UNCLEAR:
+            self.forget(image)
+        return answer
 
     def make_room(self, answer: Answer) -> Answer:
         """Delete an image when there is no room for one more; return the answer that said so, or not."""
