@@ -3,9 +3,9 @@
 usage: shards.py [--quick] [option of pytest …]
 
 Each shard writes into a log of its own. What fails is named at once, the progress now and then; at the end come the
-tail of every shard that failed, the slowest tests, what was skipped and the sum of the results. Ctrl-C and TERM end all
-shards. The exit code is 0 only when every shard passed. GLANCE_TEST_SHARDS sets how many run at once. Needs only the
-standard library.
+tail of every shard that failed, the slowest tests, what was skipped, the storms and the sum of the results. Ctrl-C and
+TERM end all shards. The exit code is 0 only when every shard passed. GLANCE_TEST_SHARDS sets how many run at once.
+Needs only the standard library.
 """
 
 from __future__ import annotations
@@ -72,6 +72,8 @@ class Shard:
     skipped: list[str] = field(default_factory=list)
     durations: list[tuple[float, str]] = field(default_factory=list)
     """Seconds, and the line of pytest about them."""
+    storms: list[str] = field(default_factory=list)
+    """What chaos tests say of their storms: the seeds that repeat them, and what came of it."""
     _read: int = 0
 
     @property
@@ -96,6 +98,8 @@ class Shard:
                 self.result = match[1]
             elif line.startswith("Using --randomly-seed="):
                 self.seed = line
+            elif line.startswith("storm: "):
+                self.storms.append(line)
             elif line.startswith("SKIPPED ["):
                 self.skipped.append(line)
             elif match := _DURATION.match(line):
@@ -205,9 +209,11 @@ def _end(shards: Iterable[Shard]) -> None:
 
 
 def _report(shards: Sequence[Shard], begin: float) -> int:
-    """Show the slowest tests, what was skipped, and the sum; return the exit code."""
+    """Show the slowest tests, what was skipped, the storms, and the sum; return the exit code."""
     slowest = sorted((one for shard in shards for one in shard.durations), reverse=True)[:_SLOWEST]
     for line in (*(line for _, line in slowest), *sorted(line for shard in shards for line in shard.skipped)):
+        _say(line)
+    for line in (line for shard in shards for line in shard.storms):
         _say(line)
     total: Counter[str] = Counter()
     for shard in shards:

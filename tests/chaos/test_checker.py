@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,22 +9,20 @@ from uuid import uuid4
 
 import pytest
 from deploy.local.processes import wait_until
+from tests.chaos.storm import place
+from tests.chaos.storm.usage_watch import UsageWatch
 from tests.servers.web import Page, WebServer, web_server
-from tests.support import storm
 from tests.support.deployment import INCOMING, Deployment
 from tests.support.image_client import ImageClient
 from tests.support.ledger import COPY, DIRECT, WEB, Content, Ledger, Outcome
-from tests.support.monkey import FAILPOINTS
 from tests.support.promises import check_promises
 from tests.support.promises_views import served
 from tests.support.snapshot import Snapshot
 from tests.support.state import look
-from tests.support.usage_watch import UsageWatch
 
 DATA, STAGED, FETCHED = b"whole" * 1000, b"staged" * 1000, b"fetched" * 1000
 OTHER = Content.of(b"other")
-OWNER, MEMBER = storm.PROJECTS[:2]
-ROOT = Path(__file__).parents[2]
+OWNER, MEMBER = place.PROJECTS[:2]
 
 
 class Scene(NamedTuple):
@@ -64,7 +61,8 @@ def web() -> Iterator[WebServer]:
 
 @pytest.fixture(scope="module")
 def running(make_deployment: Callable[..., Deployment], web: WebServer) -> Deployment:
-    deployment: Deployment = make_deployment(layout=storm.LAYOUT, api=storm.api_options(web))
+    deployment: Deployment = make_deployment(layout=place.LAYOUT, api=place.api_options(web))
+    deployment.web = web
     return deployment
 
 
@@ -174,6 +172,29 @@ TOLD: dict[str, tuple[str, Damage]] = {
     "a lost stage": ("staged, the client knows", lambda scene: scene.ledger.staged(scene.staged, Outcome.DONE, OTHER)),
     "a lost delete": ("hidden", lambda scene: scene.ledger.deleted(scene.image, Outcome.DONE)),
     "a lost name": ("is named", lambda scene: scene.ledger.renamed(scene.image, Outcome.DONE, "other")),
+    "a lost tag": ("has the tag one: False", lambda scene: scene.ledger.tagged(scene.image, Outcome.DONE, "one", True)),
+    "a tag that no client set": (
+        "has the tag one: True", lambda scene: scene.execute("UPDATE images SET tags = '{one}'")
+    ),
+    "a lost property": (
+        "colour is None", lambda scene: scene.ledger.described(scene.image, Outcome.DONE, "colour", "red")
+    ),
+    "a property that no client set": (
+        "colour is red", lambda scene: scene.execute("""UPDATE images SET properties = '{"colour": "red"}'""")
+    ),
+    "a lost deactivation": (
+        "is deactivated: False", lambda scene: scene.ledger.deactivated(scene.image, Outcome.DONE, True)
+    ),
+    "a deactivation of no client": (
+        "is deactivated: True",
+        lambda scene: scene.execute("UPDATE images SET status = 'deactivated' WHERE id = %s", scene.image),
+    ),
+    "a deleted copy that came back": (
+        "has a copy in slow, where it was deleted", lambda scene: scene.ledger.images()[scene.image].absent.add("slow")
+    ),
+    "a lost namespace": (
+        "the namespace here is answered 404", lambda scene: scene.ledger.namespace_told("here", Outcome.DONE, True)
+    ),
     "a changed download": ("I2: ", lambda scene: scene.ledger.downloaded(scene.image, OTHER)),
     "a lost member": ("as a member is None", lambda scene: scene.ledger.shared(scene.image, Outcome.DONE, "friend")),
     "a member that no client added": (
@@ -315,14 +336,14 @@ def test_a_deleted_image_that_is_served(scene: Scene):
 
 
 def test_a_project_above_its_limit(scene: Scene):
-    watch = UsageWatch(scene.deployment, storm.LIMIT)
+    watch = UsageWatch(scene.deployment, place.LIMIT)
     watch.look()
     assert watch.most == {OWNER: 2 * len(DATA) + len(FETCHED)}
     assert not watch.above()
-    scene.execute("UPDATE locations SET size = %s WHERE store = 'slow'", storm.LIMIT)
+    scene.execute("UPDATE locations SET size = %s WHERE store = 'slow'", place.LIMIT)
     watch.look()
-    used = storm.LIMIT + len(DATA) + len(FETCHED)
-    assert watch.above() == [f"I5: the project {OWNER} used {used} of {storm.LIMIT} bytes"]
+    used = place.LIMIT + len(DATA) + len(FETCHED)
+    assert watch.above() == [f"I5: the project {OWNER} used {used} of {place.LIMIT} bytes"]
 
 
 @pytest.mark.parametrize("method", [WEB, DIRECT])
@@ -360,6 +381,42 @@ def test_a_member_that_is_shown_with_another_status(ledger: Ledger):
     assert "friend was shown as None" in ledger.defects[0]
 
 
+def test_a_part_of_other_data(ledger: Ledger):
+    ledger.sample(b"0123456789", lambda: b"0123456789")
+    ledger.sending("one", Content.of(b"0123456789"))
+    ledger.part_received("one", 3, b"345", 10)
+    ledger.sending("one", Content.of(b"of another sample, which no test can make again"))
+    ledger.part_received("one", 3, b"345", 47)
+    assert not ledger.defects
+    ledger.part_received("one", 3, b"346", 10)
+    ledger.part_received("one", 3, b"345", 11)
+    assert [defect.split(":")[1] for defect in ledger.defects] == [
+        " 3 bytes from 3 of 10 were never sent for it", " 3 bytes from 3 of 11 were never sent for it"
+    ]
+
+
+def test_a_copy_is_surely_absent_when_no_task_may_still_write_it(ledger: Ledger):
+    ledger.copied("one", Outcome.DONE, "req-1", "slow")
+    ledger.dropped("one", Outcome.DONE, "slow")
+    assert ledger.images()["one"].absent == set()
+    ledger.task_seen("one", "req-1", "success", "")
+    ledger.dropped("one", Outcome.DONE, "slow")
+    assert ledger.images()["one"].absent == {"slow"}
+    ledger.copied("one", Outcome.UNCLEAR, "req-2", "slow")
+    assert ledger.images()["one"].absent == set()
+
+
+def test_a_page_that_is_not_what_was_registered(scene: Scene, web: WebServer):
+    web.pages["/registered"] = Page(DATA)
+    client = scene.deployment.client(scene.ledger, project=OWNER)
+    image = client.created()
+    assert client.register(image, web.url("/registered"), DATA).status == 200
+    check_promises(scene.deployment, scene.ledger)
+    web.pages["/registered"] = Page(DATA + b"!")
+    with pytest.raises(AssertionError, match=r"I1: .* in web is not what the row says"):
+        check_promises(scene.deployment, scene.ledger)
+
+
 def test_what_is_unclear_may_come_late(ledger: Ledger):
     ledger.shared("one", Outcome.UNCLEAR, "friend")
     ledger.shared("one", Outcome.DONE, "friend", None)
@@ -385,18 +442,3 @@ def test_an_operation_that_would_wait_for_ever(scene: Scene):
     )
     with pytest.raises(AssertionError, match="wait for ever"):
         scene.deployment.settle()
-
-
-def test_the_monkey_knows_every_failpoint():
-    """Every failpoint of the code paths that visitors use is among those that the monkey sets."""
-    unused = {
-        "api.import.piece-unpacked", "registry.metadefs.after-commit", "registry.locations.after-commit",
-        # Of the image cache, which is off there: tests/chaos/test_image_cache.py sets them.
-        "cache.watch.dead", "cache.fill.piece", "cache.fill.before-sync", "cache.fill.before-link",
-        "cache.fill.after-link",
-        # Of damaged data, which there are none of there: tests/integration/scrubber/test_verify.py sets them.
-        "registry.quarantine.after-commit", "repair.started", "repair.before-commit", "repair.after-commit",
-    }
-    sources = [path for package in ("api", "common", "registry", "scrubber") for path in (ROOT / package).rglob("*.py")]
-    named = {name for path in sources for name in re.findall(r'\bfailpoint\("([^"]+)"\)', path.read_text())}
-    assert named - unused == {name for names in FAILPOINTS.values() for name in names}

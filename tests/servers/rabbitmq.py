@@ -111,13 +111,19 @@ class RabbitMQ:
 
     def stop(self) -> None:
         """Stop the broker cleanly, and its port mapper unless others have it too."""
-        self._stop_broker()
+        self.halt()
         if self._owns_mapper:
             self._mapper.stop()
 
+    def halt(self) -> None:
+        """Stop the broker cleanly and leave its port mapper; start() brings it back."""
+        if self._broker is not None:
+            processes.stop(self._broker, seconds=60)
+            self._broker = None
+
     def restart(self) -> None:
         """Stop the broker cleanly and start it again on the same port."""
-        self._stop_broker()
+        self.halt()
         self.start()
 
     def kill(self) -> None:
@@ -171,11 +177,6 @@ class RabbitMQ:
         if done.returncode:
             raise RuntimeError(f"rabbitmqctl {' '.join(arguments)}: {done.stdout}{done.stderr}")
         return done.stdout
-
-    def _stop_broker(self) -> None:
-        if self._broker is not None:
-            processes.stop(self._broker, seconds=60)
-            self._broker = None
 
     def _channel(self) -> _Channel:
         return _Channel(self.port)

@@ -50,6 +50,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(with_body=True)
 
     def _answer(self, *, with_body: bool) -> None:
+        self.server.answers.wait(_LONGEST_STAND)
         self.server.seen.append((self.command, self.path, dict(self.headers)))
         page = self.server.pages.get(self.path, Page(b"nothing here", 404))
         body, status, headers = page.body, page.status, dict(page.headers)
@@ -89,7 +90,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class WebServer(ThreadingHTTPServer):
-    """``pages`` is what it serves, ``seen`` the requests it got as (method, path, headers)."""
+    """``pages`` is what it serves, ``seen`` the requests it got as (method, path, headers).
+
+    While ``answers`` is not set it takes requests and answers none.
+    """
 
     daemon_threads = True
 
@@ -97,6 +101,8 @@ class WebServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.pages: dict[str, Page] = {}
         self.seen: list[tuple[str, str, dict[str, str]]] = []
+        self.answers = threading.Event()
+        self.answers.set()
         self.scheme = "http"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -124,6 +130,7 @@ def web_server(context: ssl.SSLContext | None = None) -> Iterator[WebServer]:
     try:
         yield server
     finally:
+        server.answers.set()
         server.shutdown()
         server.server_close()
         thread.join()

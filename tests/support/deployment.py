@@ -28,10 +28,12 @@ from glance_common.model.limits import Limits
 from glance_common.registry_client import RegistryClient, over
 from glance_common.registry_client.http import connect_to
 from glance_common.stores.reserved import STAGING
+from tests.servers.web import WebServer
 from tests.support import rest
 from tests.support.daemons import Daemon, Services, WebDaemon
 from tests.support.image_client import ImageClient, identity
 from tests.support.ledger import Ledger, Outcome
+from tests.support.old_image_client import OldImageClient
 from tests.support.rest import Row
 
 P = ParamSpec("P")
@@ -39,6 +41,9 @@ T = TypeVar("T")
 D = TypeVar("D", bound=Daemon)
 LEASE = 3
 """Seconds of uploads' and claims' leases: the shortest that the options allow."""
+
+_SILENCE = 3.0
+"""Seconds after which the store of web servers gives up one that says nothing."""
 
 SENTINEL, INCOMING = ".glance-store", ".incoming"
 
@@ -48,14 +53,16 @@ _SCRUBBER: Options = {"DEFAULT": {"wakeup_time": 1, "scrub_pool_size": 4}, "scru
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How large a deployment is: its file stores, the default one first, and its nodes.
+    """How large a deployment is: its file stores, the default one first, its nodes and its scrubbers.
 
     A node has an API and, where there are several, a registry and a staging directory of its own; nodes reach each
-    other.
+    other. ``web`` names a store of images that lie on web servers, and gives up a silent one soon.
     """
 
     stores: tuple[str, ...] = ("file",)
     nodes: int = 1
+    scrubbers: int = 1
+    web: str | None = None
 
 
 SMALL = Layout()
@@ -77,8 +84,9 @@ class Deployment:
         self.stores = {name: folder / ("images" if name == layout.stores[0] else name) for name in layout.stores}
         """The directory of each store."""
         self.services = Services(
-            folder, database_url, transport_url=transport_url, shared=self._stores_options() if layout is not SMALL
-            else _NONE, api=configuration.merged(_API, api), scrubber=configuration.merged(_SCRUBBER, scrubber),
+            folder, database_url, transport_url=transport_url, shared=self._stores_options(layout.web)
+            if layout is not SMALL else _NONE, api=configuration.merged(_API, api),
+            scrubber=configuration.merged(_SCRUBBER, scrubber),
         )
         self._database = database_url.replace("postgresql+psycopg2", "postgresql", 1)
         self.registry, self.api = self.services.registry, self.services.api
@@ -86,22 +94,30 @@ class Deployment:
         self.images = self.services.images
         self.stagings = {f"{STAGING}@{socket.gethostname()}": self.services.staging}
         """The directory of each staging store."""
+        self.web: WebServer | None = None
+        """The web server on which registered images lie."""
         more = range(2, layout.nodes + 1)
         self.registries = [self.registry, *(self.services.new_registry(f"registry-{number}") for number in more)]
         self.apis = [self.api, *(self.services.new_api(f"api-{number}") for number in more)]
         """Those that clients use."""
         if more:
             self._set_apart()
-        self._first: list[Daemon] = [*self.registries, *self.apis, self.scrubber]
+        others = range(2, layout.scrubbers + 1)
+        self.scrubbers = [self.scrubber, *(self.services.new_scrubber(f"scrubber-{number}") for number in others)]
+        self._first: list[Daemon] = [*self.registries, *self.apis, *self.scrubbers]
         self._more: list[Daemon] = []
         self._pool = ThreadPoolExecutor(32, thread_name_prefix="client")
         self.registry_client = self._connect_registry()
 
-    def _stores_options(self) -> Options:
+    def _stores_options(self, web: str | None) -> Options:
         for directory in self.stores.values():
             directory.mkdir(parents=True, exist_ok=True)
-        each = {name: {"filesystem_store_datadir": directory} for name, directory in self.stores.items()}
-        enabled = ",".join(f"{name}:file" for name in self.stores)
+        each: dict[str, dict[str, object]] = {
+            name: {"filesystem_store_datadir": directory} for name, directory in self.stores.items()
+        }
+        enabled = ",".join([*(f"{name}:file" for name in self.stores), *([f"{web}:http"] if web else [])])
+        if web:
+            each[web] = {"http_answer_timeout": _SILENCE, "http_read_timeout": _SILENCE}
         default = {"glance_store": {"default_backend": next(iter(self.stores))}}
         return {"DEFAULT": {"enabled_backends": enabled}, **default, **each}
 
@@ -135,7 +151,7 @@ class Deployment:
     # --- its life ---
 
     def start(self) -> None:
-        """Start the first three and wait until they work."""
+        """Start the first ones and wait until they work."""
         self.services.start(*self._first)
 
     def stop(self) -> None:
@@ -179,7 +195,7 @@ class Deployment:
                 return
 
     def clear(self) -> None:
-        """Make everything as after the first start: the three daemons running, no images, no files, no failpoints."""
+        """Make everything as after the first start: the first daemons running, no images, no files, no failpoints."""
         for daemon in self._more:
             daemon.kill()
         self._more.clear()
@@ -248,6 +264,10 @@ class Deployment:
         """Return a client of an API; an administrator unless told otherwise, where clients say who they are."""
         headers = identity(project, roles) if self.identifies else {}
         return ImageClient((api or self.api).url, ledger, headers=headers)
+
+    def old_client(self, ledger: Ledger, api: WebDaemon, project: str, roles: str) -> OldImageClient:
+        """Return a client of the API v1."""
+        return OldImageClient(api.url, ledger, headers=identity(project, roles) if self.identifies else {})
 
     def background(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Call the function in a thread of its own."""

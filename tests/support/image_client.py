@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import md5
 from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
@@ -35,6 +36,7 @@ class Answer:
 
     status: int | None
     body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def document(self) -> dict[str, Any]:
@@ -78,11 +80,12 @@ class ImageClient:
         self._headers = headers
 
     def create(
-        self, name: str | None = None, image: str | None = None, disk_format: str = "raw"
+        self, name: str | None = None, image: str | None = None, disk_format: str = "raw",
+        container_format: str = "bare",
     ) -> tuple[str, Answer]:
         """Create an image that can take data of a format; return its id and the answer."""
         image = image or str(uuid4())
-        document = {"id": image, "disk_format": disk_format, "container_format": "bare"}
+        document = {"id": image, "disk_format": disk_format, "container_format": container_format}
         answer = self._send("POST", "/v2/images", json=document if name is None else {**document, "name": name})
         self.ledger.created(image, answer.outcome, name)
         return image, answer
@@ -113,16 +116,76 @@ class ImageClient:
             self.ledger.downloaded(image, Content.of(answer.body))
         return answer
 
+    def download_part(self, image: str, first: int, count: int) -> Answer:
+        """Download ``count`` bytes from ``first`` on, less where the data end before."""
+        wanted = {"Range": f"bytes={first}-{first + count - 1}"}
+        answer = self._send("GET", f"/v2/images/{image}/file", headers=wanted)
+        if answer.status == 206:
+            total = int(answer.headers["Content-Range"].rpartition("/")[2])
+            self.ledger.part_received(image, first, answer.body, total)
+        return answer
+
+    def register(self, image: str, url: str, data: bytes) -> Answer:
+        """Make the data at a URL those of an image without data."""
+        content = Content.of(data)
+        self.ledger.sending(image, content)
+        digests = {"checksum": md5(data, usedforsecurity=False).hexdigest(), "os_hash_algo": "sha512",
+                   "os_hash_value": content.sha512}
+        location = {"url": url, "metadata": {}, "validation_data": digests}
+        answer = self._patch(image, "/locations/-", location)
+        self.ledger.uploaded(image, answer.outcome, content)
+        return answer
+
     def show(self, image: str) -> Answer:
         """Show the image."""
         return self._send("GET", f"/v2/images/{image}")
 
     def rename(self, image: str, name: str) -> Answer:
         """Change the name."""
-        change = [{"op": "add", "path": "/name", "value": name}]
-        answer = self._send("PATCH", f"/v2/images/{image}", json=change, headers={"Content-Type": PATCH_TYPE})
+        answer = self._patch(image, "/name", name)
         self.ledger.renamed(image, answer.outcome, name)
         return answer
+
+    def describe(self, image: str, name: str, value: str) -> Answer:
+        """Give the image a property."""
+        answer = self._patch(image, f"/{name}", value)
+        self.ledger.described(image, answer.outcome, name, value)
+        return answer
+
+    def _patch(self, image: str, path: str, value: object) -> Answer:
+        change = [{"op": "add", "path": path, "value": value}]
+        return self._send("PATCH", f"/v2/images/{image}", json=change, headers={"Content-Type": PATCH_TYPE})
+
+    def tag(self, image: str, tag: str, present: bool = True) -> Answer:
+        """Put a tag on the image, or take it off."""
+        answer = self._send("PUT" if present else "DELETE", f"/v2/images/{image}/tags/{tag}")
+        self.ledger.tagged(image, answer.outcome, tag, present)
+        return answer
+
+    def deactivate(self, image: str, off: bool = True) -> Answer:
+        """Deactivate the image, or activate it again."""
+        answer = self._send("POST", f"/v2/images/{image}/actions/{'deactivate' if off else 'reactivate'}")
+        self.ledger.deactivated(image, answer.outcome, off)
+        return answer
+
+    def drop(self, image: str, store: str) -> Answer:
+        """Delete the copy in one store."""
+        answer = self._send("DELETE", f"/v2/stores/{store}/{image}")
+        self.ledger.dropped(image, answer.outcome, store)
+        return answer
+
+    def namespace(self, name: str, present: bool = True) -> Answer:
+        """Create a namespace of metadata definitions, or delete it."""
+        if present:
+            answer = self._send("POST", "/v2/metadefs/namespaces", json={"namespace": name})
+        else:
+            answer = self._send("DELETE", f"/v2/metadefs/namespaces/{name}")
+        self.ledger.namespace_told(name, answer.outcome, present)
+        return answer
+
+    def has_namespace(self, name: str) -> int | None:
+        """Return the status of the answer about a namespace."""
+        return self._send("GET", f"/v2/metadefs/namespaces/{name}").status
 
     def share(self, image: str, member: str) -> Answer:
         """Add a member."""
@@ -244,4 +307,4 @@ class ImageClient:
                 response = session.request(method, self._url + path, **arguments)
         except requests.RequestException:
             return Answer(None)
-        return Answer(response.status_code, response.content)
+        return Answer(response.status_code, response.content, response.headers)

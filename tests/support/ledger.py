@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -62,23 +62,28 @@ class Import:
 
 
 @dataclass(slots=True)
-class Membership:
-    """What one project may be to an image: a status, or None for no member."""
+class Known(Generic[T]):
+    """What one thing of an image may be, by the answers: a name, a membership, whether it has a tag."""
 
-    statuses: set[str | None] = field(default_factory=lambda: {None})
-    late: set[str | None] = field(default_factory=set)
+    values: set[T]
+    late: set[T] = field(default_factory=set)
     """What unclear requests asked for: these may come after everything that is asked later."""
 
     @property
-    def possible(self) -> set[str | None]:
+    def possible(self) -> set[T]:
         """All that may be true."""
-        return self.statuses | self.late
+        return self.values | self.late
 
-    def told(self, outcome: Outcome, status: str | None) -> None:
+    def told(self, outcome: Outcome, value: T) -> None:
         """Note an answer."""
-        _narrow(self.statuses, outcome, status)
+        _narrow(self.values, outcome, value)
         if outcome is Outcome.UNCLEAR:
-            self.late.add(status)
+            self.late.add(value)
+
+
+def no_member() -> Known[str | None]:
+    """Return what is known of a project that was never made a member."""
+    return Known({None})
 
 
 @dataclass(slots=True)
@@ -90,8 +95,16 @@ class Expected:
     is_delete_under_way: bool = False
     """An unclear delete may still be on its way to the registry, and come after everything that is asked later."""
     content: set[Content | None] = field(default_factory=lambda: {None})
-    names: set[str | None] = field(default_factory=lambda: {None})
-    members: dict[str, Membership] = field(default_factory=dict)
+    name: Known[str | None] = field(default_factory=lambda: Known({None}))
+    tags: dict[str, Known[bool]] = field(default_factory=dict)
+    properties: dict[str, Known[str | None]] = field(default_factory=dict)
+    deactivated: Known[bool] = field(default_factory=lambda: Known({False}))
+    members: dict[str, Known[str | None]] = field(default_factory=dict)
+    """What each project is to the image: the status of a member, None for no member."""
+    dropped: set[str] = field(default_factory=set)
+    """Stores whose copy may have been deleted, now or later."""
+    absent: set[str] = field(default_factory=set)
+    """Stores whose copy was deleted, and to which no copy may come."""
     staged: set[Content | None] = field(default_factory=lambda: {None})
     """What may be staged of it at rest, by the answers alone."""
     late_staged: set[Content | None] = field(default_factory=set)
@@ -116,6 +129,8 @@ class Ledger:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._images: dict[str, Expected] = {}
+        self._namespaces: dict[str, Known[bool]] = {}
+        self._samples: dict[Content, Callable[[], bytes]] = {}
         self.defects: list[str] = []
         """Answers that must never be given: 500, and promises that contradict each other."""
         self.answers: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
@@ -132,6 +147,7 @@ class Ledger:
         other = Ledger()
         with self._lock:
             other._images, other.defects = deepcopy(self._images), list(self.defects)
+            other._namespaces = deepcopy(self._namespaces)
         return other
 
     def images(self) -> dict[str, Expected]:
@@ -156,7 +172,7 @@ class Ledger:
         with self._lock:
             known = self._note(image, outcome)
             _narrow(known.exists, outcome, True)
-            known.names = {name}
+            known.name = Known({name})
 
     def sending(self, image: str, content: Content) -> None:
         """Note, before it begins, that an upload of these data is tried."""
@@ -212,7 +228,10 @@ class Ledger:
     def copied(self, image: str, outcome: Outcome, request: str, store: str) -> None:
         """Note the answer to the copy of an image to ``store``."""
         with self._lock:
-            self._note(image, outcome).imports[request] = Import(COPY, outcome, store=store)
+            known = self._note(image, outcome)
+            known.imports[request] = Import(COPY, outcome, store=store)
+            if outcome is not Outcome.REFUSED:
+                known.absent.discard(store)
 
     def task_seen(self, image: str, request: str, status: str, message: str) -> None:
         """Note the end of a task as a client was shown it."""
@@ -254,12 +273,62 @@ class Ledger:
     def renamed(self, image: str, outcome: Outcome, name: str) -> None:
         """Note the answer to a change of the name."""
         with self._lock:
-            _narrow(self._note(image, outcome).names, outcome, name)
+            self._note(image, outcome).name.told(outcome, name)
+
+    def tagged(self, image: str, outcome: Outcome, tag: str, present: bool) -> None:
+        """Note the answer to a change of a tag."""
+        with self._lock:
+            self._note(image, outcome).tags.setdefault(tag, Known({False})).told(outcome, present)
+
+    def described(self, image: str, outcome: Outcome, name: str, value: str) -> None:
+        """Note the answer to a change of a property."""
+        with self._lock:
+            self._note(image, outcome).properties.setdefault(name, Known({None})).told(outcome, value)
+
+    def deactivated(self, image: str, outcome: Outcome, value: bool) -> None:
+        """Note the answer to a deactivation, or to its end."""
+        with self._lock:
+            self._note(image, outcome).deactivated.told(outcome, value)
+
+    def dropped(self, image: str, outcome: Outcome, store: str) -> None:
+        """Note the answer to the delete of the copy in one store."""
+        with self._lock:
+            known = self._note(image, outcome)
+            if outcome is not Outcome.REFUSED:
+                known.dropped.add(store)
+            over = all(request in known.ended for request, each in known.imports.items()
+                       if each.outcome is not Outcome.REFUSED)
+            if outcome is Outcome.DONE and over:
+                known.absent.add(store)
+
+    def namespace_told(self, name: str, outcome: Outcome, present: bool) -> None:
+        """Note the answer to the create or the delete of a namespace of metadata definitions."""
+        with self._lock:
+            self.answers[outcome] += 1
+            self._namespaces.setdefault(name, Known({False})).told(outcome, present)
+
+    def namespaces(self) -> dict[str, set[bool]]:
+        """Return whether each namespace may be there."""
+        with self._lock:
+            return {name: set(known.possible) for name, known in self._namespaces.items()}
+
+    def sample(self, data: bytes, make: Callable[[], bytes]) -> None:
+        """Keep how data are made again, to judge parts of them later."""
+        with self._lock:
+            self._samples[Content.of(data)] = make
+
+    def part_received(self, image: str, first: int, part: bytes, total: int) -> None:
+        """Compare a part of an image that a client was sent with all that was sent for it."""
+        with self._lock:
+            sent = [content for content in self._image(image).sent if content.size == total]
+            samples = [self._samples.get(content) for content in sent]
+        if all(make is not None and make()[first : first + len(part)] != part for make in samples):
+            self.defects.append(f"{image}: {len(part)} bytes from {first} of {total} were never sent for it")
 
     def shared(self, image: str, outcome: Outcome, member: str, status: str | None = "pending") -> None:
         """Note the answer to a change of a membership: to ``status``, or None when it was to end."""
         with self._lock:
-            self._note(image, outcome).members.setdefault(member, Membership()).told(outcome, status)
+            self._note(image, outcome).members.setdefault(member, no_member()).told(outcome, status)
 
     def members_seen(self, image: str, found: Mapping[str, str] | None) -> None:
         """Compare the members that a client was shown with what it knew before; None: there was no answer."""

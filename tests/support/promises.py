@@ -27,13 +27,14 @@ _AT_REST = ("queued", "uploading", "active", "deactivated", "killed", "pending_d
 
 def check_promises(deployment: Deployment, ledger: Ledger) -> None:
     """Raise AssertionError with everything that is broken; the deployment has to be settled."""
-    state = look(deployment)
-    broken = [
-        *broken_promises(state, ledger),
-        *used(deployment, state),
-        *served(deployment, state, ledger),
-    ]
+    broken = find_broken(deployment, ledger)
     assert not broken, "\n".join(["broken promises:", *broken])
+
+
+def find_broken(deployment: Deployment, ledger: Ledger) -> list[str]:
+    """Return everything that is broken; the deployment has to be settled."""
+    state = look(deployment)
+    return [*broken_promises(state, ledger), *used(deployment, state), *served(deployment, state, ledger)]
 
 
 def broken_promises(state: State, ledger: Ledger) -> Iterator[str]:
@@ -94,11 +95,11 @@ def _data(state: State) -> Iterator[str]:
             yield f"I1: image {image} is {row['status']} and owns no data"
         digests = File(Content(row["size"], row["os_hash_value"]), row["checksum"])
         for location in set_aside:
-            if state.files.get((location["store"], location["key"])) == digests:
+            if state.file((location["store"], location["key"])) == digests:
                 yield f"I8: image {image}: the right data {location['key']} in {location['store']} are in quarantine"
         for location in mine:
             place = location["store"], location["key"]
-            if state.files.get(place) != digests:
+            if state.file(place) != digests:
                 yield f"I1: image {image}: the file {place[1]} in {place[0]} is not what the row says"
             if location["size"] != row["size"]:
                 yield f"I1: image {image}: the location says {location['size']} bytes, the image {row['size']}"

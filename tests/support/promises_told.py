@@ -6,13 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from tests.support.deployment import Row
-from tests.support.ledger import FAILURE, SUCCESS, Content, Expected, Import, Ledger, Membership, Outcome
+from tests.support.ledger import FAILURE, SUCCESS, Content, Expected, Import, Ledger, Outcome, no_member
 from tests.support.state import State, content_of
+
+_OWN = ("os_glance_", "os_hash_")
+"""Beginnings of the names of properties that the service sets itself."""
 
 _COUNTS = {Outcome.DONE: {1}, Outcome.REFUSED: {0}, Outcome.UNCLEAR: {0, 1}}
 """How many tasks an import makes, by its answer."""
-
-_NO_MEMBER = Membership()
 
 
 def acknowledged(state: State, ledger: Ledger) -> Iterator[str]:
@@ -26,6 +27,8 @@ def acknowledged(state: State, ledger: Ledger) -> Iterator[str]:
             yield f"I4: image {image} exists: {row is not None}, the client knows {known.exists}"
         if row is not None:
             yield from _one_image(image, row, known)
+            yield from _described(image, row, known)
+            yield from _absent(image, known, state)
             yield from _staged(image, row, known, state)
             yield from _members(image, known, state)
 
@@ -34,8 +37,11 @@ def _one_image(image: str, row: Row, known: Expected) -> Iterator[str]:
     hidden = row["status"] in ("deleted", "pending_delete")
     if hidden not in known.hidden:
         yield f"I4: image {image} is {row['status']}, the client was told that hidden is {known.hidden}"
-    if row["name"] not in known.names:
-        yield f"I4: image {image} is named {row['name']}, the client knows {known.names}"
+    if row["name"] not in known.name.possible:
+        yield f"I4: image {image} is named {row['name']}, the client knows {known.name.possible}"
+    is_off = row["status"] == "deactivated"
+    if row["status"] in ("active", "deactivated") and is_off not in known.deactivated.possible:
+        yield f"I4: image {image} is deactivated: {is_off}, the client knows {known.deactivated.possible}"
     content = content_of(row)
     if content not in known.content:
         yield f"I4: image {image} holds {content}, the client knows {known.content}"
@@ -43,6 +49,26 @@ def _one_image(image: str, row: Row, known: Expected) -> Iterator[str]:
         yield f"I2: downloads of image {image} brought {known.received}, sent was {known.sent}"
     if content is not None and known.received - {content}:
         yield f"I2: image {image} holds {content}, a download brought {known.received}"
+
+
+def _described(image: str, row: Row, known: Expected) -> Iterator[str]:
+    """Tags and properties, those that no client gave it among them."""
+    for tag in known.tags.keys() | row["tags"]:
+        possible = known.tags[tag].possible if tag in known.tags else {False}
+        if (tag in row["tags"]) not in possible:
+            yield f"I4: image {image} has the tag {tag}: {tag in row['tags']}, the client knows {possible}"
+    for name in known.properties.keys() | {name for name in row["properties"] if not name.startswith(_OWN)}:
+        values = known.properties[name].possible if name in known.properties else {None}
+        if row["properties"].get(name) not in values:
+            yield f"I4: image {image}: {name} is {row['properties'].get(name)}, the client knows {values}"
+
+
+def _absent(image: str, known: Expected, state: State) -> Iterator[str]:
+    """A copy that was deleted stays away."""
+    if state.visible(image):
+        for location in state.active(image):
+            if location["store"] in known.absent:
+                yield f"I4: image {image} has a copy in {location['store']}, where it was deleted"
 
 
 def _staged(image: str, row: Row, known: Expected, state: State) -> Iterator[str]:
@@ -56,7 +82,7 @@ def _staged(image: str, row: Row, known: Expected, state: State) -> Iterator[str
 def _members(image: str, known: Expected, state: State) -> Iterator[str]:
     found = state.members.get(image, {})
     for member in known.members.keys() | found.keys():
-        possible = known.members.get(member, _NO_MEMBER).possible
+        possible = known.members.get(member, no_member()).possible
         if found.get(member) not in possible:
             yield f"I4: image {image}: {member} as a member is {found.get(member)}, the client knows {possible}"
 
@@ -69,7 +95,7 @@ def imports_ended(state: State, ledger: Ledger) -> Iterator[str]:
     for image, known in ledger.images().items():
         mine = {request: tasks.pop(request, []) for request in known.imports}
         for request, asked in known.imports.items():
-            yield from _one_import(image, asked, mine[request], state)
+            yield from _one_import(image, asked, mine[request], known, state)
             for row in mine[request]:
                 if known.ended.get(request, row["status"]) != row["status"]:
                     yield f"I4: task {row['id']} is {row['status']}, a client saw {known.ended[request]}"
@@ -78,7 +104,7 @@ def imports_ended(state: State, ledger: Ledger) -> Iterator[str]:
         yield f"I4: no client asked for the tasks {[str(row['id']) for row in rows]} of request {request}"
 
 
-def _one_import(image: str, asked: Import, rows: list[Row], state: State) -> Iterator[str]:
+def _one_import(image: str, asked: Import, rows: list[Row], known: Expected, state: State) -> Iterator[str]:
     what = f"{asked.method} of image {image}"
     # One that was cancelled was made, and its image was deleted before the answer was out.
     if len([row for row in rows if asked.outcome is not Outcome.REFUSED or not row["cancelled"]]) not in (
@@ -93,8 +119,8 @@ def _one_import(image: str, asked: Import, rows: list[Row], state: State) -> Ite
         content = content_of(state.images[image])
         if asked.brings_data and (content is None or content not in _or_any(asked.contents, content)):
             yield f"I4: {what} succeeded, the image holds {content} instead of {asked.contents}"
-        stores = [location["store"] for location in state.active(image)]
-        if asked.store is not None and asked.store not in stores:
+        stores = [location["store"] for location in (*state.active(image), *state.quarantined(image))]
+        if asked.store is not None and asked.store not in {*stores, *known.dropped}:
             yield f"I4: {what} to {asked.store} succeeded, its data are in {stores}"
 
 

@@ -30,7 +30,8 @@ def _usage(state: State, owner: str) -> Usage:
     mine = {image for image, row in state.images.items() if row["owner"] == owner and state.visible(image)}
     listed = [image for image in mine if state.images[image]["status"] != "killed"]
     places = [(row["store"], row["key"]) for row in state.locations if str(row["image_id"]) in mine and _counts(row)]
-    size = sum(state.files[place].content.size for place in places if place in state.files)
+    held = [state.file(place) for place in places]
+    size = sum(file.content.size for file in held if file is not None)
     stage = sum(state.staged[place].content.size for place in places if place in state.staged)
     uploading = sum(state.images[image]["status"] == "uploading" for image in mine)
     return Usage(size=size, stage=stage, images=len(listed), uploading=uploading)
@@ -46,6 +47,10 @@ def served(deployment: Deployment, state: State, ledger: Ledger) -> Iterator[str
     for number, image in enumerate(state.images):
         yield from image_served(clients[number % len(clients)], image, state)
         yield from _tasks(clients[number % len(clients)], image, state)
+    for name, possible in ledger.namespaces().items():
+        status = clients[0].has_namespace(name)
+        if status not in (200, 404) or (status == 200) not in possible:
+            yield f"I4: the namespace {name} is answered {status}, the client knows {possible}"
     if deployment.identifies:
         yield from _shared(deployment, state, ledger)
         yield from _lists(deployment, state, ledger)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from tests.servers.web import WebServer
 from tests.support.deployment import INCOMING, SENTINEL, Deployment, Row
 from tests.support.ledger import Content
 
@@ -34,6 +36,12 @@ class State:
     files: dict[Place, File]
     staged: dict[Place, File]
     unfinished: list[str]
+    foreign: dict[Place, File] = field(default_factory=dict)
+    """What web servers hold for registered locations."""
+
+    def file(self, place: Place) -> File | None:
+        """Return what lies in a store, None without anything."""
+        return self.files.get(place) or self.foreign.get(place)
 
     def visible(self, image: str) -> bool:
         """Return whether the image is there and not deleted."""
@@ -67,13 +75,15 @@ def look(deployment: Deployment) -> State:
     for row in deployment.query("SELECT * FROM members"):
         members.setdefault(str(row["image_id"]), {})[row["member"]] = row["status"]
     directories = {**deployment.stores, **deployment.stagings}
+    locations = deployment.query("SELECT * FROM locations")
     return State(
         images={str(row["id"]): row for row in deployment.query("SELECT * FROM images")},
-        locations=deployment.query("SELECT * FROM locations"),
+        locations=locations,
         operations=deployment.query("SELECT * FROM operations ORDER BY created_at, id"),
         members=members,
         files={(store, path.name): _read(path) for store, path in _files(deployment.stores)},
         staged={(store, path.name): _read(path) for store, path in _files(deployment.stagings)},
+        foreign=dict(_foreign(deployment.web, locations)) if deployment.web is not None else {},
         unfinished=[
             f"{store}: {path.name}" for store, directory in directories.items()
             for path in (directory / INCOMING).glob("*")
@@ -88,6 +98,15 @@ def _files(directories: dict[str, Path]) -> Iterator[tuple[str, Path]]:
                 yield store, path
 
 
+def _foreign(web: WebServer, locations: list[Row]) -> Iterator[tuple[Place, File]]:
+    for row in locations:
+        if row["external"] and (page := web.pages.get(urlsplit(row["key"]).path)) is not None:
+            yield (row["store"], row["key"]), _file(page.body)
+
+
 def _read(path: Path) -> File:
-    data = path.read_bytes()
+    return _file(path.read_bytes())
+
+
+def _file(data: bytes) -> File:
     return File(Content.of(data), hashlib.md5(data, usedforsecurity=False).hexdigest())

@@ -59,6 +59,12 @@ def test_results_are_summed_and_the_logs_go(run, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_storms_report_is_shown_although_all_passed(run):
+    code, said = run(one=f"echo 'storm: GLANCE_CHAOS_SEED=1200, 0 violations'; {GOOD}", two=GOOD)
+    assert code == 0
+    assert said.splitlines()[-4] == "storm: GLANCE_CHAOS_SEED=1200, 0 violations"
+
+
 def test_the_shards_run_at_the_same_time(run, tmp_path):
     """Each waits for what the other one makes."""
     meet = "touch {0}/{1}; until [ -e {0}/{2} ]; do sleep 0.05; done;" + GOOD
