@@ -7,8 +7,8 @@ from glance_common.health_switches import HealthSwitches
 from glance_common.model.context import ContextSigner
 from glance_common.routing import RestApplication
 from glance_registry import hooks
-from glance_registry.db.readiness import Readiness
 from glance_registry.housekeeping import Ages, Housekeeping
+from glance_registry.readiness import Readiness
 from glance_registry.records.bounds import Bounds
 from glance_registry.views import (
     cached_copies,

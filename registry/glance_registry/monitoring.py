@@ -8,9 +8,9 @@ from prometheus_client.registry import Collector
 
 from glance_common.monitor.monitor import Watched
 from glance_common.monitor.probes import Probe
-from glance_registry.db.readiness import Readiness
 from glance_registry.db.session import read
 from glance_registry.locations import orphans, purge, quarantine
+from glance_registry.readiness import Readiness
 
 BACKLOG_SECONDS = 10.0
 

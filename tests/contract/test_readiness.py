@@ -1,4 +1,4 @@
-"""A registry of a new release on a schema that is not expanded yet: it refuses all work, and serves once it is there."""
+"""A registry of a new release on a schema that is not expanded yet refuses all work, and serves when it is there."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from tests.support.wsgi_adapter import WsgiAdapter
 from glance_common.model import errors
 from glance_common.registry_client import over
 from glance_common.registry_client.http import RegistryHttp, Timeouts
+from glance_registry import readiness
 from glance_registry.app import create_app
-from glance_registry.db import readiness, schema
+from glance_registry.db import schema
 from glance_registry.db.schema import Phase
 from glance_registry.db.session import make_engine
 
@@ -105,8 +106,8 @@ def test_a_registry_that_is_ready_asks_no_more(engine: sa.Engine, clock: list[fl
     (NEEDED, None), (max(ALL), None), ("9999", None),
     (None, f"the database has no schema, and this release needs revision {NEEDED}: run glance-manage db sync"),
     ("0009", f"the database has revision 0009, and this release needs {NEEDED}: run glance-manage db migrate"),
-    ("queens_contract01", "the database has the revision queens_contract01, which no release of this service has: "
-                          "it is another service's"),
+    ("queens_contract01", ("the database has the revision queens_contract01, which no release of this service has: it "
+                           "is another service's")),
 ])
 def test_what_a_revision_means(found: str | None, expected: str | None) -> None:
     assert readiness.missing(found) == expected

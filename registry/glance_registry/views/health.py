@@ -5,7 +5,7 @@ from flask import Blueprint, Response, current_app, request
 from glance_common.health_switches import HealthSwitches
 from glance_common.model import errors
 from glance_registry import monitoring
-from glance_registry.db.readiness import Readiness
+from glance_registry.readiness import Readiness
 from glance_registry.views import parsing
 
 blueprint = Blueprint("health", __name__)

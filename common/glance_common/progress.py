@@ -1,4 +1,4 @@
-"""How far a run is, shown to a person at a terminal and not in files or logs."""
+"""How far a command is, shown to a person at a terminal and not in files or logs."""
 
 import sys
 import threading
@@ -25,13 +25,19 @@ def shown(line: Callable[[], str], terminal: TextIO | None = None) -> Iterator[N
     finally:
         over.set()
         thread.join()
-        out.write("\r\x1b[K")
-        out.flush()
+        write_over("", out)
 
 
 def _show(line: Callable[[], str], out: TextIO, over: threading.Event) -> None:
     while not over.wait(EVERY):
-        out.write(f"\r\x1b[K{line()}")
+        write_over(line(), out)
+
+
+def write_over(text: str, terminal: TextIO | None = None) -> None:
+    """Write ``text`` over the last line on a terminal; nothing anywhere else. An empty text removes the line."""
+    out = terminal or sys.stderr
+    if out.isatty():
+        out.write(f"\r\x1b[K{text}")
         out.flush()
 
 
