@@ -8,6 +8,7 @@ from glance_common.model.context import ContextSigner
 from glance_common.routing import RestApplication
 from glance_registry import hooks
 from glance_registry.housekeeping import Ages, Housekeeping
+from glance_registry.readiness import Readiness
 from glance_registry.records.bounds import Bounds
 from glance_registry.views import (
     cached_copies,
@@ -62,8 +63,9 @@ def create_app(
     app.config[parsing.BOUNDS] = bounds or Bounds()
     app.config[health.SWITCHES] = switches or HealthSwitches()
     app.config[parsing.HOUSEKEEPING] = Housekeeping(engine, ages or Ages())
+    app.config[health.READINESS] = readiness = Readiness(engine)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
-    hooks.install(app, signer)
+    hooks.install(app, signer, readiness.check)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     return app

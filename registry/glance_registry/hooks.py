@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from urllib.parse import quote
 
 from flask import Flask, Request, Response, g, request
@@ -26,8 +27,11 @@ READS = frozenset({("POST", "/v1/images/search")})
 """Requests that change nothing although they are no GET."""
 
 
-def install(app: Flask, signer: ContextSigner) -> None:
-    """Add the hooks to ``app``; ``signer`` knows the secrets shared with the other daemons."""
+def install(app: Flask, signer: ContextSigner, check_ready: Callable[[], None]) -> None:
+    """Add the hooks to ``app``; ``signer`` knows the secrets shared with the other daemons.
+
+    ``check_ready`` raises Unavailable while no request can be served.
+    """
 
     def verify() -> None:
         g.started = time.perf_counter()
@@ -43,6 +47,7 @@ def install(app: Flask, signer: ContextSigner) -> None:
             reads = asked.method == "GET" or (asked.method, asked.path) in READS
             if context.read_only and not reads:
                 raise errors.Forbidden("a caller without identity changes nothing")
+            check_ready()
         refuse_nul(asked.path, "the path")
 
     app.before_request(verify)

@@ -10,6 +10,7 @@ from glance_common.monitor.monitor import Watched
 from glance_common.monitor.probes import Probe
 from glance_registry.db.session import read
 from glance_registry.locations import orphans, purge, quarantine
+from glance_registry.readiness import Readiness
 
 BACKLOG_SECONDS = 10.0
 
@@ -19,9 +20,14 @@ def watched(engine: sa.Engine, replica: sa.Engine | None = None) -> Watched:
 
     Both engines are closed at the end.
     """
-    backlog = _Backlog(engine)
+    backlog, readiness = _Backlog(engine), Readiness(engine)
+
+    def check_primary() -> None:
+        check_database(engine)
+        readiness.check()
+
     probes = [
-        Probe("database", "postgresql", lambda: check_database(engine), essential=True),
+        Probe("database", "postgresql", check_primary, essential=True),
         Probe("deletions", "due rows", backlog.ask, interval=BACKLOG_SECONDS),
     ]
     closers = [engine.dispose]

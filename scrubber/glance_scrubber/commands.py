@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from oslo_config import cfg
 
+from glance_common import progress
 from glance_common.damage import DamageReporter
 from glance_common.leases import LeaseKeeper
 from glance_common.model.context import system_context
@@ -18,7 +19,7 @@ from glance_common.observability.log_context import working_for
 from glance_common.registry_client import RegistryClient
 from glance_common.stores.contract import Store, StoreError, UnknownStore
 from glance_common.stores.loader import Stores
-from glance_scrubber import progress, table
+from glance_scrubber import table
 from glance_scrubber.rate import Rate
 from glance_scrubber.reconcile import HEADINGS, Fix, Note, Reconcile, StoreDifference
 from glance_scrubber.repair import Repair, RepairTools

@@ -17,10 +17,10 @@ from glance_common.model.context import RequestContext
 from glance_common.model.status import LocationStatus
 from glance_common.model.stored_copy import Damage, StoredCopy
 from glance_common.observability.metrics.catalog import RECONCILED
+from glance_common.progress import amount
 from glance_common.registry_client import RegistryClient
 from glance_common.registry_client.quarantine import PAGE
 from glance_common.stores.contract import BlobNotFound, Store, StoredObject
-from glance_scrubber.progress import amount
 
 LOG = logging.getLogger(__name__)
 

@@ -22,10 +22,10 @@ from glance_common.model.status import ImageStatus, LocationStatus
 from glance_common.model.stored_copy import Quarantined, StoredCopy
 from glance_common.observability.log_context import working_for
 from glance_common.observability.metrics.catalog import VERIFIED, VERIFIED_BYTES
+from glance_common.progress import amount
 from glance_common.registry_client import RegistryClient
 from glance_common.stores.contract import StoreError
 from glance_common.stores.loader import Stores
-from glance_scrubber.progress import amount
 from glance_scrubber.proof import CopyProof, Pass, ProofResult, prove
 from glance_scrubber.rate import Rate
 from glance_scrubber.repair import Repair

@@ -1,7 +1,8 @@
 """An installation of the original with Swift and Ceph is taken over: its records, its data, and their deletes.
 
-One swift store has its login in the options, so the original writes the password into each record. The other one has
-it in a file of accounts, so the records name a section of the file.
+One swift store has its login in the options, so the original writes the password into each record. Another one has it
+in a file of accounts, so the records name a section of the file. The third has ``swift_store_multi_tenant``: each image
+is in a container of its own in the account of the project that wrote it, and the records name both.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ pytestmark = pytest.mark.timeout(900)
 
 SEGMENT = 1000 * 1024
 """What the original takes for a MiB where it cuts images."""
-STORES = {"disk": "fast", "object": "objects", "segments": "objects", "referenced": "accounts", "block": "ceph"}
+STORES = {
+    "disk": "fast", "object": "objects", "segments": "objects", "referenced": "accounts", "tenant": "tenants",
+    "tenant segments": "tenants", "block": "ceph",
+}
 """Name of an image → its store."""
 DELETED = "{}, deleted here"
 """Name of one more image of each kind."""
@@ -48,7 +52,9 @@ class Places:
     pool: RbdPool
     account: Connection
     containers: dict[str, str]
-    """Store → container."""
+    """Store → container, or what the names of its containers begin with."""
+    tenant: Connection
+    """The account of the project that uploads."""
 
     def names(self, store: str) -> set[str]:
         """Return the names of all data in a store, without its mark."""
@@ -56,11 +62,18 @@ class Places:
             return files(self.disk)
         if store == "ceph":
             return set(self.pool.images())
+        if store == "tenants":
+            listings = (self.tenant.get_container(container)[1] for container in self.of_tenant())
+            return {entry["name"] for listing in listings for entry in listing}
         return {entry["name"] for entry in self.account.get_container(self.containers[store])[1]} - {NAME}
 
     def of(self, store: str, image: str) -> set[str]:
         """Return the names of the data of an image in a store."""
         return {name for name in self.names(store) if name.startswith(image)}
+
+    def of_tenant(self) -> list[str]:
+        """Return the containers in the account of the project."""
+        return [entry["name"] for entry in self.tenant.get_account(prefix=self.containers["tenants"])[1]]
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +81,19 @@ def places(
     rbd: Administrator, keystone: Keystone, keystone_swift: Swift, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Places]:
     """Empty ones."""
-    account = Connection(
-        preauthurl=f"{keystone_swift.url}/v1/KEY_{keystone.project_ids[GLANCE.project]}",
-        preauthtoken=keystone.token(GLANCE),
+    account, tenant = (
+        Connection(
+            preauthurl=f"{keystone_swift.url}/v1/KEY_{keystone.project_ids[project]}",
+            preauthtoken=keystone.token(GLANCE),
+        )
+        for project in (GLANCE.project, DEMO.project)
     )
-    containers = {store: f"{store}-{uuid4().hex[:12]}" for store in ("objects", "accounts")}
+    containers = {store: f"{store}-{uuid4().hex[:12]}" for store in ("objects", "accounts", "tenants")}
     with rbd.pool() as pool:
-        yield Places(tmp_path_factory.mktemp("disk"), pool, account, containers)
+        made = Places(tmp_path_factory.mktemp("disk"), pool, account, containers, tenant)
+        yield made
+    for container in made.of_tenant():
+        remove_container(tenant, container)
     for container in containers.values():
         remove_container(account, container)
 
@@ -89,14 +108,16 @@ def store_options(places: Places, keystone: Keystone, folder: Path) -> dict[str,
         store: {"swift_store_container": container, "swift_store_create_container_on_put": True}
         for store, container in places.containers.items()
     }
+    own_login = {f"swift_store_{name}": value for name, value in login.items()}
     return {
-        "DEFAULT": {"enabled_backends": "fast:file,objects:swift,accounts:swift,ceph:rbd"},
+        "DEFAULT": {"enabled_backends": "fast:file,objects:swift,accounts:swift,tenants:swift,ceph:rbd"},
         "glance_store": {"default_backend": "fast"},
         "fast": {"filesystem_store_datadir": places.disk},
-        "objects": {**{f"swift_store_{name}": value for name, value in login.items()}, **containers["objects"], **cut},
+        "objects": {**own_login, **containers["objects"], **cut},
         "accounts": {
             "swift_store_config_file": accounts, "default_swift_reference": "ref1", **containers["accounts"],
         },
+        "tenants": {**own_login, **containers["tenants"], **cut, "swift_store_multi_tenant": True},
         "ceph": places.pool.options(folder),
     }
 
@@ -122,7 +143,7 @@ def old(
         demo = made.caller(DEMO)
         for kind, store in STORES.items():
             for image in (kind, DELETED.format(kind)):
-                made.uploaded(image, demo, store, 3 * SEGMENT if kind == "segments" else 0)
+                made.uploaded(image, demo, store, 3 * SEGMENT if "segments" in kind else 0)
         made.shown = documents(made.caller(ADMIN))
         service.stop()
         yield made
@@ -189,8 +210,12 @@ def test_the_original_wrote_what_this_is_about(old: Old, places: Places, keyston
         assert url(name) == f"swift+http://{login}@{server}/{places.containers['objects']}/{ids[name]}"
     assert url("referenced") == f"swift+config://ref1/{places.containers['accounts']}/{ids['referenced']}"
     assert url("block") == f"rbd://{pool.fsid}/{pool.name}/{ids['block']}/snap"
-    parts = {f"{ids['segments']}-{number:05}" for number in (1, 2, 3)}
-    assert places.of("objects", ids["segments"]) == {ids["segments"], *parts}
+    account, base = str(places.tenant.url).removeprefix("http://"), places.containers["tenants"]
+    for name in ("tenant", "tenant segments"):
+        assert url(name) == f"swift+http://{account}/{base}_{ids[name]}/{ids[name]}"
+    for name in ("segments", "tenant segments"):
+        parts = {f"{ids[name]}-{number:05}" for number in (1, 2, 3)}
+        assert places.of(STORES[name], ids[name]) == {ids[name], *parts}
 
 
 def test_the_rehearsal_reads_every_image(old: Old, rehearsed: str):
@@ -218,10 +243,11 @@ def test_both_sides_are_the_same(verified: subprocess.CompletedProcess[str]):
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
-def test_the_records_here_hold_no_password(services: Services, old: Old):
+def test_the_records_here_hold_no_password(services: Services, old: Old, places: Places):
     for name, store in STORES.items():
         image = old.images[name]
-        assert rows(services, "SELECT store, key FROM locations WHERE image_id = %s", image) == [(store, image)]
+        place = f"/{places.containers['tenants']}_{image}/{places.tenant.url}" if store == "tenants" else ""
+        assert rows(services, "SELECT store, key FROM locations WHERE image_id = %s", image) == [(store, image + place)]
 
 
 @pytest.mark.parametrize("name", STORES)

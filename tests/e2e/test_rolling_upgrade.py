@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import subprocess
 import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import requests
+from tests.servers.haproxy import Haproxy
 from tests.support import previous_release
 from tests.support.daemons import PROGRAMS, Services, WebDaemon, python_path
 from tests.support.image_client import ImageClient
@@ -140,6 +144,31 @@ def _life(client: Callable[[], ImageClient], data: bytes, *, imported: bool) -> 
 
 
 @pytest.fixture
+def make_balancer(tmp_path: Path) -> Iterator[Callable[..., Haproxy]]:
+    """Makes the load balancer of deploy/haproxy in front of registries."""
+    folder = tmp_path / "haproxy"
+    folder.mkdir()
+    with ExitStack() as running:
+
+        def make(*registries: WebDaemon) -> Haproxy:
+            made = Haproxy(folder, registry_ports=[registry.port for registry in registries])
+            running.callback(made.stop)
+            made.start()
+            return made
+
+        yield make
+
+
+def is_served(registry: WebDaemon) -> bool:
+    """Return whether the registry has served a signed call."""
+    return re.search(r" (GET|POST|PATCH|PUT|DELETE) /v1/\S+ 2\d\d ", registry.said()) is not None
+
+
+def health(registry: WebDaemon) -> str:
+    return requests.get(f"{registry.url}/healthcheck", timeout=30).text
+
+
+@pytest.fixture
 def load() -> Iterator[Load]:
     made = Load()
     yield made
@@ -215,3 +244,57 @@ def test_too03_two_releases_side_by_side_under_load(
     assert load.problems == []
     assert load.ledger.defects == []
     wait_for(lambda: [path for path in services.images.iterdir() if path.name[0] != "."] == [], seconds=120)
+
+
+def test_too03_new_daemons_before_the_schema_under_load(
+    make_services: Callable[..., Services], make_balancer: Callable[..., Haproxy], empty_database: str, previous: Path,
+    load: Load,
+) -> None:
+    """A host with all three daemons got the new release first: its registry waits, the other one works for both."""
+    services = make_services(database_url=empty_database, registry={"DEFAULT": {"drain_time": 5}})
+    old_registry, registry = services.registry, services.new_registry("registry-new")
+    manage(services, "db", "sync", code=previous)
+    old_registry.code = previous
+    services.start(old_registry)
+    balancer = make_balancer(old_registry, registry)
+    wait_for(lambda: balancer.states()["registry2"].startswith("DOWN"))
+    through = {"DEFAULT": {"registry_port": balancer.registry_port}}
+    old_api, old_scrubber = services.new_api("api-old", through), services.new_scrubber("scrubber-old", through)
+    old_api.code = old_scrubber.code = previous
+    services.start(old_api, old_scrubber)
+    load.start(old_api)
+
+    # 1. All new daemons on the old schema: clients have two APIs, and both work with the old registry.
+    registry.start()
+    wait_for(lambda: registry.status() == 503)
+    assert health(registry).endswith("run glance-manage db expand")
+    api, scrubber = services.new_api("api-new", through), services.new_scrubber("scrubber-new", through)
+    services.start(api, scrubber)
+    load.add(api)
+    load.go_on()
+
+    # 2. The new scrubber purges with the old registry.
+    assert old_scrubber.stop() == 0
+    left = set(services.files())
+    load.go_on()
+    wait_for(lambda: not left & set(services.files()), seconds=120)
+    states = balancer.states()
+    assert (states["registry1"], states["registry2"]) == ("UP", "DOWN")
+    assert not is_served(registry)
+
+    # 3. The schema: the new registry notices and takes its share; each API works with each registry.
+    assert "expand:" in manage(services, "db", "expand")
+    wait_for(lambda: balancer.states()["registry2"] == "UP")
+    assert health(registry) == "OK"
+    load.go_on()
+    assert is_served(registry)
+
+    # 4. The old registry ends, then the old API.
+    assert old_registry.stop() == 0
+    load.drain(old_api)
+    assert old_api.stop() == 0
+    load.go_on()
+    load.end()
+    assert load.problems == []
+    assert load.ledger.defects == []
+    wait_for(lambda: services.files() == [], seconds=120)

@@ -8,5 +8,5 @@
     cleaner.py      glance-cache-cleaner
     prefetcher.py   glance-cache-prefetcher
     start.py        what these three have in common: they work on the directory of this host
-    progress.py     how far a fetch is, for a terminal
+    fetch_line.py   how far a fetch is, for a terminal
 """

@@ -5,6 +5,7 @@ The workers of glance-api do the same by themselves, unless ``image_cache_prefet
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 from oslo_config import cfg
 
@@ -12,8 +13,10 @@ from glance_api import wsgi
 from glance_api.background.cache_work import CacheDuties
 from glance_api.cache.facade import ImageCache
 from glance_api.cache.settings import CacheSettings
-from glance_api.cache_tools import progress, start
+from glance_api.cache_tools import start
+from glance_api.cache_tools.fetch_line import fetch_line
 from glance_api.services.collaborators import Services
+from glance_common import progress
 from glance_common.config.loading import read_secrets
 
 LOG = logging.getLogger(__name__)
@@ -42,7 +45,7 @@ def fetch_all(services: Services, cache: ImageCache) -> int:
     duties = CacheDuties(services, cache)
     fetched, failed = 0, []
     while image_id := next((each for each in cache.queued() if each not in failed), None):
-        with cache.using() as parts, progress.shown(parts.layout, image_id):
+        with cache.using() as parts, progress.shown(partial(fetch_line, parts.layout, image_id)):
             is_done = duties.fetch(image_id)
         if not is_done:
             failed.append(image_id)

@@ -1,34 +1,19 @@
 """How far a transfer is, told to a person at a terminal."""
 
-import sys
-import time
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
-EVERY = 0.5
-"""Seconds between two lines."""
+from glance_common import progress
 
 
 def shown(
     pieces: Iterable[bytes], name: str, size: int, done: int = 0, terminal: TextIO | None = None
 ) -> Iterator[bytes]:
     """Yield the pieces; on a terminal show how many of ``size`` bytes have passed, ``done`` of them before."""
-    out = terminal or sys.stderr
-    if not out.isatty():
-        yield from pieces
-        return
-    said = 0.0
-    try:
+    with progress.shown(lambda: line(name, done, size), terminal):
         for piece in pieces:
             yield piece
             done += len(piece)
-            if time.monotonic() - said >= EVERY:
-                said = time.monotonic()
-                out.write(f"\r\x1b[K{line(name, done, size)}")
-                out.flush()
-    finally:
-        out.write("\r\x1b[K")
-        out.flush()
 
 
 def line(name: str, done: int, size: int) -> str:

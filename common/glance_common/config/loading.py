@@ -15,6 +15,7 @@ from pathlib import Path
 
 from oslo_config import cfg
 
+from glance_common.config.files import chosen
 from glance_common.config.log_options import FORMAT_OPTS, LOG_OPTS
 
 OptionTable = Sequence[tuple[str, Sequence[cfg.Opt]]]
@@ -111,7 +112,7 @@ def load(
 
     Without ``--config-file`` the files are ``<prog>.conf`` in the first of ``~/.glance``, ``~``, ``/etc/glance`` and
     ``/etc`` that has it, then ``<prog>.conf.d``; the environment variable OS_GLANCE_CONFIG_DIR replaces the search.
-    Raises ConfigError for a value that is not allowed.
+    No file is read twice. Raises ConfigError for a value that is not allowed.
     """
     conf = cfg.ConfigOpts()
     conf.register_cli_opts([
@@ -125,8 +126,11 @@ def load(
     conf.register_cli_opts([opt for opt in LOG_OPTS if any(opt is known for _, opts in table for known in opts)])
     register(conf, table)
     try:
-        files = _default_files([*others, prog])
-        conf(list(argv), project="glance", prog=prog, version=version("glance-services"), default_config_files=files)
+        read = chosen(argv, _default_files([*others, prog]), cfg.find_config_dirs(project="glance", prog=prog))
+        conf(
+            read.rest, project="glance", prog=prog, version=version("glance-services"),
+            default_config_files=read.files, default_config_dirs=[],
+        )
     except cfg.ConfigFileParseError as error:
         raise ConfigFileError(_place_of(str(error))) from None
     except (
@@ -190,10 +194,7 @@ def _raw_value(conf: cfg.ConfigOpts, group: str, opt: cfg.Opt) -> tuple[str, str
 
 def read_files(conf: cfg.ConfigOpts) -> Iterator[tuple[str, dict[str, dict[str, list[str]]]]]:
     """Yield each configuration file in use with its sections, the file that wins first."""
-    files = [*(conf.config_file or [])]
-    for directory in conf.config_dir or []:
-        files += sorted(str(path) for path in Path(directory).glob("*.conf"))
-    for path in reversed(files):
+    for path in reversed(conf.config_file):
         sections: dict[str, dict[str, list[str]]] = {}
         cfg.ConfigParser(path, sections).parse()
         yield path, sections

@@ -2,13 +2,13 @@
 
 import argparse
 import os
-import sys
 import time
 from datetime import UTC, datetime
 from typing import Any
 
 from oslo_config import cfg
 
+from glance_common import progress
 from glance_common.model.errors import BadRequest
 from glance_common.stores import loader
 from glance_registry.adopt import run, verify
@@ -18,6 +18,7 @@ from glance_registry.adopt.report import table
 from glance_registry.adopt.source import parse
 from glance_registry.db.session import make_engine
 from glance_registry.manage.stores import RegisteredPlaces
+from glance_registry.manage.terminal import say
 from glance_registry.wsgi import database_url
 
 LEFT_OUT = 3
@@ -26,7 +27,7 @@ MOST_SHOWN = 1000
 """Differences that are printed; all are counted."""
 
 URL_VARIABLE, KEY_VARIABLE = "GLANCE_ADOPT_FROM", "GLANCE_ADOPT_ENCRYPTION_KEY"
-_REFRESH = 0.5
+_WIDTH = 30
 
 
 def add_commands(parsers: Any) -> None:
@@ -69,32 +70,34 @@ def adopt(conf: cfg.ConfigOpts, arguments: Any) -> int:
 
 
 def _adopt(engine: Any, wanted: run.TakeOver) -> int:
-    with _Bar() as bar:
-        report = run.adopt(engine, wanted, bar.show)
-    _say(f"Revision of the schema there: {report.revision}.")
+    bar = _Bar()
+    with progress.shown(bar.line):
+        report = run.adopt(engine, wanted, bar.note)
+    say(f"Revision of the schema there: {report.revision}.")
     for line in report.lines():
-        _say(line)
-    _say("")
+        say(line)
+    say("")
     if wanted.is_dry:
-        _say("Nothing was changed: this was a dry run.")
+        say("Nothing was changed: this was a dry run.")
     else:
-        _say(f"What changes there from now on comes with --since {report.next_since}")
+        say(f"What changes there from now on comes with --since {report.next_since}")
     return 0 if report.is_complete else LEFT_OUT
 
 
 def _verify(engine: Any, wanted: run.TakeOver) -> int:
     compared, shown, total = verify.Compared(), [("what", "field", "there", "here")], 0
-    with _Bar() as bar:
-        for each in verify.compare(engine, wanted, compared, bar.show):
+    bar = _Bar()
+    with progress.shown(bar.line):
+        for each in verify.compare(engine, wanted, compared, bar.note):
             total += 1
             if total <= MOST_SHOWN:
                 shown.append((each.thing, each.field, each.there, each.here))
     if total:
         for line in table(shown):
-            _say(line)
+            say(line)
     if total > MOST_SHOWN:
-        _say(f"and {total - MOST_SHOWN} more")
-    _say(
+        say(f"and {total - MOST_SHOWN} more")
+    say(
         f"{compared.images} images, {compared.tasks} tasks and {compared.namespaces} namespaces were compared: "
         f"{total or 'no'} difference{'' if total == 1 else 's'}."
     )
@@ -111,32 +114,19 @@ def _moment(text: str) -> datetime:
 
 
 class _Bar:
-    """A line on a terminal that says how far the run is; elsewhere nothing."""
+    """How many images are done, as a line for a terminal."""
 
     def __init__(self) -> None:
-        self._is_shown = sys.stderr.isatty()
-        self._began = self._last = time.monotonic()
+        self._began = time.monotonic()
+        self._done = self._total = 0
 
-    def __enter__(self) -> "_Bar":
-        return self
+    def note(self, done: int, total: int) -> None:
+        """Note that ``done`` of ``total`` images are done."""
+        self._done, self._total = done, total
 
-    def __exit__(self, *_error: object) -> None:
-        if self._is_shown:
-            sys.stderr.write("\r\033[K")
-
-    def show(self, done: int, total: int) -> None:
-        """Show that ``done`` of ``total`` images are done, not more than twice a second."""
-        now = time.monotonic()
-        if not self._is_shown or (now - self._last < _REFRESH and 0 < done < total):
-            return
-        self._last = now
-        rate = done / max(now - self._began, 0.001)
+    def line(self) -> str:
+        """Return what is to be said now."""
+        done, total = self._done, self._total
+        rate = done / max(time.monotonic() - self._began, 0.001)
         part = min(done / total, 1) if total else 1
-        width = 30
-        full = "#" * int(width * part)
-        sys.stderr.write(f"\r\033[K[{full:<{width}}] {done} of {total} images, {rate:.0f}/s")
-        sys.stderr.flush()
-
-
-def _say(text: str) -> None:
-    print(text)  # noqa: T201 - a command line tool speaks to the terminal
+        return f"[{'#' * int(_WIDTH * part):<{_WIDTH}}] {done} of {total} images, {rate:.0f}/s"

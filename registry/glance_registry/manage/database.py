@@ -7,9 +7,10 @@ from typing import Any
 from oslo_config import cfg
 
 from glance_common.model.errors import BadRequest
+from glance_common.progress import write_over
 from glance_registry.db import schema
 from glance_registry.db.schema import Phase
-from glance_registry.manage.terminal import add_command, complain, say, show_progress
+from glance_registry.manage.terminal import add_command, complain, say
 from glance_registry.wsgi import database_url
 
 NEEDED = {Phase.EXPAND: 3, Phase.MIGRATE: 4, Phase.CONTRACT: 5}
@@ -63,7 +64,7 @@ def sync(conf: cfg.ConfigOpts, arguments: Any) -> int:
         before = current
     elif current not in (None, before):
         raise BadRequest(f"--current_version: the database is at revision {before}, not at {current}")
-    schema.upgrade(url, _wanted(arguments, "head"), say, show_progress)
+    schema.upgrade(url, _wanted(arguments, "head"), say, write_over)
     after = schema.version(url)
     say(f"Database is up to date: revision {after}." if before == after else f"Database upgraded to {after}.")
     return 0
@@ -73,7 +74,7 @@ def advance(phase: Phase, conf: cfg.ConfigOpts, _arguments: Any) -> int:
     """Do one part of an upgrade, as far as it goes, and say what comes next."""
     url = database_url(conf)
     before = schema.version(url)
-    schema.advance(url, phase, say, show_progress)
+    schema.advance(url, phase, say, write_over)
     if before == schema.version(url):
         say(f"Nothing to {phase}.")
     left = schema.pending(url)

@@ -8,9 +8,10 @@ from oslo_config import cfg
 from sqlalchemy import Engine
 
 from glance_common.model.errors import BadRequest
+from glance_common.progress import write_over
 from glance_registry.config import MOST_DAYS
 from glance_registry.db.session import EngineSettings, make_engine, read, run_transaction
-from glance_registry.manage.terminal import add_command, complain, say, show_progress
+from glance_registry.manage.terminal import add_command, complain, say
 from glance_registry.records import deleted_rows
 from glance_registry.wsgi import database_url
 
@@ -92,7 +93,7 @@ def _in_batches(engine: Engine, table: str, work: deleted_rows.Purge, days: int,
             purged = run_transaction(engine, work, days, limit)
             done += purged
             full = purged == limit
-            show_progress(f"{table}: {done} rows purged")
+            write_over(f"{table}: {done} rows purged")
     finally:
-        show_progress("")
+        write_over("")
     return done

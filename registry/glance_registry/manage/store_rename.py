@@ -5,12 +5,13 @@ from typing import Any
 from oslo_config import cfg
 
 from glance_common.model.errors import BadRequest, Conflict
+from glance_common.progress import write_over
 from glance_common.stores import loader
 from glance_common.stores.contract import RESERVED
 from glance_registry.db.session import EngineSettings, make_engine, read, run_transaction
 from glance_registry.locations import store_rename
 from glance_registry.locations.store_rename import Renamed
-from glance_registry.manage.terminal import add_command, say, show_progress
+from glance_registry.manage.terminal import add_command, say
 from glance_registry.wsgi import database_url
 
 _PATIENT = EngineSettings(pool_size=1, statement_timeout=600, lock_timeout=5, application_name="glance-manage")
@@ -40,9 +41,9 @@ def rename(conf: cfg.ConfigOpts, arguments: Any) -> int:
     try:
         while (batch := run_transaction(engine, store_rename.move, store, after))[0]:
             moved, after = moved + batch[0], batch[1]
-            show_progress(f"{moved} of {rows} locations")
+            write_over(f"{moved} of {rows} locations")
     finally:
-        show_progress("")
+        write_over("")
     left = run_transaction(engine, store_rename.end, store)
     if left:
         raise Conflict(

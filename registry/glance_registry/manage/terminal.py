@@ -24,13 +24,6 @@ def complain(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201 - a command line tool speaks to the terminal
 
 
-def show_progress(text: str) -> None:
-    """Write over the last line of progress, on a terminal; nothing anywhere else. An empty text removes it."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K{text}")
-        sys.stderr.flush()
-
-
 def add_command(group: Any, name: str, text: str, run: Run) -> argparse.ArgumentParser:
     """Add a command with its help, and return its parser."""
     parser: argparse.ArgumentParser = group.add_parser(name, help=text, description=text, allow_abbrev=False)

@@ -1,6 +1,5 @@
 """The tools that work on the directory of the cache, in this process: what they refuse and what they print."""
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +7,8 @@ import pytest
 
 from glance_api.cache.layout import CacheLayout
 from glance_api.cache.locks import Locks
-from glance_api.cache_tools import cleaner, prefetcher, progress, pruner
+from glance_api.cache_tools import cleaner, prefetcher, pruner
+from glance_api.cache_tools.fetch_line import fetch_line
 
 MAINS = {"pruner": pruner.main, "cleaner": cleaner.main, "prefetcher": prefetcher.main}
 NUMBERS = {"pruner": 0, "cleaner": 1, "prefetcher": 2}
@@ -170,32 +170,14 @@ def test_a_tool_explains_its_options_those_of_stores_too(run: Run, folder: Path)
     assert "[fast] filesystem_store_datadir = /there  (" in output
 
 
-class Screen(io.StringIO):
-    """A terminal that keeps what is written to it."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def test_progress(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_is_told_of_a_fetch(folder: Path):
     folder.mkdir()
     layout = CacheLayout(str(folder))
-    assert progress.line(layout, ID) == f"{ID}: waiting"
+    assert fetch_line(layout, ID) == f"{ID}: waiting"
     layout.prepare()
     descriptor = layout.create_incomplete(ID, 4 * 1024 * 1024)
     with open(descriptor, "wb") as file:
         file.write(bytes(1024 * 1024))
         file.flush()
-        told = progress.line(layout, ID)
+        told = fetch_line(layout, ID)
     assert told.startswith(f"{ID}: 1.0 MiB")
-    monkeypatch.setattr(progress, "EVERY", 0.01)
-    screen = Screen()
-    with progress.shown(layout, ID, screen):
-        while not screen.getvalue():
-            pass
-    assert told in screen.getvalue()
-    assert screen.getvalue().endswith("\r\x1b[K")
-    paper = io.StringIO()
-    with progress.shown(layout, ID, paper):
-        pass
-    assert paper.getvalue() == ""

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from glance_api.replicator.main import main
 from glance_api.replicator.peer import Peer, PeerSettings, ReplicationError, base_url
 from glance_api.replicator.progress import line, shown
 from glance_api.replicator.v1 import ImagesV1
+from glance_common import progress
 
 ID = "11111111-1111-4111-8111-111111111111"
 OTHER = "22222222-2222-4222-8222-222222222222"
@@ -264,21 +266,31 @@ def test_too06_a_name_that_fits_into_no_header_is_told(server: WebServer):
 class _Terminal:
     def __init__(self) -> None:
         self.written = ""
+        self.half = threading.Event()
 
     def isatty(self) -> bool:
         return True
 
     def write(self, text: str) -> int:
         self.written += text
+        if "50 %" in text:
+            self.half.set()
         return len(text)
 
     def flush(self) -> None:
         """Nothing to do."""
 
 
-def test_too06_progress_is_for_terminals():
+def test_too06_progress_is_for_terminals(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(progress, "EVERY", 0.001)
     terminal = _Terminal()
-    assert list(shown([b"ab", b"cd"], "n", 4, 0, terminal)) == [b"ab", b"cd"]  # type: ignore[arg-type]  # enough of one
+
+    def pieces() -> Iterator[bytes]:
+        yield b"ab"
+        assert terminal.half.wait(60)
+        yield b"cd"
+
+    assert list(shown(pieces(), "n", 4, 0, terminal)) == [b"ab", b"cd"]  # type: ignore[arg-type]  # enough of one
     assert "n: 0.0 MiB of 0.0 MiB (50 %)" in terminal.written
     assert terminal.written.endswith("\r\x1b[K")
     assert line("n", 2**20, 0) == "n: 1.0 MiB"

@@ -15,11 +15,12 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
+from glance_common import progress
 from glance_common.model.status import ImageStatus, LocationStatus
 from glance_common.model.stored_copy import Damage, StoredCopy
 from glance_common.stores.base import StreamBlob
 from glance_common.stores.contract import BlobNotFound, StoredObject, StoreUnavailable
-from glance_scrubber import progress, table
+from glance_scrubber import table
 from glance_scrubber.proof import CopyProof, ProofResult, prove
 from glance_scrubber.rate import Rate
 from glance_scrubber.reconcile import merged

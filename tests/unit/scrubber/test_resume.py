@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 from tests.unit.scrubber.test_reconcile import copy_of
 
+from glance_common import progress
 from glance_common.model.context import system_context
 from glance_common.model.stored_copy import StoredCopy
 from glance_common.registry_client.quarantine import PAGE
 from glance_common.stores.contract import BlobNotFound, StoredObject
 from glance_common.stores.drivers.file import driver
 from glance_common.stores.drivers.file.directory import Handle
-from glance_scrubber import progress, reconcile
+from glance_scrubber import reconcile
 from glance_scrubber.reconcile import DifferenceKind, Reconcile
 
 CONTEXT = system_context("req-1")

@@ -98,7 +98,8 @@ class TenantSwiftStore(SwiftStore):
     def delete(self, key: str) -> None:
         """See the contract. The container of the image goes too."""
         found = self._found(key)
-        self.identity()
+        # An installation that was taken over has no container of the store, and may delete before it writes.
+        self._prove_or_create()
         account = self._tenants.of(found.account)
         headers = account.head(found.container, found.name, manifest=True)
         if headers is not None:

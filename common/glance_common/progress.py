@@ -1,4 +1,4 @@
-"""How far a run is, shown to a person at a terminal and not in files or logs."""
+"""How far a command is, shown to a person at a terminal and not in files or logs."""
 
 import shutil
 import sys
@@ -9,6 +9,9 @@ from typing import TextIO
 
 EVERY = 0.5
 """Seconds between two looks."""
+
+WIDTH = 24
+"""Characters of a bar."""
 
 
 @contextmanager
@@ -26,12 +29,7 @@ def shown(line: Callable[[], str], terminal: TextIO | None = None) -> Iterator[N
     finally:
         over.set()
         thread.join()
-        out.write("\r\x1b[K")
-        out.flush()
-
-
-WIDTH = 24
-"""Characters of a bar."""
+        write_over("", out)
 
 
 def bar(key: str) -> str:
@@ -49,8 +47,15 @@ def bar(key: str) -> str:
 
 def _show(line: Callable[[], str], out: TextIO, over: threading.Event) -> None:
     while not over.wait(EVERY):
+        write_over(line(), out)
+
+
+def write_over(text: str, terminal: TextIO | None = None) -> None:
+    """Write ``text`` over the last line on a terminal; nothing anywhere else. An empty text removes the line."""
+    out = terminal or sys.stderr
+    if out.isatty():
         # What is longer than the line of the terminal would be shown anew below it each time.
-        out.write(f"\r\x1b[K{line()[: shutil.get_terminal_size().columns - 1]}")
+        out.write(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}")
         out.flush()
 
 

@@ -1,0 +1,81 @@
+"""Which configuration files a program reads, in which order, and each of them once.
+
+oslo.config reads what ``--config-file`` and ``--config-dir`` name as often as they name it. With ``--config-dir
+/etc/glance --config-file /etc/glance/glance-api.conf`` each option that may be repeated would have its values twice.
+Here a file counts at the last place that names it, so the values that win are the same.
+"""
+
+import glob
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from oslo_config import cfg
+
+_FILE, _DIRECTORY = "--config-file", "--config-dir"
+_SHORTEST = len("--config-f")
+"""From this length on the parser of the command line understands the beginning of a name."""
+
+
+@dataclass
+class Chosen:
+    """``files``: what is read, the file that wins last. ``rest``: the arguments for the parser of the command line.
+
+    They name no file, and only directories without any: policies and the like are looked for in those, too.
+    """
+
+    rest: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+
+
+def chosen(argv: Sequence[str], files: Sequence[str], directories: Iterable[str]) -> Chosen:
+    """Return what the command line names; ``files`` and ``directories`` are read where it names none of their kind.
+
+    Raises ConfigDirNotFoundError for a directory that is named and does not exist.
+    """
+    found, named = Chosen(), list[tuple[str, str]]()
+    arguments = iter(argv)
+    for argument in arguments:
+        name, has_value, value = argument.partition("=")
+        option = _option(name)
+        if option is None:
+            found.rest.append(argument)
+            continue
+        given = value if has_value else next(arguments, None)
+        if given is None:
+            found.rest.append(argument)  # the parser says what is missing
+        else:
+            named.append((option, given))
+    options = {option for option, _ in named}
+    read = [] if _FILE in options else list(files)
+    if _DIRECTORY not in options:
+        read += [path for directory in directories for path in _files_of(directory)]
+    for option, given in named:
+        read += _in_directory(given, found) if option == _DIRECTORY else [given]
+    found.files = _each_once(read)
+    return found
+
+
+def _option(name: str) -> str | None:
+    is_known = len(name) >= _SHORTEST
+    return next((option for option in (_FILE, _DIRECTORY) if is_known and option.startswith(name)), None)
+
+
+def _in_directory(directory: str, found: Chosen) -> list[str]:
+    path = os.path.expanduser(directory)
+    if not os.path.exists(path):
+        raise cfg.ConfigDirNotFoundError(path)
+    inside = _files_of(path)
+    if not inside:
+        found.rest[:0] = [_DIRECTORY, path]
+    return inside
+
+
+def _files_of(directory: str) -> list[str]:
+    return sorted(glob.glob(os.path.join(glob.escape(directory), "*.conf")))
+
+
+def _each_once(paths: Sequence[str]) -> list[str]:
+    """Return each file at its last place, whatever links and relative paths call it."""
+    last = {os.path.realpath(os.path.expanduser(path)): number for number, path in enumerate(paths)}
+    return [paths[number] for number in sorted(last.values())]
