@@ -1,6 +1,7 @@
 """What happens to a copy that was found damaged or missing, whichever process found it: one way into quarantine.
 
-The registry takes the copy out of use; the log, a metric and an event tell it. The bytes stay (I8).
+The registry takes the copy out of use; the log, a metric and an event tell it. The bytes stay (I8). That a good copy
+is in its place is told here too.
 """
 
 import logging
@@ -10,16 +11,17 @@ from glance_common.model.errors import GlanceError
 from glance_common.model.stored_copy import Damage, Quarantined
 from glance_common.notifications import Notifications
 from glance_common.notifications.wire import Priority
-from glance_common.observability.metrics.catalog import QUARANTINED
+from glance_common.observability.metrics.catalog import QUARANTINED, REPAIRS
 from glance_common.registry_client.quarantine import QuarantineClient
 
 LOG = logging.getLogger(__name__)
 
 EVENT = "image.quarantine"
+REPAIRED = "image.repair"
 
 
 class DamageReporter:
-    """Puts copies into quarantine and tells of it."""
+    """Puts copies into quarantine and tells of it, and of their replacement."""
 
     def __init__(self, quarantine: QuarantineClient, notifications: Notifications) -> None:
         self._quarantine = quarantine
@@ -48,6 +50,19 @@ class DamageReporter:
             )
             self._notifications.send(system, EVENT, payload(copy), Priority.ERROR)
         return copy
+
+    def replaced(self, context: RequestContext, copy: Quarantined, location: str, source: str) -> None:
+        """Tell that the new ``location`` is a good copy, read in the store ``source``, in the place of ``copy``."""
+        REPAIRS.labels(copy.store).inc()
+        LOG.info(
+            "image %s: its damaged copy in store %s is replaced by the one of store %s",
+            copy.image_id, copy.store, source, extra={"location": copy.id},
+        )
+        facts = {
+            "image_id": copy.image_id, "location_id": copy.id, "store": copy.store, "size": copy.size,
+            "reason": copy.reason, "new_location_id": location, "source_store": source,
+        }
+        self._notifications.send(context, REPAIRED, facts)
 
 
 def payload(copy: Quarantined) -> dict[str, object]:

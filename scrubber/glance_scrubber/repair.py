@@ -22,7 +22,6 @@ from glance_common.model.errors import Conflict, GlanceError, Gone, NotFound, Ou
 from glance_common.model.image import Upload
 from glance_common.model.status import LocationStatus
 from glance_common.model.stored_copy import Damage, Quarantined, StoredCopy
-from glance_common.observability.metrics.catalog import REPAIRS
 from glance_common.purge import Outcome, Purger, Verdict, error_text
 from glance_common.registry_client import RegistryClient
 from glance_common.registry_client.uploads import UploadResult
@@ -77,7 +76,7 @@ class Repair:
             return False
         for source in self._sources(context, damaged):
             try:
-                self._copy(context, damaged, store, source)
+                location = self._copy(context, damaged, store, source)
             except RepairStopped:
                 return False
             except (Conflict, NotFound) as error:
@@ -90,9 +89,7 @@ class Repair:
                 LOG.warning("image %s: its copy in store %s is not replaced from store %s: %s",
                             damaged.image_id, store.id, source.store, error)
             else:
-                REPAIRS.labels(store.id).inc()
-                LOG.info("image %s: its damaged copy in store %s is replaced by the one of store %s",
-                         damaged.image_id, store.id, source.store, extra={"location": damaged.id})
+                self._tools.reporter.replaced(context, damaged, location, source.store)
                 return True
         return False
 
@@ -102,7 +99,8 @@ class Repair:
             if is_good and copy.store in self._tools.stores.ids:
                 yield copy
 
-    def _copy(self, context: RequestContext, damaged: Quarantined, store: Store, source: StoredCopy) -> None:
+    def _copy(self, context: RequestContext, damaged: Quarantined, store: Store, source: StoredCopy) -> str:
+        """Return the id of the new location."""
         tools = self._tools
         attempt = str(uuid4())
         begun = tools.registry.quarantine.replace(context, damaged.id, attempt, lease=tools.leases.seconds)
@@ -122,6 +120,7 @@ class Repair:
             raise
         failpoint("repair.after-commit")
         self._let_read(context, begun, store, stored.key or begun.location.key)
+        return begun.location.id
 
     def _let_read(self, context: RequestContext, begun: Upload, store: Store, key: str) -> None:
         """Tell a store that keeps such lists who may read the new copy."""

@@ -81,6 +81,9 @@ def cases(large: sa.Engine) -> Iterator[Case]:
     yield Case("two properties, a tag, a status", ListingQuery(
         25, properties=few, tags=["daily"], filters=(Filter("status", "eq", "active"),)
     ))
+    yield Case("restorable", ListingQuery(
+        25, deleted="restorable", filters=(Filter("status", "eq", "pending_delete"),)
+    ))
     yield Case("v1 changes-since", ListingQuery(
         25, deleted="too", filters=(Filter("updated_at", "gte", edges["updated_at"][2].isoformat()),)
     ))

@@ -13,6 +13,7 @@ from glance_common.model import errors
 from glance_common.model.image import Image, ImageLocation
 from glance_common.model.status import ImageStatus
 from glance_common.registry_client import RegistryClient
+from glance_common.registry_client.uploads import UploadResult, UploadStart
 from glance_registry.db.tables import images as image_rows
 from glance_registry.db.tables import locations as location_rows
 
@@ -277,3 +278,22 @@ def test_list(client: RegistryClient, engine: sa.Engine) -> None:
 def test_s54_a_malformed_query_is_refused(client: RegistryClient, query: dict[str, Any]) -> None:
     with pytest.raises(errors.BadRequest):
         client.images.list(OWNER, query)
+
+
+def test_what_can_be_restored_is_listed_and_restored_by_its_owner(client: RegistryClient) -> None:
+    image = create(client, disk_format="raw", container_format="bare").id
+    begun = client.uploads.start(OWNER, image, attempt(), UploadStart("fast", None, 60))
+    content = UploadResult(1, {}, checksum="c" * 32, os_hash_algo="sha512", os_hash_value="h" * 128)
+    client.uploads.commit(OWNER, begun.attempt, content, activate=True)
+    client.images.delete(OWNER, image, attempt(), delayed=True, scrub_time=600)
+    query = {"limit": 5, "deleted": "restorable"}
+    [shown] = client.images.list(OWNER, query).images
+    assert (shown.id, shown.status) == (image, "pending_delete")
+    assert shown.deleted_at is not None
+    assert shown.restorable_until is not None
+    assert client.images.list(STRANGER, query).images == []
+    with pytest.raises(errors.NotFound):
+        client.images.restore(STRANGER, image, attempt())
+    assert client.images.restore(OWNER, image, attempt()).status == "active"
+    with pytest.raises(errors.Conflict):
+        client.images.restore(OWNER, image, attempt())

@@ -208,3 +208,5 @@ def test_a_deleted_image_is_shown_on_request_only(client: RegistryClient, shared
         client.images.get(STRANGER, shared, deleted=True)
     with pytest.raises(errors.BadRequest):
         client.images.list(OWNER, {"limit": 5, "deleted": "perhaps"})
+    with pytest.raises(errors.BadRequest):
+        client.images.list(OWNER, {"limit": 0, "deleted": "perhaps"})

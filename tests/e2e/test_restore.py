@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,14 +52,23 @@ def cloud(
     """The three daemons, Keystone, RabbitMQ and PostgreSQL, with options and policy of the page."""
     policy = tmp_path_factory.mktemp("restore") / "policy.yaml"
     policy.write_text(block("restore", "yaml"))
-    told = {"oslo_messaging_notifications": {"driver": "messagingv2"}, "oslo_policy": {"policy_file": policy}}
+    more: dict[str, dict[str, object]] = {
+        "DEFAULT": {"image_cache_dir": policy.parent / "cache"},
+        "oslo_messaging_notifications": {"driver": "messagingv2"},
+        "oslo_policy": {"policy_file": policy},
+    }
     services = deploy(
         transport_url=rabbitmq.url,
         shared=documented("restore"),
-        api={**keystone_options(keystone), **told},
+        api={**keystone_options(keystone), **more},
         scrubber={"DEFAULT": {"wakeup_time": 1}},
     )
     return Cloud(services, people(services))
+
+
+def gone(path: Path) -> Callable[[], bool]:
+    """Return a condition that is true once the file is gone."""
+    return lambda: not path.exists()
 
 
 def names(caller: Caller, query: str = "") -> list[str]:
@@ -112,6 +122,32 @@ def test_listeners_hear_of_it(cloud: Cloud, messaging: Listener):
     assert (payload["name"], payload["status"], payload["deleted"]) == ("told", "active", False)
 
 
+def test_the_caches_of_all_nodes_serve_a_restored_image_and_no_deleted_or_closed_one(cloud: Cloud, tmp_path: Path):
+    """One node answers the delete and the restore, the other one has a copy all the time."""
+    here = cloud.people.demo
+    second = cloud.services.new_api("second-api", {"DEFAULT": {"image_cache_dir": tmp_path / "cache"}})
+    cloud.services.start(second)
+    there = Caller(second.url, here.headers)
+    copies = [Path(str(api.options["DEFAULT"]["image_cache_dir"])) for api in (cloud.services.api, second)]
+    image = here.uploaded(DATA, name="cached")
+    for caller, folder in zip((here, there), copies, strict=True):
+        assert caller.download(image) == DATA
+        wait_for((folder / image).exists, "the copy")
+    here.delete(image)
+    for caller in (here, there):
+        caller.call("GET", f"/v2/images/{image}/file", 404)
+    here.call("POST", f"/v2/images/{image}/actions/restore", 204)
+    assert here.download(image) == there.download(image) == DATA
+    here.call("POST", f"/v2/images/{image}/actions/deactivate", 204)
+    here.delete(image)
+    here.call("POST", f"/v2/images/{image}/actions/restore", 204)
+    for caller in (here, there):
+        caller.call("GET", f"/v2/images/{image}/file", 403)
+    here.call("POST", f"/v2/images/{image}/actions/reactivate", 204)
+    assert here.download(image) == there.download(image) == DATA
+    second.stop()
+
+
 def test_restores_and_purges_at_once_have_one_winner_each(cloud: Cloud):
     """Administrators restore until the purge begins, so that both may come at once: the lock of the row decides."""
     admin, demo = cloud.people.admin, cloud.people.demo
@@ -136,7 +172,7 @@ def test_restores_and_purges_at_once_have_one_winner_each(cloud: Cloud):
         if answers[image] == 204:
             assert demo.download(image) == DATA
         else:
-            wait_for(lambda image=image: not (files / image).exists(), "the purge")
+            wait_for(gone(files / image), "the purge")
             demo.call("GET", f"/v2/images/{image}", 404)
 
 
@@ -149,6 +185,6 @@ def test_an_owner_comes_too_late(cloud: Cloud):
         assert "the time to restore" in refused.text
     finally:
         cloud.services.start(cloud.services.scrubber)
-    wait_for(lambda: not (cloud.services.images / image).exists(), "the purge")
+    wait_for(gone(cloud.services.images / image), "the purge")
     refused = cloud.people.demo.call("POST", f"/v2/images/{image}/actions/restore", 409)
     assert "the time to restore" not in refused.text

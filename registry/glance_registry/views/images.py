@@ -144,8 +144,9 @@ def _query(q: Fields) -> listing.ListingQuery:
         given["filters"] = tuple(Filter(*row) for row in _rows(q, "filters", 3))
     if q.given("tags"):
         given["tags"] = q.texts("tags")
-    words = ("visibility", "member_status", "deleted")
-    given |= {name: q.text(name) for name in words if q.values.get(name) is not None}
+    given |= {name: q.text(name) for name in ("visibility", "member_status") if q.values.get(name) is not None}
+    if q.values.get("deleted") is not None:
+        given["deleted"] = q.choice("deleted", tuple(DELETED))
     given |= {name: q.boolean(name) for name in ("os_hidden", "locations") if q.given(name)}
     return listing.ListingQuery(properties=q.mapping("properties"), **given)
 

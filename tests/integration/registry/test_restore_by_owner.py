@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import orjson
 import pytest
 import sqlalchemy as sa
 from tests.support.owners import ADMIN, LEASE, OWNER, Owners, new_id
@@ -14,10 +15,12 @@ from tests.support.waiting import wait_for
 from glance_common.model import errors
 from glance_common.model.context import RequestContext
 from glance_common.model.limits import Limits
+from glance_registry.db.session import read
 from glance_registry.db.tables import images, locations
 from glance_registry.images.filters import Filter
-from glance_registry.images.listing import ListingQuery
+from glance_registry.images.listing import ListingQuery, list_images
 from glance_registry.quota import usage
+from glance_registry.records.documents import row_fields
 
 DAY = 86_400
 OTHER = RequestContext(request_id="req-other", user_id="o", project_id="other")
@@ -188,6 +191,14 @@ def test_pages_orders_and_filters_are_those_of_other_lists(owners: Owners) -> No
     assert listed(owners, query=replace(DELETED, properties={"none": "x"})) == []
     [shown] = page(owners.engine, OWNER, replace(named, locations=True))
     assert shown["locations"] == []
+
+
+def test_s59_a_large_image_has_the_same_fields(owners: Owners) -> None:
+    image, _ = deleted(owners, properties={"long": "x" * 5000})
+    [row] = read(owners.engine, list_images, OWNER, DELETED, 100).rows
+    fields = dict(zip(row_fields(False, "restorable"), orjson.loads(row), strict=True))
+    assert (fields["id"], fields["status"]) == (image, "pending_delete")
+    assert fields["restorable_until"] > fields["deleted_at"]
 
 
 def test_a_restore_that_began_in_time_waits_for_a_claim_and_loses(owners: Owners) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from uuid import uuid4
 
 import pytest
@@ -107,6 +109,27 @@ def test_a_damaged_copy_is_replaced_from_the_other_store(two_stores, tmp_path, d
     assert cloud.is_whole(image, DATA)
     done = cloud.services.scrub_once("--verify")
     assert (done.returncode, done.stdout[:30]) == (0, "verified: 2 right, 0 damaged, ")
+
+
+def test_quarantine_and_repair_are_told(two_stores, tmp_path):
+    cloud = two_stores(shared={"oslo_messaging_notifications": {"driver": "log"}})
+    image = copied(cloud)
+    flip(tmp_path / "fast" / image)
+    assert cloud.services.scrub_once("--verify").returncode == 1
+    ids = {row.key: row.id for row in cloud.rows("SELECT key, id::text FROM locations WHERE store = 'fast'")}
+    told = {
+        one["event_type"]: (one["priority"], one["payload"])
+        for one in map(json.loads, re.findall(r"(\{.*\})", cloud.services.scrubber.said())) if "event_type" in one
+    }
+    assert told.keys() == {"image.quarantine", "image.repair"}
+    common = {"image_id": image, "location_id": ids[image], "store": "fast", "size": len(DATA)}
+    for event, priority, more in (
+        ("image.quarantine", "ERROR", {"good_copies": 1}),
+        ("image.repair", "INFO", {"new_location_id": ids[f"{image}.1"], "source_store": "slow"}),
+    ):
+        reason = told[event][1]["reason"]
+        assert reason.startswith("digest: ")
+        assert told[event] == (priority, {**common, **more, "reason": reason})
 
 
 def test_two_damaged_copies_mend_nothing(two_stores, tmp_path):
