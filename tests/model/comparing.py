@@ -39,6 +39,7 @@ class Comparing(RuleBasedStateMachine):
         life = next(_lives)
         if life % 100 == 0:
             sys.stdout.write(f"life {life} begins\n")
+            sys.stdout.flush()
         self.model = Model(values.LIMITS)
         self.actors = {actor.name: actor for actor in _people(life)}
         self._turn = itertools.cycle(self.actors.values())

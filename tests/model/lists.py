@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -28,7 +29,7 @@ class Query:
     least: tuple[tuple[str, int], ...] = ()
     most: tuple[tuple[str, int], ...] = ()
     sort: tuple[tuple[str, str], ...] = ()
-    classic: bool = field(default=False)
+    classic: bool = False
     """Whether ``sort`` is told by ``sort_key`` and ``sort_dir``."""
     limit: int | None = None
 
@@ -99,11 +100,11 @@ def _sorted(images: Sequence[Image], sort: Sequence[tuple[str, str]]) -> list[Im
     keys += [(key, tie) for key in ("created_at", "id") if key not in dict(keys)]
     ordered = list(images)
     for key, direction in reversed(keys):
-        ordered.sort(key=lambda image, key=key: _rank(image, key), reverse=direction == "desc")  # type: ignore[misc]
+        ordered.sort(key=partial(_rank, key), reverse=direction == "desc")
     return ordered
 
 
-def _rank(image: Image, key: str) -> Any:
+def _rank(key: str, image: Image) -> Any:
     """Return what an image is compared by; null counts as the empty text or 0."""
     if key == "created_at":
         return image.number

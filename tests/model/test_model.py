@@ -19,7 +19,7 @@ from tests.support.waiting import wait_for
 
 LONG = bool(os.environ.get("GLANCE_TEST_LONG"))
 SEED = int(os.environ.get("GLANCE_MODEL_SEED", 1))
-STEPS = int(os.environ.get("GLANCE_MODEL_STEPS", 100_000 if LONG else 1_000))
+STEPS = int(os.environ.get("GLANCE_MODEL_STEPS", 100_000 if LONG else 1_500))
 SHORTEN = bool(os.environ.get("GLANCE_MODEL_SHORTEN"))
 LIFE = 100 if LONG else 50
 """Steps of one life."""
