@@ -20,9 +20,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-import psycopg2
+import sqlalchemy as sa
 
+from glance_registry.db.session import EngineSettings, make_engine
 from tests.benchmarks import cpu
+from tests.benchmarks.fill import without_indexes
 from tests.benchmarks.ours import Ours, environment
 from tests.benchmarks.side_by_side import database_server
 from tests.support.daemons import PROGRAMS
@@ -34,12 +36,14 @@ OLD = time.time() - 3 * 86400
 IMAGES = """
     INSERT INTO images (id, status, visibility, size, disk_format, container_format, properties, tags, create_attempt)
     SELECT md5('image ' || n)::uuid, 'active', 'private', 0, 'raw', 'bare', '{}', '{}', gen_random_uuid()
-    FROM generate_series(%s, %s) n
+    FROM generate_series(CAST(:first AS integer), CAST(:last AS integer)) n
 """
 LOCATIONS = """
     INSERT INTO locations (id, image_id, store, key, status, size, attempt)
     SELECT gen_random_uuid(), id, 'file', id::text, 'active', 0, gen_random_uuid()
-    FROM (SELECT md5('image ' || n)::uuid AS id FROM generate_series(%s, %s) n) new
+    FROM (
+        SELECT md5('image ' || n)::uuid AS id FROM generate_series(CAST(:first AS integer), CAST(:last AS integer)) n
+    ) new
 """
 
 
@@ -62,16 +66,11 @@ class Bench:
     def fill(self, objects: int) -> None:
         """Add rows and files, up to so many of each."""
         first, last = self._objects + 1, objects
-        connection = psycopg2.connect(self._url.replace("+psycopg2", ""))
-        try:
-            with connection, connection.cursor() as cursor:
-                cursor.execute(IMAGES, (first, last))
-                cursor.execute(LOCATIONS, (first, last))
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute("ANALYZE")
-        finally:
-            connection.close()
+        engine = make_engine(self._url, EngineSettings(idle_timeout=0))
+        with without_indexes(engine) as connection:
+            for statement in (IMAGES, LOCATIONS):
+                connection.execute(sa.text(statement), {"first": first, "last": last})
+        engine.dispose()
         for number in range(first, last + 1):
             # The last rows of each measurement have no file, but a file that has no row.
             name = f"image {number}" if number <= last - ODD else f"odd {number}"
