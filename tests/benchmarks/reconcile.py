@@ -93,7 +93,7 @@ class Bench:
         )
 
     def _run(self) -> tuple[str, resource.struct_rusage]:
-        command = [PROGRAMS / "glance-scrubber", "--config-dir", self._scrubber, "--reconcile"]
+        command: list[str | Path] = [PROGRAMS / "glance-scrubber", "--config-dir", self._scrubber, "--reconcile"]
         with (self._scrubber / "output.log").open("ab") as log:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
@@ -117,10 +117,14 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--objects", type=int, nargs="+", default=[1000, 100_000, 1_000_000])
+    parser.add_argument(
+        "--folder", default="/var/tmp",
+        help="where files and database lie; in memory (/dev/shm) a million of them are made in minutes",
+    )
     options = parser.parse_args()
     # So that everything is ended and removed when somebody ends this.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with tempfile.TemporaryDirectory(prefix="glance-reconcile-", dir="/var/tmp") as name, ExitStack() as stack:
+    with tempfile.TemporaryDirectory(prefix="glance-reconcile-", dir=options.folder) as name, ExitStack() as stack:
         Path(name).chmod(0o711)
         measure(Bench(stack, Path(name)), options.objects)
 
