@@ -101,7 +101,7 @@ class QueueConsumer:
         for message, nudge in nudges:
             _answer(message, results[nudge.location])
         seconds = time.monotonic() - began
-        if any(_goes_back(result) for result in results.values()):
+        if any(result.is_left for result in results.values()):
             return 1
         return min(2 * most, MOST) if len(batch) == most and seconds < LONGEST / 2 else most
 
@@ -174,14 +174,9 @@ def _purged(scrubber: Scrubber, nudges: Sequence[Nudge], token: str) -> dict[str
     return scrubber.scrub_many(locations, token, request_id=nudges[0].request_id if len(locations) == 1 else None)
 
 
-def _goes_back(result: Result) -> bool:
-    """Whether another process may begin at once with what this one gave back: not when the store is down."""
-    return result.outcome is Outcome.RELEASED and result.down is None
-
-
 def _answer(message: Message, result: Result) -> None:
     """Answer a message whose location was worked; after a stop it goes back to the queue with the connection."""
-    if _goes_back(result):
+    if result.is_left:
         message.requeue()
     elif result.outcome is not Outcome.STOPPED:
         message.ack()

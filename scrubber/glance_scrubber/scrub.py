@@ -42,6 +42,11 @@ class Result:
     outcome: Outcome
     down: str | None = None
 
+    @property
+    def is_left(self) -> bool:
+        """Whether any process may begin with it at once: it was given back only because those before it took long."""
+        return self.outcome is Outcome.RELEASED and self.down is None
+
 
 class Scrubber:
     """Purges locations for the queue and the sweep, at most ``pool_size`` at the same time.

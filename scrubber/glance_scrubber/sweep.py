@@ -100,7 +100,7 @@ class _Pass:
                 random.shuffle(fresh)
                 for parts in _rounds(fresh, size):
                     results = [result for part in pool.map(self._some, parts) for result in part.items()]
-                    seen.update(location for location, result in results if not _is_left(result))
+                    seen.update(location for location, result in results if not result.is_left)
                     ended.update(result.outcome for _, result in results if result.outcome not in _UNTOUCHED)
                     refused = sum(result.outcome is Outcome.NOT_OURS for _, result in results)
                     if refused > len(results) // 2:
@@ -138,11 +138,6 @@ def _rounds(locations: list[str], threads: int) -> Iterator[list[list[str]]]:
     parts = [locations[start : start + size] for start in range(0, len(locations), size)]
     for start in range(0, len(parts), threads):
         yield parts[start : start + threads]
-
-
-def _is_left(result: Result) -> bool:
-    """Whether a location is to be tried again in this pass: it was given back because those before it took long."""
-    return result.outcome is Outcome.RELEASED and result.down is None
 
 
 def _report(ended: Counter[Outcome], down: set[str], oldest: float) -> None:

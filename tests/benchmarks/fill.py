@@ -10,6 +10,8 @@ is an accepted member of about a sixth, ``STRANGER`` has nothing.
 import argparse
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import sqlalchemy as sa
 
@@ -100,25 +102,32 @@ SECONDARY_INDEXES = """
 """
 
 
-def fill(engine: sa.Engine, images: int) -> None:
-    """Add what is missing of ``images`` living and as many deleted images, in one transaction, then ANALYZE.
+@contextmanager
+def without_indexes(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Give a transaction in which the tables have no secondary indexes; ANALYZE afterwards.
 
-    The secondary indexes are built anew when all rows are there, which is several times faster than row by row.
+    They are built anew when all rows are there, which is several times faster than row by row.
     """
     with engine.begin() as connection:
         connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
         connection.execute(sa.text("SET LOCAL maintenance_work_mem = '512MB'"))
-        connection.execute(sa.text(NUMBERS), {"images": images})
         indexes = connection.execute(sa.text(SECONDARY_INDEXES), {"tables": list(TABLES)}).all()
         for name, _ in indexes:
             connection.execute(sa.text(f"DROP INDEX {name}"))
-        for statement in (IMAGES, MEMBERS, LOCATIONS, OPERATIONS):
-            connection.execute(sa.text(statement))
+        yield connection
         for _, definition in indexes:
             connection.exec_driver_sql(definition)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sa.text("SET statement_timeout = 0"))
         connection.execute(sa.text(f"VACUUM ANALYZE {', '.join(TABLES)}"))
+
+
+def fill(engine: sa.Engine, images: int) -> None:
+    """Add what is missing of ``images`` living and as many deleted images."""
+    with without_indexes(engine) as connection:
+        connection.execute(sa.text(NUMBERS), {"images": images})
+        for statement in (IMAGES, MEMBERS, LOCATIONS, OPERATIONS):
+            connection.execute(sa.text(statement))
 
 
 def main() -> None:

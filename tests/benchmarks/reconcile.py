@@ -20,9 +20,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-import psycopg2
+import sqlalchemy as sa
 
+from glance_registry.db.session import EngineSettings, make_engine
 from tests.benchmarks import cpu
+from tests.benchmarks.fill import without_indexes
 from tests.benchmarks.ours import Ours, environment
 from tests.benchmarks.side_by_side import database_server
 from tests.support.daemons import PROGRAMS
@@ -34,12 +36,14 @@ OLD = time.time() - 3 * 86400
 IMAGES = """
     INSERT INTO images (id, status, visibility, size, disk_format, container_format, properties, tags, create_attempt)
     SELECT md5('image ' || n)::uuid, 'active', 'private', 0, 'raw', 'bare', '{}', '{}', gen_random_uuid()
-    FROM generate_series(%s, %s) n
+    FROM generate_series(CAST(:first AS integer), CAST(:last AS integer)) n
 """
 LOCATIONS = """
     INSERT INTO locations (id, image_id, store, key, status, size, attempt)
     SELECT gen_random_uuid(), id, 'file', id::text, 'active', 0, gen_random_uuid()
-    FROM (SELECT md5('image ' || n)::uuid AS id FROM generate_series(%s, %s) n) new
+    FROM (
+        SELECT md5('image ' || n)::uuid AS id FROM generate_series(CAST(:first AS integer), CAST(:last AS integer)) n
+    ) new
 """
 
 
@@ -62,16 +66,11 @@ class Bench:
     def fill(self, objects: int) -> None:
         """Add rows and files, up to so many of each."""
         first, last = self._objects + 1, objects
-        connection = psycopg2.connect(self._url.replace("+psycopg2", ""))
-        try:
-            with connection, connection.cursor() as cursor:
-                cursor.execute(IMAGES, (first, last))
-                cursor.execute(LOCATIONS, (first, last))
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute("ANALYZE")
-        finally:
-            connection.close()
+        engine = make_engine(self._url, EngineSettings(idle_timeout=0))
+        with without_indexes(engine) as connection:
+            for statement in (IMAGES, LOCATIONS):
+                connection.execute(sa.text(statement), {"first": first, "last": last})
+        engine.dispose()
         for number in range(first, last + 1):
             # The last rows of each measurement have no file, but a file that has no row.
             name = f"image {number}" if number <= last - ODD else f"odd {number}"
@@ -94,7 +93,7 @@ class Bench:
         )
 
     def _run(self) -> tuple[str, resource.struct_rusage]:
-        command = [PROGRAMS / "glance-scrubber", "--config-dir", self._scrubber, "--reconcile"]
+        command: list[str | Path] = [PROGRAMS / "glance-scrubber", "--config-dir", self._scrubber, "--reconcile"]
         with (self._scrubber / "output.log").open("ab") as log:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
@@ -118,10 +117,14 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--objects", type=int, nargs="+", default=[1000, 100_000, 1_000_000])
+    parser.add_argument(
+        "--folder", default="/var/tmp",
+        help="where files and database lie; in memory (/dev/shm) a million of them are made in minutes",
+    )
     options = parser.parse_args()
     # So that everything is ended and removed when somebody ends this.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with tempfile.TemporaryDirectory(prefix="glance-reconcile-", dir="/var/tmp") as name, ExitStack() as stack:
+    with tempfile.TemporaryDirectory(prefix="glance-reconcile-", dir=options.folder) as name, ExitStack() as stack:
         Path(name).chmod(0o711)
         measure(Bench(stack, Path(name)), options.objects)
 

@@ -249,3 +249,25 @@ def test_a_pool_that_vanishes_and_comes_back(cloud: Cloud):
     for each in (image, queued):
         caller.delete(each)
     cloud.wait_until_gone(image)
+
+
+def test_kep01_kep04_what_is_gone_is_found_and_replaced(cloud: Cloud):
+    data = DATA[:MIB]
+    good, gone = (cloud.uploaded(data) for _ in range(2))
+    cloud.copied(gone, "disk")
+    with cloud.pool.image(gone) as image:
+        image.unprotect_snap("snap")
+        image.remove_snap("snap")
+    bindings().rbd.RBD().remove(cloud.pool.io, gone)
+    found = cloud.services.scrub_once("--reconcile", "--fix", "--store", "main")
+    assert (found.returncode, found.stderr) == (0, "")
+    differences = [line.split()[:3] for line in found.stdout.splitlines()]
+    assert ["missing", "main", gone] in differences
+    assert not [line for line in differences if good in line]
+    assert cloud.services.scrub_once("--verify", "--store", "main").returncode == 0
+    assert cloud.stores_of(gone) == {"main", "disk"}
+    assert f"{gone}.1" in cloud.pool.images()
+    for image in (good, gone):
+        assert cloud.caller.download(image) == data
+        cloud.caller.delete(image)
+        cloud.wait_until_gone(image)

@@ -127,3 +127,33 @@ def test_rotated_credentials_work_at_once(cloud: S3Cloud):
     assert cloud.caller.download(image) == DATA
     cloud.caller.delete(image)
     cloud.wait_until_gone(image)
+
+
+def test_kep01_kep04_what_rots_or_goes_is_found_and_replaced(cloud: S3Cloud):
+    data = DATA[:MIB]
+    rotten, gone, cut = (cloud.uploaded_to("main", data) for _ in range(3))
+    for image in (rotten, gone):
+        cloud.copied(image, "disk")
+    client = cloud.server.client()
+    client.put_object(Bucket=cloud.bucket, Key=rotten, Body=data[:-1] + bytes([data[-1] ^ 1]))
+    client.delete_object(Bucket=cloud.bucket, Key=gone)
+    client.put_object(Bucket=cloud.bucket, Key=cut, Body=data[:5])
+    found = cloud.services.scrub_once("--reconcile", "--fix", "--store", "main")
+    assert (found.returncode, found.stderr) == (0, "")
+    differences = [line.split()[:3] for line in found.stdout.splitlines()]
+    assert ["missing", "main", gone] in differences
+    assert ["size", "main", cut] in differences
+    assert not [line for line in differences if rotten in line]
+    assert cloud.services.scrub_once("--verify", "--image", rotten).returncode == 1, "a copy was damaged"
+    cloud.services.scrub_once("--verify", "--store", "main")
+    for image in (rotten, gone):
+        assert cloud.stores_of(image) == {"main", "disk"}
+        assert rows(
+            cloud.services, "SELECT status FROM locations WHERE image_id = %s AND store = 'main' ORDER BY key", image
+        )[-1] == ("active",)
+        assert cloud.caller.download(image) == data
+    assert cloud.services.scrub_once("--verify", "--image", rotten).returncode == 0
+    assert cloud.caller.call("GET", f"/v2/images/{cut}/file").status_code == 503
+    for image in (rotten, gone, cut):
+        cloud.caller.delete(image)
+        cloud.wait_until_gone(image)

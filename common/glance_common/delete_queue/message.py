@@ -39,7 +39,7 @@ def decode(body: bytes | str) -> Nudge:
         raise BadMessage("location is not a UUID")
     request_id = document.get("request_id")
     # An odd request id spoils only the logs, so it is left out there; the bytes still have to go.
-    return Nudge(location, request_id if _is_request_id(request_id) else None)
+    return Nudge(location.lower(), request_id if _is_request_id(request_id) else None)
 
 
 def _is_request_id(value: object) -> bool:

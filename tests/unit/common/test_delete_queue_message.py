@@ -49,3 +49,7 @@ def test_an_odd_request_id_is_left_out_and_the_bytes_go_all_the_same(request_id)
 
 def test_a_newer_publisher_may_say_more():
     assert decode(body(colour="red")) == Nudge(LOCATION, "req-1")
+
+
+def test_a_location_is_named_as_the_registry_names_it():
+    assert decode(body(location=LOCATION.upper())) == Nudge(LOCATION.lower(), "req-1")

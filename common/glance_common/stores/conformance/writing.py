@@ -19,6 +19,7 @@ from glance_common.stores.contract import (
     InUse,
     Stored,
     StoreError,
+    deletes_of,
 )
 
 ODD_KEYS = [
@@ -252,6 +253,18 @@ def test_the_bytes_read_are_those_written(writable: Harness) -> None:
     data = os.urandom(3 * 1024 * 1024 + 7)
     key = writable.put(data)
     assert hashlib.sha256(writable.read(key)).digest() == hashlib.sha256(data).digest()
+
+
+def test_what_is_deleted_together_is_gone_one_by_one(writable: Harness) -> None:
+    first, second, kept = (writable.put(DATA) for _ in range(3))
+    with deletes_of(writable.store) as delete:
+        delete(first)
+        with pytest.raises(BlobNotFound):
+            delete(first)
+        with pytest.raises(BadLocation):
+            delete("../escape")
+        delete(second)
+    assert [entry.key for entry in writable.store.walk()] == [kept]
 
 
 def test_walk_gives_every_object_in_order(writable: Harness) -> None:

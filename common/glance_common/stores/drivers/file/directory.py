@@ -113,7 +113,7 @@ class Handle:
             found = self._unlink(key)
             failpoint("file.delete.after-unlink")
         except OSError as error:
-            raise _not_removed(f"{self.path}/{key}", error) from error
+            raise _failed(f"{self.path}/{key} cannot be removed", error) from error
         return found
 
     def sync(self) -> None:
@@ -121,7 +121,7 @@ class Handle:
         try:
             os.fsync(self.fd)
         except OSError as error:
-            raise _not_removed(f"what was deleted in {self.path}", error) from error
+            raise _failed(f"deletes in {self.path} are not on the disk", error) from error
 
     def _unlink(self, key: str) -> bool:
         try:
@@ -150,8 +150,8 @@ class Handle:
             os.close(incoming)
 
 
-def _not_removed(what: str, error: OSError) -> StoreForbidden | StoreUnavailable:
-    message = f"{what} cannot be removed: {error.strerror}"
+def _failed(what: str, error: OSError) -> StoreForbidden | StoreUnavailable:
+    message = f"{what}: {error.strerror}"
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR}:
         return StoreForbidden(message)
     return StoreUnavailable(message)
