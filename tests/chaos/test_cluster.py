@@ -41,7 +41,7 @@ def test_the_delete_queue_has_a_copy_on_each_broker(cluster: Cluster):
 def test_a_drill(cluster: Cluster, record_property: Callable[[str, object], None]):
     seed = random.SystemRandom().randrange(10**6)
     record_property("seed", seed)
-    crowd = Crowd(cluster.url, cluster.folder, seed)
+    crowd = Crowd(cluster.url, cluster.folder, seed, cluster.web)
     try:
         results, broken = drill.run(cluster, crowd, not LONG, print)
     finally:

@@ -26,12 +26,15 @@ def broken(cluster: Cluster, ledger: Ledger) -> list[str]:
 
 def _look(cluster: Cluster) -> State:
     client = cluster.store.client()
+    members: dict[str, dict[str, str]] = {}
+    for row in cluster.query("SELECT * FROM members"):
+        members.setdefault(str(row["image_id"]), {})[row["member"]] = row["status"]
     unfinished = client.list_multipart_uploads(Bucket=settings.BUCKET).get("Uploads", [])
     return State(
         images={str(row["id"]): row for row in cluster.query("SELECT * FROM images")},
         locations=cluster.query("SELECT * FROM locations"),
         operations=cluster.query("SELECT * FROM operations ORDER BY created_at, id"),
-        members={},
+        members=members,
         files={(settings.STORE, key): _read(client, key) for key in _keys(client) if key != NAME},
         staged={},
         unfinished=[f"{settings.STORE}: {upload['Key']}" for upload in unfinished],

@@ -8,13 +8,13 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import psycopg2
-from deploy.local import accounts, processes
+from deploy.local import accounts, configuration, processes
 from deploy.local.embedded_postgres import PostgresServer
 from psycopg2.extras import RealDictCursor
 
@@ -25,6 +25,7 @@ from tests.servers.haproxy import Haproxy
 from tests.servers.postgres_replica import bytes_behind, new_replica
 from tests.servers.rabbitmq_cluster import RabbitMQCluster
 from tests.servers.seaweedfs import SeaweedFS
+from tests.servers.web import WebServer, web_server
 from tests.support import rest
 from tests.support.daemons import Daemon, Services, WebDaemon
 from tests.support.rest import Row
@@ -87,6 +88,9 @@ class Cluster:
         self.registries: list[WebDaemon] = []
         self.scrubbers: list[Daemon] = []
         self.haproxy: Haproxy | None = None
+        self._running = ExitStack()
+        self.web: WebServer = self._running.enter_context(web_server())
+        """What imports read from."""
 
     @property
     def url(self) -> str:
@@ -124,6 +128,7 @@ class Cluster:
         for server in servers:
             if server is not None:
                 server.stop()
+        self._running.close()
         self._held.close()
 
     def is_whole(self) -> bool:
@@ -232,7 +237,8 @@ class Cluster:
         assert self.replica is not None
         services = Services(
             self.folder, self.postgres.url(DATABASE), transport_url=self.brokers.url,
-            shared=settings.store(self.store), api=settings.API,
+            shared=settings.store(self.store),
+            api=configuration.merged(settings.API, settings.sources(self.web.port)),
             registry=settings.registry(self.replica.url(DATABASE)), scrubber=settings.SCRUBBER,
         )
         self.registries = [services.new_registry(f"registry-{n}") for n in range(1, self._size.registries + 1)]

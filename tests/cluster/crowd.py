@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import subprocess
 import threading
@@ -15,13 +16,17 @@ from typing import Any
 from deploy.local import processes
 
 from tests.cluster import callers
+from tests.cluster.plain_calls import FRIEND
+from tests.servers.web import Page, WebServer
 from tests.support import environments
-from tests.support.ledger import Content, Ledger, Outcome
+from tests.support.ledger import WEB, Content, Ledger, Outcome
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _STOP_SECONDS = 180
 CALM = 10
 """Calls of each client by which a step is over: a store is asked again some seconds after it is back."""
+SOURCES = (1, 4096, 300_000, 6_000_000)
+"""Bytes of what imports read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +56,9 @@ class Told:
 
 
 class Crowd:
-    """The clients of a drill; ``ledger`` knows what they were told."""
+    """The clients of a drill; ``ledger`` knows what they were told. Their imports read from ``web``."""
 
-    def __init__(self, url: str, folder: Path, seed: int) -> None:
+    def __init__(self, url: str, folder: Path, seed: int, web: WebServer) -> None:
         self.ledger = Ledger()
         self._lock = threading.Lock()
         self._told: list[Told] = []
@@ -61,6 +66,7 @@ class Crowd:
         """How many calls of each client have succeeded at once since the last one that did not."""
         self._since = 0.0
         self._url, self._folder, self._seed = url, folder, seed
+        self._sources = json.dumps([_source(web, number, seed + number) for number in range(len(SOURCES))])
         self._clients: dict[str, subprocess.Popen[bytes]] = {}
         self._readers: list[threading.Thread] = []
         self.log = folder / "clients.log"
@@ -69,7 +75,8 @@ class Crowd:
         """Start one client of each kind, and wait until each has done something. Raises StartError."""
         python = environments.environment(environments.CLIENTS) / "bin" / "python"
         for number, kind in enumerate(callers.KINDS):
-            arguments = ["-W", "ignore", "-m", "tests.cluster.load", self._url, kind, str(self._seed + number)]
+            arguments = ["-W", "ignore", "-m", "tests.cluster.load", self._url, kind, str(self._seed + number),
+                         self._sources]
             self._clients[kind] = processes.spawn(
                 # Its words are for us, its errors for the log.
                 ["/bin/sh", "-c", 'log=$1; shift; exec "$@" 2>>"$log"', "client", self.log, python, *arguments],
@@ -136,6 +143,14 @@ class Crowd:
         _write_down(self.ledger, call, outcomes, told)
 
 
+def _source(web: WebServer, number: int, seed: int) -> dict[str, Any]:
+    """Serve data for imports; return what a client has to know of them."""
+    data = random.Random(seed).randbytes(SOURCES[number])
+    web.pages[f"/{number}"] = Page(data)
+    content = Content.of(data)
+    return {"uri": web.url(f"/{number}"), "size": content.size, "sha512": content.sha512}
+
+
 def _outcome(status: int | None) -> Outcome:
     if status is None or status >= 500:
         return Outcome.UNCLEAR
@@ -147,8 +162,13 @@ def _write_down(ledger: Ledger, call: Told, outcomes: Sequence[Outcome], told: d
     image = call.image
     if call.call == "download" and call.done:
         ledger.downloaded(image, Content(**told["content"]))
-    if call.call == "upload":
+    if call.call in ("upload", "import"):
         ledger.sending(image, Content(**told["content"]))
+    if call.call == "import":
+        for request, status in told["asked"]:
+            ledger.imported(image, _outcome(status), request, WEB, Content(**told["content"]))
+        if call.done:
+            ledger.holds(image, Content(**told["content"]))
     for outcome in outcomes:
         match call.call:
             case "create":
@@ -157,5 +177,7 @@ def _write_down(ledger: Ledger, call: Told, outcomes: Sequence[Outcome], told: d
                 ledger.uploaded(image, outcome, Content(**told["content"]))
             case "rename":
                 ledger.renamed(image, outcome, told["name"])
+            case "share":
+                ledger.shared(image, outcome, FRIEND, told["status"])
             case "delete":
                 ledger.deleted(image, outcome)

@@ -128,7 +128,7 @@ def _drill(asked: argparse.Namespace) -> int:
     crowd: Crowd | None = None
     try:
         cluster.start()
-        crowd = Crowd(cluster.url, asked.folder, asked.seed)
+        crowd = Crowd(cluster.url, asked.folder, asked.seed, cluster.web)
         results, broken = drill.run(cluster, crowd, asked.short, _say)
     finally:
         if crowd is not None:

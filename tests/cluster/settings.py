@@ -23,6 +23,11 @@ API = configuration.merged(_BALANCED, {
     "DEFAULT": {"workers": 1, "threads": 16}, "oslo_middleware": {"enable_proxy_headers_parsing": True},
     "upload": {"lease": LEASE},
 })
+def sources(port: int) -> Options:
+    """Return the options of an API that imports from a web server on this port."""
+    return {"import_filtering_opts": {"allowed_hosts": processes.LOOPBACK, "allowed_ports": port}}
+
+
 SCRUBBER: Options = {"DEFAULT": {"wakeup_time": 5, "scrub_pool_size": 2}, "scrubber": {"claim_lease": LEASE}}
 
 

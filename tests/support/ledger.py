@@ -225,6 +225,11 @@ class Ledger:
                 known.content |= contents or set()
             known.imports[request] = Import(method, outcome, contents)
 
+    def holds(self, image: str, content: Content) -> None:
+        """Note that a client was shown the image with these data."""
+        with self._lock:
+            _narrow(self._image(image).content, Outcome.DONE, content)
+
     def copied(self, image: str, outcome: Outcome, request: str, store: str) -> None:
         """Note the answer to the copy of an image to ``store``."""
         with self._lock:

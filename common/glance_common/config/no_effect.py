@@ -7,6 +7,8 @@ _RECONNECT = "the registry starts without its database, and connects anew whenev
 _DRIVER = "the database is PostgreSQL, with one driver"
 _V1_CALLS = "every metadata call goes through the registry, signed with [registry] context_secret_file"
 _BROKER = "transport_url names the broker and says how it is reached"
+_NOTIFICATIONS = "driver and topics stand in [oslo_messaging_notifications]; the exchange is glance"
+_LOCKS = "only stores of kind cinder use lock files, in lock_path"
 _NO_RPC = "the services call each other over HTTP, not over a message bus"
 _ROTATION = "the log file is not rotated by the service; it follows its name when logrotate moved it"
 _LINES = "lines have no instance, resource or user; the request id leads to them"
@@ -23,7 +25,8 @@ _BY_GROUP = {
     "oslo_messaging_zmq": _NO_RPC,
     "matchmaker_redis": _NO_RPC,
     "rpc_notifier2": "topics stand in [oslo_messaging_notifications]",
-    "oslo_concurrency": "only stores of kind cinder use lock files, in lock_path",
+    "oslo_concurrency": _LOCKS,
+    "cors.subdomain": "[cors] allowed_origin takes several origins",
     "privsep_osbrick": "only helper_command is used, by stores of kind cinder",
     "oslo_reports": "there are no reports of the process; its metrics and health are at metrics_bind",
     "vault": "only Barbican is known as key manager",
@@ -32,6 +35,12 @@ _BY_GROUP = {
     "profiler_otlp": "the connection_string of [profiler] says where spans go",
 }
 """Groups in which every name that no option has does nothing."""
+
+
+def _of_stores(*names: str) -> dict[str, tuple[str, ...]]:
+    """Return the groups in which files of different years have options of stores."""
+    return {"DEFAULT": names, "glance_store": names}
+
 
 _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
     _IMAGE_CACHE: {
@@ -56,7 +65,7 @@ _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
         "DEFAULT": ("db_backend",),
         "database": (
             "backend", "sqlite_synchronous", "mysql_sql_mode", "mysql_wsrep_sync_wait", "mysql_enable_ndb",
-            "asyncio_connection", "asyncio_slave_connection", "use_tpool",
+            "asyncio_connection", "asyncio_slave_connection", "use_tpool", "sqlite_db",
         ),
     },
     "all reads but lists go to connection": {"database": ("synchronous_reader",)},
@@ -64,7 +73,7 @@ _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
         "DEFAULT": ("sql_min_pool_size",), "DATABASE": ("sql_min_pool_size",), "database": ("min_pool_size",),
     },
     "the log tells how many statements a request took, and their time": {
-        "DEFAULT": ("sql_connection_debug", "sql_connection_trace"),
+        "DEFAULT": ("sql_connection_debug", "sql_connection_trace", "sqlalchemy_debug"),
         "database": ("connection_debug", "connection_trace"),
     },
     "parameters stand in connection": {"database": ("connection_parameters",)},
@@ -72,11 +81,23 @@ _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
         "DEFAULT": (
             "rpc_backend", "rabbit_host", "rabbit_port", "rabbit_hosts", "rabbit_userid", "rabbit_password",
             "rabbit_virtual_host", "rabbit_use_ssl", "rabbit_durable_queues", "amqp_durable_queues", "rabbit_ha_queues",
-            "control_exchange",
+            "rabbit_max_retries", "rabbit_retry_interval", "rabbit_retry_backoff", "control_exchange",
+            *(f"qpid_{name}" for name in (
+                "host", "hostname", "hosts", "port", "username", "password", "sasl_mechanisms", "protocol",
+                "tcp_nodelay", "topology_version", "receiver_capacity", "heartbeat", "reconnect_timeout",
+                "reconnect_limit", "reconnect_interval", "reconnect_interval_min", "reconnect_interval_max",
+            )),
+        ),
+    },
+    _NOTIFICATIONS: {
+        "DEFAULT": (
+            "notifier_strategy", "rabbit_notification_exchange", "rabbit_notification_topic",
+            "qpid_notification_exchange", "qpid_notification_topic",
         ),
     },
     _NO_RPC: {
         "DEFAULT": (
+            "rpc_zmq_concurrency",
             "allowed_rpc_exception_modules", "conn_pool_min_size", "conn_pool_ttl", "executor_thread_pool_size",
             "rpc_response_timeout", "rpc_conn_pool_size", "rpc_thread_pool_size", "rpc_cast_timeout",
             "rpc_poll_timeout", "rpc_message_ttl", "rpc_ping_enabled", "rpc_retry_attempts", "rpc_use_acks",
@@ -92,6 +113,16 @@ _BY_REASON: dict[str, dict[str, tuple[str, ...]]] = {
             )),
         ),
     },
+    _LOCKS: {"DEFAULT": ("lock_path",)},
+    "glance-manage db sync makes the tables": {"DEFAULT": ("db_auto_create",)},
+    "glance-api checks the policy": {"DEFAULT": ("policy_file", "policy_default_rule", "policy_dirs")},
+    "an upload needs no room on the disk": _of_stores("s3_store_object_buffer_dir"),
+    "the store is reached without a proxy": _of_stores(
+        "s3_store_enable_proxy", "s3_store_proxy_host", "s3_store_proxy_port", "s3_store_proxy_user",
+        "s3_store_proxy_password",
+    ),
+    "swift_store_endpoint and swift_store_endpoint_type say how Swift is reached": _of_stores("swift_enable_snet"),
+    "vmware_datastores names datacenter and datastore": _of_stores("vmware_datacenter_path", "vmware_datastore_name"),
     _ROTATION: {
         "DEFAULT": (
             "log_rotation_type", "log_rotate_interval", "log_rotate_interval_type", "max_logfile_count",

@@ -8,6 +8,7 @@ options of older files, all in ``[glance_store]``, make one store a kind, whose 
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
@@ -34,6 +35,9 @@ _ALIASES = {"filesystem": "file", "https": "http", "vmware_datastore": "vmware"}
 
 _CLASS_PATH = re.compile(r"(?:glance\.store|glance_store\._drivers)\.(\w{1,40})\.Store")
 """How files of 2013 to 2016 name a kind: by the class of its driver."""
+
+_OLDER_NAMES = {"stores": "known_stores"}
+"""What an option was called while it stood in [DEFAULT]."""
 
 USER_SCHEMES = frozenset({
     "http", "https", "rbd", "cinder", "s3", "s3+http", "s3+https", "swift", "swift+http", "swift+https", "vsphere",
@@ -156,11 +160,22 @@ def list_opts() -> loading.OptionTable:
     options = [opt for driver in drivers().values() for opt in driver.options()]
     return [
         ("DEFAULT", [_ENABLED, *_SHARED_OPTS]),
-        (GROUP, [*_CHOICE_OPTS, *DIRECT_OPTIONS, *options]),
+        (GROUP, [*_older(_CHOICE_OPTS), *DIRECT_OPTIONS, *_older(options)]),
         (DEFAULTS, [*_STORE_OPTS, *options]),
         *(entry for driver in drivers().values() for entry in _host_options(driver).items()),
         *url_filter.list_opts(),
     ]
+
+
+def _older(options: Sequence[cfg.Opt]) -> list[cfg.Opt]:
+    """Return copies of options of one store that a file may also have in [DEFAULT], as files of 2013 to 2016 do."""
+    found = []
+    for opt in options:
+        copied = copy(opt)
+        name = _OLDER_NAMES.get(opt.name, opt.name)
+        copied.deprecated_opts = [*opt.deprecated_opts, cfg.DeprecatedOpt(name, group="DEFAULT")]
+        found.append(copied)
+    return found
 
 
 def _host_options(driver: type[Driver]) -> Mapping[str, Sequence[cfg.Opt]]:

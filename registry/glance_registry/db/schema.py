@@ -254,8 +254,10 @@ def _known(revision: str | None) -> Iterator[None]:
 
     try:
         yield
-    except CommandError as error:
-        raise BadRequest(f"this release of the service knows no revision {revision}: {error}") from None
+    except CommandError:
+        raise BadRequest(
+            f"this release of the service knows no revision {revision}: it is another service's, or a newer release's"
+        ) from None
 
 
 def _config(connection: sa.Connection | None = None) -> Config:
