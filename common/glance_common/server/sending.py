@@ -5,7 +5,7 @@ from enum import Enum
 from typing import Any
 
 from glance_common.body import BYTES_SENT, STATUS_SENT, ClientGone, FileBody
-from glance_common.server.connection import Connection
+from glance_common.server.connection import Connection, ShortFile
 from glance_common.server.intake import RequestRefused
 from glance_common.server.response import TransferResponse
 
@@ -77,7 +77,12 @@ class Sending:
         return self._send(offset, min(count, STEP, self._length - self.response.sent))
 
     def _send(self, offset: int, count: int) -> SendStep:
-        sent = self.conn.send_some_of_file(self.body.descriptor, offset, count) if count else 0
+        try:
+            sent = self.conn.send_some_of_file(self.body.descriptor, offset, count) if count else 0
+        except (OSError, ShortFile) as error:
+            if self.body.failed(error):
+                return SendStep.REST
+            raise
         self.response.sent += sent
         self.body.sent(sent)
         if self.response.sent >= self._length:
