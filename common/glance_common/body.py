@@ -54,9 +54,9 @@ class ContinuedFile(Protocol):
 class FileBody(ABC):
     """The body of an answer in a file, which may still grow. One thread of our server sends many of them.
 
-    That thread calls ``ready``, ``sent``, ``failed``, ``admit`` and ``close``, which never wait. When ``ready`` says that the file
-    cannot give the rest, a thread of the pool calls ``resume``, and iterates over the rest where that does not help;
-    a file that is whole can always give it.
+    That thread calls ``ready``, ``sent``, ``failed``, ``admit`` and ``close``, which never wait. When ``ready`` says
+    that the file cannot give the rest, a thread of the pool calls ``resume``, and iterates over the rest where that
+    does not help; a file that is whole can always give it.
     """
 
     @property

@@ -119,6 +119,10 @@ def test_short_writes_are_no_failure(deployment: Deployment, ledger: Ledger, dis
     check_promises(deployment, ledger)
 
 
+def struck(disk: FaultyDisk, fault: Fault) -> bool:
+    return bool(disk.strikes(fault.operation))
+
+
 def ended(client: ImageClient, image: str) -> list[str]:
     """Return how the tasks of an image have ended; none while one still runs."""
     tasks = list((client.tasks(image) or {}).values())
@@ -127,7 +131,11 @@ def ended(client: ImageClient, image: str) -> list[str]:
 
 def wait_ended(client: ImageClient, *images: str) -> None:
     for image in images:
-        wait_until(lambda image=image: ended(client, image), what=f"the end of the tasks of {image}")
+        wait_until(partial(has_ended, client, image), what=f"the end of the tasks of {image}")
+
+
+def has_ended(client: ImageClient, image: str) -> bool:
+    return bool(ended(client, image))
 
 
 IN_STAGING = [
@@ -177,7 +185,7 @@ def test_a_copy_to_the_second_store(deployment: Deployment, ledger: Ledger, disk
     image = client.created(DATA)
     with disk.failing(in_store(fault, "slow")):
         assert client.copy(image, "slow").status == 202
-        wait_until(lambda: disk.strikes(fault.operation), what="a copy that fails")
+        wait_until(partial(struck, disk, fault), what="a copy that fails")
     assert client.download(image).body == DATA
     wait_ended(client, image)
     if ended(client, image) == [FAILURE]:
@@ -195,7 +203,7 @@ def test_an_import_of_staged_data(deployment: Deployment, ledger: Ledger, disk: 
     assert client.stage(image, DATA).status == 204
     with disk.failing(in_store(fault, "images")):
         assert client.import_staged(image).status == 202
-        wait_until(lambda: disk.strikes(fault.operation), what="an import that fails")
+        wait_until(partial(struck, disk, fault), what="an import that fails")
     wait_ended(client, image)
     if ended(client, image) == [FAILURE]:
         deployment.settle()
@@ -271,7 +279,7 @@ def test_a_fill_of_the_image_cache(deployment: Deployment, ledger: Ledger, disk:
         image = client.created(DATA)
         with disk.failing(fault):
             assert client.download(image).body == DATA, told(fault)
-            wait_until(partial(disk.strikes, fault.operation), what="a fill that fails")
+            wait_until(partial(struck, disk, fault), what="a fill that fails")
         wait_until(partial(cached, client, image, cache), what=f"a copy in the cache after {told(fault)}")
     deployment.settle()
     check_promises(deployment, ledger)

@@ -12,7 +12,13 @@ from glance_common.server.response import TransferResponse
 STEP = 1024 * 1024
 """Most bytes that one client gets before it is the next one's turn."""
 
-_REFUSED = RequestRefused("503 Service Unavailable", "the data cannot be read now, try again later")
+_UNREADABLE = RequestRefused("503 Service Unavailable", "the data cannot be read now, try again later")
+
+
+def refuse_unreadable(conn: Connection, environ: dict[str, Any]) -> None:
+    """Answer 503 instead of a body that failed before its first byte."""
+    environ[STATUS_SENT] = _UNREADABLE.status.partition(" ")[0]
+    conn.reject(_UNREADABLE)
 
 
 class SendStep(Enum):
@@ -110,8 +116,7 @@ class Sending:
     def end(self) -> None:
         """Tell the application that the answer is over; one that failed before its first byte is refused."""
         if self.error is not None and not self._is_begun and not isinstance(self.error, ClientGone):
-            self._environ[STATUS_SENT] = _REFUSED.status.partition(" ")[0]
-            self.conn.reject(_REFUSED)
+            refuse_unreadable(self.conn, self._environ)
         self._environ[BYTES_SENT] = self.response.sent
         self.body.close()
 
