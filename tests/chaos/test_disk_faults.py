@@ -295,6 +295,12 @@ def test_a_bad_sector_of_the_image_cache(deployment: Deployment, ledger: Ledger,
         assert not (cache / image).exists(), "a copy that cannot be read leaves the cache"
     with disk.failing(Fault(Operation.READ, at=MIB, part=f"cache/incomplete/{image}")):
         assert client.download(image).body == DATA, "the store serves the rest of a copy that is being made"
+    image = client.created(DATA)
+    assert client.copy(image, "slow").status == 202
+    wait_ended(client, image)
+    with disk.failing(Fault(Operation.READ, at=MIB, part=f"images/{image}")):
+        assert client.download(image).body == DATA, "the good copy serves the rest of a fill"
+        wait_until(partial(cached, client, image, cache), what="a copy in the cache, from both stores")
     deployment.settle()
     check_promises(deployment, ledger)
 

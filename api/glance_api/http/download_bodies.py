@@ -1,24 +1,21 @@
 """The bodies of answers with image data: each is sent in its own way, and ends the transfer when it is closed."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from wsgiref.types import WSGIEnvironment
 
 from glance_api.cache.reading import FollowedBlob
 from glance_api.content.streams import DamagedData, verified
 from glance_api.services.data import Download
+from glance_api.services.other_copies import Rest, continued
 from glance_common.body import BYTES_SENT, FileBody
 from glance_common.observability.metrics.catalog import CACHE_BYTES, STORE_BYTES
-from glance_common.stores.contract import StoreError
 from glance_common.stores.decorators.read_ahead import ReadAhead
 
 LOG = logging.getLogger(__name__)
 
 OnDamage = Callable[[DamagedData], None]
-
-Rest = Callable[[int, Exception], Iterator[bytes]]
-"""Yields what comes behind so many bytes that were sent, as the copy failed; raises its error without another copy."""
 
 Permit = Callable[[], Callable[[], None] | None]
 """Returns what gives a permit for a thread back, None while there is none."""
@@ -86,9 +83,7 @@ class _WithPermit(FileBody):
 class FollowedFile(_WithPermit):
     """A copy that is being made, sent by our server as it grows."""
 
-    def __init__(
-        self, blob: FollowedBlob, permit: Permit, end: Callable[[], None]
-    ) -> None:
+    def __init__(self, blob: FollowedBlob, permit: Permit, end: Callable[[], None]) -> None:
         super().__init__(permit)
         self._blob = blob
         self._end = end
@@ -136,8 +131,7 @@ class CopyFile(_WithPermit):
     """A whole copy in the cache, sent by our server beside many others."""
 
     def __init__(
-        self, opened: Download, descriptor: int, rest: Rest, permit: Permit,
-        end: Callable[[], None],
+        self, opened: Download, descriptor: int, rest: Rest, permit: Permit, end: Callable[[], None]
     ) -> None:
         super().__init__(permit)
         self._opened = opened
@@ -190,9 +184,9 @@ class LocalFile:
         self._rest = rest
         self._end = end
         self._environ = environ
-        self._pieces = _continued(opened.blob, rest)
-        self._read: int | None = None
-        """Bytes that the server sent by the descriptor when it had to go on without; None = all."""
+        self._pieces = continued(opened.blob, rest)
+        self._passed: int | None = None
+        """Bytes that the server sent by the descriptor before it went on without; None = all."""
 
     def fileno(self) -> int:
         """Return the descriptor, positioned at the first byte to send."""
@@ -200,12 +194,12 @@ class LocalFile:
 
     def rest(self, sent: int, error: Exception) -> Iterator[bytes]:
         """Yield the rest from another copy."""
-        self._read = sent
+        self._passed = sent
         return self._rest(sent, error)
 
     def read(self, _size: int) -> bytes:
         """Return the next piece, for servers that do not send by descriptor; empty at the end."""
-        self._read = 0
+        self._passed = 0
         return next(self._pieces, b"")
 
     def close(self) -> None:
@@ -213,18 +207,7 @@ class LocalFile:
         self._opened.blob.close()
         self._end()
         # The kernel sent the file past us; only the server knows how much of it.
-        _count(self._opened, self._environ.get(BYTES_SENT, 0) if self._read is None else self._read)
-
-
-def _continued(blob: Iterable[bytes], rest: Rest) -> Iterator[bytes]:
-    """Yield the pieces, and what they lack when their store fails. Raises StoreError."""
-    sent = 0
-    try:
-        for piece in blob:
-            sent += len(piece)
-            yield piece
-    except StoreError as error:
-        yield from rest(sent, error)
+        _count(self._opened, self._environ.get(BYTES_SENT, 0) if self._passed is None else self._passed)
 
 
 class Pieces:
@@ -245,7 +228,7 @@ class Pieces:
 
     def __iter__(self) -> Iterator[bytes]:
         image, proof = self._opened.image, self._opened.proof()
-        pieces = _continued(self._ahead, self._from_another)
+        pieces = continued(self._ahead, self._from_another)
         if self._on_damage is None or image.size is None or proof is None:
             yield from pieces
             return

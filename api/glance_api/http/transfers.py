@@ -20,7 +20,6 @@ from glance_api.http.download_bodies import (
     OnDamage,
     Permit,
     Pieces,
-    Rest,
 )
 from glance_api.http.request import context, http_services, services
 from glance_api.services import cached_data, data, other_copies
@@ -125,7 +124,7 @@ def sendable(transfer: DownloadTransfer, end: Callable[[], None]) -> Iterable[by
     opened, blob = transfer.opened, transfer.opened.blob
     wrapper = request.environ.get("wsgi.file_wrapper")
     descriptor = blob.fileno()
-    rest: Rest = partial(other_copies.rest, services(), opened)
+    rest: other_copies.Rest = partial(other_copies.rest, services(), opened)
     if isinstance(blob, FollowedBlob):
         return Followed(opened, end) if transfer.has_thread else FollowedFile(blob, _permit_of_rest(), end)
     if not transfer.has_thread and descriptor is not None:

@@ -1,7 +1,7 @@
 """The rest of data whose copy cannot be read any further, from another copy of the same image."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 from glance_api.content.streams import ByteRange
@@ -12,6 +12,20 @@ from glance_common.model.errors import GlanceError, Unavailable
 from glance_common.stores.contract import StoreError
 
 LOG = logging.getLogger(__name__)
+
+Rest = Callable[[int, Exception], Iterator[bytes]]
+"""Yields what comes behind so many bytes that were sent, as the copy failed; raises its error without another copy."""
+
+
+def continued(pieces: Iterable[bytes], rest: Rest) -> Iterator[bytes]:
+    """Yield the pieces of a store, and what they lack when it fails. Raises StoreError."""
+    sent = 0
+    try:
+        for piece in pieces:
+            sent += len(piece)
+            yield piece
+    except StoreError as error:
+        yield from rest(sent, error)
 
 
 def rest(services: Services, opened: Download, sent: int, cause: Exception) -> Iterator[bytes]:
