@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from deploy.local.processes import wait_until
 from tests.support.deployment import Deployment, Layout
 from tests.support.faulty_disk import Fault, FaultyDisk, Operation
-from tests.support.image_client import Answer, HeldBody, ImageClient
+from tests.support.image_client import HeldBody, ImageClient
 from tests.support.ledger import FAILURE, SUCCESS, Ledger, Outcome
 from tests.support.promises import check_promises
 
@@ -23,6 +24,7 @@ DATA = bytes(range(251)) * 10_000
 LARGE = DATA * 4
 """More than the file store leaves to the sync at the end."""
 EDGES = (0, 1, MIB - 1, MIB, MIB + 1, len(DATA) // 2, len(DATA) - 1)
+SECTORS = (0, 1, MIB, len(DATA) - 1)
 FULL, DOWN = 413, 503
 
 
@@ -117,6 +119,10 @@ def test_short_writes_are_no_failure(deployment: Deployment, ledger: Ledger, dis
     check_promises(deployment, ledger)
 
 
+def struck(disk: FaultyDisk, fault: Fault) -> bool:
+    return bool(disk.strikes(fault.operation))
+
+
 def ended(client: ImageClient, image: str) -> list[str]:
     """Return how the tasks of an image have ended; none while one still runs."""
     tasks = list((client.tasks(image) or {}).values())
@@ -125,7 +131,11 @@ def ended(client: ImageClient, image: str) -> list[str]:
 
 def wait_ended(client: ImageClient, *images: str) -> None:
     for image in images:
-        wait_until(lambda image=image: ended(client, image), what=f"the end of the tasks of {image}")
+        wait_until(partial(has_ended, client, image), what=f"the end of the tasks of {image}")
+
+
+def has_ended(client: ImageClient, image: str) -> bool:
+    return bool(ended(client, image))
 
 
 IN_STAGING = [
@@ -175,7 +185,7 @@ def test_a_copy_to_the_second_store(deployment: Deployment, ledger: Ledger, disk
     image = client.created(DATA)
     with disk.failing(in_store(fault, "slow")):
         assert client.copy(image, "slow").status == 202
-        wait_until(lambda: disk.strikes(fault.operation), what="a copy that fails")
+        wait_until(partial(struck, disk, fault), what="a copy that fails")
     assert client.download(image).body == DATA
     wait_ended(client, image)
     if ended(client, image) == [FAILURE]:
@@ -193,7 +203,7 @@ def test_an_import_of_staged_data(deployment: Deployment, ledger: Ledger, disk: 
     assert client.stage(image, DATA).status == 204
     with disk.failing(in_store(fault, "images")):
         assert client.import_staged(image).status == 202
-        wait_until(lambda: disk.strikes(fault.operation), what="an import that fails")
+        wait_until(partial(struck, disk, fault), what="an import that fails")
     wait_ended(client, image)
     if ended(client, image) == [FAILURE]:
         deployment.settle()
@@ -209,69 +219,88 @@ def test_a_purge(deployment: Deployment, ledger: Ledger, disk: FaultyDisk):
         image = client.created(DATA)
         with disk.failing(Fault(operation, number, part="images")):
             assert client.delete(image).status == 204
-            wait_until(lambda: deployment.locations(image)[0]["attempts"], what="a purge that fails")
+            wait_until(partial(has_failed, deployment, image), what="a purge that fails")
             assert deployment.status(image) == "pending_delete", "what may come back is not told as gone"
         deployment.settle()
         assert deployment.status(image) == "deleted"
     check_promises(deployment, ledger)
 
 
-@pytest.mark.parametrize("at", [0, 1, MIB, len(DATA) - 1])
-def test_a_bad_sector(deployment: Deployment, ledger: Ledger, disk: FaultyDisk, at: int):
-    client = deployment.client(ledger)
+def has_failed(deployment: Deployment, image: str) -> bool:
+    return bool(deployment.locations(image)[0]["attempts"])
+
+
+@pytest.mark.parametrize("verify_downloads", ["remote", "always"])
+def test_a_bad_sector(deployment: Deployment, ledger: Ledger, disk: FaultyDisk, verify_downloads: str):
+    node = deployment.add_api({"DEFAULT": {"verify_downloads": verify_downloads, "workers": 1}})
+    client = deployment.client(ledger, node)
     image = client.created(DATA)
-    with disk.failing(Fault(Operation.READ, at=at, part=f"images/{image}")):
-        assert client.download(image).status in (None, DOWN)
+    for at in SECTORS:
+        with disk.failing(Fault(Operation.READ, at=at, part=f"images/{image}")):
+            assert client.download(image).status in (None, DOWN), "what is not whole never ends as complete"
     assert client.download(image).body == DATA
     assert client.copy(image, "slow").status == 202
     wait_ended(client, image)
-    with disk.failing(Fault(Operation.READ, at=at, part=f"images/{image}")):
-        whole = wait_until_served(client, image)
-    assert whole.body == DATA, "the good copy serves"
+    for at in SECTORS:
+        with disk.failing(Fault(Operation.READ, at=at, part=f"images/{image}")):
+            assert client.download(image).body == DATA, "the good copy serves the rest"
+    with disk.failing(Fault(Operation.READ, at=MIB, part=image)):
+        assert client.download(image).status in (None, DOWN), "both copies are bad"
+    deployment.settle()
+    assert {row["status"] for row in deployment.locations(image)} == {"active"}, "an error proves nothing of the data"
+    check_promises(deployment, ledger)
+
+
+CACHED = [
+    Fault(Operation.WRITE, errno.ENOSPC, part="incomplete"),
+    Fault(Operation.WRITE, at=MIB + 1, part="incomplete"),
+    Fault(Operation.WRITE, at=len(DATA) - 1, part="incomplete"),
+    Fault(Operation.SYNC, part="incomplete"),
+    Fault(Operation.SYNC_DIRECTORY, part="cache"),
+    Fault(Operation.NAME, errno.ESTALE, part="cache"),
+]
+
+
+@pytest.fixture
+def cache(deployment: Deployment) -> Path:
+    """The directory of the image cache."""
+    return deployment.services.folder / "cache"
+
+
+def cached(client: ImageClient, image: str, folder: Path) -> bool:
+    """Download the image and return whether it is in the cache."""
+    assert client.download(image).body == DATA
+    return (folder / image).exists() and not list((folder / "incomplete").iterdir())
+
+
+def test_a_fill_of_the_image_cache(deployment: Deployment, ledger: Ledger, disk: FaultyDisk, cache: Path):
+    client = deployment.client(ledger, deployment.add_api({"DEFAULT": {"image_cache_dir": cache, "workers": 1}}))
+    for fault in CACHED:
+        image = client.created(DATA)
+        with disk.failing(fault):
+            assert client.download(image).body == DATA, told(fault)
+            wait_until(partial(struck, disk, fault), what="a fill that fails")
+        wait_until(partial(cached, client, image, cache), what=f"a copy in the cache after {told(fault)}")
     deployment.settle()
     check_promises(deployment, ledger)
 
 
-def wait_until_served(client: ImageClient, image: str) -> Answer:
-    answers: list[Answer] = []
-
-    def served() -> bool:
-        answers.append(client.download(image))
-        return answers[-1].status == 200
-
-    wait_until(served, what=f"a whole download of {image}", seconds=20)
-    return answers[-1]
-
-
-CACHED = [
-    Fault(Operation.WRITE, errno.ENOSPC),
-    Fault(Operation.WRITE, at=MIB + 1),
-    Fault(Operation.WRITE, at=len(DATA) - 1),
-    Fault(Operation.SYNC),
-    Fault(Operation.SYNC_DIRECTORY),
-    Fault(Operation.NAME, errno.ESTALE),
-]
-
-
-def test_a_fill_of_the_image_cache(deployment: Deployment, ledger: Ledger, disk: FaultyDisk):
-    folder = deployment.services.folder / "cache"
-    node = deployment.add_api({"DEFAULT": {"image_cache_dir": folder, "workers": 1}})
-    client = deployment.client(ledger, node)
-    for fault in CACHED:
-        image = client.created(DATA)
-        with disk.failing(in_store(fault, f"cache/incomplete/{image}" if fault.operation in (
-            Operation.WRITE, Operation.SYNC) else "cache")):
-            assert client.download(image).body == DATA, told(fault)
-            wait_until(lambda: disk.strikes(fault.operation), what="a fill that fails")
-        wait_until(lambda: not list((folder / "incomplete").iterdir()), what="the end of the fill")
-        wait_until(
-            lambda: client.download(image).body == DATA and (folder / image).exists(), what="a copy in the cache"
-        )
+def test_a_bad_sector_of_the_image_cache(deployment: Deployment, ledger: Ledger, disk: FaultyDisk, cache: Path):
+    client = deployment.client(ledger, deployment.add_api({"DEFAULT": {"image_cache_dir": cache, "workers": 1}}))
     image = client.created(DATA)
-    wait_until(lambda: client.download(image).body == DATA and (folder / image).exists(), what="a copy in the cache")
-    with disk.failing(Fault(Operation.READ, at=MIB, part=f"cache/{image}")):
-        assert client.download(image).status in (None, DOWN)
-    assert client.download(image).body == DATA
+    for at in SECTORS:
+        wait_until(partial(cached, client, image, cache), what="a copy in the cache")
+        with disk.failing(Fault(Operation.READ, at=at, part=f"cache/{image}")):
+            assert client.download(image).body == DATA, "the store serves the rest"
+        assert not (cache / image).exists(), "a copy that cannot be read leaves the cache"
+    with disk.failing(Fault(Operation.READ, at=MIB, part=f"cache/incomplete/{image}")):
+        assert client.download(image).body == DATA, "the store serves the rest of a copy that is being made"
+    image = client.created(DATA)
+    assert client.copy(image, "slow").status == 202
+    wait_ended(client, image)
+    with disk.failing(Fault(Operation.READ, at=MIB, part=f"images/{image}")):
+        assert client.download(image).body == DATA, "the good copy serves the rest of a fill"
+        wait_until(partial(cached, client, image, cache), what="a copy in the cache, from both stores")
     deployment.settle()
     check_promises(deployment, ledger)
 
@@ -289,7 +318,8 @@ def lose_power(deployment: Deployment, disk: FaultyDisk) -> None:
 
 def test_power_is_lost_after_answers(deployment: Deployment, ledger: Ledger, disk: FaultyDisk):
     client = deployment.client(ledger)
-    uploaded, deleted, staged, copied = client.created(DATA), client.created(DATA), client.created(), client.created(DATA)
+    uploaded, deleted, copied = (client.created(DATA) for _ in range(3))
+    staged = client.created()
     assert client.upload(client.created(), DATA, body_of(DATA, False)).status == 204
     assert client.stage(staged, DATA).status == 204
     assert client.copy(copied, "slow").status == 202
@@ -337,8 +367,8 @@ def test_power_is_lost_during_purges(deployment: Deployment, ledger: Ledger, dis
         deployment.scrubber.arm(moment, "kill")
         assert client.delete(image).status == 204
         deployment.scrubber.wait_fired(moment)
+        assert deployment.status(image) == "pending_delete", "what may come back is not told as gone"
         lose_power(deployment, disk)
-        assert deployment.status(image) == "pending_delete", "the end was not told"
     deployment.settle()
     assert deployment.services.files() == []
     check_promises(deployment, ledger)

@@ -1,11 +1,12 @@
 """Data of images from the cache of this node, or from their stores. Who may read them was settled before (S-05)."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from uuid import uuid4
 
 from glance_api.cache.wanted import WantedData
 from glance_api.content.streams import ByteRange
-from glance_api.services import data
+from glance_api.services import data, other_copies
 from glance_api.services.collaborators import Services
 from glance_api.services.data import Download
 from glance_api.services.store_errors import as_api_error
@@ -106,7 +107,14 @@ class _Stored:
         opened = data.open_stored(self._services, self._image, part, self._prefer)
         if is_fill:
             self._location = opened.location
-        return opened.blob
+        pieces = other_copies.continued(opened.blob, partial(self._rest, opened, is_fill))
+        return StreamBlob(opened.blob.size, pieces, opened.blob.close)
+
+    def _rest(self, opened: Download, is_fill: bool, sent: int, error: Exception) -> Iterator[bytes]:
+        if is_fill:
+            # From here on wrong data do not tell which of the copies is damaged.
+            self._location = None
+        return other_copies.rest(self._services, opened, sent, error)
 
     def damaged(self, damage: Damage, detail: str) -> None:
         """Take the copy that the fill has read out of use."""
