@@ -6,7 +6,7 @@ upload gets either every announced byte or an exception.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 MIB = 1024 * 1024
 _SMALL = 4096
@@ -40,12 +40,23 @@ class ClientTooSlow(ClientGone):
     """The client did not move a byte within ``client_socket_timeout``, or moved fewer than ``min_transfer_rate``."""
 
 
+@runtime_checkable
+class ContinuedFile(Protocol):
+    """A file for ``wsgi.file_wrapper`` whose rest is somewhere else too. Our server asks for it."""
+
+    def rest(self, sent: int, error: Exception) -> Iterator[bytes]:
+        """Yield what comes behind the first ``sent`` bytes, as the file cannot be read any further.
+
+        Raises ``error`` when there is nothing else.
+        """
+
+
 class FileBody(ABC):
     """The body of an answer in a file, which may still grow. One thread of our server sends many of them.
 
-    That thread calls ``ready``, ``sent``, ``admit`` and ``close``, which never wait. When ``ready`` says that the file
-    cannot give the rest, a thread of the pool calls ``resume``, and iterates over the rest where that does not help;
-    a file that is whole can always give it.
+    That thread calls ``ready``, ``sent``, ``failed``, ``admit`` and ``close``, which never wait. When ``ready`` says
+    that the file cannot give the rest, a thread of the pool calls ``resume``, and iterates over the rest where that
+    does not help; a file that is whole can always give it.
     """
 
     @property
@@ -63,6 +74,10 @@ class FileBody(ABC):
     @abstractmethod
     def sent(self, count: int) -> None:
         """Note that so many bytes of those that were ready have been sent."""
+
+    def failed(self, error: Exception) -> bool:  # noqa: ARG002 - for those that have the rest elsewhere
+        """Note that the file cannot be read; say whether a thread can give the rest, and ``ready`` returns None."""
+        return False
 
     def on_growth(self, wake: Callable[[], None]) -> None:  # noqa: B027 - nothing to do for a file that is whole
         """Have ``wake`` called from any thread when ``ready`` may say something else."""

@@ -96,8 +96,8 @@ def faulty_disk() -> Path:
 
 def _compile(folder: Path, sources: Iterable[Path]) -> None:
     folder.mkdir(exist_ok=True)
-    options = ["-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", folder / "faulty_disk.so"]
-    subprocess.run(["cc", *options, *sources], check=True, stdin=subprocess.DEVNULL)
+    options = ["-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", str(folder / "faulty_disk.so")]
+    subprocess.run(["cc", *options, *map(str, sources)], check=True, stdin=subprocess.DEVNULL)
 
 
 def _make_once(folder: Path, make_folder: Callable[[], None]) -> None:

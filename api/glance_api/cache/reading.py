@@ -96,6 +96,11 @@ class FollowedBlob:
         self._at += count
         CACHE_BYTES.labels("growing").inc(count)
 
+    def failed(self, error: Exception) -> None:
+        """Note that the file cannot be read: the rest comes from the store."""
+        LOG.warning("image %s cannot be read from the cache: %s", self._wanted.image_id, error)
+        self._is_followed = False
+
     def on_growth(self, wake: Callable[[], None]) -> None:
         """Have ``wake`` called when ``ready`` may say more."""
         self._growing.listen(wake)

@@ -162,15 +162,20 @@ def readable(services: Services, context: RequestContext, image_id: str) -> Imag
     return image
 
 
-def open_stored(services: Services, image: Image, part: ByteRange | None, prefer: Sequence[str] = ()) -> Download:
+def open_stored(
+    services: Services, image: Image, part: ByteRange | None, prefer: Sequence[str] = (), without: Sequence[str] = ()
+) -> Download:
     """Open the data of a ``readable`` image, or a part of them, in one of the stores in ``prefer`` if that can be.
 
-    The next location is tried when one cannot be opened. Raises Unavailable when none can.
+    The next location is tried when one cannot be opened; those in ``without`` are not. Raises Unavailable when none
+    can.
     """
     if image.size == 0 and not image.locations:
         return Download(image=image, blob=NoData(), part=None, store="")
     failure: Exception | None = None
     for location in in_order(services, image.locations, prefer):
+        if location.id in without:
+            continue
         try:
             return _open(services.stores, image, location, part)
         except (StoreError, GlanceError) as error:

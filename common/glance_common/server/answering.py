@@ -12,7 +12,7 @@ from glance_common.body import BYTES_SENT, READ_BODY, SENDS_FILES, ClientGone, F
 from glance_common.server.connection import Connection
 from glance_common.server.response import TransferResponse
 from glance_common.server.sender import conclude
-from glance_common.server.sending import Sending
+from glance_common.server.sending import Sending, refuse_unreadable
 
 UNDERSCORED = "X-IMAGE-META-"
 """How the names begin that may hold underscores: v1 clients write ``x-image-meta-disk_format``."""
@@ -33,7 +33,7 @@ class Answering:
     def answer(self, request: Any, conn: Connection) -> bool | Sending:
         """Run the application for one request; return whether the connection may be used again, or what is to be sent.
 
-        Raises what the application raises before its answer has begun.
+        Raises what the application raises; a body that fails before its first byte is refused.
         """
         response, environ = self._prepare(request, conn)
         try:
@@ -41,12 +41,15 @@ class Answering:
             if isinstance(result, FileBody) and response.has_known_body:
                 return Sending(conn, request, response, environ, result)
             try:
-                if isinstance(result, FileWrapper):
-                    response.write_file(result)
-                else:
-                    for item in result:
-                        response.write(item)
-                response.close()
+                _send(result, response)
+            except ClientGone:
+                raise
+            except Exception:
+                if response.headers_sent:
+                    raise
+                log.exception("The response to %s %s could not begin", request.method, request.path)
+                refuse_unreadable(conn, environ)
+                return False
             finally:
                 environ[BYTES_SENT] = response.sent
                 with_close = getattr(result, "close", None)
@@ -89,6 +92,16 @@ class Answering:
         environ[READ_BODY] = conn.read_body
         environ[SENDS_FILES] = True
         return response, environ
+
+
+def _send(result: Any, response: TransferResponse) -> None:
+    """Write the whole body. Raises ClientGone, and what the body raises."""
+    if isinstance(result, FileWrapper):
+        response.write_file(result)
+    else:
+        for item in result:
+            response.write(item)
+    response.close()
 
 
 def _is_plain(name: str) -> bool:

@@ -9,7 +9,8 @@ from typing import Any
 from gunicorn.http.wsgi import FileWrapper, Response
 from gunicorn.util import http_date
 
-from glance_common.server.connection import Connection
+from glance_common.body import ContinuedFile
+from glance_common.server.connection import Connection, ShortFile
 
 JOIN_LIMIT = 64 * 1024
 """Up to this size a body travels in one piece with the header: one system call and one packet less."""
@@ -68,7 +69,8 @@ class TransferResponse(Response):
     def write_file(self, wrapper: FileWrapper) -> None:
         """Send a file from its current position, as many bytes as the Content-Length says.
 
-        Raises ShortFile when the file has fewer.
+        What cannot be read comes from elsewhere where the file knows a place. Raises ShortFile when the file has
+        fewer bytes, OSError when it cannot be read.
         """
         try:
             fd = wrapper.filelike.fileno()
@@ -84,7 +86,13 @@ class TransferResponse(Response):
             return
         self._connection.send(self._head)
         self._head = b""
-        self._connection.send_file(fd, offset, self.response_length, self._count)
+        try:
+            self._connection.send_file(fd, offset, self.response_length, self._count)
+        except (OSError, ShortFile) as error:
+            if not isinstance(wrapper.filelike, ContinuedFile):
+                raise
+            for piece in wrapper.filelike.rest(self.sent, error):
+                self.write(piece)
 
     @property
     def has_known_body(self) -> bool:

@@ -5,14 +5,20 @@ from enum import Enum
 from typing import Any
 
 from glance_common.body import BYTES_SENT, STATUS_SENT, ClientGone, FileBody
-from glance_common.server.connection import Connection
+from glance_common.server.connection import Connection, ShortFile
 from glance_common.server.intake import RequestRefused
 from glance_common.server.response import TransferResponse
 
 STEP = 1024 * 1024
 """Most bytes that one client gets before it is the next one's turn."""
 
-_REFUSED = RequestRefused("503 Service Unavailable", "the data cannot be read now, try again later")
+_UNREADABLE = RequestRefused("503 Service Unavailable", "the data cannot be read now, try again later")
+
+
+def refuse_unreadable(conn: Connection, environ: dict[str, Any]) -> None:
+    """Answer 503 instead of a body that failed before its first byte."""
+    environ[STATUS_SENT] = _UNREADABLE.status.partition(" ")[0]
+    conn.reject(_UNREADABLE)
 
 
 class SendStep(Enum):
@@ -77,7 +83,12 @@ class Sending:
         return self._send(offset, min(count, STEP, self._length - self.response.sent))
 
     def _send(self, offset: int, count: int) -> SendStep:
-        sent = self.conn.send_some_of_file(self.body.descriptor, offset, count) if count else 0
+        try:
+            sent = self.conn.send_some_of_file(self.body.descriptor, offset, count) if count else 0
+        except (OSError, ShortFile) as error:
+            if self.body.failed(error):
+                return SendStep.REST
+            raise
         self.response.sent += sent
         self.body.sent(sent)
         if self.response.sent >= self._length:
@@ -105,8 +116,7 @@ class Sending:
     def end(self) -> None:
         """Tell the application that the answer is over; one that failed before its first byte is refused."""
         if self.error is not None and not self._is_begun and not isinstance(self.error, ClientGone):
-            self._environ[STATUS_SENT] = _REFUSED.status.partition(" ")[0]
-            self.conn.reject(_REFUSED)
+            refuse_unreadable(self.conn, self._environ)
         self._environ[BYTES_SENT] = self.response.sent
         self.body.close()
 

@@ -45,7 +45,7 @@ def answer_before_record() -> None:
         timer.start()
         return images[attempt]
 
-    UploadsClient.start = remember  # type: ignore[method-assign]
+    UploadsClient.start = remember  # type: ignore[assignment,method-assign]
     UploadsClient.commit = commit_later  # type: ignore[method-assign]
 
 
@@ -53,7 +53,10 @@ def no_sweep() -> None:
     """The scrubber never looks into the table: what the queue loses is lost. The queue alone has to be enough then."""
     from glance_scrubber.sweep import Sweep
 
-    Sweep.run = lambda self, wakeup_time: self._stop.wait()  # type: ignore[method-assign]
+    def wait_for_the_end(self, wakeup_time):
+        self._stop.wait()
+
+    Sweep.run = wait_for_the_end  # type: ignore[method-assign]
 
 
 def acknowledge_before_record() -> None:
