@@ -22,6 +22,8 @@ LONGEST_STOP = 5.0
 """Seconds that a process is stopped: longer than the leases."""
 ARMED_AT_ONCE = 3
 """Failpoints that are armed in one round."""
+FAULTS_AT_ONCE = 2
+"""Faults that begin in one round."""
 _ANSWERS = 12
 """Acknowledged answers in one round."""
 _LONGEST_WORK = 4.0
@@ -106,11 +108,12 @@ class Monkey:
             time.sleep(_LOOK)
 
     def _choose(self) -> Callable[[], None]:
-        """Return a trick; those after which much has to be started again are rare."""
+        """Return a trick: what is missing comes often, and what kills so much that nothing is reached, seldom."""
+        missing = self._tally.missing()
         tricks = {
-            self._arm: 10.0, self._break: 4 if self._faults.counts else 0, self._kill_worker: 2, self._kill: 1,
-            self._stop_for_a_while: 1, self._reload: 3 if _RELEASED in self._tally.missing() else 1,
-            self._kill_everything: 0.5,
+            self._arm: 8.0 if missing else 3, self._break: 8 if self._faults.missing() else 3, self._kill_worker: 2,
+            self._kill: 1, self._stop_for_a_while: 1, self._reload: 3 if _RELEASED in missing else 1,
+            self._kill_everything: 0.3,
         }
         return self._choice.choices(list(tricks), list(tricks.values()))[0]
 
@@ -173,7 +176,11 @@ class Monkey:
             daemon.hang_up()
 
     def _break(self) -> None:
-        """Begin a fault that ends by itself; the next deeds happen meanwhile."""
+        """Begin faults that end by themselves; the next deeds happen meanwhile."""
+        for _ in range(FAULTS_AT_ONCE):
+            self._begin_fault()
+
+    def _begin_fault(self) -> None:
         active = {part for part, ended in self._active.items() if not ended.done()}
         fault = self._faults.choose(self._choice, active)
         if fault is not None:

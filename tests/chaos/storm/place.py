@@ -82,7 +82,7 @@ class Place:
             return None
         try:
             wanted = [] if image is None else ["--image", image]
-            done = self.deployment.services.scrub_once("--verify", *wanted)
+            done = self.deployment.services.scrub_once("--verify", *wanted, seconds=300)
         finally:
             self._verifying.release()
         if "Traceback" in done.stderr and "FailpointError" not in done.stderr:

@@ -151,6 +151,11 @@ class Herd:
         return SimpleNamespace(result=thread.join, done=lambda: not thread.is_alive())
 
 
+def herd(folder: Path, *, fires: bool = True) -> Any:
+    """Return a herd, which is all that the monkey needs of a deployment."""
+    return Herd(folder, fires=fires)
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A monkey that does not wait."""
@@ -159,20 +164,20 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_a_storm_goes_on_until_everything_was_there(tmp_path: Path):
-    herd, counts, notes = Herd(tmp_path), Tally(failpoints.scan()), list[str]()
+    deployment, counts, notes = herd(tmp_path), Tally(failpoints.scan()), list[str]()
     faults = Faults([Nothing("one", "a", notes), Nothing("two", "a", notes)])
-    monkey = Monkey(herd, faults, counts, 7)  # type: ignore[arg-type] - a herd is what the monkey needs of a deployment
+    monkey = Monkey(deployment, faults, counts, 7)
     monkey.run(Terms(5, 60, itertools.count(step=100).__next__, lambda: False, everything=True))
     assert (counts.missing(), faults.missing()) == ([], [])
-    assert monkey.rounds == herd.revived >= 5
+    assert monkey.rounds == deployment.revived >= 5
     assert notes.count("one begins") == notes.count("one ends") == faults.counts["one"]
-    assert not any(thread.is_alive() for thread in herd.threads)
+    assert not any(thread.is_alive() for thread in deployment.threads)
 
 
 @pytest.mark.usefixtures("quick")
 def test_a_storm_ends_when_its_patience_does(tmp_path: Path):
     counts = Tally({**failpoints.scan(), "cache.that.no.code.passes": ()})
-    monkey = Monkey(Herd(tmp_path), Faults([]), counts, 7)  # type: ignore[arg-type] - as above
+    monkey = Monkey(herd(tmp_path), Faults([]), counts, 7)
     monkey.run(Terms(5, 0, itertools.count(step=100).__next__, lambda: False, everything=True))
     assert monkey.rounds == 0
     assert "cache.that.no.code.passes" in counts.missing()
@@ -181,7 +186,7 @@ def test_a_storm_ends_when_its_patience_does(tmp_path: Path):
 @pytest.mark.usefixtures("quick")
 def test_one_seed_brings_the_same_deeds(tmp_path: Path):
     def deeds(number: int, seed: int) -> list[str]:
-        monkey = Monkey(Herd(tmp_path / str(number), fires=False), Faults([]), Tally(failpoints.scan()), seed)  # type: ignore[arg-type] - as above
+        monkey = Monkey(herd(tmp_path / str(number), fires=False), Faults([]), Tally(failpoints.scan()), seed)
         monkey.run(Terms(3, 60, itertools.count(step=100).__next__, lambda: False, everything=False))
         return [deed.partition(" ")[2] for deed in monkey.deeds]
 
@@ -200,9 +205,9 @@ def test_a_report_names_the_seed_and_counts():
 def test_a_stopped_process_goes_on_or_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     sent: list[tuple[int, signal.Signals]] = []
     monkeypatch.setattr("tests.chaos.storm.monkey.os.kill", lambda pid, how: sent.append((pid, how)))
-    herd = Herd(tmp_path)
-    watch = Watch(herd, Tally(["cache.fill.piece"]), 1.0)  # type: ignore[arg-type] - as above
-    herd.apis[0].arm("cache.fill.piece", "stop")
+    deployment = herd(tmp_path)
+    watch = Watch(deployment, Tally(["cache.fill.piece"]), 1.0)
+    deployment.apis[0].arm("cache.fill.piece", "stop")
     over = threading.Event()
     over.set()
     watch.run(over)
