@@ -19,13 +19,25 @@ _SHORTEST = len("--config-f")
 
 @dataclass
 class Chosen:
-    """``files``: what is read, the file that wins last. ``rest``: the arguments for the parser of the command line.
-
-    They name no file, and only directories without any: policies and the like are looked for in those, too.
-    """
+    """What the command line says about files, and the arguments that are left for its parser."""
 
     rest: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    """What is read; the file that wins comes last."""
+    directories: list[str] = field(default_factory=list)
+    """The named directories, in which policies and the like are looked for as well."""
+
+
+class SiteConfig(cfg.ConfigOpts):
+    """The configuration of a program that reads the files of ``Chosen``."""
+
+    directories: Sequence[str] = ()
+    """Where ``find_file`` looks first, as oslo.config does with the directories of the command line."""
+
+    def find_file(self, name: str) -> str | None:
+        """Return the path of a file beside the configuration; None if there is none."""
+        paths = (os.path.abspath(os.path.join(directory, name)) for directory in self.directories)
+        return next(filter(os.path.exists, paths), None) or super().find_file(name)
 
 
 def chosen(argv: Sequence[str], files: Sequence[str], directories: Iterable[str]) -> Chosen:
@@ -51,7 +63,11 @@ def chosen(argv: Sequence[str], files: Sequence[str], directories: Iterable[str]
     if _DIRECTORY not in options:
         read += [path for directory in directories for path in _files_of(directory)]
     for option, given in named:
-        read += _in_directory(given, found) if option == _DIRECTORY else [given]
+        if option == _DIRECTORY:
+            found.directories.append(_existing(given))
+            read += _files_of(found.directories[-1])
+        else:
+            read.append(given)
     found.files = _each_once(read)
     return found
 
@@ -61,14 +77,11 @@ def _option(name: str) -> str | None:
     return next((option for option in (_FILE, _DIRECTORY) if is_known and option.startswith(name)), None)
 
 
-def _in_directory(directory: str, found: Chosen) -> list[str]:
+def _existing(directory: str) -> str:
     path = os.path.expanduser(directory)
     if not os.path.exists(path):
         raise cfg.ConfigDirNotFoundError(path)
-    inside = _files_of(path)
-    if not inside:
-        found.rest[:0] = [_DIRECTORY, path]
-    return inside
+    return path
 
 
 def _files_of(directory: str) -> list[str]:

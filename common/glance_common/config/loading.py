@@ -15,7 +15,7 @@ from pathlib import Path
 
 from oslo_config import cfg
 
-from glance_common.config.files import chosen
+from glance_common.config.files import SiteConfig, chosen
 from glance_common.config.log_options import FORMAT_OPTS, LOG_OPTS
 
 OptionTable = Sequence[tuple[str, Sequence[cfg.Opt]]]
@@ -114,7 +114,7 @@ def load(
     ``/etc`` that has it, then ``<prog>.conf.d``; the environment variable OS_GLANCE_CONFIG_DIR replaces the search.
     No file is read twice. Raises ConfigError for a value that is not allowed.
     """
-    conf = cfg.ConfigOpts()
+    conf = SiteConfig()
     conf.register_cli_opts([
         *cli,
         cfg.BoolOpt("check-config", default=False, help="Check the configuration, say what is wrong, and exit."),
@@ -127,6 +127,7 @@ def load(
     register(conf, table)
     try:
         read = chosen(argv, _default_files([*others, prog]), cfg.find_config_dirs(project="glance", prog=prog))
+        conf.directories = read.directories
         conf(
             read.rest, project="glance", prog=prog, version=version("glance-services"),
             default_config_files=read.files, default_config_dirs=[],

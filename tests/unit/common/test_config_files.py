@@ -98,3 +98,22 @@ def test_what_is_not_there_is_named(etc: Path) -> None:
         load("--config-file", str(etc / "none.conf"))
     with pytest.raises(SystemExit):
         load("--config-file")
+
+
+def test_policies_are_looked_for_first_in_the_directories_that_are_named(etc: Path, tmp_path: Path) -> None:
+    main = written(tmp_path / "main" / "glance-test.conf", name="main")
+    for folder in (etc, tmp_path / "main"):
+        (folder / "policy.yaml").write_text("{}")
+    conf = load("--config-dir", str(etc), "--config-file", main)
+    assert conf.find_file("policy.yaml") == str(etc / "policy.yaml")
+    assert load("--config-file", main).find_file("policy.yaml") == str(tmp_path / "main" / "policy.yaml")
+
+
+def test_policies_are_found_in_a_directory_whose_files_count_elsewhere(tmp_path: Path) -> None:
+    main = written(tmp_path / "main" / "glance-test.conf", name="main")
+    (tmp_path / "extra").mkdir()
+    (tmp_path / "extra" / "link.conf").symlink_to(main)
+    (tmp_path / "extra" / "policy.yaml").write_text("{}")
+    conf = load("--config-dir", str(tmp_path / "extra"), "--config-file", main)
+    assert conf.find_file("policy.yaml") == str(tmp_path / "extra" / "policy.yaml")
+    assert conf.find_file("other.yaml") is None
