@@ -41,6 +41,9 @@ def allowed_query(services: RestoreServices, context: RequestContext, query: Ima
     A caller who may restore nothing gets what is listed otherwise: no deleted image. An administrator gets the images
     of all projects if the rule does not ask for the own one.
     """
-    if not services.policy.allows(context, RULE, project_target(context)):
+    own = project_target(context)
+    if own:
+        own["owner"] = context.project_id  # rules may name either
+    if not services.policy.allows(context, RULE, own):
         return replace(query, deleted="no")
     return replace(query, as_user=not services.policy.allows(context, RULE, {}))

@@ -243,7 +243,10 @@ Delete = Callable[[str], None]
 
 
 class DeletesTogether(Protocol):
-    """What a store may offer beside ``delete``, when many deletes together are cheaper than each by itself."""
+    """What a store may offer beside ``delete``, when many deletes together are cheaper than each by itself.
+
+    Purges prefer it. A driver that inherits it and changes ``delete`` has to change both.
+    """
 
     def deletes(self) -> AbstractContextManager[Delete]:
         """Give a function that deletes; what it deleted is durable only when the block has ended well.

@@ -72,6 +72,13 @@ def test_an_owner_finds_and_restores_an_image(open_api):
     assert kept
 
 
+def test_a_rule_may_name_the_owner_instead_of_the_project(make_open):
+    api = make_open("role:member and project_id:%(owner)s")
+    image = gone(api, name="lost")
+    assert api.names(LIST) == ["lost"]
+    assert restore(api, image).status_code == 204
+
+
 @pytest.mark.parametrize("roles", ["member,reader", "admin"])
 @pytest.mark.parametrize("rule", [None, "!", "role:member and project_id:%(project_id)s and user_id:other"])
 def test_off_changes_nothing(make_open, roles, rule):
