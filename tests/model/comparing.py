@@ -72,7 +72,7 @@ class Comparing(RuleBasedStateMachine):
     def _usage(self, project: str) -> None:
         """I5: a project uses what its images hold, as soon as the bytes of refused uploads are removed."""
         used = self.model.used(project)
-        wait_for(lambda: self.usage(project) == used, f"{project} uses {used} bytes, not {self.usage(project)}")
+        wait_for(lambda: self.usage(project) == used, f"{project} uses {used} bytes")
 
     def _remove_all(self) -> None:
         """Delete every image that is there, whatever the model says: a failed life must not disturb the next one."""

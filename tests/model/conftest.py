@@ -26,7 +26,7 @@ OPTIONS = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def database_url(postgres: PostgresServer, migrated_template: str) -> Iterator[str]:
     """The URL of a database with the newest schema."""
     postgres.create_database("model", template=migrated_template)
@@ -34,7 +34,7 @@ def database_url(postgres: PostgresServer, migrated_template: str) -> Iterator[s
     drop_database(postgres, "model")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def services(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """Registry, API and scrubber behind a proxy that has told who calls, with small limits."""
     folder: Path = tmp_path_factory.mktemp("model")

@@ -89,8 +89,8 @@ class Image:
         return {
             "checksum": hashlib.md5(self.data).hexdigest(),
             "os_hash_algo": "sha512", "os_hash_value": hashlib.sha512(self.data).hexdigest(),
-            # A raw disk is as large as its data; of what is no disk no virtual size is known.
-            "size": len(self.data), "virtual_size": len(self.data) if self.disk_format == "raw" else None,
+            # Data without a header that the service knows count as a raw disk, which is as large as its data.
+            "size": len(self.data), "virtual_size": len(self.data),
         }
 
 
