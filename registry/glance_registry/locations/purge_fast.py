@@ -1,7 +1,8 @@
 """Claim and done of the usual purge in one round trip each, and usual refusals after one read without a lock.
 
-Usual is what waits in ``pending_delete`` since its image was deleted and was never claimed, and later the claim
-on it. For all else the functions here change nothing: ``purge`` knows those cases and repeated calls.
+Usual is what waits in ``pending_delete`` since its image was deleted, or in ``deleting`` since its claim was given
+back, and later the claim on it. For all else the functions here change nothing: ``purge`` knows those cases and
+repeated calls.
 
 ``claim_many`` and ``done_many`` do the same for many locations in one transaction. They wait for no lock: what another
 transaction holds is left out, so that one image cannot hold up the others.
@@ -24,22 +25,23 @@ from glance_registry.locations.purge import PurgeClaim
 from glance_registry.records import rows as owners
 
 # Parts of the statements, which have a parameter for every other value.
+_WAITING = (LocationStatus.PENDING_DELETE, LocationStatus.DELETING)
 _ZERO: sa.ColumnElement[int] = sa.literal_column("0", sa.Integer())
 
 
 def claim(connection: sa.Connection, location_id: str, wanted: PurgeClaim) -> dict[str, Any] | None:
     """Give the bytes of a location that is due to ``wanted.token`` and return the claim; None when it is not usual.
 
-    Raises Conflict as ``deletions.claim`` when another holds the claim or the bytes are gone.
+    Raises Conflict as ``purge.claim`` when another holds the claim or the bytes are gone.
     """
     statements = _statements()
     rows = statements.look.run(connection, {"ids": _listed([location_id])})
     found = rows[0] if rows else None
     if found is None or (wanted.stores is not None and found.store not in wanted.stores):
         return None
-    if found.status != LocationStatus.PENDING_DELETE:
-        if _is_refused(found, wanted):
-            raise purge.refused(found, found.is_leased)
+    if _is_refused(found, wanted):
+        raise purge.refused(found, found.is_leased)
+    if found.status not in _WAITING:
         return None
     claimed = statements.claim.run(connection, _claim_values([location_id], wanted), after=statements.lock)
     return owners.deletion_document(claimed[0], wanted.token) if claimed else None
@@ -55,8 +57,8 @@ def claim_many(
     statements = _statements()
     found = statements.look.run(connection, {"ids": _listed(location_ids)})
     refused = [row.id for row in found if _is_refused(row, wanted) or _is_elsewhere(row, wanted)]
-    usual = [row.id for row in found if row.status == LocationStatus.PENDING_DELETE and not _is_elsewhere(row, wanted)]
-    free = _free(connection, usual)
+    usual = {row.id for row in found if row.status in _WAITING}.difference(refused)
+    free = _free(connection, list(usual))
     if not free:
         return [], refused
     claimed = statements.claim.run(connection, _claim_values(free, wanted))
@@ -183,10 +185,13 @@ def _claim() -> sa.UpdateBase:
         .where(
             _named(),
             images.c.id == locations.c.image_id,
-            locations.c.status == _status(LocationStatus.PENDING_DELETE),
+            locations.c.status.in_([_status(status) for status in _WAITING]),
             locations.c.lease_until.is_(None),
             locations.c.not_before <= sa.func.now(),
-            owners.is_kept_no_longer(sa.func.now() + sa.bindparam("kept", type_=sa.Interval)),
+            sa.or_(
+                locations.c.status == _status(LocationStatus.DELETING),
+                owners.is_kept_no_longer(sa.func.now() + sa.bindparam("kept", type_=sa.Interval)),
+            ),
             sa.or_(sa.cast(stores, sa.ARRAY(sa.Text)).is_(None), locations.c.store == sa.any_(stores)),
         )
         .values(

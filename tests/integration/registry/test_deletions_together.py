@@ -109,6 +109,18 @@ def test_what_is_given_back_is_due_at_once_without_late_passes(owners: Owners) -
     assert owners.due()[0] == []
 
 
+def test_what_was_given_back_or_failed_is_claimed_together_again_when_it_is_due(owners: Owners) -> None:
+    back, later, now, mine = deleted(owners, 4)
+    token = new_id()
+    owners.claim_many([back, later, now, mine], token)
+    use_cases.release_claims(owners.engine, [back], token)
+    owners.retry(later, token, delay=30)
+    owners.retry(now, token, delay=0)
+    assert claimed(owners, [back, later, now, mine], new_id()) == {back, now}
+    assert (owners.location(back).attempts, owners.location(now).attempts) == (0, 1)
+    assert owners.location(mine).token == token
+
+
 def test_claims_are_renewed_together_by_their_token_only(owners: Owners) -> None:
     ids, token = deleted(owners, 3), new_id()
     owners.claim_many(ids, token)
