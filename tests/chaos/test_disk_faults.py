@@ -362,7 +362,7 @@ def test_power_is_lost_during_uploads(deployment: Deployment, ledger: Ledger, di
 
 def test_power_is_lost_during_purges(deployment: Deployment, ledger: Ledger, disk: FaultyDisk):
     client = deployment.client(ledger)
-    for moment in ("file.delete.before-unlink", "file.delete.after-unlink", "purge.delete.after"):
+    for moment in ("file.delete.after-unlink", "purge.delete.after"):
         image = client.created(DATA)
         deployment.scrubber.arm(moment, "kill")
         assert client.delete(image).status == 204

@@ -13,18 +13,23 @@ LATER = 3600.0
 """Seconds after an answer at which the broken API would record what it has answered: longer than a test lives."""
 
 
+def replace(owner: object, name: str, value: object) -> None:
+    """Put ``value`` in the place of a part of a class or module."""
+    setattr(owner, name, value)
+
+
 def no_sync_of_data() -> None:
     """The file store does not wait until the bytes are on the disk."""
     from glance_common.stores.drivers.file.unfinished import Unfinished
 
-    Unfinished.settle = lambda self, mode: None  # type: ignore[method-assign]
+    replace(Unfinished, "settle", lambda self, mode: None)
 
 
 def no_sync_of_name() -> None:
     """The file store does not wait until the final name is on the disk."""
     from glance_common.stores.drivers.file.unfinished import Unfinished
 
-    Unfinished.secure = lambda self: None  # type: ignore[method-assign]
+    replace(Unfinished, "secure", lambda self: None)
 
 
 def answer_before_record() -> None:
@@ -45,8 +50,8 @@ def answer_before_record() -> None:
         timer.start()
         return images[attempt]
 
-    UploadsClient.start = remember  # type: ignore[assignment,method-assign]
-    UploadsClient.commit = commit_later  # type: ignore[method-assign]
+    replace(UploadsClient, "start", remember)
+    replace(UploadsClient, "commit", commit_later)
 
 
 def no_sweep() -> None:
@@ -56,7 +61,7 @@ def no_sweep() -> None:
     def wait_for_the_end(self, wakeup_time):
         self._stop.wait()
 
-    Sweep.run = wait_for_the_end  # type: ignore[method-assign]
+    replace(Sweep, "run", wait_for_the_end)
 
 
 def acknowledge_before_record() -> None:
@@ -69,7 +74,7 @@ def acknowledge_before_record() -> None:
         if nudge is not None:
             self._scrub(nudge)
 
-    consumer.QueueConsumer._handle = handle  # type: ignore[method-assign]
+    replace(consumer.QueueConsumer, "_handle", handle)
 
 
 def lease_ignored() -> None:
@@ -91,14 +96,14 @@ def lease_ignored() -> None:
             connection.execute(sa.update(images).where(images.c.id == image.id).values(status=ImageStatus.SAVING))
         return lock(connection, attempt)
 
-    uploads._lock = as_if_it_lived
+    replace(uploads, "_lock", as_if_it_lived)
 
 
 def no_tombstone() -> None:
     """The registry gives a key away again at once, though a process that lost its lease may still remove it."""
     from glance_registry.locations import purge
 
-    purge.LATE_PASSES = 0
+    replace(purge, "LATE_PASSES", 0)
 
 
 def no_claim() -> None:
@@ -115,7 +120,7 @@ def no_claim() -> None:
         location = one(connection, sa.select(locations).where(locations.c.id == location_id), LocationRow)
         return rows.deletion_document(location, token)
 
-    use_cases.claim = lambda engine, location_id, wanted: read(engine, look, location_id, wanted.token)
+    replace(use_cases, "claim", lambda engine, location_id, wanted: read(engine, look, location_id, wanted.token))
 
 
 BREAKAGES = {

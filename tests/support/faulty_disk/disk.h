@@ -14,6 +14,7 @@
  * Every line of the log is one write at the end of the file. What is about to change is logged before, what is durable
  * after, so that a process that dies between the two never promises too much.
  *
+ * Names are taken as they are written: one with ".." in it counts as below the directory that it begins with.
  * All calls are made by number, as the C library makes them on 64 bits. The calls of the library itself (fopen) pass by.
  */
 #ifndef FAULTY_DISK_H
