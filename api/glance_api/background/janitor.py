@@ -30,12 +30,19 @@ LEASE = 60
 RETRY_AFTER = 60.0
 """Seconds until what failed is tried again."""
 
+WORK_EVERY = 30.0
+"""Seconds between two looks for work folders of dead processes. One look at the start is not enough: workers that a
+reload replaces go on for a while, and may be killed after their successors have looked."""
+
 _UUID = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 _RESIDUE = re.compile(rf"({_UUID})(\.[^/]+)?")
 
 
 class Janitor:
-    """Removes what is due in the staging stores, once also what no record knows; gives signs of life, mends lists."""
+    """Removes what is due in the staging stores, what dead imports left, once also what no record knows.
+
+    Gives signs of life, and mends lists.
+    """
 
     def __init__(self, services: Services, stopping: Callable[[], bool]) -> None:
         self._services = services
@@ -45,11 +52,16 @@ class Janitor:
             services.registry.deletions, self._stores.__getitem__, _later, LeaseKeeper(LEASE)
         )
         self._sweep_at = dict.fromkeys(self._stores, float("-inf"))
+        self._work_at = float("-inf")
 
     def __call__(self) -> None:
         """Do what is to be done now. Raises GlanceError when the registry does not answer."""
         for store in [store for store, due in self._sweep_at.items() if due <= time.monotonic()]:
             self._sweep_at[store] = float("inf") if self._sweep(store) else time.monotonic() + RETRY_AFTER
+        if self._work_at <= time.monotonic():
+            self._work_at = time.monotonic() + WORK_EVERY
+            for store in self._stores:
+                self._sweep_work(store)
         context = system_context(f"req-{uuid4()}")
         if self._services.work.keeps:
             # All workers may be busy for longer than others wait for this process.
@@ -75,12 +87,13 @@ class Janitor:
                 LOG.debug("another process has removed the staged data %s as well", purged.deletion.key)
 
     def _sweep(self, store: str) -> bool:
-        """Remove work folders of dead processes, and files named after images that are gone; False when it was not
-        possible. A directory that is down or exchanged is left alone: the files in another one are not ours."""
+        """Remove files named after images that are gone; False when it was not possible.
+
+        A directory that is down or exchanged is left alone: the files in another one are not ours.
+        """
         directory = self._stores[store].directory
         try:
             self._stores[store].check()
-            sweep_work(directory)
             files = [path for path in directory.iterdir() if _RESIDUE.fullmatch(path.name)]
         except StoreError as error:
             LOG.warning("the staging directory cannot be looked through: %s", error)
@@ -97,6 +110,17 @@ class Janitor:
             except OSError as error:
                 LOG.warning("%s cannot be removed from the staging directory: %s", path.name, error.strerror)
         return True
+
+    def _sweep_work(self, store: str) -> None:
+        """Remove the work folders of dead processes, unless the directory is down or exchanged."""
+        directory = self._stores[store].directory
+        try:
+            self._stores[store].check()
+            sweep_work(directory)
+        except StoreError as error:
+            LOG.warning("work folders of dead imports cannot be looked for: %s", error)
+        except OSError as error:
+            LOG.warning("work folders of dead imports in %s cannot be removed: %s", directory, error.strerror)
 
     def _is_gone(self, image_id: str) -> bool:
         try:

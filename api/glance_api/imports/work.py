@@ -35,8 +35,7 @@ def work_folder(staging: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        _remove(folder)
-        os.close(lock)
+        _give_back(folder, lock)
 
 
 def sweep_work(staging: Path) -> int:
@@ -54,16 +53,17 @@ def sweep_work(staging: Path) -> int:
                 lock = _lock(folder.with_suffix(_LOCK_SUFFIX), fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            _remove(folder)
-            os.close(lock)
+            _give_back(folder, lock)
             removed += 1
     return removed
 
 
-def _remove(folder: Path) -> None:
+def _give_back(folder: Path, lock: int) -> None:
+    """Remove a folder as far as the disk lets it, and let go of its lock in any case: a sweep removes the rest."""
     shutil.rmtree(folder, ignore_errors=True)
-    with suppress(FileNotFoundError):
+    with suppress(OSError):
         folder.with_suffix(_LOCK_SUFFIX).unlink()
+    os.close(lock)
 
 
 @contextmanager

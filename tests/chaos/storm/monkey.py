@@ -42,15 +42,20 @@ _RELEASED = "registry.operation.after-release"
 class Terms:
     """How long a storm goes on: ``rounds`` at least, and ``patience`` seconds at most.
 
-    With ``everything`` it goes on until each failpoint was fired and each fault began. ``answers`` counts what was
-    acknowledged; it ends at once when ``is_broken``.
+    With ``everything`` it goes on until each failpoint was fired and each fault began.
     """
 
     rounds: int
     patience: float
+    everything: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """The clients as the monkey sees them: how many answers were acknowledged, and whether one of them failed."""
+
     answers: Callable[[], int]
     is_broken: Callable[[], bool]
-    everything: bool
 
 
 class Monkey:
@@ -70,17 +75,17 @@ class Monkey:
         self.deeds: list[str] = []
         """What was done; the message of a failure shows it."""
 
-    def run(self, terms: Terms) -> None:
+    def run(self, terms: Terms, crowd: Crowd) -> None:
         """Go on for the terms; everything runs at the end, and no failpoint is armed and unseen."""
         over = threading.Event()
         watching = self._deployment.background(Watch(self._deployment, self._tally, self._choice.random()).run, over)
         begin = time.monotonic()
         try:
-            while time.monotonic() - begin < terms.patience and not self._is_over(terms):
+            while time.monotonic() - begin < terms.patience and not self._is_over(terms, crowd):
                 self._choose()()
                 time.sleep(self._choice.uniform(0.05, 0.5))
                 self._deployment.revive()
-                self._let_work(terms)
+                self._let_work(crowd)
                 self.rounds += 1
         finally:
             self._disarm()
@@ -95,16 +100,16 @@ class Monkey:
                 if path.suffix != ".fired":
                     path.unlink(missing_ok=True)
 
-    def _is_over(self, terms: Terms) -> bool:
-        if terms.is_broken():
+    def _is_over(self, terms: Terms, crowd: Crowd) -> bool:
+        if crowd.is_broken():
             return True
         is_missing = terms.everything and (self._tally.missing() or self._faults.missing())
         return self.rounds >= terms.rounds and not is_missing
 
-    def _let_work(self, terms: Terms) -> None:
+    def _let_work(self, crowd: Crowd) -> None:
         """Let the clients get some answers, or none where nothing gets on."""
-        enough, until = terms.answers() + _ANSWERS, time.monotonic() + _LONGEST_WORK
-        while terms.answers() < enough and time.monotonic() < until and not terms.is_broken():
+        enough, until = crowd.answers() + _ANSWERS, time.monotonic() + _LONGEST_WORK
+        while crowd.answers() < enough and time.monotonic() < until and not crowd.is_broken():
             time.sleep(_LOOK)
 
     def _choose(self) -> Callable[[], None]:

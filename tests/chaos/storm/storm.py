@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 from tests.chaos.storm.faults import Faults
-from tests.chaos.storm.monkey import Monkey, Terms
+from tests.chaos.storm.monkey import Crowd, Monkey, Terms
 from tests.chaos.storm.place import LIMIT, PROJECTS, Place, add_region, cache_of
 from tests.chaos.storm.tally import Tally
 from tests.chaos.storm.usage_watch import UsageWatch
@@ -57,10 +57,9 @@ class Report:
                 f"answers {answers}, {len(self.violations)} violations")
 
 
-def run_storm(ground: Ground, report: Report, rounds: int, patience: float, *, everything: bool) -> None:
-    """Run one storm of ``rounds`` at least, then check; with ``everything`` until each failpoint and fault was there.
+def run_storm(ground: Ground, report: Report, terms: Terms) -> None:
+    """Run one storm, let everything come to rest, and check; the ``report`` says how it went, also when this raises.
 
-    The ``report`` says how it went, also when this raises.
     Raises AssertionError when the deployment does not come to rest, and what a client or the monkey meets that no
     answer explains.
     """
@@ -70,7 +69,7 @@ def run_storm(ground: Ground, report: Report, rounds: int, patience: float, *, e
     begin = time.monotonic()
     place = Place(ground.deployment, ledger, ground.web, add_region(ground.deployment), ground.tally)
     watch = UsageWatch(ground.deployment, LIMIT)
-    _rage(ground, place, watch, report, (rounds, patience, everything))
+    _rage(ground, place, watch, report, terms)
     ground.deployment.settle(REST)
     place.verify()
     ground.deployment.settle(REST)
@@ -82,19 +81,15 @@ def run_storm(ground: Ground, report: Report, rounds: int, patience: float, *, e
     report.answers, report.seconds = dict(ledger.answers), time.monotonic() - begin
 
 
-def _rage(ground: Ground, place: Place, watch: UsageWatch, report: Report, length: tuple[int, float, bool]) -> None:
+def _rage(ground: Ground, place: Place, watch: UsageWatch, report: Report, terms: Terms) -> None:
     """Let visitors and monkey do what they do; all of them have ended at the end."""
     visitors = [Visitor(place, PROJECTS[n % len(PROJECTS)], report.seed + 1 + n) for n in range(VISITORS)]
     background = ground.deployment.background
     running = [background(watch.run, place.over), *(background(visit, each, place.over) for each in visitors)]
     monkey = Monkey(ground.deployment, ground.faults, ground.tally, report.seed)
-    rounds, patience, everything = length
-    terms = Terms(
-        rounds, patience, lambda: place.ledger.answers[Outcome.DONE], lambda: any(each.done() for each in running),
-        everything,
-    )
+    crowd = Crowd(lambda: place.ledger.answers[Outcome.DONE], lambda: any(each.done() for each in running))
     try:
-        monkey.run(terms)
+        monkey.run(terms, crowd)
     finally:
         place.over.set()
         report.rounds, report.deeds = monkey.rounds, monkey.deeds

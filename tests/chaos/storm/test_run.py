@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.chaos.storm import failpoints, visitors
 from tests.chaos.storm.faults import Faults
-from tests.chaos.storm.monkey import Monkey, Terms, Watch
+from tests.chaos.storm.monkey import Crowd, Monkey, Terms, Watch
 from tests.chaos.storm.storm import Report
 from tests.chaos.storm.tally import Tally
 from tests.support.ledger import Outcome
@@ -156,6 +156,11 @@ def herd(folder: Path, *, fires: bool = True) -> Any:
     return Herd(folder, fires=fires)
 
 
+def crowd(*, broken: bool = False) -> Crowd:
+    """Return clients that get answers all the time."""
+    return Crowd(itertools.count(step=100).__next__, lambda: broken)
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A monkey that does not wait."""
@@ -167,7 +172,7 @@ def test_a_storm_goes_on_until_everything_was_there(tmp_path: Path):
     deployment, counts, notes = herd(tmp_path), Tally(failpoints.scan()), list[str]()
     faults = Faults([Nothing("one", "a", notes), Nothing("two", "a", notes)])
     monkey = Monkey(deployment, faults, counts, 7)
-    monkey.run(Terms(5, 60, itertools.count(step=100).__next__, lambda: False, everything=True))
+    monkey.run(Terms(5, 60, True), crowd())
     assert (counts.missing(), faults.missing()) == ([], [])
     assert monkey.rounds == deployment.revived >= 5
     assert notes.count("one begins") == notes.count("one ends") == faults.counts["one"]
@@ -178,16 +183,23 @@ def test_a_storm_goes_on_until_everything_was_there(tmp_path: Path):
 def test_a_storm_ends_when_its_patience_does(tmp_path: Path):
     counts = Tally({**failpoints.scan(), "cache.that.no.code.passes": ()})
     monkey = Monkey(herd(tmp_path), Faults([]), counts, 7)
-    monkey.run(Terms(5, 0, itertools.count(step=100).__next__, lambda: False, everything=True))
+    monkey.run(Terms(5, 0, True), crowd())
     assert monkey.rounds == 0
     assert "cache.that.no.code.passes" in counts.missing()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_storm_ends_when_a_client_failed(tmp_path: Path):
+    monkey = Monkey(herd(tmp_path), Faults([]), Tally(failpoints.scan()), 7)
+    monkey.run(Terms(5, 60, True), crowd(broken=True))
+    assert monkey.rounds == 0
 
 
 @pytest.mark.usefixtures("quick")
 def test_one_seed_brings_the_same_deeds(tmp_path: Path):
     def deeds(number: int, seed: int) -> list[str]:
         monkey = Monkey(herd(tmp_path / str(number), fires=False), Faults([]), Tally(failpoints.scan()), seed)
-        monkey.run(Terms(3, 60, itertools.count(step=100).__next__, lambda: False, everything=False))
+        monkey.run(Terms(3, 60, False), crowd())
         return [deed.partition(" ")[2] for deed in monkey.deeds]
 
     first = deeds(1, 11)

@@ -24,6 +24,7 @@ from tests.chaos.storm.faults import (
     StoreUnmounted,
     WebHangs,
 )
+from tests.chaos.storm.monkey import Terms
 from tests.chaos.storm.storm import REST, SEEDS, Ground, Report, run_storm
 from tests.chaos.storm.tally import Tally
 from tests.servers.rabbitmq import RabbitMQ
@@ -105,7 +106,7 @@ def test_promises_survive_a_storm(
     while done < rounds:
         report = Report(seed)
         try:
-            run_storm(ground, report, min(STORM, rounds - done), PATIENCE, everything=broker is not None and not done)
+            run_storm(ground, report, Terms(min(STORM, rounds - done), PATIENCE, broker is not None and not done))
         finally:
             record_property("storm", report.line())
             print("\n".join([*report.deeds, report.line()]), flush=True)  # noqa: T201 - shown with a failure

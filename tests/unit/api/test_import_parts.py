@@ -1,5 +1,6 @@
 """Work folders, injected properties, and the parts of imports as configured (IMP-08, CFG-07)."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from glance_api import config as api_config
 from glance_api.content.formats import FormatRules
 from glance_api.imports import options, tools
 from glance_api.imports.confinement import landlock
-from glance_api.imports.contract import ImageFacts, ImportChanges, Work
+from glance_api.imports.contract import ImageFacts, ImportChanges, ImportFailed, Work
+from glance_api.imports.inspection import inspect_file
 from glance_api.imports.plugins.image_conversion import ImageConversion
 from glance_api.imports.plugins.inject_metadata import InjectMetadata
 from glance_api.imports.plugins.no_op import NoOp
@@ -139,6 +141,23 @@ def test_imp13_folders_of_dead_processes_are_swept_and_no_others(tmp_path: Path)
         assert living.exists()
         assert not dead.exists()
     assert sweep_work(tmp_path) == 0
+
+
+def test_a_folder_that_cannot_be_removed_is_swept_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched, work_folder(tmp_path) as folder:
+        patched.setattr(Path, "unlink", fail)
+        patched.setattr("shutil.rmtree", lambda *_, **__: None)
+    assert folder.exists()
+    assert sweep_work(tmp_path) == 1
+    assert not folder.exists()
+
+
+def test_a_file_that_cannot_be_read_is_no_defect(tmp_path: Path):
+    with pytest.raises(ImportFailed, match="the staging directory of this host cannot be read"):
+        inspect_file(tmp_path / "missing", "raw", RULES, lambda: None)
 
 
 def test_a_sweep_makes_nothing_in_a_directory_that_was_never_used(tmp_path: Path):

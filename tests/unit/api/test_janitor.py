@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from tests.unit.scrubber.fakes import FakeDeletions, FakeStore
 
+from glance_api.background import janitor as module
 from glance_api.background.janitor import RETRY_AFTER, Janitor
 from glance_api.imports.signals import WorkSignal
+from glance_api.imports.work import work_folder
 from glance_api.services.old_lists import OldLists
 from glance_common.model.errors import Gone, Unavailable
 from glance_common.stores.contract import StoreUnavailable
@@ -65,6 +67,37 @@ def test_what_fails_is_tried_again_however_often_it_failed(deletions, store, jan
     for row in (failing, next_one):
         assert (row.status, row.delay) == ("deleting", RETRY_AFTER)
     assert "staged data of image image cannot be removed now" in caplog.text
+
+
+def test_imp13_work_folders_of_processes_that_die_later_are_removed_too(janitor, store, monkeypatch):
+    monkeypatch.setattr(module, "WORK_EVERY", 0.0)
+    with work_folder(store.directory) as living:
+        janitor()
+        dead = living.with_name("of-a-worker-that-a-reload-replaced")
+        dead.mkdir()
+        janitor()
+        assert living.exists()
+        assert not dead.exists()
+
+
+def test_work_folders_are_not_looked_for_all_the_time(janitor, store):
+    with work_folder(store.directory) as living:
+        janitor()
+        dead = living.with_name("dead")
+        dead.mkdir()
+        janitor()
+        assert dead.exists()
+
+
+def test_a_directory_that_is_down_keeps_the_janitor_from_nothing(deletions, store, janitor, caplog):
+    def check():
+        raise StoreUnavailable("no sentinel")
+
+    store.check = check
+    row = due(deletions, store)
+    janitor()
+    assert row.status == "deleted"
+    assert "work folders of dead imports cannot be looked for: no sentinel" in caplog.text
 
 
 def test_what_another_process_has_purged_is_no_failure(deletions, store, janitor, caplog):
