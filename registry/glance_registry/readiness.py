@@ -21,6 +21,8 @@ LOG = logging.getLogger(__name__)
 INTERVAL = 1.0
 """Seconds between two questions to the database while it lacks something."""
 
+_KNOWN_FORM = re.compile("[0-9]{4}")
+_MODULE = re.compile(r"v[0-9]{4}_\w+\.py")
 _REVISION = re.compile(r'^revision = "([0-9]{4})"$', re.MULTILINE)
 _PHASE = re.compile(r'^phase = "([a-z]+)"$', re.MULTILINE)
 _EXISTS = sa.text("SELECT to_regclass('alembic_version') IS NOT NULL")
@@ -73,7 +75,7 @@ def missing(found: str | None) -> str | None:
     needed = max(each for each, phase in known.items() if phase == "expand")
     if found is None:
         return f"the database has no schema, and this release needs revision {needed}: run glance-manage db sync"
-    if not re.fullmatch("[0-9]{4}", found):
+    if not _KNOWN_FORM.fullmatch(found):
         return f"the database has the revision {found}, which no release of this service has: it is another service's"
     if found >= needed:
         return None
@@ -88,7 +90,7 @@ def phases() -> dict[str, str]:
     They are read, not imported: Alembic would cost every process of the service 10 MB.
     """
     folder = resources.files("glance_registry.migrations.versions")
-    texts = [each.read_text() for each in folder.iterdir() if re.fullmatch("v[0-9]{4}_.*[.]py", each.name)]
+    texts = [each.read_text() for each in folder.iterdir() if _MODULE.fullmatch(each.name)]
     return {_only(_REVISION, text): _only(_PHASE, text) for text in texts}
 
 

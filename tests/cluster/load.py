@@ -31,6 +31,8 @@ LONGEST_PAUSE = 2.0
 THINK = 0.03
 """Seconds between two calls: the clients are to meet every failure, not to fill the processors."""
 MOST_IMAGES = 6
+IMPORTED = 0.3
+"""Share of the images that get their data by an import."""
 ACCEPTED = 202
 
 
@@ -85,7 +87,7 @@ class Client:
         image, name = str(uuid4()), f"drill {self._choice.randrange(10**6)}"
         if not self._persist(Call("create", image), lambda call: self._create_once(call, image, name), name=name):
             return
-        if self._import(image) if self._choice.random() < 0.3 else self._upload(image):
+        if self._import(image) if self._choice.random() < IMPORTED else self._upload(image):
             self._images[image] = None
 
     def _upload(self, image: str) -> bool:

@@ -72,13 +72,13 @@ def test_the_directory_beside_a_default_file_is_read_after_it(tmp_path: Path, mo
 
 def test_what_is_told_of_files_follows_the_same_order(etc: Path) -> None:
     other = etc.parent / "other"
-    written(other / "x.conf", nmae="wrong")
+    written(other / "x.conf", heading="wrong")
     conf = load("--config-dir", str(other), "--config-dir", str(etc), "--config-file", str(etc / "glance-test.conf"))
     assert [path for path, _ in loading.read_files(conf)] == [
         str(etc / "glance-test.conf"), str(etc / "more.conf"), str(other / "x.conf"),
     ]
     assert f"[DEFAULT] name = first  ({etc}/glance-test.conf)" in explained(conf, TABLE)
-    assert any("nmae" in each.text and str(other / "x.conf") in each.text for each in findings(conf, TABLE))
+    assert any("heading" in each.text and str(other / "x.conf") in each.text for each in findings(conf, TABLE))
 
 
 def test_other_files_are_found_in_a_directory_without_configuration(tmp_path: Path, etc: Path) -> None:

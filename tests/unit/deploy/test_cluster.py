@@ -11,13 +11,14 @@ import subprocess
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.cluster import load, main, table
 from tests.cluster.callers import Failure
 from tests.cluster.cluster import MARKER, Cluster, FolderError
 from tests.cluster.crowd import Told
+from tests.cluster.plain_calls import PlainCalls
 from tests.cluster.table import StepResult
 
 
@@ -59,6 +60,9 @@ class Moody:
     def delete(self, image: str) -> None:
         self._answer("delete")
 
+    def import_web(self, image: str, uri: str, request: str) -> None:
+        self._answer("import")
+
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch):
@@ -67,11 +71,55 @@ def clock(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(load, "time", SimpleNamespace(monotonic=lambda: next(seconds), sleep=lambda _seconds: None))
 
 
+@pytest.fixture(autouse=True)
+def _uploads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data come by uploads."""
+    monkeypatch.setattr(load, "IMPORTED", 0)
+
+
+@pytest.fixture
+def _imports(monkeypatch: pytest.MonkeyPatch, _uploads: None) -> None:
+    """Data come by imports."""
+    monkeypatch.setattr(load, "IMPORTED", 1)
+
+
 def first_calls(service: Moody) -> list[dict[str, Any]]:
-    """Return what a client tells until it has done its first two calls, a create and an upload."""
+    """Return what a client tells until it has done its first two calls: a create, and an upload or an import."""
     told: list[dict[str, Any]] = []
-    load.Client(service, 1, told.append).run(lambda: bool(told))
+    sources = [{"uri": "http://127.0.0.1/0", "size": 1, "sha512": service.digest}]
+    client = load.Client(service, cast(PlainCalls, service), 1, sources, told.append)
+    client.run(lambda: bool(told))
     return told
+
+
+@pytest.mark.usefixtures("_imports")
+def test_an_import_is_asked_for_once_and_waited_for():
+    service = Moody(200, 200, shown=("importing", "importing", "active"))
+    _, imported = first_calls(service)
+    assert imported["done"]
+    assert service.asked == ["create", "import", "show", "show", "show"]
+    assert [status for _, status in imported["asked"]] == [202]
+    assert [status for _, status in imported["tries"]] == [200]
+    assert imported["reads"] == []
+
+
+@pytest.mark.usefixtures("_imports")
+def test_an_import_is_asked_for_again_after_no_answer_and_after_a_task_that_failed():
+    service = Moody(200, None, 200, 200, shown=("queued", "importing", "queued", "active"))
+    _, imported = first_calls(service)
+    assert imported["done"]
+    assert [status for _, status in imported["asked"]] == [None, 202, 202]
+    assert len({request for request, _ in imported["asked"]}) == 3
+    assert [status for _, status in imported["tries"]] == [None, 200]
+    assert [status for _, status in imported["reads"]] == [None], "the failed task was noticed"
+
+
+@pytest.mark.usefixtures("_imports")
+def test_an_import_that_an_earlier_request_began_is_waited_for():
+    service = Moody(200, 503, 409, shown=("queued", "importing", "active"))
+    _, imported = first_calls(service)
+    assert imported["done"]
+    assert [status for _, status in imported["asked"]] == [503, 409]
 
 
 def test_a_create_that_an_earlier_try_did_is_done():
