@@ -6,11 +6,13 @@ these are the places where the sockets here ask the guard.
 
 import errno
 import ipaddress
+import os
 import select
 import socket
 import ssl
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -76,11 +78,43 @@ class _GuardedTLSSocket(_GuardedSocket, ssl.SSLSocket):
         """Shake hands."""
         self.watch().attempt(self, super().do_handshake, block)
 
+    def recv_into(self, buffer: Any, *arguments: Any) -> int:
+        """Receive into a buffer: all that is there. The library stops at each record, so at 16 KiB of data."""
+        size = super().recv_into(buffer, *arguments)
+        if not arguments:
+            more = self._receive_rest(buffer, size)
+            self.watch().count(more)
+            size += more
+        return size
+
+    def _receive_rest(self, buffer: Any, size: int) -> int:
+        """Receive behind the first ``size`` bytes of a buffer without a wait; return the bytes that came."""
+        end = size
+        self.settimeout(0)
+        nothing_now = suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError)
+        with memoryview(buffer) as view, view.cast("B") as octets, nothing_now:
+            got = size
+            while got and end < len(octets):
+                got = ssl.SSLSocket.recv_into(self, octets[end:])
+                end += got
+        return end - size
+
 
 class _GuardedContext(ssl.SSLContext):
     """Makes guarded sockets of guarded sockets."""
 
     sslsocket_class = _GuardedTLSSocket
+    _loaded: tuple[object, ...] | None = None
+
+    def load_verify_locations(self, cafile: Any = None, capath: Any = None, cadata: Any = None) -> None:
+        """Load certificates. The libraries ask for it at each connection; the same file is loaded once."""
+        found = None
+        if cafile is not None and capath is None and cadata is None:
+            facts = os.stat(cafile)
+            found = (cafile, facts.st_ino, facts.st_size, facts.st_mtime_ns)
+        if found is None or found != self._loaded:
+            super().load_verify_locations(cafile, capath, cadata)
+            self._loaded = found
 
     def wrap_socket(self, sock: socket.socket, *arguments: Any, **options: Any) -> ssl.SSLSocket:
         """Return the socket after the handshake, which begins only when the new one knows whom to ask."""
