@@ -23,6 +23,7 @@ from glance_common.notify import Notifier
 from glance_common.observability.metrics.shared import SharedNumbers
 from glance_common.retry import Backoff
 from glance_common.server.draining import Draining
+from glance_common.server.heap import share_heaps
 from glance_common.server.intake import RequestHead
 from glance_common.server.monitor_process import MonitorProcess, SharedVerdict
 from glance_common.server.settings import UMASK, ServerSettings
@@ -295,6 +296,7 @@ def serve(
     worker does not start.
     """
     os.umask(UMASK)
+    share_heaps()
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     service = Service(name, settings, application, gunicorn_config(settings, name))
