@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,17 @@ def answered(wires: Sequence[Wire], status: bytes) -> list[Wire]:
     return [wire for wire in ready if wire.sock.recv(12, socket.MSG_PEEK)[9:] == status]
 
 
+def all_beyond_the_share(wires: Sequence[Wire]) -> list[Wire]:
+    """Return those that are refused, as soon as these are all but those of the share."""
+    wait_for(lambda: len(answered(wires, b"503")) == CROWD - SHARE, "the refusal of all beyond the share")
+    return answered(wires, b"503")
+
+
+def may_read(caller: Caller, image: str) -> bool:
+    """Say whether a caller finds a permit for a download."""
+    return caller.call("GET", f"/v2/images/{image}/file", 200, 503).status_code == 200
+
+
 def peak(pid: int) -> int:
     """Return the highest resident bytes that a process has had."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -175,10 +187,7 @@ def test_slow_transfers_by_the_hundred_leave_room_for_others(services: Services,
     crowd.join(headers, reads=False)
     for name, begin in kinds.items():
         wires = begin(project(services, name))
-        refused = wait_for(
-            lambda: len(found := answered(wires, b"503")) == CROWD - SHARE and found,  # noqa: B023 - called now
-            f"the refusal of every {name} beyond the share",
-        )
+        refused = all_beyond_the_share(wires)
         crowd.join([wire for wire in wires if wire not in refused], reads=name != "writer")
         for wire in refused:
             with wire:
@@ -190,5 +199,4 @@ def test_slow_transfers_by_the_hundred_leave_room_for_others(services: Services,
     assert peak(worker) <= FIXED + (len(kinds) * SHARE + 1) * EACH
     crowd.close()
     for name in kinds:
-        slow = project(services, name)
-        wait_for(lambda: slow.call("GET", f"/v2/images/{images[0]}/file").status_code == 200, "a permit")  # noqa: B023
+        wait_for(partial(may_read, project(services, name), images[0]), "a permit")

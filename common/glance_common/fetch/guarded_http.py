@@ -91,10 +91,11 @@ class _GuardedTLSSocket(_GuardedSocket, ssl.SSLSocket):
         """Receive behind the first ``size`` bytes of a buffer without a wait; return the bytes that came."""
         end = size
         self.settimeout(0)
-        with memoryview(buffer) as view, view.cast("B") as octets, suppress(ssl.SSLWantReadError):
+        nothing_now = suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError)
+        with memoryview(buffer) as view, view.cast("B") as octets, nothing_now:
             got = size
             while got and end < len(octets):
-                got = self.read(len(octets) - end, octets[end:])
+                got = ssl.SSLSocket.recv_into(self, octets[end:])
                 end += got
         return end - size
 

@@ -13,12 +13,11 @@ from glance_common.stores.drivers.cinder.client import CinderApi
 from glance_common.stores.drivers.cinder.transfers import Transfers
 from glance_common.stores.drivers.cinder.volumes import Volume
 
-READ = 2 * 1024 * 1024
-AHEAD = 3
-"""Reads that are under way before their data are wanted."""
+READ = 1024 * 1024
+"""Bytes of one read, which the reader gets as they are."""
 
-PIECE = 512 * 1024
-"""Bytes that the reader gets at a time."""
+AHEAD = 4
+"""Reads that are under way before their data are wanted."""
 
 
 class _Shared:
@@ -113,8 +112,7 @@ def _pieces(attachment: Attachment, transfers: Transfers, at: int, end: int) -> 
         assert isinstance(data, bytes)
         if len(data) != wanted:
             raise StoreUnavailable(f"the volume gave {len(data)} bytes instead of {wanted}")
-        for start in range(0, wanted, PIECE):
-            yield data[start : start + PIECE]
+        yield data
 
 
 def _read(read: Callable[[int, int], bytes], at: int, size: int) -> Callable[[], bytes]:
