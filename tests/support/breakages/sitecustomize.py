@@ -60,13 +60,15 @@ def acknowledge_before_record() -> None:
     """The scrubber acknowledges a message of the queue when it has read it, not when the registry knows the end."""
     from glance_scrubber import consumer
 
-    def handle(self, connection, message):
-        nudge = consumer.readable(connection, message)
-        message.ack()
-        if nudge is not None:
-            self._scrub(nudge)
+    handle = consumer.QueueConsumer._handle
 
-    consumer.QueueConsumer._handle = handle  # type: ignore[method-assign]
+    def acknowledge_first(self, connection, batch, received, size):
+        for message in batch:
+            message.ack()
+            message.ack = message.requeue = lambda: None
+        return handle(self, connection, batch, received, size)
+
+    consumer.QueueConsumer._handle = acknowledge_first  # type: ignore[method-assign]
 
 
 def lease_ignored() -> None:
