@@ -8,14 +8,14 @@ soon is given back untouched, so that a slow store holds no claims that others c
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
 from glance_common.failpoints import failpoint
 from glance_common.leases import LeaseKeeper
 from glance_common.model.context import RequestContext, system_context
-from glance_common.model.errors import GlanceError, Gone
+from glance_common.model.errors import GlanceError, Gone, Unavailable
 from glance_common.model.image import Deletion
 from glance_common.model.status import LocationStatus
 from glance_common.observability.log_context import request_id, working_for
@@ -32,6 +32,9 @@ LONGEST = 2.0
 """Seconds after which a batch begins no further delete."""
 
 _FINAL = (Outcome.PURGED, Outcome.ALREADY_GONE, Outcome.KEPT)
+
+Ended = tuple[str, Purged | None]
+"""A location with how its purge ended; None when it could not be claimed."""
 
 
 @dataclass(slots=True)
@@ -87,19 +90,22 @@ class BatchPurger:
         stores: Sequence[str],
         scrub_time: float,
         is_over: Callable[[], bool],
-    ) -> list[Purged]:
-        """Claim and purge ``locations``; return how each ended that could be claimed.
+    ) -> Iterator[Ended]:
+        """Claim and purge ``locations``; yield those that ended, each as soon as it did.
 
-        Nothing is begun once ``is_over`` says so. Raises GlanceError when the registry cannot be asked or did not
-        confirm what was told; call again with the same token then.
+        What is not yielded needs a purge by itself with the same token. What is yielded as released must never be
+        claimed with this token again: the word of the release may arrive late, and would end the new claim. Nothing is
+        begun once ``is_over`` says so. Raises GlanceError when the registry cannot be asked or did not confirm what it
+        was told, after it has yielded all the others.
         """
         lease = self._leases.seconds
-        claimed = self._deletions.claim_many(
+        claimed, refused = self._deletions.claim_many(
             context, locations, token, lease=lease, stores=stores, scrub_time=scrub_time
         )
         failpoint("purge.claim.after")
+        yield from ((location, None) for location in locations if location in refused)
         if not claimed:
-            return []
+            return
         claims = _Claims({deletion.location: deletion for deletion in claimed})
         last = time.monotonic() + LONGEST
 
@@ -109,23 +115,28 @@ class BatchPurger:
             if begun := list(claims.begun):
                 self._deletions.renew_many(context, begun, token, lease=lease)
 
+        tried: list[_Deleted] = []
+        failure: Exception | None = None
         with self._leases.keep(context, renew, f"the claims on {len(claimed)} locations"):
             try:
-                tried = self._delete(claimed, claims, lambda: is_over() or time.monotonic() > last)
+                self._delete(claimed, claims, tried, lambda: is_over() or time.monotonic() > last)
+            except Exception as error:
+                failure = error
             finally:
                 self._release(context, claims, token)
-            ended = list(self._recorded(context, tried, token))
+            yield from self._released(claimed, claims, tried)
+            yield from self._recorded(context, tried, token)
         failpoint("purge.record.after")
-        down = {purged.deletion.store for purged in ended if purged.verdict.store_down}
-        done = {purged.deletion.location for purged in ended}
-        return ended + [_released(deletion, down) for deletion in claimed if deletion.location not in done]
+        if failure is not None:
+            raise failure
 
-    def _delete(self, claimed: Sequence[Deletion], claims: _Claims, is_over: Callable[[], bool]) -> list[_Deleted]:
-        tried: list[_Deleted] = []
+    def _delete(
+        self, claimed: Sequence[Deletion], claims: _Claims, tried: list[_Deleted], is_over: Callable[[], bool]
+    ) -> None:
+        """Delete store by store and add what the stores said to ``tried``."""
         by_store = sorted(claimed, key=lambda deletion: deletion.store)
         for store, group in groupby(by_store, key=lambda deletion: deletion.store):
             tried += self._delete_in(store, list(group), claims, is_over)
-        return tried
 
     def _delete_in(
         self, store: str, group: Sequence[Deletion], claims: _Claims, is_over: Callable[[], bool]
@@ -157,34 +168,82 @@ class BatchPurger:
     def _verdict(self, one: _Deleted) -> Verdict:
         return judge(one.error, one.deletion.attempts, self._on_failure)
 
-    def _recorded(self, context: RequestContext, tried: Sequence[_Deleted], token: str) -> Iterator[Purged]:
-        """Tell the registry how the deletes ended. Raises GlanceError."""
+    def _released(
+        self, claimed: Sequence[Deletion], claims: _Claims, tried: Sequence[_Deleted]
+    ) -> Iterator[Ended]:
+        """Yield what was given back untouched."""
+        down = {one.deletion.store for one in tried if self._verdict(one).store_down}
+        for deletion in claimed:
+            if deletion.location not in claims.begun:
+                verdict = Verdict(Outcome.RELEASED, store_down=deletion.store in down)
+                yield deletion.location, Purged(deletion, Outcome.RELEASED, verdict, 0.0)
+
+    def _recorded(self, context: RequestContext, tried: Sequence[_Deleted], token: str) -> Iterator[Ended]:
+        """Tell the registry how the deletes ended, and yield what it confirmed.
+
+        One that the registry cannot handle does not stop the others. Raises GlanceError when one was not confirmed.
+        """
         verdicts = [(one, self._verdict(one)) for one in tried]
-        final = [one.deletion.location for one, verdict in verdicts if verdict.outcome in _FINAL]
-        recorded = self._deletions.done_many(context, final, token) if final else set()
-        for one, verdict in verdicts:
-            outcome = verdict.outcome
-            if outcome not in _FINAL:
-                outcome = self._retried(context, one.deletion, verdict)
-            elif one.deletion.location not in recorded:
-                # The lease had run out and another process has taken over; it says how it ends.
-                outcome = Outcome.NOT_OURS
-            yield Purged(one.deletion, outcome, verdict, time.monotonic() - one.began)
+        recorded = self._done_many(
+            context, [one.deletion.location for one, verdict in verdicts if verdict.outcome in _FINAL], token
+        )
+        failure: GlanceError | None = None
+        # First what needs no further call, because a call may fail.
+        for one, verdict in sorted(verdicts, key=lambda tell: tell[0].deletion.location not in recorded):
+            deletion, outcome = one.deletion, verdict.outcome
+            try:
+                if deletion.location not in recorded:
+                    outcome = self._told(context, deletion, verdict)
+            except GlanceError as error:
+                if is_away(error):
+                    raise
+                failure = error
+            else:
+                yield deletion.location, Purged(deletion, outcome, verdict, time.monotonic() - one.began)
+        if failure is not None:
+            raise failure
+
+    def _done_many(self, context: RequestContext, locations: list[str], token: str) -> set[str]:
+        if not locations:
+            return set()
+        try:
+            return self._deletions.done_many(context, locations, token)
+        except GlanceError as error:
+            if is_away(error):
+                raise
+            LOG.warning("the registry: %s; the ends of %d purges are told one by one", error, len(locations))
+            return set()
+
+    def _told(self, context: RequestContext, deletion: Deletion, verdict: Verdict) -> Outcome:
+        """Tell the registry how one delete ended, and return how the purge did."""
+        try:
+            if verdict.outcome not in _FINAL:
+                return self._retried(context, deletion, verdict)
+            self._deletions.done(context, deletion.location, deletion.token)
+        except Gone:
+            # The lease had run out and another process has taken over; it says how it ends.
+            return Outcome.NOT_OURS
+        return verdict.outcome
 
     def _retried(self, context: RequestContext, deletion: Deletion, verdict: Verdict) -> Outcome:
         own = system_context(deletion.request_id or context.request_id)
-        try:
-            status = self._deletions.retry(
-                own, deletion.location, deletion.token,
-                error=verdict.error, delay=verdict.delay, max_attempts=verdict.max_attempts,
-            )
-        except Gone:
-            return Outcome.NOT_OURS
+        status = self._deletions.retry(
+            own, deletion.location, deletion.token,
+            error=verdict.error, delay=verdict.delay, max_attempts=verdict.max_attempts,
+        )
         return Outcome.FAILED if status is LocationStatus.FAILED else Outcome.RETRY
 
     def _release(self, context: RequestContext, claims: _Claims, token: str) -> None:
         if left := claims.give_back():
             self._deletions.release(context, left, token)
+
+
+def is_away(error: GlanceError) -> bool:
+    """Return whether the registry did nothing because it, or its database, cannot be reached: for every location.
+
+    Any other error may be that of one location.
+    """
+    return type(error) is Unavailable
 
 
 def _error_of(delete: Delete, key: str) -> Exception | None:
@@ -196,7 +255,3 @@ def _error_of(delete: Delete, key: str) -> Exception | None:
     except Exception as raised:
         return raised
     return None
-
-
-def _released(deletion: Deletion, down: Collection[str]) -> Purged:
-    return Purged(deletion, Outcome.RELEASED, Verdict(Outcome.RELEASED, store_down=deletion.store in down), 0.0)

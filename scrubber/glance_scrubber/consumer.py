@@ -7,25 +7,28 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from uuid import uuid4
 
+from amqp.exceptions import NotFound
 from kombu.connection import Connection
 from kombu.message import Message
 from kombu.messaging import Consumer, Producer
 
-from glance_common.delete_queue.broker import DEAD_QUEUE, DELETE_QUEUE, EXCHANGE, connected
+from glance_common.delete_queue.broker import DEAD_QUEUE, DELETE_QUEUE, connected
 from glance_common.delete_queue.message import BadMessage, Nudge, decode
 from glance_common.messaging.connection import BROKER_ERRORS, Broker, describe
 from glance_common.model.errors import GlanceError
 from glance_common.purge import Outcome
 from glance_common.retry import Backoff
-from glance_scrubber.batch import LONGEST, MOST
-from glance_scrubber.scrub import Result, Scrubber
+from glance_scrubber.batch import MOST, is_away
+from glance_scrubber.scrub import Batch, Result, Scrubber, next_size
 
 LOG = logging.getLogger(__name__)
 
 MOMENT = 0.003
 """Seconds to wait for one more message to purge together with those that are there."""
+
+Messages = list[tuple[Message, Nudge]]
+"""Messages with what they say."""
 
 
 class QueueConsumer:
@@ -38,17 +41,16 @@ class QueueConsumer:
         self._broker = broker
         self._scrubber = scrubber
         self._stop = stop
+        self._backoff = Backoff()
 
     def run(self) -> None:
         """Work until ``stop`` is set, whatever happens to the broker; the purge in hand is finished."""
-        backoff = Backoff()
         while not self._stop.is_set():
             try:
                 with connected(self._broker) as connection:
-                    backoff.reset()
                     self._consume(connection)
             except Exception as error:
-                pause = backoff.next()
+                pause = self._backoff.next()
                 if isinstance(error, BROKER_ERRORS):
                     LOG.warning(
                         "the delete queue at %s: %s; the sweep works on, next try in %.1f s",
@@ -61,23 +63,25 @@ class QueueConsumer:
     def _consume(self, connection: Connection) -> None:
         """Take as many messages at a time as are purged together, and fewer when the purges take long: what this
         process has in hand, no other can work."""
-        most = MOST
+        size = MOST
         received: deque[Message] = deque()
         while not self._stop.is_set():
             consumer = Consumer(
-                connection.default_channel, [DELETE_QUEUE], prefetch_count=most, auto_declare=False,
+                connection.default_channel, [DELETE_QUEUE], prefetch_count=size, auto_declare=False,
                 on_message=received.append,
                 # A body that the library itself cannot unpack is parked like any other that cannot be read.
                 on_decode_error=lambda message, _: received.append(message),
             )
+            following = size
             with consumer:
-                taken = most
-                while taken == most and not self._stop.is_set():
-                    batch = self._received(connection, received, most)
-                    taken = self._handle(connection, batch, most) if batch else most
-            most = taken
-            while received and not self._stop.is_set():
-                received.popleft().requeue()
+                while following == size and not self._stop.is_set():
+                    if batch := self._received(connection, received, size):
+                        following = self._handle(connection, batch, received, size)
+                    self._backoff.reset()
+            if following < size:
+                for _ in range(len(received)):
+                    _give_back(received.popleft(), received)
+            size = following
 
     def _received(self, connection: Connection, received: deque[Message], most: int) -> list[Message]:
         """Wait a second for a message and a moment for each further one; return at most so many."""
@@ -93,32 +97,42 @@ class QueueConsumer:
             wait = MOMENT
         return [received.popleft() for _ in range(min(len(received), most))]
 
-    def _handle(self, connection: Connection, batch: Sequence[Message], most: int) -> int:
-        """Work the messages and answer them; return how many to take at a time from now on."""
-        began = time.monotonic()
-        nudges = _nudges(connection, batch)
-        results = self._scrub(nudges)
-        for message, nudge in nudges:
-            _answer(message, results[nudge.location])
-        seconds = time.monotonic() - began
-        if any(result.is_left for result in results.values()):
-            return 1
-        return min(2 * most, MOST) if len(batch) == most and seconds < LONGEST / 2 else most
+    def _handle(
+        self, connection: Connection, batch: Sequence[Message], received: deque[Message], size: int
+    ) -> int:
+        """Work the messages and answer them; return how many to take at a time from now on.
 
-    def _scrub(self, nudges: Sequence[tuple[Message, Nudge]]) -> dict[str, Result]:
+        ``received`` gets those that are to be worked later.
+        """
+        began = time.monotonic()
+        messages, unreadable = _read(batch)
+        results = self._scrub([nudge for _, nudge in messages])
+        seconds = time.monotonic() - began
+        for message, nudge in messages:
+            _answer(message, results[nudge.location], received)
+        # Last, because the broker may refuse to park one.
+        for message, error in unreadable:
+            _park(connection, message, error)
+        return next_size(size, results.values(), seconds)
+
+    def _scrub(self, nudges: Sequence[Nudge]) -> dict[str, Result]:
         """Remove what the messages name, for as long as the registry needs to come back.
 
-        When the stop comes first the messages go back to the queue with the connection.
+        When the stop comes first the messages go back to the queue with the connection. What the registry cannot
+        handle until the lease of a claim is over is left to the sweep.
         """
-        token, backoff = str(uuid4()), Backoff(first=1.0)
+        batch, backoff, began = _batch(nudges), Backoff(first=1.0), time.monotonic()
         while True:
             try:
-                return _purged(self._scrubber, [nudge for _, nudge in nudges], token)
+                return _purged(self._scrubber, batch, nudges)
             except GlanceError as error:
+                if not is_away(error) and time.monotonic() - began > self._scrubber.settings.lease:
+                    LOG.error("the registry: %s; %d locations are left to the sweep", error, len(batch.left))
+                    return batch.ended(Outcome.BROKEN)
                 pause = backoff.next()
-                LOG.warning("the registry: %s; %d locations wait for %.1f s", error, len(nudges), pause)
+                LOG.warning("the registry: %s; %d locations wait for %.1f s", error, len(batch.left), pause)
                 if self._stop.wait(pause):
-                    return {nudge.location: Result(Outcome.STOPPED) for _, nudge in nudges}
+                    return batch.ended(Outcome.STOPPED)
 
 
 def drain(broker: Broker, scrubber: Scrubber, stop: threading.Event) -> None:
@@ -134,17 +148,19 @@ def drain(broker: Broker, scrubber: Scrubber, stop: threading.Event) -> None:
             if not messages:
                 return
             waiting -= len(messages)
-            nudges = _nudges(connection, messages)
+            readable, unreadable = _read(messages)
             # What is named twice goes to one thread only.
-            different = list({nudge.location: nudge for _, nudge in nudges}.values())
+            different = list({nudge.location: nudge for _, nudge in readable}.values())
             parts = [part for start in range(size) if (part := different[start::size])]
             results: dict[str, Result] = {}
-            for ended in pool.map(lambda part: _purged(scrubber, part, str(uuid4())), parts):
+            for ended in pool.map(lambda part: _purged(scrubber, _batch(part), part), parts):
                 results.update(ended)
-            for message, nudge in nudges:
+            for message, nudge in readable:
                 # What was given back is due, and the sweep comes next.
                 if results[nudge.location].outcome is not Outcome.STOPPED:
                     message.ack()
+            for message, error in unreadable:
+                _park(connection, message, error)
 
 
 def _messages(connection: Connection) -> Iterator[Message]:
@@ -154,55 +170,68 @@ def _messages(connection: Connection) -> Iterator[Message]:
         yield channel.message_to_python(message)
 
 
-def _nudges(connection: Connection, messages: Sequence[Message]) -> list[tuple[Message, Nudge]]:
-    """Return the messages with what they say; those that cannot be read are put aside."""
-    found: list[tuple[Message, Nudge]] = []
+def _read(messages: Sequence[Message]) -> tuple[Messages, list[tuple[Message, BadMessage]]]:
+    """Return the messages with what they say, and those that cannot be read with the reason."""
+    readable: Messages = []
+    unreadable: list[tuple[Message, BadMessage]] = []
     for message in messages:
-        nudge = readable(connection, message)
-        if nudge is None:
-            message.ack()
-        else:
-            found.append((message, nudge))
-    return found
+        try:
+            readable.append((message, decode(_body(message))))
+        except BadMessage as error:
+            unreadable.append((message, error))
+    return readable, unreadable
 
 
-def _purged(scrubber: Scrubber, nudges: Sequence[Nudge], token: str) -> dict[str, Result]:
-    """Remove what the messages name and return how it ended. Raises GlanceError when the registry cannot be asked."""
-    locations = list(dict.fromkeys(nudge.location for nudge in nudges))
-    if not locations:
-        return {}
-    return scrubber.scrub_many(locations, token, request_id=nudges[0].request_id if len(locations) == 1 else None)
+def _body(message: Message) -> bytes:
+    body = message.body
+    return body.encode("utf-8", "surrogateescape") if isinstance(body, str) else bytes(body)
 
 
-def _answer(message: Message, result: Result) -> None:
+def _batch(nudges: Sequence[Nudge]) -> Batch:
+    return Batch(list(dict.fromkeys(nudge.location for nudge in nudges)))
+
+
+def _purged(scrubber: Scrubber, batch: Batch, nudges: Sequence[Nudge]) -> dict[str, Result]:
+    """Remove what the messages name and return how it ended. Raises GlanceError as ``scrub_many``."""
+    return scrubber.scrub_many(batch, request_id=nudges[0].request_id if len(batch.locations) == 1 else None)
+
+
+def _answer(message: Message, result: Result, received: deque[Message]) -> None:
     """Answer a message whose location was worked; after a stop it goes back to the queue with the connection."""
     if result.is_left:
-        message.requeue()
+        _give_back(message, received)
     elif result.outcome is not Outcome.STOPPED:
         message.ack()
 
 
-def readable(connection: Connection, message: Message) -> Nudge | None:
-    """Return what the message says; one that cannot be read is parked in the dead queue, and None returned.
+def _give_back(message: Message, received: deque[Message]) -> None:
+    """Give a message back to the queue, so that another process may work it; one that came again stays with us.
 
-    When that fails the broker delivers it again; then it is only logged, so that it cannot stop the queue.
+    RabbitMQ drops a message that is given back too often (20 times by default), and slow stores are no reason for that.
     """
-    body = message.body.encode("utf-8", "surrogateescape") if isinstance(message.body, str) else bytes(message.body)
+    if message.delivery_info.get("redelivered"):
+        received.append(message)
+    else:
+        message.requeue()
+
+
+def _park(connection: Connection, message: Message, reason: BadMessage) -> None:
+    """Move a message that cannot be read to the dead queue, for an operator.
+
+    Raises one of BROKER_ERRORS when the broker did not confirm it; the message then comes again with a new connection.
+    """
+    body = _body(message)
+    LOG.error("a message of the delete queue goes to %s: %s; it begins with %r", DEAD_QUEUE.name, reason, body[:100])
     try:
-        return decode(body)
-    except BadMessage as error:
-        if message.delivery_info.get("redelivered"):
-            LOG.error("a message of the delete queue is dropped: %s; it begins with %r", error, body[:100])
-        else:
-            LOG.error("a message of the delete queue goes to %s: %s", DEAD_QUEUE.name, error)
-            _park(connection, body, str(error))
-        return None
-
-
-def _park(connection: Connection, body: bytes, reason: str) -> None:
-    DEAD_QUEUE(connection.default_channel).declare()
+        # With whatever arguments it was made: only its name matters. A refusal closes the channel, so it has its own.
+        with connection.channel() as channel:
+            DEAD_QUEUE(channel).queue_declare(passive=True)
+    except NotFound:
+        DEAD_QUEUE(connection.default_channel).declare()
+    # By the name of the queue and not by EXCHANGE, which another queue of that name is not bound to.
     Producer(connection.default_channel).publish(
-        body, exchange=EXCHANGE.name, routing_key=DEAD_QUEUE.routing_key, retry=False,
+        body, exchange="", routing_key=DEAD_QUEUE.name, retry=False,
         content_type="application/octet-stream", content_encoding="binary",
-        delivery_mode="persistent", headers={"reason": reason},
+        delivery_mode="persistent", headers={"reason": str(reason)},
     )
+    message.ack()

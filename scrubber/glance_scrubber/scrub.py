@@ -1,9 +1,11 @@
 """The removals of this process: how many run at the same time, what is counted and what is logged."""
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from uuid import uuid4
 
@@ -17,7 +19,7 @@ from glance_common.purge import Outcome, Purged, Purger
 from glance_common.registry_client.deletions import DeletionsClient
 from glance_common.stores.loader import Stores
 from glance_scrubber import outcomes
-from glance_scrubber.batch import BatchPurger
+from glance_scrubber.batch import LONGEST, MOST, BatchPurger, is_away
 
 LOG = logging.getLogger(__name__)
 
@@ -46,6 +48,39 @@ class Result:
     def is_left(self) -> bool:
         """Whether any process may begin with it at once: it was given back only because those before it took long."""
         return self.outcome is Outcome.RELEASED and self.down is None
+
+
+@dataclass(slots=True)
+class Batch:
+    """Locations that are purged together, at most ``batch.MOST`` different ones, and how those ended that did.
+
+    ``token`` is that of all their claims, however often the purge is tried; what has ended is not claimed with it
+    again.
+    """
+
+    locations: Sequence[str]
+    token: str = field(default_factory=lambda: str(uuid4()))
+    results: dict[str, Result] = field(default_factory=dict)
+    was_tried: bool = False
+
+    @property
+    def left(self) -> list[str]:
+        """The locations whose purge has not ended."""
+        return [location for location in self.locations if location not in self.results]
+
+    def ended(self, otherwise: Outcome) -> dict[str, Result]:
+        """Return how each ended; those that did not count as ``otherwise``."""
+        return dict.fromkeys(self.locations, Result(otherwise)) | self.results
+
+
+def next_size(size: int, results: Collection[Result], seconds: float) -> int:
+    """Return how many locations to purge together after a batch of ``size`` at most, which took so many ``seconds``.
+
+    What one process has in hand, no other can work: so they are few while the purges take long.
+    """
+    if any(result.is_left for result in results):
+        return 1
+    return min(2 * size, MOST) if len(results) >= size and seconds < LONGEST / 2 else size
 
 
 class Scrubber:
@@ -84,36 +119,70 @@ class Scrubber:
             return _told(location, purged)
 
     def scrub_many(
-        self,
-        locations: Sequence[str],
-        token: str,
-        *,
-        request_id: str | None = None,
-        stores: Collection[str] | None = None,
+        self, batch: Batch, *, request_id: str | None = None, stores: Collection[str] | None = None
     ) -> dict[str, Result]:
-        """Purge at most ``batch.MOST`` different locations with few calls; return how each ended. Else as ``scrub``.
+        """Purge the locations of ``batch`` with few calls; return how each ended. Else as ``scrub``.
 
-        A defect in one of them does not stop the others.
+        A defect in one of them, or one that the registry cannot handle, does not stop the others: they are purged one
+        by one then. Raises GlanceError when the registry cannot be asked, or did not confirm a single one; call again
+        with the same batch then, which holds what has ended.
         """
         identifier = request_id or f"req-{uuid4()}"
-        if len(locations) == 1:
-            return {locations[0]: self._alone(locations[0], token, identifier, stores)}
+        is_sure, batch.was_tried = not batch.was_tried, True
+        before, last = len(batch.results), time.monotonic() + LONGEST
+        if len(batch.left) > 1:
+            is_sure &= self._together(batch, identifier, stores)
+        # Where an answer got lost the token may have a claim already, which cannot be left for later.
+        failure = self._one_by_one(batch, identifier, stores, last if is_sure else math.inf)
+        if failure is not None and len(batch.results) == before:
+            raise failure
+        if batch.left:
+            LOG.error("%d locations are left to their lease and the sweep: the registry: %s", len(batch.left), failure)
+        return batch.ended(Outcome.BROKEN)
+
+    def _together(self, batch: Batch, identifier: str, stores: Collection[str] | None) -> bool:
+        """Purge what is usual in ``batch``; return whether nothing went wrong. Raises GlanceError of a registry that is
+        away."""
         with self._slots, working_for(identifier):
             if self._stop.is_set():
-                return dict.fromkeys(locations, Result(Outcome.STOPPED))
+                batch.results |= dict.fromkeys(batch.left, Result(Outcome.STOPPED))
+                return True
+            ended = self._batches.purge(
+                system_context(identifier), batch.left, batch.token, stores=self._allowed(stores),
+                scrub_time=self.settings.scrub_time, is_over=self._stop.is_set,
+            )
             try:
-                ended = self._batches.purge(
-                    system_context(identifier), locations, token, stores=self._allowed(stores),
-                    scrub_time=self.settings.scrub_time, is_over=self._stop.is_set,
-                )
-            except GlanceError:
-                raise
+                for location, purged in ended:
+                    batch.results[location] = _told(location, purged)
+            except GlanceError as error:
+                if is_away(error):
+                    raise
+                LOG.warning("the registry: %s; %d locations are purged one by one", error, len(batch.left))
             except Exception:
-                LOG.exception("%d locations could not be scrubbed together", len(locations))
+                LOG.exception("%d locations could not be scrubbed together", len(batch.left))
             else:
-                by_location = {purged.deletion.location: purged for purged in ended}
-                return {location: _told(location, by_location.get(location)) for location in locations}
-        return {location: self._alone(location, token, identifier, stores) for location in locations}
+                return True
+            return False
+
+    def _one_by_one(
+        self, batch: Batch, identifier: str, stores: Collection[str] | None, last: float
+    ) -> GlanceError | None:
+        """Purge what has not ended, and begin none after ``last`` but the first; return the registry's last error.
+
+        Raises that of a registry that is away.
+        """
+        failure: GlanceError | None = None
+        for number, location in enumerate(batch.left):
+            if number and failure is None and time.monotonic() > last:
+                batch.results[location] = Result(Outcome.RELEASED)
+                continue
+            try:
+                batch.results[location] = self._alone(location, batch.token, identifier, stores)
+            except GlanceError as error:
+                if is_away(error):
+                    raise
+                failure = error
+        return failure
 
     def _alone(self, location: str, token: str, identifier: str, stores: Collection[str] | None) -> Result:
         try:

@@ -7,6 +7,7 @@ The same pass takes up dead uploads, claims of dead scrubbers and late passes: t
 import logging
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +21,8 @@ from glance_common.observability.metrics.catalog import LAST_SWEEP, SWEEPS
 from glance_common.purge import Outcome
 from glance_common.registry_client.deletions import DeletionsClient
 from glance_common.retry import Backoff
-from glance_scrubber.batch import MOST
-from glance_scrubber.scrub import Result, Scrubber
+from glance_scrubber.batch import MOST, is_away
+from glance_scrubber.scrub import Batch, Result, Scrubber, next_size
 
 LOG = logging.getLogger(__name__)
 PAGE = 2 * MOST
@@ -29,6 +30,9 @@ PAGE = 2 * MOST
 
 _UNTOUCHED = (Outcome.STOPPED, Outcome.RELEASED, Outcome.BROKEN)
 """What a pass does not count as work."""
+
+
+_Results = list[tuple[str, Result]]
 
 
 class Sweep:
@@ -81,6 +85,8 @@ class _Pass:
         self._lock = threading.Lock()
         self._down: set[str] = set()
         self._has_no_registry = threading.Event()
+        self._unclear: GlanceError | None = None
+        self._size = MOST
 
     def work(self) -> Counter[Outcome]:
         ended: Counter[Outcome] = Counter()
@@ -98,10 +104,12 @@ class _Pass:
                 # Another sweep may have been given the same page: in another order the two meet late, and once they do,
                 # a new page costs less than claims that are refused.
                 random.shuffle(fresh)
-                for parts in _rounds(fresh, size):
-                    results = [result for part in pool.map(self._some, parts) for result in part.items()]
+                for results in self._rounds(pool, fresh, size):
                     seen.update(location for location, result in results if not result.is_left)
                     ended.update(result.outcome for _, result in results if result.outcome not in _UNTOUCHED)
+                    if self._unclear is not None and not ended:
+                        # The registry has confirmed nothing yet.
+                        raise self._unclear
                     refused = sum(result.outcome is Outcome.NOT_OURS for _, result in results)
                     if refused > len(results) // 2:
                         break
@@ -112,17 +120,34 @@ class _Pass:
         context = system_context(f"req-{uuid4()}")
         return self._rows.due(context, limit=PAGE, stores=stores, scrub_time=self._scrubber.settings.scrub_time)
 
+    def _rounds(self, pool: ThreadPoolExecutor, locations: list[str], threads: int) -> Iterator[_Results]:
+        """Work the locations and yield how they ended, after each round of so many threads at the same time."""
+        while locations:
+            size = min(self._size, -(-len(locations) // threads))
+            now, locations = locations[: size * threads], locations[size * threads :]
+            began = time.monotonic()
+            parts = [now[start : start + size] for start in range(0, len(now), size)]
+            results = [result for part in pool.map(self._some, parts) for result in part.items()]
+            self._size = next_size(self._size, [result for _, result in results], time.monotonic() - began)
+            yield results
+
     def _some(self, locations: list[str]) -> dict[str, Result]:
-        """Scrub some locations. The registry's errors go up and end the pass."""
+        """Scrub some locations. The error of a registry that is away goes up and ends the pass."""
         stores = self._stores()
         if self._stop.is_set() or self._has_no_registry.is_set() or not stores:
             return dict.fromkeys(locations, Result(Outcome.STOPPED))
+        batch = Batch(locations)
         try:
-            results = self._scrubber.scrub_many(locations, str(uuid4()), stores=stores)
-        except GlanceError:
-            # The others need not wait for it one by one.
-            self._has_no_registry.set()
-            raise
+            results = self._scrubber.scrub_many(batch, stores=stores)
+        except GlanceError as error:
+            if is_away(error):
+                # The others need not wait for it one by one.
+                self._has_no_registry.set()
+                raise
+            # It may be these rows only; a later sweep meets them again.
+            LOG.warning("the registry: %s; %d locations are left to a later sweep", error, len(batch.left))
+            self._unclear = error
+            results = batch.ended(Outcome.BROKEN)
         with self._lock:
             self._down.update(result.down for result in results.values() if result.down is not None)
         return results
@@ -130,14 +155,6 @@ class _Pass:
     def _stores(self) -> list[str]:
         with self._lock:
             return [store for store in self._scrubber.stores.ids if store not in self._down]
-
-
-def _rounds(locations: list[str], threads: int) -> Iterator[list[list[str]]]:
-    """Yield what so many threads work at the same time, each of them at most ``MOST``."""
-    size = min(MOST, -(-len(locations) // threads))
-    parts = [locations[start : start + size] for start in range(0, len(locations), size)]
-    for start in range(0, len(parts), threads):
-        yield parts[start : start + threads]
 
 
 def _report(ended: Counter[Outcome], down: set[str], oldest: float) -> None:

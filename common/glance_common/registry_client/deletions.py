@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any
 
 import orjson
 
@@ -16,8 +15,6 @@ from glance_common.registry_client.uploads import MAX_ERROR
 
 LOG = logging.getLogger(__name__)
 _PAGE = 500
-_OLDER: dict[str, Any] = {"deletions": [], "refused": [], "done": []}
-"""What a registry of the release before did: nothing, because it knows no calls for many locations."""
 
 
 class DeletionsClient:
@@ -66,10 +63,11 @@ class DeletionsClient:
         lease: int,
         stores: Sequence[str] | None = None,
         scrub_time: float = 0,
-    ) -> list[Deletion]:
-        """Claim the bytes of at most 100 ``locations`` as ``claim`` does, all with one ``token``; return the claims.
+    ) -> tuple[list[Deletion], set[str]]:
+        """Claim the bytes of at most 100 ``locations`` as ``claim`` does, all with one ``token``.
 
-        Where the registry cannot claim many at once, which an older one never can, they are claimed one by one.
+        Returns the claims, and the locations that are not to be had. Whatever is in neither needs ``claim``: all of
+        them when the registry is an older one.
         """
         body = {
             "locations": list(locations), "token": token, "lease": lease, "stores": _listed(stores),
@@ -78,17 +76,11 @@ class DeletionsClient:
         try:
             answer = self._http.call(context, "POST", "/v1/deletions/claim", body)
         except NotFound:
-            answer = _OLDER
-        claims = [Deletion.from_document(document) for document in answer["deletions"]]
-        settled = {claim.location for claim in claims}.union(answer["refused"])
-        single = (
-            self.claim(context, location, token, lease=lease, stores=stores, scrub_time=scrub_time)
-            for location in locations if location not in settled
-        )
-        return claims + [claim for claim in single if claim is not None]
+            return [], set()
+        return [Deletion.from_document(document) for document in answer["deletions"]], set(answer["refused"])
 
     def renew_many(self, context: RequestContext, locations: Sequence[str], token: str, *, lease: int) -> None:
-        """Hold claims for ``lease`` seconds from now; what became another's is told by ``done_many``."""
+        """Hold claims for ``lease`` seconds from now; what became another's is told by ``done``."""
         body = {"locations": list(locations), "token": token, "lease": lease}
         try:
             self._http.call(context, "POST", "/v1/deletions/renew", body)
@@ -110,20 +102,13 @@ class DeletionsClient:
     def done_many(self, context: RequestContext, locations: Sequence[str], token: str) -> set[str]:
         """Say that the store holds nothing under the keys any more; return the locations for which it is recorded.
 
-        Another has claimed the others meanwhile.
+        The others need ``done``: all of them when the registry is an older one.
         """
         body = {"locations": list(locations), "token": token}
         try:
-            answer = self._http.call(context, "POST", "/v1/deletions/done", body)
+            return set(self._http.call(context, "POST", "/v1/deletions/done", body)["done"])
         except NotFound:
-            answer = _OLDER
-        recorded = set(answer["done"])
-        for location in locations:
-            if location not in recorded:
-                with suppress(Gone):
-                    self.done(context, location, token)
-                    recorded.add(location)
-        return recorded
+            return set()
 
     def renew(self, context: RequestContext, location: str, token: str, *, lease: int) -> int:
         """Hold the claim for ``lease`` seconds from now; raise Gone when it is over or another's."""

@@ -201,24 +201,24 @@ def renew_many(connection: sa.Connection, location_ids: list[str], token: str, l
     A row that another transaction holds is left out: two that lock many rows in different orders would wait for each
     other.
     """
-    _change_held(connection, location_ids, token, owners.after(lease))
+    _change_held(connection, location_ids, token, lease_until=owners.after(lease))
 
 
 def release(connection: sa.Connection, location_ids: list[str], token: str) -> None:
     """Give claims back whose bytes were not touched; another may claim the rows at once. Leaves out as
     ``renew_many``."""
-    _change_held(connection, location_ids, token, None)
+    # A row without both times would never be due: what was a dead upload has only the lease.
+    due_since = sa.func.coalesce(locations.c.not_before, sa.func.now())
+    _change_held(connection, location_ids, token, lease_until=None, not_before=due_since)
 
 
-def _change_held(
-    connection: sa.Connection, location_ids: list[str], token: str, lease_until: sa.ColumnElement[Any] | None
-) -> None:
+def _change_held(connection: sa.Connection, location_ids: list[str], token: str, **values: Any) -> None:
     held = sa.select(locations.c.id).where(
         locations.c.id.in_(location_ids), locations.c.token == token, locations.c.lease_until.is_not(None)
     )
     free = held.with_for_update(skip_locked=True).cte("free")
     update = sa.update(locations).where(locations.c.id.in_(sa.select(free.c.id)))
-    connection.execute(update.values(lease_until=lease_until))
+    connection.execute(update.values(**values))
 
 
 def done(connection: sa.Connection, location_id: str, token: str) -> bool:

@@ -1,8 +1,8 @@
 """Claim and done of the usual purge in one round trip each, and usual refusals after one read without a lock.
 
-Usual is what waits in ``pending_delete`` since its image was deleted, or in ``deleting`` since its claim was given
-back, and later the claim on it. For all else the functions here change nothing: ``purge`` knows those cases and
-repeated calls.
+Usual is what waits in ``pending_delete`` since its image was deleted and was never claimed, or in ``deleting`` since a
+claim was given back, and later the claim on it. For all else the functions here change nothing: ``purge`` knows those
+cases and repeated calls.
 
 ``claim_many`` and ``done_many`` do the same for many locations in one transaction. They wait for no lock: what another
 transaction holds is left out, so that one image cannot hold up the others.
@@ -25,23 +25,22 @@ from glance_registry.locations.purge import PurgeClaim
 from glance_registry.records import rows as owners
 
 # Parts of the statements, which have a parameter for every other value.
-_WAITING = (LocationStatus.PENDING_DELETE, LocationStatus.DELETING)
 _ZERO: sa.ColumnElement[int] = sa.literal_column("0", sa.Integer())
 
 
 def claim(connection: sa.Connection, location_id: str, wanted: PurgeClaim) -> dict[str, Any] | None:
     """Give the bytes of a location that is due to ``wanted.token`` and return the claim; None when it is not usual.
 
-    Raises Conflict as ``purge.claim`` when another holds the claim or the bytes are gone.
+    Raises Conflict as ``deletions.claim`` when another holds the claim or the bytes are gone.
     """
     statements = _statements()
     rows = statements.look.run(connection, {"ids": _listed([location_id])})
     found = rows[0] if rows else None
     if found is None or (wanted.stores is not None and found.store not in wanted.stores):
         return None
-    if _is_refused(found, wanted):
-        raise purge.refused(found, found.is_leased)
-    if found.status not in _WAITING:
+    if not _is_usual(found):
+        if _is_refused(found, wanted):
+            raise purge.refused(found, found.is_leased)
         return None
     claimed = statements.claim.run(connection, _claim_values([location_id], wanted), after=statements.lock)
     return owners.deletion_document(claimed[0], wanted.token) if claimed else None
@@ -57,8 +56,8 @@ def claim_many(
     statements = _statements()
     found = statements.look.run(connection, {"ids": _listed(location_ids)})
     refused = [row.id for row in found if _is_refused(row, wanted) or _is_elsewhere(row, wanted)]
-    usual = {row.id for row in found if row.status in _WAITING}.difference(refused)
-    free = _free(connection, list(usual))
+    usual = [row.id for row in found if _is_usual(row) and not _is_elsewhere(row, wanted)]
+    free = _free(connection, usual)
     if not free:
         return [], refused
     claimed = statements.claim.run(connection, _claim_values(free, wanted))
@@ -88,6 +87,12 @@ def _free(connection: sa.Connection, location_ids: list[str]) -> list[str]:
     return [row[0] for row in _statements().lock_free.run(connection, {"ids": _listed(location_ids)})]
 
 
+def _is_usual(found: "_Look") -> bool:
+    return found.status == LocationStatus.PENDING_DELETE or (
+        found.status == LocationStatus.DELETING and found.is_free and found.late_passes == 0
+    )
+
+
 def _is_refused(found: "_Look", wanted: PurgeClaim) -> bool:
     # A lock would cost the refusal a write to the disk, and what was true at the read is as true an answer.
     return found.token != wanted.token and (found.is_leased or found.is_over)
@@ -110,10 +115,12 @@ def _listed(location_ids: Iterable[str]) -> str:
 
 
 class _Look(StandingRow):
-    """How a location stands: a remover holds it, or nothing is ever to be removed again."""
+    """How a location stands: no lease is written down (``is_free``), a remover holds it (``is_leased``), nothing is
+    ever to be removed again (``is_over``)."""
 
     store: str
     token: str | None
+    is_free: bool
     is_leased: bool
     is_over: bool
 
@@ -151,7 +158,7 @@ def _named() -> sa.ColumnElement[bool]:
 
 
 def _look() -> sa.Select[Any]:
-    """Return how the location stands: whether a remover holds it, and whether nothing is ever to be removed again."""
+    """Return how locations stand, as ``_Look`` says."""
     claimed = [_status(status) for status in (LocationStatus.DELETING, LocationStatus.REAPING, LocationStatus.DELETED)]
     is_leased = sa.and_(locations.c.status.in_(claimed), locations.c.lease_until > sa.func.now())
     is_over = sa.and_(
@@ -161,7 +168,7 @@ def _look() -> sa.Select[Any]:
     )
     return sa.select(
         sa.cast(locations.c.id, sa.Text).label("id"), locations.c.store, locations.c.status, locations.c.late_passes,
-        sa.cast(locations.c.token, sa.Text).label("token"),
+        sa.cast(locations.c.token, sa.Text).label("token"), locations.c.lease_until.is_(None).label("is_free"),
         sa.func.coalesce(is_leased, sa.false()).label("is_leased"), is_over.label("is_over"),
     ).where(_named())
 
@@ -185,13 +192,16 @@ def _claim() -> sa.UpdateBase:
         .where(
             _named(),
             images.c.id == locations.c.image_id,
-            locations.c.status.in_([_status(status) for status in _WAITING]),
-            locations.c.lease_until.is_(None),
-            locations.c.not_before <= sa.func.now(),
             sa.or_(
                 locations.c.status == _status(LocationStatus.DELETING),
-                owners.is_kept_no_longer(sa.func.now() + sa.bindparam("kept", type_=sa.Interval)),
+                sa.and_(
+                    locations.c.status == _status(LocationStatus.PENDING_DELETE),
+                    owners.is_kept_no_longer(sa.func.now() + sa.bindparam("kept", type_=sa.Interval)),
+                ),
             ),
+            locations.c.late_passes == _ZERO,
+            locations.c.lease_until.is_(None),
+            locations.c.not_before <= sa.func.now(),
             sa.or_(sa.cast(stores, sa.ARRAY(sa.Text)).is_(None), locations.c.store == sa.any_(stores)),
         )
         .values(

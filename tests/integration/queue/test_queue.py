@@ -5,6 +5,8 @@ import threading
 import time
 
 import pytest
+from amqp.exceptions import AccessRefused
+from kombu.message import Message
 from tests.support.queues import bodies, put
 from tests.support.waiting import wait_for
 from tests.unit.scrubber.fakes import make_scrubber
@@ -12,7 +14,7 @@ from tests.unit.scrubber.fakes import make_scrubber
 from glance_common.delete_queue.broker import DEAD_QUEUE, DELETE_QUEUE, connected
 from glance_common.messaging.connection import parse_broker
 from glance_common.model.errors import OutcomeUnknown, Unavailable
-from glance_scrubber import batch
+from glance_scrubber import batch, consumer, scrub
 from glance_scrubber.batch import MOST
 from glance_scrubber.consumer import drain
 from glance_scrubber.sweep import Sweep
@@ -203,16 +205,86 @@ def purge(url):
         return connection.default_channel.queue_purge(DELETE_QUEUE.name)
 
 
-def test_poison_that_cannot_be_parked_does_not_stop_the_queue(rabbit_url, bench, caplog):
+def test_poison_that_came_before_is_parked_too(rabbit_url, bench):
+    """Another consumer had it in hand and gave it back or died: that says nothing of the dead queue."""
+    put(rabbit_url, b"poison")
+    assert bodies(rabbit_url) == [b"poison"]
+    bench.consume(rabbit_url)
+    wait_for(lambda: bodies(rabbit_url, dead=True) == [b"poison"])
+    bench.close()
+    assert bodies(rabbit_url) == []
+
+
+def test_poison_is_parked_in_a_dead_queue_that_another_made(rabbit_url, bench):
     with connected(parse_broker(rabbit_url)) as connection:
-        # Not as the consumer wants to declare it.
+        # Not as the consumer would declare it.
         connection.default_channel.queue_declare(DEAD_QUEUE.name, durable=True, auto_delete=False)
     put(rabbit_url, b"poison")
     locations = bench.add(1)
     bench.publisher(rabbit_url).publish(locations, None)
     bench.consume(rabbit_url)
     bench.wait_purged(locations)
-    assert "dropped: the body is not JSON; it begins with b'poison'" in caplog.text
+    wait_for(lambda: bodies(rabbit_url, dead=True) == [b"poison"])
+
+
+def test_poison_that_cannot_be_parked_is_kept_and_stops_nothing(rabbit_url, bench, monkeypatch):
+    park, tried = consumer._park, []
+
+    def refused(*asked):
+        tried.append(asked)
+        if len(tried) < 3:
+            raise AccessRefused("no permission")
+        park(*asked)
+
+    monkeypatch.setattr(consumer, "_park", refused)
+    put(rabbit_url, b"poison")
+    locations = bench.add(5)
+    publisher = bench.publisher(rabbit_url)
+    publisher.publish(locations, None)
+    publisher.stop(timeout=60)
+    bench.consume(rabbit_url)
+    bench.wait_purged(locations)
+    wait_for(lambda: bodies(rabbit_url, dead=True) == [b"poison"])
+    assert len(tried) == 3
+
+
+def test_one_that_the_registry_cannot_handle_does_not_hold_the_others(url, bench):
+    odd, *locations = bench.add(10)
+    bench.deletions.poison.add(odd)
+    publisher = bench.publisher(url)
+    publisher.publish([odd, *locations], None)
+    publisher.stop(timeout=60)
+    bench.consume(url, lease=0.3)
+    bench.wait_purged(locations)
+    # Its message is done with: the sweep meets the row again.
+    wait_for(lambda: bodies(url) == [])
+    assert bench.deletions.rows[odd].status == "pending_delete"
+
+
+def test_a_message_is_given_back_once_only(rabbit_url, bench, monkeypatch):
+    """RabbitMQ drops what is given back too often."""
+    monkeypatch.setattr(batch, "LONGEST", 0.0)
+    monkeypatch.setattr(scrub, "LONGEST", 0.0)
+    # Each batch begins one delete only, and the next is as large again.
+    monkeypatch.setattr(consumer, "next_size", lambda size, *_: 5 if size == MOST else MOST)
+    given_back = []
+    requeue = Message.requeue
+
+    def noted(message):
+        given_back.append(bytes(message.body))
+        requeue(message)
+
+    monkeypatch.setattr(Message, "requeue", noted)
+    locations = bench.add(20)
+    publisher = bench.publisher(rabbit_url)
+    publisher.publish(locations, None)
+    publisher.stop(timeout=60)
+    bench.consume(rabbit_url)
+    bench.wait_purged(locations)
+    bench.close()
+    assert given_back
+    assert len(given_back) == len(set(given_back))
+    assert bodies(rabbit_url) == []
 
 
 def test_a_message_that_the_library_cannot_unpack_is_parked_too(url, bench):

@@ -121,6 +121,51 @@ def test_what_was_given_back_or_failed_is_claimed_together_again_when_it_is_due(
     assert owners.location(mine).token == token
 
 
+def test_a_dead_upload_that_is_given_back_is_due_at_once(owners: Owners) -> None:
+    """Its row had no other time than the lease (I7)."""
+    ids = [str(owners.start(owners.create()).id) for _ in range(2)]
+    owners.pass_time(LEASE)
+    token = new_id()
+    for location in ids:
+        owners.claim(location, token)
+    assert owners.due()[0] == []
+    use_cases.release_claims(owners.engine, ids, token)
+    assert sorted(owners.due()[0]) == sorted(ids)
+    for location in ids:
+        owners.purge(location)
+        assert owners.statuses(owners.location(location).image_id) == ("queued", ["deleted"])
+
+
+def test_giving_back_does_not_bring_a_time_forward(owners: Owners) -> None:
+    [location], token = deleted(owners, 1), new_id()
+    due_since = owners.location(location).not_before
+    owners.claim_many([location], token)
+    use_cases.release_claims(owners.engine, [location], token)
+    assert owners.location(location).not_before == due_since
+
+
+def test_what_was_given_back_is_claimed_together_again(owners: Owners) -> None:
+    ids, token, other = deleted(owners, 4), new_id(), new_id()
+    owners.claim_many(ids, token)
+    use_cases.release_claims(owners.engine, ids[:2], token)
+    owners.retry(ids[2], token, delay=30)
+    assert owners.claim_many(ids, other)[1] == [ids[3]]
+    assert [owners.location(one).token for one in ids] == [other, other, token, token]
+    owners.pass_time(30)
+    assert claimed(owners, ids[2:], other) == {ids[2]}
+    assert sorted(owners.done_many(ids[:3], other)) == sorted(ids[:3])
+    assert {owners.statuses(owners.location(one).image_id)[0] for one in ids[:3]} == {"deleted"}
+
+
+def test_a_late_release_does_not_end_the_claim_of_another_token(owners: Owners) -> None:
+    ids, token, other = deleted(owners, 2), new_id(), new_id()
+    owners.claim_many(ids, token)
+    use_cases.release_claims(owners.engine, ids, token)
+    assert claimed(owners, ids, other) == set(ids)
+    use_cases.release_claims(owners.engine, ids, token)
+    assert owners.due()[0] == []
+
+
 def test_claims_are_renewed_together_by_their_token_only(owners: Owners) -> None:
     ids, token = deleted(owners, 3), new_id()
     owners.claim_many(ids, token)

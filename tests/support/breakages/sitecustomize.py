@@ -68,13 +68,15 @@ def acknowledge_before_record() -> None:
     """The scrubber acknowledges a message of the queue when it has read it, not when the registry knows the end."""
     from glance_scrubber import consumer
 
-    def handle(self, connection, message):
-        nudge = consumer.readable(connection, message)
-        message.ack()
-        if nudge is not None:
-            self._scrub(nudge)
+    handle = consumer.QueueConsumer._handle
 
-    replace(consumer.QueueConsumer, "_handle", handle)
+    def acknowledge_first(self, connection, batch, received, size):
+        for message in batch:
+            message.ack()
+            message.ack = message.requeue = lambda: None
+        return handle(self, connection, batch, received, size)
+
+    replace(consumer.QueueConsumer, "_handle", acknowledge_first)
 
 
 def lease_ignored() -> None:
@@ -120,7 +122,11 @@ def no_claim() -> None:
         location = one(connection, sa.select(locations).where(locations.c.id == location_id), LocationRow)
         return rows.deletion_document(location, token)
 
+    def look_at_many(engine, location_ids, wanted):
+        return [read(engine, look, each, wanted.token) for each in location_ids], []
+
     replace(use_cases, "claim", lambda engine, location_id, wanted: read(engine, look, location_id, wanted.token))
+    replace(use_cases, "claim_many", look_at_many)
 
 
 BREAKAGES = {

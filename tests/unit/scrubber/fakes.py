@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from glance_common.model.errors import GlanceError, Gone
+from glance_common.model.errors import GlanceError, Gone, OutcomeUnknown
 from glance_common.model.image import Deletion, Due
 from glance_common.model.status import LocationStatus
 from glance_common.stores.contract import BlobNotFound, UnknownStore
@@ -34,7 +34,11 @@ class Row:
 
 @dataclass
 class FakeDeletions:
-    """Rows by location. ``broken[call]`` is raised by that call, after it happened when ``late``."""
+    """Rows by location. ``broken[call]`` is raised by that call, after it happened when ``late``.
+
+    Every claim and done of what is in ``poison`` is an error of the registry. One that ``is_older`` has no calls for
+    many locations.
+    """
 
     rows: dict[str, Row] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
@@ -42,6 +46,8 @@ class FakeDeletions:
     late: bool = False
     asked: list[Any] = field(default_factory=list)
     released: list[str] = field(default_factory=list)
+    poison: set[str] = field(default_factory=set)
+    is_older: bool = False
     lock: Any = field(default_factory=threading.RLock)
 
     def add(self, store: str = "one", **values: Any) -> str:
@@ -59,6 +65,7 @@ class FakeDeletions:
         with self.lock:
             if not self.late:
                 self._called("claim", context)
+            self._check([location])
             row = self.rows.get(location)
             is_held = row is not None and row.status == "deleting" and row.token == token
             if row is None or row.store not in stores or not (row.is_due or is_held):
@@ -69,16 +76,24 @@ class FakeDeletions:
             return Deletion(location, "image", row.store, row.key, token, row.attempts, row.request_id)
 
     def claim_many(self, context, locations, token, **terms):
-        """As the client does with a registry that claims one at a time."""
-        found = [self.claim(context, location, token, **terms) for location in locations]
-        return [claim for claim in found if claim is not None]
+        """One transaction: what the registry cannot handle in one row undoes all."""
+        if self.is_older:
+            return [], set()
+        with self.lock:
+            self._check(locations)
+            usual = [location for location in locations if self.rows[location].token != token]
+            found = {location: self.claim(context, location, token, **terms) for location in usual}
+        claims = [claim for claim in found.values() if claim is not None]
+        return claims, {location for location, claim in found.items() if claim is None}
 
     def done_many(self, context, locations, token):
         recorded = set()
-        for location in locations:
-            with suppress(Gone):
-                self.done(context, location, token)
-                recorded.add(location)
+        with self.lock:
+            self._check(locations)
+            for location in locations:
+                with suppress(Gone):
+                    self.done(context, location, token)
+                    recorded.add(location)
         return recorded
 
     def renew_many(self, context, locations, token, *, lease):
@@ -89,8 +104,9 @@ class FakeDeletions:
     def release(self, context, locations, token):
         with self.lock:
             for location in locations:
-                if self.rows[location].token == token:
-                    self.rows[location].is_due = True
+                row = self.rows[location]
+                if row.token == token and row.status == "deleting":
+                    row.is_due = True
                     self.released.append(location)
 
     def renew(self, context, location, token, *, lease):
@@ -103,6 +119,7 @@ class FakeDeletions:
         with self.lock:
             if not self.late:
                 self._called("done", context)
+            self._check([location])
             self._held(location, token).status = "deleted"
             if self.late:
                 self._called("done", context)
@@ -126,6 +143,10 @@ class FakeDeletions:
         if row.token != token:
             raise Gone("another's")
         return row
+
+    def _check(self, locations):
+        if self.poison.intersection(locations):
+            raise OutcomeUnknown("an error of the registry")
 
     def _called(self, name, context):
         self.calls[name] += 1

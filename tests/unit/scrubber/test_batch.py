@@ -10,10 +10,8 @@ from tests.unit.scrubber.fakes import FakeDeletions, FakeStore, make_scrubber
 from glance_common.model.errors import OutcomeUnknown, Unavailable
 from glance_common.purge import Outcome
 from glance_common.stores.contract import DeleteUnsupported, InUse, StoreForbidden, StoreUnavailable
-from glance_scrubber import batch
-from glance_scrubber.scrub import Result
-
-TOKEN = "11111111-1111-4111-8111-111111111111"
+from glance_scrubber import batch, scrub
+from glance_scrubber.scrub import Batch, Result
 
 
 @pytest.fixture
@@ -56,7 +54,7 @@ def test_all_are_purged_with_one_claim_and_one_record(deletions, store, monkeypa
     for name in ("claim_many", "done_many"):
         monkeypatch.setattr(deletions, name, noted(name, getattr(deletions, name)))
     locations = add(deletions, batch.MOST)
-    results = make_scrubber(deletions, store).scrub_many(locations, TOKEN)
+    results = make_scrubber(deletions, store).scrub_many(Batch(locations))
     assert outcomes(results) == dict.fromkeys(locations, Outcome.PURGED)
     assert calls == ["claim_many", "done_many"]
     assert store.keys == set()
@@ -71,7 +69,7 @@ def test_each_ends_as_its_own_delete_says(deletions, store):
     })
     store.keys.discard(key[gone])
     deletions.rows[other].is_due = False
-    results = scrubber.scrub_many([good, cloned, locked, kept, gone, other], TOKEN)
+    results = scrubber.scrub_many(Batch([good, cloned, locked, kept, gone, other]))
     assert outcomes(results) == {
         good: Outcome.PURGED, cloned: Outcome.RETRY, locked: Outcome.FAILED, kept: Outcome.KEPT,
         gone: Outcome.ALREADY_GONE, other: Outcome.NOT_OURS,
@@ -87,7 +85,7 @@ def test_a_store_that_is_down_is_asked_once_and_holds_up_no_other(deletions):
     broken, good = add(deletions, 5, "a"), add(deletions, 5, "b")
     down, healthy = FakeStore("a"), FakeStore("b")
     down.error = StoreUnavailable("no sentinel")
-    results = make_scrubber(deletions, down, healthy).scrub_many(broken + good, TOKEN)
+    results = make_scrubber(deletions, down, healthy).scrub_many(Batch(broken + good))
     assert len(down.deleted) == 1
     assert outcomes({location: results[location] for location in good}) == dict.fromkeys(good, Outcome.PURGED)
     assert sorted(results[location].outcome for location in broken) == ["released"] * 4 + ["retry"]
@@ -98,7 +96,7 @@ def test_a_store_that_is_down_is_asked_once_and_holds_up_no_other(deletions):
 def test_what_is_not_begun_in_time_is_given_back(deletions, store, monkeypatch):
     monkeypatch.setattr(batch, "LONGEST", 0.0)
     locations = add(deletions, 5)
-    results = make_scrubber(deletions, store).scrub_many(locations, TOKEN)
+    results = make_scrubber(deletions, store).scrub_many(Batch(locations))
     assert sorted(result.outcome for result in results.values()) == ["purged"] + ["released"] * 4
     assert sorted(deletions.released) == sorted(
         location for location, result in results.items() if result == Result(Outcome.RELEASED)
@@ -111,7 +109,7 @@ def test_a_delete_that_hangs_gives_back_what_waits_behind_it_and_keeps_its_own_c
     scrubber = make_scrubber(deletions, store, lease=0.3)
     store.gate.clear()
     results = {}
-    thread = threading.Thread(target=lambda: results.update(scrubber.scrub_many(locations, TOKEN)))
+    thread = threading.Thread(target=lambda: results.update(scrubber.scrub_many(Batch(locations))))
     thread.start()
     wait_for(lambda: deletions.calls["renew"] >= 2)
     assert len(deletions.released) == 4
@@ -125,18 +123,18 @@ def test_a_stop_finishes_the_delete_in_hand(deletions, store):
     locations, stop = add(deletions, 5), threading.Event()
     delete = store.delete
     store.delete = lambda key: (stop.set(), delete(key))
-    results = make_scrubber(deletions, store, stop=stop).scrub_many(locations, TOKEN)
+    results = make_scrubber(deletions, store, stop=stop).scrub_many(Batch(locations))
     assert sorted(result.outcome for result in results.values()) == ["purged"] + ["released"] * 4
 
 
 def test_a_record_that_never_arrived_is_told_again_with_the_same_token(deletions, store):
     locations = add(deletions, 3)
-    scrubber = make_scrubber(deletions, store)
+    scrubber, together = make_scrubber(deletions, store), Batch(locations)
     deletions.broken["done"] = Unavailable("down")
     with pytest.raises(Unavailable):
-        scrubber.scrub_many(locations, TOKEN)
+        scrubber.scrub_many(together)
     deletions.broken.clear()
-    results = scrubber.scrub_many(locations, TOKEN)
+    results = scrubber.scrub_many(together)
     assert outcomes(results) == dict.fromkeys(locations, Outcome.ALREADY_GONE)
     assert {row.status for row in deletions.rows.values()} == {"deleted"}
 
@@ -145,7 +143,7 @@ def test_without_an_answer_to_the_claim_nothing_is_deleted(deletions, store):
     locations = add(deletions, 3)
     deletions.broken["claim"] = OutcomeUnknown("no answer")
     with pytest.raises(OutcomeUnknown):
-        make_scrubber(deletions, store).scrub_many(locations, TOKEN)
+        make_scrubber(deletions, store).scrub_many(Batch(locations))
     assert store.deleted == []
 
 
@@ -153,7 +151,7 @@ def test_an_error_of_the_registry_inside_a_store_gives_the_others_back(deletions
     locations = add(deletions, 3)
     store.error = Unavailable("the registry does not answer")
     with pytest.raises(Unavailable):
-        make_scrubber(deletions, store).scrub_many(locations, TOKEN)
+        make_scrubber(deletions, store).scrub_many(Batch(locations))
     assert len(deletions.released) == 2
 
 
@@ -167,9 +165,133 @@ def test_what_is_not_durable_is_not_recorded(deletions, store):
         raise StoreUnavailable("the directory cannot be synced")
 
     store.deletes = deletes
-    results = make_scrubber(deletions, store).scrub_many(locations, TOKEN)
+    results = make_scrubber(deletions, store).scrub_many(Batch(locations))
     assert outcomes(results) == dict.fromkeys(locations, Outcome.RETRY)
     assert {row.status for row in deletions.rows.values()} == {"deleting"}
+
+
+@pytest.mark.parametrize("when", ["at the claim", "at the record"])
+def test_one_that_the_registry_cannot_handle_does_not_hold_the_others(deletions, store, when):
+    locations = add(deletions, 5)
+    odd = locations[2]
+    scrubber, delete = make_scrubber(deletions, store), store.delete
+    if when == "at the claim":
+        deletions.poison.add(odd)
+    else:
+        store.delete = lambda key: (delete(key), deletions.poison.add(odd))
+    results = scrubber.scrub_many(Batch(locations))
+    others = [location for location in locations if location != odd]
+    assert outcomes(results) == dict.fromkeys(others, Outcome.PURGED) | {odd: Outcome.BROKEN}
+    assert {deletions.rows[location].status for location in others} == {"deleted"}
+    assert len(store.deleted) == (4 if when == "at the claim" else 5)
+
+
+def test_a_failure_that_the_registry_cannot_note_does_not_hold_the_others(deletions, store):
+    bad, good = add(deletions, 2)
+    scrubber = make_scrubber(deletions, store)
+    fail(store, {deletions.rows[bad].key: InUse("cloned")})
+    deletions.broken["retry"] = OutcomeUnknown("an error of the registry")
+    assert outcomes(scrubber.scrub_many(Batch([bad, good]))) == {bad: Outcome.BROKEN, good: Outcome.PURGED}
+
+
+def test_when_the_registry_confirms_nothing_its_error_is_raised_and_all_are_tried_again(deletions, store):
+    locations = add(deletions, 3)
+    scrubber, together = make_scrubber(deletions, store), Batch(locations)
+    deletions.poison.update(locations)
+    with pytest.raises(OutcomeUnknown):
+        scrubber.scrub_many(together)
+    deletions.poison.clear()
+    assert outcomes(scrubber.scrub_many(together)) == dict.fromkeys(locations, Outcome.PURGED)
+
+
+def test_what_ended_before_the_registry_went_away_is_not_done_again(deletions, store):
+    locations = add(deletions, 4)
+    scrubber, together = make_scrubber(deletions, store), Batch(locations)
+    deletions.poison.add(locations[2])
+    claim = deletions.claim
+
+    def claimed(context, location, token, **terms):
+        if location == locations[2]:
+            deletions.broken["claim"] = Unavailable("down")
+        return claim(context, location, token, **terms)
+
+    deletions.claim = claimed
+    with pytest.raises(Unavailable):
+        scrubber.scrub_many(together)
+    assert outcomes(together.results) == dict.fromkeys(locations[:2], Outcome.PURGED)
+    deletions.claim = claim
+    deletions.broken.clear()
+    deletions.poison.clear()
+    assert outcomes(scrubber.scrub_many(together)) == dict.fromkeys(locations, Outcome.PURGED)
+    assert len(store.deleted) == 4
+
+
+def test_a_release_that_arrives_late_ends_no_claim(deletions, store):
+    """What was given back is never claimed with the token of the release again, which may end that claim."""
+    locations = add(deletions, 5)
+    scrubber, together = make_scrubber(deletions, store, lease=0.3), Batch(locations)
+    release, late = deletions.release, []
+    deletions.release = lambda *asked: late.append(asked)
+    store.gate.clear()
+    deletions.broken["done"] = Unavailable("down")
+    raised = []
+
+    def work():
+        with pytest.raises(Unavailable):
+            scrubber.scrub_many(together)
+        raised.append(True)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    wait_for(lambda: late)
+    store.gate.set()
+    thread.join()
+    assert raised
+    deletions.broken.clear()
+    held = {location for location, row in deletions.rows.items() if row.token == together.token}
+    assert held == set(locations)
+    results = scrubber.scrub_many(together)
+    assert sorted(result.outcome for result in results.values()) == ["already gone"] + ["released"] * 4
+    for location in late[0][1]:
+        deletions.expire(location)
+    again = scrubber.scrub_many(Batch(late[0][1]))
+    for asked in late:
+        release(*asked)
+    assert outcomes(again) == dict.fromkeys(late[0][1], Outcome.PURGED)
+    assert deletions.released == []
+    assert len(store.deleted) == 6
+
+
+def test_with_a_registry_of_the_release_before_one_claim_is_held_at_a_time(deletions, store, monkeypatch):
+    deletions.is_older = True
+    locations = add(deletions, 4)
+    held = []
+    scrubber, delete = make_scrubber(deletions, store), store.delete
+
+    def noted(key):
+        held.append(sum(row.status == "deleting" for row in deletions.rows.values()))
+        delete(key)
+
+    store.delete = noted
+    assert outcomes(scrubber.scrub_many(Batch(locations))) == dict.fromkeys(locations, Outcome.PURGED)
+    assert held == [1] * 4
+    monkeypatch.setattr(scrub, "LONGEST", 0.0)
+    slow = [deletions.add() for _ in range(3)]
+    store.keys |= {deletions.rows[location].key for location in slow}
+    results = scrubber.scrub_many(Batch(slow))
+    assert [results[location].outcome for location in slow] == [Outcome.PURGED, Outcome.RELEASED, Outcome.RELEASED]
+    assert [deletions.rows[location].status for location in slow] == ["deleted", "pending_delete", "pending_delete"]
+    assert deletions.released == [], "nothing was claimed that had to be given back"
+
+
+def test_the_size_of_a_batch_follows_the_time_it_takes():
+    done, left = Result(Outcome.PURGED), Result(Outcome.RELEASED)
+    assert scrub.next_size(50, [done, left], 0.1) == 1
+    assert scrub.next_size(50, [done, Result(Outcome.RELEASED, down="fast")], 0.1) == 50
+    assert scrub.next_size(1, [done], 0.1) == 2
+    assert scrub.next_size(1, [done], batch.LONGEST / 2) == 1
+    assert scrub.next_size(4, [done] * 3, 0.1) == 4
+    assert scrub.next_size(32, [done] * 32, 0.1) == batch.MOST
 
 
 def test_a_defect_in_one_does_not_stop_the_others(deletions, store, caplog):
@@ -183,7 +305,7 @@ def test_a_defect_in_one_does_not_stop_the_others(deletions, store, caplog):
         return done(context, location, token)
 
     deletions.done = odd
-    results = make_scrubber(deletions, store).scrub_many(locations, TOKEN)
+    results = make_scrubber(deletions, store).scrub_many(Batch(locations))
     assert outcomes(results) == {
         locations[0]: Outcome.ALREADY_GONE, locations[1]: Outcome.BROKEN, locations[2]: Outcome.ALREADY_GONE,
     }

@@ -7,9 +7,10 @@ import pytest
 from deploy.local.processes import wait_until
 from tests.unit.scrubber.fakes import FakeDeletions, FakeStore, make_scrubber
 
-from glance_common.model.errors import Unavailable
+from glance_common.model.errors import OutcomeUnknown, Unavailable
 from glance_common.purge import Outcome
 from glance_common.stores.contract import InUse, StoreUnavailable
+from glance_scrubber import batch, scrub
 from glance_scrubber.batch import MOST
 from glance_scrubber.sweep import PAGE, Sweep
 
@@ -105,6 +106,33 @@ def test_a_defect_in_one_row_does_not_stop_the_others(deletions, stop, caplog):
     deletions.claim = odd
     assert sweep_of(deletions, stop, FakeStore()).run_once() == {Outcome.PURGED: 4}
     assert "could not be scrubbed" in caplog.text
+
+
+@pytest.mark.parametrize("pool_size", [1, 40])
+def test_rows_that_the_registry_cannot_handle_do_not_stop_the_others(deletions, stop, pool_size):
+    locations = [deletions.add() for _ in range(60)]
+    deletions.poison.update(locations[::20])
+    ended = sweep_of(deletions, stop, FakeStore(), pool_size=pool_size).run_once()
+    assert ended == {Outcome.PURGED: 57}
+    assert all(deletions.rows[location].status == "pending_delete" for location in locations[::20])
+
+
+def test_a_registry_that_confirms_nothing_ends_the_pass(deletions, stop):
+    deletions.poison.update(deletions.add() for _ in range(3))
+    with pytest.raises(OutcomeUnknown):
+        sweep_of(deletions, stop, FakeStore()).run_once()
+    assert deletions.calls["due"] == 1
+
+
+def test_a_slow_store_lowers_what_is_claimed_at_a_time(deletions, stop, monkeypatch):
+    """Each batch begins one delete only here: what it gives back is not claimed and given back again and again."""
+    monkeypatch.setattr(batch, "LONGEST", 0.0)
+    monkeypatch.setattr(scrub, "LONGEST", 0.0)
+    for _ in range(30):
+        deletions.add()
+    assert sweep_of(deletions, stop, FakeStore()).run_once() == {Outcome.PURGED: 30}
+    assert len(deletions.released) == 29
+    assert deletions.calls["claim"] == 59
 
 
 def test_a_stop_ends_the_pass_after_what_is_in_hand(deletions, stop):
