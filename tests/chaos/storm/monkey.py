@@ -24,6 +24,8 @@ ARMED_AT_ONCE = 3
 """Failpoints that are armed in one round."""
 FAULTS_AT_ONCE = 2
 """Faults that begin in one round."""
+ENOUGH = 100
+"""Acknowledged answers of a storm at least."""
 _ANSWERS = 12
 """Acknowledged answers in one round."""
 _LONGEST_WORK = 4.0
@@ -40,7 +42,7 @@ _RELEASED = "registry.operation.after-release"
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How long a storm goes on: ``rounds`` at least, and ``patience`` seconds at most.
+    """How long a storm goes on: ``rounds`` and ENOUGH answers at least, and ``patience`` seconds at most.
 
     With ``everything`` it goes on until each failpoint was fired and each fault began.
     """
@@ -104,7 +106,7 @@ class Monkey:
         if crowd.is_broken():
             return True
         is_missing = terms.everything and (self._tally.missing() or self._faults.missing())
-        return self.rounds >= terms.rounds and not is_missing
+        return self.rounds >= terms.rounds and crowd.answers() >= ENOUGH and not is_missing
 
     def _let_work(self, crowd: Crowd) -> None:
         """Let the clients get some answers, or none where nothing gets on."""

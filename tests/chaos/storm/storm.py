@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 from tests.chaos.storm.faults import Faults
-from tests.chaos.storm.monkey import Crowd, Monkey, Terms
+from tests.chaos.storm.monkey import ENOUGH, Crowd, Monkey, Terms
 from tests.chaos.storm.place import LIMIT, PROJECTS, Place, add_region, cache_of
 from tests.chaos.storm.tally import Tally
 from tests.chaos.storm.usage_watch import UsageWatch
@@ -22,8 +22,6 @@ from tests.support.state import State, look
 VISITORS = 5
 REST = 300.0
 """Seconds within which all has to be at rest: many leases, on a machine that has other things to do."""
-ENOUGH = 100
-"""Acknowledged answers of a storm at least."""
 SEEDS = 100
 """Seeds that one storm uses: its own, and one for each visitor."""
 

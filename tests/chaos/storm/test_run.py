@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.chaos.storm import failpoints, visitors
 from tests.chaos.storm.faults import Faults
-from tests.chaos.storm.monkey import Crowd, Monkey, Terms, Watch
+from tests.chaos.storm.monkey import ENOUGH, Crowd, Monkey, Terms, Watch
 from tests.chaos.storm.storm import Report
 from tests.chaos.storm.tally import Tally
 from tests.support.ledger import Outcome
@@ -186,6 +186,14 @@ def test_a_storm_ends_when_its_patience_does(tmp_path: Path):
     monkey.run(Terms(5, 0, True), crowd())
     assert monkey.rounds == 0
     assert "cache.that.no.code.passes" in counts.missing()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_storm_goes_on_until_it_saw_enough(tmp_path: Path):
+    answers = itertools.count()
+    monkey = Monkey(herd(tmp_path), Faults([]), Tally(failpoints.scan()), 7)
+    monkey.run(Terms(0, 60, False), Crowd(answers.__next__, lambda: False))
+    assert next(answers) > ENOUGH
 
 
 @pytest.mark.usefixtures("quick")
