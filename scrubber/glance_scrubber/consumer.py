@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 
 from amqp.exceptions import NotFound
@@ -153,7 +154,7 @@ def drain(broker: Broker, scrubber: Scrubber, stop: threading.Event) -> None:
             different = list({nudge.location: nudge for _, nudge in readable}.values())
             parts = [part for start in range(size) if (part := different[start::size])]
             results: dict[str, Result] = {}
-            for ended in pool.map(lambda part: _purged(scrubber, _batch(part), part), parts):
+            for ended in pool.map(partial(_purged_once, scrubber), parts):
                 results.update(ended)
             for message, nudge in readable:
                 # What was given back is due, and the sweep comes next.
@@ -194,6 +195,18 @@ def _batch(nudges: Sequence[Nudge]) -> Batch:
 def _purged(scrubber: Scrubber, batch: Batch, nudges: Sequence[Nudge]) -> dict[str, Result]:
     """Remove what the messages name and return how it ended. Raises GlanceError as ``scrub_many``."""
     return scrubber.scrub_many(batch, request_id=nudges[0].request_id if len(batch.locations) == 1 else None)
+
+
+def _purged_once(scrubber: Scrubber, nudges: Sequence[Nudge]) -> dict[str, Result]:
+    """Remove what the messages name. Raises GlanceError of a registry that is away; what it cannot handle is left."""
+    batch = _batch(nudges)
+    try:
+        return _purged(scrubber, batch, nudges)
+    except GlanceError as error:
+        if is_away(error):
+            raise
+        LOG.error("the registry: %s; %d locations are left to the sweep", error, len(batch.left))
+        return batch.ended(Outcome.BROKEN)
 
 
 def _answer(message: Message, result: Result, received: deque[Message]) -> None:
