@@ -47,7 +47,9 @@ def _act(name: str, trace: Path) -> None:
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         case "killall":
-            os.kill(os.getppid(), signal.SIGKILL)
+            parent = os.getppid()
+            if os.getpgid(parent) == os.getpgrp():  # else the own one is dead, and another process has taken its place
+                os.kill(parent, signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
         case "stop":
             # Sent to this thread, though it stops all: otherwise another one may take it while this one runs on.

@@ -146,7 +146,7 @@ def wait_until(
     what: str,
     process: subprocess.Popen[bytes] | None = None,
     log: Path | None = None,
-    seconds: float = 30,
+    seconds: float = 60,
 ) -> None:
     """Return as soon as ``ready()`` is true; raise StartError when ``process`` ends first or ``seconds`` pass."""
     deadline = time.monotonic() + seconds

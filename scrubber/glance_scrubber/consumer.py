@@ -25,6 +25,9 @@ from glance_scrubber.scrub import Batch, Result, Scrubber, next_size
 
 LOG = logging.getLogger(__name__)
 
+_NAMED = 3
+"""Locations that a line of the log names."""
+
 MOMENT = 0.003
 """Seconds to wait for one more message to purge together with those that are there."""
 
@@ -131,9 +134,15 @@ class QueueConsumer:
                     LOG.error("the registry: %s; %d locations are left to the sweep", error, len(batch.left))
                     return batch.ended(Outcome.BROKEN)
                 pause = backoff.next()
-                LOG.warning("the registry: %s; %d locations wait for %.1f s", error, len(batch.left), pause)
+                LOG.warning("the registry: %s; asked again in %.1f s: locations %s", error, pause, _listed(batch.left))
                 if self._stop.wait(pause):
                     return batch.ended(Outcome.STOPPED)
+
+
+def _listed(locations: Sequence[str]) -> str:
+    """Return the first few for a log line, and how many there are beside them."""
+    more = len(locations) - _NAMED
+    return ", ".join(locations[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def drain(broker: Broker, scrubber: Scrubber, stop: threading.Event) -> None:

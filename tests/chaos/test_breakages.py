@@ -5,6 +5,7 @@ The daemons run with their files on the disk of ``tests/support/faulty_disk``, w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +121,9 @@ def scrubber_dies_with_a_message(stage: Stage) -> None:
     location = deployment.locations(image)[0]["id"]
     kill(deployment.registry)
     deployment.scrubber.thaw()
-    wait_until(lambda: f"location {location} waits" in deployment.scrubber.said(), what="a scrubber that waits")
+    # The client of the registry names it, too.
+    waits = re.compile(f"asked again in .*{location}")
+    wait_until(lambda: waits.search(deployment.scrubber.said()) is not None, what="a scrubber that waits")
     kill(deployment.scrubber)
     deployment.revive()
     # The message about the first one is worked before this one's, if there still is one.

@@ -276,6 +276,7 @@ def cached(client: ImageClient, image: str, folder: Path) -> bool:
 def test_a_fill_of_the_image_cache(deployment: Deployment, ledger: Ledger, disk: FaultyDisk, cache: Path):
     client = deployment.client(ledger, deployment.add_api({"DEFAULT": {"image_cache_dir": cache, "workers": 1}}))
     for fault in CACHED:
+        disk.forget()  # earlier strikes are no answer
         image = client.created(DATA)
         with disk.failing(fault):
             assert client.download(image).body == DATA, told(fault)

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 
+from deploy.local.processes import state_of
 from tests.chaos.storm.failpoints import ACTIONS, scan
 from tests.chaos.storm.faults import Fault, Faults
 from tests.chaos.storm.tally import Tally
@@ -241,12 +242,20 @@ class Watch:
     def _wake(self, now: float) -> None:
         for entry in [each for each in self._stopped if each[0] <= now]:
             self._stopped.remove(entry)
+            _let_stop(entry[1])
             with suppress(ProcessLookupError):
                 os.kill(entry[1], entry[2])
 
 
 def _name(daemon: Daemon) -> str:
     return daemon.folder.name
+
+
+def _let_stop(pid: int) -> None:
+    """Wait a second for a process that stops itself: its trace comes first, and a SIGCONT before the stop is lost."""
+    until = time.monotonic() + 1
+    while state_of(pid) not in ("T", "Z", "X", None) and time.monotonic() < until:
+        time.sleep(_LOOK)
 
 
 def _last(fault: Fault, seconds: float) -> None:

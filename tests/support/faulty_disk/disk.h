@@ -15,7 +15,8 @@
  * after, so that a process that dies between the two never promises too much.
  *
  * Names are taken as they are written: one with ".." in it counts as below the directory that it begins with.
- * All calls are made by number, as the C library makes them on 64 bits. The calls of the library itself (fopen) pass by.
+ * All calls are made by number, as the C library makes them on 64 bits. The calls of the library itself (fopen) pass by,
+ * and so do those that the services do not use: splice, mmap, truncate by name, posix_fallocate, lists of directories.
  */
 #ifndef FAULTY_DISK_H
 #define FAULTY_DISK_H

@@ -22,7 +22,7 @@ static int open_at(int directory, const char *name, int flags, mode_t mode)
 
 static mode_t mode_of(int flags, va_list more)
 {
-    return (flags & (O_CREAT | O_TMPFILE)) ? va_arg(more, mode_t) : 0;
+    return (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE ? va_arg(more, mode_t) : 0;
 }
 
 int open64(const char *name, int flags, ...)

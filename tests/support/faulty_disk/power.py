@@ -32,7 +32,9 @@ class Event:
 
 def events(log: Path) -> Iterator[Event]:
     """Yield what the shim has noted, the oldest first."""
-    for line in log.read_text(errors="surrogateescape").splitlines():
+    text = log.read_text(errors="surrogateescape")
+    # A line may still be written.
+    for line in text[: text.rfind("\n") + 1].splitlines():
         what, thread, inode, at, count, path = line.split("\t")
         yield Event(what, int(thread), int(inode), int(at), int(count), path)
 

@@ -1,9 +1,12 @@
 """Guarded connections to a server on loopback."""
 
+import fcntl
 import os
 import shutil
 import socket
 import ssl
+import struct
+import termios
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +15,7 @@ from typing import Any
 
 import pytest
 from tests.support.certificates import server_certificate
+from tests.support.waiting import wait_for
 
 from glance_common.fetch import guarded_http
 from glance_common.fetch.guards import ExchangeLimits, Guard
@@ -72,6 +76,12 @@ def test_what_comes_is_acknowledged_at_once(monkeypatch: pytest.MonkeyPatch):
     assert {done[number - 1] for number in receives} == {"acknowledge"}
 
 
+def waiting_bytes(sock: socket.socket) -> int:
+    """Return how many bytes the kernel holds for a socket."""
+    (count,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)))
+    return int(count)
+
+
 def test_one_read_of_tls_takes_all_records_that_are_there(tmp_path: Path):
     """A read of each record of 16 KiB alone took a third of the processor time of a download."""
     certificate, context = server_certificate(tmp_path, "localhost")
@@ -97,6 +107,7 @@ def test_one_read_of_tls_takes_all_records_that_are_there(tmp_path: Path):
             guarded_http._connect_to("127.0.0.1", port, lambda: guard, None), server_hostname="localhost"
         ) as sock:
             assert sent.wait(60)
+            wait_for(lambda: waiting_bytes(sock) >= len(data), what="all records in the kernel")
             buffer = bytearray(2 * len(data))
             received = sock.recv_into(buffer)
             assert bytes(buffer[:received]) == data
