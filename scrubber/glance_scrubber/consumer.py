@@ -131,7 +131,10 @@ class QueueConsumer:
                     LOG.error("the registry: %s; %d locations are left to the sweep", error, len(batch.left))
                     return batch.ended(Outcome.BROKEN)
                 pause = backoff.next()
-                LOG.warning("the registry: %s; %d locations wait for %.1f s", error, len(batch.left), pause)
+                first, others = batch.left[0], len(batch.left) - 1
+                LOG.warning(
+                    "the registry: %s; location %s and %d others wait for %.1f s", error, first, others, pause
+                )
                 if self._stop.wait(pause):
                     return batch.ended(Outcome.STOPPED)
 

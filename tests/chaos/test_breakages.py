@@ -120,7 +120,8 @@ def scrubber_dies_with_a_message(stage: Stage) -> None:
     location = deployment.locations(image)[0]["id"]
     kill(deployment.registry)
     deployment.scrubber.thaw()
-    wait_until(lambda: f"location {location} waits" in deployment.scrubber.said(), what="a scrubber that waits")
+    waits = f"location {location} and 0 others wait"
+    wait_until(lambda: waits in deployment.scrubber.said(), what="a scrubber that waits")
     kill(deployment.scrubber)
     deployment.revive()
     # The message about the first one is worked before this one's, if there still is one.
