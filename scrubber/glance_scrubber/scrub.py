@@ -54,8 +54,8 @@ class Result:
 class Batch:
     """Locations that are purged together, at most ``batch.MOST`` different ones, and how those ended that did.
 
-    ``token`` is that of all their claims, however often the purge is tried; what has ended is not claimed with it
-    again.
+    ``token`` is that of all their claims, however often the purge is tried (``was_tried``: at least once); what has
+    ended is not claimed with it again.
     """
 
     locations: Sequence[str]
@@ -169,15 +169,18 @@ class Scrubber:
     ) -> GlanceError | None:
         """Purge what has not ended, and begin none after ``last`` but the first; return the registry's last error.
 
-        Raises that of a registry that is away.
+        A store that is down is asked no more. Raises the error of a registry that is away.
         """
         failure: GlanceError | None = None
+        down = {result.down for result in batch.results.values()}
         for number, location in enumerate(batch.left):
             if number and failure is None and time.monotonic() > last:
                 batch.results[location] = Result(Outcome.RELEASED)
                 continue
             try:
-                batch.results[location] = self._alone(location, batch.token, identifier, stores)
+                up = [store for store in self._allowed(stores) if store not in down]
+                batch.results[location] = self._alone(location, batch.token, identifier, up)
+                down.add(batch.results[location].down)
             except GlanceError as error:
                 if is_away(error):
                     raise

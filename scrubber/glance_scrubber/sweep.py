@@ -33,6 +33,7 @@ _UNTOUCHED = (Outcome.STOPPED, Outcome.RELEASED, Outcome.BROKEN)
 
 
 _Results = list[tuple[str, Result]]
+"""Locations with how they ended."""
 
 
 class Sweep:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from glance_common.model import errors
 from glance_common.model.operation import Held
 from glance_common.model.status import ImageStatus
+from glance_registry.locations import purge
 from glance_registry.locations.purge import LATE_PASS_DELAYS
 from tests.support.owners import LEASE, MOST_OF_LEASE, Owners, new_id
 
@@ -82,8 +83,8 @@ class Lives:
         return [
             (10, self.create), (14, self.start), (3, self.renew), (3, self.write), (6, self.write_and_commit),
             (4, self.abort), (2, self.delete), (2, self.restore), (3, self.claim), (12, self.claim_due),
-            (3, self.remove), (8, self.remove_and_finish), (3, self.fail), (3, self.replay),
-            (4, self.let_leases_run_out), (3, self.wait),
+            (3, self.remove), (8, self.remove_and_finish), (3, self.fail), (2, self.give_back),
+            (3, self.replay), (4, self.let_leases_run_out), (3, self.wait),
         ]
 
     # What people and programs do.
@@ -160,6 +161,12 @@ class Lives:
         if remover := self._pick(self._removing()):
             allowed = self.chance.randint(1, 3)
             self._try(self.owners.retry, remover.location, remover.token, delay=100, max_attempts=allowed)
+            self.removers.remove(remover)
+
+    def give_back(self) -> None:
+        """A remover that has claimed more than it gets to."""
+        if remover := self._pick(self._removing()):
+            self.owners.run(purge.release, [remover.location], remover.token)
             self.removers.remove(remover)
 
     def replay(self) -> None:

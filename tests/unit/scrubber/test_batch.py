@@ -93,6 +93,17 @@ def test_a_store_that_is_down_is_asked_once_and_holds_up_no_other(deletions):
     assert len(deletions.released) == 4
 
 
+def test_a_store_that_is_down_is_asked_once_beside_an_older_registry(deletions):
+    deletions.is_older = True
+    broken, good = add(deletions, 5, "a"), add(deletions, 5, "b")
+    down, healthy = FakeStore("a"), FakeStore("b")
+    down.error = StoreUnavailable("no sentinel")
+    results = make_scrubber(deletions, down, healthy).scrub_many(Batch(broken + good))
+    assert len(down.deleted) == 1
+    assert outcomes({location: results[location] for location in good}) == dict.fromkeys(good, Outcome.PURGED)
+    assert sorted(results[location].outcome for location in broken) == ["not ours"] * 4 + ["retry"]
+
+
 def test_what_is_not_begun_in_time_is_given_back(deletions, store, monkeypatch):
     monkeypatch.setattr(batch, "LONGEST", 0.0)
     locations = add(deletions, 5)
