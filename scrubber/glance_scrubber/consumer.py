@@ -20,7 +20,7 @@ from glance_common.messaging.connection import BROKER_ERRORS, Broker, describe
 from glance_common.model.errors import GlanceError
 from glance_common.purge import Outcome
 from glance_common.retry import Backoff
-from glance_scrubber.batch import MOST, is_away
+from glance_scrubber.batch import MOST
 from glance_scrubber.scrub import Batch, Result, Scrubber, next_size
 
 LOG = logging.getLogger(__name__)
@@ -120,23 +120,21 @@ class QueueConsumer:
         """Remove what the messages name, for as long as the registry needs to come back.
 
         When the stop comes first the messages go back to the queue with the connection. What the registry cannot
-        handle until the lease of a claim is over is left to the sweep.
+        handle is tried twice and left to the sweep then.
         """
-        batch, backoff, began = _batch(nudges), Backoff(first=1.0), time.monotonic()
+        batch, backoff = _batch(nudges), Backoff(first=1.0)
         while True:
+            reason = "no clear answer"
             try:
-                return _purged(self._scrubber, batch, nudges)
+                _purge(self._scrubber, batch, nudges)
             except GlanceError as error:
-                if not is_away(error) and time.monotonic() - began > self._scrubber.settings.lease:
-                    LOG.error("the registry: %s; %d locations are left to the sweep", error, len(batch.left))
-                    return batch.ended(Outcome.BROKEN)
-                pause = backoff.next()
-                first, others = batch.left[0], len(batch.left) - 1
-                LOG.warning(
-                    "the registry: %s; location %s and %d others wait for %.1f s", error, first, others, pause
-                )
-                if self._stop.wait(pause):
-                    return batch.ended(Outcome.STOPPED)
+                reason = error.message
+            if not batch.left:
+                return batch.results
+            pause, first, others = backoff.next(), batch.left[0], len(batch.left) - 1
+            LOG.warning("the registry: %s; location %s and %d others wait for %.1f s", reason, first, others, pause)
+            if self._stop.wait(pause):
+                return batch.ended(Outcome.STOPPED)
 
 
 def drain(broker: Broker, scrubber: Scrubber, stop: threading.Event) -> None:
@@ -195,21 +193,16 @@ def _batch(nudges: Sequence[Nudge]) -> Batch:
     return Batch(list(dict.fromkeys(nudge.location for nudge in nudges)))
 
 
-def _purged(scrubber: Scrubber, batch: Batch, nudges: Sequence[Nudge]) -> dict[str, Result]:
-    """Remove what the messages name and return how it ended. Raises GlanceError as ``scrub_many``."""
-    return scrubber.scrub_many(batch, request_id=nudges[0].request_id if len(batch.locations) == 1 else None)
+def _purge(scrubber: Scrubber, batch: Batch, nudges: Sequence[Nudge]) -> None:
+    """Remove what the messages name. Raises GlanceError as ``scrub_many``."""
+    scrubber.scrub_many(batch, request_id=nudges[0].request_id if len(batch.locations) == 1 else None)
 
 
 def _purged_once(scrubber: Scrubber, nudges: Sequence[Nudge]) -> dict[str, Result]:
-    """Remove what the messages name. Raises GlanceError of a registry that is away; what it cannot handle is left."""
+    """Remove what the messages name and return how it ended; what the registry cannot handle is left to the sweep."""
     batch = _batch(nudges)
-    try:
-        return _purged(scrubber, batch, nudges)
-    except GlanceError as error:
-        if is_away(error):
-            raise
-        LOG.error("the registry: %s; %d locations are left to the sweep", error, len(batch.left))
-        return batch.ended(Outcome.BROKEN)
+    _purge(scrubber, batch, nudges)
+    return batch.ended(Outcome.BROKEN)
 
 
 def _answer(message: Message, result: Result, received: deque[Message]) -> None:
