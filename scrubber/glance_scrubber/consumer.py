@@ -14,7 +14,7 @@ from kombu.connection import Connection
 from kombu.message import Message
 from kombu.messaging import Consumer, Producer
 
-from glance_common.delete_queue.broker import DEAD_QUEUE, DELETE_QUEUE, connected
+from glance_common.delete_queue.broker import DEAD_QUEUE, DELETE_QUEUE, EXCHANGE, connected
 from glance_common.delete_queue.message import BadMessage, Nudge, decode
 from glance_common.messaging.connection import BROKER_ERRORS, Broker, describe
 from glance_common.model.errors import GlanceError
@@ -234,12 +234,13 @@ def _park(connection: Connection, message: Message, reason: BadMessage) -> None:
     try:
         # With whatever arguments it was made: only its name matters. A refusal closes the channel, so it has its own.
         with connection.channel() as channel:
-            DEAD_QUEUE(channel).queue_declare(passive=True)
+            dead = DEAD_QUEUE(channel)
+            dead.queue_declare(passive=True)
+            dead.queue_bind()
     except NotFound:
         DEAD_QUEUE(connection.default_channel).declare()
-    # By the name of the queue and not by EXCHANGE, which another queue of that name is not bound to.
     Producer(connection.default_channel).publish(
-        body, exchange="", routing_key=DEAD_QUEUE.name, retry=False,
+        body, exchange=EXCHANGE.name, routing_key=DEAD_QUEUE.routing_key, retry=False,
         content_type="application/octet-stream", content_encoding="binary",
         delivery_mode="persistent", headers={"reason": str(reason)},
     )
