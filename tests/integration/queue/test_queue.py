@@ -258,7 +258,7 @@ def test_poison_that_cannot_be_parked_is_kept_and_stops_nothing(rabbit_url, benc
     assert len(tried) == 3
 
 
-def test_one_that_the_registry_cannot_handle_does_not_hold_the_others(url, bench):
+def test_one_that_the_registry_cannot_handle_does_not_hold_the_others(url, bench, caplog):
     odd, *locations = bench.add(10)
     bench.deletions.poison.add(odd)
     publisher = bench.publisher(url)
@@ -266,8 +266,9 @@ def test_one_that_the_registry_cannot_handle_does_not_hold_the_others(url, bench
     publisher.stop(timeout=60)
     bench.consume(url)
     bench.wait_purged(locations)
-    # Its message is done with: the sweep meets the row again.
-    wait_for(lambda: bodies(url) == [])
+    wait_for(lambda: caplog.text.count("cannot handle location") == 2)
+    bench.close()
+    assert bodies(url) == [], "the sweep meets the row again"
     assert bench.deletions.rows[odd].status == "pending_delete"
 
 
