@@ -14,13 +14,13 @@ from kombu.connection import Connection
 from kombu.message import Message
 from kombu.messaging import Consumer, Producer
 
-from glance_common.delete_queue.broker import DEAD_QUEUE, DELETE_QUEUE, connected
+from glance_common.delete_queue.broker import DEAD_QUEUE, DELETE_QUEUE, EXCHANGE, connected
 from glance_common.delete_queue.message import BadMessage, Nudge, decode
 from glance_common.messaging.connection import BROKER_ERRORS, Broker, describe
 from glance_common.model.errors import GlanceError
 from glance_common.purge import Outcome
 from glance_common.retry import Backoff
-from glance_scrubber.batch import MOST, is_away
+from glance_scrubber.batch import MOST
 from glance_scrubber.scrub import Batch, Result, Scrubber, next_size
 
 LOG = logging.getLogger(__name__)
@@ -123,20 +123,21 @@ class QueueConsumer:
         """Remove what the messages name, for as long as the registry needs to come back.
 
         When the stop comes first the messages go back to the queue with the connection. What the registry cannot
-        handle until the lease of a claim is over is left to the sweep.
+        handle is tried twice and left to the sweep then.
         """
-        batch, backoff, began = _batch(nudges), Backoff(first=1.0), time.monotonic()
+        batch, backoff = _batch(nudges), Backoff(first=1.0)
         while True:
+            reason = "no clear answer"
             try:
-                return _purged(self._scrubber, batch, nudges)
+                _purge(self._scrubber, batch, nudges)
             except GlanceError as error:
-                if not is_away(error) and time.monotonic() - began > self._scrubber.settings.lease:
-                    LOG.error("the registry: %s; %d locations are left to the sweep", error, len(batch.left))
-                    return batch.ended(Outcome.BROKEN)
-                pause = backoff.next()
-                LOG.warning("the registry: %s; asked again in %.1f s: locations %s", error, pause, _listed(batch.left))
-                if self._stop.wait(pause):
-                    return batch.ended(Outcome.STOPPED)
+                reason = error.message
+            if not batch.left:
+                return batch.results
+            pause = backoff.next()
+            LOG.warning("the registry: %s; asked again in %.1f s: locations %s", reason, pause, _listed(batch.left))
+            if self._stop.wait(pause):
+                return batch.ended(Outcome.STOPPED)
 
 
 def _listed(locations: Sequence[str]) -> str:
@@ -201,21 +202,16 @@ def _batch(nudges: Sequence[Nudge]) -> Batch:
     return Batch(list(dict.fromkeys(nudge.location for nudge in nudges)))
 
 
-def _purged(scrubber: Scrubber, batch: Batch, nudges: Sequence[Nudge]) -> dict[str, Result]:
-    """Remove what the messages name and return how it ended. Raises GlanceError as ``scrub_many``."""
-    return scrubber.scrub_many(batch, request_id=nudges[0].request_id if len(batch.locations) == 1 else None)
+def _purge(scrubber: Scrubber, batch: Batch, nudges: Sequence[Nudge]) -> None:
+    """Remove what the messages name. Raises GlanceError as ``scrub_many``."""
+    scrubber.scrub_many(batch, request_id=nudges[0].request_id if len(batch.locations) == 1 else None)
 
 
 def _purged_once(scrubber: Scrubber, nudges: Sequence[Nudge]) -> dict[str, Result]:
-    """Remove what the messages name. Raises GlanceError of a registry that is away; what it cannot handle is left."""
+    """Remove what the messages name and return how it ended; what the registry cannot handle is left to the sweep."""
     batch = _batch(nudges)
-    try:
-        return _purged(scrubber, batch, nudges)
-    except GlanceError as error:
-        if is_away(error):
-            raise
-        LOG.error("the registry: %s; %d locations are left to the sweep", error, len(batch.left))
-        return batch.ended(Outcome.BROKEN)
+    _purge(scrubber, batch, nudges)
+    return batch.ended(Outcome.BROKEN)
 
 
 def _answer(message: Message, result: Result, received: deque[Message]) -> None:
@@ -247,12 +243,13 @@ def _park(connection: Connection, message: Message, reason: BadMessage) -> None:
     try:
         # With whatever arguments it was made: only its name matters. A refusal closes the channel, so it has its own.
         with connection.channel() as channel:
-            DEAD_QUEUE(channel).queue_declare(passive=True)
+            dead = DEAD_QUEUE(channel)
+            dead.queue_declare(passive=True)
+            dead.queue_bind()
     except NotFound:
         DEAD_QUEUE(connection.default_channel).declare()
-    # By the name of the queue and not by EXCHANGE, which another queue of that name is not bound to.
     Producer(connection.default_channel).publish(
-        body, exchange="", routing_key=DEAD_QUEUE.name, retry=False,
+        body, exchange=EXCHANGE.name, routing_key=DEAD_QUEUE.routing_key, retry=False,
         content_type="application/octet-stream", content_encoding="binary",
         delivery_mode="persistent", headers={"reason": str(reason)},
     )

@@ -61,6 +61,8 @@ class Batch:
     locations: Sequence[str]
     token: str = field(default_factory=lambda: str(uuid4()))
     results: dict[str, Result] = field(default_factory=dict)
+    unclear: set[str] = field(default_factory=set)
+    """Locations to which the registry once gave no clear answer though it works."""
     was_tried: bool = False
 
     @property
@@ -95,6 +97,7 @@ class Scrubber:
         self.settings = settings
         self.stores = stores
         self._stop = stop
+        self._deletions = deletions
         leases, on_failure = LeaseKeeper(settings.lease), partial(outcomes.failed, max_attempts=settings.max_attempts)
         self._purger = Purger(deletions, stores.get, on_failure, leases)
         self._batches = BatchPurger(deletions, stores.get, on_failure, leases)
@@ -120,25 +123,20 @@ class Scrubber:
 
     def scrub_many(
         self, batch: Batch, *, request_id: str | None = None, stores: Collection[str] | None = None
-    ) -> dict[str, Result]:
-        """Purge the locations of ``batch`` with few calls; return how each ended. Else as ``scrub``.
+    ) -> None:
+        """Purge the locations of ``batch`` with few calls and note how they ended. Else as ``scrub``.
 
         A defect in one of them, or one that the registry cannot handle, does not stop the others: they are purged one
-        by one then. Raises GlanceError when the registry cannot be asked, or did not confirm a single one; call again
-        with the same batch then, which holds what has ended.
+        by one then. Such a one is still left after the first call and given up in the second. Raises GlanceError when
+        the registry does not work; call again with the same batch then.
         """
         identifier = request_id or f"req-{uuid4()}"
         is_sure, batch.was_tried = not batch.was_tried, True
-        before, last = len(batch.results), time.monotonic() + LONGEST
+        last = time.monotonic() + LONGEST
         if len(batch.left) > 1:
             is_sure &= self._together(batch, identifier, stores)
         # Where an answer got lost the token may have a claim already, which cannot be left for later.
-        failure = self._one_by_one(batch, identifier, stores, last if is_sure else math.inf)
-        if failure is not None and len(batch.results) == before:
-            raise failure
-        if batch.left:
-            LOG.error("%d locations are left to their lease and the sweep: the registry: %s", len(batch.left), failure)
-        return batch.ended(Outcome.BROKEN)
+        self._one_by_one(batch, identifier, stores, last if is_sure else math.inf)
 
     def _together(self, batch: Batch, identifier: str, stores: Collection[str] | None) -> bool:
         """Purge what is usual in ``batch``; return whether nothing went wrong. Raises GlanceError of a registry that is
@@ -164,17 +162,14 @@ class Scrubber:
                 return True
             return False
 
-    def _one_by_one(
-        self, batch: Batch, identifier: str, stores: Collection[str] | None, last: float
-    ) -> GlanceError | None:
-        """Purge what has not ended, and begin none after ``last`` but the first; return the registry's last error.
+    def _one_by_one(self, batch: Batch, identifier: str, stores: Collection[str] | None, last: float) -> None:
+        """Purge what has not ended, and begin none after ``last`` but the first. A store that is down is asked no more.
 
-        A store that is down is asked no more. Raises the error of a registry that is away.
+        Raises GlanceError as ``scrub_many``.
         """
-        failure: GlanceError | None = None
         down = {result.down for result in batch.results.values()}
         for number, location in enumerate(batch.left):
-            if number and failure is None and time.monotonic() > last:
+            if number and not batch.unclear and time.monotonic() > last:
                 batch.results[location] = Result(Outcome.RELEASED)
                 continue
             try:
@@ -182,10 +177,21 @@ class Scrubber:
                 batch.results[location] = self._alone(location, batch.token, identifier, up)
                 down.add(batch.results[location].down)
             except GlanceError as error:
-                if is_away(error):
+                if is_away(error) or not self._has_registry(identifier):
                     raise
-                failure = error
-        return failure
+                LOG.error("the registry cannot handle location %s: %s", location, error)
+                if location in batch.unclear:
+                    # What is claimed ends with its lease, and a later sweep will meet it.
+                    batch.results[location] = Result(Outcome.BROKEN)
+                batch.unclear.add(location)
+
+    def _has_registry(self, identifier: str) -> bool:
+        """Return whether the registry works: then an unclear answer is no sign that it is about to end."""
+        try:
+            self._deletions.due(system_context(identifier), limit=1, stores=self.stores.ids)
+        except GlanceError:
+            return False
+        return True
 
     def _alone(self, location: str, token: str, identifier: str, stores: Collection[str] | None) -> Result:
         try:

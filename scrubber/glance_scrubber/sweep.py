@@ -21,7 +21,7 @@ from glance_common.observability.metrics.catalog import LAST_SWEEP, SWEEPS
 from glance_common.purge import Outcome
 from glance_common.registry_client.deletions import DeletionsClient
 from glance_common.retry import Backoff
-from glance_scrubber.batch import MOST, is_away
+from glance_scrubber.batch import MOST
 from glance_scrubber.scrub import Batch, Result, Scrubber, next_size
 
 LOG = logging.getLogger(__name__)
@@ -86,7 +86,6 @@ class _Pass:
         self._lock = threading.Lock()
         self._down: set[str] = set()
         self._has_no_registry = threading.Event()
-        self._unclear: GlanceError | None = None
         self._size = MOST
 
     def work(self) -> Counter[Outcome]:
@@ -108,9 +107,6 @@ class _Pass:
                 for results in self._rounds(pool, fresh, size):
                     seen.update(location for location, result in results if not result.is_left)
                     ended.update(result.outcome for _, result in results if result.outcome not in _UNTOUCHED)
-                    if self._unclear is not None and not ended:
-                        # The registry has confirmed nothing yet.
-                        raise self._unclear
                     refused = sum(result.outcome is Outcome.NOT_OURS for _, result in results)
                     if refused > len(results) // 2:
                         break
@@ -133,22 +129,19 @@ class _Pass:
             yield results
 
     def _some(self, locations: list[str]) -> dict[str, Result]:
-        """Scrub some locations. The error of a registry that is away goes up and ends the pass."""
+        """Scrub some locations. The registry's errors go up and end the pass."""
         stores = self._stores()
         if self._stop.is_set() or self._has_no_registry.is_set() or not stores:
             return dict.fromkeys(locations, Result(Outcome.STOPPED))
         batch = Batch(locations)
         try:
-            results = self._scrubber.scrub_many(batch, stores=stores)
-        except GlanceError as error:
-            if is_away(error):
-                # The others need not wait for it one by one.
-                self._has_no_registry.set()
-                raise
-            # It may be these rows only; a later sweep meets them again.
-            LOG.warning("the registry: %s; %d locations are left to a later sweep", error, len(batch.left))
-            self._unclear = error
-            results = batch.ended(Outcome.BROKEN)
+            self._scrubber.scrub_many(batch, stores=stores)
+        except GlanceError:
+            # The others need not wait for it one by one.
+            self._has_no_registry.set()
+            raise
+        # What the registry cannot handle now is tried again by a later sweep.
+        results = batch.ended(Outcome.BROKEN)
         with self._lock:
             self._down.update(result.down for result in results.values() if result.down is not None)
         return results

@@ -134,6 +134,16 @@ def test_a_lost_answer_is_repeated_with_the_same_token(url, bench):
     assert len(bench.store.deleted) == 1
 
 
+def test_a_registry_that_dies_without_an_answer_is_waited_for(url, bench):
+    locations = bench.add(1)
+    bench.deletions.broken = {"claim": OutcomeUnknown("no answer"), "due": Unavailable("down")}
+    bench.publisher(url).publish(locations, None)
+    bench.consume(url, lease=0.3)
+    wait_for(lambda: bench.deletions.calls["claim"] >= 4)
+    bench.deletions.broken = {}
+    bench.wait_purged(locations)
+
+
 def test_a_stop_while_the_registry_is_away_gives_the_message_back(url, bench):
     bench.deletions.broken["claim"] = Unavailable("down")
     bench.publisher(url).publish(bench.add(1), None)
@@ -248,20 +258,21 @@ def test_poison_that_cannot_be_parked_is_kept_and_stops_nothing(rabbit_url, benc
     assert len(tried) == 3
 
 
-def test_one_that_the_registry_cannot_handle_does_not_hold_the_others(url, bench):
+def test_one_that_the_registry_cannot_handle_does_not_hold_the_others(url, bench, caplog):
     odd, *locations = bench.add(10)
     bench.deletions.poison.add(odd)
     publisher = bench.publisher(url)
     publisher.publish([odd, *locations], None)
     publisher.stop(timeout=60)
-    bench.consume(url, lease=0.3)
+    bench.consume(url)
     bench.wait_purged(locations)
-    # Its message is done with: the sweep meets the row again.
-    wait_for(lambda: bodies(url) == [])
+    wait_for(lambda: caplog.text.count("cannot handle location") == 2)
+    bench.close()
+    assert bodies(url) == [], "the sweep meets the row again"
     assert bench.deletions.rows[odd].status == "pending_delete"
 
 
-def test_a_message_that_the_registry_never_handles_is_left_to_the_sweep(url, bench):
+def test_a_message_that_the_registry_never_handles_is_left_to_the_sweep(url, bench, caplog):
     [odd] = bench.add(1)
     bench.deletions.poison.add(odd)
     publisher = bench.publisher(url)
@@ -270,13 +281,15 @@ def test_a_message_that_the_registry_never_handles_is_left_to_the_sweep(url, ben
     drain(parse_broker(url), make_scrubber(bench.deletions, bench.store), threading.Event())
     assert bodies(url) == []
     locations = bench.add(1)
-    bench.consume(url, lease=0.3)
+    bench.consume(url)
     again = bench.publisher(url)
     again.publish([odd], None)
     again.publish(locations, None)
     bench.wait_purged(locations)
+    # Once in the pass, and twice by the consumer.
+    wait_for(lambda: caplog.text.count("cannot handle location") == 3)
     bench.close()
-    wait_for(lambda: bodies(url) == [])
+    assert bodies(url) == []
 
 
 def test_a_message_is_given_back_once_only(rabbit_url, bench, monkeypatch):

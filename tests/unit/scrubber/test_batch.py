@@ -32,6 +32,15 @@ def outcomes(results):
     return {location: result.outcome for location, result in results.items()}
 
 
+def scrubbed(scrubber, together):
+    """Scrub, again while something is left, and return how all ended."""
+    scrubber.scrub_many(together)
+    if together.left:
+        scrubber.scrub_many(together)
+    assert together.left == []
+    return together.results
+
+
 def fail(store, errors):
     """Let the deletes of these keys raise."""
     delete = store.delete
@@ -54,7 +63,7 @@ def test_all_are_purged_with_one_claim_and_one_record(deletions, store, monkeypa
     for name in ("claim_many", "done_many"):
         monkeypatch.setattr(deletions, name, noted(name, getattr(deletions, name)))
     locations = add(deletions, batch.MOST)
-    results = make_scrubber(deletions, store).scrub_many(Batch(locations))
+    results = scrubbed(make_scrubber(deletions, store), Batch(locations))
     assert outcomes(results) == dict.fromkeys(locations, Outcome.PURGED)
     assert calls == ["claim_many", "done_many"]
     assert store.keys == set()
@@ -69,7 +78,7 @@ def test_each_ends_as_its_own_delete_says(deletions, store):
     })
     store.keys.discard(key[gone])
     deletions.rows[other].is_due = False
-    results = scrubber.scrub_many(Batch([good, cloned, locked, kept, gone, other]))
+    results = scrubbed(scrubber, Batch([good, cloned, locked, kept, gone, other]))
     assert outcomes(results) == {
         good: Outcome.PURGED, cloned: Outcome.RETRY, locked: Outcome.FAILED, kept: Outcome.KEPT,
         gone: Outcome.ALREADY_GONE, other: Outcome.NOT_OURS,
@@ -85,7 +94,7 @@ def test_a_store_that_is_down_is_asked_once_and_holds_up_no_other(deletions):
     broken, good = add(deletions, 5, "a"), add(deletions, 5, "b")
     down, healthy = FakeStore("a"), FakeStore("b")
     down.error = StoreUnavailable("no sentinel")
-    results = make_scrubber(deletions, down, healthy).scrub_many(Batch(broken + good))
+    results = scrubbed(make_scrubber(deletions, down, healthy), Batch(broken + good))
     assert len(down.deleted) == 1
     assert outcomes({location: results[location] for location in good}) == dict.fromkeys(good, Outcome.PURGED)
     assert sorted(results[location].outcome for location in broken) == ["released"] * 4 + ["retry"]
@@ -98,7 +107,7 @@ def test_a_store_that_is_down_is_asked_once_beside_an_older_registry(deletions):
     broken, good = add(deletions, 5, "a"), add(deletions, 5, "b")
     down, healthy = FakeStore("a"), FakeStore("b")
     down.error = StoreUnavailable("no sentinel")
-    results = make_scrubber(deletions, down, healthy).scrub_many(Batch(broken + good))
+    results = scrubbed(make_scrubber(deletions, down, healthy), Batch(broken + good))
     assert len(down.deleted) == 1
     assert outcomes({location: results[location] for location in good}) == dict.fromkeys(good, Outcome.PURGED)
     assert sorted(results[location].outcome for location in broken) == ["not ours"] * 4 + ["retry"]
@@ -107,7 +116,7 @@ def test_a_store_that_is_down_is_asked_once_beside_an_older_registry(deletions):
 def test_what_is_not_begun_in_time_is_given_back(deletions, store, monkeypatch):
     monkeypatch.setattr(batch, "LONGEST", 0.0)
     locations = add(deletions, 5)
-    results = make_scrubber(deletions, store).scrub_many(Batch(locations))
+    results = scrubbed(make_scrubber(deletions, store), Batch(locations))
     assert sorted(result.outcome for result in results.values()) == ["purged"] + ["released"] * 4
     assert sorted(deletions.released) == sorted(
         location for location, result in results.items() if result == Result(Outcome.RELEASED)
@@ -120,7 +129,7 @@ def test_a_delete_that_hangs_gives_back_what_waits_behind_it_and_keeps_its_own_c
     scrubber = make_scrubber(deletions, store, lease=0.3)
     store.gate.clear()
     results = {}
-    thread = threading.Thread(target=lambda: results.update(scrubber.scrub_many(Batch(locations))))
+    thread = threading.Thread(target=lambda: results.update(scrubbed(scrubber, Batch(locations))))
     thread.start()
     wait_for(lambda: deletions.calls["renew"] >= 2)
     assert len(deletions.released) == 4
@@ -134,7 +143,7 @@ def test_a_stop_finishes_the_delete_in_hand(deletions, store):
     locations, stop = add(deletions, 5), threading.Event()
     delete = store.delete
     store.delete = lambda key: (stop.set(), delete(key))
-    results = make_scrubber(deletions, store, stop=stop).scrub_many(Batch(locations))
+    results = scrubbed(make_scrubber(deletions, store, stop=stop), Batch(locations))
     assert sorted(result.outcome for result in results.values()) == ["purged"] + ["released"] * 4
 
 
@@ -143,16 +152,16 @@ def test_a_record_that_never_arrived_is_told_again_with_the_same_token(deletions
     scrubber, together = make_scrubber(deletions, store), Batch(locations)
     deletions.broken["done"] = Unavailable("down")
     with pytest.raises(Unavailable):
-        scrubber.scrub_many(together)
+        scrubbed(scrubber, together)
     deletions.broken.clear()
-    results = scrubber.scrub_many(together)
+    results = scrubbed(scrubber, together)
     assert outcomes(results) == dict.fromkeys(locations, Outcome.ALREADY_GONE)
     assert {row.status for row in deletions.rows.values()} == {"deleted"}
 
 
 def test_without_an_answer_to_the_claim_nothing_is_deleted(deletions, store):
     locations = add(deletions, 3)
-    deletions.broken["claim"] = OutcomeUnknown("no answer")
+    deletions.broken = dict.fromkeys(("claim", "due"), OutcomeUnknown("no answer"))
     with pytest.raises(OutcomeUnknown):
         make_scrubber(deletions, store).scrub_many(Batch(locations))
     assert store.deleted == []
@@ -162,7 +171,7 @@ def test_an_error_of_the_registry_inside_a_store_gives_the_others_back(deletions
     locations = add(deletions, 3)
     store.error = Unavailable("the registry does not answer")
     with pytest.raises(Unavailable):
-        make_scrubber(deletions, store).scrub_many(Batch(locations))
+        scrubbed(make_scrubber(deletions, store), Batch(locations))
     assert len(deletions.released) == 2
 
 
@@ -176,7 +185,7 @@ def test_what_is_not_durable_is_not_recorded(deletions, store):
         raise StoreUnavailable("the directory cannot be synced")
 
     store.deletes = deletes
-    results = make_scrubber(deletions, store).scrub_many(Batch(locations))
+    results = scrubbed(make_scrubber(deletions, store), Batch(locations))
     assert outcomes(results) == dict.fromkeys(locations, Outcome.RETRY)
     assert {row.status for row in deletions.rows.values()} == {"deleting"}
 
@@ -190,7 +199,7 @@ def test_one_that_the_registry_cannot_handle_does_not_hold_the_others(deletions,
         deletions.poison.add(odd)
     else:
         store.delete = lambda key: (delete(key), deletions.poison.add(odd))
-    results = scrubber.scrub_many(Batch(locations))
+    results = scrubbed(scrubber, Batch(locations))
     others = [location for location in locations if location != odd]
     assert outcomes(results) == dict.fromkeys(others, Outcome.PURGED) | {odd: Outcome.BROKEN}
     assert {deletions.rows[location].status for location in others} == {"deleted"}
@@ -202,17 +211,32 @@ def test_a_failure_that_the_registry_cannot_note_does_not_hold_the_others(deleti
     scrubber = make_scrubber(deletions, store)
     fail(store, {deletions.rows[bad].key: InUse("cloned")})
     deletions.broken["retry"] = OutcomeUnknown("an error of the registry")
-    assert outcomes(scrubber.scrub_many(Batch([bad, good]))) == {bad: Outcome.BROKEN, good: Outcome.PURGED}
+    assert outcomes(scrubbed(scrubber, Batch([bad, good]))) == {bad: Outcome.BROKEN, good: Outcome.PURGED}
 
 
-def test_when_the_registry_confirms_nothing_its_error_is_raised_and_all_are_tried_again(deletions, store):
-    locations = add(deletions, 3)
+@pytest.mark.parametrize("count", [1, 3])
+def test_nothing_is_given_up_while_the_registry_does_not_work(deletions, store, count):
+    """An answer that got lost is the first sign of a registry that dies."""
+    locations = add(deletions, count)
     scrubber, together = make_scrubber(deletions, store), Batch(locations)
     deletions.poison.update(locations)
-    with pytest.raises(OutcomeUnknown):
-        scrubber.scrub_many(together)
+    deletions.broken["due"] = Unavailable("down")
+    for _ in range(3):
+        with pytest.raises(OutcomeUnknown):
+            scrubber.scrub_many(together)
+    deletions.broken.clear()
+    scrubber.scrub_many(together)
+    assert len(together.left) == count, "once may have been the end of the outage"
     deletions.poison.clear()
-    assert outcomes(scrubber.scrub_many(together)) == dict.fromkeys(locations, Outcome.PURGED)
+    assert outcomes(scrubbed(scrubber, together)) == dict.fromkeys(locations, Outcome.PURGED)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_the_registry_cannot_handle_twice_while_it_works_is_given_up(deletions, store, count):
+    locations = add(deletions, count)
+    deletions.poison.update(locations)
+    results = scrubbed(make_scrubber(deletions, store), Batch(locations))
+    assert outcomes(results) == dict.fromkeys(locations, Outcome.BROKEN)
 
 
 def test_what_ended_before_the_registry_went_away_is_not_done_again(deletions, store):
@@ -228,12 +252,12 @@ def test_what_ended_before_the_registry_went_away_is_not_done_again(deletions, s
 
     deletions.claim = claimed
     with pytest.raises(Unavailable):
-        scrubber.scrub_many(together)
+        scrubbed(scrubber, together)
     assert outcomes(together.results) == dict.fromkeys(locations[:2], Outcome.PURGED)
     deletions.claim = claim
     deletions.broken.clear()
     deletions.poison.clear()
-    assert outcomes(scrubber.scrub_many(together)) == dict.fromkeys(locations, Outcome.PURGED)
+    assert outcomes(scrubbed(scrubber, together)) == dict.fromkeys(locations, Outcome.PURGED)
     assert len(store.deleted) == 4
 
 
@@ -249,7 +273,7 @@ def test_a_release_that_arrives_late_ends_no_claim(deletions, store):
 
     def work():
         with pytest.raises(Unavailable):
-            scrubber.scrub_many(together)
+            scrubbed(scrubber, together)
         raised.append(True)
 
     thread = threading.Thread(target=work)
@@ -261,11 +285,11 @@ def test_a_release_that_arrives_late_ends_no_claim(deletions, store):
     deletions.broken.clear()
     held = {location for location, row in deletions.rows.items() if row.token == together.token}
     assert held == set(locations)
-    results = scrubber.scrub_many(together)
+    results = scrubbed(scrubber, together)
     assert sorted(result.outcome for result in results.values()) == ["already gone"] + ["released"] * 4
     for location in late[0][1]:
         deletions.expire(location)
-    again = scrubber.scrub_many(Batch(late[0][1]))
+    again = scrubbed(scrubber, Batch(late[0][1]))
     for asked in late:
         release(*asked)
     assert outcomes(again) == dict.fromkeys(late[0][1], Outcome.PURGED)
@@ -284,12 +308,12 @@ def test_with_a_registry_of_the_release_before_one_claim_is_held_at_a_time(delet
         delete(key)
 
     store.delete = noted
-    assert outcomes(scrubber.scrub_many(Batch(locations))) == dict.fromkeys(locations, Outcome.PURGED)
+    assert outcomes(scrubbed(scrubber, Batch(locations))) == dict.fromkeys(locations, Outcome.PURGED)
     assert held == [1] * 4
     monkeypatch.setattr(scrub, "LONGEST", 0.0)
     slow = [deletions.add() for _ in range(3)]
     store.keys |= {deletions.rows[location].key for location in slow}
-    results = scrubber.scrub_many(Batch(slow))
+    results = scrubbed(scrubber, Batch(slow))
     assert [results[location].outcome for location in slow] == [Outcome.PURGED, Outcome.RELEASED, Outcome.RELEASED]
     assert [deletions.rows[location].status for location in slow] == ["deleted", "pending_delete", "pending_delete"]
     assert deletions.released == [], "nothing was claimed that had to be given back"
@@ -316,7 +340,7 @@ def test_a_defect_in_one_does_not_stop_the_others(deletions, store, caplog):
         return done(context, location, token)
 
     deletions.done = odd
-    results = make_scrubber(deletions, store).scrub_many(Batch(locations))
+    results = scrubbed(make_scrubber(deletions, store), Batch(locations))
     assert outcomes(results) == {
         locations[0]: Outcome.ALREADY_GONE, locations[1]: Outcome.BROKEN, locations[2]: Outcome.ALREADY_GONE,
     }
