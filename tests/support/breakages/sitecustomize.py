@@ -68,7 +68,7 @@ def acknowledge_before_record() -> None:
             message.ack = message.requeue = lambda: None
         return handle(self, connection, batch, received, size)
 
-    consumer.QueueConsumer._handle = acknowledge_first  # type: ignore[method-assign]
+    consumer.QueueConsumer._handle = acknowledge_first  # type: ignore[method-assign] # a breakage
 
 
 def lease_ignored() -> None:
