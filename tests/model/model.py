@@ -128,6 +128,10 @@ class Model:
         # The number of properties counts when there are new names (API section 7).
         if changed.properties.keys() - image.properties.keys() and len(changed.properties) > self.limits.properties:
             faults.add(413)
+        # Policy judges what all operations together come to (API section 7).
+        wanted = [one.get("value") for one in operations if patches.field_of(one) == "visibility"]
+        if wanted and wanted[-1] == "public" != image.visibility and not actor.is_admin:
+            faults.add(403)
         faults |= self._does_not_fit(image, changed.owner)
         if faults:
             raise Refused(*faults)
@@ -137,8 +141,6 @@ class Model:
     def _may_not(self, actor: Actor, image: Image, operation: Operation, name: str) -> set[int]:
         """Return the faults of an operation that only this caller, or this status, makes (API section 7)."""
         if name == "owner" and not actor.is_admin:
-            return {403}
-        if name == "visibility" and operation.get("value") == "public" and not actor.is_admin:
             return {403}
         if name not in ("disk_format", "container_format") or image.status == "queued":
             return set()

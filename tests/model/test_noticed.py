@@ -47,6 +47,9 @@ def live(life: Lives) -> None:
     image = life.create("alice", {**RAW, "tags": ["t"], "p": "1"}, {}, known=False)
     life.upload(image, "owner", b"\1data", None, {"Content-Type": OCTETS})
     life.patch(image, "owner", [{"op": "replace", "path": "/name", "value": "name"}], V21)
+    visible = [{"op": "replace", "path": "/visibility", "value": each} for each in ("public", "shared")]
+    life.patch(image, "owner", visible, V21)  # what comes of it counts
+    life.patch(image, "owner", visible[:1], V21)
     life.share(image, "bob", "accepted")
     life.show_members(image, "owner", "bob")
     life.add_tag(image, "owner", "T")
