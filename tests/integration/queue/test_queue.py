@@ -139,7 +139,7 @@ def test_a_registry_that_dies_without_an_answer_is_waited_for(url, bench):
     bench.deletions.broken = {"claim": OutcomeUnknown("no answer"), "due": Unavailable("down")}
     bench.publisher(url).publish(locations, None)
     bench.consume(url, lease=0.3)
-    wait_for(lambda: bench.deletions.calls["claim"] >= 4)
+    wait_for(lambda: bench.deletions.calls["claim"] >= 3)
     bench.deletions.broken = {}
     bench.wait_purged(locations)
 
