@@ -15,7 +15,7 @@ from itertools import groupby
 from glance_common.failpoints import failpoint
 from glance_common.leases import LeaseKeeper
 from glance_common.model.context import RequestContext, system_context
-from glance_common.model.errors import GlanceError, Gone, Unavailable
+from glance_common.model.errors import GlanceError, Gone, Unavailable, is_row_held
 from glance_common.model.image import Deletion
 from glance_common.model.status import LocationStatus
 from glance_common.observability.log_context import request_id, working_for
@@ -241,9 +241,9 @@ class BatchPurger:
 def is_away(error: GlanceError) -> bool:
     """Return whether the registry did nothing because it, or its database, cannot be reached: for every location.
 
-    Any other error may be that of one location.
+    Any other error may be that of one location; so may an Unavailable because other requests hold its rows.
     """
-    return type(error) is Unavailable
+    return type(error) is Unavailable and not is_row_held(error)
 
 
 def _error_of(delete: Delete, key: str) -> Exception | None:

@@ -26,7 +26,10 @@ from glance_scrubber.scrub import Batch, Result, Scrubber, next_size
 
 LOG = logging.getLogger(__name__)
 PAGE = 2 * MOST
-"""Due locations that are asked for at a time."""
+"""Due locations that are asked for at a time, beside those that are due still after they were tried."""
+
+MOST_DUE = 1000
+"""Due locations that the registry lists at most."""
 
 _UNTOUCHED = (Outcome.STOPPED, Outcome.RELEASED, Outcome.BROKEN)
 """What a pass does not count as work."""
@@ -91,16 +94,19 @@ class _Pass:
     def work(self) -> Counter[Outcome]:
         ended: Counter[Outcome] = Counter()
         seen: set[str] = set()
-        oldest = 0.0
+        oldest, limit = 0.0, PAGE
         size = self._scrubber.settings.pool_size
         with ThreadPoolExecutor(size, thread_name_prefix="sweep") as pool:
             while (stores := self._stores()) and not self._stop.is_set():
-                due = self._due(stores)
+                due = self._due(stores, limit)
                 oldest = max(oldest, due.oldest)
                 # What is still due after it was tried in this pass waits for the next one.
                 fresh = [location for location in due.locations if location not in seen]
-                if not fresh:
+                tried = len(due.locations) - len(fresh)
+                if not fresh and (tried < limit or limit == MOST_DUE):
                     break
+                # The registry lists the oldest first: those that were tried must not hide the newer ones.
+                limit = min(PAGE + tried, MOST_DUE)
                 # Another sweep may have been given the same page: in another order the two meet late, and once they do,
                 # a new page costs less than claims that are refused.
                 random.shuffle(fresh)
@@ -113,9 +119,9 @@ class _Pass:
         _report(ended, self._down, oldest)
         return ended
 
-    def _due(self, stores: list[str]) -> Due:
+    def _due(self, stores: list[str], limit: int) -> Due:
         context = system_context(f"req-{uuid4()}")
-        return self._rows.due(context, limit=PAGE, stores=stores, scrub_time=self._scrubber.settings.scrub_time)
+        return self._rows.due(context, limit=limit, stores=stores, scrub_time=self._scrubber.settings.scrub_time)
 
     def _rounds(self, pool: ThreadPoolExecutor, locations: list[str], threads: int) -> Iterator[_Results]:
         """Work the locations and yield how they ended, after each round of so many threads at the same time."""

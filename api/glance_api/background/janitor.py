@@ -14,7 +14,7 @@ from glance_api.services import access
 from glance_api.services.collaborators import Services
 from glance_common.leases import LeaseKeeper
 from glance_common.model.context import RequestContext, system_context
-from glance_common.model.errors import NotFound
+from glance_common.model.errors import NotFound, Unavailable, is_row_held
 from glance_common.observability.log_context import working_for
 from glance_common.purge import NEVER, Outcome, Purger, Verdict, error_text
 from glance_common.stores.contract import StoreError
@@ -53,6 +53,7 @@ class Janitor:
         )
         self._sweep_at = dict.fromkeys(self._stores, float("-inf"))
         self._work_at = float("-inf")
+        self._told_of_work: dict[str, dict[str, str]] = {}
 
     def __call__(self) -> None:
         """Do what is to be done now. Raises GlanceError when the registry does not answer."""
@@ -75,7 +76,14 @@ class Janitor:
             self._purge(context, location)
 
     def _purge(self, context: RequestContext, location: str) -> None:
-        purged = self._purger.purge(context, location, str(uuid4()), stores=list(self._stores))
+        try:
+            purged = self._purger.purge(context, location, str(uuid4()), stores=list(self._stores))
+        except Unavailable as error:
+            if not is_row_held(error):
+                raise
+            # A later round will meet it; the others need not wait for that.
+            LOG.warning("the staged data at location %s are not removed now: %s", location, error.message)
+            return
         if purged is None:
             return
         with working_for(purged.deletion.request_id or context.request_id):
@@ -112,15 +120,26 @@ class Janitor:
         return True
 
     def _sweep_work(self, store: str) -> None:
-        """Remove the work folders of dead processes, unless the directory is down or exchanged."""
+        """Remove the work folders of dead processes, unless the directory is down or exchanged.
+
+        A reason why something cannot be removed is logged when it is new, not at every look.
+        """
         directory = self._stores[store].directory
         try:
             self._stores[store].check()
-            sweep_work(directory)
+            failed = {
+                name: f"the work folder {name} of a dead import in {directory} cannot be removed: {reason}"
+                for name, reason in sweep_work(directory).failed.items()
+            }
         except StoreError as error:
-            LOG.warning("work folders of dead imports cannot be looked for: %s", error)
+            failed = {"": f"work folders of dead imports cannot be looked for: {error}"}
         except OSError as error:
-            LOG.warning("work folders of dead imports in %s cannot be removed: %s", directory, error.strerror)
+            failed = {"": f"work folders of dead imports in {directory} cannot be removed: {error.strerror}"}
+        told = self._told_of_work.get(store, {})
+        for name, text in failed.items():
+            if told.get(name) != text:
+                LOG.warning("%s", text)
+        self._told_of_work[store] = failed
 
     def _is_gone(self, image_id: str) -> bool:
         try:

@@ -41,4 +41,11 @@ def _pieces(path: Path) -> Iterator[bytes]:
             while piece := file.read(_PIECE):
                 yield piece
     except OSError as error:
-        raise ImportFailed("the staging directory of this host cannot be read") from error
+        raise unreadable(error) from error
+
+
+def unreadable(error: OSError) -> ImportFailed:
+    """Return why an import fails whose staged data gave ``error``; it names no path."""
+    if isinstance(error, FileNotFoundError):
+        return ImportFailed("the staged data are not there any more; they have to be staged again")
+    return ImportFailed(f"the staged data cannot be read: {error.strerror or type(error).__name__}")

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,6 +17,14 @@ from glance_common.model.errors import Unavailable
 WORK = ".work"
 _GUARD = ".guard"
 _LOCK_SUFFIX = ".lock"
+
+
+@dataclass(slots=True)
+class Swept:
+    """How many folders and locks of dead processes were ``removed``, and why others could not be, by their name."""
+
+    removed: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -27,9 +36,13 @@ def work_folder(staging: Path) -> Iterator[Path]:
         with suppress(FileExistsError):
             (staging / WORK).mkdir(mode=0o700)
         with _guard(staging) as base:
-            lock = _lock(base / f"{name}{_LOCK_SUFFIX}", fcntl.LOCK_EX)
             folder = base / name
-            folder.mkdir(mode=0o700)
+            lock = _lock(_lock_of(folder), fcntl.LOCK_EX)
+            try:
+                folder.mkdir(mode=0o700)
+            except BaseException:
+                _give_back(folder, lock)
+                raise
     except OSError as error:
         raise Unavailable(f"the staging directory of this host cannot be used: {error.strerror}") from error
     try:
@@ -38,31 +51,46 @@ def work_folder(staging: Path) -> Iterator[Path]:
         _give_back(folder, lock)
 
 
-def sweep_work(staging: Path) -> int:
-    """Remove the folders whose process died and return how many they were; harmless beside running imports.
+def sweep_work(staging: Path) -> Swept:
+    """Remove the folders and locks whose process died; harmless beside running imports.
 
-    Make nothing: the directory may be exchanged for another one after its proof. Raises OSError when it is missing.
+    One that cannot be removed does not stop the look for the others. Makes no directory: ``staging`` may be exchanged
+    for another one after its proof. Raises OSError when it is missing or cannot be used.
     """
+    swept = Swept()
     staging.stat()
     if not (staging / WORK).is_dir():
-        return 0
-    removed = 0
+        return swept
     with _guard(staging) as base:
-        for folder in [path for path in base.iterdir() if path.is_dir()]:
+        for folder in sorted({_folder_of(path) for path in base.iterdir() if path.name != _GUARD}):
             try:
-                lock = _lock(folder.with_suffix(_LOCK_SUFFIX), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not (folder.is_dir() or _lock_of(folder).is_file()):
+                    continue
+                lock = _lock(_lock_of(folder), fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
+            except OSError as error:
+                swept.failed[folder.name] = error.strerror or type(error).__name__
+                continue
             _give_back(folder, lock)
-            removed += 1
-    return removed
+            swept.removed += 1
+    return swept
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}{_LOCK_SUFFIX}")
+
+
+def _folder_of(path: Path) -> Path:
+    """Return the folder that ``path`` is or is the lock of."""
+    return path.with_name(path.name.removesuffix(_LOCK_SUFFIX) or path.name)
 
 
 def _give_back(folder: Path, lock: int) -> None:
     """Remove a folder as far as the disk lets it, and let go of its lock in any case: a sweep removes the rest."""
     shutil.rmtree(folder, ignore_errors=True)
     with suppress(OSError):
-        folder.with_suffix(_LOCK_SUFFIX).unlink()
+        _lock_of(folder).unlink()
     os.close(lock)
 
 

@@ -20,6 +20,9 @@ from typing import Any, ClassVar
 MAX_MESSAGE = 2000
 """Characters of a message. What a client sent must not come back whole in answers and logs (S-59)."""
 
+ROW_HELD = "row_held"
+"""The ``reason`` of an Unavailable that only says that other requests hold the same rows of the database."""
+
 
 class GlanceError(Exception):
     """Base of the family: ``code`` is the HTTP status, ``title`` the stable name, ``details`` extras for programs.
@@ -148,6 +151,11 @@ class Unavailable(GlanceError):
     """Something behind us is down; the message says what. Nothing was done and a retry may help."""
 
     code, title = 503, "Unavailable"
+
+
+def is_row_held(error: GlanceError) -> bool:
+    """Return whether ``error`` says nothing about other rows: the database works and other requests hold these."""
+    return isinstance(error, Unavailable) and error.details.get("reason") == ROW_HELD
 
 
 class UnsupportedCoding(GlanceError):

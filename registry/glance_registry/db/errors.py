@@ -15,6 +15,7 @@ NOT_ANSWERING = "the database does not answer"
 NOT_SAID = "the database did not say whether it took the change"
 
 _MUST_RETRY = {"40001", "40P01"}
+_LOCK_NOT_AVAILABLE = "55P03"
 _KNOWN_TO_HAVE_FAILED = ("23", "40")
 """Classes of errors that a COMMIT can answer and that say for sure that nothing was committed."""
 
@@ -26,7 +27,6 @@ _UNAVAILABLE = {
     "53100": "the database has no space left",
     "53200": "the database has no memory left",
     "53300": "the database takes no more connections",
-    "55P03": "another request holds the row for too long",
     "57014": "the database took too long to answer",
 }
 _BAD_REQUEST = {
@@ -38,6 +38,9 @@ _BAD_REQUEST = {
 
 class RetryTransaction(errors.Unavailable):
     """The database broke off the transaction in favour of another one; the same again may work."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason=errors.ROW_HELD)
 
 
 class ConnectionLost(errors.Unavailable):
@@ -63,6 +66,8 @@ def translate(error: exc.SQLAlchemyError) -> Exception:
         return errors.Duplicate("a row with this key exists already", constraint=_constraint(error))
     if code in _MUST_RETRY:
         return RetryTransaction("another request changes the same rows")
+    if code == _LOCK_NOT_AVAILABLE:
+        return errors.Unavailable("another request holds the row for too long", reason=errors.ROW_HELD)
     if code in _UNAVAILABLE:
         return errors.Unavailable(_UNAVAILABLE[code])
     if code in _BAD_REQUEST:

@@ -318,8 +318,9 @@ def test_waiting_for_a_lock_ends(impatient: Callable[..., sa.Engine], engine: sa
     waiting = impatient(lock_timeout=0.2)
     with transaction(engine) as holder:
         holder.execute(sa.text("UPDATE images SET min_ram = 1"))
-        with pytest.raises(errors.Unavailable, match="too long"), transaction(waiting) as connection:
+        with pytest.raises(errors.Unavailable, match="too long") as raised, transaction(waiting) as connection:
             connection.execute(sa.text("UPDATE images SET min_ram = 2"))
+    assert errors.is_row_held(raised.value)
 
 
 def test_a_slow_statement_ends(impatient: Callable[..., sa.Engine]) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from glance_api.imports.inspection import inspect_file
 from glance_api.imports.plugins.image_conversion import ImageConversion
 from glance_api.imports.plugins.inject_metadata import InjectMetadata
 from glance_api.imports.plugins.no_op import NoOp
-from glance_api.imports.work import sweep_work, work_folder
+from glance_api.imports.work import Swept, sweep_work, work_folder
 from glance_common.config import loading
 from glance_common.config.loading import ConfigError
 from glance_common.model.errors import Unavailable
@@ -137,10 +138,10 @@ def test_imp13_folders_of_dead_processes_are_swept_and_no_others(tmp_path: Path)
     with work_folder(tmp_path) as living:
         dead.mkdir()
         (dead / "half").write_bytes(b"data")
-        assert sweep_work(tmp_path) == 1
+        assert sweep_work(tmp_path).removed == 1
         assert living.exists()
         assert not dead.exists()
-    assert sweep_work(tmp_path) == 0
+    assert sweep_work(tmp_path) == Swept()
 
 
 def test_a_folder_that_cannot_be_removed_is_swept_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -151,17 +152,67 @@ def test_a_folder_that_cannot_be_removed_is_swept_later(tmp_path: Path, monkeypa
         patched.setattr(Path, "unlink", fail)
         patched.setattr("shutil.rmtree", lambda *_, **__: None)
     assert folder.exists()
-    assert sweep_work(tmp_path) == 1
+    assert sweep_work(tmp_path) == Swept(removed=1)
     assert not folder.exists()
 
 
+def opened_below(folder: Path) -> list[str]:
+    """Return the files in ``folder`` that this process has open."""
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        # Another thread may have closed it meanwhile.
+        with suppress(FileNotFoundError):
+            found.append(os.readlink(link))
+    return [path for path in found if path.startswith(str(folder))]
+
+
+def test_a_folder_that_cannot_be_made_leaves_neither_lock_nor_descriptor(tmp_path: Path):
+    """The disk is full: every try of every import fails so."""
+    (tmp_path / ".work").mkdir()
+    make = Path.mkdir
+
+    def full(path: Path, *args: Any, **kwargs: Any) -> None:
+        if path.parent.name == ".work":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        make(path, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Path, "mkdir", full)
+        for _ in range(3):
+            with pytest.raises(Unavailable, match="No space left on device"), work_folder(tmp_path):
+                pass
+    assert {path.name for path in (tmp_path / ".work").iterdir()} == {".guard"}
+    assert opened_below(tmp_path) == []
+
+
+def test_a_lock_without_a_folder_is_swept_unless_it_is_held(tmp_path: Path):
+    with work_folder(tmp_path) as living:
+        (living.parent / "left.lock").touch()
+        living.rmdir()
+        assert sweep_work(tmp_path) == Swept(removed=1)
+        assert {path.name for path in living.parent.iterdir()} == {".guard", f"{living.name}.lock"}
+
+
+def test_a_lock_that_cannot_be_opened_does_not_hide_other_folders(tmp_path: Path):
+    with work_folder(tmp_path) as living:
+        work = living.parent
+    for name in ("a", "b", "c"):
+        (work / name).mkdir()
+    (work / "b.lock").symlink_to("elsewhere")
+    swept = sweep_work(tmp_path)
+    assert (swept.removed, list(swept.failed)) == (2, ["b"])
+    assert {path.name for path in work.iterdir()} == {".guard", "b", "b.lock"}
+
+
 def test_a_file_that_cannot_be_read_is_no_defect(tmp_path: Path):
-    with pytest.raises(ImportFailed, match="the staging directory of this host cannot be read"):
+    with pytest.raises(ImportFailed, match=r"^the staged data are not there any more; they have to be staged again$"):
         inspect_file(tmp_path / "missing", "raw", RULES, lambda: None)
+    with pytest.raises(ImportFailed, match=r"^the staged data cannot be read: Is a directory$"):
+        inspect_file(tmp_path, "raw", RULES, lambda: None)
 
 
 def test_a_sweep_makes_nothing_in_a_directory_that_was_never_used(tmp_path: Path):
-    assert sweep_work(tmp_path) == 0
+    assert sweep_work(tmp_path) == Swept()
     assert os.listdir(tmp_path) == []
     with pytest.raises(OSError, match="No such file"):
         sweep_work(tmp_path / "missing")

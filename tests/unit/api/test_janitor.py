@@ -12,7 +12,7 @@ from glance_api.background.janitor import RETRY_AFTER, Janitor
 from glance_api.imports.signals import WorkSignal
 from glance_api.imports.work import work_folder
 from glance_api.services.old_lists import OldLists
-from glance_common.model.errors import Gone, Unavailable
+from glance_common.model.errors import ROW_HELD, Gone, Unavailable
 from glance_common.stores.contract import StoreUnavailable
 
 
@@ -100,11 +100,43 @@ def test_a_directory_that_is_down_keeps_the_janitor_from_nothing(deletions, stor
     assert "work folders of dead imports cannot be looked for: no sentinel" in caplog.text
 
 
+def test_a_work_folder_that_cannot_be_removed_is_told_once_until_the_reason_changes(
+    janitor, store, caplog, monkeypatch
+):
+    monkeypatch.setattr(module, "WORK_EVERY", 0.0)
+    with work_folder(store.directory) as folder:
+        dead = folder.with_name("dead")
+    dead.mkdir()
+    lock = dead.with_name("dead.lock")
+    lock.symlink_to("elsewhere")
+    for _ in range(3):
+        janitor()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "the work folder dead of a dead import" in caplog.text
+    lock.unlink()
+    lock.mkdir()
+    janitor()
+    assert "Is a directory" in caplog.records[1].getMessage()
+    lock.rmdir()
+    janitor()
+    assert not dead.exists()
+    assert len(caplog.records) == 2
+
+
 def test_what_another_process_has_purged_is_no_failure(deletions, store, janitor, caplog):
     due(deletions, store)
     deletions.broken["done"] = Gone("another's")
     janitor()
     assert not caplog.records
+
+
+def test_a_row_that_another_request_holds_does_not_end_the_round(deletions, store, janitor, caplog):
+    deletions.poisoned = Unavailable("another request holds the row for too long", reason=ROW_HELD)
+    held, free = due(deletions, store), due(deletions, store)
+    deletions.poison.add(next(iter(deletions.rows)))
+    janitor()
+    assert (held.status, free.status) == ("pending_delete", "deleted")
+    assert "another request holds the row" in caplog.text
 
 
 def test_a_registry_that_is_away_ends_the_round(deletions, store, janitor):

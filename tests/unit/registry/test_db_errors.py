@@ -38,6 +38,23 @@ def test_codes(code: str | None, expected: type[errors.GlanceError]) -> None:
     assert "inside" not in str(found)
 
 
+@pytest.mark.parametrize("code", ["55P03", "40001", "40P01"])
+def test_rows_that_other_requests_hold_are_told_from_a_database_that_is_away(code: str) -> None:
+    """The title is the one that daemons of the release before know."""
+    sent = translate(failure(code))
+    assert isinstance(sent, errors.Unavailable)
+    received = errors.from_document(503, sent.document())
+    assert type(received) is errors.Unavailable
+    assert errors.is_row_held(received)
+
+
+@pytest.mark.parametrize("code", [None, "57P01", "57014", "53300", "25006"])
+def test_trouble_of_all_rows_is_not_said_to_be_that_of_some(code: str | None) -> None:
+    sent = translate(failure(code))
+    assert isinstance(sent, errors.Unavailable)
+    assert not errors.is_row_held(sent)
+
+
 @pytest.mark.parametrize("code", ["42601", "42883", "XX000", "23502"])
 def test_what_means_a_defect_stays_as_it_is(code: str) -> None:
     error = failure(code, exc.ProgrammingError)

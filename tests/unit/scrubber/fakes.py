@@ -36,8 +36,8 @@ class Row:
 class FakeDeletions:
     """Rows by location. ``broken[call]`` is raised by that call, after it happened when ``late``.
 
-    Every claim and done of what is in ``poison`` is an error of the registry. One that ``is_older`` has no calls for
-    many locations.
+    Every claim and done of what is in ``poison`` is the error ``poisoned`` of the registry. One that ``is_older`` has
+    no calls for many locations.
     """
 
     rows: dict[str, Row] = field(default_factory=dict)
@@ -47,6 +47,7 @@ class FakeDeletions:
     asked: list[Any] = field(default_factory=list)
     released: list[str] = field(default_factory=list)
     poison: set[str] = field(default_factory=set)
+    poisoned: GlanceError = field(default_factory=lambda: OutcomeUnknown("an error of the registry"))
     is_older: bool = False
     lock: Any = field(default_factory=threading.RLock)
 
@@ -146,7 +147,7 @@ class FakeDeletions:
 
     def _check(self, locations):
         if self.poison.intersection(locations):
-            raise OutcomeUnknown("an error of the registry")
+            raise self.poisoned
 
     def _called(self, name, context):
         self.calls[name] += 1

@@ -7,7 +7,7 @@ import pytest
 from tests.support.waiting import wait_for
 from tests.unit.scrubber.fakes import FakeDeletions, FakeStore, make_scrubber
 
-from glance_common.model.errors import OutcomeUnknown, Unavailable
+from glance_common.model.errors import ROW_HELD, OutcomeUnknown, Unavailable
 from glance_common.purge import Outcome
 from glance_common.stores.contract import DeleteUnsupported, InUse, StoreForbidden, StoreUnavailable
 from glance_scrubber import batch, scrub
@@ -190,8 +190,12 @@ def test_what_is_not_durable_is_not_recorded(deletions, store):
     assert {row.status for row in deletions.rows.values()} == {"deleting"}
 
 
+@pytest.mark.parametrize("error", [
+    OutcomeUnknown("an error of the registry"), Unavailable("another request holds the row", reason=ROW_HELD),
+], ids=["unclear", "row held"])
 @pytest.mark.parametrize("when", ["at the claim", "at the record"])
-def test_one_that_the_registry_cannot_handle_does_not_hold_the_others(deletions, store, when):
+def test_one_that_the_registry_cannot_handle_does_not_hold_the_others(deletions, store, when, error):
+    deletions.poisoned = error
     locations = add(deletions, 5)
     odd = locations[2]
     scrubber, delete = make_scrubber(deletions, store), store.delete

@@ -7,10 +7,10 @@ import pytest
 from deploy.local.processes import wait_until
 from tests.unit.scrubber.fakes import FakeDeletions, FakeStore, make_scrubber
 
-from glance_common.model.errors import OutcomeUnknown, Unavailable
+from glance_common.model.errors import ROW_HELD, OutcomeUnknown, Unavailable
 from glance_common.purge import Outcome
 from glance_common.stores.contract import InUse, StoreUnavailable
-from glance_scrubber import batch, scrub
+from glance_scrubber import batch, scrub, sweep
 from glance_scrubber.batch import MOST
 from glance_scrubber.sweep import PAGE, Sweep
 
@@ -115,6 +115,37 @@ def test_rows_that_the_registry_cannot_handle_do_not_stop_the_others(deletions, 
     ended = sweep_of(deletions, stop, FakeStore(), pool_size=pool_size).run_once()
     assert ended == {Outcome.PURGED: 57}
     assert all(deletions.rows[location].status == "pending_delete" for location in locations[::20])
+
+
+def test_a_row_that_another_request_holds_does_not_end_the_pass(deletions, stop):
+    deletions.poisoned = Unavailable("another request holds the row for too long", reason=ROW_HELD)
+    held, *others = [deletions.add() for _ in range(PAGE + 5)]
+    deletions.poison.add(held)
+    assert sweep_of(deletions, stop, FakeStore()).run_once() == {Outcome.PURGED: len(others)}
+    assert deletions.rows[held].status == "pending_delete"
+
+
+@pytest.mark.parametrize("count", [PAGE, 2 * PAGE + 50])
+def test_rows_that_the_registry_cannot_handle_do_not_hide_newer_ones(deletions, stop, count):
+    deletions.poison.update(deletions.add() for _ in range(count))
+    newer = [deletions.add() for _ in range(PAGE + 5)]
+    assert sweep_of(deletions, stop, FakeStore()).run_once() == {Outcome.PURGED: len(newer)}
+    assert {deletions.rows[location].status for location in newer} == {"deleted"}
+
+
+def test_the_registry_is_asked_for_no_more_rows_than_it_lists(deletions, stop, monkeypatch):
+    monkeypatch.setattr(sweep, "MOST_DUE", PAGE + 10)
+    deletions.poison.update(deletions.add() for _ in range(PAGE + 10))
+    deletions.add()
+    ask, limits = deletions.due, []
+
+    def due(context, *, limit, **terms):
+        limits.append(limit)
+        return ask(context, limit=limit, **terms)
+
+    deletions.due = due
+    assert sweep_of(deletions, stop, FakeStore()).run_once() == {}
+    assert max(limits) == PAGE + 10
 
 
 def test_a_registry_that_goes_away_without_an_answer_ends_the_pass(deletions, stop):

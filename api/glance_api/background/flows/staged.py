@@ -17,7 +17,7 @@ from glance_api.content.formats import UNINSPECTED
 from glance_api.content.signatures import Verification
 from glance_api.content.streams import Received
 from glance_api.imports.contract import ImageFacts, ImportChanges, ImportFailed, ImportSource, Plugin, Work
-from glance_api.imports.inspection import inspect_file
+from glance_api.imports.inspection import inspect_file, unreadable
 from glance_api.services import attempts
 from glance_api.services.attempts import Data, Formats
 from glance_api.services.collaborators import Staging
@@ -172,8 +172,8 @@ def _document(changes: ImportChanges) -> dict[str, Any]:
 def _size(path: Path) -> int:
     try:
         return os.path.getsize(path)
-    except OSError:
-        raise ImportFailed("the staged data are not there any more; they have to be staged again") from None
+    except OSError as error:
+        raise unreadable(error) from None
 
 
 @contextmanager
