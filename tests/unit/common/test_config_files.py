@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from oslo_config import cfg
 
-from glance_common.config import loading
+from glance_common.config import files, loading
 from glance_common.config.findings import explained, findings
 from glance_common.config.loading import ConfigFileError
 
@@ -74,7 +74,7 @@ def test_what_is_told_of_files_follows_the_same_order(etc: Path) -> None:
     other = etc.parent / "other"
     written(other / "x.conf", heading="wrong")
     conf = load("--config-dir", str(other), "--config-dir", str(etc), "--config-file", str(etc / "glance-test.conf"))
-    assert [path for path, _ in loading.read_files(conf)] == [
+    assert [path for path, _ in files.read_files(conf)] == [
         str(etc / "glance-test.conf"), str(etc / "more.conf"), str(other / "x.conf"),
     ]
     assert f"[DEFAULT] name = first  ({etc}/glance-test.conf)" in explained(conf, TABLE)
