@@ -11,7 +11,7 @@ from oslo_config import cfg
 
 from glance_common.config import older
 from glance_common.config.files import read_files
-from glance_common.config.loading import OptionTable
+from glance_common.config.loading import OptionTable, as_written
 from glance_common.config.no_effect import reason_of, section_reason
 from glance_common.config.paste_findings import paste_findings
 
@@ -134,7 +134,7 @@ def _offer(name: str, known: dict[str, set[str]] | set[str], form: str) -> str:
 def explained(conf: cfg.ConfigOpts, table: OptionTable) -> list[str]:
     """Return a line for each option with its value and where that comes from. Secrets are not shown."""
     lines = []
-    for group, options in sorted(table, key=lambda each: each[0]):
+    for group, options in sorted(older.in_effect(conf, table), key=lambda each: each[0]):
         for opt in sorted(options, key=lambda each: each.dest):
             if group != "DEFAULT" and group not in conf:
                 # A store that the program does not load.
@@ -164,4 +164,10 @@ def _origin(conf: cfg.ConfigOpts, group: str, opt: cfg.Opt) -> str:
     found = conf.get_location(opt.dest, None if group == "DEFAULT" else group)
     if found is None or not found.location.is_user_controlled:
         return "default"
-    return "command line" if found.location is cfg.Locations.command_line else found.detail
+    if found.location is cfg.Locations.command_line:
+        return "command line"
+    if found.location is not cfg.Locations.user:
+        return str(found.detail)
+    # oslo.config names the last file that has the group, even if another one has the option.
+    *_, path = as_written(conf, group, opt)
+    return path or found.detail

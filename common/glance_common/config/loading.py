@@ -170,7 +170,7 @@ def check_values(conf: cfg.ConfigOpts, table: OptionTable) -> None:
             try:
                 holder[opt.dest]
             except (cfg.ConfigFileValueError, ValueError) as error:
-                place, name, raw, source = _as_written(conf, group, opt)
+                place, name, raw, source = as_written(conf, group, opt)
                 raise ConfigError(place, name, raw, _allowed(opt, error), source) from None
 
 
@@ -185,7 +185,7 @@ def _allowed(opt: cfg.Opt, error: Exception) -> str:
     return reason
 
 
-def _as_written(conf: cfg.ConfigOpts, group: str, opt: cfg.Opt) -> tuple[str, str, str, str]:
+def as_written(conf: cfg.ConfigOpts, group: str, opt: cfg.Opt) -> tuple[str, str, str, str]:
     """Return group, name and value as written, and the file that holds them; a secret is not repeated."""
     older = [(old.group or group, old.name or opt.dest) for old in opt.deprecated_opts]
     for path, sections in read_files(conf):

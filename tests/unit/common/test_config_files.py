@@ -81,6 +81,16 @@ def test_what_is_told_of_files_follows_the_same_order(etc: Path) -> None:
     assert any("heading" in each.text and str(other / "x.conf") in each.text for each in findings(conf, TABLE))
 
 
+def test_explain_names_the_file_that_has_the_option(etc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    last = written(etc / "last.conf", color="red")
+    conf = load("--config-file", str(etc / "glance-test.conf"), "--config-file", last)
+    lines = explained(conf, TABLE)
+    assert f"[DEFAULT] name = first  ({etc}/glance-test.conf)" in lines
+    assert f"[DEFAULT] color = red  ({etc}/last.conf)" in lines
+    monkeypatch.setenv("OS_DEFAULT__NAME", "other")
+    assert "[DEFAULT] name = other  (OS_DEFAULT__NAME)" in explained(load("--config-dir", str(etc)), TABLE)
+
+
 def test_other_files_are_found_in_a_directory_without_configuration(tmp_path: Path, etc: Path) -> None:
     bare = tmp_path / "bare"
     bare.mkdir()

@@ -63,6 +63,11 @@ def test_older_files_may_be_several(tmp_path: Path):
     assert directories(stores_of(conf).default) == [("/b", 2), ("/a", 1)]
 
 
+def test_explain_names_the_file_that_has_the_older_place(tmp_path: Path):
+    conf = configured(tmp_path, "[DEFAULT]\nfilesystem_store_datadir = /old\n", "[DEFAULT]\ndebug = true\n")
+    assert f"[glance_store] filesystem_store_datadir = /old  ({tmp_path}/0.conf)" in explained(conf, TABLE)
+
+
 @pytest.mark.parametrize(
     ("older", "own", "expected"),
     [
