@@ -13,6 +13,7 @@ from oslo_config import cfg
 from glance_common.config import loading
 from glance_common.config.findings import explain, report
 from glance_common.delete_queue.depth import QueueDepth
+from glance_common.heap import share_heaps
 from glance_common.messaging.connection import BROKER_ERRORS, Broker, describe, parse_broker
 from glance_common.model.context import system_context
 from glance_common.model.errors import GlanceError
@@ -58,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if conf.check_config:
             explain(conf, table)
             return 0 if is_right else 1
+        share_heaps()
         with stopping(parts.stop), _notifying(conf) as notifications:
             workshop = Workshop(
                 connect_registry(conf), parts.scrubber.stores, notifications, conf.scrubber.claim_lease,

@@ -116,7 +116,7 @@ def test_cac05_a_glance_cache_conf_of_an_old_guide_is_enough(host: Host):
     assert (host.directory / image).read_bytes() == DATA[3:]
     for name in ("admin_user", "admin_password", "admin_tenant_name", "auth_url"):
         assert f"[DEFAULT] {name} has no effect" in done.stderr
-    assert "filesystem_store_datadir" not in done.stderr
+    assert "[DEFAULT] filesystem_store_datadir has no effect" not in done.stderr
     assert "hush-hush" not in done.stderr
     both = {"DEFAULT": {**options["DEFAULT"], "filesystem_store_datadir": None,
                         "filesystem_store_datadirs": [f"{host.services.images}:10"]}, "registry": registry}

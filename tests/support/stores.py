@@ -8,6 +8,7 @@ from typing import Any
 from oslo_config import cfg
 
 from glance_common.config import loading
+from glance_common.config.older import in_effect
 from glance_common.model.errors import Conflict
 from glance_common.stores import loader
 from glance_common.stores.contract import Store
@@ -46,8 +47,8 @@ def configuration(folder: Path, groups: Mapping[str, Mapping[str, Any]]) -> cfg.
 def from_file(path: Path) -> cfg.ConfigOpts:
     """Return the options of a file."""
     conf = cfg.ConfigOpts()
-    loading.register(conf, loader.list_opts())
     conf(["--config-file", str(path)], project="glance", default_config_dirs=[])
+    loading.register(conf, in_effect(conf, loader.list_opts()))
     return conf
 
 

@@ -26,9 +26,6 @@ LOG = logging.getLogger(__name__)
 READS_ALSO = ("glance-api", "glance-cache")
 """Their files are read, in this order: what both name is taken from glance-cache.conf."""
 
-_OLD_PLACE = ("filesystem_store_datadir", "filesystem_store_datadirs")
-"""Options of the file store that stand in ``[DEFAULT]`` in old files."""
-
 Work = Callable[[cfg.ConfigOpts, CacheSettings], int]
 
 
@@ -57,29 +54,12 @@ def load(prog: str, argv: Sequence[str]) -> cfg.ConfigOpts:
     """Read the configuration, which is that of glance-api with changes, and begin to log. Raises ConfigError."""
     conf = loading.load(prog, argv, [*api_config.list_opts(), *policy.list_opts()], others=READS_ALSO)
     log.setup_tool(conf, prog, argv)
-    for name, value in _old_places(conf).items():
-        if not conf.glance_store.filesystem_store_datadirs:
-            conf.set_override(name, value, loader.GROUP)
     return conf
-
-
-def _old_places(conf: cfg.ConfigOpts) -> dict[str, str | list[str]]:
-    """Return the directories of the file store that a file names in ``[DEFAULT]``, unless another one has them."""
-    found: dict[str, str | list[str]] = {}
-    for _, sections in loading.read_files(conf):
-        if sections.get(loader.GROUP, {}).keys() & set(_OLD_PLACE):
-            return {}
-        for name in _OLD_PLACE:
-            values = sections.get("DEFAULT", {}).get(name)
-            if values and name not in found:
-                found[name] = values if name == "filesystem_store_datadirs" else values[-1]
-    return found
 
 
 def _options(conf: cfg.ConfigOpts) -> loading.OptionTable:
     """Return all options that the files may have."""
-    moved = [cfg.StrOpt(name) for name in _OLD_PLACE]
-    return [*api_config.list_opts(), *loader.store_opts(conf), ("DEFAULT", moved)]
+    return [*api_config.list_opts(), *loader.store_opts(conf)]
 
 
 def become_owner(directory: str) -> None:

@@ -7,7 +7,7 @@ Here a file counts at the last place that names it, so the values that win are t
 
 import glob
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from oslo_config import cfg
@@ -70,6 +70,14 @@ def chosen(argv: Sequence[str], files: Sequence[str], directories: Iterable[str]
             read.append(given)
     found.files = _each_once(read)
     return found
+
+
+def read_files(conf: cfg.ConfigOpts) -> Iterator[tuple[str, dict[str, dict[str, list[str]]]]]:
+    """Yield each configuration file in use with its sections, the file that wins first."""
+    for path in reversed(conf.config_file):
+        sections: dict[str, dict[str, list[str]]] = {}
+        cfg.ConfigParser(path, sections).parse()
+        yield path, sections
 
 
 def _option(name: str) -> str | None:

@@ -3,14 +3,15 @@
 import logging
 import re
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 
 from oslo_config import cfg
 
-from glance_common.config.loading import OptionTable, read_files
+from glance_common.config import older
+from glance_common.config.files import read_files
+from glance_common.config.loading import OptionTable, as_written
 from glance_common.config.no_effect import reason_of, section_reason
 from glance_common.config.paste_findings import paste_findings
 
@@ -41,16 +42,16 @@ def findings(conf: cfg.ConfigOpts, table: OptionTable) -> list[ConfigFinding]:
 
     The last file comes first. Raises ConfigError for a paste file that cannot be read.
     """
-    known = _names(table)
     return [
         *(ConfigFinding(text, is_wrong) for text, is_wrong in paste_findings(conf)),
-        *_of_names(conf, known),
+        *_of_names(conf, table),
     ]
 
 
-def _of_names(conf: cfg.ConfigOpts, known: dict[str, set[str]]) -> list[ConfigFinding]:
+def _of_names(conf: cfg.ConfigOpts, table: OptionTable) -> list[ConfigFinding]:
+    known = _names(older.in_effect(conf, table))
     return [
-        _finding(path, group, name, known)
+        _finding(path, group, name, known, _reason(conf, table, group, name))
         for path, sections in read_files(conf)
         for group, entries in sections.items()
         if group not in FOREIGN_GROUPS
@@ -91,13 +92,23 @@ def _names(table: OptionTable) -> dict[str, set[str]]:
     return known
 
 
-def _finding(path: str, group: str, name: str, known: dict[str, set[str]]) -> ConfigFinding:
+def _reason(conf: cfg.ConfigOpts, table: OptionTable, group: str, name: str) -> str | None:
+    """Return why a name that means nothing to the program is no mistake, None when it is one."""
     reason = reason_of(group, name)
-    if reason is None:
-        owners = sorted(program for program, names in _others() if name in names.get(group, ()))
-        reason = f"{' and '.join(owners)} read it" if len(owners) > 1 else f"{owners[0]} reads it" if owners else None
-    if reason is None and group not in known:
-        reason = section_reason(group)
+    if reason is not None:
+        return reason
+    others = _others()
+    tables = [*table, *(entry for options in others.values() for entry in options)]
+    used = older.superseded(conf, tables).get(name) if group == "DEFAULT" else None
+    if used is not None:
+        return f"[{used}] is used"
+    owners = sorted(program for program, options in others.items() if name in _names(options).get(group, ()))
+    if owners:
+        return f"{' and '.join(owners)} read it" if len(owners) > 1 else f"{owners[0]} reads it"
+    return None if any(group == each for each, _ in table) else section_reason(group)
+
+
+def _finding(path: str, group: str, name: str, known: dict[str, set[str]], reason: str | None) -> ConfigFinding:
     if reason is not None:
         return ConfigFinding(f"{path}: [{group}] {name} has no effect: {reason}", is_wrong=False)
     if group not in known:
@@ -107,11 +118,12 @@ def _finding(path: str, group: str, name: str, known: dict[str, set[str]]) -> Co
     return ConfigFinding(f"{path}: {text}", is_wrong=True)
 
 
-def _others() -> Iterator[tuple[str, dict[str, set[str]]]]:
-    """Yield each program of the service with the names of its options."""
-    for point in entry_points(group="oslo.config.opts"):
-        if point.name in _PROGRAMS:
-            yield point.name.replace("_", "-"), _names(point.load()())
+def _others() -> dict[str, OptionTable]:
+    """Return each program of the service with its options."""
+    return {
+        point.name.replace("_", "-"): point.load()()
+        for point in entry_points(group="oslo.config.opts") if point.name in _PROGRAMS
+    }
 
 
 def _offer(name: str, known: dict[str, set[str]] | set[str], form: str) -> str:
@@ -122,7 +134,7 @@ def _offer(name: str, known: dict[str, set[str]] | set[str], form: str) -> str:
 def explained(conf: cfg.ConfigOpts, table: OptionTable) -> list[str]:
     """Return a line for each option with its value and where that comes from. Secrets are not shown."""
     lines = []
-    for group, options in sorted(table, key=lambda each: each[0]):
+    for group, options in sorted(older.in_effect(conf, table), key=lambda each: each[0]):
         for opt in sorted(options, key=lambda each: each.dest):
             if group != "DEFAULT" and group not in conf:
                 # A store that the program does not load.
@@ -152,4 +164,10 @@ def _origin(conf: cfg.ConfigOpts, group: str, opt: cfg.Opt) -> str:
     found = conf.get_location(opt.dest, None if group == "DEFAULT" else group)
     if found is None or not found.location.is_user_controlled:
         return "default"
-    return "command line" if found.location is cfg.Locations.command_line else found.detail
+    if found.location is cfg.Locations.command_line:
+        return "command line"
+    if found.location is not cfg.Locations.user:
+        return str(found.detail)
+    # oslo.config names the last file that has the group, even if another one has the option.
+    *_, path = as_written(conf, group, opt)
+    return path or found.detail

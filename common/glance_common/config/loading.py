@@ -9,14 +9,15 @@ nearest known one.
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from oslo_config import cfg
 
-from glance_common.config.files import SiteConfig, chosen
+from glance_common.config.files import SiteConfig, chosen, read_files
 from glance_common.config.log_options import FORMAT_OPTS, LOG_OPTS
+from glance_common.config.older import in_effect
 
 OptionTable = Sequence[tuple[str, Sequence[cfg.Opt]]]
 """Groups with their options, as ``list_opts`` of each package returns them; the group of no group is ``DEFAULT``."""
@@ -124,7 +125,6 @@ def load(
         ),
     ])
     conf.register_cli_opts([opt for opt in LOG_OPTS if any(opt is known for _, opts in table for known in opts)])
-    register(conf, table)
     try:
         read = chosen(argv, _default_files([*others, prog]), cfg.find_config_dirs(project="glance", prog=prog))
         conf.directories = read.directories
@@ -142,7 +142,9 @@ def load(
         raise ConfigFileError("a configuration file is not UTF-8") from None
     except cfg.ConfigFileValueError as error:
         raise ConfigError("-", "-", "", str(error)) from None
-    check_values(conf, table)
+    current = in_effect(conf, table)
+    register(conf, current)
+    check_values(conf, current)
     return conf
 
 
@@ -168,8 +170,8 @@ def check_values(conf: cfg.ConfigOpts, table: OptionTable) -> None:
             try:
                 holder[opt.dest]
             except (cfg.ConfigFileValueError, ValueError) as error:
-                raw, source = _raw_value(conf, group, opt)
-                raise ConfigError(group, opt.name, raw, _allowed(opt, error), source) from None
+                place, name, raw, source = as_written(conf, group, opt)
+                raise ConfigError(place, name, raw, _allowed(opt, error), source) from None
 
 
 def _allowed(opt: cfg.Opt, error: Exception) -> str:
@@ -183,22 +185,15 @@ def _allowed(opt: cfg.Opt, error: Exception) -> str:
     return reason
 
 
-def _raw_value(conf: cfg.ConfigOpts, group: str, opt: cfg.Opt) -> tuple[str, str]:
-    """Return the value as written and the file that holds it; a secret is not repeated."""
+def as_written(conf: cfg.ConfigOpts, group: str, opt: cfg.Opt) -> tuple[str, str, str, str]:
+    """Return group, name and value as written, and the file that holds them; a secret is not repeated."""
+    older = [(old.group or group, old.name or opt.dest) for old in opt.deprecated_opts]
     for path, sections in read_files(conf):
-        for name in (opt.name, opt.dest):
-            values = sections.get(group, {}).get(name)
+        for place, name in [(group, opt.name), (group, opt.dest), *older]:
+            values = sections.get(place, {}).get(name)
             if values:
-                return ("***" if opt.secret else values[-1]), path
-    return "(command line)", ""
-
-
-def read_files(conf: cfg.ConfigOpts) -> Iterator[tuple[str, dict[str, dict[str, list[str]]]]]:
-    """Yield each configuration file in use with its sections, the file that wins first."""
-    for path in reversed(conf.config_file):
-        sections: dict[str, dict[str, list[str]]] = {}
-        cfg.ConfigParser(path, sections).parse()
-        yield path, sections
+                return place, name if place != group else opt.name, "***" if opt.secret else values[-1], path
+    return group, opt.name, "(command line)", ""
 
 
 def read_secrets(path: str) -> list[bytes]:

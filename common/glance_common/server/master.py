@@ -18,12 +18,12 @@ from gunicorn.errors import HaltServer
 from gunicorn.glogging import Logger
 from gunicorn.sock import TCP6Socket, TCPSocket
 
+from glance_common.heap import share_heaps
 from glance_common.monitor.monitor import Watched
 from glance_common.notify import Notifier
 from glance_common.observability.metrics.shared import SharedNumbers
 from glance_common.retry import Backoff
 from glance_common.server.draining import Draining
-from glance_common.server.heap import share_heaps
 from glance_common.server.intake import RequestHead
 from glance_common.server.monitor_process import MonitorProcess, SharedVerdict
 from glance_common.server.settings import UMASK, ServerSettings

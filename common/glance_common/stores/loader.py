@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from oslo_config import cfg
 
 from glance_common.config import loading
+from glance_common.config.older import OlderPlace
 from glance_common.fetch import url_filter
 from glance_common.stores.contract import RESERVED, BadLocation, LocationRefused, Store, UnknownStore
 from glance_common.stores.decorators.base import Logged, Retrying
@@ -168,12 +169,12 @@ def list_opts() -> loading.OptionTable:
 
 
 def _older(options: Sequence[cfg.Opt]) -> list[cfg.Opt]:
-    """Return copies of options of one store that a file may also have in [DEFAULT], as files of 2013 to 2016 do."""
+    """Return copies of options of one store that files of 2013 to 2016 may have in [DEFAULT], see ``OlderPlace``."""
     found = []
     for opt in options:
         copied = copy(opt)
         name = _OLDER_NAMES.get(opt.name, opt.name)
-        copied.deprecated_opts = [*opt.deprecated_opts, cfg.DeprecatedOpt(name, group="DEFAULT")]
+        copied.deprecated_opts = [*opt.deprecated_opts, OlderPlace(name)]
         found.append(copied)
     return found
 

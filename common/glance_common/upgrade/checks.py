@@ -9,6 +9,7 @@ from pathlib import Path
 from oslo_config import cfg
 
 from glance_common.config import findings, loading
+from glance_common.config.files import read_files
 from glance_common.config.loading import OptionTable
 from glance_common.delete_queue.broker import DEAD_QUEUE
 from glance_common.messaging.connection import BROKER_ERRORS, Broker, describe, held, open_amqp, parse_broker
@@ -78,7 +79,7 @@ def _listed(what: str, texts: Sequence[str]) -> str:
 
 def owner_is_tenant(conf: cfg.ConfigOpts) -> UpgradeOutcome:
     """Check that owners are projects: the original once let users own images."""
-    for path, sections in loading.read_files(conf):
+    for path, sections in read_files(conf):
         values = sections.get("DEFAULT", {}).get("owner_is_tenant")
         if values:
             if values[-1].strip().lower() in ("false", "no", "off", "0"):

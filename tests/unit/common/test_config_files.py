@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from oslo_config import cfg
 
-from glance_common.config import loading
+from glance_common.config import files, loading
 from glance_common.config.findings import explained, findings
 from glance_common.config.loading import ConfigFileError
 
@@ -74,11 +74,21 @@ def test_what_is_told_of_files_follows_the_same_order(etc: Path) -> None:
     other = etc.parent / "other"
     written(other / "x.conf", heading="wrong")
     conf = load("--config-dir", str(other), "--config-dir", str(etc), "--config-file", str(etc / "glance-test.conf"))
-    assert [path for path, _ in loading.read_files(conf)] == [
+    assert [path for path, _ in files.read_files(conf)] == [
         str(etc / "glance-test.conf"), str(etc / "more.conf"), str(other / "x.conf"),
     ]
     assert f"[DEFAULT] name = first  ({etc}/glance-test.conf)" in explained(conf, TABLE)
     assert any("heading" in each.text and str(other / "x.conf") in each.text for each in findings(conf, TABLE))
+
+
+def test_explain_names_the_file_that_has_the_option(etc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    last = written(etc / "last.conf", color="red")
+    conf = load("--config-file", str(etc / "glance-test.conf"), "--config-file", last)
+    lines = explained(conf, TABLE)
+    assert f"[DEFAULT] name = first  ({etc}/glance-test.conf)" in lines
+    assert f"[DEFAULT] color = red  ({etc}/last.conf)" in lines
+    monkeypatch.setenv("OS_DEFAULT__NAME", "other")
+    assert "[DEFAULT] name = other  (OS_DEFAULT__NAME)" in explained(load("--config-dir", str(etc)), TABLE)
 
 
 def test_other_files_are_found_in_a_directory_without_configuration(tmp_path: Path, etc: Path) -> None:

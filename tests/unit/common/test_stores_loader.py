@@ -94,17 +94,6 @@ def test_older_names_of_kinds(tmp_path: Path, stores: str, default: str, expecte
     assert loaded.default.id == "file"
 
 
-def test_options_of_stores_in_default_count_where_their_section_has_none(tmp_path: Path):
-    older = {"filesystem_store_datadir": str(tmp_path / "old"), "known_stores": "glance.store.filesystem.Store"}
-    stores = load(tmp_path, {"DEFAULT": older})
-    assert stores.ids == ("file",)
-    assert directories(stores.default) == [(str(tmp_path / "old"), 0)]
-    own = {"filesystem_store_datadir": str(tmp_path / "own"), "stores": "file, http"}
-    stores = load(tmp_path, {"DEFAULT": older, "glance_store": own})
-    assert stores.ids == ("file", "http")
-    assert directories(stores.default) == [(str(tmp_path / "own"), 0)]
-
-
 def test_defaults_of_all_stores(tmp_path: Path):
     stores = load(
         tmp_path,

@@ -1,11 +1,21 @@
 """The command line: what is refused before anything runs."""
 
+import threading
 
 import pytest
 
+from glance_scrubber import main as program
 from glance_scrubber.main import main
 
 pytestmark = pytest.mark.usefixtures("root_logger")
+
+
+@pytest.fixture(autouse=True)
+def heaps(monkeypatch):
+    """Return how many threads there were each time that they were told to share heaps; this process keeps its own."""
+    seen = []
+    monkeypatch.setattr(program, "share_heaps", lambda: seen.append(threading.active_count()))
+    return seen
 
 
 @pytest.fixture
@@ -59,6 +69,20 @@ def test_restore_and_daemon_are_refused_together(run):
     code, text = run("--daemon", "--restore", "11111111-1111-4111-8111-111111111111")
     assert code == 1
     assert "cannot be used together" in text
+
+
+@pytest.mark.parametrize("arguments", [("--daemon",), ("--verify",), ()])
+def test_threads_share_heaps_from_the_first_one_on(run, heaps, monkeypatch, arguments):
+    before = threading.active_count()
+    for work in ("run", "command"):
+        monkeypatch.setattr(program, work, lambda *_: 7 if len(heaps) == 1 else 1)
+    assert run(*arguments)[0] == 7
+    assert heaps[0] <= before, "threads that run already have heaps"
+
+
+def test_a_check_leaves_the_heaps_alone(run, heaps):
+    assert run("--check-config")[0] == 0
+    assert heaps == []
 
 
 @pytest.mark.parametrize("arguments", [(), ("--restore", "11111111-1111-4111-8111-111111111111")])

@@ -8,7 +8,7 @@ import pytest
 
 PROGRAM = """
 import ctypes, sys, tempfile, threading
-from glance_common.server.heap import share_heaps
+from glance_common.heap import share_heaps
 
 if sys.argv[1] == "shared":
     share_heaps()
