@@ -125,7 +125,7 @@ def test_a_file_that_cannot_be_read_is_no_client_that_left(pair, fd, failing, nu
 @pytest.mark.parametrize("number", [*OF_BOTH, errno.ENOBUFS, errno.ENOMEM])
 def test_a_client_that_left_in_the_middle_of_a_piece_is_no_error_of_the_file(pair, fd, failing, number):
     """What it has of the piece is not known: a rest from elsewhere would begin at the wrong byte."""
-    client, conn = pair
+    _client, conn = pair
     failing("sendfile", number)
     conn.sock = FailingSocket(conn.sock, most=100 * KIB, number=number)
     steps = []
