@@ -1,6 +1,6 @@
 """Data of images from the cache of this node, or from their stores. Who may read them was settled before (S-05)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from functools import partial
 from uuid import uuid4
 
@@ -110,7 +110,7 @@ class _Stored:
         pieces = other_copies.continued(opened.blob, partial(self._rest, opened, is_fill))
         return StreamBlob(opened.blob.size, pieces, opened.blob.close)
 
-    def _rest(self, opened: Download, is_fill: bool, sent: int, error: Exception) -> Iterator[bytes]:
+    def _rest(self, opened: Download, is_fill: bool, sent: int, error: Exception) -> Generator[bytes]:
         if is_fill:
             # From here on wrong data do not tell which of the copies is damaged.
             self._location = None
