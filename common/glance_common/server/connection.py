@@ -19,7 +19,7 @@ from gunicorn.http.body import ChunkedReader
 from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import Unreader
 
-from glance_common.body import MIB, ClientDisconnected, ClientTooSlow
+from glance_common.body import MIB, ClientDisconnected, ClientTooSlow, DataFailed
 from glance_common.server.arrival import CONTINUE, HEADER_READ, NOT_NOW, NOTHING, ArrivingConnection
 from glance_common.server.intake import IntakeLimits
 from glance_common.server.minimum_rate import MinimumRate
@@ -37,7 +37,7 @@ TAKEN_SECONDS = 0.5
 _NO_SENDFILE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
-class ShortFile(Exception):
+class ShortFile(DataFailed):
     """A file ended before the length that the response had promised."""
 
 

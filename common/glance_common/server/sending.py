@@ -1,13 +1,18 @@
 """One answer that is sent from a file as its client takes it, and as the file grows."""
 
+import logging
 import time
 from enum import Enum
 from typing import Any
 
-from glance_common.body import BYTES_SENT, STATUS_SENT, ClientGone, FileBody
+from glance_common.body import BYTES_SENT, STATUS_SENT, ClientGone, DataFailed, FileBody
+from glance_common.model.errors import GlanceError
 from glance_common.server.connection import Connection, ShortFile
 from glance_common.server.intake import RequestRefused
 from glance_common.server.response import TransferResponse
+from glance_common.stores.contract import StoreError
+
+log = logging.getLogger(__name__)
 
 STEP = 1024 * 1024
 """Most bytes that one client gets before it is the next one's turn."""
@@ -19,6 +24,12 @@ def refuse_unreadable(conn: Connection, environ: dict[str, Any]) -> None:
     """Answer 503 instead of a body that failed before its first byte."""
     environ[STATUS_SENT] = _UNREADABLE.status.partition(" ")[0]
     conn.reject(_UNREADABLE)
+
+
+def log_failure(text: str, request: Any, error: Exception) -> None:
+    """Log ``text`` with the request and the error; what is no defect of the program needs no traceback."""
+    is_told = isinstance(error, OSError | DataFailed | StoreError | GlanceError)
+    log.error(f"{text}: %s", request.method, request.path, error, exc_info=None if is_told else error)
 
 
 class SendStep(Enum):

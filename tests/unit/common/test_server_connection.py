@@ -7,17 +7,22 @@ import threading
 from contextlib import ExitStack
 
 import pytest
+from tests.support.waiting import wait_for
 
-from glance_common.body import ClientDisconnected
+from glance_common.body import ClientDisconnected, FileBody
 from glance_common.server import ServerSettings
+from glance_common.server.answering import Answering
+from glance_common.server.arrival import Arrival
 from glance_common.server.connection import Connection
 from glance_common.server.intake import IntakeLimits
 from glance_common.server.master import gunicorn_config
+from glance_common.stores.contract import StoreUnavailable
 
 KIB = 1024
 DATA = os.urandom(300 * KIB)
 SETTINGS = ServerSettings("127.0.0.1", 0)
 LIMITS = IntakeLimits(head=8 * KIB, request_line=KIB, line=KIB, document=1000 * KIB, is_transfer=lambda _head: False)
+CONFIG = gunicorn_config(SETTINGS, "test")
 OF_BOTH = [errno.EIO, errno.ETIMEDOUT, errno.ESHUTDOWN, errno.ECONNREFUSED, errno.EHOSTDOWN, errno.ENOPROTOOPT]
 """Errors that both a file on a network's file system and a socket can have."""
 
@@ -34,6 +39,9 @@ class Client:
     def _take(self):
         while piece := self._sock.recv(KIB * KIB):
             self._taken += piece
+
+    def ask(self, method="GET"):
+        self._sock.sendall(f"{method} /file HTTP/1.1\r\nHost: here\r\n\r\n".encode())
 
     def taken(self):
         """Return what came, once the server has ended the connection."""
@@ -67,9 +75,8 @@ def pair():
         sock = stack.enter_context(socket.create_connection(listener.getsockname()))
         accepted = listener.accept()
         stack.enter_context(accepted[0])
-        config = gunicorn_config(SETTINGS, "test")
         client = Client(sock)
-        yield client, Connection(config, accepted, listener.getsockname(), SETTINGS, None, LIMITS)
+        yield client, Connection(CONFIG, accepted, listener.getsockname(), SETTINGS, None, LIMITS)
         accepted[0].close()
         client.taken()
 
@@ -154,3 +161,94 @@ def test_a_file_that_can_be_read_goes_on_where_the_kernel_could_not_send_it(pair
     ended(conn)
     assert sum(steps) == 200 * KIB
     assert client.taken() == DATA
+
+
+# --- answers ---
+
+
+class Continued:
+    """A file whose rest comes from elsewhere, unless that fails too."""
+
+    def __init__(self, fd, is_elsewhere):
+        self._fd, self._is_elsewhere = fd, is_elsewhere
+
+    def fileno(self):
+        return self._fd
+
+    def rest(self, sent, error):
+        if not self._is_elsewhere:
+            raise error
+        yield DATA[sent:]
+
+
+class Rest(FileBody):
+    """A file that gives nothing; its rest fails."""
+
+    descriptor = -1
+
+    def __init__(self, error):
+        self._error = error
+
+    def ready(self):
+        return None
+
+    def sent(self, count):
+        raise AssertionError(count)
+
+    def __iter__(self):
+        raise self._error
+
+    def close(self):
+        pass
+
+
+def answered(pair, make_body, method="GET"):
+    """Return the answering of one request, with its result."""
+    client, conn = pair
+    client.ask(method)
+    wait_for(lambda: conn.proceed() is Arrival.REQUEST)
+    conn.begin()
+
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Length", str(len(DATA)))])
+        return make_body(environ)
+
+    answering = Answering(application, CONFIG, lambda: True)
+    return answering, answering.answer(next(conn.parser), conn)
+
+
+@pytest.mark.parametrize("is_elsewhere", [True, False])
+@pytest.mark.parametrize("is_short", [True, False])
+def test_a_file_without_a_first_byte_is_a_503_unless_it_is_elsewhere(pair, fd, failing, caplog, is_elsewhere, is_short):
+    if is_short:
+        os.lseek(fd, 0, os.SEEK_END)
+    else:
+        for name in ("sendfile", "preadv", "pread"):
+            failing(name, errno.EIO)
+    answered(pair, lambda environ: environ["wsgi.file_wrapper"](Continued(fd, is_elsewhere)))
+    ended(pair[1])
+    head, _, body = pair[0].taken().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 " if is_elsewhere else b"HTTP/1.1 503 ")
+    assert (body == DATA) == is_elsewhere
+    assert ("could not begin" in caplog.text) != is_elsewhere
+    assert "Traceback" not in caplog.text
+
+
+def test_a_header_alone_needs_nothing_of_the_file(pair, fd, failing):
+    failing("pread", errno.EIO)
+    answered(pair, lambda environ: environ["wsgi.file_wrapper"](Continued(fd, is_elsewhere=False)), "HEAD")
+    ended(pair[1])
+    assert pair[0].taken().startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(("error", "is_defect"), [
+    (StoreUnavailable("the disk is gone"), False), (OSError(5, "Input/output error"), False),
+    (ValueError("a defect"), True),
+])
+def test_what_is_no_defect_is_told_in_one_line(pair, caplog, error, is_defect):
+    answering, sending = answered(pair, lambda _environ: Rest(error))
+    assert answering.rest(sending) is False
+    assert f"was cut: {error}" in caplog.text
+    assert ("Traceback" in caplog.text) == is_defect
+    assert sending.error is error
+    assert error.__traceback__ is None, "frames hold what they were about"
