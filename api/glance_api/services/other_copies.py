@@ -1,8 +1,9 @@
 """The rest of data whose copy cannot be read any further, from another copy of the same image."""
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 from itertools import chain
 
 from glance_api.cache.fill import pieces_of
@@ -10,8 +11,9 @@ from glance_api.content.streams import ByteRange, DamagedData, verified
 from glance_api.services import data
 from glance_api.services.collaborators import Services
 from glance_api.services.data import VERIFY_ALWAYS, VERIFY_NEVER, Download
-from glance_common.model.errors import GlanceError, Unavailable
+from glance_common.model.errors import BadRequest, GlanceError, Unavailable
 from glance_common.model.image import Image
+from glance_common.stores.base import StreamBlob
 from glance_common.stores.contract import StoreError
 
 LOG = logging.getLogger(__name__)
@@ -33,6 +35,32 @@ def continued(pieces: Iterable[bytes], rest: Rest) -> Iterator[bytes]:
             yield piece
     except StoreError as error:
         yield from rest(sent, error)
+
+
+def open_stored(
+    services: Services, image: Image, part: ByteRange | None, prefer: Sequence[str] = (), without: Sequence[str] = ()
+) -> Download:
+    """Open as ``data.open_stored``, the part also in a store that sends nothing but the whole. Raises Unavailable."""
+    try:
+        return data.open_stored(services, image, part, prefer, without)
+    except BadRequest:
+        if part is None:
+            raise
+        whole = data.open_stored(services, image, None, prefer, without)
+        pieces = _cut(whole.blob, part.start, part.start + part.length)
+        return replace(whole, part=part, blob=StreamBlob(whole.blob.size, pieces, whole.blob.close))
+
+
+def _cut(pieces: Iterable[bytes], start: int, end: int) -> Iterator[bytes]:
+    """Yield the bytes from ``start`` up to ``end`` of all that the pieces hold."""
+    at = 0
+    for piece in pieces:
+        part = piece[max(start - at, 0):max(end - at, 0)]
+        at += len(piece)
+        if part:
+            yield part
+        if at >= end:
+            return
 
 
 def rest(services: Services, opened: Download, sent: int, cause: Exception) -> Generator[bytes]:
@@ -106,7 +134,7 @@ def _from_others(
         while missing > 0:
             try:
                 part = ByteRange(start + sent, missing)
-                other = data.open_stored(services, image, part, without=[each for each in tried if each is not None])
+                other = open_stored(services, image, part, without=[each for each in tried if each is not None])
             except GlanceError:
                 raise cause from None
             LOG.warning(

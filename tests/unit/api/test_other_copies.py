@@ -50,12 +50,16 @@ class Copies:
         self.add(name, data, fails_at)
         (self._folder / name).write_bytes(data)
 
-    def add(self, name: str, data: bytes, fails_at: int | None = None, *, has_ranges: bool = True) -> None:
+    def add(
+        self, name: str, data: bytes, fails_at: int | None = None, *, has_ranges: bool = True, is_down: bool = False
+    ) -> None:
         """Add a remote copy."""
 
         def pieces(start: int, end: int) -> Iterator[bytes]:
-            if start and not has_ranges:
+            if (start, end) != (0, len(data)) and not has_ranges:
                 raise RangeUnsupported(name)
+            if is_down:
+                raise StoreUnavailable(name)
             return self._read(name, data, start, end, fails_at)
 
         self._opens[name], self._sizes[name] = pieces, len(data)
@@ -159,6 +163,16 @@ def test_i8_a_rest_that_is_damaged_never_comes_whole(copies: Copies, mode: str, 
     copies.add("second", WRONG)
     with pytest.raises(DamagedData):
         rest(copies, mode, sent)
+
+
+@pytest.mark.parametrize("sent", [1, BAD_AT, len(DATA) - 1])
+def test_a_store_that_sends_only_the_whole_has_the_rest_too(copies: Copies, sent: int):
+    copies.add("second", DATA, has_ranges=False)
+    assert rest(copies, sent=sent) == DATA
+    copies.add("third", DATA, is_down=True)
+    assert rest(copies, sent=sent) == DATA
+    part = ByteRange(PIECE - 1, 4 * PIECE)
+    assert rest(copies, part=part, sent=PIECE) == DATA[PIECE - 1:5 * PIECE - 1]
 
 
 def test_i8_the_part_that_a_local_copy_gave_meanwhile_is_verified_too(copies: Copies):
