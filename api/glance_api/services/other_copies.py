@@ -76,7 +76,7 @@ def rest(services: Services, opened: Download, sent: int, cause: Exception) -> G
 def verified_rest(services: Services, opened: Download, sent: int, cause: Exception) -> Generator[bytes]:
     """Yield as ``rest``, for a local file that went out unread.
 
-    As soon as a copy gives something that ``verify_downloads`` has verified, the whole image is: what was sent is read
+    When it comes from a copy that ``verify_downloads`` has verified, the whole image is verified: what was sent is read
     again from its files (I8). Where that cannot be, the rest goes out as it comes. Raises DamagedData.
     """
     image, mode, descriptor = opened.image, services.settings.verify_downloads, opened.blob.fileno()

@@ -16,6 +16,7 @@ from glance_common.server.arrival import Arrival
 from glance_common.server.connection import Connection
 from glance_common.server.intake import IntakeLimits
 from glance_common.server.master import gunicorn_config
+from glance_common.server.sending import SendStep
 from glance_common.stores.contract import StoreUnavailable
 
 KIB = 1024
@@ -182,15 +183,20 @@ class Continued:
 
 
 class Rest(FileBody):
-    """A file that gives nothing; its rest fails."""
+    """A file whose rest fails; ``has_rest`` says whether a thread tries it."""
 
-    descriptor = -1
+    def __init__(self, error, descriptor=-1, *, has_rest=True):
+        self._error, self._descriptor, self._has_rest = error, descriptor, has_rest
 
-    def __init__(self, error):
-        self._error = error
+    @property
+    def descriptor(self):
+        return self._descriptor
 
     def ready(self):
-        return None
+        return 0, len(DATA)
+
+    def failed(self, error):
+        return self._has_rest
 
     def sent(self, count):
         raise AssertionError(count)
@@ -232,6 +238,23 @@ def test_a_file_without_a_first_byte_is_a_503_unless_it_is_elsewhere(pair, fd, f
     assert (body == DATA) == is_elsewhere
     assert ("could not begin" in caplog.text) != is_elsewhere
     assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("has_rest", [True, False])
+def test_the_sender_answers_503_too(pair, fd, failing, has_rest):
+    for name in ("sendfile", "pread"):
+        failing(name, errno.EIO)
+    answering, sending = answered(pair, lambda _environ: Rest(StoreUnavailable("gone"), fd, has_rest=has_rest))
+    if has_rest:
+        assert sending.proceed() is SendStep.REST
+        assert answering.rest(sending) is False
+    else:
+        with pytest.raises(OSError, match="Input/output error") as raised:
+            sending.proceed()
+        sending.error = raised.value
+        sending.end()
+    ended(pair[1])
+    assert pair[0].taken().startswith(b"HTTP/1.1 503 ")
 
 
 def test_a_header_alone_needs_nothing_of_the_file(pair, fd, failing):
