@@ -28,6 +28,10 @@ STATUS_SENT = "glance.status_sent"
 """Key in the environ: the status code that our server sent instead of the application's."""
 
 
+class DataFailed(Exception):
+    """The data of an answer cannot be given to their end, for a reason that its text tells and that is no defect."""
+
+
 class ClientGone(Exception):
     """The client's part of a transfer failed; no client may be left to answer."""
 

@@ -270,12 +270,12 @@ def is_read(descriptor: int) -> bool:
     return False
 
 
-def pieces_of(descriptor: int, size: int) -> Iterator[bytes]:
-    """Yield the first ``size`` bytes of an open file. Raises OSError, also when it has fewer."""
-    at = 0
-    while at < size:
-        piece = os.pread(descriptor, min(MIB, size - at), at)
+def pieces_of(descriptor: int, end: int, start: int = 0) -> Iterator[bytes]:
+    """Yield the bytes of an open file from ``start`` up to ``end``. Raises OSError, also when it has fewer."""
+    at = start
+    while at < end:
+        piece = os.pread(descriptor, min(MIB, end - at), at)
         if not piece:
-            raise OSError(f"{size - at} bytes are missing")
+            raise OSError(f"{end - at} bytes are missing")
         at += len(piece)
         yield piece

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from glance_api.content.formats import Inspection
+from glance_common.body import DataFailed
 from glance_common.digests import Digests
 from glance_common.model.errors import BadRequest, RangeNotSatisfiable, TooLarge
 from glance_common.model.stored_copy import Damage
@@ -174,7 +175,7 @@ def _unsatisfiable(header: str, size: int) -> RangeNotSatisfiable:
     return RangeNotSatisfiable(f"the range {header[:80]!r} does not lie within the image of {size} bytes", size=size)
 
 
-class DamagedData(Exception):
+class DamagedData(DataFailed):
     """The bytes that came from a store are not the bytes of the image; ``damage`` says in which way."""
 
     def __init__(self, damage: Damage, detail: str) -> None:

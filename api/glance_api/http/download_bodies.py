@@ -1,7 +1,7 @@
 """The bodies of answers with image data: each is sent in its own way, and ends the transfer when it is closed."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Executor
 from wsgiref.types import WSGIEnvironment
 
@@ -127,6 +127,24 @@ class FollowedFile(_WithPermit):
         self._end()
 
 
+class _Others:
+    """Other copies that give the rest; ``close`` ends the read of the one that gives it."""
+
+    def __init__(self, rest: Rest) -> None:
+        self._rest = rest
+        self._pieces: Generator[bytes] | None = None
+
+    def give(self, sent: int, error: Exception) -> Generator[bytes]:
+        """Yield what comes behind the first ``sent`` bytes. Raises ``error`` when no other copy gives it."""
+        self._pieces = self._rest(sent, error)
+        return self._pieces
+
+    def close(self) -> None:
+        """End the read. The error that ended it may keep the pieces in memory for longer."""
+        if self._pieces is not None:
+            self._pieces.close()
+
+
 class CopyFile(_WithPermit):
     """A whole copy in the cache, sent by our server beside many others."""
 
@@ -136,7 +154,7 @@ class CopyFile(_WithPermit):
         super().__init__(permit)
         self._opened = opened
         self._descriptor = descriptor
-        self._rest = rest
+        self._others = _Others(rest)
         self._end = end
         self._start = self._at = opened.part.start if opened.part else 0
         self._until = self._at + opened.part.length if opened.part else opened.image.size or 0
@@ -163,10 +181,11 @@ class CopyFile(_WithPermit):
     def __iter__(self) -> Iterator[bytes]:
         if self._error is None:
             return iter(self._opened.blob)
-        return self._rest(self._at - self._start, self._error)
+        return self._others.give(self._at - self._start, self._error)
 
     def close(self) -> None:
         """Close the file and end the transfer."""
+        self._others.close()
         self._opened.blob.close()
         self._release()
         self._end()
@@ -181,10 +200,10 @@ class LocalFile:
     ) -> None:
         self._opened = opened
         self._descriptor = descriptor
-        self._rest = rest
+        self._others = _Others(rest)
         self._end = end
         self._environ = environ
-        self._pieces = continued(opened.blob, rest)
+        self._pieces = continued(opened.blob, self._others.give)
         self._passed: int | None = None
         """Bytes that the server sent by the descriptor before it went on without; None = all."""
 
@@ -195,7 +214,7 @@ class LocalFile:
     def rest(self, sent: int, error: Exception) -> Iterator[bytes]:
         """Yield the rest from another copy."""
         self._passed = sent
-        return self._rest(sent, error)
+        return self._others.give(sent, error)
 
     def read(self, _size: int) -> bytes:
         """Return the next piece, for servers that do not send by descriptor; empty at the end."""
@@ -204,6 +223,7 @@ class LocalFile:
 
     def close(self) -> None:
         """Close the file and end the transfer."""
+        self._others.close()
         self._opened.blob.close()
         self._end()
         # The kernel sent the file past us; only the server knows how much of it.
@@ -220,7 +240,7 @@ class Pieces:
         self, opened: Download, rest: Rest, end: Callable[[], None], readers: Executor, on_damage: OnDamage | None
     ) -> None:
         self._opened = opened
-        self._rest = rest
+        self._others = _Others(rest)
         self._on_damage = on_damage
         self._end = end
         self._ahead = ReadAhead(opened.blob, readers)
@@ -240,13 +260,14 @@ class Pieces:
                 self._on_damage(damage)
             raise
 
-    def _from_another(self, sent: int, error: Exception) -> Iterator[bytes]:
+    def _from_another(self, sent: int, error: Exception) -> Generator[bytes]:
         # From then on a wrong digest does not tell which of the copies is damaged.
         self._is_mixed = True
-        return self._rest(sent, error)
+        return self._others.give(sent, error)
 
     def close(self) -> None:
         """Close the read and end the transfer."""
         self._ahead.close()
+        self._others.close()
         self._opened.blob.close()
         self._end()

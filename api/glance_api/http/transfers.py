@@ -124,7 +124,7 @@ def sendable(transfer: DownloadTransfer, end: Callable[[], None]) -> Iterable[by
     opened, blob = transfer.opened, transfer.opened.blob
     wrapper = request.environ.get("wsgi.file_wrapper")
     descriptor = blob.fileno()
-    rest: other_copies.Rest = partial(other_copies.rest, services(), opened)
+    rest: other_copies.Rest = partial(other_copies.verified_rest, services(), opened)
     if isinstance(blob, FollowedBlob):
         return Followed(opened, end) if transfer.has_thread else FollowedFile(blob, _permit_of_rest(), end)
     if not transfer.has_thread and descriptor is not None:
@@ -132,6 +132,8 @@ def sendable(transfer: DownloadTransfer, end: Callable[[], None]) -> Iterable[by
     if wrapper is not None and descriptor is not None and _may_pass_unread(opened):
         wrapped: Iterable[bytes] = wrapper(LocalFile(opened, descriptor, rest, end, request.environ))
         return wrapped
+    # What comes from a store in pieces is verified with its rest.
+    rest = rest if opened.is_cached else partial(other_copies.rest, services(), opened)
     return Pieces(opened, rest, end, http_services().readers, _on_damage(opened))
 
 

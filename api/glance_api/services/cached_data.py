@@ -1,6 +1,6 @@
 """Data of images from the cache of this node, or from their stores. Who may read them was settled before (S-05)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from functools import partial
 from uuid import uuid4
 
@@ -12,7 +12,6 @@ from glance_api.services.data import Download
 from glance_api.services.store_errors import as_api_error
 from glance_common.digests import CHECKSUM
 from glance_common.model.context import system_context
-from glance_common.model.errors import BadRequest
 from glance_common.model.image import Image
 from glance_common.model.status import ImageStatus
 from glance_common.model.stored_copy import Damage
@@ -96,21 +95,13 @@ class _Stored:
         part = None if is_whole else ByteRange(offset, size - offset if length is None else length)
         # A reader that leaves a fill asks for a number of bytes, maybe of another copy.
         is_fill = length is None
-        try:
-            return self._open(part, is_fill)
-        except BadRequest:
-            # The store sends nothing but the whole.
-            whole = self._open(None, is_fill)
-            return StreamBlob(whole.size, _cut(whole, offset, size if length is None else offset + length), whole.close)
-
-    def _open(self, part: ByteRange | None, is_fill: bool) -> Blob:
-        opened = data.open_stored(self._services, self._image, part, self._prefer)
+        opened = other_copies.open_stored(self._services, self._image, part, self._prefer)
         if is_fill:
             self._location = opened.location
         pieces = other_copies.continued(opened.blob, partial(self._rest, opened, is_fill))
         return StreamBlob(opened.blob.size, pieces, opened.blob.close)
 
-    def _rest(self, opened: Download, is_fill: bool, sent: int, error: Exception) -> Iterator[bytes]:
+    def _rest(self, opened: Download, is_fill: bool, sent: int, error: Exception) -> Generator[bytes]:
         if is_fill:
             # From here on wrong data do not tell which of the copies is damaged.
             self._location = None
@@ -121,15 +112,3 @@ class _Stored:
         if self._location is not None:
             context = system_context(f"req-{uuid4()}")
             data.found_damaged(self._services, context, self._location, damage, detail)
-
-
-def _cut(pieces: Iterable[bytes], start: int, end: int) -> Iterator[bytes]:
-    """Yield the bytes from ``start`` up to ``end`` of all that the pieces hold."""
-    at = 0
-    for piece in pieces:
-        part = piece[max(start - at, 0):max(end - at, 0)]
-        at += len(piece)
-        if part:
-            yield part
-        if at >= end:
-            return

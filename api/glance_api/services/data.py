@@ -23,7 +23,7 @@ from glance_common.model.limits import Limits
 from glance_common.model.status import ImageStatus
 from glance_common.model.stored_copy import Damage
 from glance_common.registry_client.uploads import UploadStart
-from glance_common.stores.contract import Blob, Store, Stored, StoreError, UnknownStore
+from glance_common.stores.contract import Blob, RangeUnsupported, Store, Stored, StoreError, UnknownStore
 from glance_common.stores.loader import Stores
 
 LOG = logging.getLogger(__name__)
@@ -167,8 +167,8 @@ def open_stored(
 ) -> Download:
     """Open the data of a ``readable`` image, or a part of them, in one of the stores in ``prefer`` if that can be.
 
-    The next location is tried when one cannot be opened; those in ``without`` are not. Raises Unavailable when none
-    can.
+    The next location is tried when one cannot be opened; those in ``without`` are not. Raises BadRequest when a store
+    can send only the whole, Unavailable when none can send anything.
     """
     if image.size == 0 and not image.locations:
         return Download(image=image, blob=NoData(), part=None, store="")
@@ -179,7 +179,7 @@ def open_stored(
         try:
             return _open(services.stores, image, location, part)
         except (StoreError, GlanceError) as error:
-            failure = error
+            failure = failure if isinstance(failure, RangeUnsupported) else error
             LOG.error("image %s cannot be read from store %s: %s", image.id, location.store, error)
     if isinstance(failure, StoreError):
         raise as_api_error(failure, "the image's data") from failure

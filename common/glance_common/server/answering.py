@@ -12,7 +12,7 @@ from glance_common.body import BYTES_SENT, READ_BODY, SENDS_FILES, ClientGone, F
 from glance_common.server.connection import Connection
 from glance_common.server.response import TransferResponse
 from glance_common.server.sender import conclude
-from glance_common.server.sending import Sending, refuse_unreadable
+from glance_common.server.sending import Sending, log_failure, refuse_unreadable
 
 UNDERSCORED = "X-IMAGE-META-"
 """How the names begin that may hold underscores: v1 clients write ``x-image-meta-disk_format``."""
@@ -44,10 +44,10 @@ class Answering:
                 _send(result, response)
             except ClientGone:
                 raise
-            except Exception:
+            except Exception as error:
                 if response.headers_sent:
                     raise
-                log.exception("The response to %s %s could not begin", request.method, request.path)
+                log_failure("The response to %s %s could not begin", request, error)
                 refuse_unreadable(conn, environ)
                 return False
             finally:
@@ -58,11 +58,11 @@ class Answering:
         except ClientGone as error:
             log.info("Client %s left during %s %s: %s", conn.client[0], request.method, request.path, error)
             return False
-        except Exception:
+        except Exception as error:
             if not response.headers_sent:
                 raise
             # Closing is the only way left to tell the client that its data is incomplete.
-            log.exception("The response to %s %s was cut", request.method, request.path)
+            log_failure("The response to %s %s was cut", request, error)
             return False
         return not response.should_close()
 

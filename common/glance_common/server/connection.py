@@ -19,7 +19,7 @@ from gunicorn.http.body import ChunkedReader
 from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import Unreader
 
-from glance_common.body import MIB, ClientDisconnected, ClientTooSlow
+from glance_common.body import MIB, ClientDisconnected, ClientTooSlow, DataFailed
 from glance_common.server.arrival import CONTINUE, HEADER_READ, NOT_NOW, NOTHING, ArrivingConnection
 from glance_common.server.intake import IntakeLimits
 from glance_common.server.minimum_rate import MinimumRate
@@ -34,14 +34,10 @@ _ENCRYPTED_STEP = 256 * 1024
 TAKEN_SECONDS = 0.5
 """How long a thread waits for a client to take the rest of a document, while enough other threads are free."""
 
-_GONE = frozenset({
-    errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED, errno.ETIMEDOUT, errno.ENOTCONN, errno.ESHUTDOWN,
-    errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EBADF,
-})
 _NO_SENDFILE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
-class ShortFile(Exception):
+class ShortFile(DataFailed):
     """A file ended before the length that the response had promised."""
 
 
@@ -114,6 +110,8 @@ class Connection(ArrivingConnection):
         self._deadline = self._document_until
         try:
             data: bytes = self._patiently(select.POLLIN, self.sock.recv, size)
+        except OSError as error:
+            raise ClientDisconnected(str(error)) from error
         finally:
             self._deadline = None
         self._minimum_rate.moved(len(data))
@@ -188,7 +186,10 @@ class Connection(ArrivingConnection):
         """Send everything. Raises ClientGone."""
         view = memoryview(data)
         while view:
-            sent = self._patiently(select.POLLOUT, self.sock.send, view)
+            try:
+                sent = self._patiently(select.POLLOUT, self.sock.send, view)
+            except OSError as error:
+                raise ClientDisconnected(str(error)) from error
             self._minimum_rate.moved(sent)
             view = view[sent:]
 
@@ -201,9 +202,7 @@ class Connection(ArrivingConnection):
             if rest:
                 self.hand_over(rest)
         except OSError as error:
-            if isinstance(error, ssl.SSLError) or error.errno in _GONE:
-                raise ClientDisconnected(str(error)) from error
-            raise
+            raise ClientDisconnected(str(error)) from error
 
     def _send_soon(self, data: memoryview) -> memoryview:
         """Send what the client takes within ``TAKEN_SECONDS``; return the rest.
@@ -228,7 +227,8 @@ class Connection(ArrivingConnection):
     def send_file(self, fd: int, offset: int, count: int, progress: Callable[[int], None]) -> None:
         """Send ``count`` bytes of a file from ``offset``, in the kernel where TLS or the file system do not prevent it.
 
-        ``progress`` is told the bytes of each step. Raises ShortFile when the file ends earlier, ClientGone.
+        ``progress`` is told the bytes of each step. Raises ShortFile when the file ends earlier, OSError when it
+        cannot be read, ClientGone.
         """
         is_full = False
         while count and self._tls is None:
@@ -238,10 +238,9 @@ class Connection(ArrivingConnection):
                 sent = self._patiently(
                     select.POLLOUT, os.sendfile, self.sock.fileno(), fd, offset, step, wait_first=is_full
                 )
-            except OSError as error:
-                if error.errno in _NO_SENDFILE:
-                    break
-                raise
+            except OSError:
+                # Of the file or of the socket? The number does not tell; reading and sending apart do.
+                break
             if not sent:
                 raise ShortFile(f"{count} bytes are missing at the end of the file")
             self._minimum_rate.moved(sent)
@@ -251,12 +250,15 @@ class Connection(ArrivingConnection):
 
     def send_some(self, data: memoryview) -> int:
         """Send what the client takes at once and return its length. Raises ClientDisconnected."""
-        return self._at_once(self.sock.send, data)
+        try:
+            return self._at_once(self.sock.send, data)
+        except OSError as error:
+            raise ClientDisconnected(str(error)) from error
 
     def send_some_of_file(self, fd: int, offset: int, count: int) -> int:
         """Send what the client takes at once of a file and return its length.
 
-        Raises ShortFile when there is nothing at the offset, ClientDisconnected.
+        Raises ShortFile when there is nothing at the offset, OSError when it cannot be read, ClientDisconnected.
         """
         if self._tls is None and self._has_sendfile:
             try:
@@ -265,24 +267,22 @@ class Connection(ArrivingConnection):
                     raise ShortFile(f"{count} bytes are missing at the end of the file")
                 return max(sent, 0)
             except OSError as error:
-                if error.errno not in _NO_SENDFILE:
-                    raise
-                self._has_sendfile = False
+                # As in ``send_file``: what follows tells whose error it is.
+                self._has_sendfile = error.errno not in _NO_SENDFILE
         data = os.pread(fd, min(count, _ENCRYPTED_STEP), offset)
         if not data:
             raise ShortFile(f"{count} bytes are missing at the end of the file")
-        return self._at_once(self.sock.send, data)
+        return self.send_some(memoryview(data))
 
     def _at_once(self, operation: Callable[..., int], *args: Any, otherwise: int = 0) -> int:
-        """Return what ``operation(*args)`` has sent, ``otherwise`` when the client takes nothing now."""
+        """Return what ``operation(*args)`` has sent, ``otherwise`` when the client takes nothing now.
+
+        Raises OSError.
+        """
         try:
             sent = operation(*args)
         except NOT_NOW:
             return otherwise
-        except OSError as error:
-            if isinstance(error, ssl.SSLError) or error.errno in _GONE:
-                raise ClientDisconnected(str(error)) from error
-            raise
         self._minimum_rate.moved(sent)
         return sent
 
@@ -293,6 +293,7 @@ class Connection(ArrivingConnection):
             raise ClientTooSlow(f"no byte moved for {idle:.0f} s")
 
     def _copy_file(self, fd: int, offset: int, count: int, progress: Callable[[int], None]) -> None:
+        """Read and send. Only the file raises OSError: what the client has of a piece is not known after an error."""
         buffer = memoryview(bytearray(min(count, MIB)))
         while count:
             got = os.preadv(fd, [buffer[:min(count, MIB)]], offset)
@@ -305,7 +306,10 @@ class Connection(ArrivingConnection):
     # --- waiting and ending ---
 
     def _patiently(self, event: int, operation: Callable[..., Any], *args: Any, wait_first: bool = False) -> Any:
-        """Return ``operation(*args)``, repeated until the socket lets it make progress. Raises ClientGone."""
+        """Return ``operation(*args)``, repeated until the socket lets it make progress.
+
+        Raises ClientTooSlow, OSError.
+        """
         idle = self._wait(event, 0.0) if wait_first else 0.0
         while True:
             wanted = event
@@ -317,10 +321,6 @@ class Connection(ArrivingConnection):
                 wanted = select.POLLIN
             except ssl.SSLWantWriteError:
                 wanted = select.POLLOUT
-            except OSError as error:
-                if isinstance(error, ssl.SSLError) or error.errno in _GONE:
-                    raise ClientDisconnected(str(error)) from error
-                raise
             idle += self._wait(wanted, idle)
 
     def _wait(self, event: int, idle: float) -> float:

@@ -81,12 +81,16 @@ class TransferResponse(Response):
             for piece in wrapper:
                 self.write(piece)
             return
-        self.send_headers()
-        if self._omits_body:
+        if self._omits_body or not self.response_length:
+            self.send_headers()
             return
-        self._connection.send(self._head)
-        self._head = b""
         try:
+            # Until the header has left, an error can have a status of its own.
+            if not os.pread(fd, 1, offset):
+                raise ShortFile(f"{self.response_length} bytes are missing at the end of the file")
+            self.send_headers()
+            self._connection.send(self._head)
+            self._head = b""
             self._connection.send_file(fd, offset, self.response_length, self._count)
         except (OSError, ShortFile) as error:
             if not isinstance(wrapper.filelike, ContinuedFile):

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from glance_common.body import ClientGone
-from glance_common.server.sending import Sending, SendStep
+from glance_common.server.sending import Sending, SendStep, log_failure
 
 log = logging.getLogger(__name__)
 
@@ -182,8 +182,11 @@ def conclude(sending: Sending) -> None:
         log.warning("The response to %s %s was cut: %s", request.method, request.path, error)
     elif error is not None:
         # Closing is the only way left to tell the client that its data is incomplete.
-        log.error("The response to %s %s was cut: %s", request.method, request.path, error, exc_info=error)
+        log_failure("The response to %s %s was cut", request, error)
     try:
         sending.end()
     except Exception:
         log.exception("The end of %s %s failed", request.method, request.path)
+    if error is not None:
+        # The frames of its traceback hold the answer, which holds the error: they would stay for a while.
+        sending.error = error.with_traceback(None)

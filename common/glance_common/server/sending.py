@@ -1,13 +1,19 @@
 """One answer that is sent from a file as its client takes it, and as the file grows."""
 
+import logging
+import os
 import time
 from enum import Enum
 from typing import Any
 
-from glance_common.body import BYTES_SENT, STATUS_SENT, ClientGone, FileBody
+from glance_common.body import BYTES_SENT, STATUS_SENT, ClientGone, DataFailed, FileBody
+from glance_common.model.errors import GlanceError
 from glance_common.server.connection import Connection, ShortFile
 from glance_common.server.intake import RequestRefused
 from glance_common.server.response import TransferResponse
+from glance_common.stores.contract import StoreError
+
+log = logging.getLogger(__name__)
 
 STEP = 1024 * 1024
 """Most bytes that one client gets before it is the next one's turn."""
@@ -19,6 +25,12 @@ def refuse_unreadable(conn: Connection, environ: dict[str, Any]) -> None:
     """Answer 503 instead of a body that failed before its first byte."""
     environ[STATUS_SENT] = _UNREADABLE.status.partition(" ")[0]
     conn.reject(_UNREADABLE)
+
+
+def log_failure(text: str, request: Any, error: Exception) -> None:
+    """Log ``text`` with the request and the error; what is no defect of the program needs no traceback."""
+    is_told = isinstance(error, OSError | DataFailed | StoreError | GlanceError)
+    log.error(f"{text}: %s", request.method, request.path, error, exc_info=None if is_told else error)
 
 
 class SendStep(Enum):
@@ -75,6 +87,8 @@ class Sending:
             # The header waits for the first byte: until then an error can have a status of its own.
             return SendStep.NOTHING
         if self._head:
+            if not self._is_begun and (error := self._error_at(offset)) is not None:
+                return self._cannot_read(error)
             sent = self.conn.send_some(self._head)
             self._is_begun = self._is_begun or sent > 0
             self._head = self._head[sent:]
@@ -86,14 +100,26 @@ class Sending:
         try:
             sent = self.conn.send_some_of_file(self.body.descriptor, offset, count) if count else 0
         except (OSError, ShortFile) as error:
-            if self.body.failed(error):
-                return SendStep.REST
-            raise
+            return self._cannot_read(error)
         self.response.sent += sent
         self.body.sent(sent)
         if self.response.sent >= self._length:
             return SendStep.DONE
         return SendStep.MORE if sent == count else SendStep.FULL
+
+    def _error_at(self, offset: int) -> OSError | ShortFile | None:
+        """Return why the file does not give the byte at an offset, None when it does."""
+        try:
+            is_there = bool(os.pread(self.body.descriptor, 1, offset))
+        except OSError as error:
+            return error
+        return None if is_there else ShortFile("the file ends before its first byte")
+
+    def _cannot_read(self, error: OSError | ShortFile) -> SendStep:
+        """Say that a thread gives the rest. Raises ``error`` where none can."""
+        if self.body.failed(error):
+            return SendStep.REST
+        raise error
 
     def blocked(self) -> None:
         """Note that the client takes nothing from now on."""
