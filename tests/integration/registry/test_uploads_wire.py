@@ -154,8 +154,8 @@ def test_failures_are_counted_until_the_removal_is_given_up(registry: RegistryCl
 def test_restore_through_the_client(registry: RegistryClient, owners: Owners) -> None:
     image, location = owners.active()
     registry.images.delete(OWNER, image, new_id(), delayed=True, scrub_time=600)
-    with pytest.raises(errors.Forbidden):
-        registry.images.restore(OWNER, image, new_id())
+    with pytest.raises(errors.NotFound):
+        registry.images.restore(dataclasses.replace(OWNER, project_id="another"), image, new_id())
     assert registry.images.restore(ADMIN, image, new_id()).status is ImageStatus.ACTIVE
     assert [found.id for found in registry.images.get(OWNER, image, locations=True).locations] == [location]
     with pytest.raises(errors.Conflict):
