@@ -9,8 +9,8 @@ from tests.support.deployment import Row
 from tests.support.ledger import FAILURE, SUCCESS, Content, Expected, Import, Ledger, Outcome, no_member
 from tests.support.state import State, content_of
 
-_OWN = ("os_glance_", "os_hash_")
-"""Beginnings of the names of properties that the service sets itself."""
+_OWN = ("os_glance_", "os_hash_", "owner_specified.")
+"""Beginnings of the names of properties that the service or openstacksdk set by themselves."""
 
 _COUNTS = {Outcome.DONE: {1}, Outcome.REFUSED: {0}, Outcome.UNCLEAR: {0, 1}}
 """How many tasks an import makes, by its answer."""
