@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("--pool", type=int, default=1, help="scrub_pool_size of each process")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    # So that everything is ended and removed when somebody ends this.
+    # On TERM the benchmark ends its processes and removes its files, as on Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="glance-purge-", dir="/var/tmp") as name, ExitStack() as stack:
         Path(name).chmod(0o711)

@@ -122,7 +122,7 @@ def main() -> None:
         help="where files and database lie; in memory (/dev/shm) a million of them are made in minutes",
     )
     options = parser.parse_args()
-    # So that everything is ended and removed when somebody ends this.
+    # On TERM the benchmark ends its processes and removes its files, as on Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="glance-reconcile-", dir=options.folder) as name, ExitStack() as stack:
         Path(name).chmod(0o711)

@@ -167,7 +167,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Run, print and write."""
     options = arguments()
-    # So that everything is ended and removed when somebody ends this.
+    # On TERM the benchmark ends its processes and removes its files, as on Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if shutil.which("wrk") is None:
         print("wrk is missing: apt-get install wrk", file=sys.stderr)

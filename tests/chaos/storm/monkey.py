@@ -64,8 +64,8 @@ class Crowd:
 class Monkey:
     """Breaks one thing after the other and lets a supervisor start again what died.
 
-    A round is one deed of the monkey, the start of everything that died of it, and a few answers that clients get then:
-    what nobody uses in between cannot break at a bad moment.
+    A round is one deed of the monkey, the start of everything that died of it, and then a few answers to clients, so
+    that the next deed meets services at work.
     """
 
     def __init__(self, deployment: Deployment, faults: Faults, tally: Tally, seed: int) -> None:

@@ -55,6 +55,12 @@ class Bench:
         self._publishers.append(publisher)
         return publisher
 
+    def publish(self, url: str, locations: list[str]) -> None:
+        """Publish the locations in one go; they are in the queue when this returns."""
+        publisher = self.publisher(url)
+        publisher.publish(locations, None)
+        publisher.stop(timeout=60)
+
     def consume(self, url: str, consumers: int = 1, lease: float = 120) -> threading.Thread:
         """Start consumers, each with a scrubber of its own, and return the thread of the last."""
         # All of them before the first one starts: making a scrubber fills the store with the bytes of every row.

@@ -53,9 +53,7 @@ def test_killed_and_started_again_under_publisher_and_consumer(broker, bench):
 @pytest.mark.slow
 def test_what_was_confirmed_survives_the_death_of_the_broker(broker, bench):
     locations = bench.add(50)
-    publisher = bench.publisher(broker.url)
-    publisher.publish(locations, None)
-    publisher.stop(timeout=60)
+    bench.publish(broker.url, locations)
     broker.kill()
     broker.start()
     bench.consume(broker.url)

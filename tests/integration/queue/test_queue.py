@@ -50,9 +50,7 @@ def test_messages_that_wait_are_worked_together_with_one_claim(url, bench, monke
 
     monkeypatch.setattr(bench.deletions, "claim_many", noted)
     locations = bench.add(2 * MOST)
-    publisher = bench.publisher(url)
-    publisher.publish(locations, None)
-    publisher.stop(timeout=60)
+    bench.publish(url, locations)
     bench.consume(url)
     bench.wait_purged(locations)
     assert max(claims) > 1
@@ -64,9 +62,7 @@ def test_what_is_given_back_comes_again_with_its_message(url, bench, monkeypatch
     """A batch begins one delete only here: the messages of the others have to come again."""
     monkeypatch.setattr(batch, "LONGEST", 0.0)
     locations = bench.add(10)
-    publisher = bench.publisher(url)
-    publisher.publish(locations, None)
-    publisher.stop(timeout=60)
+    bench.publish(url, locations)
     bench.consume(url)
     bench.wait_purged(locations)
     bench.close()
@@ -174,9 +170,7 @@ def test_a_stop_finishes_the_image_in_hand_and_takes_no_other(url, bench):
 def test_one_pass_takes_what_is_there_and_waits_for_no_more(url, bench, pool_size):
     locations = bench.add(10)
     put(url, b"poison")
-    publisher = bench.publisher(url)
-    publisher.publish(locations, None)
-    publisher.stop(timeout=60)
+    bench.publish(url, locations)
     scrubber = make_scrubber(bench.deletions, bench.store, pool_size=pool_size)
     started = time.monotonic()
     drain(parse_broker(url), scrubber, threading.Event())
@@ -188,9 +182,7 @@ def test_one_pass_takes_what_is_there_and_waits_for_no_more(url, bench, pool_siz
 
 
 def test_one_pass_without_a_registry_leaves_the_messages(url, bench):
-    publisher = bench.publisher(url)
-    publisher.publish(bench.add(5), None)
-    publisher.stop(timeout=60)
+    bench.publish(url, bench.add(5))
     bench.deletions.broken["claim"] = Unavailable("down")
     with pytest.raises(Unavailable):
         drain(parse_broker(url), make_scrubber(bench.deletions, bench.store), threading.Event())
@@ -199,9 +191,7 @@ def test_one_pass_without_a_registry_leaves_the_messages(url, bench):
 
 def test_what_a_purged_queue_lost_is_found_by_the_sweep(url, bench):
     locations = bench.add(20)
-    publisher = bench.publisher(url)
-    publisher.publish(locations, None)
-    publisher.stop(timeout=60)
+    bench.publish(url, locations)
     assert purge(url) == 20
     scrubber = make_scrubber(bench.deletions, bench.store)
     drain(parse_broker(url), scrubber, threading.Event())
@@ -249,9 +239,7 @@ def test_poison_that_cannot_be_parked_is_kept_and_stops_nothing(rabbit_url, benc
     monkeypatch.setattr(consumer, "_park", refused)
     put(rabbit_url, b"poison")
     locations = bench.add(5)
-    publisher = bench.publisher(rabbit_url)
-    publisher.publish(locations, None)
-    publisher.stop(timeout=60)
+    bench.publish(rabbit_url, locations)
     bench.consume(rabbit_url)
     bench.wait_purged(locations)
     wait_for(lambda: bodies(rabbit_url, dead=True) == [b"poison"])
@@ -261,9 +249,7 @@ def test_poison_that_cannot_be_parked_is_kept_and_stops_nothing(rabbit_url, benc
 def test_one_that_the_registry_cannot_handle_does_not_hold_the_others(url, bench, caplog):
     odd, *locations = bench.add(10)
     bench.deletions.poison.add(odd)
-    publisher = bench.publisher(url)
-    publisher.publish([odd, *locations], None)
-    publisher.stop(timeout=60)
+    bench.publish(url, [odd, *locations])
     bench.consume(url)
     bench.wait_purged(locations)
     wait_for(lambda: caplog.text.count("cannot handle location") == 2)
@@ -275,9 +261,7 @@ def test_one_that_the_registry_cannot_handle_does_not_hold_the_others(url, bench
 def test_a_message_that_the_registry_never_handles_is_left_to_the_sweep(url, bench, caplog):
     [odd] = bench.add(1)
     bench.deletions.poison.add(odd)
-    publisher = bench.publisher(url)
-    publisher.publish([odd], None)
-    publisher.stop(timeout=60)
+    bench.publish(url, [odd])
     drain(parse_broker(url), make_scrubber(bench.deletions, bench.store), threading.Event())
     assert bodies(url) == []
     locations = bench.add(1)
@@ -307,9 +291,7 @@ def test_a_message_is_given_back_once_only(rabbit_url, bench, monkeypatch):
 
     monkeypatch.setattr(Message, "requeue", noted)
     locations = bench.add(20)
-    publisher = bench.publisher(rabbit_url)
-    publisher.publish(locations, None)
-    publisher.stop(timeout=60)
+    bench.publish(rabbit_url, locations)
     bench.consume(rabbit_url)
     bench.wait_purged(locations)
     wait_for(lambda: bodies(rabbit_url) == [])
