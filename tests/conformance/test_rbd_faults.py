@@ -222,11 +222,11 @@ def test_many_callers_wait_for_one_connection(cluster: Ceph, harness: RbdHarness
 
 
 def test_a_full_pool(harness: RbdHarness):
-    owner, key, lost = harness.pool.owner, harness.put(LARGE), harness.new_key()
+    key, lost = harness.put(LARGE), harness.new_key()
 
     try:
         with pytest.raises(StoreFull, match="full"):
-            harness.store.add(lost, cut(LARGE, owner.fill, 16), len(LARGE))
+            harness.store.add(lost, cut(LARGE, harness.pool.fill, 16), len(LARGE))
         assert harness.objects() == [key], "nothing is left"
         with pytest.raises(StoreFull):
             harness.store.add(lost, [DATA], None)
@@ -234,7 +234,7 @@ def test_a_full_pool(harness: RbdHarness):
         harness.store.delete(key)
         assert harness.objects() == [], "a full pool can be emptied"
     finally:
-        owner.give_room()
+        harness.pool.give_room()
     assert harness.put(DATA)
 
 

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.e2e.calls import Caller, random_bytes
+from tests.e2e.calls import Caller
 from tests.e2e.hanging_store import *  # noqa: F403 - a test of every kind of store
 from tests.e2e.hanging_store import Way
 from tests.e2e.leftovers import hasten, left_behind, wait_until_purged
@@ -19,6 +19,7 @@ from tests.servers.ceph import Ceph
 from tests.servers.rbd import Administrator, RbdPool
 from tests.support.daemons import Services
 from tests.support.deployment import LEASE
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)
@@ -142,13 +143,13 @@ def test_a_worker_that_dies_in_mid_download_hinders_nothing(cloud: Cloud):
 def test_a_full_cluster_is_413_and_can_be_emptied(cloud: Cloud):
     image, late = cloud.uploaded_to("slow", DATA), str(cloud.caller.create()["id"])
     try:
-        cloud.pool.owner.fill()
+        cloud.pool.fill()
         for form in (DATA, iter([DATA])):
             cloud.caller.upload(late, form, 413)
             assert left_behind(cloud.services, late) == []
         assert cloud.caller.download(image) == DATA
         cloud.remove(image)
     finally:
-        cloud.pool.owner.give_room()
+        cloud.pool.give_room()
     cloud.caller.upload(late, DATA)
     cloud.remove(late)

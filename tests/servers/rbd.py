@@ -54,22 +54,10 @@ class Administrator:
             self._rados.wait_for_latest_osdmap()
         self._rados.conf_set("rbd_default_clone_format", str(version))
 
-    def fill(self) -> None:
-        """Say that the cluster is full, and wait until it knows."""
-        self._set_full_ratios(0.00001, 0.00002, 0.00003)
-        wait_for(self._is_full, "the cluster to be full")
-
-    def give_room(self) -> None:
-        """Say that there is room again, and wait until the cluster knows."""
-        self._set_full_ratios(0.85, 0.9, 0.95)
-        wait_for(lambda: not self._is_full(), "the cluster to have room")
-
-    def _set_full_ratios(self, nearly: float, backfill: float, full: float) -> None:
+    def set_full_ratios(self, nearly: float, backfill: float, full: float) -> None:
+        """Say from which share of used space on the cluster counts as nearly full, and as full."""
         for name, ratio in (("nearfull", nearly), ("backfillfull", backfill), ("full", full)):
             self.command(f"osd set-{name}-ratio", ratio=ratio)
-
-    def _is_full(self) -> bool:
-        return "full," in self.command("osd pool ls", detail="detail") or " full " in self.command("health")
 
     def make_pool(self) -> RbdPool:
         """Make a pool and a user who may use it as the page about the store says."""
@@ -167,6 +155,25 @@ class RbdPool:
         with self.image(name, "snap") as image:
             image.diff_iterate(0, image.size(), None, lambda at, size, exists: extents.append(size * exists))
         return sum(extents)
+
+    def fill(self) -> None:
+        """Say that the cluster is full, and wait until it refuses to write."""
+        self.owner.set_full_ratios(0.00001, 0.00002, 0.00003)
+        wait_for(lambda: not self._can_write(), "the cluster to be full")
+
+    def give_room(self) -> None:
+        """Say that there is room again, and wait until the cluster lets us write."""
+        self.owner.set_full_ratios(0.85, 0.9, 0.95)
+        wait_for(self._can_write, "the cluster to have room")
+
+    def _can_write(self) -> bool:
+        """Write a little: the monitor knows before the OSDs that a cluster is full, and tells nearly full first."""
+        try:
+            self.io.write_full("probe-of-room", bytes(4096))
+        except bindings().rados.NoSpace:
+            return False
+        self.io.remove_object("probe-of-room")
+        return True
 
     def clone(self, name: str, clone: str, version: int = 1) -> None:
         """Clone an image as Nova and Cinder do: in the old way, or as clusters that serve no old clients let it be.
