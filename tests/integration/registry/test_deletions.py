@@ -10,7 +10,7 @@ from tests.support.owners import LEASE, MOST_OF_LEASE, Owners, new_id
 from glance_common.model import errors
 from glance_registry.db.session import Statistics, statistics
 from glance_registry.db.tables import images, locations
-from glance_registry.records.rows import is_due, lock_image
+from glance_registry.records.rows import lock_image
 
 HOUR = 3600
 
@@ -376,16 +376,3 @@ def test_due_is_what_a_claim_accepts(owners: Owners) -> None:
     assert due == accepted
     assert due
     assert due != everything
-
-
-def test_rows_of_the_far_future_cost_a_sweep_nothing(owners: Owners) -> None:
-    """The sweep finds what is due through ix_locations_due and does not read what waits."""
-    with owners.engine.connect() as connection:
-        connection.execute(sa.text("SET enable_seqscan = off"))
-        select = sa.select(locations.c.id).join(
-            images, images.c.id == locations.c.image_id
-        ).where(is_due(0))
-        text = str(select.compile(connection.engine, compile_kwargs={"literal_binds": True}))
-        plan = "\n".join(connection.scalars(sa.text(f"EXPLAIN {text}".replace(":", "\\:"))))
-    assert "ix_locations_due" in plan
-    assert "Index Cond" in plan.split("ix_locations_due")[1]

@@ -203,6 +203,24 @@ def test_no_sweep_or_sum_reads_a_whole_table(many: sa.Engine, name: str) -> None
     assert after == before
 
 
+def test_rows_of_the_far_future_cost_a_sweep_nothing(many: sa.Engine) -> None:
+    waiting = """
+        UPDATE locations SET status = 'pending_delete', not_before = now() + interval '1 year', lease_until = NULL
+        WHERE id IN (SELECT id FROM locations WHERE status = 'active' LIMIT 3000)
+    """
+    statements: list[tuple[str, Any]] = []
+    with many.connect() as connection:
+        due = purge.due(connection, 100, None, 0)[0]
+        assert connection.execute(sa.text(waiting)).rowcount == 3000
+        connection.execute(sa.text("ANALYZE locations"))
+        sa.event.listen(connection, "before_cursor_execute", lambda *told: statements.append((told[2], told[3])))
+        assert purge.due(connection, 100, None, 0)[0] == due
+        command, values = statements[0]
+        [[plan]] = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {command}", values).all()
+        connection.rollback()
+    assert rows_read(plan[0]["Plan"]) <= 4 * len(due) + 100
+
+
 @pytest.mark.parametrize("key", ["id", "status", "disk_format", "container_format"])
 def test_nothing_of_ones_own_in_any_order_is_found_without_a_search(many: sa.Engine, key: str) -> None:
     assert rows_read(page_plan(many, NOBODY, replace(sorted_by(key), visibility="private"))) == 0
