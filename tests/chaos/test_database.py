@@ -13,6 +13,7 @@ from tests.support.deployment import Deployment
 from tests.support.image_client import ImageClient
 from tests.support.ledger import Ledger, Outcome
 from tests.support.promises import check_promises
+from tests.support.raw_data import random_bytes
 
 QUICKLY = 30.0
 """Seconds within which a request is answered while the database is away: twice the client's deadline for writes and one
@@ -26,7 +27,7 @@ def hammer(client: ImageClient, seed: int, stop: threading.Event) -> None:
         image, answer = client.create("hammered")
         if answer.outcome is not Outcome.DONE:
             continue
-        client.upload(image, choice.randbytes(choice.randint(1, 200_000)))
+        client.upload(image, random_bytes(choice.randint(1, 200_000), choice))
         client.rename(image, f"renamed {choice.random()}")
         client.download(image)
         if choice.random() < 0.5:

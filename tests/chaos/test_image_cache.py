@@ -16,6 +16,7 @@ import pytest
 import requests
 from tests.support.deployment import Deployment
 from tests.support.ledger import Ledger
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)
@@ -52,7 +53,7 @@ def images(deployment: Deployment, ledger: Ledger, count: int) -> dict[str, str]
     client = deployment.client(ledger)
     made = {}
     for _ in range(count):
-        data = b"\x01" + os.urandom(SIZE - 1)
+        data = random_bytes(SIZE)
         image = client.created()
         assert client.upload(image, data).status == 204
         made[image] = sha256(data).hexdigest()

@@ -20,6 +20,7 @@ from tests.cluster.plain_calls import FRIEND
 from tests.servers.web import Page, WebServer
 from tests.support import environments
 from tests.support.ledger import WEB, Content, Ledger, Outcome
+from tests.support.raw_data import random_bytes
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _STOP_SECONDS = 180
@@ -145,7 +146,7 @@ class Crowd:
 
 def _source(web: WebServer, number: int, seed: int) -> dict[str, Any]:
     """Serve data for imports; return what a client has to know of them."""
-    data = random.Random(seed).randbytes(SOURCES[number])
+    data = random_bytes(SOURCES[number], random.Random(seed))
     web.pages[f"/{number}"] = Page(data)
     content = Content.of(data)
     return {"uri": web.url(f"/{number}"), "size": content.size, "sha512": content.sha512}

@@ -24,6 +24,7 @@ from uuid import uuid4
 from tests.cluster import callers
 from tests.cluster.callers import Caller, Failure
 from tests.cluster.plain_calls import FRIEND, PlainCalls
+from tests.support.raw_data import random_bytes
 
 PATIENCE = 120.0
 """Seconds after which a client gives a call up."""
@@ -91,7 +92,7 @@ class Client:
             self._images[image] = None
 
     def _upload(self, image: str) -> bool:
-        data = self._choice.randbytes(self._choice.choice((1, 4096, 300_000, 1_500_000, 12_000_000)))
+        data = random_bytes(self._choice.choice((1, 4096, 300_000, 1_500_000, 12_000_000)), self._choice)
         digest = hashlib.sha512(data)
         content = {"size": len(data), "sha512": digest.hexdigest()}
         return self._persist(

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.calls import MIB, Caller, random_bytes
+from tests.e2e.calls import MIB, Caller
 from tests.servers.keystone import Keystone
 from tests.servers.original import Original
 from tests.support.daemons import PROGRAMS, Services
+from tests.support.raw_data import random_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 _URLS = {"file", "schema", "self", "locations", "direct_url"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -156,7 +155,3 @@ class Wire:
         head, _, body = self.rest().partition(b"\r\n\r\n")
         return (int(head.split()[1]) if head else 0), body
 
-
-def random_bytes(size: int) -> bytes:
-    """Return data that compress to nothing and match no disk format."""
-    return b"\x01" + os.urandom(size - 1)

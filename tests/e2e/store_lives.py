@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.calls import OCTETS, RAW, Caller, random_bytes
+from tests.e2e.calls import OCTETS, RAW, Caller
 from tests.e2e.leftovers import change, files, rows, wait_until_purged
 from tests.servers.gate import Gate
 from tests.servers.web import Page, WebServer, web_server
 from tests.support.daemons import Services
 from tests.support.deployment import LEASE
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 MIB = 1024 * 1024

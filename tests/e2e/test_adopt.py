@@ -14,7 +14,7 @@ import pytest
 from deploy.local import configuration
 from deploy.local.embedded_postgres import PostgresServer
 from tests.e2e.adopting import Old, adopt, comparable, documents, rehearse
-from tests.e2e.calls import MIB, RAW, random_bytes
+from tests.e2e.calls import MIB, RAW
 from tests.e2e.people import People, keystone_options
 from tests.servers.keystone import ADMIN, ALT_DEMO, DEMO, Keystone
 from tests.servers.mariadb import MariaDB
@@ -23,6 +23,7 @@ from tests.servers.postgres import drop_database
 from tests.servers.seaweedfs import SeaweedFS
 from tests.servers.web import Page, WebServer
 from tests.support.daemons import Services
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.calls import MIB, OCTETS, Caller, Wire, random_bytes
+from tests.e2e.calls import MIB, OCTETS, Caller, Wire
 from tests.e2e.leftovers import files, left_behind, rows
 from tests.support.daemons import Services, WebDaemon
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)

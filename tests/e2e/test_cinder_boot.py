@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.calls import MIB, Caller, random_bytes
+from tests.e2e.calls import MIB, Caller
 from tests.e2e.leftovers import wait_until_purged
 from tests.e2e.people import People, keystone_options
 from tests.servers.cinder import Cinder
 from tests.servers.keystone import DEMO, Keystone
 from tests.servers.rbd import Administrator, RbdPool
 from tests.support.daemons import Services
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)

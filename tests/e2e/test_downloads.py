@@ -9,9 +9,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.e2e.calls import MIB, OCTETS, Caller, random_bytes
+from tests.e2e.calls import MIB, OCTETS, Caller
 from tests.servers.nginx import Nginx
 from tests.support.daemons import Services
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.e2e.calls import MIB, random_bytes
+from tests.e2e.calls import MIB
 from tests.e2e.people import People, keystone_options
 from tests.servers.keystone import REGION, Keystone
 from tests.servers.web import Page, WebServer, web_server
 from tests.support.clients import Clients
 from tests.support.daemons import Services
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)

@@ -1,15 +1,15 @@
 """The API under a WSGI server that is not ours: plain gunicorn, as an operator would run it."""
 
-import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from deploy.local import processes
-from tests.e2e.calls import MIB, Caller, random_bytes
+from tests.e2e.calls import MIB, Caller
 from tests.e2e.leftovers import left_behind
 from tests.support.daemons import PROGRAMS, Services
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)
@@ -73,7 +73,7 @@ def test_a_body_that_breaks_off_leaves_nothing(url: str, services: Services):
 
 
 def _breaks_off() -> Iterator[bytes]:
-    yield os.urandom(MIB)
+    yield random_bytes(MIB)
     raise OSError("the client is gone")
 
 

@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 import requests
-from tests.e2e.calls import MIB, Caller, random_bytes
+from tests.e2e.calls import MIB, Caller
 from tests.e2e.leftovers import rows
 from tests.servers.web import Page, WebServer
 from tests.support.daemons import Services, WebDaemon
 from tests.support.image_client import identity
 from tests.support.observer import Seen, wait_until
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from deploy.local import configuration
-from tests.e2e.calls import RAW, Caller, random_bytes
+from tests.e2e.calls import RAW, Caller
 from tests.servers.web import Page, WebServer, web_server
 from tests.support.clients import Clients, glance_address, openstack_address
 from tests.support.daemons import Services, WebDaemon
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)

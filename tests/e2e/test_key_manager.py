@@ -8,11 +8,12 @@ from datetime import timedelta
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
-from tests.e2e.calls import MIB, OCTETS, Caller, random_bytes
+from tests.e2e.calls import MIB, OCTETS, Caller
 from tests.e2e.people import People, keystone_options
 from tests.servers.barbican_service import BarbicanService
 from tests.servers.keystone import ALT_DEMO, Keystone
 from tests.support.daemons import Services
+from tests.support.raw_data import random_bytes
 from tests.support.signing import Signer
 from tests.support.waiting import wait_for
 

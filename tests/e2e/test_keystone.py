@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import requests
-from tests.e2e.calls import MIB, Caller, random_bytes
+from tests.e2e.calls import MIB, Caller
 from tests.e2e.people import People, keystone_options
 from tests.servers.keystone import DEMO, Keystone
 from tests.support.daemons import Services
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)

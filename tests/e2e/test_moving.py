@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.calls import Caller, random_bytes
+from tests.e2e.calls import Caller
 from tests.e2e.leftovers import files, rows
 from tests.e2e.pages import block, documented, replaced
 from tests.e2e.people import People, keystone_options
@@ -16,6 +16,7 @@ from tests.servers.keystone import Keystone
 from tests.servers.rbd import Administrator, RbdPool
 from tests.support.clients import Clients, Result
 from tests.support.daemons import Services
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)

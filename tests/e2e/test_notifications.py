@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.e2e.calls import MIB, OCTETS, Caller, random_bytes
+from tests.e2e.calls import MIB, OCTETS, Caller
 from tests.servers.rabbitmq import RabbitMQ
 from tests.servers.web import Page, WebServer
 from tests.support.daemons import Services
 from tests.support.notifications import Listener
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from deploy.local import configuration
-from tests.e2e.calls import MIB, random_bytes
+from tests.e2e.calls import MIB
 from tests.e2e.people import People, keystone_options
 from tests.servers.barbican_service import BarbicanService
 from tests.servers.keystone import ADMIN, ALT_DEMO, DEMO, REGION, Keystone, User
 from tests.support.clients import Clients
 from tests.support.daemons import Services
+from tests.support.raw_data import random_bytes
 from tests.support.signing import Signer
 
 pytestmark = pytest.mark.timeout(900)

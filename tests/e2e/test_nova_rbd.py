@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from deploy.local import configuration
 from deploy.local.configuration import Options
-from tests.e2e.calls import MIB, Caller, random_bytes
+from tests.e2e.calls import MIB, Caller
 from tests.e2e.leftovers import wait_until_purged
 from tests.e2e.pages import block, documented, replaced
 from tests.e2e.people import People, keystone_options
@@ -19,6 +19,7 @@ from tests.servers.keystone import ADMIN, DEMO, NOVA, Keystone, User
 from tests.servers.rbd import Administrator, RbdPool
 from tests.support.clients import Clients
 from tests.support.daemons import Services
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 from glance_common.stores.ceph_modules import bindings

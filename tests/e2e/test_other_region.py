@@ -8,12 +8,13 @@ from typing import IO, Any
 
 import pytest
 from deploy.local.embedded_postgres import PostgresServer
-from tests.e2e.calls import MIB, Caller, random_bytes
+from tests.e2e.calls import MIB, Caller
 from tests.e2e.people import People, keystone_options
 from tests.servers.keystone import ALT_DEMO, DEMO, Keystone
 from tests.servers.original import Original
 from tests.servers.postgres import drop_database
 from tests.support.daemons import Services
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)

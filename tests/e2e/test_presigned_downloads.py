@@ -11,12 +11,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 from deploy.local.configuration import Options
-from tests.e2e.calls import MIB, Caller, random_bytes
+from tests.e2e.calls import MIB, Caller
 from tests.servers.ceph import Ceph
 from tests.servers.seaweedfs import SeaweedFS
 from tests.support.clients import Clients, glance_address, openstack_address
 from tests.support.daemons import Services, WebDaemon
 from tests.support.image_client import identity
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)

@@ -5,11 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.e2e.calls import MIB, RAW, Caller, random_bytes
+from tests.e2e.calls import MIB, RAW, Caller
 from tests.e2e.people import People, keystone_options, limit_options
 from tests.servers.keystone import Keystone
 from tests.support.clients import Clients, openstack_address
 from tests.support.daemons import Services
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)

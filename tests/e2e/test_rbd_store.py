@@ -10,11 +10,12 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from tests.e2e.calls import RAW, Caller, random_bytes
+from tests.e2e.calls import RAW, Caller
 from tests.e2e.leftovers import files, rows, wait_until_purged
 from tests.servers.rbd import Administrator, RbdPool
 from tests.support.daemons import Services
 from tests.support.image_client import identity
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 from glance_common.stores.ceph_modules import bindings

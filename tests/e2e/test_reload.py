@@ -11,10 +11,11 @@ from functools import partial
 import pytest
 from deploy.local import configuration
 from deploy.local.embedded_postgres import PostgresServer
-from tests.e2e.calls import MIB, Caller, Wire, random_bytes
+from tests.e2e.calls import MIB, Caller, Wire
 from tests.e2e.leftovers import left_behind
 from tests.servers.postgres import running_postgres
 from tests.support.daemons import Services, WebDaemon
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 from glance_registry.db.schema import upgrade

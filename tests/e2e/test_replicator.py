@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 from deploy.local.embedded_postgres import PostgresServer
-from tests.e2e.calls import MIB, Caller, random_bytes
+from tests.e2e.calls import MIB, Caller
 from tests.servers.original import Original
 from tests.servers.postgres import drop_database
 from tests.servers.scripted import Script, scripted_peer
 from tests.support.daemons import PROGRAMS, Services
+from tests.support.raw_data import random_bytes
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -26,6 +26,7 @@ from tests.support import previous_release
 from tests.support.daemons import PROGRAMS, Services, WebDaemon, python_path
 from tests.support.image_client import ImageClient
 from tests.support.ledger import Ledger
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(600)
@@ -113,7 +114,8 @@ class Load:
                 turn += 1
                 return ImageClient(apis[(turn - 1) % len(apis)].url, self.ledger)
 
-            _life(next_client, chance.randbytes(chance.choice((1, 70_000, 300_000))), imported=chance.random() < 0.5)
+            data = random_bytes(chance.choice((1, 70_000, 300_000)), chance)
+            _life(next_client, data, imported=chance.random() < 0.5)
             self.lives[apis[0].url] += 1
         finally:
             with self._lock:

@@ -13,6 +13,7 @@ from deploy.local.embedded_postgres import PostgresServer
 from deploy.local.supervisor import Supervisor
 from deploy.local.terminal import Terminal
 from oslo_config import cfg
+from tests.support.raw_data import random_bytes
 from tests.support.run_local import CHECKOUT
 
 
@@ -130,7 +131,7 @@ def earlier_installation(data_dir, tmp_path):
             document = {"name": "early", "disk_format": "raw", "container_format": "bare"}
             address = f"{listening.api_url}/v2/images"
             image = requests.post(address, json=document, timeout=30).json()["id"]
-            data = os.urandom(300_000)
+            data = random_bytes(300_000)
             content_type = {"Content-Type": "application/octet-stream"}
             put = requests.put(f"{address}/{image}/file", data=data, headers=content_type, timeout=60)
             assert put.status_code == 204

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.calls import Caller, random_bytes
+from tests.e2e.calls import Caller
 from tests.e2e.leftovers import files, wait_until_purged
 from tests.servers.sheepdog import Sheepdog, install_dog, running
 from tests.support.daemons import Services
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 from glance_common.stores.place_mark import NAME

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 from deploy.local import processes
-from tests.e2e.calls import MIB, Caller, Wire, random_bytes
+from tests.e2e.calls import MIB, Caller, Wire
 from tests.servers import mongod
 from tests.servers.mongod import Mongod
 from tests.support.daemons import Services
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.calls import MIB, Caller, random_bytes
+from tests.e2e.calls import MIB, Caller
 from tests.e2e.leftovers import files, rows
 from tests.e2e.pages import documented
 from tests.servers import mongod
@@ -16,6 +16,7 @@ from tests.servers.mongod import Mongod
 from tests.servers.rbd import Administrator
 from tests.servers.seaweedfs import SeaweedFS
 from tests.support.daemons import Services
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)

@@ -10,13 +10,14 @@ import pytest
 from deploy.local import configuration
 from swiftclient.client import Connection
 from swiftclient.exceptions import ClientException
-from tests.e2e.calls import OCTETS, PATCH, RAW, Caller, random_bytes
+from tests.e2e.calls import OCTETS, PATCH, RAW, Caller
 from tests.e2e.leftovers import files, rows, wait_until_purged
 from tests.e2e.people import People, keystone_options
 from tests.servers.keystone import ALT_DEMO, DEMO, GLANCE, Keystone, User
 from tests.servers.swift import Swift, remove_container
 from tests.servers.web import Page, WebServer, web_server
 from tests.support.daemons import Services
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)

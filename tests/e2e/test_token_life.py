@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.e2e.calls import MIB, Caller, random_bytes
+from tests.e2e.calls import MIB, Caller
 from tests.e2e.people import keystone_options
 from tests.servers.keystone import DEMO, GLANCE, Keystone
 from tests.support.daemons import Services
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from uuid import uuid4
 
 import pytest
-from tests.e2e.calls import Caller, random_bytes
+from tests.e2e.calls import Caller
 from tests.e2e.leftovers import rows, wait_until_purged
 from tests.e2e.pages import documented
 from tests.servers import vcsim
 from tests.servers.vcsim import DATACENTER, DATASTORES, PASSWORD, USER, VCenterSimulator
 from tests.support.daemons import Services
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 from glance_common.stores.drivers.vmware.window import WINDOW

@@ -15,6 +15,7 @@ from tests.servers.web import WebServer
 from tests.support.daemons import WebDaemon
 from tests.support.deployment import Deployment, Layout
 from tests.support.ledger import Ledger
+from tests.support.raw_data import random_bytes
 
 LIMIT = 12 * 1024 * 1024
 """Bytes that a project may store: some uploads find no room, most do."""
@@ -92,4 +93,4 @@ class Place:
 
 def sample(seed: int, size: int) -> bytes:
     """Return data that the seed makes again."""
-    return random.Random(seed).randbytes(size)
+    return random_bytes(size, random.Random(seed))

@@ -1,7 +1,6 @@
 """What other services are told about imports and tasks (NOT-01, NOT-02, configuration section 11)."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,11 +9,12 @@ import pytest
 from tests.integration.api.imports_kit import OCTETS, Node, options, page, working
 from tests.integration.api.test_imports import break_store
 from tests.servers.web import WebServer, web_server
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 from glance_common.stores.contract import StoreFull
 
-DATA = b"\x01" + os.urandom(300_000)
+DATA = random_bytes(300_000)
 TASK = {
     "id", "type", "status", "result", "owner", "message", "expires_at", "created_at", "updated_at", "deleted",
     "deleted_at",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import re
 import struct
 import subprocess
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 from tests.integration.api.imports_kit import Node, page, working
 from tests.integration.api.test_import_archives import import_ova, ova
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 from glance_api.background.flows import room
@@ -298,7 +298,7 @@ def test_s40_a_tool_that_writes_by_itself_stops_at_the_quota(start: Start, watch
     """The kernel stops it, long before it is looked at the next time."""
     options = {"image_import_opts__image_import_plugins": "[image_conversion]"}
     with start(**options, image_conversion__output_format="qcow2") as node:
-        task = node.finished(begin(node, os.urandom(30 * MIB), container_format="bare"))
+        task = node.finished(begin(node, random_bytes(30 * MIB), container_format="bare"))
         assert task["status"] == "failure"
         assert f"the limit is {QUOTA} bytes" in task["message"]
         assert [0 < size <= QUOTA for size in watched.made] == [True]

@@ -1,15 +1,15 @@
 """How many imports one process runs at the same time (TSK-04), and what it leaves to another."""
 
-import os
 import threading
 from typing import Any
 
 import pytest
 from tests.integration.api.imports_kit import Node, options, page, working
 from tests.servers.web import web_server
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
-DATA = b"\x01" + os.urandom(3 * 1024 * 1024)
+DATA = random_bytes(3 * 1024 * 1024)
 
 
 @pytest.mark.parametrize(

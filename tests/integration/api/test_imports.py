@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,13 @@ from typing import Any
 import pytest
 from tests.integration.api.imports_kit import Node, page, working
 from tests.servers.web import Page
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 from glance_common.model.errors import Unavailable
 from glance_common.stores.contract import StoreFull
 
-DATA = b"\x01" + os.urandom(3 * 1024 * 1024)
+DATA = random_bytes(3 * 1024 * 1024)
 
 
 def break_store(node: Node, name: str, error: Exception) -> None:

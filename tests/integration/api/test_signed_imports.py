@@ -1,7 +1,6 @@
 """Signatures hold for every way data come in, not for uploads only (IMG-34, S-29)."""
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,10 +8,11 @@ import pytest
 from tests.integration.api.imports_kit import Node, options, page, working
 from tests.servers.barbican import Barbican
 from tests.servers.web import Page, WebServer, web_server
+from tests.support.raw_data import random_bytes
 from tests.support.signing import Signer
 from tests.support.waiting import wait_for
 
-DATA = b"\x01" + os.urandom(300_000)
+DATA = random_bytes(300_000)
 WRONG = b"\x02" + DATA[1:]
 TOKEN = {"X-Auth-Token": "token of own"}
 MISMATCH = "the data are not those that were signed"

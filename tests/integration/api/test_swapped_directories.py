@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from tests.integration.api.imports_kit import OCTETS, page, working
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
-DATA = b"\x01" + os.urandom(100_000)
+DATA = random_bytes(100_000)
 OTHER = b"\x02" + bytes(100_000)
 GONE = "33333333-3333-4333-8333-333333333333"
 

@@ -10,6 +10,7 @@ import requests
 from deploy.local import processes
 from tests.support.daemons import Services
 from tests.support.observer import OCTETS, Seen, upload, wait_until
+from tests.support.raw_data import random_bytes
 
 REQUESTS = "glance_http_request_seconds_count"
 ROUTE = "/v2/images"
@@ -86,7 +87,7 @@ def test_labels_are_bounded_whatever_clients_send(running):
 
 def test_bytes_transfers_registry_calls_and_connections(running):
     api, registry = Seen(running.api), Seen(running.registry)
-    data = os.urandom(3 * 1024 * 1024 + 17)
+    data = random_bytes(3 * 1024 * 1024 + 17)
     image_id = upload(running, data)
     assert requests.get(f"{running.api.url}/v2/images/{image_id}/file", timeout=30).content == data
     part = requests.get(f"{running.api.url}/v2/images/{image_id}/file", headers={"Range": "bytes=0-99"}, timeout=30)

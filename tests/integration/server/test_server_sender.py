@@ -8,11 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.support.certificates import server_certificate
+from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
 MIB = 1024 * 1024
 CLIENTS = 60
-DATA = b"\x01" + os.urandom(5 * MIB)
+DATA = random_bytes(5 * MIB)
 TARGET = "/growing?path={path}&size={size}"
 
 
