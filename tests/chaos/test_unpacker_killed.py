@@ -10,6 +10,7 @@ import pytest
 from deploy.local.processes import wait_until
 from tests.e2e.calls import Caller
 from tests.support.deployment import Deployment
+from tests.support.files import files_below
 from tests.support.ledger import DIRECT, Content, Ledger, Outcome
 from tests.support.promises import check_promises
 
@@ -29,7 +30,7 @@ def running(make_deployment: Callable[..., Deployment]) -> Deployment:
 
 def left_in_staging(deployment: Deployment) -> list[str]:
     """Return what lies in the staging directory, work folders included."""
-    found = (path for path in deployment.services.staging.rglob("*") if path.is_file())
+    found = files_below(deployment.services.staging)
     return [path.name for path in found if path.name not in (".glance-store", ".guard")]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg2
 from tests.support.daemons import Services
+from tests.support.files import files_below
 from tests.support.waiting import wait_for
 
 SENTINEL = ".glance-store"
@@ -46,12 +47,12 @@ def wait_until_purged(services: Services, image: str, store: str | None = None) 
 
 def _connected(services: Services) -> Any:
     url = str(services.registry.options["database"]["connection"]).replace("+psycopg2", "")
-    return psycopg2.connect(url, connect_timeout=10)
+    return psycopg2.connect(url, connect_timeout=60)
 
 
 def files(folder: Path) -> set[str]:
     """Return the names of all files in a store's folder, unfinished ones too, except the store's own mark."""
-    return {path.name for path in folder.rglob("*") if path.is_file() and path.name != SENTINEL}
+    return {path.name for path in files_below(folder)} - {SENTINEL}
 
 
 def left_behind(services: Services, image: str) -> list[str]:

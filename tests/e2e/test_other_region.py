@@ -14,6 +14,7 @@ from tests.servers.keystone import ALT_DEMO, DEMO, Keystone
 from tests.servers.original import Original
 from tests.servers.postgres import drop_database
 from tests.support.daemons import Services
+from tests.support.files import files_below, size_of
 from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
@@ -89,7 +90,7 @@ def ended(here: Caller, image: str, status: str) -> dict[str, Any]:
 
 
 def staged(services: Services) -> list[Path]:
-    return [path for path in services.staging.rglob("*") if path.is_file() and path.stat().st_size >= MIB]
+    return [path for path in files_below(services.staging) if size_of(path) >= MIB]
 
 
 def test_imp05_data_and_properties_arrive(here: Caller, there: Caller):

@@ -19,6 +19,7 @@ from deploy.local.configuration import Options
 from deploy.local.readiness import ReadySocket
 
 from glance_common.server import monitor_process
+from tests.support.files import files_below
 
 PROGRAMS = Path(sys.executable).parent
 _NONE: Options = MappingProxyType({})
@@ -111,7 +112,7 @@ class Daemon:
                 death_signal=signal.SIGKILL,
             )
 
-    def wait_ready(self, seconds: float = 60) -> None:
+    def wait_ready(self, seconds: float = 180) -> None:
         """Return when the daemon works; raise StartError with its last words when it ends or takes too long."""
         log = self.log if self.log.exists() and self.log.stat().st_size else self.output
         processes.wait_until(self.ready, what=self.program, process=self._process, log=log, seconds=seconds)
@@ -389,4 +390,4 @@ class Services:
 
     def files(self) -> list[str]:
         """Return the names of all image files in the store, without what belongs to the store itself."""
-        return sorted(path.name for path in self.images.rglob("*") if path.is_file() and not path.name.startswith("."))
+        return sorted(path.name for path in files_below(self.images) if not path.name.startswith("."))
