@@ -24,6 +24,8 @@ from tests.servers.memcached import Memcached
 from tests.support import environments
 
 _START_SECONDS = 120
+_PATIENCE = 120
+"""Seconds that servers wait for each other."""
 _KINDS = ("account", "container", "object")
 
 _SWIFT = """\
@@ -56,6 +58,10 @@ fallocate_reserve = 0
 pipeline = {kind}-server
 [app:{kind}-server]
 use = egg:swift#{kind}
+# What no listing got in time would come with a daemon that does not run here.
+conn_timeout = {patience}
+node_timeout = {patience}
+container_update_timeout = {patience}
 """
 _PROXY = """\
 [pipeline:main]
@@ -64,8 +70,11 @@ container_quotas account_quotas slo dlo versioned_writes symlink proxy_logging p
 [app:proxy-server]
 use = egg:swift#proxy
 # One process serves all objects here: several large reads at once may keep another one waiting for long.
-node_timeout = 120
-recoverable_node_timeout = 120
+conn_timeout = {patience}
+node_timeout = {patience}
+recoverable_node_timeout = {patience}
+# The only server of each kind is never passed over.
+error_suppression_limit = 1000000
 account_autocreate = true
 allow_account_management = true
 [filter:tempauth]
@@ -76,6 +85,9 @@ token_life = {token_life}
 [filter:cache]
 use = egg:swift#memcache
 memcache_servers = {memcached}
+connect_timeout = {patience}
+pool_timeout = {patience}
+io_timeout = {patience}
 [filter:slo]
 use = egg:swift#slo
 rate_limit_after_segment = 100000
@@ -164,15 +176,18 @@ class SwiftServer:
             remove_container(client, name)
 
 
-def remove_container(client: Any, name: str) -> None:
-    """Remove a container with all that is in it; nothing happens when there is none."""
+def remove_container(client: Any, name: str) -> bool:
+    """Remove a container with all that is in it; return whether there is none now."""
     from swiftclient.exceptions import ClientException
 
-    with suppress(ClientException):
+    try:
         for found in client.get_container(name)[1]:
             with suppress(ClientException):
                 client.delete_object(name, found["name"])
         client.delete_container(name)
+    except ClientException as failed:
+        return bool(failed.http_status == 404)
+    return True
 
 
 class Swift(SwiftServer):
@@ -249,13 +264,14 @@ class Swift(SwiftServer):
         user = pwd.getpwuid(os.geteuid()).pw_name
         common = {kind: _COMMON.format(port=port, user=user, etc=etc) for kind, port in self._ports.items()}
         for kind in _KINDS:
-            (etc / f"{kind}.conf").write_text(common[kind] + _BACKEND.format(folder=self.folder, kind=kind))
+            backend = _BACKEND.format(folder=self.folder, kind=kind, patience=_PATIENCE)
+            (etc / f"{kind}.conf").write_text(common[kind] + backend)
         users = [("images_swift", self.swift_user, ".admin"), ("other_swift", self.other_swift_user, ".admin"),
                  ("images_reader", self.reader, "")]
         (etc / "proxy.conf").write_text(
             common["proxy"] + _PROXY.format(
                 users="\n".join(f"user_{name} = {user.key} {groups}" for name, user, groups in users),
-                memcached=self._memcached.address, segments=segments, token_life=token_life,
+                memcached=self._memcached.address, segments=segments, token_life=token_life, patience=_PATIENCE,
                 keystone="authtoken keystoneauth " if self._keystone else "",
             )
             + "".join(f"[filter:{name}]\nuse = egg:swift#{name}\n" for name in _FILTERS)
