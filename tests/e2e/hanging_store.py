@@ -88,9 +88,9 @@ def test_a_store_that_hangs_takes_no_threads_from_others(cloud: HangingCloud, me
     finally:
         cloud.gate.reopen()
     if method == "GET":
-        wait_for(lambda: ask(images[0]) == 200, "the store's return")
+        wait_for(lambda: ask(images[0]) == 200, "the store's return", seconds=300)
     else:
-        wait_for(lambda: ask(images[0]) == 204, "the store's return")
+        wait_for(lambda: ask(images[0]) == 204, "the store's return", seconds=300)
         assert caller.download(images[0]) == b"x" * 1000
     for image in {local, *images}:
         caller.delete(image)

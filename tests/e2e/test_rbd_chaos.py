@@ -14,11 +14,10 @@ from tests.e2e.calls import Caller
 from tests.e2e.hanging_store import *  # noqa: F403 - a test of every kind of store
 from tests.e2e.hanging_store import Way
 from tests.e2e.leftovers import hasten, left_behind, wait_until_purged
-from tests.e2e.store_lives import MIB, TIMEOUT
+from tests.e2e.store_lives import LEASE, MIB, TIMEOUT
 from tests.servers.ceph import Ceph
 from tests.servers.rbd import Administrator, RbdPool
 from tests.support.daemons import Services
-from tests.support.deployment import LEASE
 from tests.support.raw_data import random_bytes
 from tests.support.waiting import wait_for
 
@@ -74,7 +73,7 @@ class Cloud:
 
     def wait_queued(self, image: str) -> None:
         """Wait until an image can be given data again."""
-        wait_for(lambda: self.caller.show(image)["status"] == "queued", "the end of the upload that died")
+        wait_for(lambda: self.caller.show(image)["status"] == "queued", "the end of the upload that died", 180)
 
     def remove(self, image: str) -> None:
         """Delete an image, and wait until nothing of it is left."""

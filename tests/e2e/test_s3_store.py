@@ -13,7 +13,7 @@ from tests.e2e import hanging_store, store_lives
 from tests.e2e.hanging_store import *  # noqa: F403 - as store_lives
 from tests.e2e.leftovers import rows
 from tests.e2e.store_lives import *  # noqa: F403 - the tests of every kind
-from tests.e2e.store_lives import DATA, MIB, TIMEOUT
+from tests.e2e.store_lives import DATA, MIB, PATIENCE, TIMEOUT
 from tests.servers.gate import Gate
 from tests.servers.s3 import S3Keys
 from tests.servers.seaweedfs import SeaweedFS
@@ -44,12 +44,12 @@ class S3Cloud(hanging_store.GatedLives):
         return f"s3://127.0.0.1:{self.server.port}/{self.bucket}/{image}"
 
 
-def s3_options(port: int, bucket: str, keys: S3Keys) -> dict[str, Any]:
+def s3_options(port: int, bucket: str, keys: S3Keys, timeout: float = TIMEOUT) -> dict[str, Any]:
     """Return the options of a store."""
     return {
         "s3_store_host": f"http://127.0.0.1:{port}", "s3_store_bucket": bucket, "s3_store_access_key": keys.access,
         "s3_store_secret_key": keys.secret, "s3_store_bucket_url_format": "path", "s3_store_large_object_size": 10,
-        "s3_store_large_object_chunk_size": 5, "s3_store_connect_timeout": TIMEOUT, "s3_store_read_timeout": TIMEOUT,
+        "s3_store_large_object_chunk_size": 5, "s3_store_connect_timeout": timeout, "s3_store_read_timeout": timeout,
     }
 
 
@@ -78,7 +78,7 @@ def cloud(
     """The daemons."""
     disk = tmp_path_factory.mktemp("disk")
     with seaweedfs.bucket() as bucket, seaweedfs.bucket() as other:
-        main = s3_options(seaweedfs.port, bucket, seaweedfs.keys)
+        main = s3_options(seaweedfs.port, bucket, seaweedfs.keys, PATIENCE)
         again = s3_options(alias.port, bucket, seaweedfs.keys)
         slow = s3_options(gate.port, other, seaweedfs.keys)
         options = store_lives.shared_options(web, disk, main=("s3", main), alias=("s3", again), slow=("s3", slow))

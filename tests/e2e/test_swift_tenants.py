@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(900)
 
 MIB = 1024 * 1024
 DATA = random_bytes(5 * MIB)
-TIMEOUT = 10.0
+TIMEOUT = 60.0
 
 
 class Cloud:
