@@ -34,7 +34,8 @@ def test_master_of_the_api_killed(deployment: Deployment, ledger: Ledger):
 
 
 def test_everything_killed_with_uploads_and_deletes_running(deployment: Deployment, ledger: Ledger):
-    client = deployment.client(ledger)
+    # No lease may end before everything is killed.
+    client = deployment.client(ledger, deployment.add_api({"upload": {"lease": 20}}))
     kept = [client.created(DATA) for _ in range(3)]
     deleted = [client.created(DATA) for _ in range(3)]
     writing = [client.created() for _ in range(3)]

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -116,7 +117,8 @@ def test_workers_are_killed_again_and_again(deployment: Deployment, ledger: Ledg
             image = choice.choice(list(right))
             running = [pool.submit(download, deployment, image) for _ in range(CLIENTS)]
             time.sleep(choice.random() * 0.15)
-            os.kill(choice.choice(wait_for(deployment.api.workers, "a worker")), signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(choice.choice(wait_for(deployment.api.workers, "a worker")), signal.SIGKILL)
             ended = [each.result() for each in running]
             assert set(ended) <= {right[image], None}, f"GLANCE_CHAOS_SEED={seed}"
             complete += len(ended) - ended.count(None)

@@ -14,6 +14,9 @@ from tests.support.promises import check_promises
 
 DATA = b"the data of an import" * 100_000
 
+ACCEPTED = (202, None)
+"""The process that answers may be the one that works on the import, and die before its answer is out."""
+
 STEPS = [
     "api.operation.claimed",
     "api.import.store-started",
@@ -74,7 +77,7 @@ def test_staged_data_are_imported_by_another_process(deployment: Deployment, cli
     image = staged(client)
     deployment.api.arm(step, "kill")
     # Whatever dies now, it has to be done or to fail with a reason.
-    assert client.import_staged(image).status == 202
+    assert client.import_staged(image).status in ACCEPTED
     deployment.api.wait_fired(step)
     expect_imported(deployment, client, image)
 
@@ -85,7 +88,7 @@ def test_a_download_is_done_by_another_process(
 ):
     image = client.created()
     deployment.api.arm(step, "kill")
-    assert client.import_web(image, web.url("/image"), Content.of(DATA)).status == 202
+    assert client.import_web(image, web.url("/image"), Content.of(DATA)).status in ACCEPTED
     deployment.api.wait_fired(step)
     expect_imported(deployment, client, image)
 
@@ -93,7 +96,7 @@ def test_a_download_is_done_by_another_process(
 def test_all_processes_die_in_the_middle_of_an_import(deployment: Deployment, client: ImageClient):
     image = staged(client)
     deployment.api.arm("api.import.store-started", "killall")
-    assert client.import_staged(image).status == 202
+    assert client.import_staged(image).status in ACCEPTED
     deployment.api.wait_fired("api.import.store-started")
     deployment.revive()
     expect_imported(deployment, client, image)
@@ -102,7 +105,7 @@ def test_all_processes_die_in_the_middle_of_an_import(deployment: Deployment, cl
 def test_s12_s13_the_image_is_deleted_while_its_importer_is_dead(deployment: Deployment, client: ImageClient):
     image = staged(client)
     deployment.api.arm("api.upload.before-commit", "kill")
-    assert client.import_staged(image).status == 202
+    assert client.import_staged(image).status in ACCEPTED
     deployment.api.wait_fired("api.upload.before-commit")
     assert client.delete(image).status == 204
     deployment.settle()

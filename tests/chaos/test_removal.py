@@ -145,9 +145,10 @@ def test_a_scrubber_killed_in_the_middle(deployment: Deployment, ledger: Ledger)
 def test_a_removal_of_an_upload_killed_in_the_middle(deployment: Deployment, ledger: Ledger):
     client = deployment.client(ledger)
     image = client.created()
+    # Armed before: the lease of the dead upload is short.
+    deployment.scrubber.arm("file.delete.after-unlink", "kill")
     deployment.api.arm("file.add.after-link", "kill")
     client.upload(image, DATA)
-    deployment.scrubber.arm("file.delete.after-unlink", "kill")
     deployment.scrubber.wait_dead()
     assert client.upload(image, DATA).status == 204, "the image takes data again as soon as the dead upload is claimed"
     deployment.settle()

@@ -86,7 +86,8 @@ def test_what_lies_under_the_mount_point_is_never_read(
 
 
 def test_unmounted_in_the_middle_of_uploads_and_deletes(deployment: Deployment, ledger: Ledger, mount: MountedFolder):
-    client = deployment.client(ledger)
+    # The upload has to live until its disk is away.
+    client = deployment.client(ledger, deployment.add_api({"upload": {"lease": 60}}))
     image = client.created()
     deleted = [client.created(DATA) for _ in range(8)]
     body = HeldBody(DATA, MIB)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import requests
 from tests.support.deployment import Deployment, wake
+from tests.support.image_client import ImageClient
 from tests.support.ledger import Content, Ledger, Outcome
 from tests.support.promises import check_promises
 
@@ -95,7 +96,8 @@ def test_a_client_that_hangs_up_leaves_nothing(deployment: Deployment, ledger: L
 def test_stopped_past_its_lease_and_woken_after_a_newer_upload(deployment: Deployment, ledger: Ledger):
     # Each failpoint stops one worker for good, and one has to be left.
     crowd = deployment.add_api({"DEFAULT": {"workers": len(BEFORE_COMMIT) + 1}})
-    client, other = deployment.client(ledger, crowd), deployment.client(ledger)
+    # The first one waits until all others were stopped and their images have other data.
+    client, other = ImageClient(crowd.url, ledger, timeout=300), deployment.client(ledger)
     images = {failpoint: client.created() for failpoint in BEFORE_COMMIT}
     stopped, answers = [], []
     for failpoint, image in images.items():
