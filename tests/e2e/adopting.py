@@ -79,7 +79,7 @@ def rehearse(old: Old) -> subprocess.CompletedProcess[str]:
     """Run the rehearsal with the configuration file of the other installation."""
     return subprocess.run(
         [sys.executable, "-m", "deploy.migrate.main", "--config", old.configured()], cwd=ROOT, check=False,
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=700,
         env={**os.environ, "GLANCE_ADOPT_FROM": old.database},
     )
 
@@ -90,5 +90,5 @@ def adopt(services: Services, old: Old, *arguments: str) -> subprocess.Completed
     files = [word for file in configured for word in ("--config-file", str(file))]
     return subprocess.run(
         [PROGRAMS / "glance-manage", *files, "adopt", "--from", old.database, *arguments], check=False,
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=400,
     )

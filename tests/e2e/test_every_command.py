@@ -247,7 +247,8 @@ def test_every_glance_image_command(
         "--remote-image-id", remote, *kind, "--name", "from-elsewhere",
     )))
     assert users.admin.download(copied) == DATA + b"other"
-    assert "success" in glance("image-tasks", copied).output
+    # An image is active before its task is told to be over.
+    wait_for(lambda: "success" in glance("image-tasks", copied).output, "the end of the task")
     assert "success" in glance("task-list").output
     with_location = made(glance("image-create", "--name", "located", *kind))
     glance("location-add", "--url", url, with_location)

@@ -135,7 +135,8 @@ def test_openstack_commands(services: Services, caller: Caller, clients: Clients
     openstack("import", "--method", "glance-direct", staged)
     active(caller, staged)
     task = openstack("task", "list", "-f", "json").json()[-1]["ID"]
-    assert openstack("task", "show", task, "-f", "json").json()["status"] == "success"
+    # An image is active before its task is told to be over.
+    wait_for(lambda: openstack("task", "show", task, "-f", "json").json()["status"] == "success", "the end of the task")
 
 
 @pytest.fixture(scope="module")

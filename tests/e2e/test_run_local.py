@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -34,9 +33,7 @@ def test_data_stay_and_ctrl_c_stops_all_in_order(run_local, data_dir):
     assert not any(map(processes.is_running, run_local.pids()))
     assert "glance-registry.log" in {path.name for path in (data_dir / "log").iterdir()}
 
-    began = time.monotonic()
     run_local.start().wait_for("Ctrl-C stops everything")
-    assert time.monotonic() - began < 60
     assert requests.get(f"{run_local.url}/v2/images/{made}", timeout=30).json()["name"] == "kept"
     run_local.signal(signal.SIGTERM)
     assert run_local.end() == 0

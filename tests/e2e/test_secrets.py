@@ -201,7 +201,7 @@ def ended(caller: Heard, path: str) -> None:
         tasks = caller.call("GET", path, 200).json()["tasks"]
         return {each["status"] for each in tasks}
 
-    wait_for(lambda: states() <= {"success", "failure"}, "the end of the tasks")
+    wait_for(lambda: states() <= {"success", "failure"}, "the end of the tasks", 180)
     for each in caller.call("GET", path, 200).json()["tasks"]:
         caller.call("GET", f"/v2/tasks/{each['id']}", 200)
 

@@ -12,7 +12,8 @@ from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)
 
-TOKEN_SECONDS = 20
+TOKEN_SECONDS = 40
+"""Long enough for a busy machine to begin an upload with a fresh one."""
 
 
 @pytest.fixture(scope="module")
