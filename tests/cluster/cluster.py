@@ -207,7 +207,7 @@ class Cluster:
 
     def _connection(self) -> psycopg2.extensions.connection:
         url = self.postgres.url(DATABASE).replace("+psycopg2", "")
-        connection = psycopg2.connect(url, cursor_factory=RealDictCursor, connect_timeout=10)
+        connection = psycopg2.connect(url, cursor_factory=RealDictCursor, connect_timeout=60)
         connection.autocommit = True
         return connection
 

@@ -59,7 +59,9 @@ class Gate:
                 try:
                     server = socket.create_connection((processes.LOOPBACK, self._target))
                 except OSError:
-                    client.shutdown(socket.SHUT_RDWR)  # nothing listens there at the moment
+                    # Nothing listens there at the moment; the client may be gone as well.
+                    with suppress(OSError):
+                        client.shutdown(socket.SHUT_RDWR)
                     continue
                 self._sockets.append(server)
                 self._run(self._copy, client, server)

@@ -43,7 +43,7 @@ def sockets_of(server: PostgresServer) -> str:
 
 def bytes_behind(primary: PostgresServer) -> int | None:
     """Return how much a replica has not written to its data yet; None while none follows."""
-    connected = psycopg2.connect(host=sockets_of(primary), user=SUPERUSER, dbname="postgres", connect_timeout=5)
+    connected = psycopg2.connect(host=sockets_of(primary), user=SUPERUSER, dbname="postgres", connect_timeout=60)
     with closing(connected) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT max(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)) FROM pg_stat_replication")
         found = cursor.fetchone()

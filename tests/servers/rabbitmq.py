@@ -228,7 +228,7 @@ class _Channel:
 
     def __init__(self, port: int) -> None:
         self._connection = amqp.Connection(
-            f"{processes.LOOPBACK}:{port}", userid="guest", password="guest", connect_timeout=5, read_timeout=10
+            f"{processes.LOOPBACK}:{port}", userid="guest", password="guest", connect_timeout=60, read_timeout=60
         )
 
     def __enter__(self) -> amqp.Channel:

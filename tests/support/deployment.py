@@ -205,12 +205,13 @@ class Deployment:
                 daemon.kill()
             self.revive()
         self.empty_tables()
+        # A daemon that began before may still remove something.
         for directory in (*self.stores.values(), *self.stagings.values()):
             for path in directory.iterdir():
                 if path.name == INCOMING:
-                    shutil.rmtree(path)
+                    shutil.rmtree(path, ignore_errors=True)
                 elif path.is_file() and path.name != SENTINEL:
-                    path.unlink()
+                    path.unlink(missing_ok=True)
 
     def empty_tables(self) -> None:
         """Empty them, again when that meets a worker's look for operations, which takes its locks in another order."""
@@ -236,7 +237,7 @@ class Deployment:
             return cursor.rowcount
 
     def _connection(self) -> psycopg2.extensions.connection:
-        connection = psycopg2.connect(self._database, cursor_factory=RealDictCursor, connect_timeout=10)
+        connection = psycopg2.connect(self._database, cursor_factory=RealDictCursor, connect_timeout=60)
         connection.autocommit = True
         return connection
 
