@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(900)
 CAP = 16 * MIB
 """More than the kernel buffers for a client that does not read."""
 
-STALL = 5
+STALL = 10
 """Seconds that an impatient API waits for the next byte of a client."""
 
 

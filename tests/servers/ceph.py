@@ -18,7 +18,7 @@ from tests.servers.swift import SwiftServer, new_swift_user
 from tests.support.certificates import server_certificate
 
 PACKAGES = "ceph-mon ceph-osd ceph-common radosgw python3-rados python3-rbd"
-_START_SECONDS = 120
+_START_SECONDS = 300
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _ENVIRONMENT = {"PATH": _PATH, "LC_ALL": "C.UTF-8"}
 

@@ -57,7 +57,7 @@ class Haproxy:
                 [PROGRAM, "-db", *files],
                 output=output, env={"PATH": "/usr/sbin:/usr/bin:/bin"}, cwd=self._folder, death_signal=signal.SIGKILL,
             )
-        processes.wait_until(self._answers, what="haproxy", process=self._process, log=self._log, seconds=30)
+        processes.wait_until(self._answers, what="haproxy", process=self._process, log=self._log, seconds=120)
 
     def states(self) -> dict[str, str]:
         """Return what HAProxy thinks of each server: ``UP``, ``DOWN``, or ``UP 1/2`` while that changes."""

@@ -18,7 +18,7 @@ from tests.support.waiting import accepts_connections
 
 PACKAGE = "mariadb-server"
 USER, PASSWORD = "glance", "maria secret"
-_START_SECONDS = 120
+_START_SECONDS = 300
 _FAST = (
     "--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", "--sync-binlog=0", "--skip-log-bin",
     "--innodb-buffer-pool-size=64M", "--character-set-server=utf8mb3",

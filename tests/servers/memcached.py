@@ -39,7 +39,7 @@ class Memcached:
             self._process = processes.spawn(
                 [program, "-l", processes.LOOPBACK, "-p", str(self.port), "-U", "0", "-u", user, "-m", "16"], output=log
             )
-        processes.wait_until(self._answers, what=PACKAGE, process=self._process, log=self._log, seconds=60)
+        processes.wait_until(self._answers, what=PACKAGE, process=self._process, log=self._log, seconds=180)
 
     def stop(self) -> None:
         """End it; what it kept is gone."""

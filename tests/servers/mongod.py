@@ -54,7 +54,7 @@ class Mongod:
                 ],
                 output=output, env={"PATH": "/usr/bin:/bin"}, cwd=self._folder, death_signal=signal.SIGKILL,
             )
-        processes.wait_until(self._has_user, what="mongod", process=self._process, log=log, seconds=120)
+        processes.wait_until(self._has_user, what="mongod", process=self._process, log=log, seconds=300)
 
     def _has_user(self) -> bool:
         # Without users a local client may make the first one, and do nothing else.

@@ -60,7 +60,7 @@ class Nginx:
             )
         processes.wait_until(
             (self._folder / "nginx.pid").exists, what="nginx", process=self._process, log=self._folder / "error.log",
-            seconds=30,
+            seconds=120,
         )
 
     def stop(self) -> None:

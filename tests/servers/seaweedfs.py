@@ -15,7 +15,7 @@ from tests.servers.s3 import Buckets, S3Keys, new_keys, s3_client
 from tests.support import environments
 from tests.support.certificates import server_certificate
 
-_START_SECONDS = 120
+_START_SECONDS = 300
 _PORTS = (
     "master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc", "s3.port",
     "s3.port.grpc", "s3.port.https",

@@ -23,7 +23,7 @@ from tests.servers.keystone import GLANCE, Keystone
 from tests.servers.memcached import Memcached
 from tests.support import environments
 
-_START_SECONDS = 120
+_START_SECONDS = 300
 _PATIENCE = 120
 """Seconds that servers wait for each other."""
 _KINDS = ("account", "container", "object")

@@ -67,7 +67,7 @@ class VCenterSimulator:
                 ],
                 output=output, env={"PATH": "/usr/bin:/bin"}, cwd=self._folder, death_signal=signal.SIGKILL,
             )
-        processes.wait_until(ready.exists, what="vcsim", process=self._process, log=log, seconds=120)
+        processes.wait_until(ready.exists, what="vcsim", process=self._process, log=log, seconds=300)
 
     def stop(self) -> None:
         """Kill it."""

@@ -371,7 +371,7 @@ class Services:
             for group in (others, registries):
                 list(pool.map(Daemon.stop, group))  # a list, so that errors are raised
 
-    def scrub_once(self, *arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
+    def scrub_once(self, *arguments: str, seconds: float = 300) -> subprocess.CompletedProcess[str]:
         """Run one pass of glance-scrubber, as cron does, with the scrubber's configuration; return its output."""
         return subprocess.run(
             [PROGRAMS / "glance-scrubber", *arguments, "--config-dir", self.scrubber.folder / "etc"],

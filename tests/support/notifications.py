@@ -32,7 +32,7 @@ class Listener:
             self._process = processes.spawn([python, "-W", "ignore", _PROGRAM, self._url], output=output)
         processes.wait_until(
             lambda: "listening" in self._heard.read_text(), what="the listener", process=self._process, log=self._heard,
-            seconds=60,
+            seconds=180,
         )
 
     def stop(self) -> None:
@@ -50,10 +50,12 @@ class Listener:
         """Return what came so far about one image."""
         return [one for one in self.heard() if image in json.dumps(one["payload"])]
 
-    def wait(self, condition: Callable[[list[dict[str, Any]]], bool], seconds: float = 60) -> list[dict[str, Any]]:
+    def wait(self, condition: Callable[[list[dict[str, Any]]], bool], seconds: float = 120) -> list[dict[str, Any]]:
         """Return what was heard once it fulfils ``condition``; fail with all of it after ``seconds``."""
-        deadline = time.monotonic() + seconds
-        while not condition(self.heard()):
-            assert time.monotonic() < deadline, self.heard()
+        deadline, is_late = time.monotonic() + seconds, False
+        while not condition(heard := self.heard()):
+            assert not is_late, heard
             time.sleep(0.05)
-        return self.heard()
+            # Once more after the end, as wait_for does.
+            is_late = time.monotonic() > deadline
+        return heard
