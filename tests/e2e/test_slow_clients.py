@@ -60,7 +60,9 @@ def test_slow_documents_stop_neither_api_nor_registry(
 
 
 def test_an_upload_may_pause_for_longer_than_a_document(services: Services):
-    hasty = services.new_api("hasty", {"DEFAULT": {"document_timeout": LIMIT, "header_timeout": LIMIT}})
+    # Threads for all three uploads at once.
+    limits = {"document_timeout": LIMIT, "header_timeout": LIMIT, "threads": 16}
+    hasty = services.new_api("hasty", {"DEFAULT": limits})
     services.start(hasty)
     caller = Caller(hasty.url, {"Accept": "application/json"})
     uploads = {}
