@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import gridfs
@@ -11,13 +12,15 @@ from tests.conformance.remote import PATIENT, SHORT, ConfiguredHarness
 from tests.servers import mongod
 from tests.servers.mongod import Mongod
 from tests.support.stores import MemoryIdentities
+from tests.support.waiting import wait_for
 
 from glance_common.stores.conformance.harness import DATA, Harness
 from glance_common.stores.conformance.network import *  # noqa: F403 - the tests of the suite
 from glance_common.stores.conformance.reading import *  # noqa: F403 - as above
 from glance_common.stores.conformance.writing import *  # noqa: F403 - as above
 from glance_common.stores.contract import BlobExists, StoreUnavailable
-from glance_common.stores.drivers.gridfs.driver import BATCH, CHUNK, GridfsStore
+from glance_common.stores.drivers.gridfs import driver
+from glance_common.stores.drivers.gridfs.driver import BATCH, CHUNK, READ
 
 
 @pytest.fixture(scope="module")
@@ -109,27 +112,60 @@ def test_the_driver_reads_what_the_library_wrote(harness: GridfsHarness):
     assert harness.read(key) == DATA
 
 
-@pytest.mark.parametrize(("chunk", "calls"), [(10_000, 9), (255 * 1024, 8), (5 * 1024 * 1024, 3)])
-def test_chunks_of_any_size_are_read_with_bounded_memory(
-    harness: GridfsHarness, monkeypatch: pytest.MonkeyPatch, chunk: int, calls: int
-):
-    """A call reads 64 KiB at first and 4 MiB later, or one chunk: chunks of other writers may have 16 MiB."""
+@pytest.mark.parametrize("chunk", [10_000, 255 * 1024, 5 * 1024 * 1024])
+def test_chunks_of_any_size_are_read_with_bounded_memory(harness: GridfsHarness, chunk: int):
+    """A call reads one chunk at first and 4 MiB later, or one chunk: chunks of other writers may have 16 MiB."""
     data = DATA * 10
     key = harness.new_key()
     gridfs.GridFS(harness.database).put(data, _id=key, chunk_size=chunk)
-    seen: list[int] = []
-    read = GridfsStore._chunks_from
-
-    def noted(self: GridfsStore, key: str, first: int, last: int) -> Iterator[bytes]:
-        seen.append(last - first + 1)
-        return read(self, key, first, last)
-
-    monkeypatch.setattr(GridfsStore, "_chunks_from", noted)
+    harness.database.command("profile", 2)
     assert harness.read(key) == data
-    assert seen[0] == -(-64 * 1024 // chunk)
-    assert max(seen) <= max(BATCH * CHUNK // chunk + 1, 1)
-    assert len(seen) == calls
+    harness.database.command("profile", 0)
+    calls = [call["nreturned"] for call in harness.database["system.profile"].find({"ns": f"{harness.name}.fs.chunks"})]
+    assert calls[0] == 1
+    assert max(calls) == max(READ // chunk, 1)
+    assert sum(calls) == -(-len(data) // chunk), "each chunk comes once"
+    assert len(calls) <= 2 + -(-len(data) // max(READ // chunk * chunk, chunk))
     assert harness.read(key, chunk - 1, 2) == data[chunk - 1 : chunk + 1]
+
+
+@pytest.mark.parametrize("section", [1, CHUNK, 3 * CHUNK + 1])
+def test_sections_follow_without_a_gap(harness: GridfsHarness, monkeypatch: pytest.MonkeyPatch, section: int):
+    monkeypatch.setattr(driver, "SECTION", section)
+    data = DATA * 5
+    key = harness.put(data)
+    assert harness.read(key) == data
+    for offset in (0, CHUNK - 1, CHUNK, 3 * CHUNK + 7):
+        for length in (1, CHUNK, 2 * CHUNK + 1, len(data)):
+            assert harness.read(key, offset, length) == data[offset:][:length]
+
+
+def test_a_reader_that_leaves_keeps_nothing_open_at_the_server(harness: GridfsHarness):
+    key = harness.put(DATA * 10)
+    with closing(harness.store.open(key)) as blob:
+        pieces = iter(blob)
+        assert next(pieces) + next(pieces) == (DATA * 10)[: 2 * CHUNK]
+        assert len(open_cursors(harness)) == 1
+    wait_for(lambda: not open_cursors(harness), "the end of the cursor")
+
+
+def test_a_read_goes_on_when_the_server_has_forgotten_it(harness: GridfsHarness):
+    """It forgets a cursor that was not used for ten minutes: a slow client may take so long."""
+    data = DATA * 10
+    key = harness.put(data)
+    with closing(harness.store.open(key)) as blob:
+        pieces = iter(blob)
+        got = next(pieces) + next(pieces)
+        harness.database.command("killCursors", "fs.chunks", cursors=open_cursors(harness))
+        assert got + b"".join(pieces) == data
+
+
+def open_cursors(harness: GridfsHarness) -> list[int]:
+    """Return the cursors that the server keeps for readers of this database."""
+    found = harness.client.admin.aggregate([
+        {"$currentOp": {"idleCursors": True}}, {"$match": {"type": "idleCursor", "ns": f"{harness.name}.fs.chunks"}},
+    ])
+    return [operation["cursor"]["cursorId"] for operation in found]
 
 
 def test_a_document_that_is_no_file_is_told(harness: GridfsHarness):
@@ -140,13 +176,21 @@ def test_a_document_that_is_no_file_is_told(harness: GridfsHarness):
     harness.database["fs.files"].delete_one({"_id": key})
 
 
-def test_a_missing_chunk_is_no_end(harness: GridfsHarness):
+@pytest.mark.parametrize("number", [0, 2, 9])
+def test_a_missing_chunk_is_no_end(harness: GridfsHarness, number: int):
     key = harness.put(DATA * 4)
-    harness.database["fs.chunks"].delete_one({"files_id": key, "n": 2})
-    with pytest.raises(StoreUnavailable, match=r"chunk 2 .* is missing"):
+    harness.database["fs.chunks"].delete_one({"files_id": key, "n": number})
+    with pytest.raises(StoreUnavailable, match=rf"chunk {number} .* is missing"):
         harness.read(key)
-    harness.database["fs.chunks"].update_one({"files_id": key, "n": 1}, {"$set": {"data": b"short"}})
-    with pytest.raises(StoreUnavailable, match=r"chunk 1 .* is too short"):
+
+
+@pytest.mark.parametrize("number", [0, 2, 9])
+@pytest.mark.parametrize("size", [0, 5, CHUNK + 1])
+def test_a_chunk_of_another_size_is_told(harness: GridfsHarness, number: int, size: int):
+    """What follows it would be given from the wrong place."""
+    key = harness.put(DATA * 4)
+    harness.database["fs.chunks"].update_one({"files_id": key, "n": number}, {"$set": {"data": bytes(size)}})
+    with pytest.raises(StoreUnavailable, match=rf"chunk {number} .* has {size} bytes instead of"):
         harness.read(key)
 
 

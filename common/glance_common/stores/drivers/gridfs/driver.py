@@ -8,6 +8,7 @@ document in ``fs.files`` comes last and makes the image visible.
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import repeat
 from typing import Any, Self
@@ -16,7 +17,7 @@ from uuid import uuid4
 
 from oslo_config import cfg
 
-from glance_common.stores.base import BaseStore, StreamBlob, piece_sizes
+from glance_common.stores.base import BaseStore, StreamBlob
 from glance_common.stores.contract import (
     BlobExists,
     BlobNotFound,
@@ -46,13 +47,29 @@ CHUNK = 512 * 1024
 """Bytes of a chunk that is written; a document may have 16 MiB. Those of other writers may have any size."""
 
 BATCH = 8
-"""Chunks that one call writes, and of other sizes as many bytes that one call reads."""
+"""Chunks that one call writes."""
+
+READ = 4 * 1024 * 1024
+"""Bytes that one call reads, or one chunk."""
+
+SECTION = 64 * 1024 * 1024
+"""Bytes that one cursor reads. A further batch costs the server half of what a new query costs. But the server counts
+the time of all calls of a cursor against the timeout of the first."""
 
 TRIES = 2
 """How often a read asks for the same byte when its connection breaks. Each waits for a server up to the timeout, which
 is longer than the election of a new primary."""
 
 Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file of GridFS: bytes of the whole, and of each chunk but the last."""
+
+    key: str
+    size: int
+    chunk: int
 
 
 class GridfsStore(BaseStore):
@@ -164,7 +181,7 @@ class GridfsStore(BaseStore):
         if size and chunk < 1:
             raise StoreUnavailable(f"{self.id}: {key} is no file of GridFS: its chunks have no size")
         end = size if length is None else min(offset + length, size)
-        return StreamBlob(size, self._pieces(key, chunk, offset, end))
+        return StreamBlob(size, self._pieces(_File(key, size, chunk), offset, end))
 
     def _find(self, key: str) -> Document:
         require_key(key)
@@ -175,36 +192,42 @@ class GridfsStore(BaseStore):
             raise BlobNotFound(f"{self.id}: there is no {key}")
         return found
 
-    def _pieces(self, key: str, chunk: int, offset: int, end: int) -> Iterator[bytes]:
+    def _pieces(self, file: _File, offset: int, end: int) -> Iterator[bytes]:
         left = TRIES
-        sizes = piece_sizes(BATCH * CHUNK)
+        # The first chunk leaves before any other is asked for.
+        count = 1
         while offset < end:
+            first = offset // file.chunk
             try:
-                first, last = offset // chunk, min(offset + next(sizes), end) - 1
-                for data in self._chunks_from(key, first, last // chunk):
-                    piece = data[offset % chunk :][: end - offset]
-                    if not piece:
-                        raise StoreUnavailable(f"{self.id}: chunk {offset // chunk} of {key} is too short")
+                for data in self._chunks_from(file, range(first, min(first + count, -(-end // file.chunk)))):
+                    piece = data[offset % file.chunk :][: end - offset]
                     offset += len(piece)
                     left = TRIES
                     yield piece
+                count = max(SECTION // file.chunk, 1)
             except StoreUnavailable:
                 left -= 1
                 if not left:
                     raise
 
-    def _chunks_from(self, key: str, first: int, last: int) -> Iterator[bytes]:
-        """Yield the data of chunks without a gap. Raises StoreUnavailable when one is missing."""
-        wanted = first
-        with self._database.asked():
-            batch = list(self._chunks.find({"files_id": key, "n": {"$gte": first, "$lte": last}}).sort("n", 1))
-        for document in batch:
-            if document["n"] != wanted:
-                break
-            yield bytes(document["data"])
-            wanted += 1
-        if wanted <= last:
-            raise StoreUnavailable(f"{self.id}: chunk {wanted} of {key} is missing")
+    def _chunks_from(self, file: _File, numbers: range) -> Iterator[bytes]:
+        """Yield the data of these chunks. Raises StoreUnavailable when one is missing or has another size."""
+        # When it is left early, its library ends it at the server, in a thread of its own.
+        cursor = self._chunks.find(
+            {"files_id": file.key, "n": {"$gte": numbers.start, "$lt": numbers.stop}}, sort=[("n", 1)],
+            limit=len(numbers), batch_size=max(READ // file.chunk, 1),
+        )
+        for number in numbers:
+            with self._database.asked():
+                document = next(cursor, None)
+            if document is None or document["n"] != number:
+                raise StoreUnavailable(f"{self.id}: chunk {number} of {file.key} is missing")
+            data = bytes(document["data"])
+            size = min(file.chunk, file.size - number * file.chunk)
+            if len(data) != size:
+                found = f"{len(data)} bytes instead of {size}"
+                raise StoreUnavailable(f"{self.id}: chunk {number} of {file.key} has {found}")
+            yield data
 
     def size(self, key: str) -> int:
         """See the contract."""
