@@ -163,6 +163,7 @@ def test_not02_tasks_of_type_import(make_node, web, is_good, delayed):
     task = node.call("POST", "/v2/tasks", 201, json={"type": "import", "input": task_input}).json["id"]
     with working(node):
         told.wait("image.activate" if is_good else "image.delete")
+        told.wait("task.success" if is_good else "task.failure")
         node.settled()
     assert told.kinds("task") == [
         "task.create", "task.run", "task.processing", "task.success" if is_good else "task.failure",

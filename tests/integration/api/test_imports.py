@@ -250,7 +250,8 @@ def test_a_queued_image_can_be_imported_again_after_a_failure(node, web):
     node.begin(image, "web-download", arguments=page(web, DATA, status=500))
     assert node.finished(image)["status"] == "failure"
     node.begin(image, "web-download", arguments=page(web, DATA))
-    wait_for(lambda: node.show(image)["status"] == "active")
+    assert node.finished(image)["status"] == "success"
+    assert node.show(image)["status"] == "active"
     assert [task["status"] for task in node.call("GET", f"/v2/images/{image}/tasks", 200).json["tasks"]] == [
         "failure", "success",
     ]
@@ -336,8 +337,8 @@ def test_a_task_that_waits_says_what_is_down(make_node, web, monkeypatch):
     with working(node):
         image = node.create()
         node.begin(image, "web-download", arguments=page(web, DATA))
-        wait_for(lambda: node.task(image)["message"] == "something behind us is down")
-        assert node.task(image)["status"] == "processing"
+        told = wait_for(lambda: task if (task := node.task(image))["message"] else None)
+        assert (told["status"], told["message"]) == ("processing", "something behind us is down")
         monkeypatch.undo()
         assert node.finished(image)["status"] == "success"
 
