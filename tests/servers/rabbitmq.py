@@ -11,7 +11,7 @@ from pathlib import Path
 import amqp
 from deploy.local import processes
 
-from tests.support.waiting import accepts_connections
+from tests.support.waiting import accepts_connections, wait_for
 
 PROGRAMS = Path("/usr/lib/rabbitmq/bin")
 PACKAGE = "rabbitmq-server"
@@ -149,8 +149,10 @@ class RabbitMQ:
         self.control("eval", "[ok = dets:sync(Table) || Table <- dets:all()].")
 
     def memory_alarm(self, on: bool) -> None:
-        """Switch the memory alarm: while it is on the broker blocks every connection that publishes."""
+        """Switch the memory alarm and wait for it: while it is on the broker blocks every connection that publishes."""
         self.control("set_vm_memory_high_watermark", _NO_MEMORY if on else _NORMAL_MEMORY)
+        # The broker looks at its memory now and then.
+        wait_for(lambda: ("memory" in self.control("eval", "rabbit_alarm:get_alarms().")) is on, "the memory alarm")
 
     def purge(self, queue: str) -> int:
         """Throw away the messages of ``queue`` that wait for a consumer; return their number."""

