@@ -67,7 +67,7 @@ class Server:
         lines = self.event_file.read_text().splitlines()
         return [event for event in map(json.loads, lines) if event["event"] == name]
 
-    def wait_event(self, name, count=1, seconds=30.0):
+    def wait_event(self, name, count=1, seconds=60.0):
         """Return the ``count``-th event of a name, waiting for it."""
         wait_for(lambda: len(self.events(name)) >= count, f"event {name}", seconds)
         return self.events(name)[count - 1]
