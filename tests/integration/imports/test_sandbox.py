@@ -165,9 +165,11 @@ def test_s18_what_a_tool_leaves_behind_is_ended(tmp_path: Path):
 
 
 def test_s18_a_tool_that_takes_too_long_is_ended_with_its_children(tmp_path: Path):
-    # Time enough to make the children that are ended with it.
-    with pytest.raises(ImportFailed, match="longer than 5 s"):
-        python(DAEMON + "time.sleep(600)", tmp_path, replace(LIMITS, timeout=5.0))
+    def when_it_has_children() -> None:
+        processes.wait_until(lambda: has_daemon(tmp_path), what="the tool's daemon", seconds=60)
+
+    with pytest.raises(ImportFailed, match="longer than 1 s"):
+        python(DAEMON + "time.sleep(600)", tmp_path, replace(LIMITS, timeout=1.0), when_it_has_children)
     assert_gone(tmp_path)
 
 
