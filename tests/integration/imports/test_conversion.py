@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.support.raw_data import random_bytes
 
 from glance_api.content.formats import FormatRules
 from glance_api.imports import sandbox as sandboxes
@@ -58,7 +59,7 @@ def test_every_format_becomes_every_other(qemu_img: Make, work: Work, disk_forma
 @pytest.mark.parametrize(("disk_format", "qemu"), [("qcow2", "qcow2"), ("vdi", "vdi"), ("vhd", "vpc"),
                                                    ("vhdx", "vhdx"), ("vmdk", "vmdk")])
 def test_a_cut_disk_is_no_disk_with_zeros(qemu_img: Make, work: Work, disk_format: str, qemu: str):
-    path = qemu_img(qemu, content=os.urandom(7 << 20))
+    path = qemu_img(qemu, content=random_bytes(7 << 20))
     os.truncate(path, path.stat().st_size - (3 << 20))
     with pytest.raises((ImportFailed, UnsupportedMediaType), match=r"cut|damaged|cannot be converted"):
         convert(path, disk_format, "raw", work)
@@ -66,7 +67,7 @@ def test_a_cut_disk_is_no_disk_with_zeros(qemu_img: Make, work: Work, disk_forma
 
 
 def test_a_disk_with_very_many_damages_fills_no_disk_with_their_list(qemu_img: Make, work: Work):
-    path = qemu_img("qcow2", "-o", "cluster_size=512", content=os.urandom(32 << 20), size="32M")
+    path = qemu_img("qcow2", "-o", "cluster_size=512", content=random_bytes(32 << 20), size="32M")
     os.truncate(path, 1 << 20)
     with pytest.raises(ImportFailed, match="from qcow2 to raw: it is cut or damaged"):
         convert(path, "qcow2", "raw", work)
@@ -225,7 +226,7 @@ def test_s40_every_byte_of_a_raw_disk_counts_also_its_holes(qemu_img: Make, work
 def test_s40_a_conversion_stops_at_what_the_quota_has_room_for(
     qemu_img: Make, work: Work, room: Budget, output: str
 ):
-    full = qemu_img("raw", content=os.urandom(16 << 20), size="16M")
+    full = qemu_img("raw", content=random_bytes(16 << 20), size="16M")
     room.most = 4 << 20
     with pytest.raises(TooLarge, match="the limit is 4194304 bytes"):
         convert(full, "raw", output, work)
@@ -234,7 +235,7 @@ def test_s40_a_conversion_stops_at_what_the_quota_has_room_for(
 
 def test_s40_a_conversion_ends_when_others_take_the_room(qemu_img: Make, work: Work, room: Budget):
     """There was room when it began; then there is none any more."""
-    full = qemu_img("raw", content=os.urandom(16 << 20), size="16M")
+    full = qemu_img("raw", content=random_bytes(16 << 20), size="16M")
     monitored = Budget()
     work = dataclasses.replace(work, room=monitored)
 
