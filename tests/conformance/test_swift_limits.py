@@ -22,6 +22,8 @@ from glance_common.stores.drivers.swift.upload import SwiftUpload
 
 HEADER = b"HTTP/1.1 200 OK\r\nX-Long: "
 DOCUMENT = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9999999\r\n\r\n["
+OVERDUE = r"the server (took more than|was silent)"
+"""Either may come first on a machine with much other work."""
 
 
 def tokens_of(store: SwiftStore) -> SwiftTokens:
@@ -74,12 +76,12 @@ def test_s22_logins_have_it_too(tmp_path: Path, version: str, script: Callable[[
     with scripted_peer(script) as peer:
         store = store_at(tmp_path, peer.port, swift_store_auth_version=version)
         tokens_of(store)._token = None
-        with pytest.raises(StoreUnavailable, match=r"the server (took more than|was silent)"):
+        with pytest.raises(StoreUnavailable, match=OVERDUE):
             store.check()
 
 
 def test_s22_a_document_has_it_too(tmp_path: Path):
-    with scripted_peer(dripping(DOCUMENT)) as peer, pytest.raises(StoreUnavailable, match="the server took more than"):
+    with scripted_peer(dripping(DOCUMENT)) as peer, pytest.raises(StoreUnavailable, match=OVERDUE):
         store_at(tmp_path, peer.port)._account.page("glance", "", "", 10)
 
 
@@ -114,7 +116,7 @@ def test_s22_a_server_that_takes_no_data_is_given_up(
         place = SwiftObject("", "glance", KEY)
         monkeypatch.setattr(SwiftUpload, "_is_taken_by_us", lambda upload: False)
         monkeypatch.setattr(SwiftUpload, "_limit", lambda upload, *names: 1000 * MIB)
-        with pytest.raises(StoreUnavailable, match=r"the server was silent for 0\.25 seconds"):
+        with pytest.raises(StoreUnavailable, match=OVERDUE):
             SwiftUpload(store._account, store._options, place).write([bytes(64 * MIB)], size)
 
 
