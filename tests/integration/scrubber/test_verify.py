@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 import requests
 from tests.integration.scrubber.conftest import Cloud
+from tests.support.observer import Seen, wait_until
 from tests.support.waiting import wait_for
 
 DATA = bytes(range(256)) * 4096
@@ -179,7 +180,7 @@ def test_a_download_that_finds_damage_puts_the_copy_into_quarantine(two_stores, 
     flip(tmp_path / "fast" / image)
     with pytest.raises(requests.RequestException):
         cloud.call("GET", f"/v2/images/{image}/file")
-    assert locations(cloud, image)[f"fast/{image}"] == "quarantined"
+    wait_for(lambda: locations(cloud, image)[f"fast/{image}"] == "quarantined")
     assert cloud.is_whole(image, DATA)
     # The next pass replaces it.
     done = cloud.services.scrub_once("--verify", "--store", "fast")
@@ -197,9 +198,10 @@ def test_the_daemon_verifies_in_the_background(two_stores, tmp_path):
     cloud.services.start(cloud.services.scrubber)
     wait_for(lambda: locations(cloud, image).get(f"slow/{image}.1") == "active", seconds=60)
     assert locations(cloud, image)[f"slow/{image}"] == "quarantined"
-    page = requests.get(f"http://127.0.0.1:{cloud.services.scrubber.metrics_port}/metrics", timeout=60).text
-    assert 'glance_copies_quarantined_total{damage="digest",store="slow"} 1.0' in page
-    assert 'glance_copies_replaced_total{store="slow"} 1.0' in page
+    seen = Seen(cloud.services.scrubber)
+    # Counted after the rows say so.
+    wait_until(lambda: seen.value("glance_copies_replaced_total", store="slow") == 1, "the count of the new copy")
+    assert seen.value("glance_copies_quarantined_total", store="slow", damage="digest") == 1
 
 
 def test_bad_input_is_one_line_and_changes_nothing(make_cloud):
