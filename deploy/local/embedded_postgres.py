@@ -159,6 +159,7 @@ class PostgresServer:
             self._connect().close()
         except psycopg2.OperationalError:
             return False
+        self._heed_stop()
         return True
 
     def _heed_stop(self) -> None:
