@@ -178,7 +178,8 @@ def test_process_that_dies_before_its_commit_changes_nothing(owners: Owners) -> 
 
 def wait_for_waiting_lock(owners: Owners) -> None:
     """Return as soon as some session waits for a lock."""
-    waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    here = "wait_event_type = 'Lock' AND datname = current_database()"
+    waiting = sa.text(f"SELECT count(*) FROM pg_stat_activity WHERE {here}")
     with owners.engine.connect() as connection:
         for _ in range(6000):
             if connection.execute(waiting).scalar():
