@@ -24,7 +24,7 @@ from glance_common.stores.contract import Blob
 
 KIB = 1024
 PIECE = 64 * KIB
-LONG = 20.0
+LONG = 60.0
 """Seconds after which a test that waits has failed."""
 
 
