@@ -68,7 +68,7 @@ def test_counts_add_up_over_workers_a_reload_and_a_killed_worker(running):
     os.kill(monitor, signal.SIGKILL)
     wait_until(lambda: api.monitors() not in ([], [monitor]), "the next monitor")
     wait_until(lambda: seen.status("registry") == "ok", "the next monitor's first answers")
-    assert counted(seen) == 70
+    wait_until(lambda: counted(seen) == 70, "the counts in the next monitor")
     # The limit is a gauge of the living only: 2 workers with 8 threads, less 4 each.
     wait_until(lambda: seen.value("glance_transfers", state="limit") == 8, "the limit of two workers")
 
@@ -96,8 +96,9 @@ def test_bytes_transfers_registry_calls_and_connections(running):
     assert api.value("glance_store_bytes_total", store="file", direction="in") == len(data)
     # What a request takes is given back, and counted, after its answer; others use connections for a moment.
     wait_until(lambda: api.value("glance_transfers", state="taken") == 0, "the end of the transfers")
-    assert api.value("glance_registry_call_seconds_count", method="POST", outcome="ok") >= 3
-    assert registry.value("glance_uploads_total", outcome="committed") == 1
+    calls = {"method": "POST", "outcome": "ok"}
+    wait_until(lambda: api.value("glance_registry_call_seconds_count", **calls) >= 3, "the calls of the registry")
+    wait_until(lambda: registry.value("glance_uploads_total", outcome="committed") == 1, "the committed upload")
     wait_until(lambda: registry.value("glance_database_connections", state="used") == 0, "no connection in use")
     assert registry.value("glance_database_connections", state="limit") == 16
     commits = {"route": "/v1/uploads/<attempt>/commit", "method": "POST", "status": "200"}
