@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 from deploy.local import processes
+from tests.conformance.remote import PATIENT
 from tests.servers.swift import SwiftServer
 from tests.support.stores import MemoryIdentities, bare, load
 from tests.support.waiting import wait_for
@@ -61,8 +62,8 @@ class SwiftHarness(RemoteHarness):
             "swift_store_auth_version": "1", "swift_store_auth_address": server.swift_auth_url,
             "swift_store_user": server.swift_user.name, "swift_store_key": server.swift_user.key,
             "swift_store_large_object_size": 6, "swift_store_large_object_chunk_size": 2,
-            "swift_store_retry_get_count": 3, "swift_store_connect_timeout": self.timeout,
-            "swift_store_read_timeout": self.timeout * 10, **options,
+            "swift_store_retry_get_count": 3, "swift_store_connect_timeout": PATIENT,
+            "swift_store_read_timeout": PATIENT, **options,
         }
         super().__init__(self.made())
         self.store.check()  # so that the library is loaded before a test counts memory
@@ -94,7 +95,8 @@ class SwiftHarness(RemoteHarness):
     def at(self, port: int) -> Store:
         address = self.server.swift_auth_url.replace(str(self.port), str(port))
         return self.made(
-            swift_store_auth_address=address, swift_store_read_timeout=self.timeout,
+            swift_store_auth_address=address,
+            swift_store_connect_timeout=self.timeout, swift_store_read_timeout=self.timeout,
             swift_store_endpoint=self.client.get_auth()[0].replace(str(self.port), str(port)),
         )
 

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from deploy.local import processes
 from swiftclient.client import Connection
+from tests.conformance.remote import PATIENT
 from tests.conformance.swift_kit import driver_of
 from tests.servers.keystone import ADMIN, ALT_DEMO, DEMO, GLANCE, Keystone, User
 from tests.servers.swift import Swift
@@ -55,7 +56,7 @@ class Tenants(RemoteHarness):
             "swift_store_key": GLANCE.name, "swift_store_container": self.container,
             "swift_store_multi_tenant": "true", "swift_store_large_object_size": 4,
             "swift_store_large_object_chunk_size": 2, "swift_store_retry_get_count": 2,
-            "swift_store_connect_timeout": self.timeout, "swift_store_read_timeout": self.timeout * 10,
+            "swift_store_connect_timeout": PATIENT, "swift_store_read_timeout": PATIENT,
         }
         self.service.put_container(self.container)
         super().__init__(self.made())
@@ -110,7 +111,9 @@ class Tenants(RemoteHarness):
 
     def at(self, port: int) -> Store:
         url = self.account(GLANCE.project).replace(str(self.port), str(port))
-        return self.made(swift_store_endpoint=url, swift_store_read_timeout=self.timeout)
+        return self.made(
+            swift_store_endpoint=url, swift_store_connect_timeout=self.timeout, swift_store_read_timeout=self.timeout
+        )
 
     def without_place(self) -> Store:
         return self.made(swift_store_container=f"none-{uuid4().hex[:12]}")
