@@ -95,12 +95,12 @@ def wait_until_usable(store: Store) -> None:
             return False
         return True
 
-    wait_for(answers, "the cluster's return", seconds=PATIENCE)
+    wait_for(answers, "the cluster's return", seconds=3 * PATIENCE)
 
 
 def test_the_osd_dies_in_the_middle_of_an_upload(cluster: Ceph, harness: RbdHarness):
     store, key, other = harness.changed(rbd_store_operation_timeout=SHORT), harness.new_key(), harness.put(DATA)
-    store.check()
+    wait_until_usable(store)
     times: list[float] = []
 
     def die() -> None:
@@ -162,9 +162,9 @@ def test_the_osd_dies_in_the_middle_of_a_download(cluster: Ceph, harness: RbdHar
 def test_the_monitor_dies(cluster: Ceph, harness: RbdHarness):
     """Who is connected goes on; who is not gets an answer in time. All work when it is back."""
     key = harness.put(DATA)
-    late = harness.changed(rados_connect_timeout=1)
+    late = harness.changed(rados_connect_timeout=3)
     connected, lost = harness.changed(rbd_store_operation_timeout=SHORT), harness.new_key()
-    connected.check()
+    wait_until_usable(connected)
     cluster.kill("mon.a")
     try:
         assert harness.read(key) == DATA
@@ -179,7 +179,7 @@ def test_the_monitor_dies(cluster: Ceph, harness: RbdHarness):
             began = time.monotonic()
             with pytest.raises(StoreUnavailable, match="connect: the cluster does not answer in time"):
                 late.open(key)
-            assert time.monotonic() - began < 2 + PATIENCE
+            assert time.monotonic() - began < 6 + PATIENCE
     finally:
         restarted(cluster, "mon.a")
     wait_until_usable(late)
