@@ -19,7 +19,7 @@ from glance_common.stores.decorators.base import Wrapper
 from glance_common.stores.drivers.cinder.volumes import DELETED, NAME, UPLOAD
 from glance_common.stores.drivers.cinder.writing import PIECE
 
-LEASE = 8
+LEASE = 15
 """Seconds after which a process that died lets go of its volumes."""
 
 
