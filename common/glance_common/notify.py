@@ -6,6 +6,9 @@ import socket
 
 log = logging.getLogger(__name__)
 
+PATIENCE = 5.0
+"""Seconds that a supervisor which takes no messages is waited for: the kernel keeps only a few of them."""
+
 
 class Notifier:
     """Tells systemd about the service's state; does nothing when systemd did not ask for it."""
@@ -16,11 +19,12 @@ class Notifier:
         self._address = "\0" + address[1:] if address.startswith("@") else address
 
     def send(self, *lines: str) -> None:
-        """Send one message; a supervisor that does not listen is no reason to stop."""
+        """Send one message; a supervisor that does not listen, or takes nothing in time, is no reason to stop."""
         if not self._address:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+                sock.settimeout(PATIENCE)
                 sock.connect(self._address)
                 sock.sendall("\n".join(lines).encode())
         except OSError as error:

@@ -21,13 +21,14 @@ class ReadySocket:
         return {"NOTIFY_SOCKET": "@" + name[1:].decode()}
 
     def heard(self) -> bool:
-        """Return whether the program has said that it is ready."""
-        while not self._heard:
-            with suppress(BlockingIOError):
-                self._heard = b"READY=1" in self._socket.recv(4096).splitlines()
-                continue
-            return False
-        return True
+        """Return whether the program has said that it is ready.
+
+        Takes all that it has said: the kernel keeps only a few messages, and the sender of the next one has to wait.
+        """
+        with suppress(BlockingIOError):
+            while True:
+                self._heard |= b"READY=1" in self._socket.recv(4096).splitlines()
+        return self._heard
 
     def close(self) -> None:
         """Listen no longer."""

@@ -109,8 +109,12 @@ class Supervisor:
         return died
 
     def died(self) -> str | None:
-        """Return what to tell about the first program that has ended by itself, or None while all run."""
+        """Return what to tell about the first program that has ended by itself, or None while all run.
+
+        Takes what they have to say meanwhile.
+        """
         for running in self._running:
+            running.says_ready()
             if running.process.poll() is not None:
                 return _obituary(running)
         return None

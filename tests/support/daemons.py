@@ -167,6 +167,8 @@ class Daemon:
 
     def hang_up(self) -> None:
         """HUP: the daemon reads its configuration again; new workers replace the old ones."""
+        # It tells of each: what it told before is not left lying.
+        self.ready()
         os.kill(self.pid, signal.SIGHUP)
 
     def freeze(self) -> None:

@@ -6,6 +6,8 @@ import logging
 import logging.handlers
 import os
 import socket
+import sys
+import time
 from contextlib import suppress
 
 from glance_common.observability.log_context import request_id
@@ -15,12 +17,34 @@ SYSLOG = "/dev/log"
 JOURNAL = "/run/systemd/journal/socket"
 
 _WAIT = 5.0
-"""Seconds that a line waits for a journal that takes nothing; then it is lost, the request goes on."""
+"""Seconds that a line waits for a log that takes nothing; then it is lost, the request goes on."""
+
+_DEAF_SECONDS = 30.0
+"""How long no line is sent after one that was lost so: all threads would wait for each other."""
 
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 
 
-class SystemLog(logging.handlers.SysLogHandler):
+class _Patient(logging.Handler):
+    """A log that may take nothing for a while."""
+
+    def __init__(self, *arguments: str) -> None:
+        super().__init__(*arguments)
+        self._deaf_until = 0.0
+
+    @property
+    def _is_deaf(self) -> bool:
+        """Whether the log took nothing a short time ago. Asked under the lock, so that no thread waits after another."""
+        return time.monotonic() < self._deaf_until
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is that of logging
+        """Note that the log takes nothing, and say so on stderr as logging does."""
+        if isinstance(sys.exception(), (TimeoutError, BlockingIOError)):
+            self._deaf_until = time.monotonic() + _DEAF_SECONDS
+        super().handleError(record)
+
+
+class SystemLog(_Patient, logging.handlers.SysLogHandler):
     """Sends each line to the system's log under the program's name. Raises OSError when there is none at first."""
 
     def __init__(self, facility: str, prog: str) -> None:
@@ -29,8 +53,28 @@ class SystemLog(logging.handlers.SysLogHandler):
         super().__init__(SYSLOG, facility)
         self.ident = f"{prog}: "
 
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one line."""
+        if not self._is_deaf:
+            super().emit(record)
 
-class Journal(logging.Handler):
+    def _connect_unixsocket(self, address: str) -> None:
+        """Do as the library, with a limit from the beginning. It sends a line that was not taken a second time."""
+        for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+            made = socket.socket(socket.AF_UNIX, kind | socket.SOCK_CLOEXEC)
+            made.settimeout(_WAIT / 2)
+            try:
+                made.connect(address)
+            except OSError:
+                made.close()
+                if kind == socket.SOCK_STREAM:
+                    raise
+            else:
+                self.socket, self.socktype = made, kind
+                return
+
+
+class Journal(_Patient):
     """Sends each event to systemd's journal by its native protocol: a datagram of fields.
 
     Raises OSError when there is no journal at first.
@@ -51,6 +95,8 @@ class Journal(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send one event."""
+        if self._is_deaf:
+            return
         try:
             data = b"".join(_field(name, value) for name, value in self._fields(record).items())
             try:

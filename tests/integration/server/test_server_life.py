@@ -5,6 +5,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -235,6 +236,23 @@ def test_hup_to_the_whole_group_is_a_reload(make_server):
         client.send(b"x" * MIB)
         assert client.response()[0] == 200
     wait_for(lambda: len(server.workers()) == 1)
+
+
+def test_a_supervisor_that_takes_no_messages_stops_nothing(make_server, tmp_path):
+    """The kernel keeps only a few of them, and lets the sender of the next one wait."""
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(address)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as others, suppress(BlockingIOError):
+            others.setblocking(False)
+            while True:
+                others.sendto(b"STATUS=", address)
+        server = make_server().start(environ={"NOTIFY_SOCKET": address})
+        server.reload(tag="new")
+        wait_for(lambda: server.hello()["tag"] == "new", what="the end of the reload")
+    server.signal(signal.SIGTERM)
+    assert server.process.wait(60) == 0
+    assert "systemd cannot be notified: timed out" in server.log()
 
 
 def test_hup_gives_old_workers_a_limit(make_server):

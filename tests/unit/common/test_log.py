@@ -168,6 +168,36 @@ def test_the_systems_log(root_logger, monkeypatch, listening):
     assert json.loads(line.partition(": ")[2])["message"] == "told"
 
 
+@pytest.fixture(params=["use_syslog", "use_journal", "use_syslog of a stream"])
+def deaf(request, monkeypatch, tmp_path):
+    """The option of a log that takes a few lines, and then nothing."""
+    option, _, is_stream = request.param.partition(" of a ")
+    path = str(tmp_path / "deaf")
+    monkeypatch.setattr(log_targets, "SYSLOG", path)
+    monkeypatch.setattr(log_targets, "JOURNAL", path)
+    monkeypatch.setattr(log_targets, "_WAIT", 0.02)
+    monkeypatch.setattr(log_targets, "_DEAF_SECONDS", 3600.0)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM if is_stream else socket.SOCK_DGRAM) as server:
+        server.bind(path)
+        if is_stream:
+            server.listen(0)
+        yield option
+
+
+def test_a_log_that_takes_nothing_costs_lines_and_no_time(root_logger, monkeypatch, deaf, capsys):
+    log.setup(options(**{deaf: True}), "glance-test")
+    (handler,) = root_logger.handlers
+    limit = time.monotonic() + 60
+    while "Error" not in capsys.readouterr().err and time.monotonic() < limit:
+        logging.getLogger("x").warning("long %s", "y" * 10_000)
+    for _ in range(1000):
+        logging.getLogger("x").warning("lost")
+    assert capsys.readouterr().err == "", "no line waits for it any more"
+    handler._deaf_until = 0
+    logging.getLogger("x").warning("tried again")
+    assert "Error" in capsys.readouterr().err
+
+
 def test_the_journal(root_logger, monkeypatch, listening):
     server, path = listening
     monkeypatch.setattr(log_targets, "JOURNAL", path)
