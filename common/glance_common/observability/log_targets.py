@@ -34,7 +34,7 @@ class _Patient(logging.Handler):
 
     @property
     def _is_deaf(self) -> bool:
-        """Whether the log took nothing a short time ago. Asked under the lock, so that no thread waits after another."""
+        """Whether the log took nothing a short time ago; asked under the lock, where other threads wait."""
         return time.monotonic() < self._deaf_until
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is that of logging
