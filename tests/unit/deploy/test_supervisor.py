@@ -7,6 +7,7 @@ import time
 import pytest
 from deploy.local.processes import StartError, StopRequestedError
 from deploy.local.supervisor import Program, Supervisor
+from tests.support.waiting import wait_for
 
 STAYS = "trap 'echo {name} goes; exit 0' TERM; echo {name} is up; while :; do sleep 0.02; done"
 SAYS_READY = """
@@ -65,6 +66,24 @@ def test_programs_stop_in_the_opposite_order_and_all_they_say_is_shown_and_kept(
         "stopped first",
     ]
     assert (tmp_path / "first.log").read_text() == "first is up\nfirst goes\n"
+
+
+TALKS = """
+import os, socket, time
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+    told.connect("\\0" + os.environ["NOTIFY_SOCKET"][1:])
+    for _ in range(50):
+        told.send(b"READY=1")
+print("done", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_program_may_say_more_than_the_kernel_keeps(supervisor, shown):
+    """Each reload of a daemon is told; a daemon that cannot tell it would stand still."""
+    supervisor.start(Program("talker", [sys.executable, "-c", TALKS]))
+    wait_for(lambda: supervisor.died() or "talker | done" in shown, "all that it says")
+    assert supervisor.died() is None
 
 
 def test_the_first_death_ends_the_watch_with_the_last_lines(supervisor, shown, tmp_path):
