@@ -74,7 +74,7 @@ def test_an_upload_may_pause_for_longer_than_a_document(services: Services):
             head = "\r\n".join([*lines, f"Content-Length: {MIB}", "", ""])
             client.sendall(head.encode() + b"\x01" * (MIB // 2))
             uploads[path] = client
-        # What happens to the others is that nothing does.
+        # All three pause for longer than a document may, and none of them is cut.
         time.sleep(LIMIT + 2)
         for path, client in uploads.items():
             client.sendall(b"\x01" * (MIB // 2))

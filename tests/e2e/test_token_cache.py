@@ -48,7 +48,10 @@ def call(node: WebDaemon, token: str, expected: int = 200) -> None:
 
 
 def is_known(node: WebDaemon, token: str) -> bool:
-    """Say whether a token is good while nobody can be asked; memcached may be too slow for the node once."""
+    """Return whether the node accepts a token while Keystone is down.
+
+    Call it again after False: memcached may have been too slow once.
+    """
     return Caller(node.url, {"X-Auth-Token": token}).call("GET", "/v2/images", 200, 503).status_code == 200
 
 

@@ -167,7 +167,7 @@ class Daemon:
 
     def hang_up(self) -> None:
         """HUP: the daemon reads its configuration again; new workers replace the old ones."""
-        # It tells of each: what it told before is not left lying.
+        # Take the messages of earlier reloads: the daemon waits while too many are unread.
         self.ready()
         os.kill(self.pid, signal.SIGHUP)
 

@@ -23,7 +23,7 @@ def wait_for(condition: Callable[[], T | None], what: str = "the condition", sec
 
 
 def promptly(seconds: float, act: Callable[[], T], tries: int = 4) -> T:
-    """Return what the first call of ``act`` returned that took less than ``seconds``; fail when none of them did.
+    """Call ``act`` until one call takes less than ``seconds``, and return its result. Fail when each call is slower.
 
     A machine that stands still makes one call slow. A service that waits for something makes each of them slow.
     """

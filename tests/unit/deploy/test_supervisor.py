@@ -80,7 +80,7 @@ time.sleep(600)
 
 
 def test_a_program_may_say_more_than_the_kernel_keeps(supervisor, shown):
-    """Each reload of a daemon is told; a daemon that cannot tell it would stand still."""
+    """A daemon sends messages at each reload, and would wait for ever if the supervisor read none of them."""
     supervisor.start(Program("talker", [sys.executable, "-c", TALKS]))
     wait_for(lambda: supervisor.died() or "talker | done" in shown, "all that it says")
     assert supervisor.died() is None
