@@ -1,7 +1,7 @@
 """Large objects in parts: how large a part is, and sending several at the same time with bounded memory."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from functools import partial
@@ -12,6 +12,9 @@ from glance_common.stores.contract import StoreUnavailable
 from glance_common.stores.room import SharedRoom
 
 T = TypeVar("T")
+P = TypeVar("P", bound=Sized)
+
+Part = bytes | bytearray
 
 GROW_EVERY = 10
 """Of an object of unknown size, parts double after a tenth of the allowed number: so the largest object fits."""
@@ -31,11 +34,18 @@ def part_sizes(part: int, size: int | None, most: int) -> Iterator[int]:
             part *= 2
 
 
-def in_parts(pieces: Iterable[bytes | memoryview], sizes: Iterator[int]) -> Iterator[bytearray]:
-    """Join and cut ``pieces`` into parts of these sizes; only the last one is shorter, and none is empty."""
+def in_parts(pieces: Iterable[bytes | memoryview], sizes: Iterator[int]) -> Iterator[Part]:
+    """Join and cut ``pieces`` into parts of these sizes; only the last one is shorter, and none is empty.
+
+    Bytes that are a part already are passed on as they are.
+    """
     wanted = next(sizes)
     part = bytearray()
     for piece in pieces:
+        if not part and len(piece) == wanted and isinstance(piece, bytes):
+            yield piece
+            wanted = next(sizes)
+            continue
         view = memoryview(piece)
         while view:
             taken = view[: wanted - len(part)]
@@ -49,12 +59,12 @@ def in_parts(pieces: Iterable[bytes | memoryview], sizes: Iterator[int]) -> Iter
 
 
 def send_parts(
-    parts: Iterable[bytearray], send: Callable[[int, bytearray], T], at_once: int, room: SharedRoom
+    parts: Iterable[P], send: Callable[[int, P], T], at_once: int, room: SharedRoom
 ) -> list[T]:
     """Return what ``send(number, part)`` returned of each part, numbered from 1, in order.
 
     At most ``at_once`` parts are in memory besides the one that comes in. One of them always may be, of any size;
-    the others take their bytes from ``room``, which several uploads may share. On any error, of a part or of
+    the others take their lengths from ``room``, which several uploads may share. On any error, of a part or of
     ``parts``, no further part begins, and the error comes out when those under way have ended.
     """
     results: list[T] = []

@@ -62,8 +62,8 @@ def test_two_readers_at_once(harness: Harness) -> None:
         first, second = iter(one), iter(two)
         pieces: tuple[list[bytes], list[bytes]] = ([], [])
         for _ in range(3):
-            pieces[0].append(next(first))
-            pieces[1].append(next(second))
+            pieces[0].append(next(first, b""))
+            pieces[1].append(next(second, b""))
         assert b"".join([*pieces[0], *first]) == DATA
         assert b"".join([*pieces[1], *second]) == DATA[7:]
 

@@ -14,7 +14,7 @@ from glance_common.stores.drivers.cinder.leases import HeldLease
 from glance_common.stores.drivers.cinder.options import CinderOptions
 from glance_common.stores.drivers.cinder.transfers import Transfers
 from glance_common.stores.drivers.cinder.volumes import DELETED, GIB, IMAGE, NAME, OWNER, SIZE, STORE, UPLOAD, Volume
-from glance_common.stores.parts import in_parts
+from glance_common.stores.parts import Part, in_parts
 
 LOG = logging.getLogger(__name__)
 
@@ -174,5 +174,5 @@ def _is_available(volume: Volume | None) -> bool:
     return volume is not None and volume.status == "available"
 
 
-def _write(attachment: Attachment, at: int, data: bytearray) -> Callable[[], None]:
+def _write(attachment: Attachment, at: int, data: Part) -> Callable[[], None]:
     return lambda: attachment.disk.write(at, data)

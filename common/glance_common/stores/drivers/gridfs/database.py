@@ -38,13 +38,16 @@ class Database:
     def __init__(self, uri: str, name: str, place: str, timeout: float) -> None:
         """``place``: servers and database, for people and the registry; ``timeout``: seconds for each call."""
         from pymongo import MongoClient, ReadPreference
+        from pymongo.uri_parser import parse_uri
         from pymongo.write_concern import WriteConcern
 
         self._timeout = timeout
+        # Each read has a connection for itself, and the threads bound their number. The library would allow 100.
+        most = parse_uri(uri)["options"].get("maxPoolSize", 0)
         # Nothing is connected yet: the client does that by itself, in each process.
         self._client: MongoClient[dict[str, Any]] = MongoClient(
             uri, connect=False, timeoutMS=int(timeout * 1000), serverSelectionTimeoutMS=int(timeout * 1000),
-            connectTimeoutMS=int(timeout * 1000), retryWrites=False, appname="glance",
+            connectTimeoutMS=int(timeout * 1000), retryWrites=False, appname="glance", maxPoolSize=most,
         )
         # What was acknowledged must be found at once: a secondary may not have it yet, whatever the URI prefers.
         self._database = self._client.get_database(
@@ -59,6 +62,13 @@ class Database:
     def collection(self, name: str) -> "Collection[dict[str, Any]]":
         """Return a collection of the database."""
         return self._database[name]
+
+    def can_stream(self) -> bool:
+        """Say whether the server may send the batches of a cursor unasked: a router to shards can in new releases only.
+
+        Waits for a server when none was reached yet. Raises errors of the library, so ask it within ``asked``.
+        """
+        return not self._client.is_mongos
 
     def free(self) -> int | None:
         """Return the free bytes on the server's disk; None when it does not tell this user."""

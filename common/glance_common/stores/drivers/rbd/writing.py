@@ -14,7 +14,7 @@ from glance_common.stores.drivers.rbd.deleting import discard
 from glance_common.stores.drivers.rbd.errors import RbdFailed
 from glance_common.stores.drivers.rbd.options import MIB, RbdOptions
 from glance_common.stores.drivers.rbd.transfer import Transfer
-from glance_common.stores.parts import in_parts
+from glance_common.stores.parts import Part, in_parts
 
 LOG = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class RbdUpload:
         self._options = options
         self._key = key
         self._seconds = PATIENCE * options.operation_seconds
-        self._under_way: deque[tuple[Transfer, bytearray]] = deque()
+        self._under_way: deque[tuple[Transfer, Part]] = deque()
         self._bytes = 0
         self._room = 0
         self._image: Any = None
@@ -92,7 +92,7 @@ class RbdUpload:
             self._await_oldest()
         return at
 
-    def _extents(self, piece: bytearray) -> Iterator[tuple[int, int]]:
+    def _extents(self, piece: Part) -> Iterator[tuple[int, int]]:
         """Yield where data begin and end in a piece."""
         if not self._options.thin:
             yield 0, len(piece)
@@ -117,7 +117,7 @@ class RbdUpload:
         self._pool.ask("resize an image", lambda: self._image.resize(size))
         self._room = size
 
-    def _send(self, data: bytearray, at: int) -> None:
+    def _send(self, data: Part, at: int) -> None:
         while self._under_way and self._bytes + len(data) > AT_ONCE * PIECE:
             self._await_oldest()
         transfer = Transfer(self._pool, "write", self._seconds)

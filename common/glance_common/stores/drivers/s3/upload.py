@@ -12,7 +12,7 @@ from glance_common.retry import retried
 from glance_common.stores.contract import BlobExists, StoreError, StoreUnavailable
 from glance_common.stores.drivers.s3.errors import S3Failed
 from glance_common.stores.drivers.s3.options import S3Options
-from glance_common.stores.parts import in_parts, part_sizes, send_parts
+from glance_common.stores.parts import Part, in_parts, part_sizes, send_parts
 
 if TYPE_CHECKING:
     from glance_common.stores.drivers.s3.client import S3Bucket
@@ -53,20 +53,20 @@ class S3Upload:
         No more than one part is read before something is sent, whatever the size.
         """
         parts = in_parts(pieces, part_sizes(self._options.part, size, MOST_PARTS))
-        held = deque([next(parts, bytearray())])
+        held = deque([next(parts, b"")])
         if len(held[0]) < min(self._options.part, self._options.large_object):
             self._in_one_go(held[0])
             return len(held[0])
         return self._in_parts(_joined(held, parts))
 
-    def _in_one_go(self, data: bytearray) -> None:
+    def _in_one_go(self, data: Part) -> None:
         try:
             self._send_again(partial(self._unless_taken, "put_object", Metadata={_MARK: self._mark}), data)
         except StoreUnavailable as error:
             if not self._is_written(error):
                 raise
 
-    def _in_parts(self, parts: Iterator[bytearray]) -> int:
+    def _in_parts(self, parts: Iterator[Part]) -> int:
         begin = partial(self._bucket.call, "create_multipart_upload", Key=self._key, Metadata={_MARK: self._mark})
         upload: str = insist(begin)["UploadId"]
         try:
@@ -77,7 +77,7 @@ class S3Upload:
             raise
         return sum(size for _, size in sent)
 
-    def _send(self, upload: str, number: int, part: bytearray) -> tuple[dict[str, Any], int]:
+    def _send(self, upload: str, number: int, part: Part) -> tuple[dict[str, Any], int]:
         """Send one part and return what the completion names it by, and its bytes."""
         call = partial(self._bucket.call, "upload_part", Key=self._key, UploadId=upload, PartNumber=number)
         answer = self._send_again(call, part)
@@ -122,7 +122,7 @@ class S3Upload:
             raise BlobExists(f"{self._key} is there")
         return True
 
-    def _send_again(self, call: Callable[..., T], data: bytearray) -> T:
+    def _send_again(self, call: Callable[..., T], data: Part) -> T:
         """Send data that are in memory, again after a passing fault."""
 
         def send() -> T:
@@ -156,7 +156,7 @@ class PartBody:
     the network. Its time limit begins anew with each.
     """
 
-    def __init__(self, data: bytearray) -> None:
+    def __init__(self, data: Part) -> None:
         self._data = memoryview(data)
         self._at = 0
 
@@ -186,7 +186,7 @@ class PartBody:
         return self._at
 
 
-def _joined(held: deque[bytearray], rest: Iterator[bytearray]) -> Iterator[bytearray]:
+def _joined(held: deque[Part], rest: Iterator[Part]) -> Iterator[Part]:
     """Yield the parts, those that are held first, and keep none of them."""
     while held:
         yield held.popleft()

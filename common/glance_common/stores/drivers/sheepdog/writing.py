@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from glance_common.stores.contract import StoreError, StoreUnavailable
 from glance_common.stores.drivers.sheepdog.cluster import Cluster
-from glance_common.stores.parts import in_parts, send_parts
+from glance_common.stores.parts import Part, in_parts, send_parts
 from glance_common.stores.room import SharedRoom
 
 TAG = "complete"
@@ -53,7 +53,7 @@ def write_vdi(cluster: Cluster, name: str, pieces: Iterable[bytes], *, part: int
 def _write(cluster: Cluster, name: str, pieces: Iterable[bytes], part: int) -> int:
     """Write one part while the next one comes in."""
 
-    def send(number: int, data: bytearray) -> int:
+    def send(number: int, data: Part) -> int:
         # One after another: two runs that write to one object would each create it.
         cluster.write(name, (number - 1) * part, data)
         return len(data)

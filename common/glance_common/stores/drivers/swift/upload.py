@@ -18,7 +18,7 @@ from glance_common.stores.drivers.swift.errors import SwiftFailed
 from glance_common.stores.drivers.swift.options import MIB, SwiftOptions
 from glance_common.stores.drivers.swift.place import SwiftObject
 from glance_common.stores.drivers.swift.source import UploadSource
-from glance_common.stores.parts import in_parts, part_sizes, send_parts
+from glance_common.stores.parts import Part, in_parts, part_sizes, send_parts
 from glance_common.stores.room import SharedRoom
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class SwiftUpload:
             etag = self._account.put(self._container, name, source.take(next(sizes)), _TYPE)
             yield _Segment(name, etag, source.taken - before)
 
-    def _send_part(self, number: int, part: bytearray) -> _Segment:
+    def _send_part(self, number: int, part: Part) -> _Segment:
         name = self._begin_segment(number)
         etag = insist(lambda: self._account.put(self._container, name, _slices(part), _TYPE))
         return _Segment(name, etag, len(part))
