@@ -92,10 +92,12 @@ class _GuardedTLSSocket(_GuardedSocket, ssl.SSLSocket):
         end = size
         self.settimeout(0)
         nothing_now = suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError)
+        # Not recv_into: it would do no more than call this, 65 000 times a GiB.
+        read: Callable[[int, memoryview], int] = super().read  # type: ignore[assignment]  # given a buffer, a number
         with memoryview(buffer) as view, view.cast("B") as octets, nothing_now:
-            got = size
-            while got and end < len(octets):
-                got = ssl.SSLSocket.recv_into(self, octets[end:])
+            got, room = size, len(octets)
+            while got and end < room:
+                got = read(room - end, octets[end:])
                 end += got
         return end - size
 
