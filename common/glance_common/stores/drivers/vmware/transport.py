@@ -18,6 +18,10 @@ from glance_common.stores.drivers.vmware.options import VmwareOptions
 
 _FAILURES = (RequestException, HTTPError, OSError)
 _CONNECTIONS = 64
+_CHUNK = 64 * 1024
+"""Bytes of a chunk of data whose length is not known. From 128 KiB on the C library takes each frame from the kernel
+anew."""
+
 _LARGEST_DOCUMENT = 64 * 1024 * 1024
 """Bytes of the list of a directory, of which a search asks for a part."""
 
@@ -45,15 +49,20 @@ class _Pieces:
         self._transport = transport
         self._body = body
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[bytes | memoryview]:
         guard = self._transport.begin()
         guard.begin_body(document=False)
         while (piece := self._next()) is not None:
             guard.begin_read()
-            yield piece
+            yield from self._cut(piece)
             guard.end_read(len(piece))
         # The time for the answer begins when all is sent.
         self._transport.begin()
+
+    def _cut(self, piece: bytes) -> Iterator[bytes | memoryview]:
+        """Yield the piece in chunks. The library copies each into its frame, which is cheap while it is small."""
+        view = memoryview(piece)
+        return (view[at : at + _CHUNK] for at in range(0, len(piece), _CHUNK))
 
     def _next(self) -> bytes | None:
         try:
@@ -69,6 +78,10 @@ class _SizedPieces(_Pieces):
     def __len__(self) -> int:
         assert self._body.length is not None
         return self._body.length
+
+    def _cut(self, piece: bytes) -> Iterator[bytes | memoryview]:
+        """Yield the piece, which goes out as it is."""
+        yield piece
 
 
 class _PinnedAdapter(GuardedAdapter):
