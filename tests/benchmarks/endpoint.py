@@ -28,6 +28,8 @@ class Endpoint:
     url: str
     pids: Sequence[int] = ()
     after_deletes: Callable[[], object] = lambda: None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What each request has besides."""
     made: list[str] = field(default_factory=list)
     uploads: list[str] = field(default_factory=list)
     stored: str | None = None
@@ -42,7 +44,7 @@ class Endpoint:
         self, connection: HTTPConnection, method: str, path: str, body: Mapping[str, object] | None = None
     ) -> bytes:
         """Return the body of an answer; raise RuntimeError unless it is a success."""
-        connection.request(method, path, None if body is None else json.dumps(body), JSON)
+        connection.request(method, path, None if body is None else json.dumps(body), {**JSON, **self.headers})
         answer = connection.getresponse()
         content = answer.read()
         if answer.status >= 300:
@@ -91,7 +93,8 @@ class Endpoint:
         connection = self.connect()
         image = self.create(connection)
         connection.putrequest("PUT", f"/v2/images/{image}/file")
-        connection.putheader("Content-Type", "application/octet-stream")
+        for name, value in {"Content-Type": "application/octet-stream", **self.headers}.items():
+            connection.putheader(name, value)
         if known:
             connection.putheader("Content-Length", str(payload.stat().st_size))
         else:
@@ -113,7 +116,7 @@ class Endpoint:
     def download(self, path: str, size: int) -> None:
         """Read ``size`` bytes from a path and throw them away. Raises RuntimeError when another number comes."""
         connection = self.connect()
-        connection.request("GET", path)
+        connection.request("GET", path, headers=self.headers)
         answer = connection.getresponse()
         buffer, count = bytearray(4 * MIB), 0
         while read := answer.readinto(buffer):
@@ -125,7 +128,7 @@ class Endpoint:
     def first_byte(self, path: str, offset: int) -> None:
         """Read one byte of a range that begins at ``offset``."""
         connection = self.connect()
-        connection.request("GET", path, headers={"Range": f"bytes={offset}-"})
+        connection.request("GET", path, headers={"Range": f"bytes={offset}-", **self.headers})
         answer = connection.getresponse()
         if answer.status != 206 or not answer.read(1):
             raise RuntimeError(f"{self.name}: a range answered {answer.status}")

@@ -15,13 +15,21 @@ from tests.servers.original import Original
 NAME = "measured-original"
 SERVERS = ("gunicorn", "uwsgi")
 
+CALLER = {
+    "X-Identity-Status": "Confirmed", "X-User-Id": "benchmark", "X-Project-Id": "benchmark", "X-Roles": "admin",
+}
+"""Headers that it believes when it is ``told`` who calls."""
+
 
 class MeasuredOriginal(Original):
     """One of it, under one server, with its files in ``folder``."""
 
     workers = 2
 
-    def __init__(self, folder: Path, server: str, database_url: str, stores: Options | None = None) -> None:
+    def __init__(
+        self, folder: Path, server: str, database_url: str, stores: Options | None = None, *, told: bool = False
+    ) -> None:
+        """``told``: the headers CALLER tell who calls. Without a project of the caller it writes no volumes."""
         self.server = server
         policy = folder / "policy.yaml"
         own: Options = {
@@ -29,8 +37,13 @@ class MeasuredOriginal(Original):
             # Without Keystone no caller has a role; its default rules then refuse every write.
             "oslo_policy": {"policy_file": policy},
         }
+        if told:
+            own = merged(own, {"paste_deploy": {"config_file": folder / "paste.ini"}})
         super().__init__(folder, database_url, merged(own, stores or {}), NAME)
         policy.write_text('"context_is_admin": "@"\n')
+        if told:
+            usual = (self.programs.parent / "etc/glance/glance-api-paste.ini").read_text()
+            (folder / "paste.ini").write_text(usual.replace(" unauthenticated-context ", " context "))
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End it, with all its workers."""

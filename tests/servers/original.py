@@ -28,6 +28,9 @@ class Original:
     modules: Path | None = None
     """A folder of modules that the environment lacks."""
 
+    commands: Path | None = None
+    """A folder of programs that come before those of the same name."""
+
     def __init__(
         self, folder: Path, database_url: str, options: Options, environment: str = environments.ORIGINAL
     ) -> None:
@@ -103,7 +106,8 @@ class Original:
 
     def _environment(self) -> dict[str, str]:
         return {
-            "PATH": f"{self.programs}:{os.defpath}", "HOME": str(self.folder), "LANG": "C.UTF-8",
+            "PATH": os.pathsep.join([*([str(self.commands)] if self.commands else []), str(self.programs), os.defpath]),
+            "HOME": str(self.folder), "LANG": "C.UTF-8",
             "OS_GLANCE_CONFIG_DIR": str(self.folder), "PYTHONWARNINGS": "ignore",
             "PYTHONPATH": str(self.modules or ""),
         }

@@ -21,7 +21,7 @@ from deploy.local.embedded_postgres import PostgresServer
 
 from tests.benchmarks import cpu, machine, memory
 from tests.benchmarks.endpoint import MIB, Endpoint, in_threads, write_payload
-from tests.benchmarks.original import MeasuredOriginal
+from tests.benchmarks.original import CALLER, MeasuredOriginal
 from tests.benchmarks.ours import Ours
 from tests.benchmarks.side_by_side import database_server
 from tests.benchmarks.stores.peers import PEERS, Peer
@@ -128,12 +128,12 @@ def services(
         if peer.original and original:
             database.create_database(f"original_{name}")
             theirs = MeasuredOriginal(
-                folder / "original", "gunicorn", database.url(f"original_{name}"), peer.stores()
+                folder / "original", "gunicorn", database.url(f"original_{name}"), peer.stores(), told=True
             )
-            theirs.modules = peer.modules
+            theirs.modules, theirs.commands = peer.modules, peer.commands
             stack.callback(theirs.stop)
             theirs.start()
-            started[ORIGINAL] = Endpoint(ORIGINAL, theirs.url, (theirs.pid,))
+            started[ORIGINAL] = Endpoint(ORIGINAL, theirs.url, (theirs.pid,), headers=CALLER)
         yield started, sorted(cpu.tree(api.pid) - {api.pid})
 
 

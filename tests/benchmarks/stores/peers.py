@@ -40,6 +40,8 @@ class Peer:
     """Gives back the room of what was deleted."""
     modules: Path | None = None
     """A folder of modules that the original's environment lacks."""
+    commands: Path | None = None
+    """A folder of programs that the original calls."""
 
     def stores(self) -> Options:
         """Return the sections of a configuration with this one store."""
@@ -174,7 +176,21 @@ def cinder(folder: Path) -> Iterator[Peer]:
         with ToolProcess("cinder", settings) as tool:
             modules = link_modules(folder / "modules")
             host: Options = {"oslo_concurrency": {"lock_path": locks}}
-            yield Peer("cinder", options, tool, original=True, host=host, modules=modules)
+            yield Peer(
+                "cinder", options, tool, original=True, host=host, modules=modules, commands=_sudo(folder / "commands")
+            )
+
+
+def _sudo(folder: Path) -> Path:
+    """Return a folder with a sudo for root, which runs at once what the original wants to run by its own wrapper.
+
+    The real one looks for that wrapper in the folders of the system only, where the original is not installed.
+    """
+    folder.mkdir()
+    program = folder / "sudo"
+    program.write_text('#!/bin/sh\n[ "$1" = glance-rootwrap ] && shift 2\nexec "$@"\n')
+    program.chmod(0o755)
+    return folder
 
 
 @contextmanager
