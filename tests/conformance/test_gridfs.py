@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from itertools import islice
 from pathlib import Path
 from time import monotonic
 
@@ -25,9 +28,12 @@ from glance_common.stores.drivers.gridfs import reading
 from glance_common.stores.drivers.gridfs.reading import READ
 from glance_common.stores.drivers.gridfs.writing import BATCH, CHUNK
 
-MUCH = b"".join(number.to_bytes(8, "big") for number in range(7_000_001))
+MUCH = array("Q", range(7_000_001)).tobytes()
 """56 MB: one section, and more than the network holds between the server and a reader that waits. No two chunks of it
 are alike."""
+
+STREAMED = 1 + READ // CHUNK + 1
+"""Chunks behind which the server sends unasked: the first one comes alone, the next ones as the answer to a query."""
 
 
 @pytest.fixture(scope="module")
@@ -147,61 +153,97 @@ def test_sections_follow_without_a_gap(harness: GridfsHarness, monkeypatch: pyte
             assert harness.read(key, offset, length) == data[offset:][:length]
 
 
-def test_a_reader_that_leaves_keeps_nothing_open_at_the_server(harness: GridfsHarness):
+@pytest.mark.parametrize("chunks", [2, STREAMED])
+def test_a_reader_that_leaves_keeps_nothing_open_at_the_server(harness: GridfsHarness, chunks: int):
     key = harness.put(MUCH)
     with closing(harness.store.open(key)) as blob:
-        pieces = iter(blob)
-        assert next(pieces) + next(pieces) == MUCH[: 2 * CHUNK]
+        assert first(blob, chunks) == MUCH[: chunks * CHUNK]
         wait_for(lambda: len(open_cursors(harness)) == 1, "the cursor of the reader")
     wait_for(lambda: not open_cursors(harness), "the end of the cursor")
 
 
-def test_a_read_goes_on_when_the_server_has_forgotten_it(harness: GridfsHarness):
+@pytest.mark.parametrize("chunks", [2, STREAMED])
+def test_a_read_goes_on_when_the_server_has_forgotten_it(harness: GridfsHarness, chunks: int):
     """It forgets a cursor that was not used for ten minutes: a slow client may take so long."""
     key = harness.put(MUCH)
     with closing(harness.store.open(key)) as blob:
-        pieces = iter(blob)
-        got = next(pieces) + next(pieces)
+        got = first(blob, chunks)
         wait_for(lambda: open_cursors(harness), "the cursor of the reader")
         harness.database.command("killCursors", "fs.chunks", cursors=open_cursors(harness))
-        assert got + b"".join(pieces) == MUCH
+        assert got + b"".join(blob) == MUCH
 
 
 def test_a_reader_may_stand_still_for_longer_than_the_server_may(harness: GridfsHarness):
     """The server waits meanwhile in the middle of what it sends; that does not count as its time."""
     key = harness.put(MUCH)
-    with closing(harness.changed(mongodb_store_timeout=1.0).open(key)) as blob:
-        pieces = iter(blob)
-        got = next(pieces) + next(pieces)
+    with closing(harness.changed(mongodb_store_timeout=4.0).open(key)) as blob:
+        got = first(blob, STREAMED)
         begun = monotonic()
-        wait_for(lambda: monotonic() - begun > 2.5, "twice the timeout and more")
-        assert got + b"".join(pieces) == MUCH
+        wait_for(lambda: monotonic() - begun > 5, "more than the timeout")
+        assert got + b"".join(blob) == MUCH
 
 
-def test_readers_are_as_many_as_there_are_threads(harness: GridfsHarness, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("chunks", [2, STREAMED])
+def test_a_server_that_stands_still_holds_no_reader(harness: GridfsHarness, chunks: int):
+    """Neither one that reads on nor one that leaves: to leave, the library may ask the server."""
+    key = harness.put(MUCH)
+    store = harness.changed(mongodb_store_timeout=4.0)
+    with closing(store.open(key)) as reads, closing(store.open(key)) as leaves:
+        first(reads, chunks)
+        first(leaves, chunks)
+        harness.server.freeze()
+        try:
+            begun = monotonic()
+            leaves.close()
+            assert monotonic() - begun < 10, "without a limit of its own the library takes 14 s, and may take any time"
+            with pytest.raises(StoreUnavailable):
+                list(reads)
+            assert monotonic() - begun < 60
+        finally:
+            harness.server.thaw()
+    assert harness.read(key) == MUCH
+
+
+def first(blob: Iterable[bytes], count: int) -> bytes:
+    """Return the next pieces of a read."""
+    return b"".join(islice(blob, count))
+
+
+def test_more_than_a_hundred_may_read_at_once(harness: GridfsHarness, monkeypatch: pytest.MonkeyPatch):
     """Each holds a connection while it reads; the library alone would allow a hundred."""
     monkeypatch.setattr(reading, "READ", 4096)
     data = MUCH[:100_000]
     key = harness.new_key()
     gridfs.GridFS(harness.database).put(data, _id=key, chunk_size=4096)
     with ExitStack() as stack:
-        readers = [iter(stack.enter_context(closing(harness.store.open(key)))) for _ in range(110)]
-        assert {next(pieces) + next(pieces) for pieces in readers} == {data[:8192]}
+        readers = [stack.enter_context(closing(harness.store.open(key))) for _ in range(110)]
+        assert {first(blob, 3) for blob in readers} == {data[: 3 * 4096]}
         assert harness.read(key) == data
+
+
+def test_readers_leave_a_limited_pool_to_all_calls(harness: GridfsHarness):
+    key = harness.put(MUCH)
+    store = harness.changed(mongodb_store_uri=f"{harness.server.uri()}&maxPoolSize=1", mongodb_store_timeout=SHORT)
+    with closing(store.open(key)) as one, closing(store.open(key)) as two:
+        got = [first(blob, STREAMED) for blob in (one, two)]
+        other = harness.new_key()
+        store.add(other, one, None)
+        assert harness.read(other) == MUCH[len(got[0]) :]
+        assert got[1] + b"".join(two) == MUCH
 
 
 def test_a_read_to_the_end_leaves_its_connection_for_the_next_one(harness: GridfsHarness):
     """The server says with a last, empty batch that there is no more. Unread, it would be what the next call gets."""
     key = harness.put(MUCH[: (1 + 2 * READ // CHUNK) * CHUNK])
     others = connections(harness)
-    store = harness.changed(mongodb_store_uri=f"{harness.server.uri()}&maxPoolSize=1")
+    store = harness.changed()
     store.size(key)
-    first = connections(harness) - others
-    assert first
+    ours = connections(harness) - others
+    assert ours
     for _ in range(5):
         with closing(store.open(key)) as blob:
             assert b"".join(blob) == MUCH[: blob.size]
-    assert first <= connections(harness)
+    assert ours <= connections(harness)
 
 
 def connections(harness: GridfsHarness) -> set[int]:
@@ -213,14 +255,63 @@ def connections(harness: GridfsHarness) -> set[int]:
 def test_a_router_to_shards_is_asked_for_each_batch(harness: GridfsHarness, monkeypatch: pytest.MonkeyPatch):
     """Releases of it before 7.1 cannot stream, and the library refuses to try."""
     monkeypatch.setattr(MongoClient, "is_mongos", True)
-    data = DATA * 10
-    key = harness.put(data)
+    key = harness.put(MUCH[:12_800_000])
     harness.database.command("profile", 2)
-    assert harness.read(key) == data
-    harness.database.command("profile", 0)
+    try:
+        assert harness.read(key) == MUCH[:12_800_000]
+    finally:
+        harness.database.command("profile", 0)
     calls = list(harness.database["system.profile"].find({"ns": f"{harness.name}.fs.chunks", "op": "getmore"}))
     assert calls
     assert not any(call.get("exhaust") for call in calls)
+
+
+LONG = MUCH[: 3 * BATCH * CHUNK + 1000]
+"""Several batches, so that two of them are on their way at once."""
+
+
+def test_one_of_several_long_writers_of_a_key_wins(harness: GridfsHarness):
+    key = harness.new_key()
+
+    def write(number: int) -> bool:
+        try:
+            harness.store.add(key, pieces_of(bytes([number]) + LONG), None)
+        except BlobExists:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as pool:
+        won = [number for number, wins in enumerate(pool.map(write, range(6))) if wins]
+    assert len(won) == 1
+    assert harness.read(key) == bytes(won) + LONG
+    assert harness.database["fs.chunks"].count_documents({"files_id": key}) == -(-(len(LONG) + 1) // CHUNK)
+
+
+def test_a_long_write_whose_source_fails_leaves_nothing(harness: GridfsHarness):
+    def failing() -> Iterator[bytes]:
+        yield from pieces_of(LONG)
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        harness.store.add(harness.new_key(), failing(), None)
+    assert not harness.objects()
+
+
+@pytest.mark.parametrize("number", [0, BATCH + 1, 3 * BATCH])
+def test_a_write_that_meets_the_chunk_of_another_one_leaves_that_one_alone(harness: GridfsHarness, number: int):
+    key = harness.new_key()
+    other = {"files_id": key, "n": number, "data": b"another one's", "attempt": "another"}
+    harness.store.add(harness.new_key(), [b"so that there is the index"], None)
+    harness.database["fs.chunks"].insert_one(dict(other))
+    with pytest.raises(BlobExists):
+        harness.store.add(key, pieces_of(LONG), None)
+    assert list(harness.database["fs.chunks"].find({"files_id": key}, {"_id": 0})) == [other]
+    harness.database["fs.chunks"].delete_many({"files_id": key})
+
+
+def pieces_of(data: bytes) -> Iterator[bytes]:
+    """Yield the data as an upload gives them."""
+    return (data[at : at + CHUNK] for at in range(0, len(data), CHUNK))
 
 
 def open_cursors(harness: GridfsHarness) -> list[int]:

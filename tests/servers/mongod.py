@@ -71,6 +71,16 @@ class Mongod:
             return False
         return True
 
+    def freeze(self) -> None:
+        """Let it take connections and answer none."""
+        assert self._process is not None
+        processes.signal_group(self._process, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        processes.signal_group(self._process, signal.SIGCONT)
+
     def stop(self) -> None:
         """Kill it: the journal brings everything back."""
         if self._process is not None:

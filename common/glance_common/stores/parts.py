@@ -73,7 +73,8 @@ def send_parts(
     try:
         for number, part in enumerate(parts, 1):
             while waiting and (len(waiting) == at_once or not room.take(len(part))):
-                results.append(waiting.popleft().result())
+                results.append(waiting[0].result())
+                waiting.popleft()
             taken = len(part) if waiting else 0
             try:
                 waiting.append(pool.submit(copy_context().run, send, number, part))
@@ -83,7 +84,8 @@ def send_parts(
             waiting[-1].add_done_callback(partial(_give_back, room, taken))
             del part
         while waiting:
-            results.append(waiting.popleft().result())
+            results.append(waiting[0].result())
+            waiting.popleft()
     finally:
         # Also a part whose thread could not be started: another thread would send it later.
         pool.shutdown(wait=False, cancel_futures=True)

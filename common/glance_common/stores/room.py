@@ -4,7 +4,7 @@ import threading
 
 
 class SharedRoom:
-    """So many bytes of memory that may be taken. Taking never waits."""
+    """So many bytes, or other units of the same size, that may be taken. Taking never waits."""
 
     def __init__(self, size: int) -> None:
         self._left = size
@@ -12,11 +12,11 @@ class SharedRoom:
 
     @property
     def left(self) -> int:
-        """Bytes that are not taken."""
+        """What is not taken."""
         return self._left
 
     def take(self, size: int) -> bool:
-        """Take so many bytes if they are left, and say whether they were."""
+        """Take so many if they are left, and say whether they were."""
         with self._lock:
             is_left = size <= self._left
             if is_left:

@@ -46,6 +46,17 @@ def test_pieces_become_parts(lengths):
     assert all(parts)
 
 
+def test_bytes_that_are_a_part_already_are_not_copied():
+    """What may change later is."""
+    whole, changing = b"0123456789", bytearray(b"abcdefghij")
+    parts = in_parts([whole, memoryview(changing), b"12", b"3456789012", b"rest"], iter([10] * 100))
+    assert next(parts) is whole
+    copied = next(parts)
+    changing[:] = b"ABCDEFGHIJ"
+    assert copied == b"abcdefghij"
+    assert [bytes(part) for part in parts] == [b"1234567890", b"12rest"]
+
+
 def test_parts_are_sent_side_by_side_and_no_more_than_allowed():
     barrier, now, most = threading.Barrier(3, timeout=60), [0], [0]
     lock = threading.Lock()

@@ -24,6 +24,9 @@ OPTIONS: Sequence[cfg.Opt] = [
     ),
 ]
 
+_IDLE_MS = 60_000
+"""Milliseconds after which an unused connection is closed."""
+
 FILES, CHUNKS, MARK = "fs.files", "fs.chunks", "glance_store"
 """Collections: those of GridFS by their usual names, and the one with the mark of the store."""
 
@@ -42,12 +45,18 @@ class Database:
         from pymongo.write_concern import WriteConcern
 
         self._timeout = timeout
-        # Each read has a connection for itself, and the threads bound their number. The library would allow 100.
-        most = parse_uri(uri)["options"].get("maxPoolSize", 0)
+        given = parse_uri(uri)["options"]
+        self._is_limited = "maxPoolSize" in given
+        own: dict[str, Any] = {}
+        if not self._is_limited:
+            # Each read has a connection for itself, so the threads bound their number; the library's default is 100.
+            own["maxPoolSize"] = 0
+            if "maxIdleTimeMS" not in given:
+                own["maxIdleTimeMS"] = _IDLE_MS
         # Nothing is connected yet: the client does that by itself, in each process.
         self._client: MongoClient[dict[str, Any]] = MongoClient(
             uri, connect=False, timeoutMS=int(timeout * 1000), serverSelectionTimeoutMS=int(timeout * 1000),
-            connectTimeoutMS=int(timeout * 1000), retryWrites=False, appname="glance", maxPoolSize=most,
+            connectTimeoutMS=int(timeout * 1000), retryWrites=False, appname="glance", **own,
         )
         # What was acknowledged must be found at once: a secondary may not have it yet, whatever the URI prefers.
         self._database = self._client.get_database(
@@ -64,11 +73,13 @@ class Database:
         return self._database[name]
 
     def can_stream(self) -> bool:
-        """Say whether the server may send the batches of a cursor unasked: a router to shards can in new releases only.
+        """Say whether a read may hold a connection, on which the server sends the next batches unasked.
 
-        Waits for a server when none was reached yet. Raises errors of the library, so ask it within ``asked``.
+        Not where the URI limits the connections: reads would take them from all other calls. Not from a router to
+        shards: only those from release 7.1 on could. Waits for a server when none was reached yet. Raises errors of the
+        library, so ask it within ``asked``.
         """
-        return not self._client.is_mongos
+        return not self._is_limited and not self._client.is_mongos
 
     def free(self) -> int | None:
         """Return the free bytes on the server's disk; None when it does not tell this user."""

@@ -80,7 +80,7 @@ class GridfsStore(BaseStore):
         with self._database.asked():
             self._make_indexes()
             if self._files.find_one({"_id": key}, {"_id": 1}) is not None:
-                raise BlobExists(f"{self.id}: {key} is there")
+                raise BlobExists(f"{self._database.place}: {key} is there")
         return Stored(GridfsUpload(self._database, key, self._room).write(pieces), {})
 
     def _make_indexes(self) -> None:

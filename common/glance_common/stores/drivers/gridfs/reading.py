@@ -1,7 +1,7 @@
 """Reading the chunks of an image, or of a part of it. A read whose connection breaks goes on at that byte."""
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +54,8 @@ def pieces(database: Database, file: GridfsFile, offset: int, end: int) -> Itera
 
 def _chunks(database: Database, file: GridfsFile, numbers: range) -> Iterator[bytes]:
     """Yield the data of these chunks. Raises StoreUnavailable when one is missing or has another size."""
-    with closing(_cursor(database, file, numbers)) as cursor:
+    cursor = _cursor(database, file, numbers)
+    try:
         for number in numbers:
             with database.asked():
                 document = next(cursor, None)
@@ -69,18 +70,23 @@ def _chunks(database: Database, file: GridfsFile, numbers: range) -> Iterator[by
         with database.asked():
             # The server may have to say that there is no more; only then the connection is free.
             next(cursor, None)
+    finally:
+        # The library may ask the server to forget the cursor, and would wait for its answer without a limit.
+        with suppress(StoreUnavailable), database.asked(share=0.5):
+            cursor.close()
 
 
 def _cursor(database: Database, file: GridfsFile, numbers: range) -> "Cursor[dict[str, Any]]":
     """Return a cursor that streams: the server sends the next chunks while these are on their way to the client.
 
-    It has a connection for itself, and closing it ends that connection when chunks are still to come.
+    Such a cursor has a connection for itself, and closing it ends that connection when chunks are still to come.
     """
     from pymongo import CursorType
 
     with database.asked():
-        kind = CursorType.EXHAUST if database.can_stream() else CursorType.NON_TAILABLE
+        streams = len(numbers) > 1 and database.can_stream()
         return database.collection(CHUNKS).find(
             {"files_id": file.key, "n": {"$gte": numbers.start, "$lt": numbers.stop}}, sort=[("n", 1)],
-            batch_size=max(READ // file.chunk, 1), cursor_type=kind,
+            batch_size=max(READ // file.chunk, 1), limit=0 if streams else len(numbers),
+            cursor_type=CursorType.EXHAUST if streams else CursorType.NON_TAILABLE,
         )

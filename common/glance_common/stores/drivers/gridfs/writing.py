@@ -17,7 +17,7 @@ from glance_common.stores.parts import Part, in_parts, send_parts
 from glance_common.stores.room import SharedRoom
 
 CHUNK = 1024 * 1024
-"""Bytes of a chunk that is written: those of the pieces that uploads mostly come in, so that nothing is copied. A
+"""Bytes of a chunk that is written: as many as the pieces of most uploads have, which need not be joined then. A
 document may have 16 MiB."""
 
 BATCH = 4
@@ -28,12 +28,12 @@ AT_ONCE = 2
 
 
 def shared_room() -> SharedRoom:
-    """Return the chunks that the uploads of a process may have on their way besides one batch of each."""
+    """Return the chunks that the uploads to one store may have on their way besides one batch of each."""
     return SharedRoom(AT_ONCE * BATCH)
 
 
 class GridfsUpload:
-    """One ``add``. What fails leaves nothing that the server can be asked to remove."""
+    """One ``add``. On an error it removes what it wrote, if the server answers."""
 
     def __init__(self, database: Database, key: str, room: SharedRoom) -> None:
         self._database = database
@@ -102,5 +102,5 @@ class GridfsUpload:
 
 def _batches(pieces: Iterable[bytes]) -> Iterator[list[Part]]:
     chunks = in_parts(pieces, repeat(CHUNK))
-    while batch := list(islice(chunks, BATCH)):
-        yield batch
+    # Not a generator: it would keep each batch until it has the next one.
+    return iter(lambda: list(islice(chunks, BATCH)), [])

@@ -19,8 +19,8 @@ from glance_common.stores.drivers.vmware.options import VmwareOptions
 _FAILURES = (RequestException, HTTPError, OSError)
 _CONNECTIONS = 64
 _CHUNK = 64 * 1024
-"""Bytes of a chunk of data whose length is not known. From 128 KiB on the C library takes each frame from the kernel
-anew."""
+"""Bytes of a chunk of data whose length is not known. From 128 KiB on the C library gets the memory of each frame
+from the kernel anew."""
 
 _LARGEST_DOCUMENT = 64 * 1024 * 1024
 """Bytes of the list of a directory, of which a search asks for a part."""
@@ -53,9 +53,10 @@ class _Pieces:
         guard = self._transport.begin()
         guard.begin_body(document=False)
         while (piece := self._next()) is not None:
-            guard.begin_read()
-            yield from self._cut(piece)
-            guard.end_read(len(piece))
+            for chunk in self._cut(piece):
+                guard.begin_read()
+                yield chunk
+                guard.end_read(len(chunk))
         # The time for the answer begins when all is sent.
         self._transport.begin()
 
