@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import signal
 import socket
 import subprocess
 from pathlib import Path
 
 from deploy.local import processes
 
+from tests.servers.freezing import Freezable
+
 PACKAGE = "memcached"
 
 
-class Memcached:
+class Memcached(Freezable):
     """One server, whose output goes to a file in ``folder``."""
 
     def __init__(self, folder: Path) -> None:
@@ -47,16 +48,6 @@ class Memcached:
             self.thaw()
             processes.stop(self._process)
             self._process = None
-
-    def freeze(self) -> None:
-        """Let it take connections and answer none."""
-        assert self._process is not None
-        processes.signal_group(self._process, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Let it go on."""
-        assert self._process is not None
-        processes.signal_group(self._process, signal.SIGCONT)
 
     def counters(self) -> dict[str, int]:
         """Return its statistics that are whole numbers."""

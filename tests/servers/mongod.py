@@ -16,6 +16,7 @@ from deploy.local import processes
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
+from tests.servers.freezing import Freezable
 from tests.support.environments import MONGOD, environment
 
 USER = "glance"
@@ -24,7 +25,7 @@ PASSWORD = "p@ss/word"
 QUOTED = "p%40ss%2Fword"
 
 
-class Mongod:
+class Mongod(Freezable):
     """One server; its data are lost with ``folder``."""
 
     def __init__(self, folder: Path) -> None:
@@ -70,16 +71,6 @@ class Mongod:
         except PyMongoError:
             return False
         return True
-
-    def freeze(self) -> None:
-        """Let it take connections and answer none."""
-        assert self._process is not None
-        processes.signal_group(self._process, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Let it go on."""
-        assert self._process is not None
-        processes.signal_group(self._process, signal.SIGCONT)
 
     def stop(self) -> None:
         """Kill it: the journal brings everything back."""

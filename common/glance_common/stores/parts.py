@@ -15,6 +15,7 @@ T = TypeVar("T")
 P = TypeVar("P", bound=Sized)
 
 Part = bytes | bytearray
+"""The data of a part."""
 
 GROW_EVERY = 10
 """Of an object of unknown size, parts double after a tenth of the allowed number: so the largest object fits."""

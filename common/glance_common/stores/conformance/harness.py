@@ -12,7 +12,7 @@ PATIENCE = 120.0
 """Seconds that data may be in use by a reader or writer that is gone."""
 
 DATA = bytes(range(256)) * 5000
-"""1.28 MB: several pieces for most drivers."""
+"""1.28 MB: more than one piece for every driver."""
 
 
 class Harness(ABC):

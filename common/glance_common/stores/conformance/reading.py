@@ -57,15 +57,16 @@ def test_missing_key_is_told_at_once(harness: Harness) -> None:
 
 
 def test_two_readers_at_once(harness: Harness) -> None:
-    key = harness.put(DATA)
+    data = DATA * 3
+    key = harness.put(data)
     with closing(harness.store.open(key)) as one, closing(harness.store.open(key, 7)) as two:
         first, second = iter(one), iter(two)
         pieces: tuple[list[bytes], list[bytes]] = ([], [])
         for _ in range(3):
-            pieces[0].append(next(first, b""))
-            pieces[1].append(next(second, b""))
-        assert b"".join([*pieces[0], *first]) == DATA
-        assert b"".join([*pieces[1], *second]) == DATA[7:]
+            pieces[0].append(next(first))
+            pieces[1].append(next(second))
+        assert b"".join([*pieces[0], *first]) == data
+        assert b"".join([*pieces[1], *second]) == data[7:]
 
 
 def test_readers_in_threads(harness: Harness) -> None:
